@@ -1,0 +1,34 @@
+"""A protoc plugin that writes `*_pb2_grpc.py` with grpcio-tools.
+
+grpcio-tools compiles its gRPC generator into its own protoc, while buf speaks only the plugin protocol:
+read a CodeGeneratorRequest, hand its descriptors to that protoc, answer with the files it wrote.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest, CodeGeneratorResponse
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from grpc_tools import protoc
+
+
+def main() -> None:
+    request = CodeGeneratorRequest.FromString(sys.stdin.buffer.read())
+    response = CodeGeneratorResponse(
+        supported_features=CodeGeneratorResponse.FEATURE_PROTO3_OPTIONAL
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        descriptors = Path(folder, "descriptors.binpb")
+        descriptors.write_bytes(FileDescriptorSet(file=request.proto_file).SerializeToString())
+        out = Path(folder, "out")
+        out.mkdir()
+        arguments = ["protoc", f"--descriptor_set_in={descriptors}", f"--grpc_python_out={out}"]
+        if protoc.main([*arguments, *request.file_to_generate]) != 0:
+            response.error = "grpc_tools.protoc failed"
+        for path in sorted(out.rglob("*.py")):
+            response.file.add(name=str(path.relative_to(out)), content=path.read_text())
+    sys.stdout.buffer.write(response.SerializeToString())
+
+
+main()
