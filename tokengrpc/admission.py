@@ -1,0 +1,82 @@
+"""Who may start a generation: permits for the server as a whole and for each tenant. No clock of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from tokengrpc.errors import ModelNotAllowed, Overloaded, QuotaExceeded
+
+RETRY_AFTER = 1.0
+"""Seconds that a refused caller is asked to wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """A caller. `models` empty: all; `max_generations` 0: no limit of its own."""
+
+    name: str
+    models: frozenset[str] = frozenset()
+    admin: bool = False
+    max_generations: int = 0
+
+    def may_use(self, model: str) -> bool:
+        """Whether it may use a model."""
+        return not self.models or model in self.models
+
+    def check_may_use(self, model: str) -> None:
+        """Raises ModelNotAllowed when it may not."""
+        if not self.may_use(model):
+            raise ModelNotAllowed(f"tenant {self.name} may not use model {model}: ask for another model")
+
+
+class Admission:
+    """Counts the generations under way."""
+
+    def __init__(self, max_generations: int) -> None:
+        self._max = max_generations
+        self._by_tenant: Counter[str] = Counter()
+        self.active = 0
+
+    def admit(self, tenant: Tenant, model: str) -> Permit:
+        """A permit for one generation.
+
+        Raises ModelNotAllowed, QuotaExceeded (the tenant is at its limit) or Overloaded (the server is).
+        """
+        tenant.check_may_use(model)
+        if tenant.max_generations and self._by_tenant[tenant.name] >= tenant.max_generations:
+            raise QuotaExceeded(
+                f"tenant {tenant.name} has {tenant.max_generations} generations under way, its limit:"
+                " wait for one to end",
+                metadata={"tenant": tenant.name, "limit": str(tenant.max_generations)},
+                retry_after=RETRY_AFTER,
+            )
+        if self.active >= self._max:
+            raise Overloaded(
+                f"the server has {self._max} generations under way, its limit: try again shortly",
+                retry_after=RETRY_AFTER,
+            )
+        self.active += 1
+        self._by_tenant[tenant.name] += 1
+        return Permit(self, tenant.name)
+
+    def release(self, tenant: str) -> None:
+        """Called by a permit."""
+        self.active -= 1
+        self._by_tenant[tenant] -= 1
+        if not self._by_tenant[tenant]:
+            del self._by_tenant[tenant]
+
+
+class Permit:
+    """The right to one generation; released once, however often it is asked to."""
+
+    def __init__(self, admission: Admission, tenant: str) -> None:
+        self._admission: Admission | None = admission
+        self._tenant = tenant
+
+    def release(self) -> None:
+        """Gives it back."""
+        admission, self._admission = self._admission, None
+        if admission is not None:
+            admission.release(self._tenant)

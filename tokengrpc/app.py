@@ -1,0 +1,186 @@
+"""The composition root: the only place that names concrete engines, stores and servers."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from contextlib import suppress
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+import grpc
+import structlog
+
+from tokengrpc.admission import Admission, Tenant
+from tokengrpc.catalog import Catalog, ServedModel
+from tokengrpc.clock import SystemClock
+from tokengrpc.config import ConfigError, ModelSettings, Settings
+from tokengrpc.engines.tokenizer import load as load_tokenizer
+from tokengrpc.errors import Draining
+from tokengrpc.generation import Ending
+from tokengrpc.rpc.auth import Authenticator
+from tokengrpc.rpc.call import Guard
+from tokengrpc.rpc.lifecycle import Health, register_reflection
+from tokengrpc.rpc.options import server_options
+from tokengrpc.rpc.servicer import TokenStreamServicer
+from tokengrpc.stores.memory import MemoryEventLogs, MemoryLedger
+from tokengrpc.streams.registry import Streams
+from tokengrpc.streams.run import Services
+from tokengrpc.telemetry.logs import configure_logs
+from tokengrpc.wire.encoding import ProtobufEncoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tokengrpc.interfaces import Observer, UsageLedger
+
+ENGINE_GROUP = "tokengrpc.engines"
+ESTIMATOR = "o200k_base"
+_STOP_GRACE = 0.5
+"""Seconds for what is left when all generations have ended: open health watches, statuses on their way."""
+
+log = structlog.get_logger(__name__)
+
+
+class App:
+    """A server and everything behind it. `start`, then `drain` and `stop`; all in one event loop."""
+
+    def __init__(
+        self, settings: Settings, *, ledger: UsageLedger | None = None, observers: tuple[Observer, ...] = ()
+    ) -> None:
+        limits = settings.limits
+        self.settings = settings
+        self.clock = SystemClock()
+        self.ledger: UsageLedger = ledger or MemoryLedger()
+        self.logs = MemoryEventLogs(log_bytes=limits.generation_log_bytes, total_bytes=limits.total_log_bytes)
+        self.health = Health()
+        self.admission = Admission(limits.max_generations)
+        self.encoder = ProtobufEncoder()
+        self.catalog: Catalog | None = None
+        self._observers = observers
+        self._server = grpc.aio.server(options=server_options(limits))
+        self.streams: Streams
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listens, loads the models, then takes calls.
+
+        Raises ConfigError when the address or a model cannot be had.
+        """
+        settings = self.settings
+        self.catalog = Catalog([_served(model) for model in settings.models], settings.default_model)
+        services = Services(
+            clock=self.clock,
+            encoder=self.encoder,
+            ledger=self.ledger,
+            logs=self.logs,
+            limits=settings.limits,
+            observers=self._observers,
+        )
+        self.streams = Streams(services, self.catalog, self.admission)
+        guard = Guard(Authenticator(_tenants(settings)))
+        TokenStreamServicer(self.streams, self.catalog).register(self._server, guard)
+        await self.health.register(self._server)
+        register_reflection(self._server)
+        try:
+            self.port = self._server.add_insecure_port(settings.listen)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"listen: cannot listen on {settings.listen}: choose another address"
+            ) from error
+        await self._server.start()
+        await asyncio.gather(*(model.engine.start() for model in self.catalog.all()))
+        self.streams.ready = True
+        self.streams.sweep()
+        await self.health.ready()
+
+    async def drain(self, seconds: float) -> None:
+        """Takes no new generations, lets those under way finish for a while, then ends them."""
+        deadline_ns = self.clock.now_ns() + round(seconds * 1e9)
+        await self.health.draining()
+        self.streams.begin_drain(self.encoder.drain_notice(deadline_ns))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.streams.wait_idle()
+        await self.streams.stop_all(
+            Ending.failed(Draining("the server shut down before the generation had ended: try another one"))
+        )
+
+    async def stop(self) -> None:
+        """Closes everything; what still runs ends with DRAINING."""
+        await self.health.draining()
+        await self.streams.stop_all(Ending.failed(Draining("the server is shutting down: try another one")))
+        await self._server.stop(_STOP_GRACE)
+        self.streams.close()
+        if self.catalog is not None:
+            for model in self.catalog.all():
+                await model.engine.close()
+
+
+def _served(settings: ModelSettings) -> ServedModel:
+    # The builtin engine's vocabulary is the packaged one, so that counting with it is exact.
+    exact = bool(settings.tokenizer) or settings.kind == "builtin"
+    try:
+        tokenizer = load_tokenizer(settings.tokenizer or ESTIMATOR, exact=exact)
+    except ValueError as error:
+        raise ConfigError(f"models.{settings.name}.tokenizer: {error}") from error
+    (factory,) = entry_points(group=ENGINE_GROUP, name=settings.kind)
+    return ServedModel(
+        name=settings.name,
+        engine=factory.load()(settings, tokenizer),
+        tokenizer=tokenizer,
+        context_token_count=settings.context_token_count,
+        allowed_engine_params=frozenset(settings.allowed_engine_params),
+    )
+
+
+def _tenants(settings: Settings) -> list[tuple[Tenant, str]]:
+    return [
+        (
+            Tenant(
+                name=tenant.name,
+                models=frozenset(tenant.models),
+                admin=tenant.admin,
+                max_generations=tenant.max_generations,
+            ),
+            tenant.read_key(),
+        )
+        for tenant in settings.tenants
+    ]
+
+
+async def serve(settings: Settings, on_ready: Callable[[str], None] | None = None) -> None:
+    """Serves until SIGTERM or SIGINT, then drains; a second signal ends at once."""
+    app = App(settings)
+    signals: asyncio.Queue[str] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signals.put_nowait, number.name)
+    try:
+        await app.start()
+        host = settings.listen.rpartition(":")[0]
+        address = f"{host}:{app.port}"
+        print(f"listening on {address}", flush=True)
+        if on_ready is not None:
+            on_ready(address)
+        log.info("draining", signal=await signals.get(), generations=app.streams.active)
+        drain = asyncio.ensure_future(app.drain(settings.limits.drain_time))
+        again = asyncio.ensure_future(signals.get())
+        await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (drain, again):
+            task.cancel()
+    finally:
+        await app.stop()
+
+
+def run(settings: Settings, on_ready: Callable[[str], None] | None = None) -> int:
+    """Serves in a new event loop. Returns the exit code. Raises ConfigError."""
+    configure_logs(settings.log_level, settings.log_format)
+    if sys.platform == "win32":
+        asyncio.run(serve(settings, on_ready))
+        return 0
+    import uvloop  # noqa: PLC0415 - not there on every platform
+
+    uvloop.run(serve(settings, on_ready))
+    return 0

@@ -1,0 +1,81 @@
+"""The models that are served: names, engines, tokenizers, and what may be asked of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tokengrpc.errors import ModelNotFound, UnsupportedFeature
+from tokengrpc.model import Capability
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tokengrpc.interfaces import Engine, Tokenizer
+    from tokengrpc.request import GenerationRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """A model and the engine that runs it; `context_token_count` 0 when not known."""
+
+    name: str
+    engine: Engine
+    tokenizer: Tokenizer
+    context_token_count: int = 0
+    allowed_engine_params: frozenset[str] = frozenset()
+
+
+class Catalog:
+    """Models by name; the first one is the default unless another is named."""
+
+    def __init__(self, models: Sequence[ServedModel], default: str = "") -> None:
+        self._models = {model.name: model for model in models}
+        self.default = default or models[0].name
+
+    def all(self) -> list[ServedModel]:
+        """In order of their names."""
+        return [self._models[name] for name in sorted(self._models)]
+
+    def resolve(self, name: str) -> ServedModel:
+        """A model by name, the default for an empty one. Raises ModelNotFound."""
+        model = self._models.get(name or self.default)
+        if model is None:
+            raise ModelNotFound(
+                f"there is no model {name[:100]!r}: ListModels names those there are",
+                metadata={"model": name[:100]},
+            )
+        return model
+
+
+_ASKS: tuple[tuple[Capability, str, Callable[[GenerationRequest], object]], ...] = (
+    (Capability.PROMPT, "prompt", lambda r: r.prompt is not None),
+    (Capability.CONVERSATION, "conversation", lambda r: r.messages is not None),
+    (Capability.PROMPT_TOKEN_IDS, "prompt_token_ids", lambda r: r.prompt_token_ids is not None),
+    (Capability.TOOLS, "tools", lambda r: r.tools),
+    (Capability.IMAGES, "an image", lambda r: r.has_image),
+    (Capability.REASONING, "reasoning", lambda r: r.reasoning.effort or r.reasoning.token_budget),
+    (Capability.LOGPROBS, "output.top_logprob_count", lambda r: r.output.top_logprob_count is not None),
+    (Capability.TOKEN_IDS, "output.include_token_ids", lambda r: r.output.token_ids),
+    (Capability.RAW_BYTES, "output.include_raw_bytes", lambda r: r.output.raw_bytes),
+    (Capability.JSON_SCHEMA, "json_schema", lambda r: r.constraint and r.constraint.json_schema is not None),
+    (Capability.REGEX, "regex", lambda r: r.constraint and r.constraint.regex is not None),
+    (Capability.GRAMMAR, "grammar", lambda r: r.constraint and r.constraint.grammar is not None),
+    (Capability.CHOICES, "choices", lambda r: r.constraint and r.constraint.choices is not None),
+)
+
+
+def check_supported(request: GenerationRequest, model: ServedModel) -> None:
+    """Raises UnsupportedFeature when a request asks for more than the model's engine can do."""
+    for capability, what, asked in _ASKS:
+        if asked(request) and capability not in model.engine.capabilities:
+            raise UnsupportedFeature(
+                f"model {model.name} does not support {what}: leave it out or choose another model",
+                metadata={"model": model.name, "capability": capability.value},
+            )
+    unknown = sorted(set(request.engine_params) - model.allowed_engine_params)
+    if unknown:
+        raise UnsupportedFeature(
+            f"engine_params.{unknown[0][:64]} is not on the allow-list of model {model.name}",
+            metadata={"model": model.name},
+        )

@@ -1,0 +1,16 @@
+"""The system's clock as one that never goes back."""
+
+from __future__ import annotations
+
+import time
+
+
+class SystemClock:
+    """The wall clock as of start, carried on by the monotonic one."""
+
+    def __init__(self) -> None:
+        self._offset = time.time_ns() - time.monotonic_ns()
+
+    def now_ns(self) -> int:
+        """Nanoseconds since the Unix epoch; never goes back within a process."""
+        return self._offset + time.monotonic_ns()

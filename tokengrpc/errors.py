@@ -1,0 +1,278 @@
+"""Everything that can go wrong, as one tree. Status codes are not known here; `wire` has that table.
+
+Each error names its reason (told to callers in ErrorInfo) and what to do about it. Messages are for people:
+what happened, why, what to do. They never hold prompts, generated text or secrets.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Advice(StrEnum):
+    """What a client should do after a failure."""
+
+    RESUME = "RESUME"
+    RETRY = "RETRY"
+    NEVER = "NEVER"
+
+
+class TokenGrpcError(Exception):
+    """The root. `metadata` goes into ErrorInfo, `retry_after` (seconds) into RetryInfo."""
+
+    reason: ClassVar[str] = "INTERNAL"
+    advice: ClassVar[Advice] = Advice.NEVER
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.metadata = dict(metadata or {})
+        self.retry_after = retry_after
+
+
+# --- The request cannot be done as it is asked.
+
+
+class RequestError(TokenGrpcError):
+    """The request is at fault."""
+
+
+class InvalidRequest(RequestError):
+    """Fields are wrong; `violations` are pairs of a field's path and what is wrong with it."""
+
+    reason = "INVALID_REQUEST"
+
+    def __init__(self, violations: Sequence[tuple[str, str]]) -> None:
+        field, what = violations[0]
+        more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+        super().__init__(f"{field}: {what}{more}" if field else f"{what}{more}")
+        self.violations = tuple(violations)
+
+
+class ContextLengthExceeded(RequestError):
+    """The input is longer than the model's context."""
+
+    reason = "CONTEXT_LENGTH_EXCEEDED"
+
+
+class UnsupportedFeature(RequestError):
+    """The model or engine cannot do what was asked."""
+
+    reason = "UNSUPPORTED_FEATURE"
+
+
+class ModelNotFound(RequestError):
+    """There is no such model."""
+
+    reason = "MODEL_NOT_FOUND"
+
+
+class GenerationNotFound(RequestError):
+    """There is no such generation, or not for this caller, or not any more."""
+
+    reason = "GENERATION_NOT_FOUND"
+
+
+class GenerationIdReused(RequestError):
+    """The id is in use with another request."""
+
+    reason = "GENERATION_ID_REUSED"
+
+
+class SequenceOutOfRange(RequestError):
+    """The cursor is beyond the last event."""
+
+    reason = "SEQUENCE_OUT_OF_RANGE"
+
+
+class ReplayExpired(RequestError):
+    """The events after the cursor are no longer kept."""
+
+    reason = "REPLAY_EXPIRED"
+
+
+# --- The caller may not.
+
+
+class CallerError(TokenGrpcError):
+    """The caller may not do this, or not now."""
+
+
+class Unauthenticated(CallerError):
+    """No or bad credentials."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class ModelNotAllowed(CallerError):
+    """The caller may not use this model."""
+
+    reason = "MODEL_NOT_ALLOWED"
+
+
+class AdminRequired(CallerError):
+    """Only an admin may do this."""
+
+    reason = "ADMIN_REQUIRED"
+
+
+class QuotaExceeded(CallerError):
+    """The tenant is over a rate or concurrency limit."""
+
+    reason = "QUOTA_EXCEEDED"
+    advice = Advice.RETRY
+
+
+class BudgetExhausted(CallerError):
+    """The tenant's budget is spent."""
+
+    reason = "BUDGET_EXHAUSTED"
+
+
+# --- The server cannot now.
+
+
+class ServerError(TokenGrpcError):
+    """The server cannot do it now; another time or another replica may."""
+
+
+class Overloaded(ServerError):
+    """The server is full, or not ready yet."""
+
+    reason = "OVERLOADED"
+    advice = Advice.RETRY
+
+
+class Draining(ServerError):
+    """The server shuts down: it refused a call or ended a generation."""
+
+    reason = "DRAINING"
+    advice = Advice.RETRY
+
+
+class Internal(ServerError):
+    """A bug of ours. The cause is logged, never told."""
+
+    reason = "INTERNAL"
+    advice = Advice.RETRY
+
+
+# --- Only this stream ends; its generation goes on.
+
+
+class StreamEnded(TokenGrpcError):
+    """This stream ends, its generation does not: resume it."""
+
+    advice = Advice.RESUME
+
+
+class ReaderLimit(StreamEnded):
+    """Too many readers of one generation."""
+
+    reason = "READER_LIMIT"
+
+
+class ReaderTooSlow(StreamEnded):
+    """This reader stopped reading."""
+
+    reason = "READER_TOO_SLOW"
+
+
+class StreamDrained(StreamEnded):
+    """A drain ended this stream; the generation lives elsewhere."""
+
+    reason = "DRAINING"
+
+
+class StreamDeadlineExceeded(StreamEnded):
+    """This stream's deadline came; the generation's did not."""
+
+    reason = "DEADLINE_EXCEEDED"
+
+
+# --- The engine failed.
+
+
+class EngineError(TokenGrpcError):
+    """The engine is at fault."""
+
+    advice = Advice.RETRY
+
+
+class EngineUnavailable(EngineError):
+    """The engine refused, is unreachable or busy, before the first token."""
+
+    reason = "ENGINE_UNAVAILABLE"
+
+
+class EngineLost(EngineError):
+    """The connection to the engine broke after tokens came."""
+
+    reason = "ENGINE_LOST"
+
+
+class EngineTruncated(EngineError):
+    """The engine's output stopped without its end mark."""
+
+    reason = "ENGINE_TRUNCATED"
+
+
+class EngineStalled(EngineError):
+    """The engine was silent too long; metadata `clock` says by which clock."""
+
+    reason = "ENGINE_STALLED"
+
+
+class EngineProtocolError(EngineError):
+    """The engine sent what no dialect allows."""
+
+    reason = "ENGINE_PROTOCOL_ERROR"
+
+
+class EngineAborted(EngineError):
+    """The engine gave up by itself."""
+
+    reason = "ENGINE_ABORTED"
+
+
+class EngineAuthFailed(EngineError):
+    """The engine does not accept the server's credentials."""
+
+    reason = "ENGINE_AUTH_FAILED"
+    advice = Advice.NEVER
+
+
+# --- Somebody or something stopped the generation.
+
+
+class Stopped(TokenGrpcError):
+    """The generation was stopped from outside."""
+
+
+class Cancelled(Stopped):
+    """A caller cancelled it, or its last reader left."""
+
+    reason = "CANCELLED"
+
+
+class DetachExpired(Stopped):
+    """Nobody came back in time."""
+
+    reason = "DETACH_EXPIRED"
+
+
+class DeadlineExceeded(Stopped):
+    """The starter's deadline came."""
+
+    reason = "DEADLINE_EXCEEDED"
+    advice = Advice.RETRY

@@ -1,0 +1,264 @@
+"""One generation as a state machine without I/O: deltas and a time go in, numbered events come out.
+
+It numbers events and tokens, makes whole characters, keeps the usage, and ends exactly once. It knows no
+engine, no reader, no clock and no encoding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tokengrpc.decoding import WholeText
+from tokengrpc.errors import Cancelled, DeadlineExceeded, DetachExpired, TokenGrpcError
+from tokengrpc.interfaces import RecordKind
+from tokengrpc.metering import Meter
+from tokengrpc.model import Delta, EngineFinish, FinishReason, State, Token, ToolCallFragment, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tokengrpc.interfaces import Tokenizer
+    from tokengrpc.model import UsageSource
+    from tokengrpc.request import GenerationRequest
+
+MAX_EVENT_TOKENS = 128
+"""One event holds what one read brought, up to this many tokens: the step in which a reader can resume."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a generation ended; `error` is None when it ended well."""
+
+    reason: FinishReason
+    word: str = ""
+    matched_stop: str = ""
+    error: TokenGrpcError | None = None
+
+    @classmethod
+    def of(cls, finish: EngineFinish) -> Ending:
+        """As the engine told it."""
+        return cls(reason=finish.reason, word=finish.word, matched_stop=finish.matched_stop)
+
+    @classmethod
+    def failed(cls, error: TokenGrpcError) -> Ending:
+        """By an error."""
+        for kind, reason in _REASONS.items():
+            if isinstance(error, kind):
+                return cls(reason=reason, error=error)
+        return cls(reason=FinishReason.ERROR, error=error)
+
+    @property
+    def state(self) -> State:
+        """The generation's state after it."""
+        if self.error is None:
+            return State.SUCCEEDED
+        return State.CANCELLED if self.reason is FinishReason.CANCELLED else State.FAILED
+
+
+_REASONS: dict[type[TokenGrpcError], FinishReason] = {
+    Cancelled: FinishReason.CANCELLED,
+    DetachExpired: FinishReason.CANCELLED,
+    DeadlineExceeded: FinishReason.DEADLINE,
+}
+
+
+class Times(msgspec.Struct, kw_only=True):
+    """When things happened, in nanoseconds since the epoch; 0 for what has not."""
+
+    created: int
+    started: int = 0
+    first_token: int = 0
+    ended: int = 0
+
+
+class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One numbered event. `tokens`, `fragments` or `ending` is set by its kind; none for the start."""
+
+    sequence: int
+    kind: RecordKind
+    usage: Usage
+    time_ns: int
+    tokens: Sequence[Token] = ()
+    fragments: Sequence[ToolCallFragment] = ()
+    ending: Ending | None = None
+
+
+class Generation:
+    """The state of one generation. Times never go back, whatever the clock says."""
+
+    def __init__(self, request: GenerationRequest, tokenizer: Tokenizer, now_ns: int) -> None:
+        self.request = request
+        self.state = State.QUEUED
+        self.times = Times(created=now_ns)
+        self.last_sequence = 0
+        self.engine = ""
+        self.engine_finish: EngineFinish | None = None
+        self.ending: Ending | None = None
+        self._meter = Meter(tokenizer)
+        self._index = 0
+        self._now = now_ns
+        self._text = WholeText()
+        self._reasoning = WholeText()
+        self._refusal = WholeText()
+        self._arguments: dict[int, WholeText] = {}
+        output = request.output
+        # Most requests want text alone; theirs is the short path.
+        self._plain = not (output.omit_reasoning or output.token_ids or output.raw_bytes) and (
+            output.top_logprob_count is None
+        )
+
+    @property
+    def usage(self) -> Usage:
+        """Cumulative usage until now."""
+        return self._meter.usage
+
+    def count_input(self, count: int, source: UsageSource) -> None:
+        """Takes our own count of the input, which stands until the engine tells one."""
+        self._meter.count_input(count, source)
+
+    def accept(self, engine: str, now_ns: int) -> list[Event]:
+        """An engine has accepted the request: the first event."""
+        self.engine = engine
+        self.state = State.PREFILLING
+        self.times.started = self._advance(now_ns)
+        return [self._event(RecordKind.EVENT)]
+
+    def feed(self, deltas: Sequence[Delta], now_ns: int) -> list[Event]:
+        """Takes what one read of the engine brought."""
+        self._advance(now_ns)
+        events: list[Event] = []
+        tokens: list[Token] = []
+        for delta in deltas:
+            whole: list[ToolCallFragment] = []
+            if delta.fragments:
+                self._flush(tokens, events)
+                whole = self._fragments(delta)
+            else:
+                token = self._token(delta)
+                if token is not None:
+                    tokens.append(token)
+            if delta.usage is not None:
+                self._meter.report(delta.usage)
+            if whole:
+                self._mark_output()
+                events.append(self._event(RecordKind.FRAGMENTS, fragments=whole))
+            elif len(tokens) >= MAX_EVENT_TOKENS:
+                self._flush(tokens, events)
+            if delta.finish is not None:
+                self.engine_finish = delta.finish
+        self._flush(tokens, events)
+        return events
+
+    def end(self, ending: Ending, now_ns: int) -> list[Event]:
+        """Ends it: releases text that was held back, then the last event. None before a start."""
+        if self.ending is not None:
+            raise RuntimeError("a generation ends once")
+        self.ending = ending
+        self.times.ended = self._advance(now_ns)
+        events: list[Event] = []
+        if self.times.started:
+            self._release(events)
+            events.append(self._event(RecordKind.FINISHED, ending=ending))
+        self.state = ending.state
+        return events
+
+    def _advance(self, now_ns: int) -> int:
+        self._now = max(self._now, now_ns)
+        return self._now
+
+    def _token(self, delta: Delta) -> Token | None:
+        text = self._whole(delta)
+        reasoning = self._reasoning.push(delta.reasoning) if delta.reasoning else ""
+        refusal = self._refusal.push(delta.refusal) if delta.refusal else ""
+        count = delta.count
+        if count is None:
+            count = self._meter.count_output(delta.text or "", delta.reasoning, delta.refusal)
+        else:
+            self._meter.told_output(count, reasoning=bool(delta.reasoning))
+        if not (count or text or reasoning or refusal):
+            return None
+        index = self._index
+        self._index = index + count
+        if self._plain:
+            return Token(index, count, text, reasoning, refusal)
+        return self._detailed(delta, Token(index, count, text, reasoning, refusal))
+
+    def _whole(self, delta: Delta) -> str:
+        if delta.text is not None:
+            return self._text.push(delta.text) if delta.text else ""
+        return self._text.push(delta.raw) if delta.raw else ""
+
+    def _detailed(self, delta: Delta, token: Token) -> Token:
+        output = self.request.output
+        if output.omit_reasoning and delta.reasoning:
+            return Token(token.index, token.count, token.text, "", token.refusal)
+        asked = output.top_logprob_count
+        return Token(
+            token.index,
+            token.count,
+            token.text,
+            token.reasoning,
+            token.refusal,
+            delta.id if output.token_ids else None,
+            delta.logprob if asked is not None else None,
+            delta.top_logprobs[:asked] if asked else (),
+            delta.raw if output.raw_bytes else None,
+        )
+
+    def _fragments(self, delta: Delta) -> list[ToolCallFragment]:
+        whole: list[ToolCallFragment] = []
+        for fragment in delta.fragments:
+            held = self._arguments.setdefault(fragment.call_index, WholeText())
+            arguments = held.push(fragment.arguments) if fragment.arguments else ""
+            if arguments or fragment.id or fragment.function_name:
+                whole.append(msgspec.structs.replace(fragment, arguments=arguments))
+        if delta.count is None:
+            self._meter.count_output("".join(f.function_name + f.arguments for f in delta.fragments))
+        else:
+            self._meter.told_output(delta.count)
+        return whole
+
+    def _flush(self, tokens: list[Token], events: list[Event]) -> None:
+        if tokens:
+            self._mark_output()
+            events.append(self._event(RecordKind.TOKENS, tokens=tuple(tokens)))
+            tokens.clear()
+
+    def _release(self, events: list[Event]) -> None:
+        text, reasoning, refusal = self._text.flush(), self._reasoning.flush(), self._refusal.flush()
+        if self.request.output.omit_reasoning:
+            reasoning = ""
+        if text or reasoning or refusal:
+            token = Token(self._index, 0, text, reasoning, refusal)
+            events.append(self._event(RecordKind.TOKENS, tokens=(token,)))
+        rest = [(index, held.flush()) for index, held in sorted(self._arguments.items())]
+        fragments = [ToolCallFragment(call_index=index, arguments=text) for index, text in rest if text]
+        if fragments:
+            events.append(self._event(RecordKind.FRAGMENTS, fragments=fragments))
+
+    def _mark_output(self) -> None:
+        if not self.times.first_token:
+            self.times.first_token = self._now
+            self.state = State.GENERATING
+
+    def _event(
+        self,
+        kind: RecordKind,
+        *,
+        tokens: Sequence[Token] = (),
+        fragments: Sequence[ToolCallFragment] = (),
+        ending: Ending | None = None,
+    ) -> Event:
+        self.last_sequence += 1
+        return Event(
+            sequence=self.last_sequence,
+            kind=kind,
+            usage=self._meter.usage,
+            time_ns=self._now,
+            tokens=tokens,
+            fragments=fragments,
+            ending=ending,
+        )

@@ -1,0 +1,86 @@
+"""Cumulative usage of one generation, from what the engine tells and what we count ourselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tokengrpc.model import Usage, UsageReport, UsageSource
+
+if TYPE_CHECKING:
+    from tokengrpc.interfaces import Tokenizer
+
+
+class Meter:
+    """Counts never decrease while their source stays; what the engine tells corrects what we counted."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._count = tokenizer.count
+        self._own = UsageSource.COUNTED if tokenizer.exact else UsageSource.ESTIMATED
+        self._input = self._output = self._reasoning = 0
+        self._cached = self._cache_write = 0
+        self._input_source = self._own
+        self._output_source = UsageSource.ENGINE
+        self._reasoning_told = False
+        self._usage: Usage | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """Usage until now; the same object until something changes."""
+        if self._usage is None:
+            self._usage = Usage(
+                input=self._input,
+                output=self._output,
+                cached_input=self._cached,
+                cache_write_input=self._cache_write,
+                reasoning=self._reasoning,
+                source=max(self._input_source, self._output_source),
+            )
+        return self._usage
+
+    def count_input(self, count: int, source: UsageSource) -> None:
+        """Our own count of the input; ignored once the engine has told one."""
+        if self._input_source is not UsageSource.ENGINE:
+            self._input, self._input_source = count, source
+            self._usage = None
+
+    def count_output(self, text: str, reasoning: str = "", refusal: str = "") -> int:
+        """Counts output that came without a count; answers how many tokens it is."""
+        count = self._count(text) if text else 0
+        if reasoning:
+            thought = self._count(reasoning)
+            self._add_reasoning(thought)
+            count += thought
+        if refusal:
+            count += self._count(refusal)
+        if count:
+            self._output += count
+            self._output_source = self._own
+            self._usage = None
+        return count
+
+    def told_output(self, count: int, *, reasoning: bool = False) -> None:
+        """Output whose count the engine told."""
+        if count:
+            self._output += count
+            if reasoning:
+                self._add_reasoning(count)
+            self._usage = None
+
+    def report(self, report: UsageReport) -> None:
+        """Cumulative counts that the engine told."""
+        if report.output is not None:
+            kept = self._output if self._output_source is UsageSource.ENGINE else 0
+            self._output, self._output_source = max(report.output, kept), UsageSource.ENGINE
+        if report.input is not None:
+            kept = self._input if self._input_source is UsageSource.ENGINE else 0
+            self._input, self._input_source = max(report.input, kept), UsageSource.ENGINE
+        if report.reasoning is not None:
+            kept = self._reasoning if self._reasoning_told else 0
+            self._reasoning, self._reasoning_told = max(report.reasoning, kept), True
+        self._cached = max(self._cached, report.cached_input or 0)
+        self._cache_write = max(self._cache_write, report.cache_write_input or 0)
+        self._usage = None
+
+    def _add_reasoning(self, count: int) -> None:
+        if not self._reasoning_told:
+            self._reasoning += count

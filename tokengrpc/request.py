@@ -1,0 +1,195 @@
+"""What a caller asks for, checked and frozen. Meanings and bounds are written in the contract's .proto files.
+
+Durations are seconds. None means unset: the engine's or the server's default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Role(StrEnum):
+    """Who says a message."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextPart:
+    """Text of a message."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePart:
+    """An image of a user's message: `uri`, or `data` with its `media_type`."""
+
+    uri: str = ""
+    data: bytes = b""
+    media_type: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallPart:
+    """A call that the assistant made; `arguments` is JSON text as the model wrote it."""
+
+    id: str
+    function_name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolResultPart:
+    """What a tool call gave."""
+
+    tool_call_id: str
+    text: str
+    is_error: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasoningPart:
+    """What the assistant thought; `opaque` goes back to the engine unchanged."""
+
+    text: str
+    opaque: bytes
+
+
+Part = TextPart | ImagePart | ToolCallPart | ToolResultPart | ReasoningPart
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message of a conversation."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+    @property
+    def text(self) -> str:
+        """All text parts in order."""
+        return "".join(part.text for part in self.parts if isinstance(part, TextPart))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How tokens are drawn."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+    stop_sequences: tuple[str, ...] = ()
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reasoning:
+    """How much the model reasons; `effort` is none, low, medium or high."""
+
+    effort: str | None = None
+    token_budget: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputOptions:
+    """What is told about each token beside its text."""
+
+    top_logprob_count: int | None = None
+    token_ids: bool = False
+    raw_bytes: bool = False
+    omit_reasoning: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A function that the model may call; `parameters_json_schema` is JSON text or empty."""
+
+    name: str
+    description: str = ""
+    parameters_json_schema: str = ""
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolChoice:
+    """Whether and what the model calls; `mode` is auto, none, required or function."""
+
+    mode: str = "auto"
+    function_name: str = ""
+    disable_parallel_calls: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputConstraint:
+    """What the output must match: exactly one is not None."""
+
+    json_schema: str | None = None
+    regex: str | None = None
+    grammar: str | None = None
+    choices: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds in time."""
+
+    time_limit: float | None = None
+    first_token_timeout: float | None = None
+    inter_token_timeout: float | None = None
+    finish_partial: bool = False
+    deadline_margin: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """What happens when readers or engines are lost."""
+
+    detach: bool = False
+    detach_ttl: float | None = None
+    replay_ttl: float | None = None
+    max_engine_switch_count: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRequest:
+    """One generation to run. Exactly one of `prompt`, `messages`, `prompt_token_ids` is not None.
+
+    `fingerprint` is equal for equal requests and only for those.
+    """
+
+    generation_id: str = ""
+    model: str = ""
+    prompt: str | None = None
+    messages: tuple[Message, ...] | None = None
+    prompt_token_ids: tuple[int, ...] | None = None
+    max_output_token_count: int | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    reasoning: Reasoning = field(default_factory=Reasoning)
+    output: OutputOptions = field(default_factory=OutputOptions)
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = field(default_factory=ToolChoice)
+    constraint: OutputConstraint | None = None
+    limits: Limits = field(default_factory=Limits)
+    recovery: Recovery = field(default_factory=Recovery)
+    engine_params: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    fingerprint: bytes = b""
+
+    @property
+    def has_image(self) -> bool:
+        """Whether a message holds an image."""
+        return any(isinstance(part, ImagePart) for message in self.messages or () for part in message.parts)

@@ -1,0 +1,73 @@
+"""Health and reflection, and how they change while the server starts, serves and drains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from tokengrpc.rpc.servicer import SERVICE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LIVENESS = "liveness"
+READY_NAMES = ("", "readiness", SERVICE.full_name)
+"""Names that serve while new generations are taken."""
+
+# grpcurl decodes errors with what reflection finds: importing them is what lists them.
+_DESCRIBED = (error_details_pb2,)
+
+
+class Health:
+    """grpc.health.v1. Not serving until `ready`; once `draining`, never back. Liveness serves throughout."""
+
+    def __init__(self) -> None:
+        self._servicer = health.aio.HealthServicer()
+        self._latched = False
+
+    async def register(self, server: grpc.aio.Server) -> None:
+        """Adds the service, not serving yet."""
+        await self._set(READY_NAMES, serving=False)
+        await self._set((LIVENESS,), serving=True)
+        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+
+    async def ready(self) -> None:
+        """New generations are taken."""
+        if not self._latched:
+            await self._set(READY_NAMES, serving=True)
+
+    async def draining(self) -> None:
+        """None are taken any more."""
+        self._latched = True
+        await self._set(READY_NAMES, serving=False)
+
+    async def _set(self, names: Iterable[str], *, serving: bool) -> None:
+        states = health_pb2.HealthCheckResponse
+        for name in names:
+            await self._servicer.set(name, states.SERVING if serving else states.NOT_SERVING)
+
+
+def register_reflection(server: grpc.aio.Server) -> None:
+    """Adds reflection v1alpha and v1, which differ in their names only."""
+    names = [
+        SERVICE.full_name,
+        health.SERVICE_NAME,
+        reflection.SERVICE_NAME,
+        _REFLECTION_V1,
+    ]
+    reflection.enable_server_reflection(names, server)
+    handler = grpc.stream_stream_rpc_method_handler(
+        reflection.aio.ReflectionServicer(names).ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler(_REFLECTION_V1, {"ServerReflectionInfo": handler})]
+    )
+
+
+_REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"

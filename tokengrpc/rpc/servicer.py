@@ -1,0 +1,150 @@
+"""One short method per RPC of TokenStream, and their registration with a server."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from typing import TYPE_CHECKING
+
+import grpc
+from tokenstreaming.v1 import token_stream_pb2 as pb
+
+from tokengrpc.errors import InvalidRequest
+from tokengrpc.model import UsageSource
+from tokengrpc.rpc import delivery
+from tokengrpc.streams.counting import count_input
+from tokengrpc.wire.generation import failure_of, generation_message, model_message
+from tokengrpc.wire.parsing import parse
+from tokengrpc.wire.request import generation_request
+from tokengrpc.wire.status import Failure
+from tokengrpc.wire.tables import SOURCES
+
+if TYPE_CHECKING:
+    from tokengrpc.catalog import Catalog
+    from tokengrpc.request import GenerationRequest
+    from tokengrpc.rpc.call import Call, Guard
+    from tokengrpc.streams.reader import Reader
+    from tokengrpc.streams.registry import Streams
+    from tokengrpc.streams.run import Run
+
+SERVICE = pb.DESCRIPTOR.services_by_name["TokenStream"]
+_PAGE_SIZE = 50
+_MAX_PAGE_SIZE = 1000
+
+
+class TokenStreamServicer:
+    """The RPCs, from bytes to bytes."""
+
+    def __init__(self, streams: Streams, catalog: Catalog) -> None:
+        self._streams = streams
+        self._catalog = catalog
+
+    async def stream_tokens(self, data: bytes, call: Call) -> None:
+        """StreamTokens."""
+        run, reader = self._open(parse(pb.StreamTokensRequest, data), call)
+        await delivery.stream(run, reader, call)
+
+    async def resume_tokens(self, data: bytes, call: Call) -> None:
+        """ResumeTokens."""
+        request = parse(pb.ResumeTokensRequest, data)
+        _concerns(request.generation_id, call)
+        if request.after_sequence < 0:
+            raise InvalidRequest([("after_sequence", "must not be negative")])
+        run, reader = self._streams.resume(
+            call.tenant, request.generation_id, request.after_sequence, call.deadline_left
+        )
+        await delivery.stream(run, reader, call)
+
+    async def generate_text(self, data: bytes, call: Call) -> bytes:
+        """GenerateText."""
+        run, reader = self._open(_wrapped(parse(pb.GenerateTextRequest, data)), call)
+        return (await delivery.answer(run, reader)).SerializeToString()
+
+    async def cancel_generation(self, data: bytes, call: Call) -> bytes:
+        """CancelGeneration."""
+        request = parse(pb.CancelGenerationRequest, data)
+        _concerns(request.generation_id, call)
+        run = await self._streams.cancel(call.tenant, request.generation_id)
+        return pb.CancelGenerationResponse(generation=generation_message(run)).SerializeToString()
+
+    async def get_generation(self, data: bytes, call: Call) -> bytes:
+        """GetGeneration."""
+        request = parse(pb.GetGenerationRequest, data)
+        _concerns(request.generation_id, call)
+        run = self._streams.get(call.tenant, request.generation_id)
+        return pb.GetGenerationResponse(generation=generation_message(run)).SerializeToString()
+
+    async def count_tokens(self, data: bytes, call: Call) -> bytes:
+        """CountTokens."""
+        request = generation_request(_wrapped(parse(pb.CountTokensRequest, data)))
+        model = self._catalog.resolve(request.model)
+        call.tenant.check_may_use(model.name)
+        count = await asyncio.to_thread(count_input, request, model)
+        exact = model.tokenizer.exact or request.prompt_token_ids is not None
+        source = UsageSource.COUNTED if exact else UsageSource.ESTIMATED
+        return pb.CountTokensResponse(
+            input_token_count=count, source=SOURCES.there[source], model=model.name
+        ).SerializeToString()
+
+    async def list_models(self, data: bytes, call: Call) -> bytes:
+        """ListModels."""
+        request = parse(pb.ListModelsRequest, data)
+        if request.page_size < 0:
+            raise InvalidRequest([("page_size", "must not be negative")])
+        size = min(request.page_size or _PAGE_SIZE, _MAX_PAGE_SIZE)
+        after = _page_start(request.page_token)
+        models = [m for m in self._catalog.all() if m.name > after and call.tenant.may_use(m.name)]
+        return pb.ListModelsResponse(
+            models=[model_message(m, is_default=m.name == self._catalog.default) for m in models[:size]],
+            next_page_token=_page_token(models[size - 1].name) if len(models) > size else "",
+        ).SerializeToString()
+
+    def _open(self, message: pb.StreamTokensRequest, call: Call) -> tuple[Run, Reader]:
+        _concerns(message.generation_id, call)
+        request: GenerationRequest = generation_request(message)
+        run, reader = self._streams.open(request, call.tenant, call.deadline_left)
+        call.failure = failure_of(run.generation, ended=False)
+        return run, reader
+
+    def register(self, server: grpc.aio.Server, guard: Guard) -> None:
+        """Adds the service to a server. Messages pass through gRPC as bytes: they are encoded already."""
+        bodies = {
+            "StreamTokens": self.stream_tokens,
+            "ResumeTokens": self.resume_tokens,
+            "GenerateText": self.generate_text,
+            "CancelGeneration": self.cancel_generation,
+            "GetGeneration": self.get_generation,
+            "CountTokens": self.count_tokens,
+            "ListModels": self.list_models,
+        }
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            method.name: (
+                grpc.unary_stream_rpc_method_handler
+                if method.server_streaming
+                else grpc.unary_unary_rpc_method_handler
+            )(guard(method.name, bodies[method.name]))
+            for method in SERVICE.methods
+        }
+        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)])
+
+
+def _concerns(generation_id: str, call: Call) -> None:
+    call.failure = Failure(generation_id=generation_id[:128])
+
+
+def _wrapped(message: pb.GenerateTextRequest | pb.CountTokensRequest) -> pb.StreamTokensRequest:
+    if not message.HasField("request"):
+        raise InvalidRequest([("request", "must be set")])
+    return message.request
+
+
+def _page_token(name: str) -> str:
+    return base64.urlsafe_b64encode(name.encode()).decode()
+
+
+def _page_start(token: str) -> str:
+    try:
+        return base64.b64decode(token, b"-_", validate=True).decode()
+    except (binascii.Error, ValueError) as error:
+        raise InvalidRequest([("page_token", "is no next_page_token of this method")]) from error

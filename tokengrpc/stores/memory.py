@@ -1,0 +1,178 @@
+"""Event logs in memory, bounded each and in total, and a ledger that remembers the newest entries."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from tokengrpc.errors import ReplayExpired
+from tokengrpc.interfaces import RecordKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tokengrpc.interfaces import LedgerEntry, Record
+
+_JOINABLE = frozenset({RecordKind.TOKENS, RecordKind.FRAGMENTS})
+RECORD_OVERHEAD = 250
+"""What a record costs in memory beside its bytes (two bytes objects, a struct, a slot): counted as bytes."""
+
+
+class MemoryEventLogs:
+    """Logs of one process. When the total is over its bound, ended generations are dropped, oldest first."""
+
+    def __init__(self, *, log_bytes: int, total_bytes: int) -> None:
+        self._log_bytes = log_bytes
+        self._total_bytes = total_bytes
+        self._sealed: OrderedDict[MemoryEventLog, None] = OrderedDict()
+        self.used_bytes = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the total is under its bound."""
+        return self.used_bytes < self._total_bytes
+
+    def create(self) -> MemoryEventLog:
+        """A new, empty log."""
+        return MemoryEventLog(self, self._log_bytes)
+
+    def added(self, size: int) -> None:
+        """A log has grown."""
+        self.used_bytes += size
+        while self.used_bytes > self._total_bytes and self._sealed:
+            self._sealed.popitem(last=False)[0].drop()
+
+    def freed(self, size: int) -> None:
+        """A log has shrunk."""
+        self.used_bytes -= size
+
+    def sealed(self, log: MemoryEventLog) -> None:
+        """A log may be dropped from now on."""
+        self._sealed[log] = None
+
+    def closed(self, log: MemoryEventLog) -> None:
+        """A log is gone."""
+        self._sealed.pop(log, None)
+
+
+class MemoryEventLog:
+    """The events of one generation; the oldest go when they are more than the bound."""
+
+    def __init__(self, logs: MemoryEventLogs, max_bytes: int) -> None:
+        self._logs = logs
+        self._max_bytes = max_bytes
+        self._records: deque[Record] = deque()
+        self._bytes = 0
+        self._last = 0
+        self._dropped: Record | None = None
+        self._listeners: dict[Callable[[], None], None] = {}
+
+    @property
+    def first_sequence(self) -> int:
+        """The first record that is kept; one more than `last_sequence` when none is."""
+        return self._last - len(self._records) + 1
+
+    @property
+    def last_sequence(self) -> int:
+        """The last record; 0 before the first."""
+        return self._last
+
+    async def append(self, records: Sequence[Record]) -> None:
+        """Adds records and calls the listeners once."""
+        size = 0
+        for record in records:
+            size += len(record.body) + len(record.tail) + RECORD_OVERHEAD
+        self._records.extend(records)
+        self._last = records[-1].sequence
+        self._bytes += size
+        if self._bytes > self._max_bytes:
+            size -= self._trim(self._max_bytes)
+        self._logs.added(size)
+        for listener in tuple(self._listeners):
+            listener()
+
+    def read(self, after: int, max_bytes: int) -> Sequence[Record]:
+        """The records after a sequence that make one message, at least one where there is one."""
+        behind = self._last - after
+        if behind <= 0:
+            return ()
+        records = self._records
+        start = len(records) - behind
+        if start < 0:
+            raise ReplayExpired(
+                f"the events after {after} are no longer kept (the first kept is {self.first_sequence}):"
+                " start again under a new id"
+            )
+        if behind == 1:
+            return (records[-1],)
+        return _run(islice(records, start, None), max_bytes)
+
+    def tail(self, sequence: int) -> bytes:
+        """The tail of a record that is kept or was the last to be dropped; empty where neither."""
+        position = sequence - self.first_sequence
+        if 0 <= position < len(self._records):
+            return self._records[position].tail
+        if self._dropped is not None and self._dropped.sequence == sequence:
+            return self._dropped.tail
+        return b""
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Calls `listener` after each append, until the returned function is called."""
+        self._listeners[listener] = None
+        return lambda: self._listeners.pop(listener, None)
+
+    def seal(self) -> None:
+        """Nothing more will be appended."""
+        self._logs.sealed(self)
+
+    def drop(self) -> None:
+        """Forgets the events, not their count."""
+        self._logs.freed(self._trim(0))
+
+    def close(self) -> None:
+        """Forgets everything."""
+        self.drop()
+        self._logs.closed(self)
+
+    def _trim(self, max_bytes: int) -> int:
+        freed = 0
+        while self._records and self._bytes > max_bytes:
+            record = self._dropped = self._records.popleft()
+            size = len(record.body) + len(record.tail) + RECORD_OVERHEAD
+            self._bytes -= size
+            freed += size
+        return freed
+
+
+def _run(records: islice[Record], max_bytes: int) -> list[Record]:
+    """The first records that may be joined: of one kind that joins, together within `max_bytes`."""
+    first = next(records)
+    run = [first]
+    if first.kind not in _JOINABLE:
+        return run
+    size = len(first.body)
+    for record in records:
+        size += len(record.body)
+        if record.kind is not first.kind or size > max_bytes:
+            break
+        run.append(record)
+    return run
+
+
+class MemoryLedger:
+    """Remembers the newest entries while the process lives; no bill survives it."""
+
+    def __init__(self, max_entries: int = 10_000) -> None:
+        self._max = max_entries
+        self.entries: OrderedDict[str, LedgerEntry] = OrderedDict()
+
+    async def open(self, entry: LedgerEntry) -> None:
+        """Adds an entry."""
+        self.entries[entry.record_id] = entry
+        while len(self.entries) > self._max:
+            self.entries.popitem(last=False)
+
+    async def close(self, entry: LedgerEntry) -> None:
+        """Replaces it by its final form."""
+        self.entries[entry.record_id] = entry

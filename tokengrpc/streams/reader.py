@@ -1,0 +1,119 @@
+"""One delivery of a generation's events to one caller. It knows the log and no engine."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from tokengrpc.errors import StreamDeadlineExceeded
+from tokengrpc.streams.deadline import margin
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from tokengrpc.errors import StreamEnded
+    from tokengrpc.streams.run import Run
+
+MAX_MESSAGE_BYTES = 256 * 1024
+
+
+class Reader:
+    """Reads a generation from a cursor to its end. Entered, it counts as a reader; left, no longer."""
+
+    def __init__(self, run: Run, after: int, *, deadline_left: float | None, heartbeat: float) -> None:
+        self.run = run
+        self.cursor = after
+        self.write_began: float | None = None
+        self.failure: StreamEnded | None = None
+        self._left = deadline_left
+        self._heartbeat = heartbeat
+        self._notices: list[bytes] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._timers: list[asyncio.TimerHandle] = []
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[object] | None = None
+        self._last_sent = self._loop.time()
+
+    def __enter__(self) -> Reader:
+        self._task = asyncio.current_task()
+        self._timers.append(self._loop.call_later(self._heartbeat, self._beat))
+        if self._left is not None:
+            self._timers.append(self._loop.call_later(self._left - margin(self._left), self._expire))
+        self.run.join(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._task = None
+        self.run.leave(self)
+
+    async def next(self) -> bytes | None:
+        """The next message; None after the last one.
+
+        Raises StreamEnded when only this stream ends, ReplayExpired when it is too far behind.
+        """
+        log = self.run.log
+        while True:
+            if self.failure is not None:
+                raise self.failure
+            if self._notices:
+                return self._sent(log.tail(self.cursor) + self._notices.pop(0))
+            records = log.read(self.cursor, MAX_MESSAGE_BYTES)
+            if records:
+                last = records[-1]
+                self.cursor = last.sequence
+                if len(records) == 1:
+                    return self._sent(last.body + last.tail)
+                return self._sent(b"".join([record.body for record in records]) + last.tail)
+            if self.run.done:
+                return None
+            await self._wait()
+
+    def notify(self, notice: bytes) -> None:
+        """Queues a notice, which goes out before further events."""
+        self._notices.append(notice)
+        self.wake()
+
+    def fail(self, failure: StreamEnded, *, interrupt: bool = False) -> None:
+        """Ends only this stream; `interrupt` does so in the middle of a write."""
+        if self.failure is None:
+            self.failure = failure
+            self.wake()
+            if interrupt and self._task is not None:
+                self._task.cancel()
+
+    def wake(self) -> None:
+        """There may be something to read."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _sent(self, message: bytes) -> bytes:
+        self._last_sent = self._loop.time()
+        return message
+
+    def _beat(self) -> None:
+        # One timer per reader that looks back, not one per message that is moved.
+        silent = self._loop.time() - self._last_sent
+        if silent >= self._heartbeat:
+            self._notices.append(self.run.encoder.heartbeat(self.run.generation.state))
+            self.wake()
+            silent = 0.0
+        self._timers[0] = self._loop.call_later(self._heartbeat - silent, self._beat)
+
+    def _expire(self) -> None:
+        self.fail(
+            StreamDeadlineExceeded(
+                "this stream's deadline came; the generation goes on: resume it after the last sequence seen"
+            )
+        )

@@ -1,0 +1,241 @@
+"""One generation under way: its producer task from the engine to the log, its timers and its readers."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from tokengrpc.errors import (
+    Cancelled,
+    ContextLengthExceeded,
+    DetachExpired,
+    Draining,
+    EngineTruncated,
+    Internal,
+    TokenGrpcError,
+)
+from tokengrpc.generation import Ending, Generation
+from tokengrpc.interfaces import LedgerEntry
+from tokengrpc.model import UsageSource
+from tokengrpc.streams.counting import count_input, input_length
+from tokengrpc.streams.timers import Timers, never_accepted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tokengrpc.admission import Permit, Tenant
+    from tokengrpc.catalog import ServedModel
+    from tokengrpc.config import LimitSettings
+    from tokengrpc.generation import Event
+    from tokengrpc.interfaces import Clock, EventEncoder, EventLogs, Observer, UsageLedger
+    from tokengrpc.request import GenerationRequest
+    from tokengrpc.streams.reader import Reader
+
+_LONG_INPUT = 4_000
+"""Characters from which counting costs more than half a millisecond, and so leaves the event loop."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What every generation needs from the house."""
+
+    clock: Clock
+    encoder: EventEncoder
+    ledger: UsageLedger
+    logs: EventLogs
+    limits: LimitSettings
+    observers: Sequence[Observer] = ()
+
+
+class Run:
+    """A generation, from admission until it is forgotten."""
+
+    def __init__(
+        self,
+        request: GenerationRequest,
+        *,
+        record_id: str,
+        tenant: Tenant,
+        model: ServedModel,
+        services: Services,
+        permit: Permit,
+        deadline_left: float | None,
+        on_end: Callable[[Run], None],
+    ) -> None:
+        self.request = request
+        self.record_id = record_id
+        self.tenant = tenant
+        self.model = model
+        self.encoder = services.encoder
+        self.generation = Generation(request, model.tokenizer, services.clock.now_ns())
+        self.log = services.logs.create()
+        self.log.listen(self._wake_readers)
+        self.readers: dict[Reader, None] = {}
+        self.done = False
+        self._ended = asyncio.Event()
+        self._left = asyncio.Event()
+        self._services = services
+        self._permit = permit
+        self._on_end = on_end
+        self._stopped: Ending | None = None
+        self._producing = False
+        self._timers = Timers(request, services.limits, deadline_left, self.stop)
+        self._task = asyncio.get_running_loop().create_task(self._produce())
+
+    @property
+    def started(self) -> bool:
+        """Whether an engine has accepted it."""
+        return bool(self.generation.times.started)
+
+    def entry(self) -> LedgerEntry:
+        """The generation as the ledger sees it."""
+        generation = self.generation
+        ending = generation.ending
+        return LedgerEntry(
+            record_id=self.record_id,
+            generation_id=self.request.generation_id,
+            tenant=self.tenant.name,
+            model=self.model.name,
+            labels=dict(self.request.labels),
+            create_time_ns=generation.times.created,
+            usage=generation.usage,
+            end_time_ns=generation.times.ended or None,
+            finish_reason=ending.reason if ending else None,
+            error_reason=ending.error.reason if ending and ending.error else "",
+        )
+
+    def join(self, reader: Reader) -> None:
+        """A reader has come."""
+        self.readers[reader] = None
+        self._timers.cancel_detach()
+
+    def leave(self, reader: Reader) -> None:
+        """A reader has gone; without the last one the generation stops, or waits for another."""
+        del self.readers[reader]
+        self._left.set()
+        if self.readers or self.done:
+            return
+        if self.request.recovery.detach:
+            self._timers.start_detach(Ending.failed(DetachExpired("nobody came back to read it in time")))
+        else:
+            self.stop(Ending.failed(Cancelled("its last reader has left")))
+
+    def stop(self, ending: Ending) -> None:
+        """Ends the generation now, wherever its engine is; without effect on one that is ending."""
+        if self._stopped is None and self.generation.ending is None:
+            self._stopped = ending
+            # A task that is cancelled before its first step never runs, and this one must.
+            if self._producing:
+                self._task.cancel()
+
+    async def wait_ended(self) -> None:
+        """Returns when everything about the end is done."""
+        await self._ended.wait()
+
+    async def wait_quiet(self) -> None:
+        """Returns when it has ended and no reader is left."""
+        await self._ended.wait()
+        while self.readers:
+            self._left.clear()
+            await self._left.wait()
+
+    async def _produce(self) -> None:
+        try:
+            ending = await self._generate()
+        except asyncio.CancelledError:
+            self._task.uncancel()
+            ending = Ending.failed(Draining("the server is shutting down: try another one"))
+        except TokenGrpcError as error:
+            ending = Ending.failed(error)
+        except Exception:
+            log.exception("generation failed by a bug", generation_id=self.request.generation_id)
+            ending = Ending.failed(Internal("the server failed: try again; its log has the details"))
+        # What the engine has ended is not stopped any more: the end that came first counts.
+        finish = self.generation.engine_finish
+        await self._finish(Ending.of(finish) if finish else self._stopped or ending)
+
+    async def _generate(self) -> Ending:
+        self._producing = True
+        if self._stopped is not None:
+            return self._stopped
+        generation, clock = self.generation, self._services.clock
+        counting = await self._count_input()
+        async with aclosing(self.model.engine.generate(self.request)) as batches:
+            async for batch in batches:
+                if not generation.times.started:
+                    if counting is not None:
+                        self._take_count(await counting)
+                    await self._services.ledger.open(self.entry())
+                    events = generation.accept(self.model.engine.name, clock.now_ns())
+                    events += generation.feed(batch, clock.now_ns())
+                else:
+                    events = generation.feed(batch, clock.now_ns())
+                if events:
+                    self._timers.progress(tokens=bool(generation.times.first_token))
+                    await self.log.append(self.encoder.records(generation, events))
+                if generation.engine_finish is not None:
+                    return Ending.of(generation.engine_finish)
+        raise EngineTruncated("the engine's output stopped without its end mark: what came may be incomplete")
+
+    async def _count_input(self) -> asyncio.Future[int] | None:
+        """Counts a short input; begins to count a long one on a thread, unless its length decides first."""
+        request, model = self.request, self.model
+        if request.prompt_token_ids is not None:
+            self._take_count(len(request.prompt_token_ids), UsageSource.COUNTED)
+            return None
+        if input_length(request) < _LONG_INPUT:
+            self._take_count(count_input(request, model))
+            return None
+        counting = asyncio.get_running_loop().run_in_executor(None, count_input, request, model)
+        if model.context_token_count and model.tokenizer.exact:
+            self._take_count(await counting)
+            return None
+        return counting
+
+    def _take_count(self, count: int, source: UsageSource | None = None) -> None:
+        model = self.model
+        own = UsageSource.COUNTED if model.tokenizer.exact else UsageSource.ESTIMATED
+        source = source or own
+        if model.context_token_count and source is UsageSource.COUNTED and count >= model.context_token_count:
+            raise ContextLengthExceeded(
+                f"the input has {count} tokens, model {model.name} takes {model.context_token_count} with the"
+                " output: shorten the input",
+                metadata={"input_token_count": str(count), "limit": str(model.context_token_count)},
+            )
+        self.generation.count_input(count, source)
+
+    async def _finish(self, ending: Ending) -> None:
+        self._timers.close()
+        generation = self.generation
+        if not self.started and ending.error is None:
+            ending = Ending.failed(never_accepted(ending.reason))
+        try:
+            await self._publish(generation.end(ending, self._services.clock.now_ns()))
+        except Exception:
+            # Readers must not wait for ever, nor take this for a good end.
+            log.exception("a generation's end could not be told", generation_id=self.request.generation_id)
+            generation.ending = Ending.failed(Internal("the server failed at the generation's end"))
+        self.log.seal()
+        self._permit.release()
+        self.done = True
+        self._wake_readers()
+        self._on_end(self)
+        self._ended.set()
+        for observer in self._services.observers:
+            observer.generation_ended(self.entry())
+
+    async def _publish(self, last: Sequence[Event]) -> None:
+        if last:
+            # The bill is written before anybody can see the end.
+            await self._services.ledger.close(self.entry())
+            await self.log.append(self.encoder.records(self.generation, last))
+
+    def _wake_readers(self) -> None:
+        for reader in self.readers:
+            reader.wake()

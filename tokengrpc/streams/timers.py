@@ -1,0 +1,118 @@
+"""The clocks of one generation: first token, between tokens, total, deadline, detached. All in seconds.
+
+Few timers, moved rarely: the silence timer looks back when it fires instead of being moved by each token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from tokengrpc.errors import DeadlineExceeded, EngineStalled, TokenGrpcError
+from tokengrpc.generation import Ending
+from tokengrpc.model import FinishReason
+from tokengrpc.streams.deadline import margin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tokengrpc.config import LimitSettings
+    from tokengrpc.request import GenerationRequest
+
+_LATE = "the deadline came: allow more time or ask for less"
+
+
+def within(asked: float | None, default: float, largest: float) -> float:
+    """What was asked for, or the default, but not more than the server's largest."""
+    return min(default if asked is None else asked, largest)
+
+
+class Timers:
+    """Calls `stop` with the right ending when one of the clocks runs out."""
+
+    def __init__(
+        self,
+        request: GenerationRequest,
+        settings: LimitSettings,
+        deadline_left: float | None,
+        stop: Callable[[Ending], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = stop
+        limits, recovery = request.limits, request.recovery
+        self._first = within(
+            limits.first_token_timeout, settings.first_token_timeout, settings.max_time_limit
+        )
+        self._between = within(
+            limits.inter_token_timeout, settings.inter_token_timeout, settings.max_time_limit
+        )
+        self._detach_ttl = within(recovery.detach_ttl, settings.detach_ttl, settings.max_detach_ttl)
+        self._clock = "first_token"
+        self._progress = self._loop.time()
+        self._silence = self._loop.call_later(self._first, self._check_silence)
+        self._detach: asyncio.TimerHandle | None = None
+        self._ends = self._bounds(request, settings, deadline_left)
+
+    def _bounds(
+        self, request: GenerationRequest, settings: LimitSettings, deadline_left: float | None
+    ) -> list[asyncio.TimerHandle]:
+        time_limit = within(request.limits.time_limit, settings.max_time_limit, settings.max_time_limit)
+        ends = [self._loop.call_later(time_limit, self._stop, Ending(reason=FinishReason.TIME_LIMIT))]
+        if deadline_left is not None and not request.recovery.detach:
+            at = deadline_left - margin(deadline_left, request.limits.deadline_margin)
+            late = Ending.failed(DeadlineExceeded(_LATE))
+            if request.limits.finish_partial:
+                late = Ending(reason=FinishReason.DEADLINE)
+            ends.append(self._loop.call_later(at, self._stop, late))
+        return ends
+
+    def progress(self, *, tokens: bool) -> None:
+        """The engine has moved; `tokens` once one has come."""
+        self._progress = self._loop.time()
+        if tokens and self._clock == "first_token":
+            self._clock = "inter_token"
+            self._silence.cancel()
+            self._silence = self._loop.call_later(self._between, self._check_silence)
+
+    def start_detach(self, ending: Ending) -> None:
+        """No reader is left: end after the time to wait for one."""
+        self._detach = self._loop.call_later(self._detach_ttl, self._stop, ending)
+
+    def cancel_detach(self) -> None:
+        """A reader has come."""
+        if self._detach is not None:
+            self._detach.cancel()
+            self._detach = None
+
+    def close(self) -> None:
+        """Stops all clocks."""
+        self.cancel_detach()
+        for timer in (self._silence, *self._ends):
+            timer.cancel()
+
+    def _check_silence(self) -> None:
+        # The first-token clock runs from the call's arrival, acceptance does not restart it.
+        limit = self._first if self._clock == "first_token" else self._between
+        silent = limit if self._clock == "first_token" else self._loop.time() - self._progress
+        if silent >= limit:
+            self._stop(Ending.failed(stalled(self._clock, limit)))
+        else:
+            self._silence = self._loop.call_later(limit - silent, self._check_silence)
+
+
+def stalled(clock: str, limit: float) -> TokenGrpcError:
+    """The failure of an engine that was silent for longer than one of the clocks allows."""
+    return EngineStalled(
+        f"the engine was silent for longer than {limit:g} s (clock {clock}): try again or allow more",
+        metadata={"clock": clock, "limit_seconds": f"{limit:g}"},
+    )
+
+
+def never_accepted(reason: FinishReason) -> TokenGrpcError:
+    """The failure behind a time that ran out before any engine had accepted: there is nothing partial."""
+    if reason is FinishReason.DEADLINE:
+        return DeadlineExceeded(_LATE)
+    return EngineStalled(
+        "the time limit came before an engine had accepted: try again or allow more",
+        metadata={"clock": "total"},
+    )

@@ -1,0 +1,1 @@
+"""Domain ⇄ protobuf and errors ⇄ statuses: one table per mapping, nothing else."""

@@ -1,0 +1,164 @@
+"""Events as bytes, each encoded once. Tokens are written by hand: four times faster than through messages.
+
+A record's body holds what the event is, its tail `sequence` and `usage`; the concatenation of both, or of
+several bodies and the last tail, is one StreamTokensResponse. The field numbers are checked against the
+contract by the tests.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from tokenstreaming.v1 import generation_pb2, token_stream_pb2
+
+from tokengrpc.interfaces import Record, RecordKind
+from tokengrpc.wire.generation import engine_started, finished, usage_message
+from tokengrpc.wire.tables import STATES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tokengrpc.generation import Event, Generation
+    from tokengrpc.model import State, Token, ToolCallFragment, TopLogprob, Usage
+
+
+def _varint(value: int) -> bytes:
+    if value < 0:
+        value += 1 << 64
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+_SMALL = tuple(_varint(value) for value in range(1 << 14))
+
+
+def varint(value: int) -> bytes:
+    """A protobuf varint; the usual ones from a table."""
+    return _SMALL[value] if 0 <= value < 16384 else _varint(value)
+
+
+def _timestamp(time_ns: int) -> bytes:
+    """Token.emit_time as a whole field (number 6)."""
+    seconds, nanos = divmod(time_ns, 1_000_000_000)
+    inner = b"\x08%b\x10%b" % (_varint(seconds), _varint(nanos))
+    return b"\x32%b%b" % (varint(len(inner)), inner)
+
+
+def _text(tag: bytes, text: str) -> bytes:
+    data = text.encode()
+    return b"%b%b%b" % (tag, varint(len(data)), data) if data else b""
+
+
+def _top_logprob(top: TopLogprob) -> bytes:
+    inner = _text(b"\x0a", top.text) + b"\x15" + struct.pack("<f", top.logprob)
+    if top.id is not None:
+        inner += b"\x18" + varint(top.id)
+    if top.raw is not None:
+        inner += b"\x22" + varint(len(top.raw)) + top.raw
+    return b"\x4a%b%b" % (varint(len(inner)), inner)
+
+
+def _details(token: Token) -> bytes:
+    parts = []
+    if token.id is not None:
+        parts.append(b"\x38" + varint(token.id))
+    if token.logprob is not None:
+        parts.append(b"\x45" + struct.pack("<f", token.logprob))
+        parts.extend(_top_logprob(top) for top in token.top_logprobs)
+    if token.raw is not None:
+        parts.append(b"\x52" + varint(len(token.raw)) + token.raw)
+    return b"".join(parts)
+
+
+def token_body(tokens: Sequence[Token], time_ns: int) -> bytes:
+    """StreamTokensResponse.tokens (number 2) of one event, all emitted at the same time."""
+    stamp = _timestamp(time_ns)
+    parts = []
+    for token in tokens:
+        text = token.text.encode()
+        inner = b"\x08%b\x10%b\x1a%b%b%b" % (
+            varint(token.index),
+            varint(token.count),
+            varint(len(text)),
+            text,
+            stamp,
+        )
+        if token.reasoning:
+            inner += _text(b"\x22", token.reasoning)
+        if token.refusal:
+            inner += _text(b"\x2a", token.refusal)
+        if token.id is not None or token.logprob is not None or token.raw is not None:
+            inner += _details(token)
+        parts.append(b"\x12%b%b" % (varint(len(inner)), inner))
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _fragment_body(fragments: Sequence[ToolCallFragment]) -> bytes:
+    message = token_stream_pb2.StreamTokensResponse()
+    for fragment in fragments:
+        message.tool_call_fragments.add(
+            call_index=fragment.call_index,
+            id=fragment.id,
+            function_name=fragment.function_name,
+            arguments_fragment=fragment.arguments,
+        )
+    return message.SerializeToString()
+
+
+def tail(sequence: int, usage: Usage) -> bytes:
+    """StreamTokensResponse.sequence (number 1) and .usage (number 4)."""
+    inner = b"\x08%b\x10%b" % (varint(usage.input), varint(usage.output))
+    if usage.cached_input or usage.cache_write_input or usage.reasoning or usage.overhead:
+        inner = usage_message(usage).SerializeToString()
+    else:
+        inner += b"\x38" + varint(usage.source)
+    return b"\x08%b\x22%b%b" % (varint(sequence), varint(len(inner)), inner)
+
+
+class ProtobufEncoder:
+    """Makes records of events and messages of notices, as `interfaces.EventEncoder` says."""
+
+    def records(self, generation: Generation, events: Sequence[Event]) -> list[Record]:
+        """The records of a generation's new events."""
+        return [
+            Record(
+                event.sequence, event.kind, self._body(generation, event), tail(event.sequence, event.usage)
+            )
+            for event in events
+        ]
+
+    def _body(self, generation: Generation, event: Event) -> bytes:
+        if event.kind is RecordKind.TOKENS:
+            return token_body(event.tokens, event.time_ns)
+        if event.kind is RecordKind.FRAGMENTS:
+            return _fragment_body(event.fragments)
+        message = (
+            token_stream_pb2.StreamTokensResponse(finished=finished(generation))
+            if event.kind is RecordKind.FINISHED
+            else token_stream_pb2.StreamTokensResponse(started=engine_started(generation))
+        )
+        return message.SerializeToString()
+
+    def attached(self, state: State, last_sequence: int) -> bytes:
+        """The notice that a stream attached."""
+        attached = generation_pb2.Attached(state=STATES.there[state], last_sequence=last_sequence)
+        return token_stream_pb2.StreamTokensResponse(attached=attached).SerializeToString()
+
+    def heartbeat(self, state: State) -> bytes:
+        """The notice that all is well."""
+        heartbeat = generation_pb2.Heartbeat(state=STATES.there[state])
+        return token_stream_pb2.StreamTokensResponse(heartbeat=heartbeat).SerializeToString()
+
+    def drain_notice(self, deadline_ns: int) -> bytes:
+        """The notice that the server shuts down."""
+        notice = generation_pb2.DrainNotice()
+        notice.deadline_time.CopyFrom(
+            Timestamp(seconds=deadline_ns // 1_000_000_000, nanos=deadline_ns % 1_000_000_000)
+        )
+        return token_stream_pb2.StreamTokensResponse(drain_notice=notice).SerializeToString()

@@ -1,0 +1,132 @@
+"""Generations, their ends and usage, and models: domain → protobuf."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from tokenstreaming.v1 import generation_pb2, model_pb2, usage_pb2
+
+from tokengrpc.wire.status import Failure, status_of
+from tokengrpc.wire.tables import CAPABILITIES, FINISH_REASONS, SOURCES, STATES
+
+if TYPE_CHECKING:
+    from google.rpc.status_pb2 import Status
+
+    from tokengrpc.catalog import ServedModel
+    from tokengrpc.generation import Generation
+    from tokengrpc.model import Usage
+    from tokengrpc.streams.run import Run
+
+_SECOND = 1_000_000_000
+_ENGINE_WORD_LENGTH = 64
+
+
+def timestamp(time_ns: int) -> Timestamp | None:
+    """Unset for 0."""
+    return Timestamp(seconds=time_ns // _SECOND, nanos=time_ns % _SECOND) if time_ns else None
+
+
+def duration(start_ns: int, end_ns: int) -> Duration | None:
+    """Unset when the end has not come."""
+    passed = end_ns - start_ns
+    return Duration(seconds=passed // _SECOND, nanos=passed % _SECOND) if end_ns else None
+
+
+def usage_message(usage: Usage) -> usage_pb2.Usage:
+    """Cumulative usage."""
+    return usage_pb2.Usage(
+        input_token_count=usage.input,
+        output_token_count=usage.output,
+        cached_input_token_count=usage.cached_input,
+        cache_write_input_token_count=usage.cache_write_input,
+        reasoning_token_count=usage.reasoning,
+        overhead_token_count=usage.overhead,
+        source=SOURCES.there[usage.source],
+    )
+
+
+def failure_of(generation: Generation, *, ended: bool, last_sequence: int | None = None) -> Failure:
+    """What a failed call tells of its generation; `last_sequence` where it is not the newest one."""
+    started = bool(generation.times.started)
+    return Failure(
+        generation_id=generation.request.generation_id,
+        last_sequence=generation.last_sequence if last_sequence is None else last_sequence,
+        usage=usage_message(generation.usage) if started else None,
+        ended=ended,
+    )
+
+
+def final_status(generation: Generation) -> Status | None:
+    """The status of a generation that has ended; None when it ended well."""
+    ending = generation.ending
+    if ending is None or ending.error is None:
+        return None
+    return status_of(ending.error, failure_of(generation, ended=True))
+
+
+def engine_started(generation: Generation) -> generation_pb2.Started:
+    """The first event."""
+    return generation_pb2.Started(
+        generation_id=generation.request.generation_id,
+        model=generation.request.model,
+        engine=generation.engine,
+        start_time=timestamp(generation.times.started),
+    )
+
+
+def finished(generation: Generation) -> generation_pb2.Finished | None:
+    """The last event; None before the end, and when nothing had begun."""
+    ending, times = generation.ending, generation.times
+    if ending is None:
+        return None
+    return generation_pb2.Finished(
+        finish_reason=FINISH_REASONS.there[ending.reason],
+        engine_finish_reason=ending.word[:_ENGINE_WORD_LENGTH],
+        matched_stop_sequence=ending.matched_stop,
+        status=final_status(generation),
+        timing=generation_pb2.Timing(
+            queue_duration=duration(times.created, times.started),
+            time_to_first_token=duration(times.created, times.first_token),
+            total_duration=duration(times.created, times.ended),
+        ),
+    )
+
+
+def generation_message(run: Run) -> generation_pb2.Generation:
+    """A generation as it is now."""
+    generation, times = run.generation, run.generation.times
+    kept = run.log.first_sequence <= run.log.last_sequence
+    return generation_pb2.Generation(
+        generation_id=run.request.generation_id,
+        model=run.model.name,
+        state=STATES.there[generation.state],
+        usage=usage_message(generation.usage),
+        first_kept_sequence=run.log.first_sequence if kept else 0,
+        last_sequence=run.log.last_sequence,
+        reader_count=len(run.readers),
+        create_time=timestamp(times.created),
+        start_time=timestamp(times.started),
+        first_token_time=timestamp(times.first_token),
+        end_time=timestamp(times.ended),
+        labels=run.request.labels,
+        finished=finished(generation),
+    )
+
+
+def model_message(model: ServedModel, *, is_default: bool) -> model_pb2.Model:
+    """A served model."""
+    health = model_pb2.ENGINE_HEALTH_UNSPECIFIED
+    if model.engine.healthy is not None:
+        health = (
+            model_pb2.ENGINE_HEALTH_HEALTHY if model.engine.healthy else model_pb2.ENGINE_HEALTH_UNHEALTHY
+        )
+    return model_pb2.Model(
+        name=model.name,
+        is_default=is_default,
+        engines=[model_pb2.ModelEngine(name=model.engine.name, kind=model.engine.kind, health=health)],
+        context_token_count=model.context_token_count,
+        tokenizer=model.tokenizer.name if model.tokenizer.exact else "",
+        capabilities=sorted(CAPABILITIES.there[c] for c in model.engine.capabilities),
+    )

@@ -1,0 +1,32 @@
+"""Enums of the domain and of the contract, paired by name."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from tokenstreaming.v1 import generation_pb2, model_pb2, usage_pb2
+
+from tokengrpc.errors import Advice
+from tokengrpc.model import Capability, FinishReason, State, UsageSource
+
+if TYPE_CHECKING:
+    from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
+
+_E = TypeVar("_E", bound=Enum)
+
+
+class EnumTable(Generic[_E]):
+    """Both directions of one enum: `there[ours]` is the contract's number, `back[number]` ours."""
+
+    def __init__(self, ours: type[_E], theirs: _EnumTypeWrapper[Any], prefix: str) -> None:
+        # Any: each of protobuf's stubs wants the type of its own enum.
+        self.there: dict[_E, Any] = {member: theirs.Value(f"{prefix}_{member.name}") for member in ours}
+        self.back: dict[int, _E] = {number: member for member, number in self.there.items()}
+
+
+STATES = EnumTable(State, generation_pb2.GenerationState, "GENERATION_STATE")
+FINISH_REASONS = EnumTable(FinishReason, generation_pb2.FinishReason, "FINISH_REASON")
+ADVICE = EnumTable(Advice, generation_pb2.RetryAdvice, "RETRY_ADVICE")
+SOURCES = EnumTable(UsageSource, usage_pb2.UsageSource, "USAGE_SOURCE")
+CAPABILITIES = EnumTable(Capability, model_pb2.Capability, "CAPABILITY")
