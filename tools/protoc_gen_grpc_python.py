@@ -15,6 +15,8 @@ from grpc_tools import protoc
 
 def main() -> None:
     request = CodeGeneratorRequest.FromString(sys.stdin.buffer.read())
+    services = {file.name for file in request.proto_file if file.service}
+    files = [name for name in request.file_to_generate if name in services]
     response = CodeGeneratorResponse(
         supported_features=CodeGeneratorResponse.FEATURE_PROTO3_OPTIONAL
     )
@@ -24,7 +26,7 @@ def main() -> None:
         out = Path(folder, "out")
         out.mkdir()
         arguments = ["protoc", f"--descriptor_set_in={descriptors}", f"--grpc_python_out={out}"]
-        if protoc.main([*arguments, *request.file_to_generate]) != 0:
+        if files and protoc.main([*arguments, *files]) != 0:
             response.error = "grpc_tools.protoc failed"
         for path in sorted(out.rglob("*.py")):
             response.file.add(name=str(path.relative_to(out)), content=path.read_text())

@@ -1,0 +1,63 @@
+# One command each: run, test, check. They set up what they need in .venv and nothing outside it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+PACE ?= 40
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint types contract generate generated-is-current bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/run.stamp ## serve on 127.0.0.1:50051 with the builtin engine
+	@tokengrpc serve --listen 127.0.0.1:50051 --engine builtin --pace $(PACE) --hints
+
+test: $(VENV)/dev.stamp ## run all tests
+	pytest
+
+check: lint types contract generated-is-current test ## everything that must hold before a change lands
+
+lint: $(VENV)/dev.stamp
+	ruff check
+	ruff format --check
+	lint-imports
+
+types: $(VENV)/dev.stamp
+	mypy
+
+contract: $(VENV)/dev.stamp
+	buf lint
+	buf format --diff --exit-code
+	buf breaking protos --against protos/tokenstreaming.v1.binpb
+
+generate: $(VENV)/dev.stamp ## write the stubs anew from protos/
+	buf generate
+
+generated-is-current: $(VENV)/dev.stamp
+	python tools/check_generated.py
+
+bench: $(VENV)/bench.stamp ## measure against the textbook relay, about two minutes
+	python -m bench.run
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache bench/results
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: Python 3.11 or newer is needed: name one with make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/run.stamp
+
+$(VENV)/bench.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	@touch $@ $(VENV)/run.stamp
