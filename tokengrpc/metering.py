@@ -9,6 +9,8 @@ from tokengrpc.model import Usage, UsageReport, UsageSource
 if TYPE_CHECKING:
     from tokengrpc.interfaces import Tokenizer
 
+_NOTHING = Usage()
+
 
 class Meter:
     """Counts never decrease while their source stays; what the engine tells corrects what we counted."""
@@ -21,19 +23,23 @@ class Meter:
         self._input_source = self._own
         self._output_source = UsageSource.ENGINE
         self._reasoning_told = False
+        # The last that was said under each source: no count goes below it while that source speaks.
+        self._said: dict[UsageSource, Usage] = {}
         self._usage: Usage | None = None
 
     @property
     def usage(self) -> Usage:
         """Usage until now; the same object until something changes."""
         if self._usage is None:
-            self._usage = Usage(
-                input=self._input,
-                output=self._output,
+            source = max(self._input_source, self._output_source)
+            floor = self._said.get(source, _NOTHING)
+            self._usage = self._said[source] = Usage(
+                input=max(self._input, floor.input),
+                output=max(self._output, floor.output),
                 cached_input=self._cached,
                 cache_write_input=self._cache_write,
-                reasoning=self._reasoning,
-                source=max(self._input_source, self._output_source),
+                reasoning=max(self._reasoning, floor.reasoning),
+                source=source,
             )
         return self._usage
 
@@ -69,14 +75,11 @@ class Meter:
     def report(self, report: UsageReport) -> None:
         """Cumulative counts that the engine told."""
         if report.output is not None:
-            kept = self._output if self._output_source is UsageSource.ENGINE else 0
-            self._output, self._output_source = max(report.output, kept), UsageSource.ENGINE
+            self._output, self._output_source = report.output, UsageSource.ENGINE
         if report.input is not None:
-            kept = self._input if self._input_source is UsageSource.ENGINE else 0
-            self._input, self._input_source = max(report.input, kept), UsageSource.ENGINE
+            self._input, self._input_source = report.input, UsageSource.ENGINE
         if report.reasoning is not None:
-            kept = self._reasoning if self._reasoning_told else 0
-            self._reasoning, self._reasoning_told = max(report.reasoning, kept), True
+            self._reasoning, self._reasoning_told = report.reasoning, True
         self._cached = max(self._cached, report.cached_input or 0)
         self._cache_write = max(self._cache_write, report.cache_write_input or 0)
         self._usage = None

@@ -63,7 +63,8 @@ def final_status(generation: Generation) -> Status | None:
     ending = generation.ending
     if ending is None or ending.error is None:
         return None
-    return status_of(ending.error, failure_of(generation, ended=True))
+    # What was never accepted has not ended, it never was: the same call under the same id may help.
+    return status_of(ending.error, failure_of(generation, ended=bool(generation.times.started)))
 
 
 def engine_started(generation: Generation) -> generation_pb2.Started:

@@ -1,0 +1,37 @@
+"""Fixtures of all tests: a scripted engine, and a server in front of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+import uvloop
+from harness import Served, serving, upstream
+from hypothesis import settings
+from scripted_engine import ScriptedEngine
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import AsyncIterator, Callable
+
+settings.register_profile("checks", deadline=None, print_blob=True)
+settings.load_profile("checks")
+structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[ScriptedEngine]:
+    async with ScriptedEngine() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+async def server(engine: ScriptedEngine) -> AsyncIterator[Served]:
+    async with serving(upstream(engine.base_url)) as served:
+        yield served
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that the server runs on in production."""
+    return {"uvloop": uvloop.new_event_loop}

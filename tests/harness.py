@@ -1,0 +1,190 @@
+"""A real server on a real socket, in the test's own event loop: tests can look at what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from tokenstreaming.v1 import generation_pb2, token_stream_pb2_grpc
+from tokenstreaming.v1 import token_stream_pb2 as pb
+
+from tokengrpc.app import App
+from tokengrpc.config import LimitSettings, ModelSettings, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+BUILTIN = ModelSettings(name="builtin")
+
+
+def upstream(base_url: str, **more: Any) -> ModelSettings:
+    """A model behind a scripted engine."""
+    settings = {"name": "scripted", "kind": "openai", "base_url": base_url, "api": "chat", **more}
+    return ModelSettings(**settings)
+
+
+@dataclass
+class Served:
+    """A running server with a channel and a stub."""
+
+    app: App
+    channel: grpc.aio.Channel
+    stub: token_stream_pb2_grpc.TokenStreamStub
+
+    @property
+    def target(self) -> str:
+        return f"127.0.0.1:{self.app.port}"
+
+    async def get(self, generation_id: str, **call: Any) -> generation_pb2.Generation:
+        answer = await self.stub.GetGeneration(pb.GetGenerationRequest(generation_id=generation_id), **call)
+        return answer.generation
+
+    def stream(self, generation_id: str = "", **fields: Any) -> Any:
+        call = {key: fields.pop(key) for key in ("timeout", "metadata") if key in fields}
+        if not {"prompt", "conversation", "prompt_token_ids"} & fields.keys():
+            fields["prompt"] = "hello"
+        return self.stub.StreamTokens(pb.StreamTokensRequest(generation_id=generation_id, **fields), **call)
+
+    def resume(self, generation_id: str, after: int = 0, **call: Any) -> Any:
+        request = pb.ResumeTokensRequest(generation_id=generation_id, after_sequence=after)
+        return self.stub.ResumeTokens(request, **call)
+
+    async def cancel(self, generation_id: str) -> generation_pb2.Generation:
+        request = pb.CancelGenerationRequest(generation_id=generation_id)
+        return (await self.stub.CancelGeneration(request)).generation
+
+
+@asynccontextmanager
+async def serving(*models: ModelSettings, **settings: Any) -> AsyncIterator[Served]:
+    """Starts a server; `limits` may be a dict. What is left when it stops is the test's to assert."""
+    limits = LimitSettings(**settings.pop("limits", {}))
+    hooks = {key: settings.pop(key) for key in ("ledger", "observers") if key in settings}
+    app = App(Settings(listen="127.0.0.1:0", models=models or (BUILTIN,), limits=limits, **settings), **hooks)
+    await app.start()
+    # A subchannel of its own, so that channels do not share a connection.
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{app.port}", options=options) as channel:
+            yield Served(app, channel, token_stream_pb2_grpc.TokenStreamStub(channel))
+    finally:
+        await app.stop()
+
+
+@dataclass
+class Outcome:
+    """Everything that a stream brought."""
+
+    messages: list[pb.StreamTokensResponse]
+    code: grpc.StatusCode
+    message: str
+    trailers: dict[str, Any]
+    info: error_details_pb2.ErrorInfo | None = None
+    failure: generation_pb2.GenerationFailure | None = None
+    status: Any = None
+
+    @property
+    def tokens(self) -> list[generation_pb2.Token]:
+        return [token for message in self.messages for token in message.tokens]
+
+    @property
+    def text(self) -> str:
+        return "".join(token.text for token in self.tokens)
+
+    @property
+    def finished(self) -> generation_pb2.Finished | None:
+        found = [m.finished for m in self.messages if m.HasField("finished")]
+        assert len(found) <= 1, "more than one finished"
+        assert not found or self.messages[-1].HasField("finished"), "finished is not the last message"
+        return found[0] if found else None
+
+    @property
+    def events(self) -> list[pb.StreamTokensResponse]:
+        notices = {"attached", "heartbeat", "drain_notice"}
+        return [m for m in self.messages if m.WhichOneof("event") not in notices]
+
+    def detail(self, kind: Any) -> Any:
+        for packed in self.status.details if self.status is not None else ():
+            if packed.Is(kind.DESCRIPTOR):
+                found = kind()
+                packed.Unpack(found)
+                return found
+        return None
+
+
+async def collect(call: Any) -> Outcome:
+    """Reads a stream to its end, whatever that is."""
+    messages: list[pb.StreamTokensResponse] = []
+    try:
+        # Not `async for`: grpc.aio allows one style per call, and tests read the beginning one by one.
+        while (message := await call.read()) is not grpc.aio.EOF:
+            messages.append(message)
+    except grpc.aio.AioRpcError as error:
+        return _failed(error, messages)
+    except asyncio.CancelledError:
+        if not call.cancelled():
+            raise
+    trailers = dict(await call.trailing_metadata() or ())
+    return Outcome(messages, await call.code(), await call.details(), trailers)
+
+
+async def failing(awaitable: Any) -> Outcome:
+    """The error of a unary call."""
+    try:
+        answer = await awaitable
+    except grpc.aio.AioRpcError as error:
+        return _failed(error, [])
+    raise AssertionError(f"it succeeded: {answer}")
+
+
+def _failed(error: grpc.aio.AioRpcError, messages: list[Any]) -> Outcome:
+    status = rpc_status.from_call(error)
+    outcome = Outcome(
+        messages, error.code(), error.details() or "", dict(error.trailing_metadata() or ()), status=status
+    )
+    outcome.info = outcome.detail(error_details_pb2.ErrorInfo)
+    outcome.failure = outcome.detail(generation_pb2.GenerationFailure)
+    return outcome
+
+
+async def until(condition: Callable[[], Any], what: str = "", seconds: float = 20.0) -> Any:
+    """Waits until a condition holds; looks again at every turn of the loop that time allows."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not (value := condition()):
+        assert asyncio.get_running_loop().time() < deadline, f"never came true: {what or condition}"
+        await asyncio.sleep(0.005)
+    return value
+
+
+async def read_until(call: Any, condition: Callable[[pb.StreamTokensResponse], Any]) -> list[Any]:
+    """Reads messages up to and including the first that fulfils a condition."""
+    messages = []
+    while True:
+        message = await call.read()
+        assert message is not grpc.aio.EOF, "the stream ended early"
+        messages.append(message)
+        if condition(message):
+            return messages
+
+
+def check_gapless(messages: Iterable[pb.StreamTokensResponse], after: int = 0) -> None:
+    """Rule 2: sequences without a gap, indexes without a gap, times and usage that never go back."""
+    sequence, index, emitted, output = after, None, (0, 0), {}
+    for message in messages:
+        if message.WhichOneof("event") in {"attached", "heartbeat", "drain_notice"}:
+            assert message.sequence == sequence
+            continue
+        assert message.sequence > sequence
+        sequence = message.sequence
+        for token in message.tokens:
+            assert index is None or token.index == index
+            index = token.index + token.count
+            now = (token.emit_time.seconds, token.emit_time.nanos)
+            assert now >= emitted
+            emitted = now
+        assert message.usage.output_token_count >= output.get(message.usage.source, 0)
+        output[message.usage.source] = message.usage.output_token_count

@@ -1,0 +1,181 @@
+"""Rule 4: the client's deadline is a timer on the engine's side, and its end still arrives."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from harness import Served, collect, failing, read_until, until
+from hypothesis import given
+from hypothesis import strategies as st
+from scripted_engine import Headers, Pause, ScriptedEngine, Stall, Text
+from tokenstreaming.v1 import generation_pb2, input_pb2
+from tokenstreaming.v1 import token_stream_pb2 as pb
+
+from tokengrpc.streams.deadline import MIN_LEFT, margin, rounding_unit
+
+DETACH = input_pb2.Recovery(disconnect_action=input_pb2.DISCONNECT_ACTION_DETACH)
+PARTIAL = input_pb2.Limits(deadline_action=input_pb2.DEADLINE_ACTION_FINISH_PARTIAL)
+
+
+def seconds(value: float) -> Duration:
+    return Duration(seconds=int(value), nanos=round(value % 1 * 1e9))
+
+
+async def test_a_deadline_delivers_what_there_is_and_the_final_usage(
+    server: Served, engine: ScriptedEngine
+) -> None:
+    """`finished` with partial usage arrives before the caller's own library gives up; the engine is left."""
+    engine.script(Text("One", " two"), Stall())
+    outcome = await collect(server.stream("g", timeout=2.0))
+    assert outcome.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert outcome.text == "One two"
+    assert outcome.finished.finish_reason == generation_pb2.FINISH_REASON_DEADLINE
+    assert outcome.messages[-1].usage.output_token_count == 2
+    # Details prove that the server said it and not the caller's library.
+    assert outcome.info.reason == "DEADLINE_EXCEEDED"
+    assert outcome.failure.retry_advice == generation_pb2.RETRY_ADVICE_RETRY
+    await (await engine.called()).disconnected.wait()
+    assert (await server.get("g")).usage == outcome.messages[-1].usage
+
+
+async def test_finish_partial_ends_well(server: Served, engine: ScriptedEngine) -> None:
+    """Under FINISH_PARTIAL the same end is OK."""
+    engine.script(Text("One"), Stall())
+    outcome = await collect(server.stream("g", limits=PARTIAL, timeout=2.0))
+    assert outcome.code is grpc.StatusCode.OK
+    assert outcome.finished.finish_reason == generation_pb2.FINISH_REASON_DEADLINE
+    assert not outcome.finished.HasField("status")
+    assert outcome.text == "One"
+
+
+async def test_a_deadline_in_prefill_closes_the_engine(server: Served, engine: ScriptedEngine) -> None:
+    """Before acceptance there is nothing partial: trailers only, and the id is free."""
+    engine.script(Stall())
+    outcome = await collect(server.stream("g", limits=PARTIAL, timeout=1.0))
+    assert (outcome.messages, outcome.info.reason) == ([], "DEADLINE_EXCEEDED")
+    await (await engine.called()).disconnected.wait()
+    assert (await failing(server.get("g"))).info.reason == "GENERATION_NOT_FOUND"
+
+
+async def test_too_little_time_is_refused_before_the_engine_is_called(
+    server: Served, engine: ScriptedEngine
+) -> None:
+    """With less than 50 ms left nothing is begun."""
+    outcome = await collect(server.stream("g", timeout=0.03))
+    assert outcome.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    await until(lambda: server.app.streams.active == 0)
+    assert engine.calls == []
+
+
+async def test_a_longer_margin_can_be_asked_for(server: Served, engine: ScriptedEngine) -> None:
+    """The generation ends earlier by what was asked for: its own times say so."""
+    engine.script(Text("One"), Stall())
+    limits = input_pb2.Limits(deadline_margin=seconds(2.0))
+    outcome = await collect(server.stream("g", limits=limits, timeout=5.0))
+    total = outcome.finished.timing.total_duration
+    assert outcome.info.reason == "DEADLINE_EXCEEDED"
+    assert total.seconds + total.nanos / 1e9 < 5.0 - 1.5
+
+
+async def test_a_detached_generation_outlives_its_starters_deadline(
+    server: Served, engine: ScriptedEngine
+) -> None:
+    """Under DETACH a deadline ends only the stream that has it, with the advice to resume."""
+    pause = Pause()
+    engine.script(Text("One"), pause, Text(" two"), Stall())
+    outcome = await collect(server.stream("g", recovery=DETACH, timeout=1.0))
+    assert outcome.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert outcome.finished is None
+    assert outcome.failure.retry_advice == generation_pb2.RETRY_ADVICE_RESUME
+    assert not outcome.failure.ended
+    pause.release()
+    call = server.resume("g", outcome.messages[-1].sequence)
+    seen = await read_until(call, lambda m: m.tokens)
+    assert seen[-1].tokens[0].text == " two"
+    call.cancel()
+
+
+async def test_another_readers_deadline_ends_only_its_stream(server: Served, engine: ScriptedEngine) -> None:
+    """The starter, who has none, notices nothing."""
+    pause = Pause()
+    engine.script(Text("One"), pause, Text(" two"), Stall())
+    starter = server.stream("g")
+    await read_until(starter, lambda m: m.tokens)
+    other = await collect(server.resume("g", timeout=0.5))
+    assert other.failure.retry_advice == generation_pb2.RETRY_ADVICE_RESUME
+    pause.release()
+    await read_until(starter, lambda m: m.tokens)
+    starter.cancel()
+
+
+async def test_a_time_limit_ends_well(server: Served, engine: ScriptedEngine) -> None:
+    """TIME_LIMIT is OK, under DETACH too."""
+    engine.script(Text("One"), Stall())
+    limits = input_pb2.Limits(time_limit=seconds(0.2))
+    outcome = await collect(server.stream("g", limits=limits, recovery=DETACH))
+    assert outcome.code is grpc.StatusCode.OK
+    assert outcome.finished.finish_reason == generation_pb2.FINISH_REASON_TIME_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("steps", "limits", "clock"),
+    [
+        ((Stall(),), {"first_token_timeout": seconds(0.1)}, "first_token"),
+        ((Headers(), Stall()), {"first_token_timeout": seconds(0.1)}, "first_token"),
+        ((Text("One"), Stall()), {"inter_token_timeout": seconds(0.1)}, "inter_token"),
+        ((Stall(),), {"time_limit": seconds(0.1)}, "total"),
+    ],
+)
+async def test_a_silent_engine_is_given_up_and_the_clock_is_named(
+    server: Served, engine: ScriptedEngine, steps, limits, clock
+) -> None:
+    """ENGINE_STALLED tells by which clock, and closes the engine's connection."""
+    engine.script(*steps)
+    outcome = await collect(server.stream("g", limits=input_pb2.Limits(**limits)))
+    assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.UNAVAILABLE, "ENGINE_STALLED")
+    assert outcome.info.metadata["clock"] == clock
+    await (await engine.called()).disconnected.wait()
+
+
+async def test_generate_text_keeps_the_same_rules(server: Served, engine: ScriptedEngine) -> None:
+    """A unary call under FINISH_PARTIAL answers with what there is."""
+    engine.script(Text("One"), Stall())
+    request = pb.StreamTokensRequest(prompt="x", limits=PARTIAL)
+    answer = await server.stub.GenerateText(pb.GenerateTextRequest(request=request), timeout=1.0)
+    assert answer.text == "One"
+    assert answer.generation.finished.finish_reason == generation_pb2.FINISH_REASON_DEADLINE
+    failed = await failing(
+        server.stub.GenerateText(
+            pb.GenerateTextRequest(request=pb.StreamTokensRequest(prompt="x")), timeout=1.0
+        )
+    )
+    assert failed.info.reason == "DEADLINE_EXCEEDED"
+    assert failed.failure.usage.output_token_count == 1
+
+
+@pytest.mark.parametrize(
+    ("left", "unit"), [(0.5, 0.01), (9.99, 0.01), (10, 0.1), (99, 0.1), (100, 1), (999, 1), (5000, 10)]
+)
+def test_rounding_of_deadlines(left, unit) -> None:
+    """As C-core rounds them."""
+    assert rounding_unit(left) == unit
+
+
+@given(st.floats(MIN_LEFT, 1e6), st.none() | st.floats(0.001, 1e6))
+def test_margins_leave_time_to_generate(left, asked) -> None:
+    """At most a fifth of the time by default, half of it when asked for."""
+    assert 0 < margin(left, asked) <= left * (0.2 if asked is None else 0.5)
+    if asked is None and left > 5 * 10.25:
+        assert margin(left) == 0.25 + rounding_unit(left)
+
+
+async def test_grpc_py_deadline_reaches_the_server(server: Served, engine: ScriptedEngine) -> None:
+    """Two deadlines on one server end in their order."""
+    engine.script(Text("One"), Stall())
+    long, short = (asyncio.ensure_future(collect(server.stream(timeout=t))) for t in (3.0, 0.6))
+    done, _ = await asyncio.wait({long, short}, return_when=asyncio.FIRST_COMPLETED)
+    assert done == {short}
+    assert (await long).info.reason == "DEADLINE_EXCEEDED"

@@ -1,0 +1,179 @@
+"""The state machine: numbering, whole characters, usage, one end."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokengrpc.errors import Cancelled, DeadlineExceeded, EngineLost
+from tokengrpc.generation import MAX_EVENT_TOKENS, Ending, Generation
+from tokengrpc.interfaces import RecordKind
+from tokengrpc.model import (
+    Delta,
+    EngineFinish,
+    FinishReason,
+    State,
+    ToolCallFragment,
+    UsageReport,
+    UsageSource,
+)
+from tokengrpc.request import GenerationRequest, OutputOptions
+
+
+class Letters:
+    """A tokenizer to which every character is a token: not what is tested, but easy to check against."""
+
+    name, exact = "letters", True
+
+    def count(self, text: str) -> int:
+        return len(text)
+
+    def count_input(self, messages, tools) -> int:
+        return 0
+
+
+def new(**fields) -> Generation:
+    return Generation(GenerationRequest(prompt="x", **fields), Letters(), 0)
+
+
+def started(**fields) -> Generation:
+    generation = new(**fields)
+    generation.accept("e", 1)
+    return generation
+
+
+deltas = st.builds(
+    Delta,
+    text=st.text(max_size=4),
+    reasoning=st.text(max_size=2),
+    refusal=st.sampled_from(["", "", "no"]),
+    count=st.one_of(st.none(), st.integers(0, 3)),
+    fragments=st.sampled_from([(), (), (ToolCallFragment(call_index=0, id="c", arguments="{}"),)]),
+    usage=st.one_of(st.none(), st.builds(UsageReport, input=st.integers(0, 50), output=st.integers(0, 50))),
+)
+
+
+@given(st.lists(st.tuples(st.lists(deltas, max_size=5), st.integers(-5, 100))), st.booleans())
+def test_any_deltas_are_numbered_without_gaps(reads, well) -> None:
+    """Sequences, indexes, times and usage hold for any deltas at any times, with exactly one finish."""
+    generation = started()
+    events = []
+    now = 1
+    for batch, step in reads:
+        now += step
+        events += generation.feed(batch, now)
+    ending = Ending(reason=FinishReason.END) if well else Ending.failed(EngineLost("gone"))
+    events += generation.end(ending, now)
+    assert [e.sequence for e in events] == list(range(2, len(events) + 2))
+    assert [e.kind for e in events].count(RecordKind.FINISHED) == 1
+    assert events[-1].kind is RecordKind.FINISHED
+    tokens = [t for e in events for t in e.tokens]
+    index = 0
+    for token in tokens:
+        assert token.index == index
+        index += token.count
+    assert [e.time_ns for e in events] == sorted(e.time_ns for e in events)
+    sent = "".join(d.text for batch, _ in reads for d in batch if not d.fragments)
+    assert "".join(t.text for t in tokens) == sent
+    for before, after in itertools.pairwise(events):
+        if before.usage.source == after.usage.source:
+            assert after.usage.output >= before.usage.output
+
+
+def test_a_generation_ends_once() -> None:
+    """A second end is a bug, and loud."""
+    generation = started()
+    generation.end(Ending(reason=FinishReason.END), 2)
+    with pytest.raises(RuntimeError, match="ends once"):
+        generation.end(Ending(reason=FinishReason.END), 3)
+
+
+def test_what_was_never_accepted_has_no_events() -> None:
+    """It ends in its state alone."""
+    generation = new()
+    assert generation.end(Ending.failed(EngineLost("x")), 5) == []
+    assert generation.state is State.FAILED
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "state"),
+    [
+        (Cancelled("x"), FinishReason.CANCELLED, State.CANCELLED),
+        (DeadlineExceeded("x"), FinishReason.DEADLINE, State.FAILED),
+        (EngineLost("x"), FinishReason.ERROR, State.FAILED),
+    ],
+)
+def test_errors_end_it_with_their_reason(error, reason, state) -> None:
+    """The finish reason and the state follow from the error."""
+    generation = started()
+    (event,) = generation.end(Ending.failed(error), 2)
+    assert (event.ending.reason, generation.state) == (reason, state)
+
+
+def test_text_held_back_is_released_at_the_end_without_a_new_token() -> None:
+    """Half a character at the end becomes a replacement character with count 0."""
+    generation = started()
+    events = generation.feed([Delta(text=None, raw="é".encode()[:1], count=1)], 2)
+    assert [t.text for t in events[0].tokens] == [""]
+    released, _ = generation.end(Ending(reason=FinishReason.END), 3)
+    assert [(t.index, t.count, t.text) for t in released.tokens] == [(1, 0, "\ufffd")]
+
+
+def test_a_read_with_many_tokens_becomes_events_of_bounded_size() -> None:
+    """So that a reader can resume inside a burst."""
+    events = started().feed([Delta(text="a", count=1)] * (2 * MAX_EVENT_TOKENS + 1), 2)
+    assert [len(e.tokens) for e in events] == [MAX_EVENT_TOKENS, MAX_EVENT_TOKENS, 1]
+    assert [e.usage.output for e in events] == [
+        MAX_EVENT_TOKENS,
+        2 * MAX_EVENT_TOKENS,
+        2 * MAX_EVENT_TOKENS + 1,
+    ]
+
+
+def test_tokens_and_tool_calls_never_share_an_event() -> None:
+    """Joining relies on it."""
+    fragment = Delta(fragments=(ToolCallFragment(call_index=0, id="c", function_name="f"),), count=1)
+    events = started().feed([Delta(text="a", count=1), fragment, Delta(text="b", count=1)], 2)
+    assert [e.kind for e in events] == [RecordKind.TOKENS, RecordKind.FRAGMENTS, RecordKind.TOKENS]
+    assert [e.usage.output for e in events] == [1, 2, 3]
+
+
+def test_the_weakest_source_is_told() -> None:
+    """Until the engine has told input and output, it is our own count."""
+    generation = started()
+    generation.count_input(7, UsageSource.ESTIMATED)
+    assert generation.usage.source is UsageSource.ESTIMATED
+    generation.feed([Delta(text="ab", usage=UsageReport(input=9))], 2)
+    assert (generation.usage.source, generation.usage.input) == (UsageSource.COUNTED, 9)
+    generation.feed([Delta(usage=UsageReport(output=1))], 3)
+    assert (generation.usage.source, generation.usage.output) == (UsageSource.ENGINE, 1)
+
+
+def test_omitted_reasoning_is_counted_and_not_told() -> None:
+    """Neither its text nor what would give it away."""
+    generation = started(output=OutputOptions(omit_reasoning=True, token_ids=True, raw_bytes=True))
+    (event,) = generation.feed([Delta(reasoning="hmm", count=1, id=5, raw=b"hmm")], 2)
+    (token,) = event.tokens
+    assert (token.reasoning, token.id, token.raw, token.count) == ("", None, None, 1)
+    assert generation.usage.reasoning == 1
+
+
+def test_details_are_told_only_when_asked_for() -> None:
+    """Ids, logprobs and bytes of an engine that tells them all the time stay inside otherwise."""
+    delta = Delta(text="a", count=1, id=5, logprob=-0.5, raw=b"a")
+    (plain,) = started().feed([delta], 2)[0].tokens
+    assert (plain.id, plain.logprob, plain.raw) == (None, None, None)
+    asked = started(output=OutputOptions(token_ids=True, top_logprob_count=0, raw_bytes=True))
+    (told,) = asked.feed([delta], 2)[0].tokens
+    assert (told.id, told.logprob, told.raw) == (5, -0.5, b"a")
+
+
+def test_an_engine_finish_is_remembered_not_acted_on() -> None:
+    """The end comes from outside, after the bill is written."""
+    generation = started()
+    generation.feed([Delta(finish=EngineFinish(reason=FinishReason.END, word="stop"))], 2)
+    assert generation.engine_finish.word == "stop"
+    assert generation.state is State.PREFILLING

@@ -1,0 +1,171 @@
+"""The tokenizer: its counts, its vocabulary, and what it says when it cannot load."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokengrpc.engines import tokenizer as module
+from tokengrpc.engines.tokenizer import END_OF_TEXT, load
+from tokengrpc.request import (
+    ImagePart,
+    Message,
+    ReasoningPart,
+    Role,
+    TextPart,
+    Tool,
+    ToolCallPart,
+    ToolResultPart,
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return load("o200k_base", exact=True)
+
+
+def message(*parts):
+    return Message(role=Role.USER, parts=parts)
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("hello world", [24912, 2375]),
+        # The example of OpenAI's Cookbook, "How to count tokens with tiktoken".
+        ("tiktoken is great!", [83, 8251, 2488, 382, 2212, 0]),
+        ("", []),
+    ],
+)
+def test_known_ids(tokenizer, text, ids):
+    """The packaged vocabulary gives the ids that OpenAI's tokenizer gives."""
+    assert tokenizer.encode(text) == ids
+
+
+@given(text=st.text(max_size=60))
+def test_bytes_of_the_tokens_are_the_text(text):
+    """The tokens' bytes, joined, are the text, whatever it holds."""
+    tokenizer = load("o200k_base", exact=True)
+    assert b"".join(map(tokenizer.token_bytes, tokenizer.encode(text))) == text.encode()
+
+
+@given(text=st.text(max_size=60))
+def test_count_is_the_same_every_time(text):
+    """A remembered count is the count."""
+    tokenizer = load("o200k_base", exact=True)
+    assert tokenizer.count(text) == tokenizer.count(text) == len(tokenizer.encode(text))
+
+
+def test_marks_are_ordinary_text(tokenizer):
+    """The name of a special token in a text is not the special token."""
+    assert END_OF_TEXT not in tokenizer.encode("<|endoftext|>")
+    assert tokenizer.count("<|endoftext|>") > 1
+
+
+def test_remembered_counts_are_bounded(monkeypatch):
+    """Only short texts are remembered, and not more than the bound."""
+    monkeypatch.setattr(module, "_CACHED_COUNT", 10)
+    tokenizer = module.TiktokenTokenizer("o200k_base", module._packaged(), exact=True)
+    for number in range(100):
+        assert tokenizer.count(str(number)) == 1
+    tokenizer.count("long " * 100)
+    assert 0 < len(tokenizer._counts) <= 10
+    assert all(len(text) <= 32 for text in tokenizer._counts)
+
+
+def test_a_million_blanks_are_counted(tokenizer):
+    """White space that overflows tiktoken's stack in one piece is counted all the same."""
+    assert 0 < tokenizer.count(" " * 1_200_000) < 20_000
+
+
+@pytest.mark.parametrize("token", [-1, 199_998, 10**9])
+def test_ids_outside_the_vocabulary(tokenizer, token):
+    """An id that is no token raises KeyError."""
+    with pytest.raises(KeyError):
+        tokenizer.token_bytes(token)
+
+
+def test_lone_surrogates_are_counted(tokenizer):
+    """Text that does not encode is counted, not refused."""
+    assert tokenizer.count("\ud83d") >= 1
+
+
+@pytest.mark.parametrize(
+    ("part", "count"),
+    [
+        (TextPart(text="hello world"), 2),
+        (ToolCallPart(id="1", function_name="hello", arguments=" world"), 2),
+        (ToolResultPart(tool_call_id="1", text="hello world", is_error=False), 2),
+        (ReasoningPart(text="hello world", opaque=b"signature"), 2),
+        (ImagePart(uri="https://example.org/image.png"), 85),
+    ],
+)
+def test_parts_of_a_message(tokenizer, part, count):
+    """A message costs 3, its role 1, its parts what they hold; the reply costs 3."""
+    assert tokenizer.count_input([message(part)], ()) == 3 + 1 + count + 3
+
+
+def test_tools_are_counted(tokenizer):
+    """Each tool adds its JSON text."""
+    messages = [message(TextPart(text="hi"))]
+    schema = '{"type":"object","properties":{"city":{"type":"string"}}}'
+    tool = Tool(name="weather", description="Tells the weather.", parameters_json_schema=schema)
+    added = tokenizer.count_input(messages, (tool,)) - tokenizer.count_input(messages, ())
+    assert added > tokenizer.count(schema)
+
+
+def test_loads_once():
+    """The same name gives the same tokenizer, and the ranks are shared by exact and inexact ones."""
+    exact, close = load("o200k_base", exact=True), load("o200k_base", exact=False)
+    assert exact is load("o200k_base", exact=True)
+    assert (exact.exact, close.exact) == (True, False)
+    assert (exact.name, close.name) == ("o200k_base", "o200k_base")
+    assert exact._encoding is close._encoding
+
+
+def test_the_encoding_has_a_name_of_its_own():
+    """Tiktoken's registry cannot mistake the packaged encoding for its own."""
+    assert load("o200k_base", exact=True)._encoding.name == "tokengrpc_o200k_base"
+
+
+def one_line(error: ValueError) -> str:
+    assert "\n" not in str(error)
+    return str(error)
+
+
+def test_unknown_name():
+    """An unknown tokenizer is refused with the known ones."""
+    with pytest.raises(ValueError, match="is not known") as caught:
+        load("nonsense", exact=True)
+    assert "o200k_base" in one_line(caught.value)
+
+
+def test_not_packaged_and_no_folder(monkeypatch):
+    """Without a folder of encodings, the message says how to get one; nothing is downloaded."""
+    monkeypatch.delenv("TIKTOKEN_CACHE_DIR", raising=False)
+    with pytest.raises(ValueError, match="TIKTOKEN_CACHE_DIR") as caught:
+        load("cl100k_base", exact=True)
+    one_line(caught.value)
+
+
+def test_not_in_the_folder(monkeypatch, tmp_path):
+    """A file that is missing in the folder is named, with its source."""
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    with pytest.raises(ValueError, match="cannot be read") as caught:
+        load("cl100k_base", exact=True)
+    assert "cl100k_base.tiktoken" in one_line(caught.value)
+
+
+def test_damaged_in_the_folder(monkeypatch, tmp_path):
+    """A file with other contents is refused, where tiktoken would remove and download it."""
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    url = f"{module._SOURCE}cl100k_base.tiktoken"
+    file = tmp_path / hashlib.sha1(url.encode()).hexdigest()
+    file.write_bytes(b"IQ== 0\n")
+    with pytest.raises(ValueError, match="is damaged") as caught:
+        load("cl100k_base", exact=True)
+    one_line(caught.value)
+    assert file.exists()

@@ -1,0 +1,104 @@
+"""How OpenAI-compatible servers write their chunks.
+
+Read in vLLM's chat_completion/serving.py and completion/serving.py, llama.cpp's tools/server/server-task.cpp
+and Ollama's openai/openai.go and middleware/openai.go.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scripted_engine import Call
+
+# Every scripted prompt is this long.
+INPUT_TOKENS = 7
+
+
+class Dialect:
+    """OpenAI's own, chat and completions; the others differ in single points."""
+
+    reasoning_field = "reasoning_content"
+
+    def envelope(self, call: Call) -> dict[str, Any]:
+        """What every chunk begins with."""
+        kind = "chat.completion.chunk" if call.chat else "text_completion"
+        return {"id": "scripted-1", "object": kind, "created": 1700000000, "model": call.body.get("model")}
+
+    def usage(
+        self, call: Call, input_count: int | None = None, output_count: int | None = None
+    ) -> dict[str, Any]:
+        """A usage object; by default what the server has rendered."""
+        prompt = INPUT_TOKENS if input_count is None else input_count
+        completion = call.rendered_count if output_count is None else output_count
+        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+    def choice(self, call: Call, content: Mapping[str, Any]) -> dict[str, Any]:
+        """A choice that is not the last; content is a delta in chat, its text in completions."""
+        body = {"delta": dict(content)} if call.chat else {"text": content.get("content", "")}
+        return {"index": 0, **body, "logprobs": None, "finish_reason": None}
+
+    def chunk(self, call: Call, content: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
+        """A chunk with one choice."""
+        return self.envelope(call) | {"choices": [self.choice(call, content) | extra]}
+
+    def text_chunk(self, call: Call, piece: str, kind: str) -> dict[str, Any]:
+        """A token of text, reasoning or refusal."""
+        field = {"text": "content", "reasoning": self.reasoning_field, "refusal": "refusal"}[kind]
+        return self.chunk(call, {field: piece})
+
+    def finish_chunk(self, call: Call, reason: str, extra: Mapping[str, Any]) -> dict[str, Any]:
+        """The chunk that says why it ended."""
+        return self.chunk(call, {}, finish_reason=reason, **extra)
+
+
+class Vllm(Dialect):
+    """Usage in every chunk when asked for, token ids when asked for, reasoning in `reasoning`."""
+
+    reasoning_field = "reasoning"
+
+    def chunk(self, call: Call, content: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
+        """Adds what was asked for. A token's id is its number in the output, from 100."""
+        chunk = super().chunk(call, content, **extra)
+        if call.body.get("return_token_ids"):
+            chunk["choices"][0]["token_ids"] = [99 + call.rendered_count] if content else []
+        if call.body.get("stream_options", {}).get("continuous_usage_stats"):
+            call.usage = chunk["usage"] = self.usage(call)
+        return chunk
+
+
+class LlamaCpp(Dialect):
+    """Every chunk has timings; a completion's last chunk has text, finish reason and usage."""
+
+    def chunk(self, call: Call, content: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
+        """Adds the timings."""
+        timings = {"prompt_n": INPUT_TOKENS, "predicted_n": call.rendered_count, "predicted_ms": 1.5}
+        return super().chunk(call, content, **extra) | {"system_fingerprint": "b1-abc", "timings": timings}
+
+    def finish_chunk(self, call: Call, reason: str, extra: Mapping[str, Any]) -> dict[str, Any]:
+        """With usage, in completions."""
+        chunk = super().finish_chunk(call, reason, extra)
+        if not call.chat:
+            call.usage = chunk["usage"] = self.usage(call)
+        return chunk
+
+
+class Ollama(Dialect):
+    """Reasoning in `reasoning`; a completion's chunks all have a usage of zeros when usage is asked for."""
+
+    reasoning_field = "reasoning"
+
+    def chunk(self, call: Call, content: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
+        """Adds the zeros."""
+        chunk = super().chunk(call, content, **extra) | {"system_fingerprint": "fp_ollama"}
+        if not call.chat and call.body.get("stream_options", {}).get("include_usage"):
+            chunk["usage"] = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+        return chunk
+
+
+OPENAI = Dialect()
+VLLM = Vllm()
+LLAMA_CPP = LlamaCpp()
+OLLAMA = Ollama()

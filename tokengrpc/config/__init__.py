@@ -1,0 +1,22 @@
+"""Settings: read once, checked, frozen and passed on.
+
+Flags stand above `TOKENGRPC_*` variables, those above one TOML file, that above the defaults.
+"""
+
+from __future__ import annotations
+
+from tokengrpc.config.report import describe
+from tokengrpc.config.schema import ConfigError, LimitSettings, ModelSettings, Settings, TenantSettings
+from tokengrpc.config.sources import Loaded, load, load_with_origins
+
+__all__ = [
+    "ConfigError",
+    "LimitSettings",
+    "Loaded",
+    "ModelSettings",
+    "Settings",
+    "TenantSettings",
+    "describe",
+    "load",
+    "load_with_origins",
+]

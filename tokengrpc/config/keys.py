@@ -1,0 +1,97 @@
+"""What can be set outside the file: one table for variables and flags."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec import structs
+
+from tokengrpc.config.schema import LimitSettings, ModelSettings, Settings
+
+PREFIX = "TOKENGRPC_"
+CONFIG_VARIABLE = "TOKENGRPC_CONFIG"
+# They belong to the client and the tests.
+FOREIGN_VARIABLES = frozenset({"TOKENGRPC_REQUIRE_ALL", "TOKENGRPC_TARGET", "TOKENGRPC_TOKEN"})
+# Kubernetes sets such variables in each pod beside a service that is named tokengrpc or tokengrpc-*
+# (kubernetes.io, Service, "Environment variables").
+SERVICE_LINK = re.compile(
+    r"TOKENGRPC_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+
+MODEL = "models[0]"
+_SECTIONS: dict[str, type[Settings | LimitSettings | ModelSettings]] = {
+    "": Settings,
+    "limits": LimitSettings,
+    MODEL: ModelSettings,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a setting stands: a section (empty: the top) and a name in it."""
+
+    section: str
+    name: str
+
+    @property
+    def path(self) -> str:
+        """Such as `limits.max_readers`."""
+        return f"{self.section}.{self.name}" if self.section else self.name
+
+    @property
+    def type(self) -> Any:  # noqa: ANN401 - annotations have no common type
+        """Its annotation in the schema."""
+        return next(f.type for f in structs.fields(_SECTIONS[self.section]) if f.name == self.name)
+
+    @property
+    def meaning(self) -> str:
+        """What the schema says of it."""
+        return next(str(meta.description) for meta in self.type.__metadata__ if meta.description)
+
+
+_TOP_KEYS = ("listen", "default_model", "log_level", "log_format")
+_MODEL_KEYS = (
+    "base_url",
+    "upstream_model",
+    "api",
+    "dialect",
+    "api_key_env",
+    "api_key_file",
+    "tokenizer",
+    "context_token_count",
+    "pace",
+    "connect_timeout",
+)
+
+# The key `base_url` is the variable TOKENGRPC_BASE_URL and the flag --base-url.
+KEYS: dict[str, Place] = {
+    **{key: Place("", key) for key in _TOP_KEYS},
+    "engine": Place(MODEL, "kind"),
+    "model": Place(MODEL, "name"),
+    **{key: Place(MODEL, key) for key in _MODEL_KEYS},
+    **{f"limits_{name}": Place("limits", name) for name in LimitSettings.__struct_fields__},
+}
+# Any of these defines one model, which replaces those of the file.
+DEFINING_KEYS = frozenset({"engine", "model", "base_url"})
+
+
+def variable(key: str) -> str:
+    """The variable of a key."""
+    return PREFIX + key.upper()
+
+
+def flag(key: str) -> str:
+    """The flag of a key."""
+    return "--" + key.replace("_", "-")
+
+
+def names(key: str) -> str:
+    """How a person can set a key outside the file. Limits have no flags: they are many."""
+    return variable(key) if KEYS[key].section == "limits" else f"{flag(key)} (or {variable(key)})"
+
+
+def key_at(path: str) -> str | None:
+    """The key that sets what stands at a path."""
+    return next((key for key, place in KEYS.items() if place.path == path), None)

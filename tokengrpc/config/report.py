@@ -1,0 +1,98 @@
+"""Settings as text for people: TOML, with what each value means, where it came from, and no secrets."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec.inspect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tokengrpc.config.schema import Settings
+
+_SECRET_NAME = re.compile(r"key|token|secret|password|credential|authorization", re.IGNORECASE)
+_WIDEST = 48
+
+
+def describe(settings: Settings, origins: Mapping[str, str] | None = None) -> str:
+    """What is in force, as TOML that can be read back (but for masked options).
+
+    Keys are told by the name of their variable or file, never themselves.
+    """
+    return "\n".join(_table(settings, "", origins or {})) + "\n"
+
+
+def _table(struct: msgspec.Struct, path: str, origins: Mapping[str, str]) -> Iterator[str]:
+    """The table's own values first, then its tables, as TOML wants it."""
+    values = {name: getattr(struct, name) for name in struct.__struct_fields__}
+    tables = {name: value for name, value in values.items() if _is_table(value)}
+    rows = {
+        name: f"{name} = {_value(_masked(value))}" for name, value in values.items() if name not in tables
+    }
+    width = max(len(row) for row in rows.values() if len(row) <= _WIDEST)
+    meanings = _meanings(type(struct))
+    for name, row in rows.items():
+        origin = _origin(f"{path}.{name}" if path else name, origins)
+        yield f"{row:<{width}}  # {meanings.get(name, '')} ({origin})"
+    for name, value in tables.items():
+        where = f"{path}.{name}" if path else name
+        if isinstance(value, msgspec.Struct):
+            yield from ("", f"[{name}]", *_table(value, where, origins))
+            continue
+        for index, item in enumerate(value):
+            yield from ("", f"[[{name}]]", *_table(item, f"{where}[{index}]", origins))
+
+
+def _is_table(value: object) -> bool:
+    inner = value[0] if isinstance(value, tuple) and value else value
+    return isinstance(inner, msgspec.Struct)
+
+
+def _meanings(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """The descriptions of a struct's fields."""
+    info = msgspec.inspect.type_info(struct)
+    fields = info.fields if isinstance(info, msgspec.inspect.StructType) else ()
+    return {
+        field.name: (field.type.extra_json_schema or {}).get("description", "")
+        for field in fields
+        if isinstance(field.type, msgspec.inspect.Metadata)
+    }
+
+
+def _origin(path: str, origins: Mapping[str, str]) -> str:
+    """The origin of a value, or of the first value inside it."""
+    inside = next((origin for where, origin in origins.items() if where.startswith(f"{path}.")), "default")
+    return origins.get(path, inside)
+
+
+def _masked(value: object) -> object:
+    """Options of foreign engines may hold secrets: text that is named like one is hidden, at any depth."""
+    if isinstance(value, dict):
+        return {
+            key: "***" if isinstance(inner, str) and _SECRET_NAME.search(key) else _masked(inner)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_masked(inner) for inner in value]
+    return value
+
+
+def _value(value: Any) -> str:  # noqa: ANN401 - anything that TOML can hold
+    match value:
+        case dict():
+            return "{" + ", ".join(f"{_key(key)} = {_value(inner)}" for key, inner in value.items()) + "}"
+        case list() | tuple():
+            return "[" + ", ".join(map(_value, value)) + "]"
+        case bool() | int():
+            return json.dumps(value)
+        case str():
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        case _:
+            return str(value)  # numbers, dates and times, which TOML writes as Python does
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _value(name)

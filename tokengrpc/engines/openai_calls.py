@@ -1,0 +1,102 @@
+"""Tool calls as servers stream them, made into the contract's fragments."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from tokengrpc.engines.openai_wire import ToolCall
+from tokengrpc.model import ToolCallFragment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tokengrpc.engines.openai_wire import Function
+
+
+class _Call:
+    """One call: what its server named it by, and what is not told yet."""
+
+    __slots__ = ("held", "id", "index", "name", "told")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.id = ""
+        self.name = ""
+        self.held = ""
+        self.told = False
+
+    def fragment(self, arguments: str) -> ToolCallFragment | None:
+        """The next fragment to tell, or None: nothing is told before the name is known."""
+        if self.told:
+            return ToolCallFragment(call_index=self.index, arguments=arguments) if arguments else None
+        self.held += arguments
+        return self.first() if self.name else None
+
+    def first(self) -> ToolCallFragment:
+        """Everything so far."""
+        self.told = True
+        return ToolCallFragment(
+            call_index=self.index, id=self.id, function_name=self.name, arguments=self.held
+        )
+
+
+class ToolCallAssembler:
+    """Numbers a generation's calls from 0 in the order in which they begin, whatever the server does.
+
+    Servers repeat `id` and `name` on every piece, leave out `index` (Gemini), or give each of several calls
+    the index 0 (Ollama had that).
+    """
+
+    __slots__ = ("_by_index", "_calls")
+
+    def __init__(self) -> None:
+        self._calls: list[_Call] = []
+        self._by_index: dict[int, _Call] = {}
+
+    def __bool__(self) -> bool:
+        """Whether there was a call."""
+        return bool(self._calls)
+
+    def feed(
+        self, pieces: Sequence[ToolCall] | None, function_call: Function | None
+    ) -> tuple[ToolCallFragment, ...]:
+        """The fragments that a chunk's pieces give. `function_call` is OpenAI's form before tools."""
+        if function_call is not None:
+            pieces = [*(pieces or ()), ToolCall(index=0, function=function_call)]
+        fragments = (self._feed_piece(piece) for piece in pieces or ())
+        return tuple(fragment for fragment in fragments if fragment is not None)
+
+    def flush(self) -> tuple[ToolCallFragment, ...]:
+        """The calls that never got a name."""
+        return tuple(call.first() for call in self._calls if not call.told)
+
+    def _feed_piece(self, piece: ToolCall) -> ToolCallFragment | None:
+        function = piece.function
+        name = (function.name if function else None) or ""
+        arguments = (function.arguments if function else None) or ""
+        if isinstance(arguments, dict):
+            arguments = json.dumps(arguments, ensure_ascii=False)
+        call = self._find(piece, name)
+        call.id = call.id or piece.id or ""
+        call.name = call.name or name
+        return call.fragment(arguments)
+
+    def _find(self, piece: ToolCall, name: str) -> _Call:
+        if piece.index is not None:
+            call = self._by_index.get(piece.index)
+            other = call is not None and bool(name and piece.id and call.id and piece.id != call.id)
+            if call is None or other:
+                call = self._by_index[piece.index] = self._begin()
+            return call
+        for call in self._calls:
+            if piece.id and call.id == piece.id:
+                return call
+        if not self._calls or piece.id or (name and self._calls[-1].name):
+            return self._begin()
+        return self._calls[-1]
+
+    def _begin(self) -> _Call:
+        call = _Call(len(self._calls))
+        self._calls.append(call)
+        return call

@@ -1,0 +1,206 @@
+"""What OpenAI-compatible servers say when they fail, as our errors: HTTP statuses and error objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from tokengrpc.errors import (
+    ContextLengthExceeded,
+    EngineAborted,
+    EngineAuthFailed,
+    EngineProtocolError,
+    EngineUnavailable,
+    InvalidRequest,
+    TokenGrpcError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+# Engines may repeat a prompt in their message: its caller may see some of it, logs nothing.
+_SAID_CHARACTERS = 200
+
+# OpenAI's code, llama.cpp's type, and the words of vLLM, SGLang, TGI, llama.cpp and Ollama.
+_CONTEXT_MARKS = (
+    "context_length_exceeded",
+    "exceed_context_size",
+    "maximum context length",
+    "maximum model length",
+    "model's context length",
+    "available context size",
+    "exceeds the context",
+    "prompt is too long",
+    "max_input_length",
+)
+_BUSY_MARKS = (
+    "rate_limit",
+    "ratelimit",
+    "rate limit",
+    "overloaded",
+    "serviceunavailable",
+    "too many requests",
+)
+_BAD_REQUEST_TYPES = frozenset({"badrequesterror", "invalid_request_error", "badrequest", "validation"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complaint:
+    """An engine's own words about a failure. `status` is an HTTP status where it told one."""
+
+    message: str = ""
+    type: str = ""
+    code: str = ""
+    status: int | None = None
+
+    @property
+    def said(self) -> str:
+        """Its message in one line, cut; its type or code where it has none."""
+        words = " ".join((self.message or self.type or self.code).split())
+        return words if len(words) <= _SAID_CHARACTERS else words[: _SAID_CHARACTERS - 1] + "…"
+
+    def mentions(self, marks: tuple[str, ...]) -> bool:
+        """Whether any part of it holds one of some lower-case words."""
+        whole = f"{self.code} {self.type} {self.message}".lower()
+        return any(mark in whole for mark in marks)
+
+
+def read_complaint(payload: object) -> Complaint | None:
+    """The complaint in a decoded JSON payload, or None when it holds none.
+
+    Knows `{"error": {…}}`, `{"error": "…"}` (Ollama, TGI), `{"object": "error", "message": …}` (older vLLM)
+    and `{"detail": …}` (FastAPI).
+    """
+    if not isinstance(payload, dict):
+        return None
+    error = payload.get("error")
+    if isinstance(error, dict):
+        return _from_object(error)
+    if error:
+        return Complaint(message=str(error), type=_text(payload.get("error_type")))
+    if payload.get("object") == "error" or "message" in payload:
+        return _from_object(payload)
+    if payload.get("detail"):
+        return Complaint(message=str(payload["detail"]))
+    return None
+
+
+def _from_object(error: dict[str, Any]) -> Complaint:
+    code = error.get("code")
+    status = code if isinstance(code, int) else None
+    if isinstance(code, str) and code.isdecimal():
+        status = int(code)
+    message = error.get("message") or error.get("detail")
+    return Complaint(message=_text(message), type=_text(error.get("type")), code=_text(code), status=status)
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def status_error(
+    engine: str, status: int, complaint: Complaint | None, retry_after: float | None
+) -> TokenGrpcError:
+    """The error for an HTTP status that is not 200. `retry_after` is seconds."""
+    said = complaint or Complaint()
+    if status in _MAY_BE_CONTEXT and said.mentions(_CONTEXT_MARKS):
+        return _context(engine, said, retry_after)
+    make = _STATUSES.get(status)
+    if make is None:
+        make = _unavailable if status >= 500 else _unexpected
+    return make(engine, Complaint(message=said.said, status=status), retry_after)
+
+
+def stream_error(engine: str, complaint: Complaint, *, started: bool) -> TokenGrpcError:
+    """The error for an error object inside a stream; `started` once there was a token."""
+    if complaint.mentions(_CONTEXT_MARKS):
+        return _context(engine, complaint, None)
+    if not started:
+        if complaint.status in _STATUSES:
+            return _STATUSES[complaint.status](engine, complaint, None)
+        if complaint.type.lower() in _BAD_REQUEST_TYPES:
+            return _invalid(engine, complaint, None)
+        if complaint.mentions(_BUSY_MARKS) or complaint.status == 529:
+            return _unavailable(engine, complaint, None)
+    return EngineAborted(f"engine {engine} gave up{_quoted(complaint)}; start again under a new id")
+
+
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """How long the engine asks to wait, in seconds; None when it does not say (RFC 9110, 10.2.3)."""
+    value = headers.get("Retry-After", "")
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        # A date is compared with the engine's own, so that no clock of ours matters.
+        wait = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("Date", ""))
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, wait.total_seconds())
+
+
+def _quoted(complaint: Complaint) -> str:
+    return f': "{complaint.said}"' if complaint.said else ""
+
+
+def _status(complaint: Complaint) -> str:
+    return f" (HTTP {complaint.status})" if complaint.status else ""
+
+
+def _context(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
+    return ContextLengthExceeded(
+        f"the input is longer than the context of engine {engine}{_quoted(complaint)}; "
+        "shorten it or lower max_output_token_count"
+    )
+
+
+def _invalid(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
+    return InvalidRequest([("", f"engine {engine} refused the request{_quoted(complaint)}")])
+
+
+def _auth(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
+    return EngineAuthFailed(
+        f"engine {engine} does not accept the server's API key{_status(complaint)}; set the right one"
+    )
+
+
+def _missing(engine: str, complaint: Complaint, retry_after: float | None) -> TokenGrpcError:
+    return EngineUnavailable(
+        f"engine {engine} knows no such path or model (HTTP 404){_quoted(complaint)}; "
+        "check its base_url and upstream_model",
+        retry_after=retry_after,
+    )
+
+
+def _unavailable(engine: str, complaint: Complaint, retry_after: float | None) -> TokenGrpcError:
+    return EngineUnavailable(
+        f"engine {engine} is busy or failing{_status(complaint)}{_quoted(complaint)}; try again later",
+        retry_after=retry_after,
+    )
+
+
+def _unexpected(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
+    return EngineProtocolError(
+        f"engine {engine} gave an answer that no dialect has{_status(complaint)}{_quoted(complaint)}; "
+        "check its base_url"
+    )
+
+
+_MAY_BE_CONTEXT = frozenset({400, 413, 422, 500})
+
+_STATUSES: dict[int, Callable[[str, Complaint, float | None], TokenGrpcError]] = {
+    400: _invalid,
+    401: _auth,
+    403: _auth,
+    404: _missing,
+    408: _unavailable,
+    413: _invalid,
+    422: _invalid,
+    429: _unavailable,
+    500: _unavailable,
+    502: _unavailable,
+    503: _unavailable,
+    504: _unavailable,
+}

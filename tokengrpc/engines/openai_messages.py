@@ -1,0 +1,75 @@
+"""A conversation as chat messages."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+from tokengrpc.request import ImagePart, ReasoningPart, Role, TextPart, ToolCallPart, ToolResultPart
+
+if TYPE_CHECKING:
+    from tokengrpc.request import GenerationRequest, Message
+
+
+def chat_messages(request: GenerationRequest, *, own_fields: bool) -> list[dict[str, Any]]:
+    """The messages of a request; a prompt becomes a user's only one.
+
+    `own_fields` sends reasoning back, for which OpenAI has no field.
+    """
+    if request.messages is None:
+        return [{"role": "user", "content": request.prompt}]
+    return [_message(message, own_fields=own_fields) for message in request.messages]
+
+
+def _message(message: Message, *, own_fields: bool) -> dict[str, Any]:
+    if message.role is Role.TOOL:
+        return _tool_result(message)
+    if message.role is Role.ASSISTANT:
+        return _assistant(message, own_fields=own_fields)
+    return {"role": message.role.value, "content": _content(message)}
+
+
+def _content(message: Message) -> str | list[dict[str, Any]]:
+    """A string where it can be one: not every server takes parts."""
+    if not any(isinstance(part, ImagePart) for part in message.parts):
+        return message.text
+    content: list[dict[str, Any]] = []
+    for part in message.parts:
+        if isinstance(part, TextPart):
+            content.append({"type": "text", "text": part.text})
+        elif isinstance(part, ImagePart):
+            content.append({"type": "image_url", "image_url": {"url": _image_url(part)}})
+    return content
+
+
+def _image_url(image: ImagePart) -> str:
+    if image.uri:
+        return image.uri
+    return f"data:{image.media_type};base64,{base64.b64encode(image.data).decode()}"
+
+
+def _assistant(message: Message, *, own_fields: bool) -> dict[str, Any]:
+    calls = [
+        {
+            "id": part.id,
+            "type": "function",
+            "function": {"name": part.function_name, "arguments": part.arguments},
+        }
+        for part in message.parts
+        if isinstance(part, ToolCallPart)
+    ]
+    fields: dict[str, Any] = {"role": "assistant", "content": message.text or (None if calls else "")}
+    if calls:
+        fields["tool_calls"] = calls
+    reasoning = "".join(part.text for part in message.parts if isinstance(part, ReasoningPart))
+    if reasoning and own_fields:
+        # DeepSeek, llama.cpp and SGLang read the first, vLLM (vllm#38488) and Ollama the second.
+        fields["reasoning_content"] = reasoning
+        fields["reasoning"] = reasoning
+    return fields
+
+
+def _tool_result(message: Message) -> dict[str, Any]:
+    """There is no field for a failed call: its text says so."""
+    result = next(part for part in message.parts if isinstance(part, ToolResultPart))
+    return {"role": "tool", "tool_call_id": result.tool_call_id, "content": result.text}
