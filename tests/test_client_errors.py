@@ -1,0 +1,174 @@
+"""Failed calls as typed errors: decoded from trailers, told in one line."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from tokenstreaming.v1 import generation_pb2, usage_pb2
+
+import tokengrpc
+from tokengrpc import client, errors
+from tokengrpc.client.errors import (
+    CLASS_OF_CODE,
+    CLASS_OF_REASON,
+    GenerationCancelledError,
+    InvalidRequestError,
+    QuotaError,
+    ServerFailedError,
+    TokenStreamError,
+    UnavailableError,
+    from_rpc_error,
+    from_status,
+)
+from tokengrpc.errors import Advice
+
+DETAILS_KEY = "grpc-status-details-bin"
+
+
+def rich_status(code: grpc.StatusCode, message: str, *details: Any) -> status_pb2.Status:
+    status = status_pb2.Status(code=code.value[0], message=message)
+    for detail in details:
+        status.details.add().Pack(detail)
+    return status
+
+
+def rpc_error(status: status_pb2.Status, trailers: bytes | None = None) -> grpc.aio.AioRpcError:
+    code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
+    encoded = status.SerializeToString() if trailers is None else trailers
+    return grpc.aio.AioRpcError(
+        code, trailing_metadata=grpc.aio.Metadata((DETAILS_KEY, encoded)), details=status.message
+    )
+
+
+def reasons(tree: type[errors.TokenGrpcError]) -> set[str]:
+    """All reasons that a server has."""
+    return {tree.reason}.union(*(reasons(branch) for branch in tree.__subclasses__()))
+
+
+def test_every_reason_of_the_server_has_a_class() -> None:
+    """The table knows each reason of the error tree, and no other."""
+    assert set(CLASS_OF_REASON) == reasons(errors.TokenGrpcError)
+
+
+def test_every_code_has_a_class() -> None:
+    """Failures without a reason are told apart by their code."""
+    assert set(CLASS_OF_CODE) == set(grpc.StatusCode) - {grpc.StatusCode.OK}
+
+
+@pytest.mark.parametrize(("reason", "kind"), CLASS_OF_REASON.items())
+def test_a_reason_decides_the_class(reason: str, kind: type[TokenStreamError]) -> None:
+    """Whatever the code: the reason says what a caller catches."""
+    info = error_details_pb2.ErrorInfo(domain="tokengrpc", reason=reason)
+    error = from_status(rich_status(grpc.StatusCode.UNAVAILABLE, "no", info))
+    assert type(error) is kind
+    assert error.reason == reason
+
+
+@pytest.mark.parametrize(("code", "kind"), CLASS_OF_CODE.items())
+def test_a_code_decides_without_a_reason(code: grpc.StatusCode, kind: type[TokenStreamError]) -> None:
+    """What the gRPC library says by itself is typed as well."""
+    error = from_rpc_error(grpc.aio.AioRpcError(code, details="said by the library"))
+    assert type(error) is kind
+    assert (error.code, error.reason, error.advice) == (code, "", None)
+
+
+def test_all_details_are_decoded() -> None:
+    """The failure's advice, usage, cursor and end, the wait and the reason."""
+    usage = usage_pb2.Usage(output_token_count=5)
+    status = rich_status(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "the tenant has 8 generations under way, its limit",
+        error_details_pb2.ErrorInfo(domain="tokengrpc", reason="QUOTA_EXCEEDED"),
+        generation_pb2.GenerationFailure(
+            generation_id="g",
+            last_sequence=4,
+            usage=usage,
+            retry_advice=generation_pb2.RETRY_ADVICE_RETRY,
+            ended=True,
+        ),
+        error_details_pb2.RetryInfo(retry_delay={"seconds": 1, "nanos": 500_000_000}),
+    )
+    error = from_rpc_error(rpc_error(status))
+    assert isinstance(error, QuotaError)
+    assert (error.advice, error.last_sequence, error.usage, error.ended, error.generation_id) == (
+        Advice.RETRY,
+        4,
+        usage,
+        True,
+        "g",
+    )
+    assert error.retry_delay == 1.5
+    assert str(error) == (
+        "QUOTA_EXCEEDED: the tenant has 8 generations under way, its limit; "
+        "try again in 1.5 s under a new id (what was generated is billed)"
+    )
+
+
+def test_violations_are_decoded() -> None:
+    """A bad request says which fields are wrong and why."""
+    bad = error_details_pb2.BadRequest(
+        field_violations=[{"field": "sampling.temperature", "description": "is 3; 0 to 2 is allowed"}]
+    )
+    info = error_details_pb2.ErrorInfo(domain="tokengrpc", reason="INVALID_REQUEST")
+    error = from_status(rich_status(grpc.StatusCode.INVALID_ARGUMENT, "bad", info, bad))
+    assert isinstance(error, InvalidRequestError)
+    assert error.violations == (("sampling.temperature", "is 3; 0 to 2 is allowed"),)
+
+
+@pytest.mark.parametrize("trailers", [b"\xff\xff\xff", b"", b"\x08\x05"])
+def test_trailers_that_make_no_sense_are_left_aside(trailers: bytes) -> None:
+    """A proxy that breaks the trailers does not hide the failure."""
+    error = from_rpc_error(rpc_error(rich_status(grpc.StatusCode.UNAVAILABLE, "gone"), trailers))
+    assert isinstance(error, UnavailableError)
+    assert error.message == "gone"
+
+
+def test_unknown_details_and_reasons_are_left_aside() -> None:
+    """A newer server's reason falls back on the code."""
+    status = rich_status(
+        grpc.StatusCode.INTERNAL, "new", error_details_pb2.ErrorInfo(domain="tokengrpc", reason="NEWS")
+    )
+    status.details.add(type_url="type.googleapis.com/nobody.Knows", value=b"\x01")
+    status.details.add(type_url="type.googleapis.com/google.rpc.RetryInfo", value=b"\xff")
+    error = from_status(status)
+    assert isinstance(error, ServerFailedError)
+    assert (error.reason, error.retry_delay) == ("NEWS", None)
+
+
+def test_a_code_that_nobody_knows_is_unknown() -> None:
+    """Codes are numbers on the wire; a strange one is still an error."""
+    assert from_status(status_pb2.Status(code=99, message="?")).code is grpc.StatusCode.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("advice", "line"),
+    [
+        (Advice.RESUME, "X: it\tbroke; resume generation g after sequence 3"),
+        (Advice.RETRY, "X: it\tbroke; try again under a new id (what was generated is billed)"),
+        (Advice.NEVER, "X: it\tbroke; trying again will not help"),
+    ],
+)
+def test_an_error_is_one_line(advice: Advice, line: str) -> None:
+    """Reason, what happened, what to do: whatever the server's message looks like."""
+    error = TokenStreamError("it\n\tbroke.", reason="X", advice=advice, generation_id="g", last_sequence=3)
+    assert str(error) == line.replace("\t", " ")
+
+
+def test_errors_survive_pickling() -> None:
+    """Work queues send errors between processes."""
+    error = GenerationCancelledError("stop", reason="CANCELLED", usage=usage_pb2.Usage(output_token_count=1))
+    copied = pickle.loads(pickle.dumps(error))
+    assert type(copied) is GenerationCancelledError
+    assert vars(copied) == vars(error)
+
+
+def test_the_package_exports_the_client() -> None:
+    """`from tokengrpc import …` has every public name of the client."""
+    assert tokengrpc.__all__ == client.__all__
+    assert all(getattr(tokengrpc, name) is getattr(client, name) for name in client.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
+        tokengrpc.Nonsense  # noqa: B018 - asking is the test

@@ -1,0 +1,607 @@
+"""The resume policy and the assembler, without a network: what drops do to what a reader gets."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenstreaming.v1 import generation_pb2 as gen
+from tokenstreaming.v1 import input_pb2, usage_pb2
+from tokenstreaming.v1.token_stream_pb2 import DESCRIPTOR, StreamTokensRequest, StreamTokensResponse
+
+from tokengrpc.client.actions import AskOutcome, Finish, Raise, ResumeCall, StartCall
+from tokengrpc.client.assembler import Assembler
+from tokengrpc.client.channel import (
+    DEFAULT_OPTIONS,
+    RETRIED_METHODS,
+    SERVICE,
+    SERVICE_CONFIG,
+    channel_options,
+)
+from tokengrpc.client.errors import (
+    ConnectionLostError,
+    DeadlineExceededError,
+    GenerationLostError,
+    NotFoundError,
+    ServerFailedError,
+    TokenStreamError,
+    UnavailableError,
+)
+from tokengrpc.client.plan import Plan, build_request, plan_stream
+from tokengrpc.client.policy import ResumePolicy, Step, next_step
+from tokengrpc.client.resume import Session
+from tokengrpc.errors import Advice
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DROP = TokenStreamError("Connection reset by peer", code=grpc.StatusCode.UNAVAILABLE)
+
+
+def started(sequence: int = 1) -> StreamTokensResponse:
+    return StreamTokensResponse(sequence=sequence, started=gen.Started(generation_id="g", model="m"))
+
+
+def token(sequence: int, index: int, text: str = "", *, tokens: int = 1) -> StreamTokensResponse:
+    return StreamTokensResponse(
+        sequence=sequence,
+        tokens=[gen.Token(index=index, count=tokens, text=text or f"t{index} ")],
+        usage=usage_pb2.Usage(output_token_count=index + tokens),
+    )
+
+
+def finished(sequence: int, reason: gen.FinishReason = gen.FINISH_REASON_END) -> StreamTokensResponse:
+    return StreamTokensResponse(sequence=sequence, finished=gen.Finished(finish_reason=reason))
+
+
+def heartbeat(sequence: int) -> StreamTokensResponse:
+    return StreamTokensResponse(sequence=sequence, heartbeat=gen.Heartbeat())
+
+
+def failure(
+    reason: str,
+    advice: Advice | None,
+    code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE,
+    *,
+    ended: bool = False,
+    retry_delay: float | None = None,
+) -> TokenStreamError:
+    return TokenStreamError(
+        "told", code=code, reason=reason, advice=advice, ended=ended, retry_delay=retry_delay
+    )
+
+
+def session(plan: Plan | None = None, policy: ResumePolicy | None = None) -> Session:
+    ids = (f"id-{number}" for number in count(1))
+    plan = plan or plan_stream(StreamTokensRequest(prompt="x", generation_id="g"))
+    return Session(plan, policy or ResumePolicy(), random=lambda: 1.0, new_id=lambda: next(ids))
+
+
+@dataclass
+class Generation:
+    """A generation on a server: the truth that a reader must get, cut into messages at any place."""
+
+    events: list[StreamTokensResponse]
+    overlap: int = 0
+    calls: int = field(default=0, init=False)
+
+    @classmethod
+    def of(cls, counts: list[int], overlap: int = 0) -> Generation:
+        """One that brings tokens of these counts, each in an event of its own."""
+        events, index = [started()], 0
+        for number in counts:
+            events.append(token(len(events) + 1, index, tokens=number))
+            index += number
+        return cls(events=[*events, finished(len(events) + 1)], overlap=overlap)
+
+    @property
+    def text(self) -> str:
+        """The whole answer."""
+        return "".join(t.text for event in self.events for t in event.tokens)
+
+    def stream(self, after: int, joined: int) -> list[StreamTokensResponse]:
+        """Everything after a sequence (and what overlaps), with up to so many token events in a message."""
+        self.calls += 1
+        messages: list[StreamTokensResponse] = []
+        run = 0
+        for event in self.events[max(0, after - self.overlap) :]:
+            copied = StreamTokensResponse()
+            copied.CopyFrom(event)
+            if messages and event.tokens and messages[-1].tokens and run < joined:
+                messages[-1].MergeFrom(copied)
+                run += 1
+            else:
+                messages.append(copied)
+                run = 1
+        return messages
+
+
+@dataclass
+class Reader:
+    """Does what a session says against a generation, over connections that drop after so many messages."""
+
+    session: Session
+    tokens: list[gen.Token] = field(default_factory=list)
+    delays: list[float] = field(default_factory=list)
+
+    def read(self, generation: Generation, drops: list[int], joined: int = 1) -> Finish | Raise:
+        """Reads until the end; each number is how many messages one connection lets through."""
+        action = self.session.begin(0.0)
+        remaining = iter(drops)
+        while isinstance(action, StartCall | ResumeCall):
+            self.delays.append(action.delay)
+            after = action.request.after_sequence if isinstance(action, ResumeCall) else 0
+            messages = generation.stream(after, joined)
+            drop = next(remaining, None)
+            for message in messages[:drop]:
+                if self.session.received(message):
+                    self.tokens.extend(message.tokens)
+            action = self.session.call_ended(None if drop is None else DROP, 0.0)
+        assert isinstance(action, Finish | Raise)
+        return action
+
+
+@given(
+    counts=st.lists(st.integers(1, 3), max_size=20),
+    drops=st.lists(st.integers(1, 6), max_size=12),
+    overlap=st.integers(0, 5),
+    joined=st.integers(1, 4),
+)
+def test_every_token_arrives_once_whatever_drops(
+    counts: list[int], drops: list[int], overlap: int, joined: int
+) -> None:
+    """Any drops at any message boundaries, with replays that overlap: each token once, in order."""
+    generation = Generation.of(counts, overlap)
+    reader = Reader(session(policy=ResumePolicy(attempts=len(drops))))
+    assert isinstance(reader.read(generation, drops, joined), Finish)
+    assert "".join(t.text for t in reader.tokens) == generation.text == reader.session.assembler.text
+    assert [t.index for t in reader.tokens] == [sum(counts[:n]) for n in range(len(counts))]
+
+
+@given(attempts=st.integers(0, 8), received=st.integers(0, 5))
+def test_attempts_without_progress_are_bounded(attempts: int, received: int) -> None:
+    """A connection that only breaks is tried again so often and no more, wherever it breaks first."""
+    generation = Generation.of([1] * 10)
+    reader = Reader(session(policy=ResumePolicy(attempts=attempts)))
+    ended = reader.read(generation, [received] + [0] * 100)
+    assert isinstance(ended, Raise)
+    assert generation.calls == 1 + attempts
+    assert isinstance(ended.error, ConnectionLostError if received else TokenStreamError)
+    assert ended.error.last_sequence == received
+
+
+def test_progress_resets_the_attempts() -> None:
+    """A stream that breaks after every single event still ends, with one attempt in a row allowed."""
+    reader = Reader(session(policy=ResumePolicy(attempts=1)))
+    assert isinstance(reader.read(Generation.of([1] * 20), [1] * 21), Finish)
+
+
+def test_notices_are_no_progress() -> None:
+    """Heartbeats prove the connection alive, not that anything is gained by trying again."""
+    reading = session(policy=ResumePolicy(attempts=1))
+    reading.begin(0.0)
+    for _ in range(2):
+        assert reading.received(heartbeat(0))
+        last = reading.call_ended(DROP, 0.0)
+    assert isinstance(last, Raise)
+
+
+@given(attempt=st.integers(0, 50), drawn=st.floats(0, 1))
+def test_waits_are_bounded(attempt: int, drawn: float) -> None:
+    """Full jitter: from nothing up to the doubled wait, never above the maximum."""
+    wait = ResumePolicy().backoff(attempt, drawn)
+    assert 0 <= wait <= min(2.0, 0.05 * 2.0**attempt)
+
+
+def test_waits_grow_and_add_what_the_server_asks() -> None:
+    """Attempts in a row wait longer; RetryInfo is added."""
+    reading = session()
+    reading.begin(0.0)
+    asked = failure("READER_LIMIT", Advice.RESUME, retry_delay=3.0)
+    waits = [reading.call_ended(cause, 0.0) for cause in (DROP, DROP, asked)]
+    assert [action.delay for action in waits if isinstance(action, StartCall)] == [0.05, 0.1, 3.2]
+
+
+def test_a_drop_before_any_message_repeats_the_start() -> None:
+    """StreamTokens again under the same id attaches to what it may have started."""
+    reading = session()
+    first, second = reading.begin(0.0), reading.call_ended(DROP, 0.0)
+    assert isinstance(first, StartCall)
+    assert isinstance(second, StartCall)
+    assert first.request == second.request
+
+
+def test_a_drop_after_messages_resumes_after_the_cursor() -> None:
+    """ResumeTokens asks for what follows the last event that arrived whole."""
+    reading = session()
+    reading.begin(0.0)
+    reading.received(started())
+    reading.received(token(2, 0))
+    action = reading.call_ended(DROP, 0.0)
+    assert isinstance(action, ResumeCall)
+    assert (action.request.generation_id, action.request.after_sequence) == ("g", 2)
+
+
+def test_a_retry_takes_a_new_id_of_our_own() -> None:
+    """A generation that was turned away before it began starts again under a new id."""
+    reading = session(plan_stream(StreamTokensRequest(prompt="x")))
+    first = reading.begin(0.0)
+    again = reading.call_ended(failure("OVERLOADED", Advice.RETRY, retry_delay=1.0), 0.0)
+    assert isinstance(first, StartCall)
+    assert isinstance(again, StartCall)
+    assert again.request.generation_id == reading.generation_id == "id-1" != first.request.generation_id
+    assert again.delay >= 1.0
+
+
+def test_a_retry_keeps_a_callers_id() -> None:
+    """The id that a caller chose was freed by the refusal and stays."""
+    reading = session()
+    reading.begin(0.0)
+    again = reading.call_ended(failure("DRAINING", Advice.RETRY), 0.0)
+    assert isinstance(again, StartCall)
+    assert again.request.generation_id == "g"
+
+
+def test_a_retry_after_a_drop_keeps_the_id() -> None:
+    """What a broken call started may run: only its own id attaches to it instead of starting another."""
+    reading = session(plan_stream(StreamTokensRequest(prompt="x")))
+    first = reading.begin(0.0)
+    reading.call_ended(DROP, 0.0)
+    again = reading.call_ended(failure("DRAINING", Advice.RETRY), 0.0)
+    assert isinstance(first, StartCall)
+    assert isinstance(again, StartCall)
+    assert again.request == first.request
+
+
+def test_retries_are_bounded() -> None:
+    """After two more starts the refusal reaches the caller."""
+    reading = session()
+    reading.begin(0.0)
+    refused = failure("QUOTA_EXCEEDED", Advice.RETRY, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    actions = [reading.call_ended(refused, 0.0) for _ in range(3)]
+    assert [type(action) for action in actions] == [StartCall, StartCall, Raise]
+
+
+@pytest.mark.parametrize(
+    ("cause", "context", "step"),
+    [
+        (None, "start", Step.RECONNECT),
+        (None, "resume", Step.ASK),
+        (None, "resume that brought", Step.RECONNECT),
+        (DROP, "start", Step.RECONNECT),
+        (DROP, "resume", Step.RECONNECT),
+        (failure("", None, grpc.StatusCode.CANCELLED), "resume", Step.RECONNECT),
+        (failure("", None, grpc.StatusCode.INTERNAL), "resume", Step.RECONNECT),
+        (failure("", None, grpc.StatusCode.UNKNOWN), "resume", Step.RECONNECT),
+        (failure("", None, grpc.StatusCode.DEADLINE_EXCEEDED), "resume", Step.RAISE),
+        (failure("", None, grpc.StatusCode.RESOURCE_EXHAUSTED), "resume", Step.RAISE),
+        (failure("", None, grpc.StatusCode.UNIMPLEMENTED), "start", Step.RAISE),
+        (failure("READER_TOO_SLOW", Advice.RESUME), "resume", Step.RECONNECT),
+        (failure("DRAINING", Advice.RESUME), "start that brought", Step.RECONNECT),
+        (failure("DRAINING", Advice.RETRY, ended=True), "start that brought", Step.RAISE),
+        (failure("DRAINING", Advice.RETRY), "start", Step.RETRY),
+        (failure("DRAINING", Advice.RETRY), "resume", Step.RECONNECT),
+        (failure("OVERLOADED", None), "start", Step.RETRY),
+        (failure("ENGINE_UNAVAILABLE", Advice.RETRY), "start", Step.RETRY),
+        (failure("ENGINE_UNAVAILABLE", Advice.RETRY), "start that brought", Step.RAISE),
+        (failure("ENGINE_LOST", Advice.RETRY, ended=True), "start that brought", Step.RAISE),
+        (failure("ENGINE_LOST", Advice.RETRY, ended=True), "start", Step.RAISE),
+        (failure("INTERNAL", Advice.RETRY, grpc.StatusCode.INTERNAL), "start", Step.RAISE),
+        (failure("INVALID_REQUEST", Advice.NEVER, grpc.StatusCode.INVALID_ARGUMENT), "start", Step.RAISE),
+        (failure("UNAUTHENTICATED", None, grpc.StatusCode.UNAUTHENTICATED), "start", Step.RAISE),
+        (failure("CANCELLED", Advice.NEVER, grpc.StatusCode.CANCELLED), "resume", Step.RAISE),
+        (failure("GENERATION_NOT_FOUND", Advice.NEVER, grpc.StatusCode.NOT_FOUND), "resume", Step.LOST),
+        (failure("REPLAY_EXPIRED", Advice.NEVER), "resume", Step.LOST),
+        (failure("GENERATION_NOT_FOUND", Advice.NEVER), "first resume", Step.RAISE),
+    ],
+)
+def test_what_follows_a_failure(cause: TokenStreamError | None, context: str, step: Step) -> None:
+    """Each kind of end, in each kind of call, has one continuation."""
+    resuming = "resume" in context
+    brought = context.endswith("brought")
+    begun = brought or context == "resume"
+    assert next_step(cause, resuming=resuming, begun=begun, brought=brought) is step
+
+
+def test_a_forgotten_generation_is_started_again_only_without_output() -> None:
+    """A server that lost its memory costs nothing before the first token, and an error after it."""
+    gone = failure("GENERATION_NOT_FOUND", Advice.NEVER, grpc.StatusCode.NOT_FOUND)
+    reading = session()
+    reading.begin(0.0)
+    reading.received(started())
+    reading.call_ended(DROP, 0.0)
+    assert isinstance(reading.call_ended(gone, 0.0), StartCall)
+    reading.received(started())
+    reading.received(token(2, 0, "so far"))
+    reading.call_ended(DROP, 0.0)
+    lost = reading.call_ended(gone, 0.0)
+    assert isinstance(lost, Raise)
+    assert isinstance(lost.error, GenerationLostError)
+    assert lost.error.partial_text == "so far"
+
+
+def test_a_stream_that_only_reads_starts_nothing() -> None:
+    """Resuming somebody's generation never calls StreamTokens, and nothing is cancelled afterwards."""
+    reading = session(Plan(generation_id="g"))
+    assert isinstance(reading.begin(0.0), ResumeCall)
+    assert isinstance(reading.call_ended(DROP, 0.0), ResumeCall)
+    gone = reading.call_ended(failure("GENERATION_NOT_FOUND", Advice.NEVER), 0.0)
+    assert isinstance(gone, Raise)
+    assert not isinstance(gone.error, GenerationLostError)
+    assert not reading.abandoned
+
+
+def test_ok_without_the_end_asks_for_the_outcome() -> None:
+    """Resuming at the end's own sequence brings nothing: the outcome comes from GetGeneration."""
+    reading = session(Plan(generation_id="g", after=7))
+    reading.begin(0.0)
+    asked = reading.call_ended(None, 0.0)
+    assert isinstance(asked, AskOutcome)
+    told = gen.Generation(last_sequence=7, finished=gen.Finished(finish_reason=gen.FINISH_REASON_END))
+    assert isinstance(reading.outcome_told(told, 0.0), Finish)
+    assert reading.assembler.state == gen.GENERATION_STATE_SUCCEEDED
+
+
+def test_an_outcome_beyond_the_cursor_is_read() -> None:
+    """A generation that has more to tell is resumed."""
+    reading = session(Plan(generation_id="g", after=7))
+    reading.begin(0.0)
+    reading.call_ended(None, 0.0)
+    told = gen.Generation(last_sequence=9, finished=gen.Finished(finish_reason=gen.FINISH_REASON_END))
+    assert isinstance(reading.outcome_told(told, 0.0), ResumeCall)
+
+
+def test_no_attempt_goes_beyond_the_deadline() -> None:
+    """When the wait would end after the timeout, the deadline has come."""
+    reading = session(plan_stream(StreamTokensRequest(prompt="x"), timeout=10))
+    reading.begin(100.0)
+    assert reading.time_left(104.0) == 6.0
+    asked = failure("READER_TOO_SLOW", Advice.RESUME, retry_delay=5.0)
+    assert isinstance(reading.call_ended(asked, 104.0), StartCall)
+    late = reading.call_ended(asked, 106.0)
+    assert isinstance(late, Raise)
+    assert isinstance(late.error, DeadlineExceededError)
+    assert reading.abandoned
+
+
+@pytest.mark.parametrize(("on_deadline", "ended"), [("fail", Raise), ("partial", Finish)])
+def test_the_time_limit_stands_for_the_timeout(on_deadline: str, ended: type) -> None:
+    """The generation ends on the server before the timeout; whether that is an error is the caller's."""
+    plan = plan_stream(StreamTokensRequest(prompt="x"), timeout=10, on_deadline=on_deadline)
+    reading = session(plan)
+    reading.begin(0.0)
+    for message in (started(), token(2, 0), finished(3, gen.FINISH_REASON_TIME_LIMIT)):
+        reading.received(message)
+    action = reading.call_ended(None, 0.0)
+    assert isinstance(action, ended)
+    assert not reading.abandoned
+    if isinstance(action, Raise):
+        assert isinstance(action.error, DeadlineExceededError)
+        assert action.error.partial_text == "t0 "
+        assert action.error.usage == usage_pb2.Usage(output_token_count=1)
+
+
+def test_a_smaller_time_limit_of_the_callers_own_stays() -> None:
+    """It ends the generation well: it is not the timeout."""
+    request = StreamTokensRequest(prompt="x")
+    request.limits.time_limit.FromSeconds(2)
+    plan = plan_stream(request, timeout=10)
+    assert request.limits.time_limit.ToSeconds() == 2
+    assert not plan.fails_at_time_limit
+
+
+@pytest.mark.parametrize(
+    ("timeout", "margin"), [(1, 0.2), (5, 0.26), (10, 0.35), (50, 0.35), (100, 1.25), (5_000, 10.25)]
+)
+def test_the_generation_ends_before_its_stream_is_cut(timeout: float, margin: float) -> None:
+    """The server cuts the stream one margin before its deadline; the time limit is half a margin earlier."""
+    request = StreamTokensRequest(prompt="x")
+    plan_stream(request, timeout=timeout)
+    limit = request.limits.time_limit.ToNanoseconds() / 1e9
+    assert limit == pytest.approx(timeout - 1.5 * margin)
+
+
+@pytest.mark.parametrize(
+    ("on_deadline", "action"),
+    [("fail", input_pb2.DEADLINE_ACTION_FAIL), ("partial", input_pb2.DEADLINE_ACTION_FINISH_PARTIAL)],
+)
+def test_without_resuming_the_deadline_is_the_deadline(
+    on_deadline: str, action: input_pb2.DeadlineAction
+) -> None:
+    """A stream that is not resumable asks for CANCEL and lets the server act on its deadline."""
+    request = StreamTokensRequest(prompt="x")
+    plan = plan_stream(request, resumable=False, timeout=10, on_deadline=on_deadline)
+    assert request.recovery.disconnect_action == input_pb2.DISCONNECT_ACTION_CANCEL
+    assert request.limits.deadline_action == action
+    assert not request.limits.HasField("time_limit")
+    broken = session(plan)
+    broken.begin(0.0)
+    broken.received(started())
+    ended = broken.call_ended(DROP, 0.0)
+    assert isinstance(ended, Raise)
+    assert isinstance(ended.error, ConnectionLostError)
+    assert not broken.abandoned
+
+
+def test_a_resumable_request_has_an_id_and_detaches() -> None:
+    """Surviving a drop needs DETACH and an id that the client knows."""
+    request = build_request("x", {"max_tokens": 3, "stop": "end", "labels": {"team": "a"}})
+    plan = plan_stream(request)
+    assert plan.resumable
+    assert plan.own_id
+    assert request.generation_id == plan.generation_id
+    assert request.recovery.disconnect_action == input_pb2.DISCONNECT_ACTION_DETACH
+    assert request.sampling.stop_sequences == ["end"]
+    assert (request.max_output_token_count, dict(request.labels)) == (3, {"team": "a"})
+
+
+def test_a_request_that_asks_to_cancel_is_not_resumed() -> None:
+    """The caller's own DISCONNECT_ACTION_CANCEL is respected."""
+    request = StreamTokensRequest(prompt="x")
+    request.recovery.disconnect_action = input_pb2.DISCONNECT_ACTION_CANCEL
+    assert not plan_stream(request).resumable
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"), [({"timeout": 0}, "positive"), ({"on_deadline": "ignore"}, '"fail" or "partial"')]
+)
+def test_a_mistake_of_the_callers_own_is_refused(wrong: dict[str, Any], told: str) -> None:
+    """A timeout that is over and a word that is unknown never reach a server."""
+    with pytest.raises(ValueError, match=told):
+        plan_stream(StreamTokensRequest(prompt="x"), **wrong)
+
+
+@pytest.mark.parametrize(
+    ("options", "service_config", "expected"),
+    [
+        ((), None, json.dumps(SERVICE_CONFIG)),
+        ((), {"methodConfig": []}, '{"methodConfig": []}'),
+        ((), "{}", "{}"),
+        ((("grpc.service_config", "[]"),), "{}", "[]"),
+    ],
+)
+def test_the_callers_channel_settings_win(
+    options: Sequence[tuple[str, Any]], service_config: Any, expected: str
+) -> None:
+    """Each default of the channel can be replaced; the others stay."""
+    merged = channel_options((*options, ("grpc.keepalive_time_ms", 1)), service_config)
+    assert len(merged) == len(dict(merged))
+    assert dict(merged)["grpc.service_config"] == expected
+    assert dict(merged) | DEFAULT_OPTIONS == dict(merged) | {"grpc.keepalive_time_ms": 20_000}
+
+
+def test_the_retry_policy_names_real_methods() -> None:
+    """All methods but ResumeTokens, which the resume policy repeats itself."""
+    methods = {method.name for method in DESCRIPTOR.services_by_name["TokenStream"].methods}
+    assert set(RETRIED_METHODS) == methods - {"StreamTokens", "ResumeTokens"}
+    assert DESCRIPTOR.services_by_name["TokenStream"].full_name == SERVICE
+
+
+def test_a_reader_who_leaves_abandons_the_generation() -> None:
+    """A generation that was started and has not ended is to be cancelled when its reader stops."""
+    reading = session()
+    assert not reading.abandoned
+    reading.begin(0.0)
+    assert reading.abandoned
+    reading.received(started())
+    assert reading.abandoned
+    reading.received(finished(2))
+    assert not reading.abandoned
+
+
+@pytest.mark.parametrize(
+    ("error", "abandoned"),
+    [
+        (failure("INVALID_REQUEST", Advice.NEVER, grpc.StatusCode.INVALID_ARGUMENT), False),
+        (DeadlineExceededError("Deadline Exceeded", code=grpc.StatusCode.DEADLINE_EXCEEDED), True),
+    ],
+)
+def test_only_an_unended_generation_is_abandoned(error: TokenStreamError, abandoned: bool) -> None:
+    """A refused call has left nothing behind; a local deadline may have."""
+    reading = session()
+    reading.begin(0.0)
+    reading.call_ended(error, 0.0)
+    assert reading.abandoned is abandoned
+
+
+def test_unreachable_servers_are_told_as_they_are() -> None:
+    """When nothing ever came, the connection was not lost: the server cannot be reached."""
+    reading = session(policy=ResumePolicy(attempts=0))
+    reading.begin(0.0)
+    ended = reading.call_ended(UnavailableError("refused", code=grpc.StatusCode.UNAVAILABLE), 0.0)
+    assert isinstance(ended, Raise)
+    assert not isinstance(ended.error, ConnectionLostError)
+
+
+class TestAssembler:
+    """Messages in; text, tool calls, usage and the end out."""
+
+    def test_texts_are_kept_apart(self) -> None:
+        """Answer, reasoning and refusal never mix."""
+        assembler = Assembler()
+        assembler.add(started())
+        message = StreamTokensResponse(sequence=2)
+        message.tokens.add(index=0, count=1, reasoning_text="hm")
+        message.tokens.add(index=1, count=1, text="yes")
+        message.tokens.add(index=2, count=0, text="!")
+        message.tokens.add(index=2, count=1, refusal_text="no")
+        assembler.add(message)
+        assert (assembler.text, assembler.reasoning_text, assembler.refusal_text) == ("yes!", "hm", "no")
+
+    def test_interleaved_tool_calls_are_put_together(self) -> None:
+        """Fragments of several calls are sorted by their index."""
+        assembler = Assembler()
+        assembler.add(started())
+        message = StreamTokensResponse(sequence=2)
+        message.tool_call_fragments.add(call_index=1, id="b", function_name="g", arguments_fragment="{")
+        message.tool_call_fragments.add(call_index=0, id="a", function_name="f", arguments_fragment="[")
+        message.tool_call_fragments.add(call_index=1, arguments_fragment="}")
+        message.tool_call_fragments.add(call_index=0, arguments_fragment="]")
+        assembler.add(message)
+        assert assembler.tool_calls == (
+            input_pb2.ToolCall(id="a", function_name="f", arguments="[]"),
+            input_pb2.ToolCall(id="b", function_name="g", arguments="{}"),
+        )
+
+    def test_a_missing_token_is_noticed(self) -> None:
+        """A token that is not the next one is an error of the server's."""
+        assembler = Assembler()
+        assembler.add(token(2, 0))
+        with pytest.raises(ServerFailedError, match="gap"):
+            assembler.add(token(3, 2))
+
+    def test_a_missing_event_is_noticed(self) -> None:
+        """Events that stand alone have the next sequence."""
+        assembler = Assembler()
+        assembler.add(token(2, 0))
+        with pytest.raises(ServerFailedError, match="gap"):
+            assembler.add(finished(4))
+
+    def test_it_may_begin_anywhere(self) -> None:
+        """After a resume the first index is whatever it is; from then on there are no gaps."""
+        assembler = Assembler(after=9)
+        assert assembler.add(token(10, 8))
+        with pytest.raises(ServerFailedError, match="gap"):
+            assembler.add(token(11, 10))
+
+    @pytest.mark.parametrize(
+        ("reason", "code", "state"),
+        [
+            (gen.FINISH_REASON_END, 0, gen.GENERATION_STATE_SUCCEEDED),
+            (gen.FINISH_REASON_ERROR, 14, gen.GENERATION_STATE_FAILED),
+            (gen.FINISH_REASON_CANCELLED, 1, gen.GENERATION_STATE_CANCELLED),
+        ],
+    )
+    def test_the_end_tells_the_state(
+        self, reason: gen.FinishReason, code: int, state: gen.GenerationState
+    ) -> None:
+        """The state after `finished` is the generation's outcome."""
+        assembler = Assembler()
+        message = finished(1, reason)
+        if code:
+            message.finished.status.code = code
+        assembler.add(message)
+        assert assembler.state == state
+
+    def test_nothing_counts_after_the_end(self) -> None:
+        """`finished` is the last event."""
+        assembler = Assembler()
+        assembler.add(finished(1))
+        assert not assembler.add(token(2, 0))
+        assert assembler.text == ""
+
+
+def test_not_found_of_a_first_resume_is_just_that() -> None:
+    """Nothing was lost when there was nothing."""
+    reading = session(Plan(generation_id="g", after=3))
+    reading.begin(0.0)
+    missing = NotFoundError("gone", reason="GENERATION_NOT_FOUND", advice=Advice.NEVER)
+    ended = reading.call_ended(missing, 0.0)
+    assert isinstance(ended, Raise)
+    assert ended.error is missing

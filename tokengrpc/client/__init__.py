@@ -1,0 +1,43 @@
+"""The Python client: streams that survive dropped connections, for asyncio and for threads."""
+
+from tokengrpc.client.client import TokenStreamClient
+from tokengrpc.client.conversation import Conversation
+from tokengrpc.client.errors import (
+    ConnectionLostError,
+    DeadlineExceededError,
+    EngineFailedError,
+    GenerationCancelledError,
+    GenerationLostError,
+    InvalidRequestError,
+    NotAllowedError,
+    NotFoundError,
+    QuotaError,
+    ServerFailedError,
+    TokenStreamError,
+    UnavailableError,
+)
+from tokengrpc.client.policy import ResumePolicy
+from tokengrpc.client.stream import TokenStream
+from tokengrpc.client.sync import SyncTokenStreamClient
+from tokengrpc.client.sync_stream import SyncTokenStream
+
+__all__ = [
+    "ConnectionLostError",
+    "Conversation",
+    "DeadlineExceededError",
+    "EngineFailedError",
+    "GenerationCancelledError",
+    "GenerationLostError",
+    "InvalidRequestError",
+    "NotAllowedError",
+    "NotFoundError",
+    "QuotaError",
+    "ResumePolicy",
+    "ServerFailedError",
+    "SyncTokenStream",
+    "SyncTokenStreamClient",
+    "TokenStream",
+    "TokenStreamClient",
+    "TokenStreamError",
+    "UnavailableError",
+]

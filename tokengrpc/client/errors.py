@@ -1,0 +1,250 @@
+"""What a caller of the client catches: few classes, each with everything the server told about the failure.
+
+`from_rpc_error` and `from_status` make them; one table says which reason is which class.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from tokenstreaming.v1 import generation_pb2, usage_pb2
+
+from tokengrpc.errors import Advice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Detail = TypeVar("Detail", bound=Message)
+
+
+class TokenStreamError(Exception):
+    """A call failed. `str()` is one line: the reason, what happened, what to do.
+
+    `code` is the gRPC status, `reason` the contract's word for it (empty when the gRPC library or a proxy
+    failed the call), `advice` what the server says to do (None when it said nothing), `ended` whether the
+    generation itself has ended, `usage` what it had used, `last_sequence` the last event that had arrived
+    (of a call that was no stream: the generation's last), `partial_text` the answer until there,
+    `retry_delay` the seconds to wait before another try, `violations` pairs of a request's field and what is
+    wrong with it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: grpc.StatusCode = grpc.StatusCode.UNKNOWN,
+        reason: str = "",
+        advice: Advice | None = None,
+        last_sequence: int = 0,
+        usage: usage_pb2.Usage | None = None,
+        ended: bool = False,
+        generation_id: str = "",
+        violations: tuple[tuple[str, str], ...] = (),
+        retry_delay: float | None = None,
+        partial_text: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.reason = reason
+        self.advice = advice
+        self.last_sequence = last_sequence
+        self.usage = usage
+        self.ended = ended
+        self.generation_id = generation_id
+        self.violations = violations
+        self.retry_delay = retry_delay
+        self.partial_text = partial_text
+
+    def __str__(self) -> str:
+        message = " ".join(self.message.split()).rstrip(".") or "the call failed"
+        return f"{self.reason or self.code.name}: {message}; {self._what_to_do()}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions with keyword arguments do not survive pickling by themselves.
+        fields = {name: value for name, value in vars(self).items() if not name.startswith("__")}
+        return (partial(type(self), **fields), ())
+
+    def _what_to_do(self) -> str:
+        if self.advice is Advice.RESUME:
+            return f"resume generation {self.generation_id} after sequence {self.last_sequence}"
+        if self.advice is Advice.RETRY:
+            wait = f" in {self.retry_delay:g} s" if self.retry_delay else ""
+            billed = " (what was generated is billed)" if self.last_sequence else ""
+            return f"try again{wait} under a new id{billed}"
+        return _HINTS.get(self.code, "trying again will not help")
+
+
+class InvalidRequestError(TokenStreamError):
+    """The request cannot be done as it is asked; see `violations`."""
+
+
+class NotFoundError(TokenStreamError):
+    """There is no such model or generation, or its events are no longer kept."""
+
+
+class NotAllowedError(TokenStreamError):
+    """The caller has no or bad credentials, or may not do this."""
+
+
+class QuotaError(TokenStreamError):
+    """A rate, concurrency or reader limit, or a budget, is used up."""
+
+
+class UnavailableError(TokenStreamError):
+    """The server or its engine cannot do it now, or cannot be reached; see `retry_delay`."""
+
+
+class ConnectionLostError(UnavailableError):
+    """The connection broke and could not be resumed within the policy's attempts; resuming later may work."""
+
+
+class GenerationLostError(TokenStreamError):
+    """The connection broke, and the server no longer has the events that follow; see `partial_text`."""
+
+
+class EngineFailedError(TokenStreamError):
+    """The engine failed during the generation; what it had generated is billed."""
+
+
+class ServerFailedError(TokenStreamError):
+    """The server broke its contract or has a bug."""
+
+
+class DeadlineExceededError(TokenStreamError):
+    """The time that the caller gave is over; the stream still has the text until then."""
+
+
+class GenerationCancelledError(TokenStreamError):
+    """Someone cancelled the generation, or nobody came back for it in time."""
+
+
+CLASS_OF_REASON: dict[str, type[TokenStreamError]] = {
+    "INVALID_REQUEST": InvalidRequestError,
+    "CONTEXT_LENGTH_EXCEEDED": InvalidRequestError,
+    "UNSUPPORTED_FEATURE": InvalidRequestError,
+    "GENERATION_ID_REUSED": InvalidRequestError,
+    "SEQUENCE_OUT_OF_RANGE": InvalidRequestError,
+    "REPLAY_EXPIRED": NotFoundError,
+    "MODEL_NOT_FOUND": NotFoundError,
+    "GENERATION_NOT_FOUND": NotFoundError,
+    "UNAUTHENTICATED": NotAllowedError,
+    "MODEL_NOT_ALLOWED": NotAllowedError,
+    "ADMIN_REQUIRED": NotAllowedError,
+    "QUOTA_EXCEEDED": QuotaError,
+    "BUDGET_EXHAUSTED": QuotaError,
+    "READER_LIMIT": QuotaError,
+    "OVERLOADED": UnavailableError,
+    "DRAINING": UnavailableError,
+    "READER_TOO_SLOW": UnavailableError,
+    "ENGINE_UNAVAILABLE": UnavailableError,
+    "ENGINE_LOST": EngineFailedError,
+    "ENGINE_TRUNCATED": EngineFailedError,
+    "ENGINE_STALLED": EngineFailedError,
+    "ENGINE_PROTOCOL_ERROR": EngineFailedError,
+    "ENGINE_ABORTED": EngineFailedError,
+    "ENGINE_AUTH_FAILED": EngineFailedError,
+    "INTERNAL": ServerFailedError,
+    "DEADLINE_EXCEEDED": DeadlineExceededError,
+    "CANCELLED": GenerationCancelledError,
+    "DETACH_EXPIRED": GenerationCancelledError,
+}
+
+# For failures without a reason that is known here: the gRPC library's, a proxy's, a newer server's.
+CLASS_OF_CODE: dict[grpc.StatusCode, type[TokenStreamError]] = {
+    grpc.StatusCode.CANCELLED: GenerationCancelledError,
+    grpc.StatusCode.UNKNOWN: ServerFailedError,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.ALREADY_EXISTS: InvalidRequestError,
+    grpc.StatusCode.PERMISSION_DENIED: NotAllowedError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: QuotaError,
+    grpc.StatusCode.FAILED_PRECONDITION: InvalidRequestError,
+    grpc.StatusCode.ABORTED: EngineFailedError,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidRequestError,
+    grpc.StatusCode.UNIMPLEMENTED: InvalidRequestError,
+    grpc.StatusCode.INTERNAL: ServerFailedError,
+    grpc.StatusCode.UNAVAILABLE: UnavailableError,
+    grpc.StatusCode.DATA_LOSS: ServerFailedError,
+    grpc.StatusCode.UNAUTHENTICATED: NotAllowedError,
+}
+
+_HINTS: dict[grpc.StatusCode, str] = {
+    grpc.StatusCode.INVALID_ARGUMENT: "change the request",
+    grpc.StatusCode.NOT_FOUND: "check the name",
+    grpc.StatusCode.ALREADY_EXISTS: "use a new id",
+    grpc.StatusCode.UNAUTHENTICATED: "pass a valid token",
+    grpc.StatusCode.PERMISSION_DENIED: "ask an administrator for access",
+    grpc.StatusCode.UNAVAILABLE: "check that the server runs at this address",
+    grpc.StatusCode.UNIMPLEMENTED: "check that the address is a tokengrpc server's",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "allow more time",
+}
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_ADVICE = {
+    generation_pb2.RETRY_ADVICE_RESUME: Advice.RESUME,
+    generation_pb2.RETRY_ADVICE_RETRY: Advice.RETRY,
+    generation_pb2.RETRY_ADVICE_NEVER: Advice.NEVER,
+}
+
+
+def from_rpc_error(error: grpc.RpcError) -> TokenStreamError:
+    """The typed error of a failed call, with the details of its trailers as far as they can be read."""
+    try:
+        status = rpc_status.from_call(error)
+    except (ValueError, DecodeError):
+        # A proxy changed the status or the trailers: what gRPC says itself still holds.
+        status = None
+    details = status.details if status is not None else ()
+    return _decode(error.code(), error.details() or "", details)
+
+
+def from_status(status: Any) -> TokenStreamError:  # noqa: ANN401 - google.rpc publishes no types
+    """The typed error of a google.rpc.Status that is not OK, such as `Finished.status`."""
+    return _decode(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, status.details)
+
+
+def _decode(code: grpc.StatusCode, message: str, details: Iterable[Any]) -> TokenStreamError:
+    kept = list(details)
+    info = _find(kept, error_details_pb2.ErrorInfo())
+    failure = _find(kept, generation_pb2.GenerationFailure())
+    bad_request = _find(kept, error_details_pb2.BadRequest())
+    retry = _find(kept, error_details_pb2.RetryInfo())
+    reason = info.reason if info else ""
+    kind = CLASS_OF_REASON.get(reason) or CLASS_OF_CODE.get(code, TokenStreamError)
+    return kind(
+        message,
+        code=code,
+        reason=reason,
+        advice=_ADVICE.get(failure.retry_advice) if failure else None,
+        last_sequence=failure.last_sequence if failure else 0,
+        usage=failure.usage if failure and failure.HasField("usage") else None,
+        ended=failure.ended if failure else False,
+        generation_id=failure.generation_id if failure else "",
+        violations=tuple((v.field, v.description) for v in bad_request.field_violations)
+        if bad_request
+        else (),
+        retry_delay=retry.retry_delay.ToTimedelta().total_seconds() if retry else None,
+    )
+
+
+def _violations(bad_request: Any) -> tuple[tuple[str, str], ...]:  # noqa: ANN401 - as above
+    fields = bad_request.field_violations if bad_request is not None else ()
+    return tuple((violation.field, violation.description) for violation in fields)
+
+
+def _find(details: list[Any], found: Detail) -> Detail | None:
+    """The first detail of a type, put into `found`; None when there is none that can be read."""
+    for detail in details:
+        try:
+            if detail.Unpack(found):
+                return found
+        except DecodeError:
+            continue
+    return None

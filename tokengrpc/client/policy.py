@@ -1,0 +1,95 @@
+"""What follows a failure, and how long a client is patient. Pure: no I/O, no clock, no randomness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+import grpc
+
+from tokengrpc.errors import Advice
+
+if TYPE_CHECKING:
+    from tokengrpc.client.errors import TokenStreamError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumePolicy:
+    """The bounds of a client's patience. Times are seconds.
+
+    `attempts` are calls in a row that bring nothing new, after which a broken connection is given up;
+    `retry_attempts` are further starts of a generation that was turned away before it began. Waits grow from
+    `initial_backoff` by `backoff_factor` up to `max_backoff`, each drawn between 0 and that (full jitter);
+    what the server asks for (RetryInfo) is added. `cancel_timeout` bounds the CancelGeneration of a reader
+    who stops.
+    """
+
+    attempts: int = 6
+    retry_attempts: int = 2
+    initial_backoff: float = 0.05
+    backoff_factor: float = 2.0
+    max_backoff: float = 2.0
+    cancel_timeout: float = 5.0
+
+    def backoff(self, attempt: int, random: float) -> float:
+        """Seconds to wait before an attempt, counted from 0; `random` is from 0 to 1."""
+        return random * min(self.max_backoff, self.initial_backoff * self.backoff_factor**attempt)
+
+
+class Step(Enum):
+    """What follows the end of a call."""
+
+    RECONNECT = "the same generation again, after the cursor"
+    ASK = "ask what became of the generation"
+    RETRY = "another start: this one never began"
+    LOST = "the rest is no longer kept"
+    RAISE = "give up"
+
+
+# gRPC makes these of a connection that broke: reset, refused, closed in the middle, a proxy's own reset.
+BROKEN_CODES: Final = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNKNOWN,
+    }
+)
+TURNED_AWAY: Final = frozenset({"OVERLOADED", "DRAINING", "QUOTA_EXCEEDED"})
+NOT_STARTED: Final = TURNED_AWAY | {"ENGINE_UNAVAILABLE"}
+NOT_KEPT: Final = frozenset({"GENERATION_NOT_FOUND", "REPLAY_EXPIRED", "SEQUENCE_OUT_OF_RANGE"})
+
+
+def next_step(failure: TokenStreamError | None, *, resuming: bool, begun: bool, brought: bool) -> Step:
+    """What to do after a call that ended without `finished`.
+
+    `resuming`: it was ResumeTokens; `begun`: some event has arrived, in this call or before; `brought`: in
+    this call. `failure` is None when it ended with OK.
+
+    - OK after ResumeTokens that brought nothing: the cursor may be `finished`'s own: ASK.
+    - OK otherwise: cut somewhere on the way: RECONNECT.
+    - Advice RESUME: RECONNECT.
+    - A resumed generation or its next events are gone: LOST, or RAISE when there was nothing before.
+    - A server that turned a resuming call away (full, draining, over quota), the generation alive: RECONNECT.
+    - Turned away before `started`, by the server, a quota or the engine: RETRY.
+    - Any other advice or reason: RAISE. What was generated is billed, so nothing is repeated unasked.
+    - No reason at all, with the code of a broken connection: RECONNECT.
+    - Any other code of the gRPC library: RAISE.
+    """
+    if failure is None:
+        return Step.ASK if resuming and not brought else Step.RECONNECT
+    if failure.advice is Advice.RESUME:
+        return Step.RECONNECT
+    if failure.reason or failure.advice is not None:
+        return _after_refusal(failure, resuming=resuming, begun=begun)
+    return Step.RECONNECT if failure.code in BROKEN_CODES else Step.RAISE
+
+
+def _after_refusal(failure: TokenStreamError, *, resuming: bool, begun: bool) -> Step:
+    if resuming and begun and failure.reason in NOT_KEPT:
+        return Step.LOST
+    if resuming and failure.reason in TURNED_AWAY and not failure.ended:
+        return Step.RECONNECT
+    untried = not resuming and not begun and failure.advice is not Advice.NEVER
+    return Step.RETRY if untried and failure.reason in NOT_STARTED else Step.RAISE

@@ -1,0 +1,49 @@
+"""The one place that gives the generated stubs their types."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, cast
+
+from tokenstreaming.v1 import token_stream_pb2_grpc
+
+if TYPE_CHECKING:
+    import grpc
+    from tokenstreaming.v1 import token_stream_pb2 as pb
+
+
+class AioStub(Protocol):
+    """The calls of `TokenStream` on an asyncio channel."""
+
+    StreamTokens: grpc.aio.UnaryStreamMultiCallable[pb.StreamTokensRequest, pb.StreamTokensResponse]
+    ResumeTokens: grpc.aio.UnaryStreamMultiCallable[pb.ResumeTokensRequest, pb.StreamTokensResponse]
+    GenerateText: grpc.aio.UnaryUnaryMultiCallable[pb.GenerateTextRequest, pb.GenerateTextResponse]
+    CancelGeneration: grpc.aio.UnaryUnaryMultiCallable[
+        pb.CancelGenerationRequest, pb.CancelGenerationResponse
+    ]
+    GetGeneration: grpc.aio.UnaryUnaryMultiCallable[pb.GetGenerationRequest, pb.GetGenerationResponse]
+    CountTokens: grpc.aio.UnaryUnaryMultiCallable[pb.CountTokensRequest, pb.CountTokensResponse]
+    ListModels: grpc.aio.UnaryUnaryMultiCallable[pb.ListModelsRequest, pb.ListModelsResponse]
+
+
+class SyncStub(Protocol):
+    """The calls of `TokenStream` on a blocking channel."""
+
+    StreamTokens: grpc.UnaryStreamMultiCallable[pb.StreamTokensRequest, pb.StreamTokensResponse]
+    ResumeTokens: grpc.UnaryStreamMultiCallable[pb.ResumeTokensRequest, pb.StreamTokensResponse]
+    GenerateText: grpc.UnaryUnaryMultiCallable[pb.GenerateTextRequest, pb.GenerateTextResponse]
+    CancelGeneration: grpc.UnaryUnaryMultiCallable[pb.CancelGenerationRequest, pb.CancelGenerationResponse]
+    GetGeneration: grpc.UnaryUnaryMultiCallable[pb.GetGenerationRequest, pb.GetGenerationResponse]
+    CountTokens: grpc.UnaryUnaryMultiCallable[pb.CountTokensRequest, pb.CountTokensResponse]
+    ListModels: grpc.UnaryUnaryMultiCallable[pb.ListModelsRequest, pb.ListModelsResponse]
+
+
+def aio_stub(channel: grpc.aio.Channel) -> AioStub:
+    """The stub of an asyncio channel."""
+    stub = token_stream_pb2_grpc.TokenStreamStub(channel)  # type: ignore[no-untyped-call]  # generated
+    return cast("AioStub", stub)
+
+
+def sync_stub(channel: grpc.Channel) -> SyncStub:
+    """The stub of a blocking channel."""
+    stub = token_stream_pb2_grpc.TokenStreamStub(channel)  # type: ignore[no-untyped-call]  # generated
+    return cast("SyncStub", stub)
