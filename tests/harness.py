@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 BUILTIN = ModelSettings(name="builtin")
 
+# A pool of its own, so that channels do not share a connection; no retries of gRPC's that hide what came.
+OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
+
 
 def upstream(base_url: str, **more: Any) -> ModelSettings:
     """A model behind a scripted engine."""
@@ -58,6 +61,12 @@ class Served:
         request = pb.CancelGenerationRequest(generation_id=generation_id)
         return (await self.stub.CancelGeneration(request)).generation
 
+    @asynccontextmanager
+    async def another(self) -> AsyncIterator[Served]:
+        """The same server over a connection of its own."""
+        async with grpc.aio.insecure_channel(self.target, options=OPTIONS) as channel:
+            yield Served(self.app, channel, token_stream_pb2_grpc.TokenStreamStub(channel))
+
 
 @asynccontextmanager
 async def serving(*models: ModelSettings, **settings: Any) -> AsyncIterator[Served]:
@@ -66,10 +75,8 @@ async def serving(*models: ModelSettings, **settings: Any) -> AsyncIterator[Serv
     hooks = {key: settings.pop(key) for key in ("ledger", "observers") if key in settings}
     app = App(Settings(listen="127.0.0.1:0", models=models or (BUILTIN,), limits=limits, **settings), **hooks)
     await app.start()
-    # A subchannel of its own, so that channels do not share a connection.
-    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
     try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{app.port}", options=options) as channel:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{app.port}", options=OPTIONS) as channel:
             yield Served(app, channel, token_stream_pb2_grpc.TokenStreamStub(channel))
     finally:
         await app.stop()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import grpc
 import structlog
 from google.rpc import error_details_pb2
+from grpc._cython.cygrpc import ExecuteBatchError
 from grpc_status import rpc_status
 from tokenstreaming.v1 import generation_pb2
 
@@ -110,7 +111,11 @@ async def _abort(call: Call, status: Status) -> None:
             details=answer.details,
             trailing_metadata=(*answer.trailing_metadata, ("grpc-retry-pushback-ms", str(pushback))),
         )
-    await call.context.abort_with_status(answer)
+    try:
+        await call.context.abort_with_status(answer)
+    except ExecuteBatchError:
+        # The caller has gone before the status could be sent.
+        raise asyncio.CancelledError from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,56 @@
+"""Payloads as OpenAI-compatible servers send them, and what becomes of them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from tokengrpc.engines.openai_chunks import ChunkDecoder
+from tokengrpc.request import OutputOptions
+
+if TYPE_CHECKING:
+    from tokengrpc.errors import TokenGrpcError
+    from tokengrpc.model import Delta
+
+DONE = b"[DONE]"
+EVERYTHING = OutputOptions(top_logprob_count=2, token_ids=True, raw_bytes=True)
+
+
+def chat(delta: dict[str, Any] | None = None, usage: dict[str, Any] | None = None, **choice: Any) -> bytes:
+    whole: dict[str, Any] = {"choices": [{"index": 0, "delta": delta, "finish_reason": None} | choice]}
+    return json.dumps(whole | ({"usage": usage} if usage else {})).encode()
+
+
+def text(piece: str, **choice: Any) -> bytes:
+    return chat({"content": piece}, **choice)
+
+
+def counts(prompt: int, completion: int, **more: Any) -> dict[str, Any]:
+    return {"prompt_tokens": prompt, "completion_tokens": completion, **more}
+
+
+def sums(prompt: int, completion: int) -> bytes:
+    return json.dumps({"choices": [], "usage": counts(prompt, completion)}).encode()
+
+
+STOP = chat({}, finish_reason="stop")
+
+
+def decode(
+    *payloads: bytes, output: OutputOptions | None = None
+) -> tuple[list[Delta], TokenGrpcError | None]:
+    """All deltas of a body that ended properly, and the failure."""
+    decoder = ChunkDecoder("test", output or OutputOptions())
+    deltas = decoder.feed(payloads)
+    deltas += decoder.end([])
+    assert decoder.ended
+    return deltas, decoder.error
+
+
+def finished(*payloads: bytes, output: OutputOptions | None = None) -> list[Delta]:
+    """All deltas of a body that ended well; the last one has the finish."""
+    deltas, error = decode(*payloads, output=output)
+    assert error is None
+    assert deltas[-1].finish is not None
+    assert all(delta.finish is None for delta in deltas[:-1])
+    return deltas

@@ -1,0 +1,316 @@
+"""Settings: what is allowed, who is believed, and what is told when something is wrong."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tokengrpc.config import ConfigError, ModelSettings, TenantSettings, describe, load, load_with_origins
+from tokengrpc.config.keys import KEYS, flag, variable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COUNT = "must be a whole number of at least 1 and at most 1,000,000"
+OPENAI = '[[models]]\nname = "m"\nkind = "openai"\nbase_url = "http://127.0.0.1:8000/v1"\n'
+
+
+@pytest.fixture
+def settings_file(tmp_path: Path):
+    """Writes the one TOML file."""
+
+    def write(text: str) -> Path:
+        file = tmp_path / "tokengrpc.toml"
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    return write
+
+
+def error_of(file, environ=None, **flags) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(file, environ or {}, flags)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+WRONG_FILES = {
+    'listen = "localhost"': "listen: must be HOST:PORT, such as 127.0.0.1:50051 or [::]:50051",
+    'listen = "localhost:70000"': "listen: the port must be from 0 to 65535",
+    "listen = 50051": "listen: must be HOST:PORT, such as 127.0.0.1:50051 or [::]:50051",
+    'log_level = "loud"': "log_level: must be one of debug, error, info, warning",
+    'log_format = "xml"': "log_format: must be one of auto, console, json",
+    'default_model = "x"': "default_model: no model is named `x`; there are: builtin",
+    "limit = {}": "limit: no such key; did you mean `limits`? allowed are: listen, default_model, log_level, "
+    "log_format, limits, models, tenants",
+    "limits = 3": "limits: must be a table",
+    "[limits]\nmax_readers = 0": f"limits.max_readers: {COUNT}",
+    "[limits]\nmax_readers = 1.5": f"limits.max_readers: {COUNT}",
+    '[limits]\ndetach_ttl = "1m"': "limits.detach_ttl: must be a number above 0 and at most 86,400",
+    "[limits]\ndetach_ttl = nan": "limits.detach_ttl: must be a number above 0 and at most 86,400",
+    "[limits]\ndetach_ttl = inf": "limits.detach_ttl: must be a number above 0 and at most 86,400",
+    "[limits]\nreplay_ttl = 601": "limits.replay_ttl: must be at most max_replay_ttl, which is 600",
+    "models = []": "models: must be a list of tables, at least 1",
+    "models = [3]": "models[0]: must be a table",
+    "[[models]]": "models[0].name: required: 1 to 128 characters of A-Z a-z 0-9 . _ ~ : / -",
+    '[[models]]\nname = "a b"': "models[0].name: must be 1 to 128 characters of A-Z a-z 0-9 . _ ~ : / -",
+    '[[models]]\nname = "a"\n[[models]]\nname = "a"': "models[1].name: `a` is taken; names must be different",
+    '[[models]]\nname = "a"\nkind = "x"': "models[0].kind: no such engine is installed; "
+    "installed are: builtin, openai",
+    '[[models]]\nname = "a"\nkind = "openai"': "models[0].base_url: required for an openai engine, "
+    "such as http://127.0.0.1:8000/v1",
+    '[[models]]\nname = "a"\nbase_url = "http://a"': "models[0].base_url: a builtin engine has none; "
+    "set kind (--engine) to openai",
+    f"{OPENAI}pace = 3": "models[0].pace: for builtin engines only; remove it",
+    f'{OPENAI}api = "soap"': "models[0].api: must be one of auto, chat, completions",
+    f'{OPENAI}dialect = "x"': "models[0].dialect: must be one of generic, openai, vllm",
+    f'{OPENAI}api_key_env = "sk-123"': "models[0].api_key_env: must be the name of an environment variable "
+    "(never a key itself)",
+    f'{OPENAI}api_key_env = "A"\napi_key_file = "b"': "models[0].api_key_file: not together with "
+    "api_key_env; keep one of them",
+    f"{OPENAI}allowed_engine_params = [1]": "models[0].allowed_engine_params[0]: must be text",
+    f"{OPENAI}options = 1": "models[0].options: must be a table",
+    '[[tenants]]\nname = "a"': "tenants[0].key_env: required (or key_file): where this tenant's key is",
+    '[[tenants]]\nname = "a"\nkey_env = "A"\nkey_file = "b"': "tenants[0].key_file: not together with "
+    "key_env; keep one of them",
+    '[[tenants]]\nname = "a"\nkey_env = "A"\nadmin = 1': "tenants[0].admin: must be true or false",
+    '[[tenants]]\nname = "a"\nkey_env = "A"\nmodels = ["x"]': "tenants[0].models[0]: no model is named `x`; "
+    "there are: builtin",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG_FILES.items())
+def test_a_wrong_file_is_told_by_file_key_and_what_is_allowed(settings_file, text, message):
+    """Each wrong file gives one line."""
+    file = settings_file(text)
+    assert error_of(file) == f"{file}: {message}"
+
+
+def test_an_unknown_key_lists_the_allowed_ones_and_the_likely_one(settings_file):
+    """A mistyped key is met with a suggestion, a foreign one with the list alone."""
+    file = settings_file(f'{OPENAI}api_key = "sk-secret"')
+    message = error_of(file)
+    assert message.startswith(
+        f"{file}: models[0].api_key: no such key; did you mean `api_key_env`? allowed are: name,"
+    )
+    assert "sk-secret" not in message
+    assert "did you mean" not in error_of(settings_file("zzz = 1"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:8000",
+        "ftp://host/v1",
+        "http://",
+        "http://host:99999/v1",
+        "http://[::1/v1",
+        " http://host/v1",
+    ],
+)
+def test_a_base_url_is_http(settings_file, url):
+    """Anything but an http or https URL with a host is refused."""
+    message = error_of(settings_file(f'[[models]]\nname = "m"\nkind = "openai"\nbase_url = "{url}"'))
+    assert "models[0].base_url: must be http://HOST/PATH or https://HOST/PATH" in message
+
+
+@pytest.mark.parametrize(
+    "url", ["http://user:secret@host/v1", "http://host/v1?key=secret", "http://host/v1#secret"]
+)
+def test_a_base_url_holds_no_secret(settings_file, url):
+    """Credentials in a URL are refused and not repeated."""
+    message = error_of(settings_file(f'[[models]]\nname = "m"\nkind = "openai"\nbase_url = "{url}"'))
+    assert "no user, password or query" in message
+    assert "secret" not in message
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path, settings_file):
+    """Missing, undecodable and malformed files give one line with the file's name."""
+    missing = tmp_path / "missing.toml"
+    assert error_of(missing) == f"{missing}: cannot be read: No such file or directory"
+    assert error_of(None, {"TOKENGRPC_CONFIG": str(missing)}).startswith(f"{missing}: cannot be read")
+    latin = tmp_path / "latin.toml"
+    latin.write_bytes(b'listen = "\xe9"')
+    assert error_of(latin) == f"{latin}: is not UTF-8, which TOML must be"
+    file = settings_file("listen =")
+    assert error_of(file).startswith(f"{file}: is not TOML: ")
+
+
+def test_nothing_set_gives_one_builtin_model():
+    """The defaults are a complete configuration."""
+    settings = load(None, {}, {})
+    assert [(model.name, model.kind) for model in settings.models] == [("builtin", "builtin")]
+    assert settings.default_model_name == "builtin"
+    assert settings.tenants == ()
+
+
+def test_flags_stand_above_variables_above_the_file_above_defaults(settings_file):
+    """Each source wins over the ones below it."""
+    file = settings_file(
+        'listen = "file:1"\nlog_level = "error"\nlog_format = "json"\n[limits]\nmax_readers = 2'
+    )
+    environ = {
+        "TOKENGRPC_LISTEN": "variable:1",
+        "TOKENGRPC_LOG_LEVEL": "warning",
+        "TOKENGRPC_LIMITS_DRAIN_TIME": "1.5",
+    }
+    loaded = load_with_origins(file, environ, {"listen": "flag:1", "log_format": None})
+    settings, limits = loaded.settings, loaded.settings.limits
+    assert (settings.listen, settings.log_level, settings.log_format) == ("flag:1", "warning", "json")
+    assert (limits.max_readers, limits.drain_time, limits.max_generations) == (2, 1.5, 4096)
+    assert loaded.origins["listen"] == "--listen"
+    assert loaded.origins["log_level"] == "TOKENGRPC_LOG_LEVEL"
+    assert loaded.origins["limits.max_readers"] == str(file)
+
+
+SAMPLES = {
+    "listen": "host:1",
+    "default_model": "builtin",
+    "log_level": "debug",
+    "log_format": "json",
+    "engine": "builtin",
+    "base_url": "http://host",
+    "api": "chat",
+    "dialect": "vllm",
+    "context_token_count": "3",
+    "pace": "0.5",
+    "connect_timeout": "0.5",
+}
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_key_has_a_variable_and_a_flag(key):
+    """The same value is taken from both, and a wrong one names which it was."""
+    text = SAMPLES.get(key, "NAME")
+    if KEYS[key].section == "limits":
+        text = "99999999" if key.endswith("bytes") else "60"
+    extra = {"model": "m"} if key == "base_url" else {}
+    from_variable = load_with_origins(None, {variable(key): text}, extra)
+    from_flag = load_with_origins(None, {}, {key: text} | extra)
+    assert from_variable.settings == from_flag.settings
+    assert from_variable.origins[KEYS[key].path] == variable(key)
+    assert from_flag.origins[KEYS[key].path] == flag(key)
+
+
+def test_a_wrong_variable_or_flag_is_named():
+    """The line starts with the name that a person typed."""
+    assert (
+        error_of(None, {"TOKENGRPC_LIMITS_MAX_READERS": "many"}) == f"TOKENGRPC_LIMITS_MAX_READERS: {COUNT}"
+    )
+    assert error_of(None, listen="here").startswith("--listen: must be HOST:PORT")
+    assert error_of(None, {"TOKENGRPC_LIMITS_MAX_REPLAY_TTL": "30"}) == (
+        "TOKENGRPC_LIMITS_REPLAY_TTL: must be at most max_replay_ttl, which is 30"
+    )
+    assert error_of(None, engine="x", model="m").startswith("--engine: no such engine is installed")
+    assert error_of(None, {"TOKENGRPC_BASE_URL": "x"}, model="m").startswith(
+        "TOKENGRPC_BASE_URL: must be http"
+    )
+
+
+def test_an_empty_variable_is_unset():
+    """Containers set variables to nothing when there is nothing to say."""
+    assert load(None, {"TOKENGRPC_LISTEN": "", "TOKENGRPC_PACE": ""}, {}) == load(None, {}, {})
+
+
+def test_an_unknown_variable_is_refused(settings_file):
+    """A mistyped one is named with the likely one; those of others are left alone."""
+    message = error_of(None, {"TOKENGRPC_LISTN": "x"})
+    assert message.startswith(
+        "TOKENGRPC_LISTN: no such setting; did you mean TOKENGRPC_LISTEN? known are: TOKENGRPC_"
+    )
+    others = {"TOKENGRPC_TARGET": "x", "TOKENGRPC_TOKEN": "x", "TOKENGRPC_REQUIRE_ALL": "1", "HOME": "/"}
+    service_links = {
+        "TOKENGRPC_SERVICE_HOST": "10.0.0.1",
+        "TOKENGRPC_SERVICE_PORT": "1",
+        "TOKENGRPC_SERVICE_PORT_GRPC": "1",
+        "TOKENGRPC_PORT": "tcp://10.0.0.1:1",
+        "TOKENGRPC_PORT_50051_TCP_ADDR": "10.0.0.1",
+        "TOKENGRPC_HEADLESS_PORT_50051_TCP": "x",
+    }
+    named = settings_file('[[tenants]]\nname = "a"\nkey_env = "TOKENGRPC_KEY_OF_A"')
+    load(named, others | service_links | {"TOKENGRPC_KEY_OF_A": "x"}, {})
+
+
+def test_model_flags_replace_the_models_of_the_file(settings_file):
+    """--engine, --base-url or --model make one model; --base-url makes it openai."""
+    file = settings_file(f'{OPENAI}api_key_env = "A"\n[[models]]\nname = "other"')
+    (model,) = load(file, {}, {"base_url": "http://host/v1", "model": "llama3.2:1b"}).models
+    assert model == ModelSettings(name="llama3.2:1b", kind="openai", base_url="http://host/v1")
+    (model,) = load(file, {"TOKENGRPC_PACE": "40"}, {"engine": "builtin"}).models
+    assert model == ModelSettings(name="builtin", pace=40)
+    assert error_of(file, base_url="http://host/v1").startswith("--model (or TOKENGRPC_MODEL): required")
+    assert error_of(file, engine="openai", model="m").startswith(
+        "--base-url (or TOKENGRPC_BASE_URL): required"
+    )
+    assert error_of(None, engine="builtin", base_url="http://host").startswith(
+        "--base-url: a builtin engine has none"
+    )
+
+
+def test_other_model_flags_change_a_single_model(settings_file):
+    """Where there are several, they would be a guess."""
+    one = settings_file(OPENAI)
+    assert load(one, {}, {"api_key_env": "A"}).models[0].api_key_env == "A"
+    two = settings_file(f'{OPENAI}[[models]]\nname = "other"')
+    assert error_of(two, pace=3.0) == f"--pace: for a single model only, and {two} has several: set it there"
+
+
+def test_keys_are_read_when_asked_for(tmp_path):
+    """From the variable or file that is named, as it is then; a missing one is named."""
+    file = tmp_path / "key"
+    model = ModelSettings(name="m", api_key_file=str(file))
+    with pytest.raises(
+        ConfigError, match=f"^model m: api_key_file: the file {file} cannot be read: No such file"
+    ):
+        model.read_api_key()
+    file.write_text("")
+    with pytest.raises(ConfigError, match=r"is not set or empty$"):
+        model.read_api_key()
+    file.write_text("secret\n")
+    assert model.read_api_key() == "secret"
+    model = ModelSettings(name="m", api_key_env="KEY")
+    assert model.read_api_key({"KEY": "secret"}) == "secret"
+    with pytest.raises(
+        ConfigError, match=r"^model m: api_key_env: the environment variable KEY is not set or empty$"
+    ):
+        model.read_api_key({})
+    assert ModelSettings(name="m").read_api_key({}) is None
+    assert TenantSettings(name="t", key_env="KEY").read_key({"KEY": "secret"}) == "secret"
+
+
+def test_settings_made_in_code_are_checked_as_well():
+    """The checks belong to the values, not to the file."""
+    with pytest.raises(ConfigError, match=r"^base_url: required for an openai engine"):
+        ModelSettings(name="m", kind="openai")
+
+
+def test_the_description_reads_back_as_the_same_settings(settings_file, tmp_path):
+    """What is in force can be saved as a file; each line says where it came from."""
+    file = settings_file(
+        f'{OPENAI}[models.options]\n"a b" = [1, 2.5, true, "x\\ny"]\n[[tenants]]\nname = "t"\nkey_env = "K"'
+    )
+    loaded = load_with_origins(file, {"TOKENGRPC_LOG_LEVEL": "debug"}, {"listen": "[::1]:0"})
+    text = describe(loaded.settings, loaded.origins)
+    again = tmp_path / "again.toml"
+    again.write_text(text)
+    assert load(again, {}, {}) == loaded.settings
+    lines = {line.partition(" = ")[0]: line for line in text.splitlines()}
+    assert lines["listen"].endswith("(--listen)")
+    assert lines["log_level"].endswith("(TOKENGRPC_LOG_LEVEL)")
+    assert lines["base_url"].endswith(f"({file})")
+    assert lines["max_readers"].endswith("(default)")
+
+
+def test_the_description_masks_secrets(settings_file):
+    """Options that are named like secrets are hidden, however deep."""
+    file = settings_file(
+        f'{OPENAI}options = {{ api_key = "s3cret", list = [{{ Password = "s3cret", size = 3 }}] }}'
+    )
+    text = describe(load(file, {}, {}))
+    assert "s3cret" not in text
+    assert tomllib.loads(text)["models"][0]["options"] == {
+        "api_key": "***",
+        "list": [{"Password": "***", "size": 3}],
+    }
