@@ -6,6 +6,7 @@ The descriptions are shown to people by `tokengrpc config`.
 from __future__ import annotations
 
 import os
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -32,9 +33,10 @@ class ConfigError(ValueError):
     """A setting is wrong; one line for people. The schema's own checks start it with the key."""
 
 
-def engine_kinds() -> list[str]:
+@cache
+def engine_kinds() -> tuple[str, ...]:
     """Names of all engines that are installed: entry points of the group `tokengrpc.engines`."""
-    return sorted(SHIPPED_KINDS | entry_points(group="tokengrpc.engines").names)
+    return tuple(sorted(SHIPPED_KINDS | entry_points(group="tokengrpc.engines").names))
 
 
 def read_secret(key: str, variable: str, file: str, environ: Mapping[str, str]) -> str | None:

@@ -1,0 +1,92 @@
+"""The command line as people use it: real processes, real servers, pipes and terminals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PROGRAM = (sys.executable, "-m", "tokengrpc")
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """This environment without any setting of tokengrpc, and with these variables."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TOKENGRPC_")}
+    return kept | variables
+
+
+def tokengrpc(*arguments: str, stdin: bytes = b"", **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end."""
+    done = subprocess.run(
+        [*PROGRAM, *arguments],
+        input=stdin,
+        capture_output=True,
+        env=environment(**variables),
+        timeout=60,
+        check=False,
+    )
+    out, err = done.stdout.decode(), done.stderr.decode()
+    assert "Traceback" not in err, err
+    return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+
+
+@contextmanager
+def running(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that runs until the block ends."""
+    variables = options.pop("variables", {})
+    pipes = {name: options.pop(name, subprocess.PIPE) for name in ("stdin", "stdout", "stderr")}
+    prefix = options.pop("prefix", PROGRAM)
+    with subprocess.Popen([*prefix, *arguments], env=environment(**variables), **pipes, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+class Server:
+    """A server in a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[bytes], target: str) -> None:
+        self.process = process
+        self.target = target
+
+    def __call__(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Runs a client's command against it."""
+        return tokengrpc(*arguments, TOKENGRPC_TARGET=self.target, **options)
+
+    def running(self, *arguments: str, **options: Any) -> Any:
+        """A client's command that runs until the block ends."""
+        return running(*arguments, variables={"TOKENGRPC_TARGET": self.target}, **options)
+
+    def stop(self) -> int:
+        """Drains it; answers its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+
+@contextmanager
+def serving(*arguments: str, **variables: str) -> Iterator[Server]:
+    """A server on a free port, ready."""
+    listen = ("serve", "--listen", "127.0.0.1:0", "--log-level", "error", *arguments)
+    with running(*listen, variables=variables, stderr=None) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline().decode()
+        assert line.startswith("listening on "), line
+        yield Server(process, line.split()[-1])
+        assert process.poll() in {None, 0}, "the server died"
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """Waits for a condition in another process."""
+    deadline = time.monotonic() + 30
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"never came true: {what}"
+        time.sleep(0.01)
+    return value

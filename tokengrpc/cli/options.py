@@ -1,0 +1,38 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import typer
+
+# Newer versions of Typer have their own copy of click; this is click's UsageError in all of them.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+DEFAULT_TARGET = "127.0.0.1:50051"
+
+TARGET = typer.Option(DEFAULT_TARGET, "--target", envvar="TOKENGRPC_TARGET", help="The server, HOST:PORT.")
+TOKEN_ENV = typer.Option(
+    "TOKENGRPC_TOKEN",
+    "--token-env",
+    metavar="NAME",
+    help="The environment variable that holds your token, if the server wants one.",
+)
+MODEL = typer.Option(None, "--model", metavar="NAME", help="The model; the server's default if not given.")
+PROMPT = typer.Argument(
+    ..., metavar="PROMPT", help="The text, or - to read it from stdin.", show_default=False
+)
+GENERATION_ID = typer.Argument(..., metavar="ID", help="The generation's id.", show_default=False)
+CHAT = typer.Option(False, "--chat", help="Send it as a conversation with one user message.")
+SYSTEM = typer.Option(None, "--system", metavar="TEXT", help="Instructions above a conversation.")
+MAX_TOKENS = typer.Option(None, "--max-tokens", min=1, help="The most tokens to generate.")
+TEMPERATURE = typer.Option(None, "--temperature", help="0 (always the likeliest) to 2.")
+SEED = typer.Option(None, "--seed", help="Makes the answer repeatable where the engine can.")
+SHOW_REASONING = typer.Option(False, "--show-reasoning", help="Show the model's reasoning on stderr.")
+JSON = typer.Option(False, "--json", help="Print the contract's message as JSON.")
+STOP = typer.Option([], "--stop", metavar="TEXT", help="Ends the answer, not part of it; may be repeated.")
+TIMEOUT = typer.Option(None, "--timeout", metavar="SECONDS", help="The longest to wait for the end.")
+
+
+def check_timeout(timeout: float | None) -> None:
+    """Raises BadParameter for a time that is over already."""
+    if timeout is not None and not timeout > 0:
+        raise typer.BadParameter("must be more than 0 seconds", param_hint="--timeout")

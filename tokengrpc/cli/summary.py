@@ -1,0 +1,74 @@
+"""What a generation came to, in one line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from tokenstreaming.v1 import generation_pb2, usage_pb2
+
+if TYPE_CHECKING:
+    from tokengrpc.client.progress import Progress
+
+_SOURCES = {
+    usage_pb2.USAGE_SOURCE_ENGINE: "told by the engine",
+    usage_pb2.USAGE_SOURCE_COUNTED: "counted",
+    usage_pb2.USAGE_SOURCE_ESTIMATED: "estimated",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """Usage, end and name of a generation; `finish` is None while its end is not known."""
+
+    generation_id: str
+    usage: usage_pb2.Usage
+    finish: generation_pb2.Finished | None
+
+    @classmethod
+    def of_stream(cls, stream: Progress) -> Self:
+        """What a stream has told."""
+        return cls(generation_id=stream.generation_id, usage=stream.usage, finish=stream.finish)
+
+    @classmethod
+    def of_generation(cls, generation: generation_pb2.Generation) -> Self:
+        """What the server knows."""
+        finish = generation.finished if generation.HasField("finished") else None
+        return cls(generation_id=generation.generation_id, usage=generation.usage, finish=finish)
+
+    def __str__(self) -> str:
+        """Tokens, usage and its source, time to first token and rate, end, name."""
+        parts = [tokens(self.usage.output_token_count), *self._usage(), *self._times(), self._end()]
+        return ", ".join([*parts, f"id {self.generation_id}"])
+
+    def _usage(self) -> list[str]:
+        usage = self.usage
+        parts = [f"input {usage.input_token_count}"]
+        if usage.reasoning_token_count:
+            parts.append(f"reasoning {usage.reasoning_token_count}")
+        if usage.overhead_token_count:
+            parts.append(f"overhead {usage.overhead_token_count}")
+        if usage.source in _SOURCES:
+            parts[-1] += f" ({_SOURCES[usage.source]})"
+        return parts
+
+    def _times(self) -> list[str]:
+        """As the server measured them, from the call's arrival."""
+        if self.finish is None or not self.finish.timing.HasField("time_to_first_token"):
+            return []
+        first = self.finish.timing.time_to_first_token.ToTimedelta().total_seconds()
+        total = self.finish.timing.total_duration.ToTimedelta().total_seconds()
+        count = self.usage.output_token_count
+        rate = [f"{(count - 1) / (total - first):.1f} tokens/s"] if count > 1 and total > first else []
+        return [f"first after {first * 1e3:.0f} ms", *rate]
+
+    def _end(self) -> str:
+        """The finish reason as the contract has it, without its prefix."""
+        if self.finish is None:
+            return "cut before its end"
+        return generation_pb2.FinishReason.Name(self.finish.finish_reason).removeprefix("FINISH_REASON_")
+
+
+def tokens(count: int) -> str:
+    """A number of tokens in words."""
+    return f"{count} token" if count == 1 else f"{count} tokens"
