@@ -17,9 +17,7 @@ def main() -> None:
     request = CodeGeneratorRequest.FromString(sys.stdin.buffer.read())
     services = {file.name for file in request.proto_file if file.service}
     files = [name for name in request.file_to_generate if name in services]
-    response = CodeGeneratorResponse(
-        supported_features=CodeGeneratorResponse.FEATURE_PROTO3_OPTIONAL
-    )
+    response = CodeGeneratorResponse(supported_features=CodeGeneratorResponse.FEATURE_PROTO3_OPTIONAL)
     with tempfile.TemporaryDirectory() as folder:
         descriptors = Path(folder, "descriptors.binpb")
         descriptors.write_bytes(FileDescriptorSet(file=request.proto_file).SerializeToString())

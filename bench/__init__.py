@@ -1,0 +1,1 @@
+"""Measures what a relayed token costs, beside the textbook way of relaying it."""

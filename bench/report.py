@@ -1,0 +1,188 @@
+"""Figures held against their targets, and shown."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+# A relay holds a rate when it delivers this share of what the engine sends.
+_HOLDS = 0.95
+
+# scenario -> relay or variant -> figures
+Figures = dict[str, dict[str, dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One target and whether it was reached; `ratio` ones do not depend on how fast the machine is."""
+
+    name: str
+    target: str
+    measured: str
+    passed: bool
+    ratio: bool = True
+
+
+def middle(windows: list[dict[str, float | None]]) -> dict[str, float | None]:
+    """The median of each figure over all windows that have it."""
+    columns = {name: [window[name] for window in windows] for name in windows[0]}
+    return {
+        name: _median([value for value in values if value is not None]) for name, values in columns.items()
+    }
+
+
+def _median(values: list[float]) -> float | None:
+    return median(values) if values else None
+
+
+def holds(figures: dict[str, Any]) -> bool:
+    """Whether the rate that the engine sent was delivered."""
+    return bool(figures["tokens_per_s"] >= _HOLDS * figures["sent_per_s"])
+
+
+def verdicts(figures: Figures) -> list[Verdict]:
+    """Every target whose scenario was run."""
+    judges: dict[str, Callable[[], Verdict]] = {
+        "bursts": lambda: _times_less("CPU per token, bursts", figures["bursts"], 25.0),
+        "paced": lambda: _times_less("CPU per token, paced", figures["paced"], 3.5),
+        "flood": lambda: _flood(figures["flood"]),
+        "first_token": lambda: _first_token(figures["first_token"]),
+        "scaling": lambda: _scaling(figures["scaling"]),
+    }
+    return [judge() for scenario, judge in judges.items() if scenario in figures]
+
+
+def _cost(figures: dict[str, Any]) -> float:
+    return float(figures["cpu_us_per_token"])
+
+
+def _times_less(name: str, relays: dict[str, dict[str, Any]], times: float) -> Verdict:
+    ratio = _cost(relays["textbook"]) / _cost(relays["tokengrpc"])
+    return Verdict(name=name, target=f"{times:g}x less", measured=f"{ratio:.1f}x", passed=ratio >= times)
+
+
+def _flood(relays: dict[str, dict[str, Any]]) -> Verdict:
+    ours, textbook = relays["tokengrpc"], relays["textbook"]
+    ratio = _cost(textbook) / _cost(ours)
+    textbook_holds = holds(textbook)
+    measured = f"{_cost(ours):.0f} µs, {ratio:.1f}x" + ("" if textbook_holds else ", textbook cannot hold it")
+    if not holds(ours):
+        measured += f"; tokengrpc delivered {ours['tokens_per_s']:,.0f}/s"
+    return Verdict(
+        name="CPU per token, 10,000/s",
+        target="4.5x less, or only we hold it (65 µs)",
+        measured=measured,
+        passed=holds(ours) and (ratio >= 4.5 or not textbook_holds),
+    )
+
+
+def _first_token(relays: dict[str, dict[str, Any]]) -> Verdict:
+    added = relays["tokengrpc"]["added_ms"]
+    measured = f"{added:.2f} ms (textbook {relays['textbook']['added_ms']:.2f} ms)"
+    return Verdict(
+        name="first token, added", target="under 3 ms", measured=measured, passed=added < 3, ratio=False
+    )
+
+
+def _scaling(variants: dict[str, dict[str, Any]]) -> Verdict:
+    few, many = _cost(variants["10 streams"]), _cost(variants["1000 streams"])
+    measured = f"{many / few:.2f}x ({few:.0f} to {many:.0f} µs)"
+    return Verdict(
+        name="CPU per token, 1,000 streams to 10",
+        target="1.6x at most",
+        measured=measured,
+        passed=many <= 1.6 * few,
+    )
+
+
+def show(console: Console, figures: Figures, judged: list[Verdict], facts: dict[str, Any]) -> None:
+    """Prints everything."""
+    console.print(_figures_table(figures))
+    if "first_token" in figures:
+        console.print(_first_token_table(figures["first_token"]))
+    console.print(_verdict_table(judged))
+    console.print(_check_line(figures))
+    facts = facts | {"loadavg": " ".join(map(str, facts["loadavg"]))}
+    console.print("machine: " + ", ".join(f"{name} {value}" for name, value in facts.items()), style="dim")
+
+
+def _figures_table(figures: Figures) -> Table:
+    title = "Medians of the windows; p50, p99: from the engine's write to the client's read; !: too slow"
+    table = Table(title=title)
+    columns = ("scenario", "relay", "CPU µs/token", "tokens/s", "tokens/msg", "p50 ms", "p99 ms")
+    for column in (*columns, "cores: relay", "engine", "client"):
+        table.add_column(column, justify="left" if column in ("scenario", "relay") else "right", no_wrap=True)
+    for scenario, relays in figures.items():
+        for relay, row in relays.items():
+            if "cpu_us_per_token" not in row:
+                continue
+            rate = f"{row['tokens_per_s']:,.0f}"
+            late = "" if "sent_per_s" not in row or holds(row) else " !"
+            latencies = [_milliseconds(row[name]) for name in ("latency_p50_us", "latency_p99_us")]
+            cores = [f"{row[name]:.2f}" for name in ("relay_cores", "engine_cores", "client_cores")]
+            per_message = f"{row['tokens_per_message']:.1f}"
+            table.add_row(scenario, relay, f"{_cost(row):.1f}", rate + late, per_message, *latencies, *cores)
+    return table
+
+
+def _milliseconds(microseconds: float | None) -> str:
+    return "" if microseconds is None else f"{microseconds / 1000:,.2f}"
+
+
+def _first_token_table(relays: dict[str, dict[str, Any]]) -> Table:
+    table = Table(title="Time to first token, one request at a time")
+    for column in ("relay", "engine itself ms", "through the relay ms", "p99 ms", "added ms"):
+        table.add_column(column, justify="left" if column == "relay" else "right")
+    for relay, row in relays.items():
+        names = ("direct_ms", "relayed_ms", "relayed_p99_ms", "added_ms")
+        table.add_row(relay, *(f"{row[name]:.2f}" for name in names))
+    return table
+
+
+def _verdict_table(judged: list[Verdict]) -> Table:
+    table = Table(title="Targets")
+    for column in ("what", "target", "measured", ""):
+        table.add_column(column)
+    for verdict in judged:
+        mark = "[green]pass[/green]" if verdict.passed else "[red]miss[/red]"
+        table.add_row(verdict.name, verdict.target, verdict.measured, mark)
+    return table
+
+
+def checks(figures: Figures) -> dict[str, int]:
+    """Sums of what the load client found when it compared each stream with what the engine had sent."""
+    rows = [row["check"] for relays in figures.values() for row in relays.values()]
+    return {
+        name: sum(row[name] for row in rows) for name in ("tokens", "whole_streams", "cut_streams", "wrong")
+    }
+
+
+def _check_line(figures: Figures) -> str:
+    sums = checks(figures)
+    line = f"{sums['whole_streams']:,} streams whole and right, token by token ({sums['tokens']:,} tokens)"
+    if sums["cut_streams"]:
+        line += (
+            f"; {sums['cut_streams']:,} of a relay that was too slow were cut off, right as far as they came"
+        )
+    if not sums["wrong"]:
+        return line + "; none lost, none doubled"
+    complaints = [
+        f"{scenario}, {relay}: {complaint}"
+        for scenario, relays in figures.items()
+        for relay, row in relays.items()
+        for complaint in row["check"]["complaints"]
+    ]
+    return "\n".join([line, f"[red]{sums['wrong']} streams were wrong:[/red]", *complaints])
+
+
+def as_json(figures: Figures, judged: list[Verdict], facts: dict[str, Any]) -> dict[str, Any]:
+    """All of it, for machines."""
+    return {"machine": facts, "targets": [asdict(verdict) for verdict in judged], "figures": figures}

@@ -1,0 +1,212 @@
+"""One run: a scripted engine, tokengrpc and the textbook relay before it, the same load on each by turns.
+
+Takes about two minutes. Prints tables and writes JSON to `bench/results/`. Exits with 1 when a stream was not
+what the engine had sent, and with --check also when a ratio is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from bench import machine, report
+from bench.script import MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_ROOT = Path(__file__).resolve().parent.parent
+_RESULTS = _ROOT / "bench" / "results"
+_START_LIMIT_S = 30.0
+_JOB_LIMIT_S = 60.0
+_CONNECTIONS = 4
+_LISTEN = ["--listen", "127.0.0.1:0"]
+
+_BURSTS = {"mode": "bursts", "streams": 4, "tokens": 1000, "stamp_every": 100, "windows": 2, "window_s": 1.0}
+_PACED = {"mode": "paced", "stamp_every": 25, "windows": 2, "window_s": 1.5}
+_SCENARIOS: dict[str, dict[str, dict[str, Any]]] = {
+    "bursts": {"": _BURSTS},
+    "paced": {"": _PACED | {"streams": 60, "rate": 30.0, "ramp_s": 1.0}},
+    "flood": {"": _PACED | {"streams": 300, "rate": 100 / 3, "ramp_s": 2.0}},
+    "first_token": {"": {"mode": "first_token", "stamp_every": 1, "requests": 60, "warm_up": 10}},
+    "scaling": {
+        "10 streams": _PACED | {"streams": 10, "rate": 300.0, "ramp_s": 1.0},
+        "1000 streams": _PACED | {"streams": 1000, "rate": 3.0, "ramp_s": 3.0},
+    },
+}
+_ROUNDS = 2
+
+
+def relay_commands(engine_url: str) -> dict[str, list[str]]:
+    """How each relay is started."""
+    to_engine = ["--base-url", engine_url, "--model", MODEL, *_LISTEN]
+    return {
+        "tokengrpc": ["-m", "tokengrpc", "serve", "--engine", "openai", *to_engine],
+        "textbook": ["-m", "bench.textbook", *to_engine],
+    }
+
+
+class Server:
+    """A server process that has said where it listens."""
+
+    def __init__(self, name: str, arguments: list[str]) -> None:
+        self._name = name
+        # To files, not pipes: nobody reads on, and a full pipe would stop it.
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `stop`)
+        command = [sys.executable, *arguments]
+        self._process = subprocess.Popen(
+            command, stdout=self._output, stderr=subprocess.STDOUT, cwd=_ROOT, env=_environment()
+        )
+        self.pid = self._process.pid
+        try:
+            self.address = self._wait_for_address()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_for_address(self) -> str:
+        until = time.monotonic() + _START_LIMIT_S
+        while time.monotonic() < until and self._process.poll() is None:
+            if match := re.search(r"listening on (\S+:\d+)", self.output()):
+                return match[1]
+            time.sleep(0.05)
+        raise SystemExit(f"bench: {self._name} does not start:\n{self.output()[-2000:]}")
+
+    def output(self) -> str:
+        """What it has printed so far."""
+        # At an offset of our own: the process shares the file's position.
+        size = os.fstat(self._output.fileno()).st_size
+        return os.pread(self._output.fileno(), size, 0).decode(errors="replace")
+
+    def stop(self) -> None:
+        """Ends it."""
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._output.close()
+
+
+def _environment() -> dict[str, str]:
+    path = os.pathsep.join([str(_ROOT), str(_ROOT / "generated" / "python")])
+    return os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+@contextlib.contextmanager
+def servers() -> Iterator[tuple[Server, dict[str, Server]]]:
+    """The engine and both relays, running."""
+    with contextlib.ExitStack() as stack:
+
+        def start(name: str, arguments: list[str]) -> Server:
+            server = Server(name, arguments)
+            stack.callback(server.stop)
+            return server
+
+        engine = start("the engine", ["-m", "bench.engine", *_LISTEN])
+        commands = relay_commands(f"http://{engine.address}/v1")
+        yield engine, {name: start(name, command) for name, command in commands.items()}
+
+
+class Bench:
+    """Runs jobs and gathers their figures."""
+
+    def __init__(self, engine: Server, relays: dict[str, Server], tell: Callable[[str], None]) -> None:
+        self._engine = engine
+        self._relays = relays
+        self._tell = tell
+
+    def scenario(self, name: str) -> dict[str, dict[str, Any]]:
+        """Figures by relay, or by variant where only tokengrpc is measured; rounds take turns."""
+        variants = _SCENARIOS[name]
+        if name == "scaling":
+            runs = [(variant, "tokengrpc", job) for variant, job in variants.items()]
+        else:
+            runs = [(relay, relay, variants[""]) for relay in self._relays]
+        results: dict[str, list[dict[str, Any]]] = {label: [] for label, _, _ in runs}
+        for round_number in range(_ROUNDS):
+            for label, relay, job in runs:
+                self._tell(f"{name}: {label}, round {round_number + 1} of {_ROUNDS}")
+                results[label].append(self._load(relay, job | {"seed": round_number + 1}))
+        return {label: _summary(results[label], job) for label, _, job in runs}
+
+    def _load(self, relay: str, job: dict[str, Any]) -> dict[str, Any]:
+        server = self._relays[relay]
+        job = job | {
+            "target": server.address,
+            "relay_pid": server.pid,
+            "engine_pid": self._engine.pid,
+            "engine_url": f"http://{self._engine.address}/v1",
+            "connections": _CONNECTIONS,
+        }
+        command = [sys.executable, "-m", "bench.load", json.dumps(job)]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_JOB_LIMIT_S,
+            cwd=_ROOT,
+            env=_environment(),
+            check=False,
+        )
+        result: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
+        if not result.get("windows", result):
+            why = f"{done.stderr[-2000:]}\n{result.get('check', '')}\n{server.output()[-2000:]}"
+            raise SystemExit(f"bench: no figures from {relay}, {job['mode']}:\n{why}")
+        return result
+
+
+def _summary(results: list[dict[str, Any]], job: dict[str, Any]) -> dict[str, Any]:
+    """One set of figures out of a scenario's rounds."""
+    checks = [result.pop("check") for result in results]
+    check = {name: sum((row[name] for row in checks), type(checks[0][name])()) for name in checks[0]}
+    if job["mode"] == "first_token":
+        return report.middle(results) | {"check": check}
+    windows = [window for result in results for window in result["windows"]]
+    sent = {"sent_per_s": job["streams"] * job["rate"]} if "rate" in job else {}
+    return report.middle(windows) | sent | {"check": check, "windows": windows}
+
+
+def _write(result: dict[str, Any], now: datetime) -> Path:
+    _RESULTS.mkdir(exist_ok=True)
+    path = _RESULTS / f"{now:%Y%m%d-%H%M%S}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    return path
+
+
+def main() -> int:
+    """Runs all scenarios, or one."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--only", choices=sorted(_SCENARIOS), help="one scenario")
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a ratio is missed")
+    arguments = parser.parse_args()
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    facts = machine.facts()
+    with servers() as (engine, relays), console.status("starting") as status:
+        bench = Bench(engine, relays, status.update)
+        names = [arguments.only] if arguments.only else list(_SCENARIOS)
+        figures = {name: bench.scenario(name) for name in names}
+    facts["loadavg_after"] = machine.facts()["loadavg"][0]
+    judged = report.verdicts(figures)
+    report.show(console, figures, judged, facts)
+    path = _write(report.as_json(figures, judged, facts), datetime.now(UTC))
+    console.print(f"written to {path.relative_to(_ROOT)}", style="dim")
+    missed = [verdict for verdict in judged if verdict.ratio and not verdict.passed]
+    return 1 if report.checks(figures)["wrong"] or (arguments.check and missed) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""What the benchmark's engine plays: told to it in the prompt, known to the load client, which checks it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+
+MODEL = "bench"
+
+# Some tokens carry the time at which the engine wrote them: microseconds of CLOCK_MONOTONIC, which all
+# processes of a machine share. Few, since no text is like them: a relay that remembers the token counts of
+# common texts must count each anew.
+_STAMP_WIDTH = 14
+_STAMP = re.compile(r" @(\d{14})")
+_STAMP_PLACE = " @" + "0" * _STAMP_WIDTH
+
+# Text as models write it: short words, some punctuation, quotes and line ends, which JSON escapes, and a few
+# characters of more than one byte.
+_COMMON = """
+the of and to in is that it was for on are as with his they at be this from have or by one had not
+but what all were when we there can an your which their said if do will each about how up out them
+then she many some so these would other into has more her two like him see time could no make than
+first been its who now people my made over did down only way find use may water long little very
+after words called just where most know get through back much go good new write our me man too any
+day same right look think also around another came come work three must because does part even place
+well such here take why help put different away again off went old number great tell men say small
+every found still between name should home big give air line set own under read last never us left
+end along while might next sound below saw something thought both few those always show large often
+together asked house world going want school important until form food keep children feet land side
+without café naïve über
+"""
+WORDS = (*(f" {word}" for word in _COMMON.split()), ",", ".", '"', ":\n", ".\n\n", " —", "ing", "ed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """One answer: `tokens` tokens at `rate` a second, each in its own chunk; rate 0 writes all at once.
+
+    The first token comes `phase` / `rate` seconds after the request. `seed` chooses the words. Every
+    `stamp_every`-th token carries its time.
+    """
+
+    tokens: int
+    rate: float = 0.0
+    phase: float = 0.0
+    seed: int = 0
+    stamp_every: int = 10
+
+    @classmethod
+    def parse(cls, prompt: str) -> Script:
+        """Reads what `prompt` wrote. Raises ValueError or KeyError on anything else."""
+        values = dict(word.split("=", 1) for word in prompt.split())
+        tokens, seed, stamp_every = (int(values[name]) for name in ("tokens", "seed", "stamp_every"))
+        rate, phase = float(values["rate"]), float(values["phase"])
+        return cls(tokens=tokens, rate=rate, phase=phase, seed=seed, stamp_every=stamp_every)
+
+    def prompt(self) -> str:
+        """The prompt that makes the engine play this."""
+        return " ".join(f"{name}={value!r}" for name, value in asdict(self).items())
+
+    def word(self, index: int) -> int:
+        """Which of WORDS token `index` is, unless it is stamped."""
+        return (self.seed + index * 7) % len(WORDS)
+
+    def stamped(self, index: int) -> bool:
+        """Whether a token carries its time."""
+        return (index + self.seed) % self.stamp_every == 0
+
+    def plain_text(self, count: int) -> str:
+        """The first `count` tokens' text, with zeros for the stamps."""
+        words = (_STAMP_PLACE if self.stamped(index) else WORDS[self.word(index)] for index in range(count))
+        return "".join(words)
+
+
+def stamp(now_ns: int) -> str:
+    """The text of a stamped token."""
+    return f" @{now_ns // 1000:0{_STAMP_WIDTH}d}"
+
+
+def stamps(text: str) -> list[int]:
+    """The times in a text, in microseconds."""
+    return [int(digits) for digits in _STAMP.findall(text)]
+
+
+def without_stamps(text: str) -> str:
+    """The text with zeros for its stamps, as `plain_text` has it."""
+    return _STAMP.sub(_STAMP_PLACE, text)
