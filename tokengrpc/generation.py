@@ -74,7 +74,7 @@ class Times(msgspec.Struct, kw_only=True):
     ended: int = 0
 
 
-class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One numbered event. `tokens`, `fragments` or `ending` is set by its kind; none for the start."""
 
     sequence: int
@@ -128,28 +128,32 @@ class Generation:
 
     def feed(self, deltas: Sequence[Delta], now_ns: int) -> list[Event]:
         """Takes what one read of the engine brought."""
-        self._advance(now_ns)
+        self._now = max(self._now, now_ns)
         events: list[Event] = []
         tokens: list[Token] = []
         for delta in deltas:
-            whole: list[ToolCallFragment] = []
-            if delta.fragments:
-                self._flush(tokens, events)
-                whole = self._fragments(delta)
+            text = delta.text
+            if (
+                text
+                and self._plain
+                and not (delta.usage or delta.fragments or delta.reasoning or delta.refusal)
+            ):
+                # The short way of nearly all deltas: a piece of the answer and nothing else.
+                count = delta.count
+                if count is None:
+                    count = self._meter.count_output(text)
+                else:
+                    self._meter.told_output(count)
+                tokens.append(Token(self._index, count, self._text.push(text)))
+                self._index += count
             else:
-                token = self._token(delta)
-                if token is not None:
-                    tokens.append(token)
-            if delta.usage is not None:
-                self._meter.report(delta.usage)
-            if whole:
-                self._mark_output()
-                events.append(self._event(RecordKind.FRAGMENTS, fragments=whole))
-            elif len(tokens) >= MAX_EVENT_TOKENS:
+                self._feed_any(delta, tokens, events)
+            if len(tokens) >= MAX_EVENT_TOKENS:
                 self._flush(tokens, events)
             if delta.finish is not None:
                 self.engine_finish = delta.finish
-        self._flush(tokens, events)
+        if tokens:
+            self._flush(tokens, events)
         return events
 
     def end(self, ending: Ending, now_ns: int) -> list[Event]:
@@ -168,6 +172,22 @@ class Generation:
     def _advance(self, now_ns: int) -> int:
         self._now = max(self._now, now_ns)
         return self._now
+
+    def _feed_any(self, delta: Delta, tokens: list[Token], events: list[Event]) -> None:
+        if not delta.fragments:
+            token = self._token(delta)
+            if token is not None:
+                tokens.append(token)
+            if delta.usage is not None:
+                self._meter.report(delta.usage)
+            return
+        self._flush(tokens, events)
+        whole = self._fragments(delta)
+        if delta.usage is not None:
+            self._meter.report(delta.usage)
+        if whole:
+            self._mark_output()
+            events.append(self._event(RecordKind.FRAGMENTS, fragments=whole))
 
     def _token(self, delta: Delta) -> Token | None:
         text = self._whole(delta)
@@ -223,8 +243,12 @@ class Generation:
 
     def _flush(self, tokens: list[Token], events: list[Event]) -> None:
         if tokens:
-            self._mark_output()
-            events.append(self._event(RecordKind.TOKENS, tokens=tuple(tokens)))
+            if not self.times.first_token:
+                self._mark_output()
+            self.last_sequence += 1
+            events.append(
+                Event(self.last_sequence, RecordKind.TOKENS, self._meter.usage, self._now, tuple(tokens))
+            )
             tokens.clear()
 
     def _release(self, events: list[Event]) -> None:
@@ -253,12 +277,4 @@ class Generation:
         ending: Ending | None = None,
     ) -> Event:
         self.last_sequence += 1
-        return Event(
-            sequence=self.last_sequence,
-            kind=kind,
-            usage=self._meter.usage,
-            time_ns=self._now,
-            tokens=tokens,
-            fragments=fragments,
-            ending=ending,
-        )
+        return Event(self.last_sequence, kind, self._meter.usage, self._now, tokens, fragments, ending)

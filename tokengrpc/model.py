@@ -75,7 +75,7 @@ class Capability(StrEnum):
     CONTINUE_TEXT = "CONTINUE_TEXT"
 
 
-class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Cumulative tokens consumed and produced."""
 
     input: int = 0
@@ -145,7 +145,7 @@ class Delta(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Token(msgspec.Struct, frozen=True, gc=False):
-    """A generated token with whole characters only."""
+    """A generated token with whole characters only; `id`, `logprob` and `raw` where they were asked for."""
 
     index: int
     count: int

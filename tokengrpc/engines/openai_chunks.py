@@ -12,7 +12,7 @@ from tokengrpc.engines.openai_errors import read_complaint, stream_error
 from tokengrpc.engines.openai_finish import judge, read_finish
 from tokengrpc.engines.openai_logprobs import TokenInfo, share_text, token_infos
 from tokengrpc.engines.openai_usage import OutputCounter, usage_report
-from tokengrpc.engines.openai_wire import Text, decode_chunk
+from tokengrpc.engines.openai_wire import Text, decode_chunk, plain_text
 from tokengrpc.errors import EngineAborted, EngineProtocolError, EngineTruncated, TokenGrpcError
 from tokengrpc.model import Delta
 
@@ -98,6 +98,14 @@ class ChunkDecoder:
             return
         chunk = decode_chunk(payload)
         choices = chunk.choices
+        if choices and len(choices) == 1 and chunk.usage is None and not chunk.error:
+            # The short way of nearly all chunks.
+            text = plain_text(choices[0])
+            if text:
+                self._started = True
+                self._counter.brought_uncounted()
+                deltas.append(Delta(text=text))
+                return
         usage = usage_report(chunk.usage) if chunk.usage is not None else None
         if chunk.error or (choices is None and usage is None):
             self._take_complaint(payload)

@@ -37,6 +37,10 @@ class OutputCounter:
     def __init__(self) -> None:
         self._total: int | None = 0  # None when some tokens could not be counted
 
+    def brought_uncounted(self) -> None:
+        """A chunk with output came, and nothing told how many tokens it is."""
+        self._total = None
+
     def count(self, usage: UsageReport | None, known: int | None, *, brought: bool) -> int | None:
         """A chunk's tokens. `known` is what it says itself, `brought` whether it holds any output.
 

@@ -110,6 +110,29 @@ class Chunk(msgspec.Struct, gc=False):
     error: Any = None
 
 
+def plain_text(choice: Choice) -> str | None:
+    """The text of a chat's choice that is a piece of the answer and nothing else; None for all others."""
+    delta = choice.delta
+    if (
+        delta is not None
+        and type(delta.content) is str
+        and not choice.index
+        and choice.finish_reason is None
+        and choice.logprobs is None
+        and choice.token_ids is None
+        and choice.text is None
+        and not (
+            delta.reasoning_content
+            or delta.reasoning
+            or delta.refusal
+            or delta.tool_calls
+            or delta.function_call
+        )
+    ):
+        return delta.content
+    return None
+
+
 _decode = msgspec.json.Decoder(Chunk).decode
 
 

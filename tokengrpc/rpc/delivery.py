@@ -29,10 +29,12 @@ async def stream(run: Run, reader: Reader, call: Call) -> None:
     now = asyncio.get_running_loop().time
     with reader:
         try:
-            while (message := await _next(run, reader)) is not None:
-                reader.write_began = now()
+            while (message := await reader.next()) is not None:
+                reader.write_began = reader.last_sent = now()
                 await write(message)
                 reader.write_began = None
+        except TokenGrpcError as error:
+            raise CallFailed(_stream_status(run, reader, error)) from error
         except ExecuteBatchError:
             # The caller has gone in the middle of a write (grpc.aio says so with this and not with a
             # cancellation, which follows).

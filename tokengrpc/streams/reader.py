@@ -23,7 +23,6 @@ class Reader:
     def __init__(self, run: Run, after: int, *, deadline_left: float | None, heartbeat: float) -> None:
         self.run = run
         self.cursor = after
-        self.write_began: float | None = None
         self.failure: StreamEnded | None = None
         self._left = deadline_left
         self._heartbeat = heartbeat
@@ -32,7 +31,9 @@ class Reader:
         self._timers: list[asyncio.TimerHandle] = []
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[object] | None = None
-        self._last_sent = self._loop.time()
+        # Set by whoever writes, once per message: when it last wrote, and since when a write has hung.
+        self.last_sent = self._loop.time()
+        self.write_began: float | None = None
 
     def __enter__(self) -> Reader:
         self._task = asyncio.current_task()
@@ -60,14 +61,14 @@ class Reader:
             if self.failure is not None:
                 raise self.failure
             if self._notices:
-                return self._sent(log.tail(self.cursor) + self._notices.pop(0))
+                return log.tail(self.cursor) + self._notices.pop(0)
             records = log.read(self.cursor, MAX_MESSAGE_BYTES)
             if records:
                 last = records[-1]
                 self.cursor = last.sequence
                 if len(records) == 1:
-                    return self._sent(last.body + last.tail)
-                return self._sent(b"".join([record.body for record in records]) + last.tail)
+                    return last.body + last.tail
+                return b"".join([record.body for record in records]) + last.tail
             if self.run.done:
                 return None
             await self._wait()
@@ -98,13 +99,9 @@ class Reader:
         finally:
             self._waiter = None
 
-    def _sent(self, message: bytes) -> bytes:
-        self._last_sent = self._loop.time()
-        return message
-
     def _beat(self) -> None:
         # One timer per reader that looks back, not one per message that is moved.
-        silent = self._loop.time() - self._last_sent
+        silent = self._loop.time() - self.last_sent
         if silent >= self._heartbeat:
             self._notices.append(self.run.encoder.heartbeat(self.run.generation.state))
             self.wake()

@@ -85,7 +85,7 @@ class Run:
         self._on_end = on_end
         self._stopped: Ending | None = None
         self._producing = False
-        self._timers = Timers(request, services.limits, deadline_left, self.stop)
+        self._timers = Timers(request, services.limits, services.clock, deadline_left, self.stop)
         self._task = asyncio.get_running_loop().create_task(self._produce())
 
     @property
@@ -164,24 +164,31 @@ class Run:
         self._producing = True
         if self._stopped is not None:
             return self._stopped
-        generation, clock = self.generation, self._services.clock
+        generation, timers = self.generation, self._timers
+        now_ns, records = self._services.clock.now_ns, self.encoder.records
         counting = await self._count_input()
         async with aclosing(self.model.engine.generate(self.request)) as batches:
             async for batch in batches:
-                if not generation.times.started:
-                    if counting is not None:
-                        self._take_count(await counting)
-                    await self._services.ledger.open(self.entry())
-                    events = generation.accept(self.model.engine.name, clock.now_ns())
-                    events += generation.feed(batch, clock.now_ns())
+                now = now_ns()
+                if generation.times.started:
+                    events = generation.feed(batch, now)
                 else:
-                    events = generation.feed(batch, clock.now_ns())
+                    events = await self._accept(counting)
+                    events += generation.feed(batch, now_ns())
                 if events:
-                    self._timers.progress(tokens=bool(generation.times.first_token))
-                    await self.log.append(self.encoder.records(generation, events))
+                    timers.progress_ns = now
+                    if generation.times.first_token >= now:
+                        timers.first_token()
+                    await self.log.append(records(generation, events))
                 if generation.engine_finish is not None:
                     return Ending.of(generation.engine_finish)
         raise EngineTruncated("the engine's output stopped without its end mark: what came may be incomplete")
+
+    async def _accept(self, counting: asyncio.Future[int] | None) -> list[Event]:
+        if counting is not None:
+            self._take_count(await counting)
+        await self._services.ledger.open(self.entry())
+        return self.generation.accept(self.model.engine.name, self._services.clock.now_ns())
 
     async def _count_input(self) -> asyncio.Future[int] | None:
         """Counts a short input; begins to count a long one on a thread, unless its length decides first."""

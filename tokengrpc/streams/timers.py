@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tokengrpc.config import LimitSettings
+    from tokengrpc.interfaces import Clock
     from tokengrpc.request import GenerationRequest
 
 _LATE = "the deadline came: allow more time or ask for less"
@@ -34,10 +35,12 @@ class Timers:
         self,
         request: GenerationRequest,
         settings: LimitSettings,
+        clock: Clock,
         deadline_left: float | None,
         stop: Callable[[Ending], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._now_ns = clock.now_ns
         self._stop = stop
         limits, recovery = request.limits, request.recovery
         self._first = within(
@@ -48,7 +51,8 @@ class Timers:
         )
         self._detach_ttl = within(recovery.detach_ttl, settings.detach_ttl, settings.max_detach_ttl)
         self._clock = "first_token"
-        self._progress = self._loop.time()
+        # When the engine last moved: set by whoever feeds the generation, once per read.
+        self.progress_ns = 0
         self._silence = self._loop.call_later(self._first, self._check_silence)
         self._detach: asyncio.TimerHandle | None = None
         self._ends = self._bounds(request, settings, deadline_left)
@@ -66,10 +70,9 @@ class Timers:
             ends.append(self._loop.call_later(at, self._stop, late))
         return ends
 
-    def progress(self, *, tokens: bool) -> None:
-        """The engine has moved; `tokens` once one has come."""
-        self._progress = self._loop.time()
-        if tokens and self._clock == "first_token":
+    def first_token(self) -> None:
+        """The first token has come: from now on the clock between tokens runs."""
+        if self._clock == "first_token":
             self._clock = "inter_token"
             self._silence.cancel()
             self._silence = self._loop.call_later(self._between, self._check_silence)
@@ -93,7 +96,7 @@ class Timers:
     def _check_silence(self) -> None:
         # The first-token clock runs from the call's arrival, acceptance does not restart it.
         limit = self._first if self._clock == "first_token" else self._between
-        silent = limit if self._clock == "first_token" else self._loop.time() - self._progress
+        silent = limit if self._clock == "first_token" else (self._now_ns() - self.progress_ns) / 1e9
         if silent >= limit:
             self._stop(Ending.failed(stalled(self._clock, limit)))
         else:
