@@ -1,7 +1,7 @@
 """The textbook relay: OpenAI's SDK for the engine, a `yield` per token for gRPC, as tutorials show both.
 
-It speaks the same contract as far as a token needs it, and fills in less than tokengrpc does (no times, no
-usage but at the end), which is in its favour.
+Its messages hold what tokengrpc's do: sequence, index, text, time and cumulative usage (a chunk taken for a
+token until the engine tells the sum). It keeps nothing, so nothing can be resumed.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class TextbookRelay(token_stream_pb2_grpc.TokenStreamServicer):
         sequence = 1
         yield token_stream_pb2.StreamTokensResponse(sequence=sequence, started=started)
         finish_reason = generation_pb2.FINISH_REASON_OTHER
-        usage = usage_pb2.Usage()
+        usage = usage_pb2.Usage(source=usage_pb2.USAGE_SOURCE_ESTIMATED)
         async for chunk in stream:
             if chunk.usage:
                 usage.input_token_count = chunk.usage.prompt_tokens
@@ -66,7 +66,9 @@ class TextbookRelay(token_stream_pb2_grpc.TokenStreamServicer):
             if choice.delta.content:
                 sequence += 1
                 token = generation_pb2.Token(index=sequence - 2, count=1, text=choice.delta.content)
-                yield token_stream_pb2.StreamTokensResponse(sequence=sequence, tokens=[token])
+                token.emit_time.GetCurrentTime()
+                usage.output_token_count += 1
+                yield token_stream_pb2.StreamTokensResponse(sequence=sequence, tokens=[token], usage=usage)
             if choice.finish_reason:
                 finish_reason = _FINISH_REASONS.get(choice.finish_reason, finish_reason)
         finished = generation_pb2.Finished(finish_reason=finish_reason)
