@@ -318,7 +318,8 @@ async def test_with_a_pace_tokens_come_one_by_one(engine):
         times.append(loop.time())
         deltas += batch
         assert len(batch) <= 1
-    assert all(time - begin >= number / 200 for number, time in enumerate(times))
+    grain = 0.002  # uvloop's clock counts milliseconds
+    assert all(time - begin >= number / 200 - grain for number, time in enumerate(times))
     assert deltas == await run(engine, ask(most=10))
 
 

@@ -236,7 +236,7 @@ def test_the_engine_of_the_architecture_page_runs(tmp_path):
     lines = [f"{name} = {target}\n" for name, target in names.items()]
     (info / "entry_points.txt").write_text("".join([f"[{group}]\n", *lines]))
     with serving("--engine", "echo", "--model", "parrot", PYTHONPATH=str(tmp_path)) as server:
-        done = server("stream", "say it back")
+        done = server("stream", "--raw", "say it back")
         assert (done.returncode, done.stdout) == (0, "say it back\n")
         assert done.stderr.startswith("3 tokens, input 3 (told by the engine)")
     run_python(ledger + LEDGER_RUN, str(tmp_path / "ledger.jsonl"))

@@ -43,6 +43,7 @@ from tokengrpc.errors import (
     EngineTruncated,
     EngineUnavailable,
     InvalidRequest,
+    ModelNotFound,
     TokenGrpcError,
     UnsupportedFeature,
 )
@@ -220,7 +221,7 @@ class TestRefusals:
             (400, {"object": "error", "message": CONTEXT, "code": 400}, ContextLengthExceeded),
             (401, complaint(), EngineAuthFailed),
             (403, complaint(), EngineAuthFailed),
-            (404, complaint("model not found"), EngineUnavailable),
+            (404, complaint("model not found"), ModelNotFound),
             (408, None, EngineUnavailable),
             (413, None, InvalidRequest),
             (418, None, EngineProtocolError),
@@ -247,14 +248,14 @@ class TestRefusals:
         assert (deltas, type(failure)) == ([], error)
 
     async def test_retry_after(self, server: ScriptedEngine, engine: OpenAIEngine):
-        """The engine's wish is passed on: seconds, or a date against the engine's own clock."""
+        """The engine's wish is passed on: seconds, or a date against the engine's own clock; else ours."""
         date = "Sun, 06 Nov 1994 08:49:37 GMT"
         for headers, seconds in (
             ({"Retry-After": "3"}, 3.0),
             ({"Retry-After": "Sun, 06 Nov 1994 08:49:42 GMT", "Date": date}, 5.0),
             ({"Retry-After": "Sun, 06 Nov 1994 08:49:12 GMT", "Date": date}, 0.0),
-            ({"Retry-After": "soon"}, None),
-            ({}, None),
+            ({"Retry-After": "soon"}, 1.0),
+            ({}, 1.0),
         ):
             server.script(Status(429, complaint(), headers))
             _, failure = await run(engine)

@@ -15,7 +15,7 @@ from tokenstreaming.v1 import token_stream_pb2 as pb
 from tokengrpc import errors
 from tokengrpc.errors import InvalidRequest, TokenGrpcError
 from tokengrpc.model import Token, TopLogprob, Usage, UsageSource
-from tokengrpc.rpc.call import detail, pushback_ms
+from tokengrpc.rpc.call import pushback_ms
 from tokengrpc.wire.encoding import tail, token_body, varint
 from tokengrpc.wire.parsing import parse
 from tokengrpc.wire.request import generation_request
@@ -139,6 +139,15 @@ CONTRACT: dict[str, tuple[str, str]] = {
 """The contract's error table, written down a second time: the code's own tables are not its proof."""
 
 
+def detail(status, kind):
+    for packed in status.details:
+        if packed.Is(kind.DESCRIPTOR):
+            found = kind()
+            packed.Unpack(found)
+            return found
+    return None
+
+
 def make(kind: type[TokenGrpcError], **more) -> TokenGrpcError:
     return kind([("field", "is wrong")]) if kind is InvalidRequest else kind("what happened", **more)
 
@@ -160,7 +169,8 @@ def test_error_table(kind) -> None:
     failure = detail(status, generation_pb2.GenerationFailure)
     assert (failure.generation_id, failure.last_sequence) == ("g", 3)
     assert ADVICE.back[failure.retry_advice].name == advice
-    assert (pushback_ms(status) == -1) == (advice == "NEVER")
+    assert (pushback_ms(make(kind), ended=False) == -1) == (advice == "NEVER")
+    assert pushback_ms(make(kind), ended=True) == -1
 
 
 @pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 from tokengrpc.errors import ModelNotAllowed, Overloaded, QuotaExceeded
 
-RETRY_AFTER = 1.0
-"""Seconds that a refused caller is asked to wait."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
@@ -49,12 +46,10 @@ class Admission:
                 f"tenant {tenant.name} has {tenant.max_generations} generations under way, its limit:"
                 " wait for one to end",
                 metadata={"tenant": tenant.name, "limit": str(tenant.max_generations)},
-                retry_after=RETRY_AFTER,
             )
         if self.active >= self._max:
             raise Overloaded(
-                f"the server has {self._max} generations under way, its limit: try again shortly",
-                retry_after=RETRY_AFTER,
+                f"the server has {self._max} generations under way, its limit: try again shortly"
             )
         self.active += 1
         self._by_tenant[tenant.name] += 1

@@ -27,7 +27,7 @@ from tokengrpc.rpc.servicer import TokenStreamServicer
 from tokengrpc.stores.memory import MemoryEventLogs, MemoryLedger
 from tokengrpc.streams.registry import Streams
 from tokengrpc.streams.run import Services
-from tokengrpc.telemetry.logs import configure_logs
+from tokengrpc.telemetry.logs import GenerationLog, configure_logs
 from tokengrpc.wire.encoding import ProtobufEncoder
 
 if TYPE_CHECKING:
@@ -58,10 +58,17 @@ class App:
         self.admission = Admission(limits.max_generations)
         self.encoder = ProtobufEncoder()
         self.catalog: Catalog | None = None
+        self._streams: Streams | None = None
         self._observers = observers
         self._server = grpc.aio.server(options=server_options(limits))
-        self.streams: Streams
         self.port = 0
+
+    @property
+    def streams(self) -> Streams:
+        """The generations of a server that was started."""
+        if self._streams is None:
+            raise RuntimeError("the server was not started")
+        return self._streams
 
     async def start(self) -> None:
         """Listens, loads the models, then takes calls.
@@ -78,7 +85,7 @@ class App:
             limits=settings.limits,
             observers=self._observers,
         )
-        self.streams = Streams(services, self.catalog, self.admission)
+        self._streams = Streams(services, self.catalog, self.admission)
         guard = Guard(Authenticator(_tenants(settings)))
         TokenStreamServicer(self.streams, self.catalog).register(self._server, guard)
         await self.health.register(self._server)
@@ -87,7 +94,8 @@ class App:
             self.port = self._server.add_insecure_port(settings.listen)
         except RuntimeError as error:
             raise ConfigError(
-                f"listen: cannot listen on {settings.listen}: choose another address"
+                f"listen: {settings.listen} is in use or no address of this machine;"
+                " choose another one with --listen HOST:PORT"
             ) from error
         await self._server.start()
         await asyncio.gather(*(model.engine.start() for model in self.catalog.all()))
@@ -108,11 +116,14 @@ class App:
         )
 
     async def stop(self) -> None:
-        """Closes everything; what still runs ends with DRAINING."""
+        """Closes everything, however far the start came; what still runs ends with DRAINING."""
         await self.health.draining()
-        await self.streams.stop_all(Ending.failed(Draining("the server is shutting down: try another one")))
+        if self._streams is not None:
+            ending = Ending.failed(Draining("the server is shutting down: try another one"))
+            await self._streams.stop_all(ending)
         await self._server.stop(_STOP_GRACE)
-        self.streams.close()
+        if self._streams is not None:
+            self._streams.close()
         if self.catalog is not None:
             for model in self.catalog.all():
                 await model.engine.close()
@@ -136,7 +147,7 @@ def _served(settings: ModelSettings) -> ServedModel:
 
 
 def _tenants(settings: Settings) -> list[tuple[Tenant, str]]:
-    return [
+    tenants = [
         (
             Tenant(
                 name=tenant.name,
@@ -148,11 +159,16 @@ def _tenants(settings: Settings) -> list[tuple[Tenant, str]]:
         )
         for tenant in settings.tenants
     ]
+    owners: dict[str, str] = {}
+    for tenant, key in tenants:
+        if owners.setdefault(key, tenant.name) != tenant.name:
+            raise ConfigError(f"tenants: {owners[key]} and {tenant.name} have the same key; give each one")
+    return tenants
 
 
 async def serve(settings: Settings, on_ready: Callable[[str], None] | None = None) -> None:
     """Serves until SIGTERM or SIGINT, then drains; a second signal ends at once."""
-    app = App(settings)
+    app = App(settings, observers=(GenerationLog(),))
     signals: asyncio.Queue[str] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -164,7 +180,13 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] | None = Non
         print(f"listening on {address}", flush=True)
         if on_ready is not None:
             on_ready(address)
-        log.info("draining", signal=await signals.get(), generations=app.streams.active)
+        name = await signals.get()
+        log.info(
+            "draining: streams in flight may finish; another signal ends them now",
+            signal=name,
+            generations=app.streams.active,
+            seconds=settings.limits.drain_time,
+        )
         drain = asyncio.ensure_future(app.drain(settings.limits.drain_time))
         again = asyncio.ensure_future(signals.get())
         await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)

@@ -26,6 +26,8 @@ class TokenGrpcError(Exception):
 
     reason: ClassVar[str] = "INTERNAL"
     advice: ClassVar[Advice] = Advice.NEVER
+    # Seconds, where callers are always told when to come back.
+    usual_wait: ClassVar[float | None] = None
 
     def __init__(
         self,
@@ -37,7 +39,7 @@ class TokenGrpcError(Exception):
         super().__init__(message)
         self.message = message
         self.metadata = dict(metadata or {})
-        self.retry_after = retry_after
+        self.retry_after = self.usual_wait if retry_after is None else retry_after
 
 
 # --- The request cannot be done as it is asked.
@@ -131,6 +133,7 @@ class QuotaExceeded(CallerError):
 
     reason = "QUOTA_EXCEEDED"
     advice = Advice.RETRY
+    usual_wait = 1.0
 
 
 class BudgetExhausted(CallerError):
@@ -151,6 +154,7 @@ class Overloaded(ServerError):
 
     reason = "OVERLOADED"
     advice = Advice.RETRY
+    usual_wait = 0.5
 
 
 class Draining(ServerError):
@@ -158,6 +162,7 @@ class Draining(ServerError):
 
     reason = "DRAINING"
     advice = Advice.RETRY
+    usual_wait = 0.5
 
 
 class Internal(ServerError):
@@ -180,6 +185,7 @@ class ReaderLimit(StreamEnded):
     """Too many readers of one generation."""
 
     reason = "READER_LIMIT"
+    usual_wait = 1.0
 
 
 class ReaderTooSlow(StreamEnded):
@@ -213,6 +219,7 @@ class EngineUnavailable(EngineError):
     """The engine refused, is unreachable or busy, before the first token."""
 
     reason = "ENGINE_UNAVAILABLE"
+    usual_wait = 1.0
 
 
 class EngineLost(EngineError):

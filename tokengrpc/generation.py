@@ -144,8 +144,10 @@ class Generation:
                     count = self._meter.count_output(text)
                 else:
                     self._meter.told_output(count)
-                tokens.append(Token(self._index, count, self._text.push(text)))
-                self._index += count
+                text = self._text.push(text)
+                if text or count:
+                    tokens.append(Token(self._index, count, text))
+                    self._index += count
             else:
                 self._feed_any(delta, tokens, events)
             if len(tokens) >= MAX_EVENT_TOKENS:

@@ -29,7 +29,9 @@ RETRIED_METHODS: Final = (
 )
 
 SERVICE_CONFIG: Final[Mapping[str, Any]] = {
-    "loadBalancingConfig": [{"round_robin": {}}],
+    # A generation is known only to the replica that runs it, and resuming and cancelling must find it there:
+    # one replica per channel, drawn by chance.
+    "loadBalancingConfig": [{"pick_first": {"shuffleAddressList": True}}],
     "methodConfig": [
         {
             "name": [{"service": SERVICE, "method": method} for method in RETRIED_METHODS],

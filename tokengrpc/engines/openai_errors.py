@@ -13,6 +13,7 @@ from tokengrpc.errors import (
     EngineProtocolError,
     EngineUnavailable,
     InvalidRequest,
+    ModelNotFound,
     TokenGrpcError,
 )
 
@@ -166,11 +167,11 @@ def _auth(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
     )
 
 
-def _missing(engine: str, complaint: Complaint, retry_after: float | None) -> TokenGrpcError:
-    return EngineUnavailable(
+def _missing(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
+    return ModelNotFound(
         f"engine {engine} knows no such path or model (HTTP 404){_quoted(complaint)}; "
-        "check its base_url and upstream_model",
-        retry_after=retry_after,
+        "whoever runs the server should check base_url and upstream_model",
+        metadata={"model": engine},
     )
 
 

@@ -30,8 +30,10 @@ _EXACT_FLOATS = 2.0**53
 _VLLM_CONSTRAINTS = {"json_schema": "json", "regex": "regex", "grammar": "grammar", "choices": "choice"}
 
 
-def choose_api(setting: str, request: GenerationRequest) -> Api:
+def choose_api(setting: str, request: GenerationRequest, *, dialect: str = "generic") -> Api:
     """The API for a request. Raises UnsupportedFeature when the setting allows none."""
+    if setting == "auto" and dialect == "openai" and request.prompt is not None:
+        setting = "chat"  # OpenAI's own models of today have no other
     if request.messages is not None and setting == "completions":
         raise _unsupported("a conversation", "the engine's completions API; set `api` to auto or chat")
     if request.prompt_token_ids is not None and setting == "chat":

@@ -11,6 +11,9 @@ from tokengrpc.errors import Unauthenticated
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+NOBODY = Tenant(name="")
+"""Who calls until that is known."""
+
 ANYBODY = Tenant(name="default", admin=True)
 """Who calls a server that has no tenants configured."""
 

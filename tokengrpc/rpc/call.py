@@ -9,24 +9,19 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import grpc
 import structlog
-from google.rpc import error_details_pb2
 from grpc._cython.cygrpc import ExecuteBatchError
 from grpc_status import rpc_status
-from tokenstreaming.v1 import generation_pb2
 
 from tokengrpc.errors import Advice, Internal, TokenGrpcError
-from tokengrpc.rpc.auth import ANYBODY
-from tokengrpc.wire.status import Failure, status_of
-from tokengrpc.wire.tables import ADVICE
+from tokengrpc.rpc.auth import NOBODY
+from tokengrpc.wire.status import status_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from google.protobuf.message import Message
-    from google.rpc.status_pb2 import Status
-
     from tokengrpc.admission import Tenant
     from tokengrpc.rpc.auth import Authenticator
+    from tokengrpc.wire.status import Failure
 
 R_co = TypeVar("R_co", covariant=True)
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -35,21 +30,22 @@ log = structlog.get_logger("tokengrpc.access")
 
 
 class CallFailed(Exception):
-    """The call ends with this status; raised where the status is already made."""
+    """The generation ended with this error, which all its readers share: raising itself would chain them."""
 
-    def __init__(self, status: Status) -> None:
-        super().__init__(status.message)
-        self.status = status
+    def __init__(self, error: TokenGrpcError) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """One RPC under way. `failure` is what its errors tell of a generation, once one is concerned."""
+    """One RPC under way. `failure` tells its errors' generation as it is then, once one is concerned."""
 
     method: str
     context: Context
-    tenant: Tenant = ANYBODY
-    failure: Failure | None = None
+    tenant: Tenant = NOBODY
+    generation_id: str = ""
+    failure: Callable[[], Failure] | None = None
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -83,80 +79,63 @@ class Guard:
                 _log(call, "CANCELLED", "", "info")
                 raise
             except CallFailed as failed:
-                status = failed.status
-            except TokenGrpcError as error:
-                status = status_of(error, call.failure)
+                error = failed.error
+            except TokenGrpcError as raised:
+                error = raised
             except Exception:
                 log.exception("call failed by a bug", method=name)
-                status = status_of(
-                    Internal("the server failed: try again; its log has the details"), call.failure
-                )
+                error = Internal("the server failed: try again; its log has the details")
             else:
                 _log(call, "OK", "", "info")
                 return answer
-            await _abort(call, status)
+            await _abort(call, error)
             raise AssertionError("abort raises")
 
         return handle
 
 
-async def _abort(call: Call, status: Status) -> None:
-    answer = rpc_status.to_status(status)
-    info = detail(status, error_details_pb2.ErrorInfo)
-    _log(call, answer.code.name, info.reason if info else "", "warning" if status.code in _OURS else "info")
-    pushback = pushback_ms(status)
-    if pushback is not None:
-        answer = _WithPushback(
-            code=answer.code,
-            details=answer.details,
-            trailing_metadata=(*answer.trailing_metadata, ("grpc-retry-pushback-ms", str(pushback))),
-        )
+async def _abort(call: Call, error: TokenGrpcError) -> None:
+    failure = call.failure() if call.failure is not None else None
+    status = rpc_status.to_status(status_of(error, failure))
+    _log(call, status.code.name, error.reason, "warning" if status.code in _OURS else "info")
+    pushback = pushback_ms(error, ended=failure is not None and failure.ended)
+    more = () if pushback is None else (("grpc-retry-pushback-ms", str(pushback)),)
     try:
-        await call.context.abort_with_status(answer)
+        await call.context.abort_with_status(
+            _Status(
+                code=status.code,
+                details=status.details,
+                trailing_metadata=(*status.trailing_metadata, *more),
+            )
+        )
     except ExecuteBatchError:
         # The caller has gone before the status could be sent.
         raise asyncio.CancelledError from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _WithPushback(grpc.Status):
+class _Status(grpc.Status):
     code: grpc.StatusCode
     details: str
     trailing_metadata: Any
 
 
-_OURS = frozenset({grpc.StatusCode.INTERNAL.value[0], grpc.StatusCode.UNKNOWN.value[0]})
+_OURS = frozenset({grpc.StatusCode.INTERNAL})
 
 
-def pushback_ms(status: Status) -> int | None:
+def pushback_ms(error: TokenGrpcError, *, ended: bool) -> int | None:
     """What `grpc-retry-pushback-ms` says: -1 where repeating the same call cannot help (gRPC proposal A6)."""
-    failure = detail(status, generation_pb2.GenerationFailure)
-    if failure is not None and (failure.ended or failure.retry_advice == ADVICE.there[Advice.NEVER]):
+    if ended or error.advice is Advice.NEVER:
         return -1
-    retry = detail(status, error_details_pb2.RetryInfo)
-    return None if retry is None else round(retry.retry_delay.seconds * 1e3 + retry.retry_delay.nanos / 1e6)
-
-
-D = TypeVar("D", bound="Message")
-
-
-def detail(status: Status, kind: type[D]) -> D | None:
-    """The first detail of a kind."""
-    for packed in status.details:
-        if packed.Is(kind.DESCRIPTOR):
-            found = kind()
-            packed.Unpack(found)
-            return found
-    return None
+    return None if error.retry_after is None else round(error.retry_after * 1000)
 
 
 def _log(call: Call, code: str, reason: str, level: str) -> None:
-    generation = call.failure.generation_id if call.failure else ""
     getattr(log, level)(
         "call",
         method=call.method,
         tenant=call.tenant.name,
-        generation_id=generation,
+        generation_id=call.generation_id,
         code=code,
         reason=reason,
         seconds=round(time.monotonic() - call.began, 6),

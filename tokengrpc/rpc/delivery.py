@@ -8,14 +8,10 @@ from typing import TYPE_CHECKING
 from grpc._cython.cygrpc import ExecuteBatchError
 from tokenstreaming.v1 import input_pb2, token_stream_pb2
 
-from tokengrpc.errors import TokenGrpcError
 from tokengrpc.rpc.call import Call, CallFailed
-from tokengrpc.wire.generation import failure_of, final_status, generation_message
-from tokengrpc.wire.status import status_of
+from tokengrpc.wire.generation import generation_message
 
 if TYPE_CHECKING:
-    from google.rpc.status_pb2 import Status
-
     from tokengrpc.streams.reader import Reader
     from tokengrpc.streams.run import Run
 
@@ -23,7 +19,7 @@ if TYPE_CHECKING:
 async def stream(run: Run, reader: Reader, call: Call) -> None:
     """Writes everything the reader gets, then ends the call as the generation ended.
 
-    Raises CallFailed with the status for anything but a good end.
+    Raises CallFailed when the generation ended badly, TokenGrpcError when only this stream did.
     """
     write = call.context.write
     now = asyncio.get_running_loop().time
@@ -33,8 +29,6 @@ async def stream(run: Run, reader: Reader, call: Call) -> None:
                 reader.write_began = reader.last_sent = now()
                 await write(message)
                 reader.write_began = None
-        except TokenGrpcError as error:
-            raise CallFailed(_stream_status(run, reader, error)) from error
         except ExecuteBatchError:
             # The caller has gone in the middle of a write (grpc.aio says so with this and not with a
             # cancellation, which follows).
@@ -55,7 +49,7 @@ async def answer(run: Run, reader: Reader) -> token_stream_pb2.GenerateTextRespo
     refusal: list[str] = []
     calls: dict[int, input_pb2.ToolCall] = {}
     with reader:
-        while (data := await _next(run, reader)) is not None:
+        while (data := await reader.next()) is not None:
             message = token_stream_pb2.StreamTokensResponse.FromString(data)
             for token in message.tokens:
                 text.append(token.text)
@@ -76,21 +70,9 @@ async def answer(run: Run, reader: Reader) -> token_stream_pb2.GenerateTextRespo
     )
 
 
-async def _next(run: Run, reader: Reader) -> bytes | None:
-    try:
-        return await reader.next()
-    except TokenGrpcError as error:
-        raise CallFailed(_stream_status(run, reader, error)) from error
-
-
 def _raise_end(run: Run, reader: Reader) -> None:
     if reader.failure is not None:
-        raise CallFailed(_stream_status(run, reader, reader.failure))
-    status = final_status(run.generation)
-    if status is not None:
-        raise CallFailed(status)
-
-
-def _stream_status(run: Run, reader: Reader, error: TokenGrpcError) -> Status:
-    """Of a stream that ends by itself: the cursor is what was handed to gRPC, not what arrived."""
-    return status_of(error, failure_of(run.generation, ended=run.done, last_sequence=reader.cursor))
+        raise reader.failure
+    ending = run.generation.ending
+    if ending is not None and ending.error is not None:
+        raise CallFailed(ending.error)

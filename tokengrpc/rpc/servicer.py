@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
 from tokengrpc.errors import InvalidRequest
-from tokengrpc.model import UsageSource
 from tokengrpc.rpc import delivery
-from tokengrpc.streams.counting import count_input
+from tokengrpc.streams.counting import count_input, count_source
 from tokengrpc.wire.generation import failure_of, generation_message, model_message
 from tokengrpc.wire.parsing import parse
-from tokengrpc.wire.request import generation_request
+from tokengrpc.wire.request import GENERATION_ID, ID_RULE, generation_request
 from tokengrpc.wire.status import Failure
 from tokengrpc.wire.tables import SOURCES
 
@@ -48,12 +48,10 @@ class TokenStreamServicer:
     async def resume_tokens(self, data: bytes, call: Call) -> None:
         """ResumeTokens."""
         request = parse(pb.ResumeTokensRequest, data)
-        _concerns(request.generation_id, call)
+        name = self._named(request.generation_id, call)
         if request.after_sequence < 0:
             raise InvalidRequest([("after_sequence", "must not be negative")])
-        run, reader = self._streams.resume(
-            call.tenant, request.generation_id, request.after_sequence, call.deadline_left
-        )
+        run, reader = self._streams.resume(call.tenant, name, request.after_sequence, call.deadline_left)
         await delivery.stream(run, reader, call)
 
     async def generate_text(self, data: bytes, call: Call) -> bytes:
@@ -64,15 +62,13 @@ class TokenStreamServicer:
     async def cancel_generation(self, data: bytes, call: Call) -> bytes:
         """CancelGeneration."""
         request = parse(pb.CancelGenerationRequest, data)
-        _concerns(request.generation_id, call)
-        run = await self._streams.cancel(call.tenant, request.generation_id)
+        run = await self._streams.cancel(call.tenant, self._named(request.generation_id, call))
         return pb.CancelGenerationResponse(generation=generation_message(run)).SerializeToString()
 
     async def get_generation(self, data: bytes, call: Call) -> bytes:
         """GetGeneration."""
         request = parse(pb.GetGenerationRequest, data)
-        _concerns(request.generation_id, call)
-        run = self._streams.get(call.tenant, request.generation_id)
+        run = self._streams.get(call.tenant, self._named(request.generation_id, call))
         return pb.GetGenerationResponse(generation=generation_message(run)).SerializeToString()
 
     async def count_tokens(self, data: bytes, call: Call) -> bytes:
@@ -81,10 +77,10 @@ class TokenStreamServicer:
         model = self._catalog.resolve(request.model)
         call.tenant.check_may_use(model.name)
         count = await asyncio.to_thread(count_input, request, model)
-        exact = model.tokenizer.exact or request.prompt_token_ids is not None
-        source = UsageSource.COUNTED if exact else UsageSource.ESTIMATED
         return pb.CountTokensResponse(
-            input_token_count=count, source=SOURCES.there[source], model=model.name
+            input_token_count=count,
+            source=SOURCES.there[count_source(request, model)],
+            model=model.name,
         ).SerializeToString()
 
     async def list_models(self, data: bytes, call: Call) -> bytes:
@@ -101,11 +97,25 @@ class TokenStreamServicer:
         ).SerializeToString()
 
     def _open(self, message: pb.StreamTokensRequest, call: Call) -> tuple[Run, Reader]:
-        _concerns(message.generation_id, call)
+        self._concerns(message.generation_id, call)
         request: GenerationRequest = generation_request(message)
         run, reader = self._streams.open(request, call.tenant, call.deadline_left)
-        call.failure = failure_of(run.generation, ended=False)
+        call.generation_id = run.request.generation_id
+        call.failure = partial(failure_of, run)
         return run, reader
+
+    def _named(self, generation_id: str, call: Call) -> str:
+        """The id of a generation that must be there already."""
+        self._concerns(generation_id, call)
+        if not GENERATION_ID.fullmatch(generation_id):
+            raise InvalidRequest([("generation_id", ID_RULE)])
+        return generation_id
+
+    def _concerns(self, generation_id: str, call: Call) -> None:
+        """From here on the call's errors tell this generation."""
+        call.generation_id = generation_id[:128]
+        run = self._streams.find(call.tenant, generation_id)
+        call.failure = partial(failure_of, run) if run else partial(Failure, generation_id=call.generation_id)
 
     def register(self, server: grpc.aio.Server, guard: Guard) -> None:
         """Adds the service to a server. Messages pass through gRPC as bytes: they are encoded already."""
@@ -127,10 +137,6 @@ class TokenStreamServicer:
             for method in SERVICE.methods
         }
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)])
-
-
-def _concerns(generation_id: str, call: Call) -> None:
-    call.failure = Failure(generation_id=generation_id[:128])
 
 
 def _wrapped(message: pb.GenerateTextRequest | pb.CountTokensRequest) -> pb.StreamTokensRequest:

@@ -20,7 +20,10 @@ RECORD_OVERHEAD = 250
 
 
 class MemoryEventLogs:
-    """Logs of one process. When the total is over its bound, ended generations are dropped, oldest first."""
+    """Logs of one process. When the total is over its bound, ended generations are dropped, oldest first.
+
+    When that is not enough, a log that grows loses its own oldest events for its newest ones.
+    """
 
     def __init__(self, *, log_bytes: int, total_bytes: int) -> None:
         self._log_bytes = log_bytes
@@ -37,11 +40,12 @@ class MemoryEventLogs:
         """A new, empty log."""
         return MemoryEventLog(self, self._log_bytes)
 
-    def added(self, size: int) -> None:
-        """A log has grown."""
+    def added(self, size: int) -> int:
+        """A log has grown; answers how many bytes it has to give back."""
         self.used_bytes += size
         while self.used_bytes > self._total_bytes and self._sealed:
             self._sealed.popitem(last=False)[0].drop()
+        return max(0, self.used_bytes - self._total_bytes)
 
     def freed(self, size: int) -> None:
         """A log has shrunk."""
@@ -88,7 +92,9 @@ class MemoryEventLog:
         self._bytes += size
         if self._bytes > self._max_bytes:
             size -= self._trim(self._max_bytes)
-        self._logs.added(size)
+        excess = self._logs.added(size)
+        if excess:
+            self._logs.freed(self._trim(max(size, self._bytes - excess)))
         for listener in tuple(self._listeners):
             listener()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tokengrpc.model import UsageSource
+
 if TYPE_CHECKING:
     from tokengrpc.catalog import ServedModel
     from tokengrpc.request import GenerationRequest
@@ -25,3 +27,11 @@ def count_input(request: GenerationRequest, model: ServedModel) -> int:
         return model.tokenizer.count_input(request.messages, request.tools)
     tools = model.tokenizer.count_input((), request.tools) if request.tools else 0
     return model.tokenizer.count(request.prompt or "") + tools
+
+
+def count_source(request: GenerationRequest, model: ServedModel) -> UsageSource:
+    """What `count_input` is worth: COUNTED by the model's own tokenizer, which knows no images."""
+    if request.prompt_token_ids is not None:
+        return UsageSource.COUNTED
+    exact = model.tokenizer.exact and not request.has_image
+    return UsageSource.COUNTED if exact else UsageSource.ESTIMATED

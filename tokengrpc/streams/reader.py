@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from tokengrpc.errors import StreamEnded
     from tokengrpc.streams.run import Run
 
-MAX_MESSAGE_BYTES = 256 * 1024
+# The contract's 256 KiB, less room for the tail.
+MAX_MESSAGE_BYTES = 255 * 1024
 
 
 class Reader:

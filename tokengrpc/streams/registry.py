@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from tokengrpc.catalog import Catalog
     from tokengrpc.request import GenerationRequest
 
-_NOT_READY_RETRY = 0.5
-
 
 class Streams:
     """The generations under way and those that ended a short while ago."""
@@ -89,9 +87,13 @@ class Streams:
             )
         return run, self._attach(run, after, deadline_left)
 
+    def find(self, tenant: Tenant, generation_id: str) -> Run | None:
+        """A generation of this tenant, if there is one."""
+        return self._runs.get((tenant.name, generation_id))
+
     def get(self, tenant: Tenant, generation_id: str) -> Run:
         """A generation of this tenant. Raises GenerationNotFound."""
-        run = self._runs.get((tenant.name, generation_id))
+        run = self.find(tenant, generation_id)
         if run is None:
             raise GenerationNotFound(
                 f"there is no generation {generation_id[:128]!r}, or it is no longer kept",
@@ -155,11 +157,9 @@ class Streams:
 
     def _start(self, request: GenerationRequest, tenant: Tenant, deadline_left: float | None) -> Run:
         if self._drain_notice is not None:
-            raise Draining("the server is shutting down: try another one", retry_after=_NOT_READY_RETRY)
+            raise Draining("the server is shutting down: try another one")
         if not self.ready:
-            raise Overloaded(
-                "the server is still loading its models: try again shortly", retry_after=_NOT_READY_RETRY
-            )
+            raise Overloaded("the server is still loading its models: try again shortly")
         model = self._catalog.resolve(request.model)
         check_supported(request, model)
         if deadline_left is not None and deadline_left < MIN_LEFT:
@@ -168,9 +168,7 @@ class Streams:
                 " generation needs: allow more time"
             )
         if not self._services.logs.has_room:
-            raise Overloaded(
-                "the server's memory for replays is full: try again shortly", retry_after=_NOT_READY_RETRY
-            )
+            raise Overloaded("the server's memory for replays is full: try again shortly")
         permit = self._admission.admit(tenant, model.name)
         run = Run(
             self._bounded(dataclasses.replace(request, model=model.name)),
@@ -195,8 +193,7 @@ class Streams:
     def _attach(self, run: Run, after: int, deadline_left: float | None) -> Reader:
         if len(run.readers) >= self._limits.max_readers:
             raise ReaderLimit(
-                f"this generation has {len(run.readers)} readers, the limit: resume when one has left",
-                retry_after=1.0,
+                f"this generation has {len(run.readers)} readers, the limit: resume when one has left"
             )
         last = run.log.last_sequence
         if after < last and after + 1 < run.log.first_sequence:

@@ -21,7 +21,7 @@ from tokengrpc.errors import (
 from tokengrpc.generation import Ending, Generation
 from tokengrpc.interfaces import LedgerEntry
 from tokengrpc.model import UsageSource
-from tokengrpc.streams.counting import count_input, input_length
+from tokengrpc.streams.counting import count_input, count_source, input_length
 from tokengrpc.streams.timers import Timers, never_accepted
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class Run:
         self._on_end = on_end
         self._stopped: Ending | None = None
         self._producing = False
+        self._billed = False
         self._timers = Timers(request, services.limits, services.clock, deadline_left, self.stop)
         self._task = asyncio.get_running_loop().create_task(self._produce())
 
@@ -187,6 +188,7 @@ class Run:
     async def _accept(self, counting: asyncio.Future[int] | None) -> list[Event]:
         if counting is not None:
             self._take_count(await counting)
+        self._billed = True
         await self._services.ledger.open(self.entry())
         return self.generation.accept(self.model.engine.name, self._services.clock.now_ns())
 
@@ -194,7 +196,7 @@ class Run:
         """Counts a short input; begins to count a long one on a thread, unless its length decides first."""
         request, model = self.request, self.model
         if request.prompt_token_ids is not None:
-            self._take_count(len(request.prompt_token_ids), UsageSource.COUNTED)
+            self._take_count(len(request.prompt_token_ids))
             return None
         if input_length(request) < _LONG_INPUT:
             self._take_count(count_input(request, model))
@@ -205,10 +207,9 @@ class Run:
             return None
         return counting
 
-    def _take_count(self, count: int, source: UsageSource | None = None) -> None:
+    def _take_count(self, count: int) -> None:
         model = self.model
-        own = UsageSource.COUNTED if model.tokenizer.exact else UsageSource.ESTIMATED
-        source = source or own
+        source = count_source(self.request, model)
         if model.context_token_count and source is UsageSource.COUNTED and count >= model.context_token_count:
             raise ContextLengthExceeded(
                 f"the input has {count} tokens, model {model.name} takes {model.context_token_count} with the"
@@ -238,9 +239,10 @@ class Run:
             observer.generation_ended(self.entry())
 
     async def _publish(self, last: Sequence[Event]) -> None:
-        if last:
+        if self._billed:
             # The bill is written before anybody can see the end.
             await self._services.ledger.close(self.entry())
+        if last:
             await self.log.append(self.encoder.records(self.generation, last))
 
     def _wake_readers(self) -> None:

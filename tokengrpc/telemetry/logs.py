@@ -11,6 +11,8 @@ import structlog
 if TYPE_CHECKING:
     from structlog.typing import Processor
 
+    from tokengrpc.interfaces import LedgerEntry
+
 _LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -18,14 +20,41 @@ _LEVELS = {
     "error": logging.ERROR,
 }
 
+log = structlog.get_logger("tokengrpc.generations")
+
+
+class GenerationLog:
+    """One line for each generation that has ended: what it was, what it cost, how it ended."""
+
+    def generation_ended(self, entry: LedgerEntry) -> None:
+        """As `interfaces.Observer` says. What an engine failed at is a warning."""
+        write = log.warning if entry.error_reason.startswith(("ENGINE_", "INTERNAL")) else log.info
+        end_ns = entry.end_time_ns or entry.create_time_ns
+        write(
+            "generation",
+            generation_id=entry.generation_id,
+            tenant=entry.tenant,
+            model=entry.model,
+            finish_reason=entry.finish_reason.value if entry.finish_reason else "",
+            error_reason=entry.error_reason,
+            input_tokens=entry.usage.input,
+            output_tokens=entry.usage.output,
+            usage_source=entry.usage.source.name,
+            seconds=round((end_ns - entry.create_time_ns) / 1e9, 6),
+        )
+
 
 def configure_logs(level: str, style: str) -> None:
     """`style` is json, console, or auto: console where stderr is a terminal."""
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
     end: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        # Tracebacks name lines of code only: rich's would show local variables, prompts among them.
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
         if console
-        # Tracebacks in JSON name lines of code only: local variables could hold prompts.
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     structlog.configure(

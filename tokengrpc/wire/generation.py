@@ -47,14 +47,19 @@ def usage_message(usage: Usage) -> usage_pb2.Usage:
     )
 
 
-def failure_of(generation: Generation, *, ended: bool, last_sequence: int | None = None) -> Failure:
-    """What a failed call tells of its generation; `last_sequence` where it is not the newest one."""
+def failure_of(run: Run) -> Failure:
+    """What a failed call tells of its generation, as it is now."""
+    return _failure(run.generation, ended=run.done)
+
+
+def _failure(generation: Generation, *, ended: bool) -> Failure:
     started = bool(generation.times.started)
     return Failure(
         generation_id=generation.request.generation_id,
-        last_sequence=generation.last_sequence if last_sequence is None else last_sequence,
+        last_sequence=generation.last_sequence,
         usage=usage_message(generation.usage) if started else None,
-        ended=ended,
+        # What was never accepted has not ended, it never was: the same call under the same id may help.
+        ended=ended and started,
     )
 
 
@@ -63,8 +68,7 @@ def final_status(generation: Generation) -> Status | None:
     ending = generation.ending
     if ending is None or ending.error is None:
         return None
-    # What was never accepted has not ended, it never was: the same call under the same id may help.
-    return status_of(ending.error, failure_of(generation, ended=bool(generation.times.started)))
+    return status_of(ending.error, _failure(generation, ended=True))
 
 
 def engine_started(generation: Generation) -> generation_pb2.Started:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tokenstreaming.v1.token_stream_pb2 import StreamTokensRequest
 
 GENERATION_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+ID_RULE = "must be 1 to 128 characters of [A-Za-z0-9._~-]"
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 OWNED_ENGINE_PARAMS = frozenset(
@@ -92,7 +93,7 @@ def generation_request(message: StreamTokensRequest) -> GenerationRequest:
         checks.that(
             GENERATION_ID.fullmatch(message.generation_id),
             "generation_id",
-            "must be 1 to 128 characters of [A-Za-z0-9._~-]",
+            ID_RULE,
         )
     if message.HasField("max_output_token_count"):
         checks.bounds("max_output_token_count", message.max_output_token_count, 1, 2**31 - 1)
