@@ -1,20 +1,17 @@
-"""The HTTP side of engines: one session per engine, its connections and how they end."""
+"""The HTTP side of engines: an engine's connections, their use one after another, and how they end."""
 
 from __future__ import annotations
 
 import asyncio
-import io
-from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
-import aiohttp
-
+from tokengrpc.engines.http1_head import HTTPError, Malformed
+from tokengrpc.engines.http_connection import Connection, Response, Unanswered
+from tokengrpc.engines.http_dial import Origin, dial
 from tokengrpc.errors import EngineProtocolError, EngineUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import SimpleNamespace
 
 # Under the 5 s after which uvicorn (vLLM, SGLang, LiteLLM) closes an idle connection: a request that meets
 # the closing would fail.
@@ -23,18 +20,8 @@ _KEEPALIVE_SECONDS = 4.0
 # After the last event, this long is waited for the body's end, which lets the connection be used again.
 _LINGER_SECONDS = 1.0
 
-# Above this size aiohttp wants a body as a file, which it writes in pieces.
-_PLAIN_BODY_BYTES = 1024 * 1024
-
 # The most that is read of a body that is no stream.
 _BODY_BYTES = 1024 * 1024
-
-
-@dataclass(slots=True)
-class _Connection:
-    """What a request was sent over."""
-
-    reused: bool = False
 
 
 class EngineHTTP:
@@ -44,118 +31,148 @@ class EngineHTTP:
         self._engine = engine
         self._base_url = base_url.rstrip("/")
         self._connect_timeout = connect_timeout
-        self._session: aiohttp.ClientSession | None = None
-        self._lingering: dict[aiohttp.ClientResponse, asyncio.TimerHandle] = {}
+        self._origin: Origin | None = None  # while it is open
+        self._head = b""
+        self._connections: set[Connection] = set()
+        self._idle: list[Connection] = []
+        self._lingering: dict[Response, asyncio.TimerHandle] = {}
 
     def open(self, headers: Mapping[str, str]) -> None:
-        """Opens the session, which adds `headers` to each request. Needs a running loop."""
-        self._session = aiohttp.ClientSession(
-            # Admission bounds how many there are.
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_SECONDS),
-            timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=headers,
-            trace_configs=[_tracing()],
-        )
+        """Gets ready to send requests with `headers`. Raises ValueError for headers that cannot be sent."""
+        self._origin = origin = Origin.parse(self._base_url)
+        fields = {"Host": origin.authority, "User-Agent": "tokengrpc", **headers}
+        for name, value in fields.items():
+            if any(ord(character) < 32 for character in name + value):
+                raise ValueError(f"the header {name!r} of engine {self._engine} has a line break in it")
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        self._head = f" HTTP/1.1\r\n{lines}Content-Length: ".encode()
 
     async def close(self) -> None:
         """Closes all connections."""
+        self._origin = None
         for response in list(self._lingering):
-            self.hang_up(response)
-        if self._session is not None:
-            await self._session.close()
+            self._forget(response)
+        for connection in list(self._connections):
+            self._retire(connection)
+            connection.abort()
+        await asyncio.sleep(0)  # transports close their sockets in the loop's next turn
 
-    async def post(self, path: str, body: bytes) -> aiohttp.ClientResponse:
+    async def post(self, path: str, body: bytes) -> Response:
         """Sends a body and waits for the response's headers. Cancelling it closes the connection.
 
         Raises EngineUnavailable when there is no answer, EngineProtocolError when it is not HTTP.
         """
-        if self._session is None:
+        if self._origin is None:
             raise EngineUnavailable(f"engine {self._engine} is not started; wait until the server is ready")
+        line = f"POST {self._origin.path}{path}".encode("ascii")
+        request = b"%b%b%d\r\n\r\n%b" % (line, self._head, len(body), body)
         try:
-            return await self._send(self._session, self._base_url + path, body)
-        except aiohttp.ClientResponseError as error:
+            return await self._send(self._origin, request)
+        except Malformed as error:
             raise EngineProtocolError(
-                f"engine {self._engine} does not speak HTTP at {self._base_url} ({error.message}); "
-                "check its base_url"
+                f"engine {self._engine} does not speak HTTP at {self._base_url} ({error}); check its base_url"
             ) from error
-        except (aiohttp.ClientError, OSError) as error:
+        except (HTTPError, OSError, UnicodeError) as error:
             raise EngineUnavailable(
                 f"engine {self._engine} cannot be reached at {self._base_url} "
-                f"({error or type(error).__name__}); check that it is running"
+                f"({str(error) or type(error).__name__}); check that it is running"
             ) from error
 
-    async def _send(self, session: aiohttp.ClientSession, url: str, body: bytes) -> aiohttp.ClientResponse:
+    async def _send(self, origin: Origin, request: bytes) -> Response:
         """Sends it, once more if the server closed an idle connection just when it was used again.
 
-        That says nothing about the server (RFC 9112, 9.3.1), and aiohttp repeats only requests that are
-        idempotent by their method.
+        That says nothing about the server (RFC 9112, 9.3.1).
         """
-        connection = _Connection()
-        try:
-            return await _send_once(session, url, body, connection)
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            if not connection.reused:
-                raise
-        return await _send_once(session, url, body, _Connection())
+        connection = self._take_idle()
+        if connection is not None:
+            try:
+                return await _exchange(connection, request)
+            except Unanswered:
+                pass
+        return await _exchange(await self._connect(origin), request)
 
-    def linger(self, response: aiohttp.ClientResponse) -> None:
+    async def _connect(self, origin: Origin) -> Connection:
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                connection = await dial(origin, lambda: Connection(self))
+        except TimeoutError:
+            raise TimeoutError(f"no connection within {self._connect_timeout:g} s") from None
+        if self._origin is None:
+            connection.abort()
+            raise ConnectionError("it was stopped")
+        if connection.usable:
+            self._connections.add(connection)
+        return connection
+
+    def linger(self, response: Response) -> None:
         """After the last event: lets the connection be used again if the body ends soon. Does not wait."""
         if response.closed:  # it has ended already
             return
         loop = asyncio.get_running_loop()
         self._lingering[response] = loop.call_later(_LINGER_SECONDS, self.hang_up, response)
-        response.content.on_eof(partial(self._forget, response))
 
-    def release(self, response: aiohttp.ClientResponse) -> None:
+    def release(self, response: Response) -> None:
         """Closes the connection now, unless `linger` was called or the body has ended."""
         if response not in self._lingering:
             self.hang_up(response)
 
-    def hang_up(self, response: aiohttp.ClientResponse) -> None:
+    def hang_up(self, response: Response) -> None:
         """Closes the connection now, unless the body has ended and it is back in the pool."""
         self._forget(response)
-        connection = response.connection
-        if connection is not None and connection.transport is not None:
-            connection.transport.abort()  # close() would first write out a request that nobody reads
-        response.close()
+        response.abort()
 
-    def _forget(self, response: aiohttp.ClientResponse) -> None:
+    def answered(self, connection: Connection, response: Response, *, reusable: bool) -> None:
+        """A response has ended: its connection waits for the next request, or is closed."""
+        self._forget(response)
+        if not reusable or self._origin is None:
+            connection.abort()
+            return
+        loop = asyncio.get_running_loop()
+        connection.idle_timer = loop.call_later(_KEEPALIVE_SECONDS, connection.abort)
+        self._idle.append(connection)
+
+    def lost(self, connection: Connection, response: Response | None) -> None:
+        """A connection is closed."""
+        self._retire(connection)
+        if response is not None:
+            self._forget(response)
+
+    def _take_idle(self) -> Connection | None:
+        """The connection that was used last, so that those too many grow old."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.idle_timer is not None:
+                connection.idle_timer.cancel()
+            if connection.usable:
+                return connection
+        return None
+
+    def _retire(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if connection.idle_timer is not None:
+            connection.idle_timer.cancel()
+
+    def _forget(self, response: Response) -> None:
         timer = self._lingering.pop(response, None)
         if timer is not None:
             timer.cancel()
 
 
-async def _send_once(
-    session: aiohttp.ClientSession, url: str, body: bytes, connection: _Connection
-) -> aiohttp.ClientResponse:
-    return await session.post(
-        url,
-        data=body if len(body) <= _PLAIN_BODY_BYTES else io.BytesIO(body),
-        allow_redirects=False,
-        trace_request_ctx=connection,
-    )
+async def _exchange(connection: Connection, request: bytes) -> Response:
+    response = connection.send(request)
+    try:
+        await response.start()
+    except BaseException:
+        connection.abort()
+        raise
+    return response
 
 
-def _tracing() -> aiohttp.TraceConfig:
-    """Fills in each request's `_Connection`."""
-
-    async def reused(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-        context.trace_request_ctx.reused = True
-
-    tracing = aiohttp.TraceConfig()
-    tracing.on_connection_reuseconn.append(reused)
-    return tracing
-
-
-async def read_body(response: aiohttp.ClientResponse) -> bytes:
+async def read_body(response: Response) -> bytes:
     """A body up to a bound; what is longer is cut."""
     body = b""
-    while len(body) < _BODY_BYTES and (chunk := await response.content.readany()):
+    while len(body) < _BODY_BYTES and (chunk := await response.read()):
         body += chunk
     return body
-
-
-def unread(content: aiohttp.StreamReader) -> bytes:
-    """What came before the connection broke; aiohttp's public methods only raise from then on."""
-    return content._read_nowait(-1)

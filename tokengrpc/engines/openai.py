@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-import aiohttp
-
-from tokengrpc.engines.http_client import EngineHTTP, read_body, unread
+from tokengrpc.engines.http1_head import HTTPError
+from tokengrpc.engines.http_client import EngineHTTP, read_body
 from tokengrpc.engines.openai_chunks import ChunkDecoder
 from tokengrpc.engines.openai_errors import (
     Complaint,
@@ -30,8 +28,9 @@ from tokengrpc.errors import (
 from tokengrpc.model import Capability
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
+    from tokengrpc.engines.http_connection import Response
     from tokengrpc.interfaces import Continuation, Tokenizer
     from tokengrpc.model import Delta
     from tokengrpc.request import GenerationRequest
@@ -132,19 +131,24 @@ class OpenAIEngine:
         self, request: GenerationRequest, continue_from: Continuation | None = None
     ) -> AsyncGenerator[Sequence[Delta], None]:
         """Runs a request as `Engine` says. It cannot continue another engine's output."""
-        if continue_from is not None:
-            raise UnsupportedFeature(f"engine {self.name} cannot continue what another one began")
-        api = choose_api(self._settings.api, request)
-        body = encode_request(request, api=api, dialect=self._settings.dialect, model=self._model)
+        path, body = self._encode(request, continue_from)
         decoder = ChunkDecoder(self.name, request.output)
-        response: aiohttp.ClientResponse | None = None
+        response: Response | None = None
         try:
-            response = await self._http.post(api.value, body)
+            response = await self._http.post(path, body)
             self._healthy = True
-            read = await self._accept(response, decoder)
+            batch = await self._accept(response, decoder)
             yield ()
+            if batch:
+                yield batch
+            events, read = SSEDecoder(), response.read
             while not decoder.ended:
-                batch = await read()
+                try:
+                    chunk = await read()
+                except (HTTPError, OSError) as error:
+                    batch = decoder.cut(self._lost(error))
+                else:
+                    batch = _decode(chunk, events, decoder)
                 if decoder.ended and decoder.error is None:
                     self._http.linger(response)
                 if batch:
@@ -153,67 +157,66 @@ class OpenAIEngine:
                 raise decoder.error
         except EngineError:
             # An engine that asks to wait is busy, not ill.
-            self._healthy = response is not None and response.status == 429
+            self._healthy = response is not None and response.head.status == 429
             raise
         finally:
             if response is not None:
                 self._http.release(response)
 
-    async def _accept(
-        self, response: aiohttp.ClientResponse, decoder: ChunkDecoder
-    ) -> Callable[[], Awaitable[list[Delta]]]:
-        """What reads the output of an accepted request. Raises what a refusal means."""
-        if response.status != 200:
+    def _encode(self, request: GenerationRequest, continue_from: Continuation | None) -> tuple[str, bytes]:
+        if continue_from is not None:
+            raise UnsupportedFeature(f"engine {self.name} cannot continue what another one began")
+        api = choose_api(self._settings.api, request, dialect=self._settings.dialect)
+        body = encode_request(request, api=api, dialect=self._settings.dialect, model=self._model)
+        return api.value, body
+
+    async def _accept(self, response: Response, decoder: ChunkDecoder) -> list[Delta]:
+        """All output of an accepted request if it is no stream. Raises what a refusal means."""
+        head = response.head
+        if head.status != 200:
             raise await self._refusal(response)
-        if response.content_type == "text/event-stream":
-            return partial(self._read_events, response.content, SSEDecoder(), decoder)
-        if response.content_type == "application/json":
+        if head.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise EngineProtocolError(
+                f"engine {self.name} compresses its answers though it is asked not to; "
+                "switch that off at it, or at the proxy before it"
+            )
+        if head.content_type == "text/event-stream":
+            return []
+        if head.content_type == "application/json":
             return await self._accept_answer(response, decoder)
         raise EngineProtocolError(
-            f"engine {self.name} answered with {response.content_type[:64]} instead of an event stream; "
+            f"engine {self.name} answered with {head.content_type[:64]} instead of an event stream; "
             "check that its base_url is an OpenAI-compatible API, such as http://127.0.0.1:8000/v1"
         )
 
-    async def _refusal(self, response: aiohttp.ClientResponse) -> TokenGrpcError:
+    async def _refusal(self, response: Response) -> TokenGrpcError:
         body = b""
-        with suppress(aiohttp.ClientError, OSError):  # the status says enough
+        with suppress(HTTPError, OSError):  # the status says enough
             body = await read_body(response)
-        wait = retry_after_seconds(response.headers)
-        return status_error(self.name, response.status, _complaint(body), wait)
+        wait = retry_after_seconds(response.head.headers)
+        return status_error(self.name, response.head.status, _complaint(body), wait)
 
-    async def _read_events(
-        self, content: aiohttp.StreamReader, events: SSEDecoder, decoder: ChunkDecoder
-    ) -> list[Delta]:
-        """All that one read brings."""
-        try:
-            chunk = await content.readany()
-        except Exception as error:  # aiohttp hands on whatever broke the connection, its parser's errors too
-            deltas = decoder.feed(events.feed(unread(content)))
-            return deltas + decoder.cut(self._lost(error))
-        return decoder.feed(events.feed(chunk)) if chunk else decoder.end(events.close())
-
-    async def _accept_answer(
-        self, response: aiohttp.ClientResponse, decoder: ChunkDecoder
-    ) -> Callable[[], Awaitable[list[Delta]]]:
-        """The same for JSON: an error under a status of 200, or a server that does not stream."""
+    async def _accept_answer(self, response: Response, decoder: ChunkDecoder) -> list[Delta]:
+        """An error under a status of 200, or the whole output of a server that does not stream."""
         try:
             body = await read_body(response)
-        except (aiohttp.ClientError, OSError) as error:
+        except (HTTPError, OSError) as error:
             raise self._lost(error) from error
         complaint = _complaint(body)
         if complaint is not None:
             raise stream_error(self.name, complaint, started=False)
-
-        async def read() -> list[Delta]:
-            return decoder.feed([body]) + decoder.end([])
-
-        return read
+        return decoder.feed([body]) + decoder.end([])
 
     def _lost(self, error: Exception) -> EngineLost:
         return EngineLost(
-            f"the connection to engine {self.name} broke ({error or type(error).__name__}); "
+            f"the connection to engine {self.name} broke ({str(error) or type(error).__name__}); "
             "start again under a new id"
         )
+
+
+def _decode(chunk: bytes, events: SSEDecoder, decoder: ChunkDecoder) -> list[Delta]:
+    """All that one read brings; nothing is the body's end."""
+    return decoder.feed(events.feed(chunk)) if chunk else decoder.end(events.close())
 
 
 def _complaint(body: bytes) -> Complaint | None:
