@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+PORT ?= 50051
 PACE ?= 40
 
 .DEFAULT_GOAL := help
@@ -12,8 +13,8 @@ PACE ?= 40
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(VENV)/run.stamp ## serve on 127.0.0.1:50051 with the builtin engine
-	@tokengrpc serve --listen 127.0.0.1:50051 --engine builtin --pace $(PACE) --hints
+run: $(VENV)/run.stamp ## serve on 127.0.0.1:50051 with the builtin engine (make run PORT=50052)
+	@tokengrpc serve --listen 127.0.0.1:$(PORT) --engine builtin --pace $(PACE) --hints
 
 test: $(VENV)/dev.stamp ## run all tests
 	pytest

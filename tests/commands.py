@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PROGRAM = (sys.executable, "-m", "tokengrpc")
+# Nothing listens there.
+CLOSED = "127.0.0.1:1"
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -35,6 +39,21 @@ def tokengrpc(*arguments: str, stdin: bytes = b"", **variables: str) -> subproce
     out, err = done.stdout.decode(), done.stderr.decode()
     assert "Traceback" not in err, err
     return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+
+
+def shell(line: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command with the redirections of a shell."""
+    command = f"exec {shlex.join(PROGRAM)} {line}"
+    done = subprocess.run(
+        ["sh", "-c", command],
+        capture_output=True,
+        text=True,
+        env=environment(**variables),
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
 
 
 @contextmanager
@@ -81,6 +100,11 @@ def serving(*arguments: str, **variables: str) -> Iterator[Server]:
         assert line.startswith("listening on "), line
         yield Server(process, line.split()[-1])
         assert process.poll() in {None, 0}, "the server died"
+
+
+def state_of(server: Server, generation_id: str) -> str:
+    """The contract's name of a generation's state."""
+    return str(json.loads(server("get", generation_id, "--json").stdout)["state"])
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:

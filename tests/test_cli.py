@@ -8,9 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from commands import serving, tokengrpc
+from commands import CLOSED, serving, tokengrpc
 
-CLOSED = "127.0.0.1:1"
 COMMANDS = ["serve", "stream", "chat", "count", "models", "get", "cancel", "probe", "config"]
 
 
@@ -59,14 +58,14 @@ def test_a_command_of_the_client_never_imports_the_server():
     ("arguments", "message"),
     [
         (["strem"], "No such command 'strem'. Did you mean 'stream'? See `tokengrpc --help`"),
-        (["stream"], "give either a prompt or --resume ID. See `tokengrpc stream --help`"),
+        (["stream"], "PROMPT: is missing: give the text, or pipe it in. See `tokengrpc stream --help`"),
         (["stream", "a", "--resume", "b"], "give either a prompt or --resume ID"),
         (["stream", "a", "--after", "3"], "only with --resume ID"),
         (["stream", "a", "--timeout", "0"], "must be more than 0 seconds"),
         (["stream", ""], "is empty"),
         (["stream", "-"], "is empty"),
         (["stream", "a", "--nonsense"], "No such option: --nonsense"),
-        (["count"], "Missing argument 'PROMPT'"),
+        (["count"], "PROMPT: is missing: give the text, or pipe it in."),
         (["models", "--token-env", "NO_SUCH"], "the environment variable NO_SUCH is not set"),
     ],
 )
@@ -79,17 +78,12 @@ def test_wrong_usage_is_one_line_and_exit_code_2(arguments, message):
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "arguments", [["stream", "a"], ["chat"], ["count", "a"], ["models"], ["get", "a"], ["cancel", "a"]]
-)
-def test_without_a_server_the_line_says_how_to_start_one(arguments):
-    """At once: a person can repeat it."""
-    done = tokengrpc(*arguments, "--target", CLOSED)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        f"error: UNAVAILABLE: no server answers at {CLOSED}. "
-        "Start one with `tokengrpc serve`, or name another with --target\n"
-    )
+def test_a_prompt_can_be_piped_in(server):
+    """With - or without it."""
+    for dash in ([], ["-"]):
+        assert (
+            server("count", "--raw", *dash, stdin=b"hello there").stdout == "2 tokens, counted for builtin\n"
+        )
 
 
 @pytest.mark.parametrize(
@@ -113,21 +107,21 @@ def test_a_failed_call_is_one_line_and_exit_code_1(server, arguments, message):
 
 def test_count_tells_tokens_and_who_counted(server):
     """A conversation takes more than its text."""
-    assert server("count", "hello there").stdout == "2 tokens, counted for builtin\n"
-    assert server("count", "-", stdin=b"hello there").stdout == "2 tokens, counted for builtin\n"
-    plain = json.loads(server("count", "hello there", "--json").stdout)
-    chat = json.loads(server("count", "hello there", "--json", "--chat").stdout)
+    assert server("count", "--raw", "hello there").stdout == "2 tokens, counted for builtin\n"
+    assert server("count", "--raw", "-", stdin=b"hello there").stdout == "2 tokens, counted for builtin\n"
+    plain = json.loads(server("count", "hello there", "--json", "--raw").stdout)
+    chat = json.loads(server("count", "hello there", "--json").stdout)
     system = json.loads(server("count", "hello there", "--json", "--system", "Be brief.").stdout)
     assert plain == {"input_token_count": 2, "source": "USAGE_SOURCE_COUNTED", "model": "builtin"}
     assert 2 < chat["input_token_count"] < system["input_token_count"]
 
 
 def test_models_is_a_table_or_json(server):
-    """A line for each model, also where nobody looks at the width."""
-    header, row = server("models").stdout.splitlines()
-    assert header.split() == ["model", "engines", "context", "tokenizer", "can"]
+    """A line for each model and one for what it can, also where nobody looks at the width."""
+    header, row, abilities = server("models").stdout.splitlines()
+    assert header.split() == ["model", "engines", "context", "tokenizer"]
     assert row.startswith("builtin (default)  builtin (builtin, ")
-    assert "prompt conversation" in row
+    assert abilities.startswith("  can: prompt conversation ")
     assert json.loads(server("models", "--json").stdout)["name"] == "builtin"
 
 
@@ -142,6 +136,13 @@ def test_get_and_cancel_show_a_generation(server):
     assert server("cancel", "shown").stdout == got.stdout
     message = json.loads(server("get", "shown", "--json").stdout)
     assert message["usage"]["output_token_count"] == 3
+
+
+def test_an_engine_that_was_sent_nothing_is_not_asked_yet():
+    """Its health is not known."""
+    flags = ("--base-url", "http://127.0.0.1:1/v1", "--model", "m")
+    with serving(*flags) as server:
+        assert "m (default)  m (openai, not asked yet)  " in server("models").stdout
 
 
 @pytest.mark.parametrize("service", ["", "liveness", "readiness", "tokenstreaming.v1.TokenStream"])
@@ -180,4 +181,7 @@ def test_tokens_come_from_a_variable(tmp_path):
             done = server("models", **variables)
             assert done.returncode == 1
             assert done.stderr.startswith("error: UNAUTHENTICATED: ")
+            hint = "; set TOKENGRPC_TOKEN to your key, or name its variable with --token-env\n"
+            assert done.stderr.endswith(hint)
+            assert done.stderr.count("; ") + done.stderr.count(": ") == 3
             assert "wr0ng" not in done.stderr

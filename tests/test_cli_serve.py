@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import tomllib
+from pathlib import Path
 
+import pytest
 from commands import running, serving, tokengrpc, until
 
 
@@ -25,7 +28,7 @@ def test_wrong_settings_are_one_line_and_exit_code_2(tmp_path):
             ),
             ([], {"TOKENGRPC_PACE": "fast"}, "TOKENGRPC_PACE: must be a number of at least 0 "),
             (["--listen", "here"], {}, "--listen: must be HOST:PORT, "),
-            (["--listen", taken_address], {}, f"listen: cannot listen on {taken_address}: "),
+            (["--listen", taken_address], {}, f"listen: {taken_address} is in use "),
         ]
         for arguments, variables, message in cases:
             done = tokengrpc("serve", *arguments, **variables)
@@ -56,6 +59,34 @@ def test_config_shows_what_is_in_force_and_where_it_comes_from(tmp_path):
     assert tokengrpc("config", "--pace", "-1").stderr.startswith(
         "error: --pace: must be a number of at least 0 "
     )
+
+
+def test_serve_tells_what_its_flags_take():
+    """Kinds of values, choices and defaults."""
+    text = tokengrpc("serve", "--help", NO_COLOR="1").stdout
+    for line in (
+        "--listen HOST:PORT ",
+        "--log-format auto|console|json ",
+        "--pace NUMBER ",
+        "--base-url URL ",
+        "[default: (127.0.0.1:50051)]",
+        "[default: (5.0)]",
+    ):
+        assert line in text
+
+
+def test_make_run_takes_a_port():
+    """50051 is often taken."""
+    if shutil.which("make") is None:
+        pytest.skip("no make here")
+    done = subprocess.run(
+        ["make", "--dry-run", "run", "PORT=50052"],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "tokengrpc serve --listen 127.0.0.1:50052 " in done.stdout
 
 
 def test_hints_can_be_pasted():

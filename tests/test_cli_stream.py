@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import re
@@ -11,7 +10,7 @@ import signal
 import sys
 
 import pytest
-from commands import PROGRAM, serving, until
+from commands import PROGRAM, serving, state_of, until
 from google.protobuf.json_format import Parse
 from tokenstreaming.v1.token_stream_pb2 import StreamTokensResponse
 
@@ -33,10 +32,6 @@ TERMINAL = (
 def server():
     with serving("--pace", "50") as started:
         yield started
-
-
-def state_of(server, generation_id) -> str:
-    return json.loads(server("get", generation_id, "--json").stdout)["state"]
 
 
 def messages_of(done) -> list[StreamTokensResponse]:
@@ -68,7 +63,8 @@ def test_the_prompt_can_come_from_stdin(server):
     """It is the same as one on the command line."""
     piped = server("stream", "-", "--max-tokens", "5", "--seed", "1", stdin=b"Tell me about tokens.")
     typed = server("stream", "Tell me about tokens.", "--max-tokens", "5", "--seed", "1")
-    assert piped.stdout == typed.stdout
+    without_dash = server("stream", "--max-tokens", "5", "--seed", "1", stdin=b"Tell me about tokens.")
+    assert piped.stdout == without_dash.stdout == typed.stdout
     binary = server("stream", "-", stdin=b"\xff")
     assert (binary.returncode, binary.stderr.count("\n")) == (2, 1)
     assert "is not UTF-8" in binary.stderr
@@ -104,13 +100,14 @@ def test_a_stop_sequence_ends_the_answer(server):
     assert SUMMARY.fullmatch(done.stderr)[2] == "STOP_SEQUENCE"
 
 
-def test_a_system_text_makes_it_a_conversation(server):
-    """So does --chat."""
+def test_a_prompt_is_a_users_message_unless_it_is_raw(server):
+    """A system text comes on top of it, and does not go with --raw."""
     plain, chat, system = (
         int(re.search(r"input (\d+)", server("stream", "a", "--max-tokens", "2", *more).stderr)[1])
-        for more in ((), ("--chat",), ("--system", "Be brief."))
+        for more in (("--raw",), (), ("--system", "Be brief."))
     )
     assert plain < chat < system
+    assert server("stream", "a", "--raw", "--system", "Be brief.").returncode == 2
 
 
 def test_the_timeout_fails_or_takes_what_there_is(server):
@@ -135,7 +132,7 @@ def test_an_interruption_cancels_the_generation(server, number, code):
         out, err = process.communicate()
     assert process.returncode == code
     assert out.endswith(b"\n")
-    assert re.fullmatch(rf"\d+ tokens?, input 1 .+, CANCELLED, id {name}\n", err.decode())
+    assert re.fullmatch(rf"\d+ tokens?, input \d+ .+, CANCELLED, id {name}\n", err.decode())
     assert state_of(server, name) == "GENERATION_STATE_CANCELLED"
 
 
@@ -149,6 +146,23 @@ def test_a_reader_that_leaves_the_pipe_cancels_the_generation(server):
     assert state_of(server, "piped") == "GENERATION_STATE_CANCELLED"
 
 
+def test_a_refusal_is_told_at_once_with_the_wait(tmp_path, capfd):
+    """No retries that a person would take for a slow answer."""
+    file = tmp_path / "tokengrpc.toml"
+    file.write_text("[limits]\nmax_generations = 1\n")
+    with serving("--config", str(file), "--pace", "20", "--log-level", "info") as server:
+        with server.running("stream", "a", "--max-tokens", "2000") as first:
+            assert first.stdout.read(1)
+            refused = server("stream", "a")
+            first.send_signal(signal.SIGINT)
+            first.communicate()
+        assert server.stop() == 0
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: UNAVAILABLE OVERLOADED: ")
+    assert refused.stderr.endswith(" (worth another try in 0.5 s)\n")
+    assert capfd.readouterr().err.count("OVERLOADED") == 1
+
+
 def test_chat_answers_each_line_of_a_pipe(server):
     """Without prompts; each message is sent with the talk before it, until /reset."""
     lines = b"Hello\n\nAnd now?\n/reset\nHello\n/exit\nnot sent\n"
@@ -158,6 +172,27 @@ def test_chat_answers_each_line_of_a_pipe(server):
     inputs = [int(count) for count in re.findall(r"input (\d+)", done.stderr)]
     first, second, again = inputs
     assert first == again < second
+
+
+def test_words_with_a_slash_are_commands_of_a_chat(server):
+    """Unknown ones are answered with those there are; nothing of them is sent. A path is no command."""
+    lines = b"/help\n/rest\n/reset now\n/\n/reset\n/etc/hosts is what?\n"
+    done = server("chat", "--max-tokens", "5", stdin=lines)
+    assert done.returncode == 0
+    *told, forgotten, answer = done.stderr.splitlines()
+    assert all(
+        line.endswith("/reset forgets the talk, /help shows this, /exit or Ctrl-D leaves.") for line in told
+    )
+    assert [line.split(". ")[0] for line in told[1:]] == [
+        f"There is no command {name}" for name in ("/rest", "/reset now", "/")
+    ]
+    assert forgotten == "The talk is forgotten."
+    assert answer.startswith("5 tokens, ")
+
+
+def test_leaving_a_chat_is_no_failure(server):
+    """Whatever the last answer was; only an input that ends says so."""
+    assert server("chat", "--model", "nope", stdin=b"Hello\n/exit\n").returncode == 0
 
 
 def test_chat_goes_on_after_a_failure(server):

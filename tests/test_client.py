@@ -113,7 +113,9 @@ async def test_a_stream_tells_everything(setup: Setup) -> None:
     """Text, usage, finish, timing, state and cursor are there when the loop ends."""
     setup.script(Text(*WORDS))
     stream = setup.client.stream("hello", labels={"team": "a"})
+    assert stream.finish_reason == ""
     assert await read(stream) == "".join(WORDS) == stream.text
+    assert stream.finish_reason == "END"
     generation = await setup.client.get(stream.generation_id)
     assert stream.usage == generation.usage
     assert stream.finish == generation.finished

@@ -12,6 +12,7 @@ from tokenstreaming.v1 import generation_pb2, usage_pb2
 
 import tokengrpc
 from tokengrpc import client, errors
+from tokengrpc.client.advice import OWN_REASONS
 from tokengrpc.client.errors import (
     CLASS_OF_CODE,
     CLASS_OF_REASON,
@@ -156,6 +157,39 @@ def test_an_error_is_one_line(advice: Advice, line: str) -> None:
     """Reason, what happened, what to do: whatever the server's message looks like."""
     error = TokenStreamError("it\n\tbroke.", reason="X", advice=advice, generation_id="g", last_sequence=3)
     assert str(error) == line.replace("\t", " ")
+
+
+@pytest.mark.parametrize(
+    ("advice", "facts"),
+    [
+        (Advice.RESUME, " (generation g, sequence 3; worth another try in 0.5 s)"),
+        (Advice.RETRY, " (worth another try in 0.5 s; what was generated is billed)"),
+        (Advice.NEVER, ""),
+    ],
+)
+@pytest.mark.parametrize("mark", [":", ";"])
+def test_a_servers_advice_is_not_doubled(mark: str, advice: Advice, facts: str) -> None:
+    """Its messages end with it after a mark; only numbers are added."""
+    message = f"it broke{mark} take a new id"
+    error = TokenStreamError(
+        message, reason="X", advice=advice, generation_id="g", last_sequence=3, retry_delay=0.5
+    )
+    assert str(error) == f"X: {message}{facts}"
+    assert str(TokenStreamError(message, reason="X")) == f"X: {message}"
+
+
+@pytest.mark.parametrize("reason", [*sorted(OWN_REASONS), ""])
+def test_what_this_side_or_grpc_finds_gets_advice(reason: str) -> None:
+    """Their messages may quote others and say nothing of what to do."""
+    error = TokenStreamError("lost (last: reset)", reason=reason, advice=Advice.RETRY)
+    assert str(error).endswith("lost (last: reset); try again under a new id")
+
+
+def test_an_unknown_generation_has_an_id_and_no_name() -> None:
+    """What to check is what the caller gave."""
+    message = "there is no generation 'g', or it is no longer kept"
+    error = TokenStreamError(message, code=grpc.StatusCode.NOT_FOUND, reason="GENERATION_NOT_FOUND")
+    assert str(error) == f"GENERATION_NOT_FOUND: {message}; check the id, or start a new generation"
 
 
 def test_errors_survive_pickling() -> None:

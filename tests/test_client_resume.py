@@ -15,6 +15,7 @@ from tokenstreaming.v1 import generation_pb2 as gen
 from tokenstreaming.v1 import input_pb2, usage_pb2
 from tokenstreaming.v1.token_stream_pb2 import DESCRIPTOR, StreamTokensRequest, StreamTokensResponse
 
+from tokengrpc import TokenStreamClient
 from tokengrpc.client.actions import AskOutcome, Finish, Raise, ResumeCall, StartCall
 from tokengrpc.client.assembler import Assembler
 from tokengrpc.client.channel import (
@@ -33,8 +34,9 @@ from tokengrpc.client.errors import (
     TokenStreamError,
     UnavailableError,
 )
-from tokengrpc.client.plan import Plan, build_request, plan_stream
+from tokengrpc.client.plan import Plan, plan_stream
 from tokengrpc.client.policy import ResumePolicy, Step, next_step
+from tokengrpc.client.request import build_request
 from tokengrpc.client.resume import Session
 from tokengrpc.errors import Advice
 
@@ -431,7 +433,9 @@ def test_without_resuming_the_deadline_is_the_deadline(
 
 def test_a_resumable_request_has_an_id_and_detaches() -> None:
     """Surviving a drop needs DETACH and an id that the client knows."""
-    request = build_request("x", {"max_tokens": 3, "stop": "end", "labels": {"team": "a"}})
+    request = build_request(
+        "x", {"max_tokens": 3, "stop": "end", "labels": {"team": "a"}}, TokenStreamClient.stream
+    )
     plan = plan_stream(request)
     assert plan.resumable
     assert plan.own_id

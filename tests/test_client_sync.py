@@ -101,7 +101,9 @@ async def test_a_stream_tells_everything(setup: Setup) -> None:
     """Text, usage, finish, state and cursor are there when the loop ends."""
     setup.script(Text(*WORDS))
     stream = setup.client.stream("hello")
+    assert stream.finish_reason == ""
     assert await asyncio.to_thread(read, stream) == "".join(WORDS) == stream.text
+    assert stream.finish_reason == "END"
     generation = await asyncio.to_thread(setup.client.get, stream.generation_id)
     assert stream.usage == generation.usage
     assert stream.finish == generation.finished

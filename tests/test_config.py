@@ -203,7 +203,10 @@ def test_a_wrong_variable_or_flag_is_named():
     assert error_of(None, {"TOKENGRPC_LIMITS_MAX_REPLAY_TTL": "30"}) == (
         "TOKENGRPC_LIMITS_REPLAY_TTL: must be at most max_replay_ttl, which is 30"
     )
-    assert error_of(None, engine="x", model="m").startswith("--engine: no such engine is installed")
+    for more in ({}, {"model": "m"}, {"base_url": "x"}):
+        assert error_of(None, engine="x", **more) == (
+            "--engine: no such engine is installed; installed are: builtin, openai"
+        )
     assert error_of(None, {"TOKENGRPC_BASE_URL": "x"}, model="m").startswith(
         "TOKENGRPC_BASE_URL: must be http"
     )
@@ -240,7 +243,10 @@ def test_model_flags_replace_the_models_of_the_file(settings_file):
     assert model == ModelSettings(name="llama3.2:1b", kind="openai", base_url="http://host/v1")
     (model,) = load(file, {"TOKENGRPC_PACE": "40"}, {"engine": "builtin"}).models
     assert model == ModelSettings(name="builtin", pace=40)
-    assert error_of(file, base_url="http://host/v1").startswith("--model (or TOKENGRPC_MODEL): required")
+    required = "--model (or TOKENGRPC_MODEL): required with {}: the model's name, such as llama3.2"
+    assert error_of(file, base_url="http://host/v1") == required.format("--base-url")
+    assert error_of(file, engine="openai") == required.format("--engine")
+    assert error_of(file, {"TOKENGRPC_BASE_URL": "x"}) == required.format("TOKENGRPC_BASE_URL")
     assert error_of(file, engine="openai", model="m").startswith(
         "--base-url (or TOKENGRPC_BASE_URL): required"
     )

@@ -504,7 +504,7 @@ class TestConnections:
         server.script(Text("a"), Finish(), Done(), Stall())
         await run_on(server, CHAT)
         assert await stopped(await server.called(), server)
-        gc.collect()  # aiohttp warns of responses that were not closed
+        gc.collect()  # transports that were not closed warn
 
     async def test_an_idle_connection_that_the_server_closes(self):
         """A request that meets the closing is sent again on a new connection."""

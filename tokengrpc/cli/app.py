@@ -7,13 +7,13 @@ import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from io import TextIOWrapper
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
 from tokengrpc.cli import exits
 from tokengrpc.cli.options import UsageError
-from tokengrpc.cli.output import fail
+from tokengrpc.cli.output import NobodyReads, OutputError, drop_stdout, fail, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,26 +35,54 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command and exits with its code; see `exits`."""
     arguments = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
+    _open_missing_streams()
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         # A character that cannot be shown or read becomes another one instead of a traceback.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
     # The gRPC library writes its own lines beside ours; its errors are told by ours.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str]) -> int:
     app = _app(arguments[:1] if arguments[0] in COMMANDS else COMMANDS)
     command = typer.main.get_command(app)
     try:
-        code = command.main(arguments, prog_name="tokengrpc", standalone_mode=False)
+        return command.main(arguments, prog_name="tokengrpc", standalone_mode=False) or exits.OK
     except UsageError as error:
-        code = _told(error)
+        return _told(error)
     except (KeyboardInterrupt, typer.Abort):
-        code = exits.INTERRUPTED
-    sys.exit(code or exits.OK)
+        return exits.INTERRUPTED
+    except NobodyReads:
+        drop_stdout()
+        return exits.NOBODY_READS
+    except (OutputError, OSError) as error:
+        # The latter where a help, or what a server says first, cannot be written.
+        fail(str(error))
+        drop_stdout()
+        return exits.FAILURE
+    except SystemExit:
+        # Typer and Rich make it of a closed pipe; whoever reads a help may have seen enough (`| head -1`).
+        drop_stdout()
+        return exits.OK if {"--help", "--version"} & set(arguments) else exits.NOBODY_READS
+
+
+def _open_missing_streams() -> None:
+    """Gives a standard stream that was closed (`>&-`) a device, lest a connection takes its number.
+
+    None can be written to: what a person asked for must not be lost without a word.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDONLY), mode, encoding="utf-8"))
 
 
 def _app(names: Iterable[str]) -> typer.Typer:
     """The application with these commands alone: importing all of them takes time."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    # Without Rich the help has no styles.
+    markup: Literal["rich"] | None = None if plain() else "rich"
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=markup)
     app.callback(epilog=exits.EPILOG)(_root)
     for name in names:
         module = import_module(f"tokengrpc.cli.{COMMANDS[name]}")

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, TypedDict
 
 from tokengrpc.cli import exits, options
 from tokengrpc.cli.output import fail, remark
-from tokengrpc.cli.session import Interrupted, NoServer, Server, nobody_reads, told
+from tokengrpc.cli.session import Interrupted, NoServer, Server, told
 from tokengrpc.cli.stream import Show, follow
 from tokengrpc.client import Conversation, TokenStreamClient, TokenStreamError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HELP = "Ctrl-C stops an answer, /reset forgets the talk, /exit or Ctrl-D leaves."
+HELP = "Ctrl-C stops an answer, /reset forgets the talk, /help shows this, /exit or Ctrl-D leaves."
+
+# A path, such as /etc/hosts, is no command.
+_COMMAND = re.compile(r"/\w*(\s|$)")
 
 
 class _Sampling(TypedDict):
@@ -45,8 +49,6 @@ def chat(
     talk = Talk(Server(target, token_env), system, sampling, Show(reasoning=show_reasoning))
     try:
         return talk.run()
-    except BrokenPipeError:
-        return nobody_reads()
     except NoServer as error:
         fail(str(error))
         return exits.FAILURE
@@ -65,20 +67,31 @@ class Talk:
         self._conversation = Conversation(system)
 
     def run(self) -> int:
-        """Talks until the person leaves; FAILURE when the last answer failed."""
+        """Talks until the person leaves; FAILURE when the input ends after an answer that failed."""
         code = exits.OK
         with asyncio.Runner() as runner:
             connected = AsyncExitStack()
             client = runner.run(connected.enter_async_context(self._server.connect()))
             try:
                 for line in _lines():
-                    if line == "/reset":
-                        self._conversation = Conversation(self._system)
+                    if line in {"/exit", "/quit"}:
+                        return exits.OK
+                    if _COMMAND.match(line):
+                        self._do(line)
                     elif line:
                         code = runner.run(self._turn(client, line))
             finally:
                 runner.run(connected.aclose())
         return code
+
+    def _do(self, command: str) -> None:
+        """Obeys a command, or tells those there are."""
+        if command == "/reset":
+            self._conversation = Conversation(self._system)
+            remark("The talk is forgotten.")
+        else:
+            unknown = "" if command == "/help" else f"There is no command {command}. "
+            remark(unknown + HELP)
 
     async def _turn(self, client: TokenStreamClient, line: str) -> int:
         """One message and its answer. A message without any answer is taken back, so it can be repeated."""
@@ -110,13 +123,13 @@ def _lines() -> Iterator[str]:
         try:
             line = _ask("> " if asked else "").strip()
         except EOFError:
-            remark("", end="\n" if asked else "")
+            if asked:
+                remark("")
+                yield "/exit"
             return
         except KeyboardInterrupt:
             remark(f"\n{HELP}")
             continue
-        if line in {"/exit", "/quit"}:
-            return
         yield line
 
 

@@ -11,7 +11,7 @@ TERMINATED = 143
 
 MEANINGS = {
     OK: "done",
-    FAILURE: "the call or the server failed; stderr says why",
+    FAILURE: "the call, the server or the output failed; stderr says why",
     USAGE: "wrong usage or configuration",
     INTERRUPTED: "interrupted (Ctrl-C); the generation was cancelled",
     NOBODY_READS: "nobody reads the output any more (`| head`); the generation was cancelled",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING
 
 from tokenstreaming.v1 import generation_pb2, model_pb2, usage_pb2
@@ -12,11 +14,12 @@ from tokengrpc.cli.output import say, say_message
 from tokengrpc.cli.prompt import as_input, read_prompt
 from tokengrpc.cli.session import Server, interruptible, run
 from tokengrpc.cli.summary import tokens
-
-_UNBOUNDED = 10_000
+from tokengrpc.client.names import short_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+_UNBOUNDED = 10_000
 
 
 def count(
@@ -25,12 +28,12 @@ def count(
     target: str = options.TARGET,
     token_env: str = options.TOKEN_ENV,
     model: str = options.MODEL,
-    chat: bool = options.CHAT,
+    raw: bool = options.RAW,
     system: str = options.SYSTEM,
     json: bool = options.JSON,
 ) -> int:
     """Count the input tokens that a prompt would be billed for; nothing is generated."""
-    source = as_input(read_prompt(prompt), system=system, chat=chat)
+    source = as_input(read_prompt(prompt), system=system, raw=raw)
 
     async def ask() -> int:
         async with server.connect() as client:
@@ -38,7 +41,7 @@ def count(
         if json:
             say_message(answer)
         else:
-            source_name = usage_pb2.UsageSource.Name(answer.source).removeprefix("USAGE_SOURCE_").lower()
+            source_name = short_name(usage_pb2.UsageSource, answer.source, "USAGE_SOURCE_").lower()
             say(f"{tokens(answer.input_token_count)}, {source_name} for {answer.model}", end="\n")
         return 0
 
@@ -106,11 +109,13 @@ def _facts(generation: generation_pb2.Generation) -> Iterator[tuple[str, str]]:
     usage = generation.usage
     yield "generation", generation.generation_id
     yield "model", generation.model
-    yield "state", generation_pb2.GenerationState.Name(generation.state).removeprefix("GENERATION_STATE_")
+    yield "state", short_name(generation_pb2.GenerationState, generation.state, "GENERATION_STATE_")
     if generation.HasField("finished"):
         finished = generation.finished
-        reason = generation_pb2.FinishReason.Name(finished.finish_reason).removeprefix("FINISH_REASON_")
-        yield "finish reason", reason
+        yield (
+            "finish reason",
+            short_name(generation_pb2.FinishReason, finished.finish_reason, "FINISH_REASON_"),
+        )
         if finished.status.message:
             yield "error", finished.status.message
     yield "input", tokens(usage.input_token_count)
@@ -126,28 +131,33 @@ def _facts(generation: generation_pb2.Generation) -> Iterator[tuple[str, str]]:
 
 
 def _show_models(found: Sequence[model_pb2.Model]) -> None:
-    """A table; as wide as its text needs where nobody looks at it."""
-    # It takes 60 ms to import, and the other commands do without.
-    from rich.console import Console  # noqa: PLC0415 - see above
-    from rich.table import Table  # noqa: PLC0415 - see above
-    from rich.text import Text  # noqa: PLC0415 - see above
+    """A table, each row followed by what the model can, on lines of its own."""
+    table = [("model", "engines", "context", "tokenizer"), *map(_row, found)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNBOUNDED
+    for number, row in enumerate(table):
+        cells = (cell.ljust(wide) for cell, wide in zip(row, widths, strict=True))
+        say("  ".join(cells).rstrip(), end="\n")
+        if number:
+            for line in textwrap.wrap(_abilities(found[number - 1]), max(width - 2, 20)):
+                say(f"  {line}", end="\n")
 
-    table = Table("model", "engines", "context", "tokenizer", "can", box=None, pad_edge=False)
-    for model in found:
-        engines = ", ".join(
-            f"{engine.name} ({engine.kind}, {model_pb2.EngineHealth.Name(engine.health)[14:].lower()})"
-            for engine in model.engines
-        )
-        table.add_row(
-            *map(
-                Text,
-                (
-                    model.name + (" (default)" if model.is_default else ""),
-                    engines,
-                    str(model.context_token_count or "unknown"),
-                    model.tokenizer or "estimated",
-                    " ".join(model_pb2.Capability.Name(can)[11:].lower() for can in model.capabilities),
-                ),
-            )
-        )
-    Console(width=None if sys.stdout.isatty() else _UNBOUNDED).print(table)
+
+def _row(model: model_pb2.Model) -> tuple[str, str, str, str]:
+    return (
+        model.name + (" (default)" if model.is_default else ""),
+        ", ".join(f"{engine.name} ({engine.kind}, {_health(engine)})" for engine in model.engines),
+        str(model.context_token_count or "unknown"),
+        model.tokenizer or "estimated",
+    )
+
+
+def _health(engine: model_pb2.ModelEngine) -> str:
+    if engine.health == model_pb2.ENGINE_HEALTH_UNSPECIFIED:
+        return "not asked yet"
+    return short_name(model_pb2.EngineHealth, engine.health, "ENGINE_HEALTH_").lower()
+
+
+def _abilities(model: model_pb2.Model) -> str:
+    names = [short_name(model_pb2.Capability, can, "CAPABILITY_").lower() for can in model.capabilities]
+    return f"can: {' '.join(names)}"

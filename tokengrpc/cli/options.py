@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import typer
 
+from tokengrpc.cli.target import DEFAULT_TARGET, check_target
+
 # Newer versions of Typer have their own copy of click; this is click's UsageError in all of them.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
-DEFAULT_TARGET = "127.0.0.1:50051"
-
-TARGET = typer.Option(DEFAULT_TARGET, "--target", envvar="TOKENGRPC_TARGET", help="The server, HOST:PORT.")
+TARGET = typer.Option(
+    DEFAULT_TARGET,
+    "--target",
+    envvar="TOKENGRPC_TARGET",
+    metavar="HOST:PORT",
+    callback=check_target,
+    help="The server, or a gRPC target such as dns:///name:50051 or unix:/path.",
+)
 TOKEN_ENV = typer.Option(
     "TOKENGRPC_TOKEN",
     "--token-env",
@@ -18,10 +25,12 @@ TOKEN_ENV = typer.Option(
 )
 MODEL = typer.Option(None, "--model", metavar="NAME", help="The model; the server's default if not given.")
 PROMPT = typer.Argument(
-    ..., metavar="PROMPT", help="The text, or - to read it from stdin.", show_default=False
+    None, metavar="PROMPT", help="The text; - or a pipe reads it from stdin.", show_default=False
 )
 GENERATION_ID = typer.Argument(..., metavar="ID", help="The generation's id.", show_default=False)
-CHAT = typer.Option(False, "--chat", help="Send it as a conversation with one user message.")
+RAW = typer.Option(
+    False, "--raw", help="Send the text to be continued as it is, not as a user's message in a conversation."
+)
 SYSTEM = typer.Option(None, "--system", metavar="TEXT", help="Instructions above a conversation.")
 MAX_TOKENS = typer.Option(None, "--max-tokens", min=1, help="The most tokens to generate.")
 TEMPERATURE = typer.Option(None, "--temperature", help="0 (always the likeliest) to 2.")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,24 +15,44 @@ if TYPE_CHECKING:
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
+class OutputError(Exception):
+    """Stdout does not take what is written: a full disk, a terminal that is gone."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(f"cannot write to stdout: {cause.strerror or cause}")
+
+
+class NobodyReads(OutputError):
+    """The other end of the pipe is closed."""
+
+
+def plain() -> bool:
+    """Whether people want no colours or styles (no-color.org), or their terminal has none."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+
+
 def say(text: str, *, end: str = "") -> None:
-    """Writes to stdout at once. Raises BrokenPipeError when nobody reads any more."""
-    sys.stdout.write((_CONTROL.sub("", text) if sys.stdout.isatty() else text) + end)
-    sys.stdout.flush()
+    """Writes to stdout at once. Raises NobodyReads or another OutputError."""
+    try:
+        sys.stdout.write((_CONTROL.sub("", text) if sys.stdout.isatty() else text) + end)
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise NobodyReads(error) from None
+    except OSError as error:
+        raise OutputError(error) from None
 
 
 def remark(text: str, *, end: str = "\n") -> None:
     """Writes to stderr what stands beside the answer; dim on a terminal."""
     if sys.stderr.isatty():
-        text = f"\x1b[2m{_CONTROL.sub('', text)}\x1b[0m"
-    sys.stderr.write(text + end)
-    sys.stderr.flush()
+        text = _CONTROL.sub("", text)
+        text = text if plain() else f"\x1b[2m{text}\x1b[0m"
+    _write_to_stderr(text + end)
 
 
 def fail(message: str) -> None:
     """Writes one line that says what went wrong."""
-    sys.stderr.write(f"error: {_CONTROL.sub('', ' '.join(message.split()))}\n")
-    sys.stderr.flush()
+    _write_to_stderr(f"error: {_CONTROL.sub('', ' '.join(message.split()))}\n")
 
 
 def say_message(message: Message) -> None:
@@ -40,3 +62,15 @@ def say_message(message: Message) -> None:
 
     text = MessageToJson(message, preserving_proto_field_name=True, indent=None, ensure_ascii=False)
     say(text, end="\n")
+
+
+def drop_stdout() -> None:
+    """Lets what Python would still flush at exit go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _write_to_stderr(text: str) -> None:
+    """A stderr that takes nothing changes neither the answer nor the exit code."""
+    with suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()

@@ -11,6 +11,7 @@ from typer.core import TyperCommand
 
 from tokengrpc.cli import options
 from tokengrpc.cli.output import fail, say
+from tokengrpc.cli.target import unreachable
 
 SERVING = 0
 BAD_USAGE = 1
@@ -69,7 +70,7 @@ def _failed(error: grpc.RpcError, target: str, service: str, timeout: float) -> 
         fail(f"{code.name}: no answer from {target} within {timeout:g} s")
         return NO_CONNECTION
     if code is grpc.StatusCode.UNAVAILABLE:
-        fail(f"{code.name}: no server answers at {target}")
+        fail(unreachable(target, error.details() or ""))
         return NO_CONNECTION
     if code is grpc.StatusCode.NOT_FOUND:
         fail(f"{code.name}: the server does not know the service `{service}`")

@@ -9,9 +9,17 @@ import typer
 from tokengrpc.client import Conversation
 
 
-def read_prompt(prompt: str) -> str:
-    """The text of PROMPT; `-` reads stdin to its end. Raises BadParameter for what is no text."""
-    data = sys.stdin.buffer.read() if prompt == "-" else prompt.encode(errors="surrogateescape")
+def read_prompt(prompt: str | None) -> str:
+    """The text of PROMPT; `-`, or none where stdin is no terminal, reads stdin to its end.
+
+    Raises BadParameter for what is no text.
+    """
+    if prompt is None:
+        data = b"" if sys.stdin.isatty() else _stdin()
+        if not data:
+            raise typer.BadParameter("is missing: give the text, or pipe it in", param_hint="PROMPT")
+    else:
+        data = _stdin() if prompt == "-" else prompt.encode(errors="surrogateescape")
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -21,6 +29,15 @@ def read_prompt(prompt: str) -> str:
     return text
 
 
-def as_input(text: str, *, system: str | None, chat: bool) -> str | Conversation:
-    """A prompt to continue or, when asked for or instructed, a conversation with one user message."""
-    return Conversation(system).user(text) if chat or system else text
+def _stdin() -> bytes:
+    try:
+        return sys.stdin.buffer.read()
+    except OSError as error:
+        raise typer.BadParameter(f"stdin cannot be read: {error.strerror}", param_hint="PROMPT") from None
+
+
+def as_input(text: str, *, system: str | None, raw: bool) -> str | Conversation:
+    """A conversation with one user message or, when asked for, a prompt to continue. Raises BadParameter."""
+    if raw and system:
+        raise typer.BadParameter("needs a conversation: leave out --raw", param_hint="--system")
+    return text if raw else Conversation(system).user(text)

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import inspect
 
-from tokengrpc.cli import exits, options
+from tokengrpc.cli import exits
 from tokengrpc.cli.output import fail, remark, say
+from tokengrpc.cli.target import DEFAULT_TARGET
 from tokengrpc.config import ConfigError, Loaded, describe, load_with_origins
 from tokengrpc.config.keys import DEFINING_KEYS, KEYS, flag
+from tokengrpc.config.messages import bare
 from tokengrpc.errors import TokenGrpcError
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ EPILOG = (
     "TOKENGRPC_LIMITS_*. `tokengrpc config` shows all of them."
 )
 SETTINGS = {"epilog": EPILOG}
+
+_METAVARS = {"listen": "HOST:PORT", "base_url": "URL", "api_key_file": "FILE"}
 
 
 def _takes_settings(command: Callable[..., int]) -> Callable[..., int]:
@@ -46,7 +51,23 @@ def _option(key: str) -> Any:  # noqa: ANN401 - what Typer says it is
     meaning = KEYS[key].meaning
     if key in DEFINING_KEYS:
         meaning += "; with it, one model replaces those of the file"
-    return typer.Option(flag(key), help=f"{meaning[0].upper()}{meaning[1:]}.", show_default=False)
+    default = "" if key in DEFINING_KEYS else KEYS[key].default
+    return typer.Option(
+        flag(key),
+        metavar=_metavar(key),
+        help=f"{meaning[0].upper()}{meaning[1:]}.",
+        show_default=str(default) if default else False,
+    )
+
+
+def _metavar(key: str) -> str:
+    """What a flag takes."""
+    match bare(inspect.type_info(KEYS[key].type)):
+        case inspect.LiteralType(values=values):
+            return "|".join(map(str, values))
+        case inspect.IntType() | inspect.FloatType():
+            return "NUMBER"
+    return _METAVARS.get(key, "NAME")
 
 
 CONFIG = typer.Option(
@@ -87,10 +108,7 @@ def config(*, config: Path = CONFIG, **flags: str | None) -> int:
     loaded = _load(config, flags)
     if loaded is None:
         return exits.USAGE
-    try:
-        say(describe(loaded.settings, loaded.origins))
-    except BrokenPipeError:
-        return exits.NOBODY_READS
+    say(describe(loaded.settings, loaded.origins))
     return exits.OK
 
 
@@ -107,7 +125,7 @@ def _show_hints(address: str) -> None:
     host, _, port = address.rpartition(":")
     target = f"127.0.0.1:{port}" if host in {"0.0.0.0", "[::]"} else address  # noqa: S104 - compared only
     program = _program()
-    there = "" if target == options.DEFAULT_TARGET else f" --target {target}"
+    there = "" if target == DEFAULT_TARGET else f" --target {target}"
     question = "What is token streaming?"
     remark(
         f"""

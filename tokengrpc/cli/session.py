@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +14,9 @@ import typer
 
 from tokengrpc.cli import exits
 from tokengrpc.cli.output import fail
-from tokengrpc.client import TokenStreamClient, TokenStreamError
+from tokengrpc.cli.target import unreachable
+from tokengrpc.client import ResumePolicy, TokenStreamClient, TokenStreamError
+from tokengrpc.client.advice import without_advice
 from tokengrpc.client.channel import channel_options
 
 if TYPE_CHECKING:
@@ -23,13 +24,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# A person sees a refusal at once, and decides.
+POLICY = ResumePolicy(retry_attempts=0)
+
 
 class NoServer(Exception):
-    """Nothing answers at a target."""
+    """Nothing at a target speaks gRPC; `seen` is gRPC's own text."""
 
-    def __init__(self, target: str) -> None:
-        hint = "Start one with `tokengrpc serve`, or name another with --target"
-        super().__init__(f"UNAVAILABLE: no server answers at {target}. {hint}")
+    def __init__(self, target: str, seen: str) -> None:
+        super().__init__(unreachable(target, seen))
 
 
 class Interrupted(Exception):
@@ -50,7 +53,7 @@ class Server:
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[TokenStreamClient]:
         """A client, closed at the end. Raises NoServer at once where the client would be patient."""
-        async with TokenStreamClient(self.target, token=self._token()) as client:
+        async with TokenStreamClient(self.target, token=self._token(), policy=POLICY) as client:
             await interruptible(self._reach())
             yield client
 
@@ -59,8 +62,17 @@ class Server:
         async with grpc.aio.insecure_channel(self.target, channel_options()) as channel:
             while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
                 if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-                    raise NoServer(self.target)
+                    await self._explain(channel)
+                    return
                 await channel.wait_for_state_change(state)
+
+    async def _explain(self, channel: grpc.aio.Channel) -> None:
+        """Makes any call: its error has the cause, which the channel's state does not tell."""
+        try:
+            await channel.unary_unary("/grpc.health.v1.Health/Check", bytes, bytes)(b"")
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                raise NoServer(self.target, error.details() or "") from None
 
     def _token(self) -> str | None:
         """The token; a variable that was named on purpose must be set."""
@@ -86,14 +98,15 @@ def run(work: Coroutine[Any, Any, int], server: Server) -> int:
         return interrupted.exit_code
     except KeyboardInterrupt:
         return exits.INTERRUPTED
-    except BrokenPipeError:
-        return nobody_reads()
 
 
 def told(error: TokenStreamError, target: str) -> str:
     """A failure in one line: code, reason, what happened, what to do."""
     if error.code is grpc.StatusCode.UNAVAILABLE and not error.reason and not error.last_sequence:
-        return str(NoServer(target))
+        return unreachable(target, error.message)
+    if error.code is grpc.StatusCode.UNAUTHENTICATED:
+        hint = "set TOKENGRPC_TOKEN to your key, or name its variable with --token-env"
+        return f"{error.code.name}: {without_advice(error.message)}; {hint}"
     code = f"{error.code.name} " if error.reason not in {"", error.code.name} else ""
     return f"{code}{error}"
 
@@ -126,9 +139,3 @@ async def interruptible(work: Coroutine[Any, Any, T]) -> T:
         raise
     finally:
         release()
-
-
-def nobody_reads() -> int:
-    """Stdout is closed at the other end: what Python would still flush at exit goes nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return exits.NOBODY_READS

@@ -59,14 +59,12 @@ class Show:
 
 
 def stream(
-    prompt: str = typer.Argument(
-        None, metavar="PROMPT", help="The text, or - to read it from stdin.", show_default=False
-    ),
+    prompt: str = options.PROMPT,
     *,
     target: str = options.TARGET,
     token_env: str = options.TOKEN_ENV,
     model: str = options.MODEL,
-    chat: bool = options.CHAT,
+    raw: bool = options.RAW,
     system: str = options.SYSTEM,
     max_tokens: int = options.MAX_TOKENS,
     temperature: float = options.TEMPERATURE,
@@ -84,7 +82,7 @@ def stream(
 
     Ctrl-C cancels the generation. A connection that breaks is resumed by itself.
     """
-    if (prompt is None) == (resume is None):
+    if prompt is not None and resume is not None:
         raise typer.BadParameter("give either a prompt or --resume ID", param_hint="PROMPT")
     if after and resume is None:
         raise typer.BadParameter("only with --resume ID", param_hint="--after")
@@ -94,7 +92,7 @@ def stream(
         if resume is not None:
             return client.resume(resume, after, timeout=timeout)
         return client.stream(
-            as_input(text, system=system, chat=chat),
+            as_input(text, system=system, raw=raw),
             generation_id=generation_id,
             timeout=timeout,
             on_deadline="partial" if partial else "fail",
@@ -105,7 +103,7 @@ def stream(
             stop=stop,
         )
 
-    text = "" if prompt is None else read_prompt(prompt)
+    text = read_prompt(prompt) if resume is None else ""
     server = Server(target, token_env)
     return run(_stream(server, opened, Show(json=json, reasoning=show_reasoning)), server)
 

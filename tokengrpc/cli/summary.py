@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Self
 
 from tokenstreaming.v1 import generation_pb2, usage_pb2
 
+from tokengrpc.client.names import short_name
+
 if TYPE_CHECKING:
     from tokengrpc.client.progress import Progress
 
@@ -66,7 +68,7 @@ class Summary:
         """The finish reason as the contract has it, without its prefix."""
         if self.finish is None:
             return "cut before its end"
-        return generation_pb2.FinishReason.Name(self.finish.finish_reason).removeprefix("FINISH_REASON_")
+        return short_name(generation_pb2.FinishReason, self.finish.finish_reason, "FINISH_REASON_")
 
 
 def tokens(count: int) -> str:

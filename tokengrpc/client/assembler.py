@@ -124,7 +124,7 @@ class Assembler:
 
     def _gap(self, what: str) -> ServerFailedError:
         return ServerFailedError(
-            f"the stream has a gap: {what}", code=grpc.StatusCode.DATA_LOSS, reason="STREAM_GAP"
+            f"the stream has a gap ({what})", code=grpc.StatusCode.DATA_LOSS, reason="STREAM_GAP"
         )
 
 

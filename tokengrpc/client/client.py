@@ -12,8 +12,9 @@ from tokengrpc.client.channel import CONTROL_TIMEOUT, call_metadata, channel_opt
 from tokengrpc.client.connection import Connection
 from tokengrpc.client.endings import check_answer
 from tokengrpc.client.errors import TokenStreamError
-from tokengrpc.client.plan import Plan, build_request, plan_stream
+from tokengrpc.client.plan import Plan, plan_stream
 from tokengrpc.client.policy import ResumePolicy
+from tokengrpc.client.request import build_request
 from tokengrpc.client.stream import TokenStream
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from tokenstreaming.v1.generation_pb2 import Generation
     from tokenstreaming.v1.model_pb2 import Model
 
-    from tokengrpc.client.plan import Input, OnDeadline, RequestOptions
+    from tokengrpc.client.plan import OnDeadline
+    from tokengrpc.client.request import Input, RequestOptions
 
 
 class TokenStreamClient:
@@ -87,9 +89,11 @@ class TokenStreamClient:
         otherwise the generation stops with the connection. After `timeout` seconds the generation ends on
         the server with what there is, and the stream fails with DeadlineExceededError or, with
         `on_deadline="partial"`, ends. (It fails in both cases when even that end did not arrive in time.)
+
+        Raises TypeError for an input or an option that does not exist.
         """
         plan = plan_stream(
-            build_request(source, options),
+            build_request(source, options, self.stream),
             generation_id=generation_id,
             resumable=resumable,
             timeout=timeout,
@@ -115,7 +119,7 @@ class TokenStreamClient:
     ) -> pb.GenerateTextResponse:
         """Runs a generation and answers it whole; arguments as for `stream`."""
         plan = plan_stream(
-            build_request(source, options),
+            build_request(source, options, self.generate),
             generation_id=generation_id,
             timeout=timeout,
             on_deadline=on_deadline,
@@ -146,7 +150,7 @@ class TokenStreamClient:
         self, source: Input, *, timeout: float | None = CONTROL_TIMEOUT, **options: Unpack[RequestOptions]
     ) -> pb.CountTokensResponse:
         """The input tokens that a request would be billed for; nothing is generated."""
-        request = pb.CountTokensRequest(request=build_request(source, options))
+        request = pb.CountTokensRequest(request=build_request(source, options, self.count))
         return await self._connection.unary(self._connection.stub.CountTokens, request, timeout)
 
     async def models(self, *, timeout: float | None = CONTROL_TIMEOUT) -> list[Model]:

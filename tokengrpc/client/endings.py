@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import grpc
 from tokenstreaming.v1 import generation_pb2
 
+from tokengrpc.client.advice import without_advice
 from tokengrpc.client.errors import (
     ConnectionLostError,
     DeadlineExceededError,
@@ -33,7 +34,7 @@ def connection_lost(failure: TokenStreamError, attempts: int, *, resumable: bool
     """A connection broke, and so did as many attempts to resume."""
     tried = f" and {attempts} attempts to resume failed" if attempts else ""
     return ConnectionLostError(
-        f"the connection broke{tried}: {failure.message}",
+        f"the connection broke{tried} ({failure.message})",
         code=failure.code,
         reason="CONNECTION_LOST",
         advice=Advice.RESUME if resumable else Advice.RETRY,
@@ -43,7 +44,7 @@ def connection_lost(failure: TokenStreamError, attempts: int, *, resumable: bool
 def generation_lost(failure: TokenStreamError) -> TokenStreamError:
     """After a broken connection the server no longer has what follows."""
     return GenerationLostError(
-        f"the connection broke and the rest is gone: {failure.message}",
+        f"the connection broke and the rest is gone ({without_advice(failure.message)})",
         code=failure.code,
         reason="GENERATION_LOST",
         advice=Advice.RETRY,
@@ -54,7 +55,7 @@ def generation_lost(failure: TokenStreamError) -> TokenStreamError:
 def too_late(failure: TokenStreamError) -> TokenStreamError:
     """After a broken connection there is no time for another attempt."""
     return DeadlineExceededError(
-        f"the deadline came while reconnecting: {failure.message}",
+        f"the deadline came while reconnecting ({without_advice(failure.message)}): allow more time",
         code=grpc.StatusCode.DEADLINE_EXCEEDED,
         reason="DEADLINE_EXCEEDED",
     )

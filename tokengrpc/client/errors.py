@@ -14,6 +14,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from tokenstreaming.v1 import generation_pb2, usage_pb2
 
+from tokengrpc.client.advice import line
 from tokengrpc.errors import Advice
 
 if TYPE_CHECKING:
@@ -62,22 +63,12 @@ class TokenStreamError(Exception):
         self.partial_text = partial_text
 
     def __str__(self) -> str:
-        message = " ".join(self.message.split()).rstrip(".") or "the call failed"
-        return f"{self.reason or self.code.name}: {message}; {self._what_to_do()}"
+        return line(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions with keyword arguments do not survive pickling by themselves.
         fields = {name: value for name, value in vars(self).items() if not name.startswith("__")}
         return (partial(type(self), **fields), ())
-
-    def _what_to_do(self) -> str:
-        if self.advice is Advice.RESUME:
-            return f"resume generation {self.generation_id} after sequence {self.last_sequence}"
-        if self.advice is Advice.RETRY:
-            wait = f" in {self.retry_delay:g} s" if self.retry_delay else ""
-            billed = " (what was generated is billed)" if self.last_sequence else ""
-            return f"try again{wait} under a new id{billed}"
-        return _HINTS.get(self.code, "trying again will not help")
 
 
 class InvalidRequestError(TokenStreamError):
@@ -175,17 +166,6 @@ CLASS_OF_CODE: dict[grpc.StatusCode, type[TokenStreamError]] = {
     grpc.StatusCode.UNAUTHENTICATED: NotAllowedError,
 }
 
-_HINTS: dict[grpc.StatusCode, str] = {
-    grpc.StatusCode.INVALID_ARGUMENT: "change the request",
-    grpc.StatusCode.NOT_FOUND: "check the name",
-    grpc.StatusCode.ALREADY_EXISTS: "use a new id",
-    grpc.StatusCode.UNAUTHENTICATED: "pass a valid token",
-    grpc.StatusCode.PERMISSION_DENIED: "ask an administrator for access",
-    grpc.StatusCode.UNAVAILABLE: "check that the server runs at this address",
-    grpc.StatusCode.UNIMPLEMENTED: "check that the address is a tokengrpc server's",
-    grpc.StatusCode.DEADLINE_EXCEEDED: "allow more time",
-}
-
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _ADVICE = {
     generation_pb2.RETRY_ADVICE_RESUME: Advice.RESUME,
@@ -232,11 +212,6 @@ def _decode(code: grpc.StatusCode, message: str, details: Iterable[Any]) -> Toke
         else (),
         retry_delay=retry.retry_delay.ToTimedelta().total_seconds() if retry else None,
     )
-
-
-def _violations(bad_request: Any) -> tuple[tuple[str, str], ...]:  # noqa: ANN401 - as above
-    fields = bad_request.field_violations if bad_request is not None else ()
-    return tuple((violation.field, violation.description) for violation in fields)
 
 
 def _find(details: list[Any], found: Detail) -> Detail | None:

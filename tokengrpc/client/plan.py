@@ -1,39 +1,14 @@
-"""From what a caller asks to what is sent: the request, and how its stream shall live and end."""
+"""How a stream shall live and end: what a caller asks, written into its request."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypedDict, get_args
+from typing import Literal, get_args
 from uuid import uuid4
 
 from tokenstreaming.v1 import input_pb2, token_stream_pb2
 
-from tokengrpc.client.conversation import Conversation
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-Input = str | Conversation | input_pb2.Conversation | token_stream_pb2.StreamTokensRequest
 OnDeadline = Literal["fail", "partial"]
-
-
-class RequestOptions(TypedDict, total=False):
-    """The common fields of a request; unset ones are the server's and the engine's defaults.
-
-    For anything else pass a whole StreamTokensRequest; options are put on top of it.
-    """
-
-    model: str
-    max_tokens: int | None
-    temperature: float | None
-    top_p: float | None
-    top_k: int | None
-    seed: int | None
-    stop: Sequence[str]
-    tools: Sequence[input_pb2.Tool]
-    tool_choice: input_pb2.ToolChoice | None
-    json_schema: str | None
-    labels: Mapping[str, str] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,21 +44,6 @@ def time_limit_for(timeout: float) -> float:
     units = ((10, 0.01), (100, 0.1), (1_000, 1.0))
     unit = next((unit for below, unit in units if timeout < below), 10.0)
     return timeout - 1.5 * min(0.25 + unit, timeout / 5)
-
-
-def build_request(source: Input, options: RequestOptions) -> token_stream_pb2.StreamTokensRequest:
-    """A request from an input and options. The input itself is not changed."""
-    request = token_stream_pb2.StreamTokensRequest()
-    if isinstance(source, str):
-        request.prompt = source
-    elif isinstance(source, Conversation):
-        request.conversation.CopyFrom(source.to_proto())
-    elif isinstance(source, input_pb2.Conversation):
-        request.conversation.CopyFrom(source)
-    else:
-        request.CopyFrom(source)
-    _apply(request, options)
-    return request
 
 
 def plan_stream(
@@ -139,20 +99,3 @@ def _limit_time(request: token_stream_pb2.StreamTokensRequest, timeout: float) -
             return False
     request.limits.time_limit.FromNanoseconds(int(limit * 1e9))
     return True
-
-
-def _apply(request: token_stream_pb2.StreamTokensRequest, options: RequestOptions) -> None:
-    request.model = options.get("model") or request.model
-    if (max_tokens := options.get("max_tokens")) is not None:
-        request.max_output_token_count = max_tokens
-    for name in ("temperature", "top_p", "top_k", "seed"):
-        if (value := options.get(name)) is not None:
-            setattr(request.sampling, name, value)
-    if stop := options.get("stop"):
-        request.sampling.stop_sequences.extend([stop] if isinstance(stop, str) else stop)
-    request.tools.extend(options.get("tools") or ())
-    if (tool_choice := options.get("tool_choice")) is not None:
-        request.tool_choice.CopyFrom(tool_choice)
-    if (json_schema := options.get("json_schema")) is not None:
-        request.output_constraint.json_schema = json_schema
-    request.labels.update(options.get("labels") or {})

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tokenstreaming.v1 import generation_pb2
+
+from tokengrpc.client.names import short_name
+
 if TYPE_CHECKING:
     from tokenstreaming.v1.generation_pb2 import Finished, GenerationState, Started, Timing
     from tokenstreaming.v1.input_pb2 import ToolCall
@@ -67,6 +71,14 @@ class Progress:
     def finish(self) -> Finished | None:
         """How the generation ended; None until it has."""
         return self._session.assembler.finish
+
+    @property
+    def finish_reason(self) -> str:
+        """Why the generation ended, as the contract names it: `END`, `MAX_TOKENS`, …; empty until it has."""
+        finish = self.finish
+        if finish is None:
+            return ""
+        return short_name(generation_pb2.FinishReason, finish.finish_reason, "FINISH_REASON_")
 
     @property
     def timing(self) -> Timing | None:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from msgspec import structs
+from msgspec import NODEFAULT, structs
 
 from tokengrpc.config.schema import LimitSettings, ModelSettings, Settings
 
@@ -44,6 +44,12 @@ class Place:
     def type(self) -> Any:  # noqa: ANN401 - annotations have no common type
         """Its annotation in the schema."""
         return next(f.type for f in structs.fields(_SECTIONS[self.section]) if f.name == self.name)
+
+    @property
+    def default(self) -> Any:  # noqa: ANN401 - as above
+        """Its default in the schema; None where it has none."""
+        default = next(f.default for f in structs.fields(_SECTIONS[self.section]) if f.name == self.name)
+        return None if default is NODEFAULT else default
 
     @property
     def meaning(self) -> str:

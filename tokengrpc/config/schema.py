@@ -39,6 +39,11 @@ def engine_kinds() -> tuple[str, ...]:
     return tuple(sorted(SHIPPED_KINDS | entry_points(group="tokengrpc.engines").names))
 
 
+def unknown_kind(kinds: Sequence[str]) -> str:
+    """What is wrong with an engine that is none of these."""
+    return f"no such engine is installed; installed are: {', '.join(kinds)}"
+
+
 def read_secret(key: str, variable: str, file: str, environ: Mapping[str, str]) -> str | None:
     """A secret from a variable or a file, whichever is named; None where neither is.
 
@@ -95,7 +100,7 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def __post_init__(self) -> None:
         """Checks what no single field can tell."""
         if self.kind not in (kinds := engine_kinds()):
-            raise ConfigError(f"kind: no such engine is installed; installed are: {', '.join(kinds)}")
+            raise ConfigError(f"kind: {unknown_kind(kinds)}")
         if self.api_key_env and self.api_key_file:
             raise ConfigError("api_key_file: not together with api_key_env; keep one of them")
         if self.kind == "openai" and not self.base_url:

@@ -23,7 +23,7 @@ from tokengrpc.config.keys import (
     variable,
 )
 from tokengrpc.config.messages import Problem, convert
-from tokengrpc.config.schema import ConfigError, Settings
+from tokengrpc.config.schema import ConfigError, Settings, engine_kinds, unknown_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -158,6 +158,7 @@ def _prepare_model(layers: _Layers, given: Mapping[str, _Value]) -> None:
     if defining := DEFINING_KEYS & given.keys():
         kind = "openai" if "base_url" in given else "builtin"
         kind = given["engine"].value if "engine" in given else kind
+        _check_defined(kind, given)
         layers.raw["models"] = [{"kind": kind} | ({"name": "builtin"} if kind == "builtin" else {})]
         for path in [path for path in layers.origins if path.startswith("models[")]:
             del layers.origins[path]
@@ -167,6 +168,17 @@ def _prepare_model(layers: _Layers, given: Mapping[str, _Value]) -> None:
     if not isinstance(models, list) or len(models) != 1:
         origin = next(iter(given.values())).origin
         raise ConfigError(f"{origin}: for a single model only, and {layers.file} has several: set it there")
+
+
+def _check_defined(kind: str, given: Mapping[str, _Value]) -> None:
+    """What would follow from an unknown engine or a missing name says less than these."""
+    if kind not in (kinds := engine_kinds()):
+        raise ConfigError(f"{given['engine'].origin}: {unknown_kind(kinds)}")
+    if kind != "builtin" and "model" not in given:
+        raise ConfigError(
+            f"{names('model')}: required with {given[min(DEFINING_KEYS & given.keys())].origin}: "
+            "the model's name, such as llama3.2"
+        )
 
 
 def _refuse_unknown_variables(environ: Mapping[str, str], settings: Settings) -> None:

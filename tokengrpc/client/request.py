@@ -1,0 +1,103 @@
+"""From an input and options to the request that is sent."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Any, Final, TypedDict
+
+from tokenstreaming.v1 import input_pb2, token_stream_pb2
+
+from tokengrpc.client.conversation import Conversation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+Input = str | Conversation | input_pb2.Conversation | token_stream_pb2.StreamTokensRequest
+
+
+class RequestOptions(TypedDict, total=False):
+    """The common fields of a request; unset ones are the server's and the engine's defaults.
+
+    For anything else pass a whole StreamTokensRequest; options are put on top of it.
+    """
+
+    model: str
+    max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    seed: int | None
+    stop: Sequence[str]
+    tools: Sequence[input_pb2.Tool]
+    tool_choice: input_pb2.ToolChoice | None
+    json_schema: str | None
+    labels: Mapping[str, str] | None
+
+
+_OPTIONS: Final = tuple(RequestOptions.__annotations__)
+
+# Names of the contract that are too far from the option's to be found by their letters.
+_OTHER_NAMES: Final = {
+    "max_output_token_count": "max_tokens",
+    "stop_sequences": "stop",
+    "time_limit": "timeout",
+}
+
+
+def build_request(
+    source: Input, options: RequestOptions, method: Callable[..., Any]
+) -> token_stream_pb2.StreamTokensRequest:
+    """A request from an input and options, which a client's `method` got. The input itself is not changed.
+
+    Raises TypeError for another input and for an option that does not exist.
+    """
+    for name in options:
+        if name not in _OPTIONS:
+            raise TypeError(_unknown_option(name, method))
+    request = token_stream_pb2.StreamTokensRequest()
+    match source:
+        case str():
+            request.prompt = source
+        case Conversation():
+            request.conversation.CopyFrom(source.to_proto())
+        case input_pb2.Conversation():
+            request.conversation.CopyFrom(source)
+        case token_stream_pb2.StreamTokensRequest():
+            request.CopyFrom(source)
+        case _:
+            raise TypeError(
+                f"the input is a {type(source).__name__}: pass a str, a Conversation or a StreamTokensRequest"
+            )
+    _apply(request, options)
+    return request
+
+
+def _unknown_option(name: str, method: Callable[..., Any]) -> str:
+    parameters = signature(method).parameters.values()
+    own = [parameter.name for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY]
+    allowed = [*own, *_OPTIONS]
+    other = _OTHER_NAMES.get(name)
+    close = [other] if other in allowed else get_close_matches(name, allowed, n=1)
+    meant = f"; did you mean {close[0]}?" if close else "."
+    return (
+        f"{method.__name__}() has no option {name}{meant} Allowed are: {', '.join(allowed)}; "
+        "for anything else pass a StreamTokensRequest"
+    )
+
+
+def _apply(request: token_stream_pb2.StreamTokensRequest, options: RequestOptions) -> None:
+    request.model = options.get("model") or request.model
+    if (max_tokens := options.get("max_tokens")) is not None:
+        request.max_output_token_count = max_tokens
+    for name in ("temperature", "top_p", "top_k", "seed"):
+        if (value := options.get(name)) is not None:
+            setattr(request.sampling, name, value)
+    if stop := options.get("stop"):
+        request.sampling.stop_sequences.extend([stop] if isinstance(stop, str) else stop)
+    request.tools.extend(options.get("tools") or ())
+    if (tool_choice := options.get("tool_choice")) is not None:
+        request.tool_choice.CopyFrom(tool_choice)
+    if (json_schema := options.get("json_schema")) is not None:
+        request.output_constraint.json_schema = json_schema
+    request.labels.update(options.get("labels") or {})
