@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2
 from harness import BUILTIN, Served, check_gapless, collect, failing, read_until, serving, until, upstream
 from scripted_engine import (
     Bytes,
+    Chunk,
     Complaint,
     Done,
     Drop,
@@ -22,6 +23,7 @@ from scripted_engine import (
     Stall,
     Status,
     Text,
+    Together,
     UsageChunk,
 )
 from tokenstreaming.v1 import input_pb2
@@ -30,6 +32,7 @@ from tokenstreaming.v1.generation_pb2 import RetryAdvice
 from wire_dialects import VLLM
 
 from tokengrpc.config import TenantSettings
+from tokengrpc.rpc.auth import ANYBODY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -268,3 +271,88 @@ async def test_a_bug_is_told_without_internals(server: Served, engine: ScriptedE
     assert "secret" not in str(outcome.status)
     assert outcome.finished
     assert (await asyncio.wait_for(server.get("g"), 5)).state == 5
+
+
+async def test_an_event_that_cannot_be_encoded_ends_honestly(server: Served, engine, monkeypatch) -> None:
+    """Nothing is repeated, no sequence is missing, and the end is no success, whatever the engine said."""
+    records = type(server.app.encoder).records
+
+    def breaking(self, generation, events):
+        if any(token.text == "break" for event in events for token in event.tokens):
+            raise OverflowError("secret internals")
+        return records(self, generation, events)
+
+    monkeypatch.setattr(type(server.app.encoder), "records", breaking)
+    pause = Pause()
+    engine.script(Text("One"), pause, Together(Text("break"), Finish()), Done())
+    call = server.stream("g")
+    seen = await read_until(call, lambda m: m.tokens)
+    pause.release()
+    outcome = await collect(call)
+    assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+    assert outcome.messages == [outcome.messages[-1]]
+    assert outcome.messages[-1].sequence == seen[-1].sequence + 1
+    assert outcome.finished.status == outcome.status
+    (entry,) = server.app.ledger.entries.values()
+    assert (entry.finish_reason, entry.error_reason) == ("ERROR", "INTERNAL")
+
+
+ODD = {
+    "half a character in a top logprob": {
+        "logprobs": {
+            "content": [
+                {"token": "x", "logprob": -1e300, "top_logprobs": [{"token": "\ud83d", "logprob": -1.5}]}
+            ]
+        }
+    },
+    "half a character in a finish reason": {"finish_reason": "\ud83d"},
+    "half a character in a stop reason": {"finish_reason": "stop", "stop_reason": "\ud83d"},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+async def test_what_engines_send_that_no_message_holds(server: Served, engine, name) -> None:
+    """It is mended on the way in: the stream ends well and holds all text."""
+    chunk = {"choices": [{"index": 0, "delta": {"content": "x"}} | ODD[name]]}
+    engine.script(Text("One"), Chunk(chunk, ("x",)), *WELL[1:])
+    outcome = await collect(server.stream("g", output=input_pb2.OutputOptions(top_logprob_count=1)))
+    assert outcome.code is grpc.StatusCode.OK
+    assert outcome.text == "Onex"
+    assert outcome.finished
+
+
+async def test_numbers_that_json_has_not(server: Served) -> None:
+    """NaN in engine_params is the caller's mistake, wherever it stands."""
+    message = pb.StreamTokensRequest(prompt="x")
+    message.engine_params.update({"a": [1.0, {"b": 2.0}]})
+    message.engine_params["a"][1]["b"] = float("nan")
+    call = server.stub.StreamTokens(message)
+    outcome = await collect(call)
+    assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+
+
+async def test_a_crowd_of_empty_messages_is_refused_at_once(server: Served) -> None:
+    """A bound on the number of messages bounds the time that checking them takes."""
+    message = pb.StreamTokensRequest()
+    message.conversation.messages.extend([input_pb2.ConversationMessage()] * 400_000)
+    outcome = await collect(server.stub.StreamTokens(message))
+    bad = outcome.detail(error_details_pb2.BadRequest)
+    assert [violation.field for violation in bad.field_violations] == ["conversation.messages"]
+
+
+async def test_logs_that_are_read_are_not_dropped(engine: ScriptedEngine) -> None:
+    """Memory runs short while a reader is behind: it still gets the end of its generation."""
+    limits = {"generation_log_bytes": 1 << 20, "total_log_bytes": 1 << 20}
+    async with serving(upstream(engine.base_url), limits=limits) as server:
+        words = [f" {i:01000d}" for i in range(100)]
+        engine.script(*(Text(word) for word in words), *WELL[1:])
+        await collect(server.stream("first"))
+        _, behind = server.app.streams.resume(ANYBODY, "first", 0, None)
+        messages = []
+        with behind:
+            for i in range(12):
+                await collect(server.stream(f"more{i}"))
+            while (data := await behind.next()) is not None:
+                messages.append(pb.StreamTokensResponse.FromString(data))
+        assert "".join(t.text for m in messages for t in m.tokens) == "".join(words)
+        assert messages[-1].HasField("finished")

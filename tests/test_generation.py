@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokengrpc.errors import Cancelled, DeadlineExceeded, EngineLost
+from tokengrpc.errors import Cancelled, DeadlineExceeded, EngineLost, EngineProtocolError
 from tokengrpc.generation import MAX_EVENT_TOKENS, Ending, Generation
 from tokengrpc.interfaces import RecordKind
 from tokengrpc.model import (
@@ -76,7 +76,7 @@ def test_any_deltas_are_numbered_without_gaps(reads, well) -> None:
         assert token.index == index
         index += token.count
     assert [e.time_ns for e in events] == sorted(e.time_ns for e in events)
-    sent = "".join(d.text for batch, _ in reads for d in batch if not d.fragments)
+    sent = "".join(d.text for batch, _ in reads for d in batch)
     assert "".join(t.text for t in tokens) == sent
     for before, after in itertools.pairwise(events):
         if before.usage.source == after.usage.source:
@@ -177,3 +177,37 @@ def test_an_engine_finish_is_remembered_not_acted_on() -> None:
     generation.feed([Delta(finish=EngineFinish(reason=FinishReason.END, word="stop"))], 2)
     assert generation.engine_finish.word == "stop"
     assert generation.state is State.PREFILLING
+
+
+def test_text_beside_a_tool_call_is_not_lost() -> None:
+    """A delta may hold both; the text goes first, and each is counted once."""
+    fragment = ToolCallFragment(call_index=0, id="c", function_name="f", arguments="{}")
+    generation = started()
+    events = generation.feed([Delta(text="Look.", reasoning="hm", fragments=(fragment,))], 2)
+    assert [e.kind for e in events] == [RecordKind.TOKENS, RecordKind.FRAGMENTS]
+    assert [(t.text, t.reasoning) for t in events[0].tokens] == [("Look.", "hm")]
+    assert events[-1].usage.output == len("Look.") + len("hm") + len("f{}")
+    told = started()
+    told.feed([Delta(text="Look.", count=3, fragments=(fragment,))], 2)
+    assert told.usage.output == 3
+
+
+def test_half_characters_of_an_engine_reach_nobody() -> None:
+    """Names, ids and words that would not encode are mended."""
+    generation = started()
+    fragment = ToolCallFragment(call_index=0, id="\ud83d", function_name="f\udc00")
+    ((sent,),) = [e.fragments for e in generation.feed([Delta(fragments=(fragment,), count=1)], 2)]
+    assert (sent.id, sent.function_name) == ("?", "f?")
+    finish = EngineFinish(reason=FinishReason.OTHER, word="\ud83d", matched_stop="\ud83d")
+    ending = Ending.of(finish)
+    assert (ending.word, ending.matched_stop) == ("?", "?")
+
+
+def test_counts_beyond_the_contracts_are_refused_not_wrapped() -> None:
+    """Usage stops at the greatest int32; more tokens than that are the engine's mistake."""
+    generation = started()
+    generation.feed([Delta(usage=UsageReport(input=1, output=2**31 - 1))], 2)
+    generation.feed([Delta(text="more", count=1)], 3)
+    assert generation.usage.output == 2**31 - 1
+    with pytest.raises(EngineProtocolError):
+        generation.feed([Delta(text="a", count=2**31)], 4)

@@ -478,3 +478,25 @@ def _readers(server: Served, generation_id: str) -> int:
     from tokengrpc.rpc.auth import ANYBODY  # noqa: PLC0415
 
     return len(server.app.streams.get(ANYBODY, generation_id).readers)
+
+
+async def test_running_generations_obey_the_total_too(engine: ScriptedEngine) -> None:
+    """With nothing ended to drop, a log that grows loses its own oldest events; live readers lose nothing."""
+    limits = {"generation_log_bytes": 60_000, "total_log_bytes": 60_000}
+    async with serving(upstream(engine.base_url), limits=limits) as server:
+        words = [f" {i:01000d}" for i in range(50)]
+        pauses = [Pause() for _ in words]
+        engine.script(
+            *(step for pair in zip(map(Text, words), pauses, strict=True) for step in pair), *whole("")
+        )
+        held = server.stream("held")
+        await read_until(held, lambda m: m.tokens)
+        call = server.stream("g", prompt="another")
+        texts = []
+        for pause in pauses:
+            texts += [t.text for m in await read_until(call, lambda m: m.tokens) for t in m.tokens]
+            pause.release()
+        rest = await collect(call)
+        assert "".join(texts) + rest.text == "".join(words)
+        assert server.app.logs.used_bytes <= 60_000
+        held.cancel()

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 REPLACEMENT = "\ufffd"
 
 
+def encodable(text: str) -> str:
+    """The text itself, or with a question mark for each half of a surrogate pair that stands alone."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
 class WholeText:
     """Makes whole characters of pieces that may be split anywhere.
 

@@ -21,6 +21,9 @@ class Advice(StrEnum):
     NEVER = "NEVER"
 
 
+_LONGEST_WAIT = 3600.0
+
+
 class TokenGrpcError(Exception):
     """The root. `metadata` goes into ErrorInfo, `retry_after` (seconds) into RetryInfo."""
 
@@ -39,7 +42,9 @@ class TokenGrpcError(Exception):
         super().__init__(message)
         self.message = message
         self.metadata = dict(metadata or {})
-        self.retry_after = self.usual_wait if retry_after is None else retry_after
+        wait = self.usual_wait if retry_after is None else retry_after
+        # An engine's own wish may be anything.
+        self.retry_after = wait if wait is None else max(0.0, min(wait, _LONGEST_WAIT))
 
 
 # --- The request cannot be done as it is asked.

@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tokengrpc.decoding import WholeText
-from tokengrpc.errors import Cancelled, DeadlineExceeded, DetachExpired, TokenGrpcError
+from tokengrpc.decoding import WholeText, encodable
+from tokengrpc.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    DetachExpired,
+    EngineProtocolError,
+    TokenGrpcError,
+)
 from tokengrpc.interfaces import RecordKind
-from tokengrpc.metering import Meter
+from tokengrpc.metering import MAX_COUNT, Meter
 from tokengrpc.model import Delta, EngineFinish, FinishReason, State, Token, ToolCallFragment, Usage
 
 if TYPE_CHECKING:
@@ -40,7 +46,9 @@ class Ending:
     @classmethod
     def of(cls, finish: EngineFinish) -> Ending:
         """As the engine told it."""
-        return cls(reason=finish.reason, word=finish.word, matched_stop=finish.matched_stop)
+        return cls(
+            reason=finish.reason, word=encodable(finish.word), matched_stop=encodable(finish.matched_stop)
+        )
 
     @classmethod
     def failed(cls, error: TokenGrpcError) -> Ending:
@@ -156,7 +164,13 @@ class Generation:
                 self.engine_finish = delta.finish
         if tokens:
             self._flush(tokens, events)
+        if self._index > MAX_COUNT:
+            raise EngineProtocolError("the engine told of more tokens than any model gives: check what it is")
         return events
+
+    def resync(self, sequence: int) -> None:
+        """The events after this one reached nobody, so their numbers are free. For an end by an error."""
+        self.last_sequence = sequence
 
     def end(self, ending: Ending, now_ns: int) -> list[Event]:
         """Ends it: releases text that was held back, then the last event. None before a start."""
@@ -176,15 +190,19 @@ class Generation:
         return self._now
 
     def _feed_any(self, delta: Delta, tokens: list[Token], events: list[Event]) -> None:
-        if not delta.fragments:
+        speaks = bool(delta.text or delta.reasoning or delta.refusal or (delta.text is None and delta.raw))
+        if speaks or not delta.fragments:
             token = self._token(delta)
             if token is not None:
                 tokens.append(token)
-            if delta.usage is not None:
-                self._meter.report(delta.usage)
-            return
-        self._flush(tokens, events)
-        whole = self._fragments(delta)
+        whole: list[ToolCallFragment] = []
+        if delta.fragments:
+            self._flush(tokens, events)
+            whole = self._fragments(delta)
+            if delta.count is None:
+                self._meter.count_output("".join(f.function_name + f.arguments for f in delta.fragments))
+            elif not speaks:
+                self._meter.told_output(delta.count)
         if delta.usage is not None:
             self._meter.report(delta.usage)
         if whole:
@@ -236,11 +254,14 @@ class Generation:
             held = self._arguments.setdefault(fragment.call_index, WholeText())
             arguments = held.push(fragment.arguments) if fragment.arguments else ""
             if arguments or fragment.id or fragment.function_name:
-                whole.append(msgspec.structs.replace(fragment, arguments=arguments))
-        if delta.count is None:
-            self._meter.count_output("".join(f.function_name + f.arguments for f in delta.fragments))
-        else:
-            self._meter.told_output(delta.count)
+                whole.append(
+                    ToolCallFragment(
+                        call_index=fragment.call_index,
+                        id=encodable(fragment.id),
+                        function_name=encodable(fragment.function_name),
+                        arguments=arguments,
+                    )
+                )
         return whole
 
     def _flush(self, tokens: list[Token], events: list[Event]) -> None:

@@ -118,7 +118,10 @@ class EventLog(Protocol):
         """The last record; 0 before the first."""
 
     async def append(self, records: Sequence[Record]) -> None:
-        """Adds records with the next sequences and calls the listeners once."""
+        """Adds records with the next sequences and calls the listeners once.
+
+        Raises ValueError when they do not follow the last record without a gap.
+        """
 
     def read(self, after: int, max_bytes: int) -> Sequence[Record]:
         """The records after a sequence, of one joinable run, at least one where there is one.
@@ -133,7 +136,10 @@ class EventLog(Protocol):
         """Calls `listener` after each append, until the returned function is called."""
 
     def seal(self) -> None:
-        """Nothing more will be appended: it may be dropped when memory is short."""
+        """Nothing more will be appended, and nobody reads it: it may be dropped when memory is short."""
+
+    def unseal(self) -> None:
+        """Somebody reads it again."""
 
     def close(self) -> None:
         """Forgets everything."""

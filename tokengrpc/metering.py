@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 _NOTHING = Usage()
 
+MAX_COUNT = 2**31 - 1
+"""The contract's counts are int32."""
+
 
 class Meter:
     """Counts never decrease while their source stays; what the engine tells corrects what we counted."""
@@ -58,11 +61,11 @@ class Meter:
             self._reasoning = max(self._reasoning, floor.reasoning)
             self._corrected = False
         self._usage = self._said[source] = Usage(
-            self._input,
-            self._output,
-            self._cached,
-            self._cache_write,
-            self._reasoning,
+            min(self._input, MAX_COUNT),
+            min(self._output, MAX_COUNT),
+            min(self._cached, MAX_COUNT),
+            min(self._cache_write, MAX_COUNT),
+            min(self._reasoning, MAX_COUNT),
             0,
             source,
         )

@@ -5,7 +5,7 @@ Durations are seconds. None means unset: the engine's or the server's default.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -193,3 +193,10 @@ class GenerationRequest:
     def has_image(self) -> bool:
         """Whether a message holds an image."""
         return any(isinstance(part, ImagePart) for message in self.messages or () for part in message.parts)
+
+
+def without_input(request: GenerationRequest) -> GenerationRequest:
+    """The request as it may be kept for long: what can be large is left out."""
+    return replace(
+        request, prompt="", messages=None, prompt_token_ids=None, tools=(), constraint=None, engine_params={}
+    )

@@ -95,8 +95,13 @@ class Guard:
 
 
 async def _abort(call: Call, error: TokenGrpcError) -> None:
-    failure = call.failure() if call.failure is not None else None
-    status = rpc_status.to_status(status_of(error, failure))
+    try:
+        failure = call.failure() if call.failure is not None else None
+        status = rpc_status.to_status(status_of(error, failure))
+    except Exception:
+        log.exception("a status could not be made", method=call.method, reason=error.reason)
+        failure, error = None, Internal("the server failed: try again; its log has the details")
+        status = rpc_status.to_status(status_of(error))
     _log(call, status.code.name, error.reason, "warning" if status.code in _OURS else "info")
     pushback = pushback_ms(error, ended=failure is not None and failure.ended)
     more = () if pushback is None else (("grpc-retry-pushback-ms", str(pushback)),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from grpc._cython.cygrpc import ExecuteBatchError
@@ -48,6 +49,7 @@ async def answer(run: Run, reader: Reader) -> token_stream_pb2.GenerateTextRespo
     reasoning: list[str] = []
     refusal: list[str] = []
     calls: dict[int, input_pb2.ToolCall] = {}
+    arguments: defaultdict[int, list[str]] = defaultdict(list)
     with reader:
         while (data := await reader.next()) is not None:
             message = token_stream_pb2.StreamTokensResponse.FromString(data)
@@ -59,8 +61,10 @@ async def answer(run: Run, reader: Reader) -> token_stream_pb2.GenerateTextRespo
                 call = calls.setdefault(fragment.call_index, input_pb2.ToolCall())
                 call.id = call.id or fragment.id
                 call.function_name = call.function_name or fragment.function_name
-                call.arguments += fragment.arguments_fragment
+                arguments[fragment.call_index].append(fragment.arguments_fragment)
     _raise_end(run, reader)
+    for index, call in calls.items():
+        call.arguments = "".join(arguments[index])
     return token_stream_pb2.GenerateTextResponse(
         text="".join(text),
         reasoning_text="".join(reasoning),

@@ -16,6 +16,8 @@ def server_options(limits: LimitSettings) -> list[tuple[str, int]]:
         ("grpc.keepalive_time_ms", 10_000),
         ("grpc.keepalive_timeout_ms", 5_000),
         ("grpc.http2.max_pings_without_data", 0),
+        # A frozen peer, whose kernel still answers, is seen by this one; by default after a minute.
+        ("grpc.http2.ping_timeout_ms", 5_000),
         # Go clients ping every 10 s, streams or not; by default they would be sent away (too_many_pings).
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),

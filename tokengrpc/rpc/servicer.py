@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 SERVICE = pb.DESCRIPTOR.services_by_name["TokenStream"]
 _PAGE_SIZE = 50
 _MAX_PAGE_SIZE = 1000
+_COUNTING_AT_ONCE = 2
 
 
 class TokenStreamServicer:
@@ -39,6 +40,8 @@ class TokenStreamServicer:
     def __init__(self, streams: Streams, catalog: Catalog) -> None:
         self._streams = streams
         self._catalog = catalog
+        # Generations count their inputs on the same threads, and must not wait behind this.
+        self._counting = asyncio.Semaphore(_COUNTING_AT_ONCE)
 
     async def stream_tokens(self, data: bytes, call: Call) -> None:
         """StreamTokens."""
@@ -76,7 +79,8 @@ class TokenStreamServicer:
         request = generation_request(_wrapped(parse(pb.CountTokensRequest, data)))
         model = self._catalog.resolve(request.model)
         call.tenant.check_may_use(model.name)
-        count = await asyncio.to_thread(count_input, request, model)
+        async with self._counting:
+            count = await asyncio.to_thread(count_input, request, model)
         return pb.CountTokensResponse(
             input_token_count=count,
             source=SOURCES.there[count_source(request, model)],

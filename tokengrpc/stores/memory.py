@@ -33,8 +33,8 @@ class MemoryEventLogs:
 
     @property
     def has_room(self) -> bool:
-        """Whether the total is under its bound."""
-        return self.used_bytes < self._total_bytes
+        """Whether the total is under its bound, or can be brought there."""
+        return self.used_bytes < self._total_bytes or bool(self._sealed)
 
     def create(self) -> MemoryEventLog:
         """A new, empty log."""
@@ -55,8 +55,8 @@ class MemoryEventLogs:
         """A log may be dropped from now on."""
         self._sealed[log] = None
 
-    def closed(self, log: MemoryEventLog) -> None:
-        """A log is gone."""
+    def unsealed(self, log: MemoryEventLog) -> None:
+        """A log is in use again, or gone."""
         self._sealed.pop(log, None)
 
 
@@ -83,7 +83,9 @@ class MemoryEventLog:
         return self._last
 
     async def append(self, records: Sequence[Record]) -> None:
-        """Adds records and calls the listeners once."""
+        """Adds records and calls the listeners once. Raises ValueError on a gap: readers count on none."""
+        if records[0].sequence != self._last + 1:
+            raise ValueError(f"record {records[0].sequence} cannot follow {self._last}")
         size = 0
         for record in records:
             size += len(record.body) + len(record.tail) + RECORD_OVERHEAD
@@ -129,8 +131,12 @@ class MemoryEventLog:
         return lambda: self._listeners.pop(listener, None)
 
     def seal(self) -> None:
-        """Nothing more will be appended."""
+        """Nothing more will be appended, and nobody reads it: it may be dropped."""
         self._logs.sealed(self)
+
+    def unseal(self) -> None:
+        """Somebody reads it again."""
+        self._logs.unsealed(self)
 
     def drop(self) -> None:
         """Forgets the events, not their count."""
@@ -139,7 +145,7 @@ class MemoryEventLog:
     def close(self) -> None:
         """Forgets everything."""
         self.drop()
-        self._logs.closed(self)
+        self._logs.unsealed(self)
 
     def _trim(self, max_bytes: int) -> int:
         freed = 0

@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from tokengrpc.catalog import ServedModel
     from tokengrpc.request import GenerationRequest
 
+_COUNTED = ("text", "function_name", "arguments")
+
 
 def input_length(request: GenerationRequest) -> int:
     """Characters to count: tells whether counting them would keep the event loop busy."""
     parts = (part for message in request.messages or () for part in message.parts)
     tools = (len(t.name) + len(t.description) + len(t.parameters_json_schema) for t in request.tools)
-    texts = (len(getattr(part, "text", "")) + len(getattr(part, "arguments", "")) for part in parts)
+    texts = (len(getattr(part, name, "")) for part in parts for name in _COUNTED)
     return len(request.prompt or "") + sum(texts) + sum(tools)
 
 

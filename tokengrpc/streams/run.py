@@ -21,6 +21,7 @@ from tokengrpc.errors import (
 from tokengrpc.generation import Ending, Generation
 from tokengrpc.interfaces import LedgerEntry
 from tokengrpc.model import UsageSource
+from tokengrpc.request import without_input
 from tokengrpc.streams.counting import count_input, count_source, input_length
 from tokengrpc.streams.timers import Timers, never_accepted
 
@@ -115,12 +116,17 @@ class Run:
         """A reader has come."""
         self.readers[reader] = None
         self._timers.cancel_detach()
+        if self.done:
+            self.log.unseal()
 
     def leave(self, reader: Reader) -> None:
         """A reader has gone; without the last one the generation stops, or waits for another."""
         del self.readers[reader]
         self._left.set()
-        if self.readers or self.done:
+        if self.readers:
+            return
+        if self.done:
+            self.log.seal()
             return
         if self.request.recovery.detach:
             self._timers.start_detach(Ending.failed(DetachExpired("nobody came back to read it in time")))
@@ -151,15 +157,20 @@ class Run:
             ending = await self._generate()
         except asyncio.CancelledError:
             self._task.uncancel()
-            ending = Ending.failed(Draining("the server is shutting down: try another one"))
+            ending = self._interrupted()
         except TokenGrpcError as error:
             ending = Ending.failed(error)
         except Exception:
             log.exception("generation failed by a bug", generation_id=self.request.generation_id)
             ending = Ending.failed(Internal("the server failed: try again; its log has the details"))
+        await self._finish(ending)
+
+    def _interrupted(self) -> Ending:
         # What the engine has ended is not stopped any more: the end that came first counts.
         finish = self.generation.engine_finish
-        await self._finish(Ending.of(finish) if finish else self._stopped or ending)
+        if finish is not None and self.generation.last_sequence == self.log.last_sequence:
+            return Ending.of(finish)
+        return self._stopped or Ending.failed(Draining("the server is shutting down: try another one"))
 
     async def _generate(self) -> Ending:
         self._producing = True
@@ -224,12 +235,16 @@ class Run:
         if not self.started and ending.error is None:
             ending = Ending.failed(never_accepted(ending.reason))
         try:
-            await self._publish(generation.end(ending, self._services.clock.now_ns()))
+            await self._publish(ending)
         except Exception:
             # Readers must not wait for ever, nor take this for a good end.
             log.exception("a generation's end could not be told", generation_id=self.request.generation_id)
             generation.ending = Ending.failed(Internal("the server failed at the generation's end"))
-        self.log.seal()
+            generation.state = generation.ending.state
+        # What is left is for replays, which need the id and the bill, not the input.
+        self.request = generation.request = without_input(self.request)
+        if not self.readers:
+            self.log.seal()
         self._permit.release()
         self.done = True
         self._wake_readers()
@@ -238,12 +253,16 @@ class Run:
         for observer in self._services.observers:
             observer.generation_ended(self.entry())
 
-    async def _publish(self, last: Sequence[Event]) -> None:
+    async def _publish(self, ending: Ending) -> None:
+        generation = self.generation
+        generation.resync(self.log.last_sequence)
+        last = generation.end(ending, self._services.clock.now_ns())
+        records = self.encoder.records(generation, last)
         if self._billed:
             # The bill is written before anybody can see the end.
             await self._services.ledger.close(self.entry())
-        if last:
-            await self.log.append(self.encoder.records(self.generation, last))
+        if records:
+            await self.log.append(records)
 
     def _wake_readers(self) -> None:
         for reader in self.readers:

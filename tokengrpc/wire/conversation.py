@@ -36,12 +36,20 @@ _SAID_BY: dict[str, frozenset[Role]] = {
 }
 """The roles whose messages may hold each kind of part."""
 
+MAX_PARTS = 4096
+"""Messages and parts of one conversation: a bound on the time that checking them takes."""
+
 _IMAGE_SCHEMES = ("http://", "https://", "data:")
 
 
 def messages_of(conversation: input_pb2.Conversation, checks: Checks) -> tuple[Message, ...]:
     """The messages; what is wrong with them goes into `checks`."""
     checks.that(conversation.messages, "conversation.messages", "must hold at least one message")
+    size = len(conversation.messages) + sum(len(message.parts) for message in conversation.messages)
+    if not checks.that(
+        size <= MAX_PARTS, "conversation.messages", f"must be at most {MAX_PARTS}, parts included"
+    ):
+        return ()
     messages = []
     for i, message in enumerate(conversation.messages):
         path = f"conversation.messages[{i}]"

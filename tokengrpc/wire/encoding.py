@@ -7,6 +7,7 @@ contract by the tests.
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,8 @@ def varint(value: int) -> bytes:
     return _SMALL[value] if 0 <= value < 16384 else _varint(value)
 
 
+_FLOAT_MAX = 3.4028234663852886e38
+
 _second = (0, b"\x00")  # the newest one, and its varint
 
 
@@ -68,13 +71,20 @@ def _timestamp(time_ns: int) -> bytes:
     return b"\x32%c%b" % (len(inner), inner)
 
 
+def _float(value: float) -> bytes:
+    """A number that 32 bits cannot hold becomes the nearest that they can."""
+    if _FLOAT_MAX < abs(value) < math.inf:
+        value = math.copysign(_FLOAT_MAX, value)
+    return struct.pack("<f", value)
+
+
 def _text(tag: bytes, text: str) -> bytes:
-    data = text.encode()
+    data = text.encode(errors="replace")
     return b"%b%b%b" % (tag, varint(len(data)), data) if data else b""
 
 
 def _top_logprob(top: TopLogprob) -> bytes:
-    inner = _text(b"\x0a", top.text) + b"\x15" + struct.pack("<f", top.logprob)
+    inner = _text(b"\x0a", top.text) + b"\x15" + _float(top.logprob)
     if top.id is not None:
         inner += b"\x18" + varint(top.id)
     if top.raw is not None:
@@ -87,7 +97,7 @@ def _details(token: Token) -> bytes:
     if token.id is not None:
         parts.append(b"\x38" + varint(token.id))
     if token.logprob is not None:
-        parts.append(b"\x45" + struct.pack("<f", token.logprob))
+        parts.append(b"\x45" + _float(token.logprob))
         parts.extend(_top_logprob(top) for top in token.top_logprobs)
     if token.raw is not None:
         parts.append(b"\x52" + varint(len(token.raw)) + token.raw)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from tokengrpc.errors import InvalidRequest
+from tokengrpc.wire.status import MAX_VIOLATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +31,7 @@ def parse(kind: type[M], data: bytes) -> M:
         raise InvalidRequest(
             [
                 (f"{path}{number}", "this server's version of the contract has no such field")
-                for path, number in _unknown(message, "")
+                for path, number in itertools.islice(_unknown(message, ""), MAX_VIOLATIONS)
             ]
         )
     return message

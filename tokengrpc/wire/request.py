@@ -6,11 +6,12 @@ All wrong fields are told at once, by their paths.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, SerializeToJsonError
 from tokenstreaming.v1 import input_pb2
 
 from tokengrpc.errors import InvalidRequest
@@ -146,7 +147,7 @@ def _sampling(message: input_pb2.Sampling, checks: Checks) -> Sampling:
     for i, stop in enumerate(message.stop_sequences):
         checks.that(1 <= len(stop) <= 256, f"sampling.stop_sequences[{i}]", "must have 1 to 256 characters")
     checks.that(len(message.logit_bias) <= 1024, "sampling.logit_bias", "must have at most 1024 entries")
-    for token_id, bias in message.logit_bias.items():
+    for token_id, bias in itertools.islice(message.logit_bias.items(), 1024):
         checks.bounds(f"sampling.logit_bias[{token_id}]", bias, -100, 100)
     return Sampling(
         **values,
@@ -177,7 +178,8 @@ def _output(message: input_pb2.OutputOptions, checks: Checks) -> OutputOptions:
 
 
 def _tools(message: StreamTokensRequest, checks: Checks) -> tuple[Tool, ...]:
-    checks.that(len(message.tools) <= 128, "tools", "must be at most 128")
+    if not checks.that(len(message.tools) <= 128, "tools", "must be at most 128"):
+        return ()
     seen: set[str] = set()
     for i, tool in enumerate(message.tools):
         checks.that(_TOOL_NAME.fullmatch(tool.name), f"tools[{i}].name", "must be 1 to 64 of [A-Za-z0-9_-]")
@@ -263,7 +265,11 @@ def _recovery(message: input_pb2.Recovery, checks: Checks) -> Recovery:
 
 
 def _engine_params(message: StreamTokensRequest, checks: Checks) -> dict[str, Any]:
-    params: dict[str, Any] = MessageToDict(message.engine_params)
+    try:
+        params: dict[str, Any] = MessageToDict(message.engine_params)
+    except (SerializeToJsonError, ValueError):
+        checks.that(False, "engine_params", "must hold finite numbers only")
+        return {}
     for key in sorted(params.keys() & OWNED_ENGINE_PARAMS):
         checks.that(False, f"engine_params.{key}", "is decided by a field of this contract")
     return params
