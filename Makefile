@@ -8,7 +8,7 @@ PORT ?= 50051
 PACE ?= 40
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types contract generate generated-is-current bench clean
+.PHONY: help run test check lint types contract generate generators generated-is-current bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,7 +34,13 @@ contract: $(VENV)/dev.stamp
 	buf format --diff --exit-code
 	buf breaking protos --against protos/tokenstreaming.v1.binpb
 
-generate: $(VENV)/dev.stamp ## write the stubs anew from protos/
+generators: .tools/stamp ## install the stub generators of Go, Java and TypeScript into .tools
+
+.tools/stamp: tools/install_generators.sh
+	tools/install_generators.sh
+
+generate: $(VENV)/dev.stamp .tools/stamp ## write the stubs of all languages anew from protos/
+	rm -rf generated/python/tokenstreaming generated/go/tokenstreaming generated/java/src generated/typescript/src
 	buf generate
 
 generated-is-current: $(VENV)/dev.stamp
@@ -44,7 +50,7 @@ bench: $(VENV)/bench.stamp ## measure against the textbook relay, about two minu
 	python -m bench.run
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache bench/results
+	rm -rf $(VENV) .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache bench/results
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
