@@ -13,14 +13,13 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 COMMITTED = ROOT / "generated"
 MARK = "  # What follows needs the generators"
-OWN = {"go.mod", "go.sum", "pom.xml", "package.json", "tsconfig.json", "README.md"}
-"""Files beside the stubs that make each folder a module of its ecosystem."""
-BUILT = {"__pycache__", "node_modules", "dist", "target"}
+ROOTS = ("python", "go/tokenstreaming", "java/src", "typescript/src")
+"""What is generated; beside it lies what makes each folder a module of its ecosystem."""
 
 
 def files(folder: Path) -> set[Path]:
-    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {path for path in found if path.name not in OWN and not BUILT & set(path.parts)}
+    found = (path for root in ROOTS for path in (folder / root).rglob("*") if path.is_file())
+    return {path.relative_to(folder) for path in found if "__pycache__" not in path.parts}
 
 
 def main() -> int:
