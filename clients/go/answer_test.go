@@ -1,0 +1,107 @@
+package tokengrpc
+
+import (
+	"bytes"
+	"os"
+	"testing"
+
+	pb "github.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1"
+)
+
+func tokens(sequence, index int32, texts ...string) *pb.StreamTokensResponse {
+	message := &pb.StreamTokensResponse{Sequence: sequence}
+	for i, text := range texts {
+		message.Tokens = append(message.Tokens, &pb.Token{Index: index + int32(i), Count: 1, Text: text})
+	}
+	return message
+}
+
+func mustAdd(t *testing.T, a *Answer, messages ...*pb.StreamTokensResponse) {
+	t.Helper()
+	for _, message := range messages {
+		if _, err := a.add(message); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestEachTokenIsTakenOnce(t *testing.T) {
+	var a Answer
+	mustAdd(t, &a, tokens(2, 0, "one ", "two "))
+	overlapping := tokens(4, 1, "two ", "three ", "four")
+	mustAdd(t, &a, tokens(1, 0, "one "), overlapping)
+	if a.Text() != "one two three four" || a.Sequence != 4 {
+		t.Errorf("%q up to %d", a.Text(), a.Sequence)
+	}
+	if len(overlapping.Tokens) != 2 {
+		t.Errorf("the reader gets %d tokens of the overlapping message, want the 2 new ones", len(overlapping.Tokens))
+	}
+}
+
+func TestTextWithoutANewTokenIsKept(t *testing.T) {
+	var a Answer
+	held := &pb.StreamTokensResponse{Sequence: 2, Tokens: []*pb.Token{{Index: 1, Count: 0, Text: "end"}}}
+	mustAdd(t, &a, tokens(1, 0, "the "), held)
+	if a.Text() != "the end" {
+		t.Errorf("%q", a.Text())
+	}
+}
+
+func TestWhatIsMissingIsAGap(t *testing.T) {
+	finished := &pb.StreamTokensResponse{Sequence: 9, Event: &pb.StreamTokensResponse_Finished{Finished: &pb.Finished{}}}
+	for _, message := range []*pb.StreamTokensResponse{tokens(3, 2, "late"), finished} {
+		var a Answer
+		mustAdd(t, &a, tokens(1, 0, "first"))
+		if _, err := a.add(message); err == nil || err.Reason != "STREAM_GAP" || a.Sequence != 1 {
+			t.Errorf("got %v at %d", err, a.Sequence)
+		}
+	}
+}
+
+func TestReadingMayBeginAnywhere(t *testing.T) {
+	a := answerAfter(7)
+	mustAdd(t, &a, tokens(8, 40, "x"))
+	if _, err := a.add(tokens(9, 42, "z")); err == nil {
+		t.Error("a gap after the first token is not seen")
+	}
+}
+
+func TestToolCallsInterleave(t *testing.T) {
+	var a Answer
+	mustAdd(t, &a, &pb.StreamTokensResponse{Sequence: 1, ToolCallFragments: []*pb.ToolCallFragment{
+		{CallIndex: 1, Id: "b", FunctionName: "time", ArgumentsFragment: "{"},
+		{CallIndex: 0, Id: "a", FunctionName: "weather", ArgumentsFragment: `{"at":`},
+		{CallIndex: 1, ArgumentsFragment: "}"},
+		{CallIndex: 0, ArgumentsFragment: `"Bern"}`},
+	}})
+	calls := a.ToolCalls()
+	if len(calls) != 2 || calls[0].Id != "a" || calls[0].Arguments != `{"at":"Bern"}` || calls[1].FunctionName != "time" || calls[1].Arguments != "{}" {
+		t.Errorf("%v", calls)
+	}
+}
+
+func TestAnEventOfANewerServerCountsAsProcessed(t *testing.T) {
+	var a Answer
+	mustAdd(t, &a, tokens(1, 0, "a"), &pb.StreamTokensResponse{Sequence: 2}, tokens(3, 1, "b"))
+	if a.Sequence != 3 || a.Text() != "ab" {
+		t.Errorf("%q up to %d", a.Text(), a.Sequence)
+	}
+}
+
+func TestNoticesMoveNothing(t *testing.T) {
+	var a Answer
+	heartbeat := &pb.StreamTokensResponse{Sequence: 5, Event: &pb.StreamTokensResponse_Heartbeat{Heartbeat: &pb.Heartbeat{}}}
+	if isNew, err := a.add(heartbeat); !isNew || err != nil || a.Sequence != 0 {
+		t.Errorf("%v, %v, cursor %d", isNew, err, a.Sequence)
+	}
+}
+
+func TestServiceConfigIsTheSharedOne(t *testing.T) {
+	shared, err := os.ReadFile("../service_config.json")
+	if err != nil {
+		t.Skip("not in the project's tree: ", err)
+	}
+	if !bytes.Equal(shared, []byte(serviceConfig)) {
+		t.Error("service_config.json differs from clients/service_config.json: copy it")
+	}
+}

@@ -1,0 +1,102 @@
+package tokengrpc
+
+import (
+	"testing"
+	"time"
+
+	pb "github.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1"
+	"google.golang.org/grpc/codes"
+)
+
+const (
+	unspecified = pb.RetryAdvice_RETRY_ADVICE_UNSPECIFIED
+	adviseRetry = pb.RetryAdvice_RETRY_ADVICE_RETRY
+	adviseNever = pb.RetryAdvice_RETRY_ADVICE_NEVER
+	resume      = pb.RetryAdvice_RETRY_ADVICE_RESUME
+	newer       = pb.RetryAdvice(99)
+)
+
+func TestNextStep(t *testing.T) {
+	var (
+		first    = situation{}
+		midway   = situation{begun: true, brought: true}
+		resumed  = situation{resuming: true, begun: true, brought: true}
+		nothing  = situation{resuming: true, begun: true}
+		attached = situation{resuming: true}
+	)
+	gone := func(code codes.Code) *Error { return &Error{Code: code} }
+	told := func(reason string, advice pb.RetryAdvice) *Error {
+		return &Error{Code: codes.Unavailable, Reason: reason, Advice: advice}
+	}
+	for _, row := range []struct {
+		name    string
+		failure *Error
+		at      situation
+		want    step
+	}{
+		{"OK before anything", nil, first, reconnect},
+		{"OK midway", nil, midway, reconnect},
+		{"OK after a resume that brought something", nil, resumed, reconnect},
+		{"OK after a resume that brought nothing", nil, nothing, ask},
+		{"connection refused", gone(codes.Unavailable), first, reconnect},
+		{"connection reset", gone(codes.Unavailable), midway, reconnect},
+		{"stream reset", gone(codes.Canceled), midway, reconnect},
+		{"proxy's 502", gone(codes.Internal), midway, reconnect},
+		{"proxy's own word", gone(codes.Unknown), resumed, reconnect},
+		{"local deadline", gone(codes.DeadlineExceeded), midway, raise},
+		{"unknown method", gone(codes.Unimplemented), first, raise},
+		{"advice to resume", told("READER_TOO_SLOW", resume), midway, reconnect},
+		{"advice to resume, unknown reason", told("NEWER", resume), resumed, reconnect},
+		{"overloaded at first", told("OVERLOADED", adviseRetry), first, retry},
+		{"draining at first", told("DRAINING", adviseRetry), first, retry},
+		{"over quota at first", told("QUOTA_EXCEEDED", adviseRetry), first, retry},
+		{"engine away at first", told("ENGINE_UNAVAILABLE", adviseRetry), first, retry},
+		{"never, at first", told("OVERLOADED", adviseNever), first, raise},
+		{"advice of a newer server", told("OVERLOADED", newer), first, raise},
+		{"overloaded while resuming", told("OVERLOADED", adviseRetry), nothing, reconnect},
+		{"drained to the end while resuming", &Error{Reason: "DRAINING", Advice: adviseRetry, Ended: true}, resumed, raise},
+		{"engine away while resuming", told("ENGINE_UNAVAILABLE", adviseRetry), nothing, raise},
+		{"engine lost midway is billed", told("ENGINE_LOST", adviseRetry), midway, raise},
+		{"engine stalled before anything is not repeated", told("ENGINE_STALLED", adviseRetry), first, raise},
+		{"forgotten while resuming", told("GENERATION_NOT_FOUND", adviseNever), nothing, lost},
+		{"events forgotten while resuming", told("REPLAY_EXPIRED", adviseNever), resumed, lost},
+		{"cursor beyond a new life's events", told("SEQUENCE_OUT_OF_RANGE", adviseNever), nothing, lost},
+		{"no such generation to read", told("GENERATION_NOT_FOUND", adviseNever), attached, raise},
+		{"wrong request", told("INVALID_REQUEST", adviseNever), first, raise},
+		{"no reason but an advice", told("", adviseRetry), first, raise},
+		{"a reason without advice", told("OVERLOADED", unspecified), first, retry},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if got := nextStep(row.failure, row.at); got != row.want {
+				t.Errorf("step %d, want %d", got, row.want)
+			}
+		})
+	}
+}
+
+func TestBackoffGrowsToItsBoundWithFullJitter(t *testing.T) {
+	for attempt, most := range []time.Duration{50, 100, 200, 400, 800, 1600, 2000, 2000} {
+		most *= time.Millisecond
+		if got := DefaultPolicy.backoff(attempt, 1); got != most {
+			t.Errorf("attempt %d: at most %v, want %v", attempt, got, most)
+		}
+		if got := DefaultPolicy.backoff(attempt, 0); got != 0 {
+			t.Errorf("attempt %d: at least %v, want 0", attempt, got)
+		}
+	}
+}
+
+func TestTimeLimitLeavesOneAndAHalfMargins(t *testing.T) {
+	for timeout, margin := range map[time.Duration]time.Duration{
+		500 * time.Millisecond: 100 * time.Millisecond,
+		time.Second:            200 * time.Millisecond,
+		5 * time.Second:        260 * time.Millisecond,
+		30 * time.Second:       350 * time.Millisecond,
+		300 * time.Second:      1250 * time.Millisecond,
+		2000 * time.Second:     10250 * time.Millisecond,
+	} {
+		if got, want := timeLimit(timeout), timeout-margin*3/2; got != want {
+			t.Errorf("of %v: %v, want %v", timeout, got, want)
+		}
+	}
+}
