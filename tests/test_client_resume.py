@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -208,6 +209,43 @@ def test_waits_grow_and_add_what_the_server_asks() -> None:
     asked = failure("READER_LIMIT", Advice.RESUME, retry_delay=3.0)
     waits = [reading.call_ended(cause, 0.0) for cause in (DROP, DROP, asked)]
     assert [action.delay for action in waits if isinstance(action, StartCall)] == [0.05, 0.1, 3.2]
+
+
+@pytest.mark.parametrize("delay", [30.1, 1e12])
+def test_a_server_that_asks_for_too_long_a_wait(delay: float) -> None:
+    """Its refusal is raised, with what it asked for, instead of waiting; a policy may be more patient."""
+    for cause in (
+        failure("OVERLOADED", Advice.RETRY, retry_delay=delay),
+        failure("READER_LIMIT", Advice.RESUME, retry_delay=delay),
+    ):
+        for policy, ended in ((ResumePolicy(), Raise), (ResumePolicy(max_retry_delay=2e12), StartCall)):
+            reading = session(policy=policy)
+            reading.begin(0.0)
+            action = reading.call_ended(cause, 0.0)
+            assert isinstance(action, ended)
+            if isinstance(action, Raise):
+                assert (action.error, action.error.retry_delay) == (cause, delay)
+
+
+def test_a_negative_wait_is_none() -> None:
+    """A server cannot make a client wait less than nothing."""
+    reading = session()
+    reading.begin(0.0)
+    action = reading.call_ended(failure("OVERLOADED", Advice.RETRY, retry_delay=-9.0), 0.0)
+    assert isinstance(action, StartCall)
+    assert action.delay == 0.05
+
+
+def test_many_small_fragments_take_little_memory() -> None:
+    """Arguments that come byte by byte are not copied for each of them."""
+    assembler = Assembler()
+    fragment = gen.ToolCallFragment(call_index=0, arguments_fragment="x")
+    message = StreamTokensResponse(sequence=1, tool_call_fragments=[fragment] * 40_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assembler.add(message)
+    (call,) = assembler.tool_calls
+    assert call.arguments == "x" * 40_000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB on Linux
 
 
 def test_a_drop_before_any_message_repeats_the_start() -> None:

@@ -197,10 +197,10 @@ def test_half_characters_of_an_engine_reach_nobody() -> None:
     generation = started()
     fragment = ToolCallFragment(call_index=0, id="\ud83d", function_name="f\udc00")
     ((sent,),) = [e.fragments for e in generation.feed([Delta(fragments=(fragment,), count=1)], 2)]
-    assert (sent.id, sent.function_name) == ("?", "f?")
+    assert (sent.id, sent.function_name) == ("\ufffd", "f\ufffd")
     finish = EngineFinish(reason=FinishReason.OTHER, word="\ud83d", matched_stop="\ud83d")
     ending = Ending.of(finish)
-    assert (ending.word, ending.matched_stop) == ("?", "?")
+    assert (ending.word, ending.matched_stop) == ("\ufffd", "\ufffd")
 
 
 def test_counts_beyond_the_contracts_are_refused_not_wrapped() -> None:

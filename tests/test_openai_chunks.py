@@ -325,3 +325,30 @@ class TestToolCalls:
         deltas = finished(chat({"function_call": {"name": "f", "arguments": "{}"}}), STOP)
         assert deltas[0].fragments == (ToolCallFragment(call_index=0, function_name="f", arguments="{}"),)
         assert deltas[-1].finish == EngineFinish(reason=FinishReason.TOOL_CALLS, word="stop")
+
+
+def test_names_with_half_a_surrogate_pair():
+    """Ids and names of tool calls and texts of other tokens encode, whatever the server sends."""
+    half = "\ud83d"
+    calls = [{"id": f"c{half}", "function": {"name": f"f{half}", "arguments": "{}"}}]
+    entry = {"token": "a", "logprob": -1.0, "top_logprobs": [{"token": half, "logprob": -1.0}]}
+    lists = {"tokens": ["a"], "token_logprobs": [-1.0], "top_logprobs": [{half: -1.0}]}
+    deltas = finished(
+        chat({"tool_calls": calls}),
+        text("a", logprobs={"content": [entry]}),
+        chat({}, text="a", logprobs=lists),
+        STOP,
+        output=EVERYTHING,
+    )
+    (fragment,) = deltas[0].fragments
+    told = [fragment.id, fragment.function_name]
+    told += [top.text for delta in deltas for top in delta.top_logprobs]
+    assert told == [f"{c}\N{REPLACEMENT CHARACTER}" for c in ("c", "f", "", "")]
+
+
+def test_a_long_call_without_a_name():
+    """Arguments that come before the name are joined once; the call is told with all of them."""
+    pieces = [chat({"tool_calls": [{"index": 0, "function": {"arguments": "x"}}]})] * 5000
+    named = chat({"tool_calls": [{"index": 0, "id": "1", "function": {"name": "f"}}]})
+    fragments = [part for delta in finished(*pieces, named, STOP) for part in delta.fragments]
+    assert [part.arguments for part in fragments] == ["x" * 5000]

@@ -118,6 +118,52 @@ class TestFinish:
             assert decoder.error is (None if well else lost)
             assert [delta.usage for delta in deltas] == ([UsageReport(input=7, output=2)] if well else [])
 
+    @pytest.mark.parametrize(
+        "late",
+        [
+            b"{",
+            b"nonsense",
+            b'{"usage":{"prompt_tokens":-1}}',
+            b'{"error":{"message":"out of memory","code":500}}',
+            b'{"detail":' + b"[" * 900 + b"]" * 900 + b"}",
+            chat({}, finish_reason="abort"),
+            chat({"tool_calls": [{"id": str(number)} for number in range(2000)]}),
+        ],
+        ids=lambda late: late[:40].decode(),
+    )
+    def test_nonsense_after_the_finish(self, late: bytes):
+        """The answer is complete: what cannot be read is ignored, and the usage after it is not."""
+        last = finished(text("a"), STOP, late, sums(7, 2), DONE)[-1]
+        assert last.usage == UsageReport(input=7, output=2)
+        assert last.finish is not None
+        assert last.finish.word == "stop"
+
+    @pytest.mark.parametrize("word", ["stop", "abort\\ud83d", "\\ud83d"])
+    def test_words_with_half_a_surrogate_pair(self, word: str):
+        """They encode, and the output ends all the same."""
+        payload = b'{"choices":[{"finish_reason":"%b","stop_reason":"x\\udc00"}]}' % word.encode()
+        finish = finished(text("a"), payload)[-1].finish
+        assert finish is not None
+        assert finish.word == word.replace("\\ud83d", "\N{REPLACEMENT CHARACTER}")
+        if word == "stop":
+            assert finish.matched_stop == "x\N{REPLACEMENT CHARACTER}"
+        matched = finished(b'{"choices":[{"finish_reason":"stop","matched_stop":"\\ud83d\\ude00\\ud83d"}]}')[
+            -1
+        ].finish
+        assert matched is not None
+        assert matched.matched_stop == "\N{GRINNING FACE}\N{REPLACEMENT CHARACTER}"
+
+    def test_too_many_calls(self):
+        """More than 1,024 tool calls are no answer, with or without indexes."""
+        for index in ({}, {"index": None}):
+            calls = [{"id": f"c{n}", "function": {"name": "f"}, **index} for n in range(20_000)]
+            deltas, error = decode(text("a"), chat({"tool_calls": calls}))
+            assert deltas == [Delta(text="a")]
+            assert isinstance(error, EngineProtocolError)
+            assert "1024 tool calls" in error.message
+        calls = [{"id": f"c{n}", "function": {"name": "f"}} for n in range(1024)]
+        assert len(finished(chat({"tool_calls": calls * 2}), STOP)[0].fragments) == 1024
+
 
 BUSY = {"message": "Rate limit reached", "type": "rate_limit_error", "code": "rate_limit_exceeded"}
 CONTEXT = {"message": "This model's maximum context length is 8 tokens", "code": "context_length_exceeded"}

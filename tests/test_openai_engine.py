@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from http_peer import Peer, Server
+from openai_payloads import chat, counts, text
 from scripted_engine import (
     Bytes,
     Call,
@@ -33,7 +36,11 @@ from scripted_engine import (
 from wire_dialects import LLAMA_CPP, OLLAMA, OPENAI, VLLM, Dialect
 
 from tokengrpc.config import ModelSettings
+from tokengrpc.engines import openai_reader
 from tokengrpc.engines.openai import OpenAIEngine, create
+from tokengrpc.engines.openai_chunks import ChunkDecoder
+from tokengrpc.engines.openai_portions import PORTION, portions
+from tokengrpc.engines.sse import SSEDecoder
 from tokengrpc.errors import (
     ContextLengthExceeded,
     EngineAborted,
@@ -255,6 +262,15 @@ class TestRefusals:
             ({"Retry-After": "Sun, 06 Nov 1994 08:49:42 GMT", "Date": date}, 5.0),
             ({"Retry-After": "Sun, 06 Nov 1994 08:49:12 GMT", "Date": date}, 0.0),
             ({"Retry-After": "soon"}, 1.0),
+            ({"Retry-After": "-5"}, 0.0),
+            ({"Retry-After": "inf"}, 1.0),
+            ({"Retry-After": "nan"}, 1.0),
+            ({"Retry-After": "1e300"}, 1.0),
+            ({"Retry-After": "9" * 400}, 1.0),
+            ({"Retry-After": "Sun, 06 Nov 9999999 08:49:42 GMT", "Date": date}, 1.0),
+            ({"Retry-After": f"Sun, {'9' * 30} Nov 1994 08:49:42 GMT", "Date": date}, 1.0),
+            ({"Retry-After": "Sun, 06 Nov 1994 08:49:42 +9999999999999999", "Date": date}, 1.0),
+            ({"Retry-After": "Sun, 06 Nov 2094 08:49:42 GMT", "Date": date}, 1.0),
             ({}, 1.0),
         ):
             server.script(Status(429, complaint(), headers))
@@ -270,6 +286,43 @@ class TestRefusals:
         assert "bad bad" in failure.message
         assert len(failure.message) < 300
 
+    @pytest.mark.parametrize(
+        "words",
+        ["your key sk-secret is bad", "x" * 190 + " sk-secret", "got 'Authorization: Bearer other-secret'"],
+    )
+    async def test_the_key_is_not_told(
+        self, server: ScriptedEngine, monkeypatch: pytest.MonkeyPatch, words: str
+    ):
+        """An engine that repeats its key, at any status or in its stream, does not give it away."""
+        monkeypatch.setenv("UPSTREAM_KEY", "sk-secret")
+        engine = engine_of(server, api_key_env="UPSTREAM_KEY")
+        await engine.start()
+        steps: list[Any] = [Status(status, complaint(words)) for status in (400, 401, 404, 418, 429, 500)]
+        steps += [Status(200, complaint(words)), Status(500, {"detail": [words]})]
+        steps += [
+            Status(200, "", {"Content-Type": f"text/sk-secret; x={words[:9]}"}),
+            Complaint(message=words),
+        ]
+        for step in steps:
+            server.script(step)
+            _, failure = await run(engine)
+            assert failure is not None
+            assert "sk-s" not in failure.message
+            assert "other-secret" not in failure.message
+        server.script(Text("a"), Complaint(message=words, type="sk-secret"))
+        _, failure = await run(engine)
+        assert isinstance(failure, EngineAborted)
+        assert "sk-s" not in failure.message
+        assert "other-secret" not in failure.message
+        await engine.close()
+
+    async def test_words_with_half_a_surrogate_pair(self, server: ScriptedEngine, engine: OpenAIEngine):
+        """What an engine says about a failure encodes."""
+        server.script(Status(400, complaint("bad \ud83d")))
+        _, failure = await run(engine)
+        assert failure is not None
+        assert "bad \N{REPLACEMENT CHARACTER}" in failure.message
+
     async def test_another_content_type(self, server: ScriptedEngine, engine: OpenAIEngine):
         """A page that is no event stream is a protocol error that says so."""
         server.script(Status(200, "<html>", {"Content-Type": "text/html"}))
@@ -278,14 +331,15 @@ class TestRefusals:
         assert "text/html" in failure.message
 
     async def test_nobody_listens(self, server: ScriptedEngine):
-        """A refused connection is EngineUnavailable and names the address."""
+        """A refused connection is EngineUnavailable and says so; the address is nobody's business."""
         async with ScriptedEngine() as gone:
             engine = engine_of(gone)
         await engine.start()
         _, failure = await run(engine)
         await engine.close()
         assert isinstance(failure, EngineUnavailable)
-        assert gone.base_url in failure.message
+        assert "refused" in failure.message
+        assert not re.search(r"127\.0\.0\.1|\d{4}|http", failure.message)
 
     async def test_closed_before_the_headers(self, server: ScriptedEngine, engine: OpenAIEngine):
         """A connection that breaks in prefill is EngineUnavailable: no token came."""
@@ -315,6 +369,63 @@ class TestRefusals:
         batches = engine.generate(CHAT, Continuation(token_ids=None, text="a"))
         with pytest.raises(UnsupportedFeature):
             await anext(batches)
+
+
+class TestFloods:
+    """Much at once does not keep other tasks waiting."""
+
+    async def test_nothing_in_much(self, server: ScriptedEngine, engine: OpenAIEngine):
+        """Between portions of what one read brought, other tasks get their turns, even without output."""
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        flood = b'data: {"choices":[]}\n\n' * 2000
+        events, decoder = SSEDecoder(), ChunkDecoder("m", OutputOptions())
+        steps = list(openai_reader.decode(flood, events, decoder))
+        assert len(steps) == -(-len(flood) // PORTION) > 1
+        server.script(Bytes(flood), Text("a"), Finish(), Done())
+        task = asyncio.ensure_future(others())
+        deltas, failure = await run(engine)
+        task.cancel()
+        assert (answer(deltas), failure) == ("a", None)
+        assert turns >= len(steps)
+
+    @pytest.mark.parametrize("field", ["content", "reasoning_content", "refusal", "arguments"])
+    @pytest.mark.parametrize("beside", [0, 100])
+    def test_one_large_chunk(self, field: str, beside: int):
+        """A chunk whose tokens must be counted is cut, the same way whatever comes beside it."""
+        long = "".join(map(chr, range(0x4E00, 0x4E00 + 20_000))) * 2
+        body: dict[str, Any] = {field: long}
+        if field == "arguments":
+            body = {"tool_calls": [{"index": 0, "id": "1", "function": {"name": "f", "arguments": long}}]}
+        decoder = ChunkDecoder("m", OutputOptions())
+        payloads = [text("x")] * beside + [chat(body, usage=counts(7, 0))]
+        batches = portions(payloads, decoder.feed(payloads))
+        deltas = [delta for batch in batches for delta in batch][beside:]
+        pieces = [
+            (delta.text or "")
+            + delta.reasoning
+            + delta.refusal
+            + "".join(part.arguments for part in delta.fragments)
+            for delta in deltas
+        ]
+        assert "".join(pieces) == long
+        assert [len(piece) for piece in pieces] == [PORTION, PORTION, 40_000 - 2 * PORTION]
+        assert len(batches) == 3 + beside
+        assert [delta.usage for delta in deltas] == [None, None, UsageReport(input=7)]
+        named = [part.function_name for delta in deltas for part in delta.fragments]
+        assert named == (["f", "", ""] if field == "arguments" else [])
+
+    def test_a_counted_chunk_stays_whole(self):
+        """What needs no counting is not cut."""
+        payload = text("x" * 40_000, usage=counts(7, 5))
+        (batch,) = portions([payload], ChunkDecoder("m", OutputOptions()).feed([payload]))
+        assert [delta.count for delta in batch] == [5]
 
 
 INVALID_UTF_8 = b'data: {"choices":[{"delta":{"content":"\xff"}}]}\n\n'
@@ -381,6 +492,53 @@ class TestBrokenStreams:
         deltas, failure = await task
         assert failure is None
         assert deltas[-1].usage == UsageReport(input=7, output=1)
+
+    @pytest.mark.parametrize(
+        "after",
+        [
+            (Stall(),),
+            (Bytes(b": still here\n\n"), Stall()),
+            (Bytes(b"data: nonsense\n\n"), Stall()),
+            (Bytes(b"data: " + b"x" * 1_100_000), Stall()),
+        ],
+        ids=["silence", "comment", "nonsense", "endless line"],
+    )
+    async def test_what_follows_the_finish(
+        self,
+        server: ScriptedEngine,
+        engine: OpenAIEngine,
+        monkeypatch: pytest.MonkeyPatch,
+        after: tuple[Any, ...],
+    ):
+        """An answer that is complete ends well and soon, whatever its server does then."""
+        monkeypatch.setattr(openai_reader, "_AFTER_FINISH_SECONDS", 0.05)
+        server.script(Text("a"), Finish(), UsageChunk(7, 1), *after)
+        deltas, failure = await run(engine)
+        assert failure is None
+        assert answer(deltas) == "a"
+        assert deltas[-1].finish is not None
+        assert deltas[-1].usage == UsageReport(input=7, output=1)
+
+    async def test_comments_without_end_after_the_finish(self, monkeypatch: pytest.MonkeyPatch):
+        """Signs of life are no reason to wait on; what had come when the time was over is read."""
+        monkeypatch.setattr(openai_reader, "_AFTER_FINISH_SECONDS", 0.05)
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+        finish = b'data: {"choices":[{"text":"a","finish_reason":"stop"}]}\n\n'
+
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.answer(head + finish)
+            while True:
+                await peer.answer(b": still here\n\n")
+                await asyncio.sleep(0.001)
+
+        async with Server(script) as listener:
+            url = f"http://127.0.0.1:{listener.port}"
+            engine = create(ModelSettings(name="m", kind="openai", base_url=url), None)
+            await engine.start()
+            deltas, failure = await run(engine, PROMPT)
+            await engine.close()
+        assert (answer(deltas), failure) == ("a", None)
 
     async def test_tokens_that_a_slow_consumer_had_not_read(
         self, server: ScriptedEngine, engine: OpenAIEngine

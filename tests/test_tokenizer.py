@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 import pytest
 from hypothesis import given
@@ -79,6 +80,42 @@ def test_remembered_counts_are_bounded(monkeypatch):
 def test_a_million_blanks_are_counted(tokenizer):
     """White space that overflows tiktoken's stack in one piece is counted all the same."""
     assert 0 < tokenizer.count(" " * 1_200_000) < 20_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        (" " * 249_999 + "x") * 4,
+        (" " * 20_000 + "x") * 50,
+        ("\n" * 65_537 + "\t" * 70_000) * 8,
+        "x" + "\N{NO-BREAK SPACE}" * 1_000_000,
+    ],
+    ids=["nearly too long", "many", "mixed", "no-break"],
+)
+@pytest.mark.timeout(20)
+def test_long_runs_of_white_space_take_linear_time(tokenizer, text):
+    """Runs of any length are counted in time that grows with the text, and no byte is lost."""
+    assert b"".join(map(tokenizer.token_bytes, tokenizer.encode(text))) == text.encode()
+
+
+@given(text=st.text(alphabet=" \nx", min_size=0, max_size=80))
+def test_pieces_are_the_text_without_long_runs(text):
+    """The pieces joined are the text, and none has a run of white space as long as two blocks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_WHITE_BLOCK", 4)
+        pieces = list(module._pieces(text))
+    assert "".join(pieces) == text
+    assert not any(re.search(r"\s{8}", piece) for piece in pieces)
+
+
+def test_a_panic_of_tiktoken(tokenizer, monkeypatch, capfd):
+    """It is a ValueError, and the count an estimate: nothing that only BaseException catches gets out."""
+    monkeypatch.setattr(module, "_WHITE_BLOCK", 10_000_000)
+    text = " " * 1_200_001
+    with pytest.raises(ValueError, match="panicked"):
+        tokenizer.encode(text)
+    assert tokenizer.count(text) == 300_001
+    assert "StackOverflow" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("token", [-1, 199_998, 10**9])

@@ -13,8 +13,13 @@ REPLACEMENT = "\ufffd"
 
 
 def encodable(text: str) -> str:
-    """The text itself, or with a question mark for each half of a surrogate pair that stands alone."""
-    return text if text.isascii() else text.encode(errors="replace").decode()
+    """The text, with U+FFFD for each half of a surrogate pair that stands alone."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # UTF-16 joins pairs of surrogates and refuses single ones.
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
 
 
 class WholeText:
@@ -51,15 +56,10 @@ class WholeText:
     def _push_str(self, piece: str) -> str:
         text = self._held + piece if isinstance(self._held, str) else piece
         self._held = ""
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            if "\ud800" <= text[-1] <= "\udbff":
-                self._held = text[-1]
-                text = text[:-1]
-            # UTF-16 joins pairs of surrogates and refuses single ones.
-            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        return text
+        if "\ud800" <= text[-1] <= "\udbff":
+            self._held = text[-1]
+            text = text[:-1]
+        return encodable(text)
 
     def _push_bytes(self, piece: bytes) -> str:
         data = self._held + piece if isinstance(self._held, bytes) else piece

@@ -15,6 +15,17 @@ if TYPE_CHECKING:
 _NOTICES = frozenset({"attached", "heartbeat", "drain_notice"})
 
 
+class _Call:
+    """A tool call as it comes; a message's field would be copied whole for each piece of the arguments."""
+
+    __slots__ = ("arguments", "function_name", "id")
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.function_name = ""
+        self.arguments: list[str] = []
+
+
 class Assembler:
     """What has arrived of a generation. It does no I/O: messages go in, text, usage and the end come out."""
 
@@ -30,7 +41,7 @@ class Assembler:
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._refusal: list[str] = []
-        self._calls: dict[int, input_pb2.ToolCall] = {}
+        self._calls: dict[int, _Call] = {}
 
     @property
     def text(self) -> str:
@@ -50,7 +61,12 @@ class Assembler:
     @property
     def tool_calls(self) -> tuple[input_pb2.ToolCall, ...]:
         """The tool calls so far, in order; whole once the generation has finished."""
-        return tuple(self._calls[index] for index in sorted(self._calls))
+        return tuple(
+            input_pb2.ToolCall(
+                id=call.id, function_name=call.function_name, arguments=_joined(call.arguments)
+            )
+            for _, call in sorted(self._calls.items())
+        )
 
     def add(self, message: StreamTokensResponse) -> bool:
         """Takes a message in; answers whether it holds anything new, a notice included.
@@ -115,10 +131,13 @@ class Assembler:
         self.state = generation_pb2.GENERATION_STATE_GENERATING
 
     def _fragment(self, fragment: generation_pb2.ToolCallFragment) -> None:
-        call = self._calls.setdefault(fragment.call_index, input_pb2.ToolCall())
+        call = self._calls.get(fragment.call_index)
+        if call is None:
+            call = self._calls[fragment.call_index] = _Call()
         call.id = call.id or fragment.id
         call.function_name = call.function_name or fragment.function_name
-        call.arguments += fragment.arguments_fragment
+        if fragment.arguments_fragment:
+            call.arguments.append(fragment.arguments_fragment)
         self.has_output = True
         self.state = generation_pb2.GENERATION_STATE_GENERATING
 

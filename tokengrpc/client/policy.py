@@ -21,8 +21,8 @@ class ResumePolicy:
     `attempts` are calls in a row that bring nothing new, after which a broken connection is given up;
     `retry_attempts` are further starts of a generation that was turned away before it began. Waits grow from
     `initial_backoff` by `backoff_factor` up to `max_backoff`, each drawn between 0 and that (full jitter);
-    what the server asks for (RetryInfo) is added. `cancel_timeout` bounds the CancelGeneration of a reader
-    who stops.
+    what the server asks for (RetryInfo) is added, and if that is more than `max_retry_delay`, its refusal is
+    raised instead. `cancel_timeout` bounds the CancelGeneration of a reader who stops.
     """
 
     attempts: int = 6
@@ -30,11 +30,16 @@ class ResumePolicy:
     initial_backoff: float = 0.05
     backoff_factor: float = 2.0
     max_backoff: float = 2.0
+    max_retry_delay: float = 30.0
     cancel_timeout: float = 5.0
 
     def backoff(self, attempt: int, random: float) -> float:
         """Seconds to wait before an attempt, counted from 0; `random` is from 0 to 1."""
         return random * min(self.max_backoff, self.initial_backoff * self.backoff_factor**attempt)
+
+    def too_long(self, failure: TokenStreamError) -> bool:
+        """Whether the server asks for a longer wait than anybody is patient for."""
+        return failure.retry_delay is not None and not failure.retry_delay <= self.max_retry_delay
 
 
 class Step(Enum):

@@ -141,9 +141,10 @@ class Session:
 
     def _reconnect(self, failure: TokenStreamError | None, now: float) -> Action:
         error = failure or cut_short()
-        if not self._plan.resumable or self._attempts >= self._policy.attempts:
+        patient = self._attempts < self._policy.attempts and not self._policy.too_long(error)
+        if not self._plan.resumable or not patient:
             return self._raise(self._broken(error))
-        delay = self._policy.backoff(self._attempts, self._random()) + (error.retry_delay or 0.0)
+        delay = self._policy.backoff(self._attempts, self._random()) + _asked(error)
         left = self.time_left(now)
         if left is not None and delay >= left:
             return self._raise(too_late(error))
@@ -152,9 +153,9 @@ class Session:
         return self._call(delay)
 
     def _retry(self, failure: TokenStreamError, now: float) -> Action:
-        delay = self._policy.backoff(self._retries, self._random()) + (failure.retry_delay or 0.0)
+        delay = self._policy.backoff(self._retries, self._random()) + _asked(failure)
         left = self.time_left(now)
-        late = left is not None and delay >= left
+        late = self._policy.too_long(failure) or (left is not None and delay >= left)
         if self._request is None or self._retries >= self._policy.retry_attempts or late:
             return self._raise(failure)
         self._retries += 1
@@ -200,6 +201,11 @@ class Session:
         if error.usage is None and self.assembler.sequence:
             error.usage = self.assembler.usage
         error.partial_text = self.assembler.text
+
+
+def _asked(failure: TokenStreamError) -> float:
+    """Seconds that the server asks to wait; a negative wish is none."""
+    return max(0.0, failure.retry_delay or 0.0)
 
 
 def _renamed(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import ssl
 from typing import TYPE_CHECKING
 
 from tokengrpc.engines.http1_head import HTTPError, Malformed
@@ -19,6 +21,10 @@ _KEEPALIVE_SECONDS = 4.0
 
 # After the last event, this long is waited for the body's end, which lets the connection be used again.
 _LINGER_SECONDS = 1.0
+
+# A request that meets the closing of an idle connection hears of it within a round trip. Whoever closes later
+# may have begun to work on it, and sending it again would do the work twice.
+_RESEND_SECONDS = 1.0
 
 # The most that is read of a body that is no stream.
 _BODY_BYTES = 1024 * 1024
@@ -70,12 +76,11 @@ class EngineHTTP:
             return await self._send(self._origin, request)
         except Malformed as error:
             raise EngineProtocolError(
-                f"engine {self._engine} does not speak HTTP at {self._base_url} ({error}); check its base_url"
+                f"engine {self._engine} does not speak HTTP ({error}); check its base_url"
             ) from error
         except (HTTPError, OSError, UnicodeError) as error:
             raise EngineUnavailable(
-                f"engine {self._engine} cannot be reached at {self._base_url} "
-                f"({str(error) or type(error).__name__}); check that it is running"
+                f"engine {self._engine} cannot be reached ({cause(error)}); check that it is running"
             ) from error
 
     async def _send(self, origin: Origin, request: bytes) -> Response:
@@ -85,10 +90,13 @@ class EngineHTTP:
         """
         connection = self._take_idle()
         if connection is not None:
+            now = asyncio.get_running_loop().time
+            sent = now()
             try:
                 return await _exchange(connection, request)
             except Unanswered:
-                pass
+                if now() - sent >= _RESEND_SECONDS:
+                    raise
         return await _exchange(await self._connect(origin), request)
 
     async def _connect(self, origin: Origin) -> Connection:
@@ -106,7 +114,7 @@ class EngineHTTP:
 
     def linger(self, response: Response) -> None:
         """After the last event: lets the connection be used again if the body ends soon. Does not wait."""
-        if response.closed:  # it has ended already
+        if response.closed or response in self._lingering:  # it has ended already, or will
             return
         loop = asyncio.get_running_loop()
         self._lingering[response] = loop.call_later(_LINGER_SECONDS, self.hang_up, response)
@@ -158,6 +166,20 @@ class EngineHTTP:
         timer = self._lingering.pop(response, None)
         if timer is not None:
             timer.cancel()
+
+
+def cause(error: Exception) -> str:
+    """Why a connection failed, without the address that such errors name: callers are told."""
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return f"TLS: {error.reason.replace('_', ' ').lower()}"
+    if isinstance(error, UnicodeError):
+        return "its base_url holds no host name"
+    if isinstance(error, OSError) and error.errno is not None:
+        # asyncio's own words about a refused connection hold the address.
+        return os.strerror(error.errno) if error.errno > 0 else error.strerror or type(error).__name__
+    if isinstance(error, HTTPError | ConnectionError | TimeoutError):
+        return str(error) or type(error).__name__
+    return type(error).__name__
 
 
 async def _exchange(connection: Connection, request: bytes) -> Response:

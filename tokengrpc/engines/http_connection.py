@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tokengrpc.engines.http1_head import Head
 
 # With so much unread, the server is not read from until somebody reads here.
-_UNREAD_BYTES = 1024 * 1024
+_UNREAD_BYTES = 64 * 1024
 
 # The most that a server may say before it is asked.
 _EARLY_BYTES = 64 * 1024
@@ -105,14 +105,13 @@ class Response:
         waiter = self._waiter
         if body:
             self._parts.append(body)
+            self._unread += len(body)
+            if self._unread > _UNREAD_BYTES and not self._paused:
+                self._pause()
         if waiter is not None:
             self._waiter = None
             if not waiter.done():
                 waiter.set_result(None)
-        else:
-            self._unread += len(body)
-            if self._unread > _UNREAD_BYTES and not self._paused:
-                self._pause()
         return parser.ended or parser.error is not None
 
     def end(self) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from tokengrpc.engines.http1_head import HTTPError
-from tokengrpc.engines.http_client import EngineHTTP, read_body
+from tokengrpc.engines.http_client import EngineHTTP, cause, read_body
 from tokengrpc.engines.openai_chunks import ChunkDecoder
 from tokengrpc.engines.openai_errors import (
     Complaint,
@@ -16,7 +17,10 @@ from tokengrpc.engines.openai_errors import (
     status_error,
     stream_error,
 )
+from tokengrpc.engines.openai_portions import portions
+from tokengrpc.engines.openai_reader import Reader, decode
 from tokengrpc.engines.openai_request import choose_api, encode_request
+from tokengrpc.engines.openai_text import hiding
 from tokengrpc.engines.sse import SSEDecoder
 from tokengrpc.errors import (
     EngineError,
@@ -28,7 +32,7 @@ from tokengrpc.errors import (
 from tokengrpc.model import Capability
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Sequence
 
     from tokengrpc.engines.http_connection import Response
     from tokengrpc.interfaces import Continuation, Tokenizer
@@ -100,6 +104,7 @@ class OpenAIEngine:
         self._http = EngineHTTP(settings.name, settings.base_url, connect_timeout=settings.connect_timeout)
         self._capabilities = _capabilities(settings.api, settings.dialect)
         self._healthy: bool | None = None
+        self._hide = hiding(None)
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -121,6 +126,7 @@ class OpenAIEngine:
         key = self._settings.read_api_key()
         if key:
             headers["Authorization"] = f"Bearer {key}"
+        self._hide = hiding(key)
         self._http.open(headers)
 
     async def close(self) -> None:
@@ -132,27 +138,27 @@ class OpenAIEngine:
     ) -> AsyncGenerator[Sequence[Delta], None]:
         """Runs a request as `Engine` says. It cannot continue another engine's output."""
         path, body = self._encode(request, continue_from)
-        decoder = ChunkDecoder(self.name, request.output)
+        decoder = ChunkDecoder(self.name, request.output, self._hide)
         response: Response | None = None
         try:
             response = await self._http.post(path, body)
             self._healthy = True
-            batch = await self._accept(response, decoder)
+            steps = await self._accept(response, decoder)
             yield ()
-            if batch:
-                yield batch
-            events, read = SSEDecoder(), response.read
-            while not decoder.ended:
-                try:
-                    chunk = await read()
-                except (HTTPError, OSError) as error:
-                    batch = decoder.cut(self._lost(error))
-                else:
-                    batch = _decode(chunk, events, decoder)
-                if decoder.ended and decoder.error is None:
-                    self._http.linger(response)
-                if batch:
-                    yield batch
+            events, reader = SSEDecoder(), Reader(response)
+            while True:
+                waits = False
+                for batch in steps:
+                    if waits:  # a consumer need not: this lets other tasks go on
+                        await asyncio.sleep(0)
+                    waits = True
+                    if decoder.ended and decoder.error is None:
+                        self._http.linger(response)
+                    if batch:
+                        yield batch
+                if decoder.ended:
+                    break
+                steps = await self._read(reader, events, decoder)
             if decoder.error is not None:
                 raise decoder.error
         except EngineError:
@@ -170,7 +176,7 @@ class OpenAIEngine:
         body = encode_request(request, api=api, dialect=self._settings.dialect, model=self._model)
         return api.value, body
 
-    async def _accept(self, response: Response, decoder: ChunkDecoder) -> list[Delta]:
+    async def _accept(self, response: Response, decoder: ChunkDecoder) -> Iterable[Sequence[Delta]]:
         """All output of an accepted request if it is no stream. Raises what a refusal means."""
         head = response.head
         if head.status != 200:
@@ -181,48 +187,53 @@ class OpenAIEngine:
                 "switch that off at it, or at the proxy before it"
             )
         if head.content_type == "text/event-stream":
-            return []
+            return ()
         if head.content_type == "application/json":
             return await self._accept_answer(response, decoder)
         raise EngineProtocolError(
-            f"engine {self.name} answered with {head.content_type[:64]} instead of an event stream; "
+            f"engine {self.name} answered with {self._hide(head.content_type)[:64]} "
+            "instead of an event stream; "
             "check that its base_url is an OpenAI-compatible API, such as http://127.0.0.1:8000/v1"
         )
+
+    async def _read(
+        self, reader: Reader, events: SSEDecoder, decoder: ChunkDecoder
+    ) -> Iterable[Sequence[Delta]]:
+        """What one read brings, portion by portion."""
+        try:
+            chunk = await (reader.read_rest() if decoder.complete else reader.read())
+        except (HTTPError, OSError) as error:
+            return (decoder.cut(self._lost(error)),)
+        return decode(chunk, events, decoder)
 
     async def _refusal(self, response: Response) -> TokenGrpcError:
         body = b""
         with suppress(HTTPError, OSError):  # the status says enough
             body = await read_body(response)
         wait = retry_after_seconds(response.head.headers)
-        return status_error(self.name, response.head.status, _complaint(body), wait)
+        return status_error(self.name, response.head.status, self._complaint(body), wait)
 
-    async def _accept_answer(self, response: Response, decoder: ChunkDecoder) -> list[Delta]:
+    async def _accept_answer(self, response: Response, decoder: ChunkDecoder) -> Iterable[Sequence[Delta]]:
         """An error under a status of 200, or the whole output of a server that does not stream."""
         try:
             body = await read_body(response)
         except (HTTPError, OSError) as error:
             raise self._lost(error) from error
-        complaint = _complaint(body)
+        complaint = self._complaint(body)
         if complaint is not None:
             raise stream_error(self.name, complaint, started=False)
-        return decoder.feed([body]) + decoder.end([])
+        return portions([body], decoder.feed([body]) + decoder.end([]))
+
+    def _complaint(self, body: bytes) -> Complaint | None:
+        with suppress(ValueError, RecursionError):
+            return read_complaint(json.loads(body), self._hide)
+        return None
 
     def _lost(self, error: Exception) -> EngineLost:
         return EngineLost(
-            f"the connection to engine {self.name} broke ({str(error) or type(error).__name__}); "
+            f"the connection to engine {self.name} broke ({self._hide(cause(error))}); "
             "start again under a new id"
         )
-
-
-def _decode(chunk: bytes, events: SSEDecoder, decoder: ChunkDecoder) -> list[Delta]:
-    """All that one read brings; nothing is the body's end."""
-    return decoder.feed(events.feed(chunk)) if chunk else decoder.end(events.close())
-
-
-def _complaint(body: bytes) -> Complaint | None:
-    with suppress(ValueError, RecursionError):
-        return read_complaint(json.loads(body))
-    return None
 
 
 def _capabilities(api: str, dialect: str) -> frozenset[Capability]:

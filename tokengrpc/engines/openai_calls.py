@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from tokengrpc.decoding import encodable
 from tokengrpc.engines.openai_wire import ToolCall
 from tokengrpc.model import ToolCallFragment
 
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tokengrpc.engines.openai_wire import Function
+
+
+# The most calls of one answer; more is no model's honest output.
+_CALLS = 1024
 
 
 class _Call:
@@ -23,21 +28,24 @@ class _Call:
         self.index = index
         self.id = ""
         self.name = ""
-        self.held = ""
+        self.held: list[str] = []
         self.told = False
 
     def fragment(self, arguments: str) -> ToolCallFragment | None:
         """The next fragment to tell, or None: nothing is told before the name is known."""
         if self.told:
             return ToolCallFragment(call_index=self.index, arguments=arguments) if arguments else None
-        self.held += arguments
+        if arguments:
+            self.held.append(arguments)
         return self.first() if self.name else None
 
     def first(self) -> ToolCallFragment:
         """Everything so far."""
         self.told = True
+        arguments = "".join(self.held)
+        self.held.clear()
         return ToolCallFragment(
-            call_index=self.index, id=self.id, function_name=self.name, arguments=self.held
+            call_index=self.index, id=self.id, function_name=self.name, arguments=arguments
         )
 
 
@@ -48,11 +56,12 @@ class ToolCallAssembler:
     the index 0 (Ollama had that).
     """
 
-    __slots__ = ("_by_index", "_calls")
+    __slots__ = ("_by_id", "_by_index", "_calls")
 
     def __init__(self) -> None:
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
+        self._by_id: dict[str, _Call] = {}
 
     def __bool__(self) -> bool:
         """Whether there was a call."""
@@ -61,7 +70,10 @@ class ToolCallAssembler:
     def feed(
         self, pieces: Sequence[ToolCall] | None, function_call: Function | None
     ) -> tuple[ToolCallFragment, ...]:
-        """The fragments that a chunk's pieces give. `function_call` is OpenAI's form before tools."""
+        """The fragments that a chunk's pieces give. `function_call` is OpenAI's form before tools.
+
+        Raises ValueError when there are too many calls.
+        """
         if function_call is not None:
             pieces = [*(pieces or ()), ToolCall(index=0, function=function_call)]
         fragments = (self._feed_piece(piece) for piece in pieces or ())
@@ -73,30 +85,34 @@ class ToolCallAssembler:
 
     def _feed_piece(self, piece: ToolCall) -> ToolCallFragment | None:
         function = piece.function
-        name = (function.name if function else None) or ""
+        name = encodable((function.name if function else None) or "")
+        id_ = encodable(piece.id or "")
         arguments = (function.arguments if function else None) or ""
         if isinstance(arguments, dict):
             arguments = json.dumps(arguments, ensure_ascii=False)
-        call = self._find(piece, name)
-        call.id = call.id or piece.id or ""
+        call = self._find(piece.index, id_, name)
+        if id_:
+            call.id = call.id or id_
+            self._by_id.setdefault(call.id, call)
         call.name = call.name or name
         return call.fragment(arguments)
 
-    def _find(self, piece: ToolCall, name: str) -> _Call:
-        if piece.index is not None:
-            call = self._by_index.get(piece.index)
-            other = call is not None and bool(name and piece.id and call.id and piece.id != call.id)
+    def _find(self, index: int | None, id_: str, name: str) -> _Call:
+        if index is not None:
+            call = self._by_index.get(index)
+            other = call is not None and bool(name and id_ and call.id and id_ != call.id)
             if call is None or other:
-                call = self._by_index[piece.index] = self._begin()
+                call = self._by_index[index] = self._begin()
             return call
-        for call in self._calls:
-            if piece.id and call.id == piece.id:
-                return call
-        if not self._calls or piece.id or (name and self._calls[-1].name):
+        if id_ in self._by_id:
+            return self._by_id[id_]
+        if not self._calls or id_ or (name and self._calls[-1].name):
             return self._begin()
         return self._calls[-1]
 
     def _begin(self) -> _Call:
+        if len(self._calls) >= _CALLS:
+            raise ValueError(f"more than {_CALLS} tool calls")
         call = _Call(len(self._calls))
         self._calls.append(call)
         return call

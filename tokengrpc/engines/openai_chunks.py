@@ -11,13 +11,14 @@ from tokengrpc.engines.openai_calls import ToolCallAssembler
 from tokengrpc.engines.openai_errors import read_complaint, stream_error
 from tokengrpc.engines.openai_finish import judge, read_finish
 from tokengrpc.engines.openai_logprobs import TokenInfo, share_text, token_infos
+from tokengrpc.engines.openai_text import hiding
 from tokengrpc.engines.openai_usage import OutputCounter, usage_report
-from tokengrpc.engines.openai_wire import Text, decode_chunk, plain_text
+from tokengrpc.engines.openai_wire import Text, decode_chunk, join_parts, plain_text
 from tokengrpc.errors import EngineAborted, EngineProtocolError, EngineTruncated, TokenGrpcError
 from tokengrpc.model import Delta
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tokengrpc.engines.openai_wire import Choice
     from tokengrpc.model import EngineFinish, UsageReport
@@ -25,17 +26,21 @@ if TYPE_CHECKING:
 
 _DONE = b"[DONE]"
 _NOTHING = Text()
+_HIDE = hiding(None)
 
 
 class ChunkDecoder:
     """Makes one response's payloads into deltas.
 
     What came before a failure is returned first: after each call, look at `error`, then at `ended`. Once
-    `ended`, the last delta returned has `finish`, unless there is an `error`.
+    `ended`, the last delta returned has `finish`, unless there is an `error`. Once `complete`, nothing makes
+    an error of it any more: what cannot be read is ignored.
     """
 
-    def __init__(self, engine: str, output: OutputOptions) -> None:
+    def __init__(self, engine: str, output: OutputOptions, hide: Callable[[str], str] = _HIDE) -> None:
+        """`hide` makes an engine's words fit to be told."""
         self._engine = engine
+        self._hide = hide
         self._wants_logprobs = output.top_logprob_count is not None
         self._top_count = output.top_logprob_count or 0
         self._wants_raw = output.raw_bytes
@@ -51,6 +56,11 @@ class ChunkDecoder:
         self.ended = False
         self.error: TokenGrpcError | None = None
 
+    @property
+    def complete(self) -> bool:
+        """Whether the finish has come: only usage and the end mark may follow."""
+        return self._finish is not None
+
     def feed(self, payloads: Sequence[bytes]) -> list[Delta]:
         """The deltas of some events' payloads."""
         deltas: list[Delta] = []
@@ -59,7 +69,9 @@ class ChunkDecoder:
                 break
             try:
                 self._feed_payload(payload, deltas)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
+                if self._finish is not None:
+                    continue
                 self._fail(
                     EngineProtocolError(
                         f"engine {self._engine} sent a chunk that no dialect has ({error}); "
@@ -74,14 +86,14 @@ class ChunkDecoder:
         for payload in rest:
             try:
                 self._feed_payload(payload, deltas)
-            except ValueError:
+            except (ValueError, RecursionError):
                 break
         if not self.ended:
             self._end(deltas)
         return deltas
 
     def cut(self, error: TokenGrpcError) -> list[Delta]:
-        """The connection broke: that is `error`, unless the finish had come and so nothing is missing."""
+        """Nothing more can be read: that is `error`, unless the finish had come and so nothing is missing."""
         deltas: list[Delta] = []
         if not self.ended:
             if self._finish is None:
@@ -121,7 +133,7 @@ class ChunkDecoder:
             self._usage = usage
 
     def _take_complaint(self, payload: bytes) -> None:
-        complaint = read_complaint(json.loads(payload))
+        complaint = read_complaint(json.loads(payload), self._hide)
         # After the finish the output is complete, whatever the engine complains about.
         if complaint is not None and self._finish is None:
             self._fail(stream_error(self._engine, complaint, started=self._started))
@@ -138,7 +150,7 @@ class ChunkDecoder:
         text = choice.text or body.content or ""
         reasoning = body.reasoning_content or body.reasoning or ""
         if isinstance(text, list):
-            text, thought = _join_parts(text)
+            text, thought = join_parts(text)
             reasoning += thought
         refusal = body.refusal or ""
         called = bool(body.tool_calls or body.function_call)
@@ -167,7 +179,8 @@ class ChunkDecoder:
         try:
             self._finish = read_finish(self._engine, choice)
         except EngineAborted as error:
-            self._fail(error)
+            if self._finish is None:
+                self._fail(error)
 
     def _infos(self, choice: Choice) -> list[TokenInfo]:
         """What is known of each token of a chunk, as far as the request wants to know it."""
@@ -222,20 +235,3 @@ class ChunkDecoder:
     def _fail(self, error: TokenGrpcError) -> None:
         self.ended = True
         self.error = error
-
-
-def _join_parts(parts: list[Any]) -> tuple[str, str]:
-    """Text and reasoning of a content that is a list (Mistral)."""
-    text = reasoning = ""
-    for part in parts:
-        if isinstance(part, dict):
-            text += _own_text(part)
-            thinking = part.get("thinking")
-            if isinstance(thinking, list):
-                reasoning += "".join(_own_text(thought) for thought in thinking if isinstance(thought, dict))
-    return text, reasoning
-
-
-def _own_text(part: dict[str, Any]) -> str:
-    text = part.get("text")
-    return text if isinstance(text, str) else ""

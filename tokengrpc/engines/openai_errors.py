@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from tokengrpc.engines.openai_text import hiding
 from tokengrpc.errors import (
     ContextLengthExceeded,
     EngineAborted,
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 # Engines may repeat a prompt in their message: its caller may see some of it, logs nothing.
 _SAID_CHARACTERS = 200
+
+# A longer wait is nobody's honest answer, and no client would keep it.
+_LONGEST_WAIT_SECONDS = 31 * 24 * 3600.0
 
 # OpenAI's code, llama.cpp's type, and the words of vLLM, SGLang, TGI, llama.cpp and Ollama.
 _CONTEXT_MARKS = (
@@ -46,6 +51,9 @@ _BUSY_MARKS = (
 _BAD_REQUEST_TYPES = frozenset({"badrequesterror", "invalid_request_error", "badrequest", "validation"})
 
 
+_HIDE = hiding(None)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Complaint:
     """An engine's own words about a failure. `status` is an HTTP status where it told one."""
@@ -67,12 +75,19 @@ class Complaint:
         return any(mark in whole for mark in marks)
 
 
-def read_complaint(payload: object) -> Complaint | None:
-    """The complaint in a decoded JSON payload, or None when it holds none.
+def read_complaint(payload: object, hide: Callable[[str], str] = _HIDE) -> Complaint | None:
+    """The complaint in a decoded JSON payload, or None when it holds none. `hide` makes it fit to be told.
 
     Knows `{"error": {…}}`, `{"error": "…"}` (Ollama, TGI), `{"object": "error", "message": …}` (older vLLM)
     and `{"detail": …}` (FastAPI).
     """
+    found = _find(payload)
+    if found is None:
+        return None
+    return replace(found, message=hide(found.message), type=hide(found.type), code=hide(found.code))
+
+
+def _find(payload: object) -> Complaint | None:
     if not isinstance(payload, dict):
         return None
     error = payload.get("error")
@@ -128,18 +143,26 @@ def stream_error(engine: str, complaint: Complaint, *, started: bool) -> TokenGr
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """How long the engine asks to wait, in seconds; None when it does not say (RFC 9110, 10.2.3)."""
+    """How long the engine asks to wait, in seconds; None when it does not say (RFC 9110, 10.2.3).
+
+    What makes no sense is not said: no number, or more than a month.
+    """
     value = headers.get("Retry-After", "")
     try:
-        return max(0.0, float(value))
+        wait = float(value)
     except ValueError:
-        pass
-    try:
-        # A date is compared with the engine's own, so that no clock of ours matters.
-        wait = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("Date", ""))
-    except (TypeError, ValueError):
+        wait = _seconds_until(value, headers.get("Date", ""))
+    if not math.isfinite(wait) or wait > _LONGEST_WAIT_SECONDS:
         return None
-    return max(0.0, wait.total_seconds())
+    return max(0.0, wait)
+
+
+def _seconds_until(date: str, now: str) -> float:
+    """A date is compared with the engine's own, so that no clock of ours matters. NaN if either is none."""
+    try:
+        return (parsedate_to_datetime(date) - parsedate_to_datetime(now)).total_seconds()
+    except (TypeError, ValueError, OverflowError, IndexError):
+        return math.nan
 
 
 def _quoted(complaint: Complaint) -> str:

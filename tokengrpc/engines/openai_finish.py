@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tokengrpc.decoding import encodable
 from tokengrpc.errors import EngineAborted
 from tokengrpc.model import EngineFinish, FinishReason
 
@@ -46,7 +47,7 @@ def read_finish(engine: str, choice: Choice) -> EngineFinish | None:
     """The finish that a chunk tells, if any. Raises EngineAborted when it says that the engine gave up."""
     if not choice.finish_reason:
         return None
-    word = choice.finish_reason[:_WORD_CHARACTERS]
+    word = encodable(choice.finish_reason[:_WORD_CHARACTERS])
     if word.lower() in ABORT_REASONS:
         raise EngineAborted(
             f'engine {engine} gave up with the finish reason "{word}"; start again under a new id'
@@ -54,7 +55,7 @@ def read_finish(engine: str, choice: Choice) -> EngineFinish | None:
     reason = FINISH_REASONS.get(word.lower(), FinishReason.OTHER)
     stop = choice.stop_reason if isinstance(choice.stop_reason, str) else choice.matched_stop
     if reason is FinishReason.END and isinstance(stop, str) and stop:
-        return EngineFinish(reason=FinishReason.STOP_SEQUENCE, word=word, matched_stop=stop)
+        return EngineFinish(reason=FinishReason.STOP_SEQUENCE, word=word, matched_stop=encodable(stop))
     return EngineFinish(reason=reason, word=word)
 
 

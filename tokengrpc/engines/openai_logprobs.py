@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tokengrpc.decoding import encodable
 from tokengrpc.model import TopLogprob
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def token_infos(logprobs: Logprobs) -> list[TokenInfo]:
 
 def _from_entry(entry: LogprobEntry) -> TokenInfo:
     top = tuple(
-        TopLogprob(other.token, other.logprob, other.id, _own_bytes(other))
+        TopLogprob(encodable(other.token), other.logprob, other.id, _own_bytes(other))
         for other in entry.top_logprobs or ()
         if other.logprob is not None
     )
@@ -54,7 +55,7 @@ def _from_entry(entry: LogprobEntry) -> TokenInfo:
 
 
 def _ranked(top: dict[str, float | None]) -> tuple[TopLogprob, ...]:
-    known = [TopLogprob(text, logprob) for text, logprob in top.items() if logprob is not None]
+    known = [TopLogprob(encodable(text), logprob) for text, logprob in top.items() if logprob is not None]
     return tuple(sorted(known, key=lambda other: -other.logprob))
 
 

@@ -133,6 +133,23 @@ def plain_text(choice: Choice) -> str | None:
     return None
 
 
+def join_parts(parts: list[Any]) -> tuple[str, str]:
+    """Text and reasoning of a content that is a list (Mistral)."""
+    text = reasoning = ""
+    for part in parts:
+        if isinstance(part, dict):
+            text += _own_text(part)
+            thinking = part.get("thinking")
+            if isinstance(thinking, list):
+                reasoning += "".join(_own_text(thought) for thought in thinking if isinstance(thought, dict))
+    return text, reasoning
+
+
+def _own_text(part: dict[str, Any]) -> str:
+    text = part.get("text")
+    return text if isinstance(text, str) else ""
+
+
 _decode = msgspec.json.Decoder(Chunk).decode
 
 
