@@ -1,0 +1,88 @@
+// What follows a failure, and how long a client is patient: docs/client-policy.md. No I/O, clock or chance here.
+
+import { Code, type TokenStreamError } from "./errors.js";
+
+/** The bounds of a client's patience. */
+export interface ResumePolicy {
+  /** Calls in a row that bring nothing new, after which a broken connection is given up. */
+  attempts: number;
+  /** Further starts of a generation that was turned away before it began. */
+  retryAttempts: number;
+  /** Waits grow from this, by this factor, up to this; each is drawn from 0 to that (full jitter). */
+  initialBackoffMs: number;
+  backoffFactor: number;
+  maxBackoffMs: number;
+  /** The longest wait that a server may ask for (RetryInfo); nothing is repeated where it asks for more. */
+  maxRetryDelayMs: number;
+  /** For the CancelGeneration of a reader who stops. */
+  cancelTimeoutMs: number;
+}
+
+export const defaultPolicy: Readonly<ResumePolicy> = {
+  attempts: 6,
+  retryAttempts: 2,
+  initialBackoffMs: 50,
+  backoffFactor: 2,
+  maxBackoffMs: 2_000,
+  maxRetryDelayMs: 30_000,
+  cancelTimeoutMs: 5_000,
+};
+
+/**
+ * How long to wait after a failure, before an attempt that is counted from 0: backoff, and what the server asks
+ * for. `random` is from 0 to 1.
+ */
+export function waitMs(policy: ResumePolicy, attempt: number, failure: TokenStreamError, random: number): number {
+  const backoff = Math.min(policy.maxBackoffMs, policy.initialBackoffMs * policy.backoffFactor ** attempt);
+  return random * backoff + Math.max(0, failure.retryDelayMs);
+}
+
+/**
+ * The time limit of a generation whose stream has a timeout: its end must arrive before that. The server cuts
+ * the stream one margin before the timeout (250 ms plus the unit to which gRPC rounds timeouts up, at most a
+ * fifth: the contract's default); the generation ends half a margin earlier.
+ */
+export function timeLimitMs(timeoutMs: number): number {
+  const unit = timeoutMs < 10_000 ? 10 : timeoutMs < 100_000 ? 100 : timeoutMs < 1_000_000 ? 1_000 : 10_000;
+  return timeoutMs - 1.5 * Math.min(250 + unit, timeoutMs / 5);
+}
+
+/**
+ * - `reconnect`: the same generation again, after the cursor.
+ * - `ask`: ask what became of the generation.
+ * - `retry`: another start, this one never began.
+ * - `lost`: the rest is no longer kept.
+ * - `raise`: give up.
+ */
+export type Step = "reconnect" | "ask" | "retry" | "lost" | "raise";
+
+/** Where a stream stood when its call ended. */
+export interface Standing {
+  /** The call was ResumeTokens. */
+  resuming: boolean;
+  /** Some event has arrived, in this call or before. */
+  begun: boolean;
+  /** Some event has arrived in this call. */
+  brought: boolean;
+}
+
+// gRPC makes these of a connection that broke: reset, refused, closed in the middle, a proxy's own reset.
+const brokenCodes = new Set([Code.UNAVAILABLE, Code.CANCELLED, Code.INTERNAL, Code.UNKNOWN]);
+const turnedAway = new Set(["OVERLOADED", "DRAINING", "QUOTA_EXCEEDED"]);
+const notStarted = new Set([...turnedAway, "ENGINE_UNAVAILABLE"]);
+const notKept = new Set(["GENERATION_NOT_FOUND", "REPLAY_EXPIRED", "SEQUENCE_OUT_OF_RANGE"]);
+
+/** What to do after a call that ended without `finished`; `failure` is undefined when it ended with OK. */
+export function nextStep(failure: TokenStreamError | undefined, { resuming, begun, brought }: Standing): Step {
+  // OK after a resumed call that brought nothing: the cursor may be `finished`'s own.
+  if (failure === undefined) return resuming && !brought ? "ask" : "reconnect";
+  const { advice, code, ended, reason } = failure;
+  if (advice === "RESUME") return "reconnect";
+  if (!reason && !advice) return brokenCodes.has(code) ? "reconnect" : "raise";
+  if (resuming && begun && notKept.has(reason)) return "lost";
+  // The generation is alive, but the server does not let its reader in now.
+  if (resuming && turnedAway.has(reason) && !ended) return "reconnect";
+  // What was generated is billed, so nothing is repeated unasked but what never began.
+  const untried = !resuming && !begun && advice !== "NEVER";
+  return untried && notStarted.has(reason) ? "retry" : "raise";
+}
