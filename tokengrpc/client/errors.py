@@ -202,7 +202,8 @@ def _decode(code: grpc.StatusCode, message: str, details: Iterable[Any]) -> Toke
         message,
         code=code,
         reason=reason,
-        advice=_ADVICE.get(failure.retry_advice) if failure else None,
+        # An advice of a later contract is none that this client could follow.
+        advice=_ADVICE.get(failure.retry_advice, Advice.NEVER) if failure else None,
         last_sequence=failure.last_sequence if failure else 0,
         usage=failure.usage if failure and failure.HasField("usage") else None,
         ended=failure.ended if failure else False,

@@ -1,0 +1,84 @@
+package io.tokengrpc.client;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNull;
+
+import io.grpc.Status;
+import io.tokengrpc.client.ResumePolicy.Step;
+import io.tokengrpc.tokenstreaming.v1.RetryAdvice;
+import java.time.Duration;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+class ResumePolicyTest {
+  /** The table of docs/client-policy.md; {@code when} is the call: started, or resumed, or resumed after some events. */
+  @ParameterizedTest
+  @CsvSource({
+    "UNAVAILABLE,         ,                       ,       STARTED, RECONNECT",
+    "CANCELLED,           ,                       ,       BEGUN,   RECONNECT",
+    "INTERNAL,            ,                       ,       STARTED, RECONNECT",
+    "UNKNOWN,             ,                       ,       STARTED, RECONNECT",
+    "DEADLINE_EXCEEDED,   ,                       ,       BEGUN,   RAISE",
+    "UNIMPLEMENTED,       ,                       ,       STARTED, RAISE",
+    "UNAVAILABLE,         READER_TOO_SLOW,        RESUME, BEGUN,   RECONNECT",
+    "UNAVAILABLE,         FROM_THE_FUTURE,        RESUME, BEGUN,   RECONNECT",
+    "UNAVAILABLE,         FROM_THE_FUTURE,        RETRY,  STARTED, RAISE",
+    "UNAVAILABLE,         OVERLOADED,             RETRY,  STARTED, RETRY",
+    "UNAVAILABLE,         OVERLOADED,             NEVER,  STARTED, RAISE",
+    "UNAVAILABLE,         OVERLOADED,             RETRY,  BEGUN,   RECONNECT",
+    "UNAVAILABLE,         OVERLOADED,             RETRY,  RESUMED, RECONNECT",
+    "RESOURCE_EXHAUSTED,  QUOTA_EXCEEDED,         RETRY,  STARTED, RETRY",
+    "UNAVAILABLE,         ENGINE_UNAVAILABLE,     RETRY,  STARTED, RETRY",
+    "UNAVAILABLE,         ENGINE_UNAVAILABLE,     RETRY,  BEGUN,   RAISE",
+    "UNAVAILABLE,         ENGINE_LOST,            RETRY,  BEGUN,   RAISE",
+    "NOT_FOUND,           GENERATION_NOT_FOUND,   NEVER,  BEGUN,   LOST",
+    "NOT_FOUND,           GENERATION_NOT_FOUND,   NEVER,  RESUMED, RAISE",
+    "FAILED_PRECONDITION, REPLAY_EXPIRED,         NEVER,  BEGUN,   LOST",
+    "UNAUTHENTICATED,     UNAUTHENTICATED,        ,       STARTED, RAISE",
+  })
+  void aFailureHasOneStep(Status.Code code, String reason, String advice, String when, Step expected) {
+    Failure failure = failure(code, reason == null ? "" : reason, advice, false);
+    assertEquals(expected, ResumePolicy.nextStep(failure, !when.equals("STARTED"), when.equals("BEGUN"), false));
+  }
+
+  @Test
+  void aGenerationThatHasEndedIsNotResumed() {
+    Failure drained = failure(Status.Code.UNAVAILABLE, "DRAINING", "RETRY", true);
+    assertEquals(Step.RAISE, ResumePolicy.nextStep(drained, true, true, true));
+  }
+
+  @Test
+  void okWithoutAnEndIsAskedAboutOnlyWhereResumingBroughtNothing() {
+    assertEquals(Step.ASK, ResumePolicy.nextStep(null, true, true, false));
+    assertEquals(Step.RECONNECT, ResumePolicy.nextStep(null, true, true, true));
+    assertEquals(Step.RECONNECT, ResumePolicy.nextStep(null, false, false, false));
+  }
+
+  @Test
+  void waitsGrowUpToTheirMaximumAndAreDrawnFromZero() {
+    ResumePolicy policy = ResumePolicy.DEFAULT;
+    assertEquals(Duration.ofMillis(50), policy.backoff(0, 1));
+    assertEquals(Duration.ofMillis(200), policy.backoff(2, 1));
+    assertEquals(Duration.ofSeconds(2), policy.backoff(99, 1));
+    assertEquals(Duration.ZERO, policy.backoff(5, 0));
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1, 700", "5, 4610", "30, 29475", "600, 598125", "2000, 1984625"})
+  void aGenerationEndsOneAndAHalfMarginsBeforeItsTimeout(long seconds, long limitMillis) {
+    assertEquals(Duration.ofMillis(limitMillis), Plan.timeLimit(Duration.ofSeconds(seconds)));
+  }
+
+  @Test
+  void aStreamWithoutTimeoutHasNoTimeLeftToTell() {
+    var session = new Session(Plan.read("g", 0, null), ResumePolicy.DEFAULT, () -> 0, () -> 0);
+    session.begin();
+    assertNull(session.timeLeft());
+  }
+
+  static Failure failure(Status.Code code, String reason, String advice, boolean ended) {
+    String name = "RETRY_ADVICE_" + (advice == null ? "UNSPECIFIED" : advice);
+    return new Failure(code, reason, "it failed", RetryAdvice.valueOf(name), ended);
+  }
+}
