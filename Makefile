@@ -8,16 +8,19 @@ PORT ?= 50051
 PACE ?= 40
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types contract generate generators generated-is-current bench clean
+.PHONY: help run interop test check lint types contract generate generators generated-is-current bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/run.stamp ## serve on 127.0.0.1:50051 with the builtin engine (make run PORT=50052)
 	@tokengrpc serve --listen 127.0.0.1:$(PORT) --engine builtin --pace $(PACE) --hints
 
-test: $(VENV)/dev.stamp ## run all tests
-	pytest
+test: $(VENV)/dev.stamp ## run all tests but interop, which builds clients in four languages
+	pytest --ignore tests/interop
+
+interop: $(VENV)/dev.stamp ## run every language's client against the real server
+	pytest tests/interop
 
 check: lint types contract generated-is-current test ## everything that must hold before a change lands
 

@@ -20,6 +20,8 @@ type Policy struct {
 	// the server asks for (RetryInfo) is added.
 	InitialBackoff, MaxBackoff time.Duration
 	BackoffFactor              float64
+	// MaxRetryDelay is the longest wait that the server may ask for; beyond it its refusal is returned instead.
+	MaxRetryDelay time.Duration
 	// CancelTimeout bounds the CancelGeneration of a reader who stops.
 	CancelTimeout time.Duration
 }
@@ -31,6 +33,7 @@ var DefaultPolicy = Policy{
 	InitialBackoff: 50 * time.Millisecond,
 	MaxBackoff:     2 * time.Second,
 	BackoffFactor:  2,
+	MaxRetryDelay:  30 * time.Second,
 	CancelTimeout:  5 * time.Second,
 }
 

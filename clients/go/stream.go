@@ -201,10 +201,10 @@ func (s *Stream) reconnect(failure *Error) *Error {
 	if failure == nil {
 		failure = &Error{Code: codes.Unavailable, Message: "the stream ended without the generation's end"}
 	}
-	if !s.resumable || s.attempts >= policy.Attempts {
+	if !s.resumable || s.attempts >= policy.Attempts || failure.RetryDelay > policy.MaxRetryDelay {
 		return s.giveUp(failure)
 	}
-	delay := policy.backoff(s.attempts, rand.Float64()) + failure.RetryDelay
+	delay := policy.backoff(s.attempts, rand.Float64()) + max(0, failure.RetryDelay)
 	if s.isLate(delay) {
 		return tooLate(failure)
 	}
@@ -241,8 +241,8 @@ func (s *Stream) ask() *Error {
 
 func (s *Stream) retry(failure *Error) *Error {
 	policy := s.client.Policy
-	delay := policy.backoff(s.retries, rand.Float64()) + failure.RetryDelay
-	if s.retries >= policy.RetryAttempts || s.isLate(delay) {
+	delay := policy.backoff(s.retries, rand.Float64()) + max(0, failure.RetryDelay)
+	if s.retries >= policy.RetryAttempts || failure.RetryDelay > policy.MaxRetryDelay || s.isLate(delay) {
 		return failure
 	}
 	s.retries++

@@ -1,0 +1,187 @@
+"""What happens in cases beside the engine's own script: broken networks, drains, other callers."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness import serving, until, upstream
+from tokenstreaming.v1 import input_pb2
+
+from tokengrpc.errors import TokenGrpcError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp import web
+    from scripted_engine import Call, Step
+    from stage import Stage
+
+DETACH = input_pb2.Recovery(disconnect_action=input_pb2.DISCONNECT_ACTION_DETACH)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The proxy resets the connection once the server has handed over what the engine sent."""
+
+    async def happen(self, stage: Stage, call: Call | None) -> None:
+        assert call is not None
+        await stage.handed_over(call)
+        stage.proxy.cut()
+
+
+@dataclass(frozen=True)
+class CutInBytes:
+    """The proxy lets so many bytes of the server through, and resets the connection then."""
+
+    count: int
+
+    async def happen(self, stage: Stage, call: Call | None) -> None:
+        stage.proxy.cut_after_bytes(self.count)
+
+
+@dataclass(frozen=True)
+class Vanish:
+    """The network goes away for good: the connection is reset, new ones are refused."""
+
+    after_delivery: bool = True
+
+    async def happen(self, stage: Stage, call: Call | None) -> None:
+        if self.after_delivery:
+            assert call is not None
+            await stage.handed_over(call)
+        stage.proxy.vanish()
+
+
+@dataclass(frozen=True)
+class LeadAway:
+    """The connection is reset, and new ones lead to another server, which knows nothing."""
+
+    async def happen(self, stage: Stage, call: Call | None) -> None:
+        assert call is not None
+        await stage.handed_over(call)
+        other = await stage.leaving.enter_async_context(
+            serving(upstream(stage.engine.base_url, dialect="vllm"))
+        )
+        stage.proxy.lead_to(other.app.port)
+
+
+@dataclass(frozen=True)
+class HoldNetwork:
+    """The network brings nothing until the server has let the slow reader go; then it flows again."""
+
+    async def happen(self, stage: Stage, call: Call | None) -> None:
+        assert call is not None
+        await stage.handed_over(call)
+        stage.proxy.pause()
+        watching = asyncio.ensure_future(self._let_flow(stage))
+        stage.leaving.callback(watching.cancel)
+
+    async def _let_flow(self, stage: Stage) -> None:
+        await until(lambda: not stage.run.readers, "the reader was let go", 60)
+        stage.proxy.resume()
+
+
+@dataclass(frozen=True)
+class Silence:
+    """The engine says nothing for some seconds."""
+
+    seconds: float
+
+    async def happen(self, stage: Stage, call: Call | None) -> None:
+        await asyncio.sleep(self.seconds)
+
+
+@dataclass(frozen=True)
+class Stalls:
+    """The engine says nothing more. Unlike `Stall` it has no state: a case is played in many loops."""
+
+    async def run(self, call: Call) -> None:
+        await asyncio.get_running_loop().create_future()
+
+
+@dataclass(frozen=True)
+class Drain:
+    """The server begins to shut down and lets streams finish for some seconds."""
+
+    seconds: float = 60.0
+
+    async def happen(self, stage: Stage, call: Call | None) -> None:
+        assert call is not None
+        await stage.handed_over(call)
+        draining = asyncio.ensure_future(stage.served.app.drain(self.seconds))
+        stage.leaving.callback(draining.cancel)
+
+
+@dataclass(frozen=True)
+class CancelledElsewhere:
+    """Another caller cancels the generation."""
+
+    async def happen(self, stage: Stage, call: Call | None) -> None:
+        assert call is not None
+        await stage.handed_over(call)
+        cancelling = asyncio.ensure_future(stage.served.cancel(stage.run.request.generation_id))
+        stage.leaving.callback(cancelling.cancel)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Another caller has read a generation to its end."""
+
+    generation_id: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    async def happen(self, stage: Stage, call: Call | None) -> None:
+        await stage.read(self.generation_id, **self.fields)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Another caller starts a generation, reads its first token, and goes on reading."""
+
+    generation_id: str
+    detached: bool = True
+
+    async def happen(self, stage: Stage, call: Call | None) -> None:
+        fields = {"recovery": DETACH} if self.detached else {}
+        stream = stage.served.stream(self.generation_id, **fields)
+        while not (await stream.read()).tokens:
+            pass
+        stage.leaving.callback(stream.cancel)
+        stage.others.append(stream)
+
+
+@dataclass(frozen=True)
+class OthersLeave:
+    """The other callers leave once the server has turned a call away: `open` starts, `resume` resumes."""
+
+    when_refused: str
+
+    async def happen(self, stage: Stage, call: Call | None) -> None:
+        streams = stage.served.app.streams
+        take = getattr(streams, self.when_refused)
+
+        def taken(*arguments: Any) -> Any:
+            try:
+                return take(*arguments)
+            except TokenGrpcError:
+                for stream in stage.others:
+                    stream.cancel()
+                raise
+
+        setattr(streams, self.when_refused, taken)
+
+
+@dataclass(frozen=True)
+class InCall:
+    """Steps that only the engine's n-th call does, counted from 1."""
+
+    number: int
+    step: Step
+
+    async def happen(self, stage: Stage, call: Call | None) -> web.StreamResponse | None:
+        assert call is not None
+        if stage.engine.calls.index(call) + 1 != self.number:
+            return None
+        return await self.step.run(call)

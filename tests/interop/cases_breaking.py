@@ -1,0 +1,249 @@
+"""Cases 2: connections that break, time that runs out, users who stop."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import chain
+
+from acts import CancelledElsewhere, Cut, CutInBytes, HoldNetwork, LeadAway, Stalls, Vanish
+from cases_reading import END, MANY, WORDS
+from expectations import ANYTHING, AtLeast, OneOf, error, notices, usage
+from scripted_engine import Text
+from stage import Case, Report, Stage, settle
+
+ATTACHED = notices(attached=ANYTHING)
+WHOLE = {"text": "".join(WORDS), "token_count": 12, "usage": usage(12), "sequence": ANYTHING}
+# More than all buffers between server and client hold.
+LONG = tuple(f" {number:020000d}" for number in range(600))
+TIMEOUT = 2.0
+
+
+async def engine_was_left(stage: Stage, report: Report) -> None:
+    """The engine's connection is closed, and nothing runs any more."""
+    await asyncio.wait_for(stage.engine.calls[0].disconnected.wait(), 20)
+    await settle(stage)
+
+
+async def was_cancelled(stage: Stage, report: Report) -> None:
+    """So is the generation, as the server tells it."""
+    await engine_was_left(stage, report)
+    assert stage.run.generation.state.value == "CANCELLED"
+
+
+async def was_cut(stage: Stage, report: Report) -> None:
+    """The proxy really cut."""
+    assert stage.proxy.cut_count
+
+
+def cut_after(count: int) -> Case:
+    """The connection breaks wherever the bytes stop."""
+    return Case(
+        name=f"a drop after {count} bytes",
+        happens=(
+            f"The proxy resets the connection after {count} bytes of the server's, in the middle of "
+            "whatever that is."
+        ),
+        reports="The whole answer after automatic resume: no token lost, none doubled.",
+        before=(CutInBytes(count),),
+        script=(*(Text(*MANY[i : i + 10]) for i in range(0, 500, 10)), *END),
+        expects={
+            "text": "".join(MANY[:500]),
+            "token_count": 500,
+            "usage": usage(500),
+            "resumes": AtLeast(1),
+            "notices": ATTACHED,
+        },
+        check=was_cut,
+    )
+
+
+BREAKING = (
+    Case(
+        name="a drop after five tokens",
+        happens="The proxy resets the connection when the server has handed over five tokens.",
+        reports="The whole answer after automatic resume: no token lost, none doubled; one engine call.",
+        script=(*(Text(word) for word in WORDS[:5]), Cut(), *(Text(word) for word in WORDS[5:]), *END),
+        expects={**WHOLE, "resumes": AtLeast(1), "notices": ATTACHED},
+        check=was_cut,
+    ),
+    Case(
+        name="a drop after every second token",
+        happens="The proxy resets the connection six times.",
+        reports="The same: progress starts the count of attempts again.",
+        script=(
+            *chain.from_iterable((Text(*WORDS[i : i + 2]), Cut()) for i in range(0, len(WORDS), 2)),
+            *END,
+        ),
+        expects={**WHOLE, "resumes": AtLeast(6), "notices": ATTACHED},
+        check=was_cut,
+    ),
+    *(cut_after(count) for count in (1, 300, 3_000)),
+    Case(
+        name="a network that does not come back",
+        happens="The connection is reset after two tokens, and new ones are refused.",
+        reports=(
+            "The text until then and CONNECTION_LOST with the cursor, advice RESUME, when the "
+            "attempts are used up."
+        ),
+        script=(Text("One", " two"), Vanish(), Stalls()),
+        expects={
+            "text": OneOf("", "One two"),
+            "finish_reason": "",
+            "error": error("UNAVAILABLE", "CONNECTION_LOST", "RESUME"),
+            "resumes": 6,
+            "notices": ATTACHED,
+        },
+    ),
+    Case(
+        name="no server",
+        happens="Nobody listens at the address.",
+        reports="UNAVAILABLE without a reason: nothing was begun.",
+        before=(Vanish(after_delivery=False),),
+        expects={
+            "finish_reason": "",
+            "usage": None,
+            "error": error("UNAVAILABLE", "", "", last_sequence=0),
+            "resumes": ANYTHING,
+        },
+        engine_calls=0,
+    ),
+    Case(
+        name="the generation is lost",
+        happens=(
+            "The connection is reset after two tokens, and new ones lead to another server that "
+            "knows nothing."
+        ),
+        reports="The text until then and GENERATION_LOST, advice RETRY; nothing is repeated unasked.",
+        script=(Text("One", " two"), LeadAway(), Stalls()),
+        expects={
+            "text": "One two",
+            "finish_reason": "",
+            "error": error("NOT_FOUND", "GENERATION_LOST", "RETRY"),
+            "resumes": AtLeast(1),
+        },
+    ),
+    Case(
+        name="advice RESUME",
+        happens="The network holds until the server ends the stream with READER_TOO_SLOW, then flows again.",
+        reports="12 MB of text after automatic resume: no token lost, none doubled.",
+        limits={"write_stall_timeout": 1.0, "generation_log_bytes": 64 << 20},
+        script=(
+            Text(LONG[0]),
+            HoldNetwork(),
+            *(Text(*LONG[i : i + 10]) for i in range(1, len(LONG), 10)),
+            *END,
+        ),
+        expects={
+            "text": "".join(LONG),
+            "token_count": len(LONG),
+            "resumes": AtLeast(1),
+            "notices": ATTACHED,
+        },
+    ),
+    Case(
+        name="a drop of a stream that is not resumable",
+        happens="The same drop after two tokens, of a call with CANCEL.",
+        reports="CONNECTION_LOST with advice RETRY; the engine's connection is closed.",
+        request={"resumable": False},
+        script=(Text("One", " two"), Cut(), Stalls()),
+        expects={
+            "text": OneOf("", "One two"),
+            "finish_reason": "",
+            "error": error(ANYTHING, "CONNECTION_LOST", "RETRY"),
+        },
+        check=engine_was_left,
+    ),
+    Case(
+        name="a deadline that fails",
+        happens=f"The engine stalls after two tokens; the user's deadline is {TIMEOUT:g} s.",
+        reports=(
+            "The text and usage until then, finish reason TIME_LIMIT, and DEADLINE_EXCEEDED with `ended`."
+        ),
+        request={"timeout_seconds": TIMEOUT},
+        script=(Text("One", " two"), Stalls()),
+        expects={
+            "text": "One two",
+            "finish_reason": "TIME_LIMIT",
+            "usage": usage(2),
+            "error": error("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", "RETRY", ended=True),
+        },
+        check=engine_was_left,
+    ),
+    Case(
+        name="a deadline with a partial answer",
+        happens="The same, with `on_deadline` partial.",
+        reports="The same without an error.",
+        request={"timeout_seconds": TIMEOUT, "on_deadline": "partial"},
+        script=(Text("One", " two"), Stalls()),
+        expects={"text": "One two", "finish_reason": "TIME_LIMIT", "usage": usage(2)},
+        check=engine_was_left,
+    ),
+    Case(
+        name="a deadline over a drop",
+        happens="The connection is reset after two tokens, the engine stalls after two more.",
+        reports="Four tokens and the end at the deadline that was set at first.",
+        request={"timeout_seconds": TIMEOUT, "on_deadline": "partial"},
+        script=(Text("One", " two"), Cut(), Text(" three", " four"), Stalls()),
+        expects={
+            "text": "One two three four",
+            "finish_reason": "TIME_LIMIT",
+            "usage": usage(4),
+            "resumes": AtLeast(1),
+            "notices": ATTACHED,
+        },
+        check=engine_was_left,
+    ),
+    Case(
+        name="FINISH_PARTIAL",
+        happens="A call with CANCEL; the engine stalls after two tokens; `on_deadline` partial.",
+        reports="What there is, finish reason DEADLINE, no error.",
+        request={"resumable": False, "timeout_seconds": TIMEOUT, "on_deadline": "partial"},
+        script=(Text("One", " two"), Stalls()),
+        expects={"text": "One two", "finish_reason": "DEADLINE", "usage": usage(2)},
+        check=engine_was_left,
+    ),
+    Case(
+        name="a deadline of a stream that is not resumable",
+        happens="The same with `on_deadline` fail.",
+        reports="What there is, finish reason DEADLINE, and DEADLINE_EXCEEDED with `ended`.",
+        request={"resumable": False, "timeout_seconds": TIMEOUT},
+        script=(Text("One", " two"), Stalls()),
+        expects={
+            "text": "One two",
+            "finish_reason": "DEADLINE",
+            "usage": usage(2),
+            "error": error("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", "RETRY", ended=True),
+        },
+        check=engine_was_left,
+    ),
+    Case(
+        name="the user stops",
+        happens="The user leaves the loop after three tokens; the engine would go on.",
+        reports="Three tokens, no error; CancelGeneration reached the engine: its connection is closed.",
+        request={"stop_after_tokens": 3},
+        script=(*(Text(word) for word in WORDS[:3]), Stalls()),
+        expects={"text": "".join(WORDS[:3]), "token_count": 3, "finish_reason": ""},
+        check=was_cancelled,
+    ),
+    Case(
+        name="the user of a stream that is not resumable stops",
+        happens="The same with CANCEL.",
+        reports="The same: leaving the call stops the engine.",
+        request={"stop_after_tokens": 3, "resumable": False},
+        script=(*(Text(word) for word in WORDS[:3]), Stalls()),
+        expects={"text": "".join(WORDS[:3]), "token_count": 3, "finish_reason": ""},
+        check=was_cancelled,
+    ),
+    Case(
+        name="somebody else cancels",
+        happens="Another caller cancels the generation after two tokens.",
+        reports="The text until then, CANCELLED with advice NEVER and `ended`.",
+        script=(Text("One", " two"), CancelledElsewhere(), Stalls()),
+        expects={
+            "text": "One two",
+            "finish_reason": "CANCELLED",
+            "error": error("CANCELLED", "CANCELLED", "NEVER", ended=True),
+        },
+        check=engine_was_left,
+    ),
+)

@@ -1,0 +1,155 @@
+"""The driver of the Python client: one request on stdin, one call, one report on stdout (see README.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from tokenstreaming.v1 import generation_pb2 as gen
+from tokenstreaming.v1 import input_pb2, usage_pb2
+
+from tokengrpc import TokenStream, TokenStreamClient, TokenStreamError
+from tokengrpc.client.names import short_name
+
+if TYPE_CHECKING:
+    from tokengrpc.client.connection import Connection
+
+NOTICES = ("attached", "heartbeat", "drain_notice")
+
+
+class Report:
+    """What is reported, filled in while it happens."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, Any] = {
+            "text": "",
+            "reasoning_text": "",
+            "refusal_text": "",
+            "tool_calls": [],
+            "token_count": 0,
+            "indexes_gapless": True,
+            "sequence": 0,
+            "usage": None,
+            "finish_reason": "",
+            "state": "",
+            "error": None,
+            "resumes": 0,
+            "notices": dict.fromkeys(NOTICES, 0),
+        }
+        self._next_index: int | None = None
+
+    def token(self, token: gen.Token) -> None:
+        """A token that the user got."""
+        told = self.told
+        told["indexes_gapless"] &= self._next_index in {None, token.index}
+        self._next_index = token.index + token.count
+        told["token_count"] += token.count
+        told["text"] += token.text
+        told["reasoning_text"] += token.reasoning_text
+        told["refusal_text"] += token.refusal_text
+
+    def stream(self, stream: TokenStream) -> None:
+        """What a stream tells of itself, wherever it stopped."""
+        self.told["sequence"] = stream.sequence
+        self.told["finish_reason"] = stream.finish_reason
+        self.told["tool_calls"] = [
+            {"id": call.id, "function_name": call.function_name, "arguments": call.arguments}
+            for call in stream.tool_calls
+        ]
+        if stream.sequence:
+            self.usage(stream.usage)
+
+    def generation(self, generation: gen.Generation) -> None:
+        """What `get` answered."""
+        self.told["state"] = short_name(gen.GenerationState, generation.state, "GENERATION_STATE_")
+        self.told["sequence"] = generation.last_sequence
+        self.usage(generation.usage)
+        if generation.HasField("finished"):
+            reason = generation.finished.finish_reason
+            self.told["finish_reason"] = short_name(gen.FinishReason, reason, "FINISH_REASON_")
+
+    def usage(self, usage: usage_pb2.Usage) -> None:
+        """The newest usage."""
+        self.told["usage"] = {
+            "input": usage.input_token_count,
+            "output": usage.output_token_count,
+            "reasoning": usage.reasoning_token_count,
+            "source": short_name(usage_pb2.UsageSource, usage.source, "USAGE_SOURCE_"),
+        }
+
+    def error(self, error: TokenStreamError) -> None:
+        """What the call failed with."""
+        self.told["error"] = {
+            "code": error.code.name,
+            "reason": error.reason,
+            "advice": error.advice.value if error.advice is not None else "",
+            "ended": error.ended,
+            "generation_id": error.generation_id,
+            "last_sequence": error.last_sequence,
+        }
+
+
+def count_resumes(connection: Connection, report: Report) -> None:
+    """Counts calls that are made again for the same generation."""
+    make, ids = connection.stream, set[str]()
+
+    def counted(action: Any, timeout: float | None) -> Any:
+        report.told["resumes"] += action.request.generation_id in ids
+        ids.add(action.request.generation_id)
+        return make(action, timeout)
+
+    connection.stream = counted  # type: ignore[method-assign] # the client keeps no count of its own
+
+
+def open_stream(client: TokenStreamClient, request: dict[str, Any]) -> TokenStream:
+    """The stream that is asked for."""
+    timeout = request.get("timeout_seconds")
+    if request.get("call") == "resume":
+        after = request.get("after_sequence", 0)
+        return client.resume(request["generation_id"], after, timeout=timeout)
+    return client.stream(
+        request.get("prompt", "hello"),
+        generation_id=request.get("generation_id"),
+        tools=[input_pb2.Tool(name=name) for name in request.get("tools", ())],
+        timeout=timeout,
+        on_deadline=request.get("on_deadline", "fail"),
+        resumable=request.get("resumable", True),
+    )
+
+
+async def read(stream: TokenStream, stop_after: float, report: Report) -> None:
+    """Reads until the end, or until the user has had enough."""
+    async with stream:
+        async for message in stream.messages():
+            notice = message.WhichOneof("event")
+            if notice in NOTICES:
+                report.told["notices"][notice] += 1
+            for token in message.tokens:
+                report.token(token)
+                if report.told["token_count"] >= stop_after:
+                    return
+
+
+async def drive(request: dict[str, Any]) -> dict[str, Any]:
+    """Makes the call and reports it."""
+    report = Report()
+    async with TokenStreamClient(request["target"]) as client:
+        count_resumes(client._connection, report)
+        try:
+            if request.get("call") == "get":
+                report.generation(await client.get(request["generation_id"]))
+            else:
+                stream = open_stream(client, request)
+                try:
+                    await read(stream, request.get("stop_after_tokens") or float("inf"), report)
+                finally:
+                    report.stream(stream)
+        except TokenStreamError as error:
+            report.error(error)
+    return report.told
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(drive(json.load(sys.stdin)))))

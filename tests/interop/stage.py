@@ -1,0 +1,124 @@
+"""Where a case is played: a scripted engine, a real server before it, a proxy that cuts, one driver's run."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from crafted_server import CraftedServer, Reply
+from harness import collect, serving, until, upstream
+from scripted_engine import Call, ScriptedEngine, Step
+from tcp_proxy import TcpProxy
+from wire_dialects import VLLM
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from aiohttp import web
+    from harness import Served
+
+    from tokengrpc.streams.run import Run
+
+Report = dict[str, Any]
+
+
+@runtime_checkable
+class Act(Protocol):
+    """Something that happens in a case beside the engine's own script."""
+
+    async def happen(self, stage: Stage, call: Call | None) -> web.StreamResponse | None:
+        """Does it; `call` is the engine's call in whose script it stands. A response ends that call."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What happens, in words and in data, and what a right client reports of it.
+
+    `script` is what the engine does, mixed with acts; `before` happens before the driver is run. `replies`
+    are given by a crafted server instead, one to each streaming call. `expects` are the fields of the report
+    that are not as in an uneventful stream; `engine_calls` is how often the engine is called in all, and
+    `check` looks at what is left behind.
+    """
+
+    name: str
+    happens: str
+    reports: str
+    script: tuple[Step | Act, ...] = ()
+    before: tuple[Act, ...] = ()
+    replies: tuple[Reply, ...] = ()
+    request: Mapping[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    expects: Mapping[str, Any] = field(default_factory=dict)
+    engine_calls: int | None = 1
+    check: Callable[[Stage, Report], Any] | None = None
+
+
+@dataclass
+class _Bound:
+    """An act as a step of the engine's script."""
+
+    act: Act
+    stage: Stage
+
+    async def run(self, call: Call) -> web.StreamResponse | None:
+        return await self.act.happen(self.stage, call)
+
+
+@dataclass
+class Stage:
+    """Everything that is there while a case is played."""
+
+    engine: ScriptedEngine
+    served: Served
+    crafted: CraftedServer
+    proxy: TcpProxy
+    leaving: AsyncExitStack
+    others: list[Any] = field(default_factory=list)
+
+    def script(self, *steps: Step | Act) -> None:
+        """What the engine does from now on."""
+        self.engine.script(*(_Bound(step, self) if isinstance(step, Act) else step for step in steps))
+
+    @property
+    def run(self) -> Run:
+        """The newest generation."""
+        return list(self.served.app.streams._runs.values())[-1]
+
+    async def handed_over(self, call: Call) -> None:
+        """Waits until the server has given a reader all that the engine has sent."""
+        await until(lambda: self._handed_over(call), "a reader got everything")
+
+    def _handed_over(self, call: Call) -> bool:
+        """Whether it has; engines of the dialect used here tell the count with each token."""
+        run = self.run
+        told = run.generation.usage.output == call.token_count
+        return told and any(reader.cursor == run.log.last_sequence for reader in run.readers)
+
+    async def read(self, generation_id: str, **fields: Any) -> None:
+        """Starts a generation from the suite itself and reads it to its end, whatever that is."""
+        await collect(self.served.stream(generation_id, **fields))
+
+
+@asynccontextmanager
+async def staged(case: Case) -> AsyncIterator[Stage]:
+    """Sets the stage of a case."""
+    async with AsyncExitStack() as leaving:
+        engine = await leaving.enter_async_context(ScriptedEngine(VLLM))
+        model = upstream(engine.base_url, dialect="vllm")
+        served = await leaving.enter_async_context(serving(model, limits=dict(case.limits)))
+        crafted = await leaving.enter_async_context(CraftedServer(case.replies))
+        port = crafted.port if case.replies else served.app.port
+        proxy = await leaving.enter_async_context(TcpProxy(port))
+        stage = Stage(engine, served, crafted, proxy, leaving)
+        stage.script(*case.script)
+        for act in case.before:
+            await act.happen(stage, None)
+        yield stage
+
+
+async def settle(stage: Stage) -> None:
+    """Waits until nothing runs any more, so that what is left can be looked at."""
+    async with asyncio.timeout(20):
+        await stage.served.app.streams.wait_idle()
