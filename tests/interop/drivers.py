@@ -96,31 +96,34 @@ def built(driver: Driver) -> str:
 
 async def run(driver: Driver, request: Mapping[str, Any]) -> dict[str, Any]:
     """Runs a driver once. Raises AssertionError when it does not keep to the protocol."""
-    program = driver.run[0]
-    here = driver.folder / program
-    process = await asyncio.create_subprocess_exec(
-        str(here) if here.exists() else program,
-        *driver.run[1:],
-        cwd=driver.folder,
-        env=_environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    # In a thread: uvloop's own subprocesses now and then find the pipe to stdin closed before they write.
+    done = await asyncio.to_thread(_run, driver, json.dumps(dict(request)).encode())
+    assert done.returncode == 0, f"exit code {done.returncode}; stderr: {_tail(done.stderr)}"
     try:
-        async with asyncio.timeout(RUN_TIMEOUT):
-            out, logged = await process.communicate(json.dumps(dict(request)).encode())
-    except TimeoutError:
-        process.kill()
-        _, logged = await process.communicate()
-        raise AssertionError(f"no report within {RUN_TIMEOUT} s; stderr: {_tail(logged)}") from None
-    assert process.returncode == 0, f"exit code {process.returncode}; stderr: {_tail(logged)}"
-    try:
-        report = json.loads(out)
+        report = json.loads(done.stdout)
     except ValueError:
-        raise AssertionError(f"no JSON: {_tail(out)}; stderr: {_tail(logged)}") from None
-    assert isinstance(report, dict), f"no object: {_tail(out)}"
+        raise AssertionError(f"no JSON: {_tail(done.stdout)}; stderr: {_tail(done.stderr)}") from None
+    assert isinstance(report, dict), f"no object: {_tail(done.stdout)}"
     return report
+
+
+def _run(driver: Driver, request: bytes) -> subprocess.CompletedProcess[bytes]:
+    program = driver.folder / driver.run[0]
+    command = [str(program) if program.exists() else driver.run[0], *driver.run[1:]]
+    try:
+        return subprocess.run(
+            command,
+            cwd=driver.folder,
+            env=_environment(),
+            input=request,
+            capture_output=True,
+            timeout=RUN_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as late:
+        raise AssertionError(
+            f"no report within {RUN_TIMEOUT} s; stderr: {_tail(late.stderr or b'')}"
+        ) from None
 
 
 def _environment() -> dict[str, str]:
