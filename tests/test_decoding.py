@@ -38,6 +38,7 @@ def naive_text(text: str) -> str:
     return re.sub("[\ud800-\udfff]", "\ufffd", joined)
 
 
+@example(b"\xed\xa0", [])
 @given(ANY_BYTES, st.lists(st.integers(0, 100), max_size=12))
 @example(b"\xed\xa0\x80", [1, 2])
 @example(b"\xf0\x9f\x98", [1, 2])

@@ -51,6 +51,10 @@ class WholeText:
     def flush(self) -> str:
         """What is held, which will never be whole: U+FFFD, or nothing."""
         held, self._held = self._held, ""
+        if isinstance(held, bytes):
+            return held.decode(
+                errors="replace"
+            )  # the first bytes of a surrogate are not one character but two
         return REPLACEMENT if held else ""
 
     def _push_str(self, piece: str) -> str:

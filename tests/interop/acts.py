@@ -28,7 +28,7 @@ class Cut:
     async def happen(self, stage: Stage, call: Call | None) -> None:
         assert call is not None
         await stage.handed_over(call)
-        stage.proxy.cut()
+        stage.cut()
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from harness import Served
 
+    from tokengrpc.streams.reader import Reader
     from tokengrpc.streams.run import Run
 
 Report = dict[str, Any]
@@ -76,6 +77,7 @@ class Stage:
     proxy: TcpProxy
     leaving: AsyncExitStack
     others: list[Any] = field(default_factory=list)
+    cut_off: set[Reader] = field(default_factory=set)
 
     def script(self, *steps: Step | Act) -> None:
         """What the engine does from now on."""
@@ -94,7 +96,14 @@ class Stage:
         """Whether it has; engines of the dialect used here tell the count with each token."""
         run = self.run
         told = run.generation.usage.output == call.token_count
-        return told and any(reader.cursor == run.log.last_sequence for reader in run.readers)
+        # The server may not have noticed yet that a reader's connection was cut.
+        readers = run.readers.keys() - self.cut_off
+        return told and any(reader.cursor == run.log.last_sequence for reader in readers)
+
+    def cut(self) -> None:
+        """Resets the connection of the server's readers."""
+        self.cut_off |= self.run.readers.keys()
+        self.proxy.cut()
 
     async def read(self, generation_id: str, **fields: Any) -> None:
         """Starts a generation from the suite itself and reads it to its end, whatever that is."""
