@@ -52,7 +52,8 @@ class WholeText:
         """What is held, which will never be whole: U+FFFD, or nothing."""
         held, self._held = self._held, ""
         if isinstance(held, bytes):
-            return held.decode(
+            # The first bytes of a surrogate are not one character but two.
+            return held.decode(errors="replace")
                 errors="replace"
             )  # the first bytes of a surrogate are not one character but two
         return REPLACEMENT if held else ""
