@@ -54,8 +54,6 @@ class WholeText:
         if isinstance(held, bytes):
             # The first bytes of a surrogate are not one character but two.
             return held.decode(errors="replace")
-                errors="replace"
-            )  # the first bytes of a surrogate are not one character but two
         return REPLACEMENT if held else ""
 
     def _push_str(self, piece: str) -> str:
