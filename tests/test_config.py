@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tokengrpc.config import ConfigError, ModelSettings, TenantSettings, describe, load, load_with_origins
+from tokengrpc.config import (
+    ConfigError,
+    EngineSettings,
+    ModelSettings,
+    TenantSettings,
+    describe,
+    load,
+    load_with_origins,
+)
 from tokengrpc.config.keys import KEYS, flag, variable
 
 if TYPE_CHECKING:
@@ -15,6 +23,17 @@ if TYPE_CHECKING:
 
 COUNT = "must be a whole number of at least 1 and at most 1,000,000"
 OPENAI = '[[models]]\nname = "m"\nkind = "openai"\nbase_url = "http://127.0.0.1:8000/v1"\n'
+
+ENGINES = """[[models]]
+name = "m"
+context_token_count = 5
+[[models.engines]]
+name = "a"
+upstream_model = "other"
+weight = 2.0
+[[models.engines]]
+context_token_count = 3
+"""
 
 
 @pytest.fixture
@@ -71,6 +90,17 @@ WRONG_FILES = {
     f'{OPENAI}api_key_env = "A"\napi_key_file = "b"': "models[0].api_key_file: not together with "
     "api_key_env; keep one of them",
     f"{OPENAI}allowed_engine_params = [1]": "models[0].allowed_engine_params[0]: must be text",
+    f"{OPENAI}[[models.engines]]\nname = 'a'": "models[0].base_url: not together with engines; "
+    "set it in [[models.engines]] instead",
+    f"{ENGINES}[[models.engines]]\nname = 'a'": "models[0].engines[2].name: `a` is taken; "
+    "names must be different",
+    f"{ENGINES}[[models.engines]]\nkind = 'openai'": "models[0].engines[2].base_url: required for an openai "
+    "engine, such as http://127.0.0.1:8000/v1",
+    f"{ENGINES}tokenizer = 'x'": "models[0].engines[1].tokenizer: no such key; allowed are: name, kind, "
+    "base_url, upstream_model, api, dialect, api_key_env, api_key_file, context_token_count, pace, "
+    "connect_timeout, weight, priority, max_connections, health_check_interval, on_cancel, drain_limit, "
+    "options",
+    f"{ENGINES}weight = 0": "models[0].engines[1].weight: must be a number above 0 and at most 1,000",
     f"{OPENAI}options = 1": "models[0].options: must be a table",
     '[[tenants]]\nname = "a"': "tenants[0].key_env: required (or key_file): where this tenant's key is",
     '[[tenants]]\nname = "a"\nkey_env = "A"\nkey_file = "b"': "tenants[0].key_file: not together with "
@@ -263,6 +293,23 @@ def test_other_model_flags_change_a_single_model(settings_file):
     assert error_of(two, pace=3.0) == f"--pace: for a single model only, and {two} has several: set it there"
 
 
+def test_engines_take_from_their_model_what_they_do_not_say(settings_file):
+    """Name, context and the upstream's name of the model; a model alone is its own engine."""
+    (model,) = load(settings_file(ENGINES), {}, {}).models
+    first, second = model.served_engines
+    assert (first.name, first.upstream_model, first.context_token_count) == ("a", "other", 5)
+    assert (second.name, second.upstream_model, second.context_token_count) == ("m", "m", 3)
+    (only,) = ModelSettings(name="x", kind="openai", base_url="http://h", weight=3).served_engines
+    assert only == EngineSettings(name="x", kind="openai", base_url="http://h", weight=3, upstream_model="x")
+
+
+def test_variables_do_not_change_an_engine_of_several(settings_file):
+    """They would be a guess."""
+    assert error_of(settings_file(ENGINES), {"TOKENGRPC_PACE": "3"}) == (
+        "TOKENGRPC_PACE: not together with engines; set it in [[models.engines]] instead"
+    )
+
+
 def test_keys_are_read_when_asked_for(tmp_path):
     """From the variable or file that is named, as it is then; a missing one is named."""
     file = tmp_path / "key"
@@ -302,6 +349,9 @@ def test_the_description_reads_back_as_the_same_settings(settings_file, tmp_path
     again = tmp_path / "again.toml"
     again.write_text(text)
     assert load(again, {}, {}) == loaded.settings
+    several = load(settings_file(ENGINES), {}, {})
+    again.write_text(describe(several))
+    assert load(again, {}, {}) == several
     lines = {line.partition(" = ")[0]: line for line in text.splitlines()}
     assert lines["listen"].endswith("(--listen)")
     assert lines["log_level"].endswith("(TOKENGRPC_LOG_LEVEL)")

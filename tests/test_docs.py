@@ -18,7 +18,7 @@ from tokenstreaming.v1 import token_stream_pb2, usage_pb2
 from tokengrpc import client, errors
 from tokengrpc.client.errors import CLASS_OF_REASON
 from tokengrpc.client.policy import ResumePolicy
-from tokengrpc.config import LimitSettings, ModelSettings, Settings, TenantSettings, load
+from tokengrpc.config import EngineSettings, LimitSettings, ModelSettings, Settings, TenantSettings, load
 from tokengrpc.config.keys import KEYS, variable
 from tokengrpc.engines.openai_finish import ABORT_REASONS, FINISH_REASONS
 from tokengrpc.model import Capability, FinishReason
@@ -110,10 +110,14 @@ def test_all_finish_reasons_are_told():
 def settings() -> Iterator[tuple[str, inspect.Field]]:
     """Every setting by its path, as the table writes it."""
     tables = {"limits": ("limits.", LimitSettings), "models": ("models[].", ModelSettings)}
+    tables |= {"models.engines": ("models[].engines[].", EngineSettings)}
     tables |= {"tenants": ("tenants[].", TenantSettings)}
+    of_models = inspect.type_info(ModelSettings).fields  # type: ignore[union-attr] # they are structs
     for prefix, struct in (("", Settings), *tables.values()):
-        for field in inspect.type_info(struct).fields:  # type: ignore[union-attr] # they are structs
-            if prefix or field.name not in tables:
+        for field in inspect.type_info(struct).fields:  # type: ignore[union-attr] # as above
+            # What an engine has as a model has it is told once.
+            told = field.name in tables if not prefix else struct is EngineSettings and field in of_models
+            if not told:
                 yield f"{prefix}{field.name}", field
 
 

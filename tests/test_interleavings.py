@@ -90,7 +90,7 @@ class House:
         self.engine = HandDriven()
         self.ledger = MemoryLedger()
         self.admission = Admission(10)
-        model = ServedModel(name="m", engine=self.engine, tokenizer=Letters())
+        model = ServedModel(name="m", engines=(self.engine,), tokenizer=Letters())
         services = Services(
             clock=SystemClock(),
             encoder=ProtobufEncoder(),

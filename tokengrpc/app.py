@@ -15,7 +15,7 @@ import structlog
 from tokengrpc.admission import Admission, Tenant
 from tokengrpc.catalog import Catalog, ServedModel
 from tokengrpc.clock import SystemClock
-from tokengrpc.config import ConfigError, ModelSettings, Settings
+from tokengrpc.config import ConfigError, EngineSettings, ModelSettings, Settings
 from tokengrpc.engines.tokenizer import load as load_tokenizer
 from tokengrpc.errors import Draining
 from tokengrpc.generation import Ending
@@ -33,7 +33,7 @@ from tokengrpc.wire.encoding import ProtobufEncoder
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tokengrpc.interfaces import Observer, UsageLedger
+    from tokengrpc.interfaces import Engine, Observer, Tokenizer, UsageLedger
 
 ENGINE_GROUP = "tokengrpc.engines"
 ESTIMATOR = "o200k_base"
@@ -98,7 +98,7 @@ class App:
                 " choose another one with --listen HOST:PORT"
             ) from error
         await self._server.start()
-        await asyncio.gather(*(model.engine.start() for model in self.catalog.all()))
+        await asyncio.gather(*(engine.start() for model in self.catalog.all() for engine in model.engines))
         self.streams.ready = True
         self.streams.sweep()
         await self.health.ready()
@@ -126,24 +126,31 @@ class App:
             self._streams.close()
         if self.catalog is not None:
             for model in self.catalog.all():
-                await model.engine.close()
+                for engine in model.engines:
+                    await engine.close()
 
 
 def _served(settings: ModelSettings) -> ServedModel:
     # The builtin engine's vocabulary is the packaged one, so that counting with it is exact.
-    exact = bool(settings.tokenizer) or settings.kind == "builtin"
+    engines = settings.served_engines
+    exact = bool(settings.tokenizer) or all(engine.kind == "builtin" for engine in engines)
     try:
         tokenizer = load_tokenizer(settings.tokenizer or ESTIMATOR, exact=exact)
     except ValueError as error:
         raise ConfigError(f"models.{settings.name}.tokenizer: {error}") from error
-    (factory,) = entry_points(group=ENGINE_GROUP, name=settings.kind)
     return ServedModel(
         name=settings.name,
-        engine=factory.load()(settings, tokenizer),
+        engines=tuple(_engine(engine, tokenizer) for engine in engines),
         tokenizer=tokenizer,
         context_token_count=settings.context_token_count,
         allowed_engine_params=frozenset(settings.allowed_engine_params),
     )
+
+
+def _engine(settings: EngineSettings, tokenizer: Tokenizer) -> Engine:
+    (factory,) = entry_points(group=ENGINE_GROUP, name=settings.kind)
+    engine: Engine = factory.load()(settings, tokenizer)
+    return engine
 
 
 def _tenants(settings: Settings) -> list[tuple[Tenant, str]]:

@@ -17,13 +17,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
-    """A model and the engine that runs it; `context_token_count` 0 when not known."""
+    """A model and the engines that run it, at least one; `context_token_count` 0 when not known."""
 
     name: str
-    engine: Engine
+    engines: tuple[Engine, ...]
     tokenizer: Tokenizer
     context_token_count: int = 0
     allowed_engine_params: frozenset[str] = frozenset()
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What requests may ask of it: all that any of its engines can do."""
+        return frozenset().union(*(engine.capabilities for engine in self.engines))
 
 
 class Catalog:
@@ -65,17 +70,27 @@ _ASKS: tuple[tuple[Capability, str, Callable[[GenerationRequest], object]], ...]
 )
 
 
-def check_supported(request: GenerationRequest, model: ServedModel) -> None:
-    """Raises UnsupportedFeature when a request asks for more than the model's engine can do."""
-    for capability, what, asked in _ASKS:
-        if asked(request) and capability not in model.engine.capabilities:
-            raise UnsupportedFeature(
-                f"model {model.name} does not support {what}: leave it out or choose another model",
-                metadata={"model": model.name, "capability": capability.value},
-            )
+def able_engines(request: GenerationRequest, model: ServedModel) -> list[Engine]:
+    """The model's engines that can do all that a request asks for.
+
+    Raises UnsupportedFeature when there is none, or when an engine parameter is not allowed.
+    """
     unknown = sorted(set(request.engine_params) - model.allowed_engine_params)
     if unknown:
         raise UnsupportedFeature(
             f"engine_params.{unknown[0][:64]} is not on the allow-list of model {model.name}",
             metadata={"model": model.name},
         )
+    able = list(model.engines)
+    for capability, what, asked in _ASKS:
+        if asked(request):
+            able = [engine for engine in able if capability in engine.capabilities]
+            if not able:
+                # One engine may do this, another the rest, and none both.
+                with_rest = " together with the rest of the request" * (capability in model.capabilities)
+                raise UnsupportedFeature(
+                    f"model {model.name} does not support {what}{with_rest}:"
+                    " leave it out or choose another model",
+                    metadata={"model": model.name, "capability": capability.value},
+                )
+    return able

@@ -41,10 +41,14 @@ class Tokenizer(Protocol):
 
 
 class Continuation(msgspec.Struct, frozen=True, kw_only=True):
-    """What was generated before, to go on from: token ids where known, and the text."""
+    """What was generated before, to go on from: token ids where all are known, and the text.
+
+    `prompt_token_ids` is the input as the engine before tokenized it, where known.
+    """
 
     token_ids: tuple[int, ...] | None
     text: str
+    prompt_token_ids: tuple[int, ...] | None = None
 
 
 class Engine(Protocol):

@@ -5,12 +5,15 @@ Flags stand above `TOKENGRPC_*` variables, those above one TOML file, that above
 
 from __future__ import annotations
 
+from tokengrpc.config.engine import EngineSettings
 from tokengrpc.config.report import describe
-from tokengrpc.config.schema import ConfigError, LimitSettings, ModelSettings, Settings, TenantSettings
+from tokengrpc.config.schema import LimitSettings, ModelSettings, Settings, TenantSettings
 from tokengrpc.config.sources import Loaded, load, load_with_origins
+from tokengrpc.config.values import ConfigError
 
 __all__ = [
     "ConfigError",
+    "EngineSettings",
     "LimitSettings",
     "Loaded",
     "ModelSettings",

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
-from tokengrpc.config.schema import ConfigError
+from tokengrpc.config.values import PATTERNS, ConfigError
 
 T = TypeVar("T")
 
@@ -17,13 +17,6 @@ _PATH = re.compile(r" - at `\$\.?(.*)`$", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*?)`")
 _OWN = re.compile(r"^([A-Za-z_][\w.\[\]]*): ")
-
-# What the patterns of the schema mean.
-_PATTERNS = {
-    r"^[A-Za-z0-9._~:/-]{1,128}\Z": "1 to 128 characters of A-Z a-z 0-9 . _ ~ : / -",
-    r"^([A-Za-z_][A-Za-z0-9_]*)?\Z": "the name of an environment variable (never a key itself)",
-    r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}\Z": "HOST:PORT, such as 127.0.0.1:50051 or [::]:50051",
-}
 
 
 class Problem(Exception):
@@ -104,7 +97,7 @@ def _allowed(info: inspect.Type) -> str:
         case inspect.FloatType():
             text = "a number" + _bounds(info)
         case inspect.StrType(pattern=pattern):
-            text = _PATTERNS[pattern] if pattern else "text"
+            text = PATTERNS[pattern] if pattern else "text"
         case inspect.BoolType():
             text = "true or false"
         case inspect.VarTupleType(item_type=item, min_length=least):

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec.inspect
 
+from tokengrpc.config.schema import ENGINE_FIELDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tokengrpc.config.schema import Settings
 
 _SECRET_NAME = re.compile(r"key|token|secret|password|credential|authorization", re.IGNORECASE)
+_INDEX = re.compile(r"\[\d+\]")
 _WIDEST = 48
 
 
@@ -28,6 +31,9 @@ def describe(settings: Settings, origins: Mapping[str, str] | None = None) -> st
 def _table(struct: msgspec.Struct, path: str, origins: Mapping[str, str]) -> Iterator[str]:
     """The table's own values first, then its tables, as TOML wants it."""
     values = {name: getattr(struct, name) for name in struct.__struct_fields__}
+    if values.get("engines"):
+        # What belongs to engines stands with them.
+        values = {name: value for name, value in values.items() if name not in ENGINE_FIELDS}
     tables = {name: value for name, value in values.items() if _is_table(value)}
     rows = {
         name: f"{name} = {_value(_masked(value))}" for name, value in values.items() if name not in tables
@@ -39,11 +45,12 @@ def _table(struct: msgspec.Struct, path: str, origins: Mapping[str, str]) -> Ite
         yield f"{row:<{width}}  # {meanings.get(name, '')} ({origin})"
     for name, value in tables.items():
         where = f"{path}.{name}" if path else name
+        header = _INDEX.sub("", where)
         if isinstance(value, msgspec.Struct):
-            yield from ("", f"[{name}]", *_table(value, where, origins))
+            yield from ("", f"[{header}]", *_table(value, where, origins))
             continue
         for index, item in enumerate(value):
-            yield from ("", f"[[{name}]]", *_table(item, f"{where}[{index}]", origins))
+            yield from ("", f"[[{header}]]", *_table(item, f"{where}[{index}]", origins))
 
 
 def _is_table(value: object) -> bool:

@@ -6,118 +6,80 @@ The descriptions are shown to people by `tokengrpc config`.
 from __future__ import annotations
 
 import os
-from functools import cache
-from importlib.metadata import entry_points
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, structs
+
+from tokengrpc.config.engine import EngineSettings
+from tokengrpc.config.values import (
+    Address,
+    Bytes,
+    ConfigError,
+    Count,
+    CountOrNone,
+    Name,
+    Seconds,
+    SecondsOrNone,
+    Variable,
+    check_different,
+    read_secret,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~:/-]{1,128}\Z")]
-Variable = Annotated[str, Meta(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?\Z")]
-Address = Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}\Z")]
-Seconds = Annotated[float, Meta(gt=0, le=86_400)]
-Bytes = Annotated[int, Meta(ge=1024, le=1 << 40)]
-Count = Annotated[int, Meta(ge=1, le=1_000_000)]
-CountOrNone = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 
-SHIPPED_KINDS = frozenset({"builtin", "openai"})
+ENGINE_FIELDS = frozenset(EngineSettings.__struct_fields__) - {"name", "context_token_count"}
+"""What a model that has a list of engines leaves to them."""
 
 
-class ConfigError(ValueError):
-    """A setting is wrong; one line for people. The schema's own checks start it with the key."""
+class ModelSettings(EngineSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model and the engine that runs it, or the engines."""
 
-
-@cache
-def engine_kinds() -> tuple[str, ...]:
-    """Names of all engines that are installed: entry points of the group `tokengrpc.engines`."""
-    return tuple(sorted(SHIPPED_KINDS | entry_points(group="tokengrpc.engines").names))
-
-
-def unknown_kind(kinds: Sequence[str]) -> str:
-    """What is wrong with an engine that is none of these."""
-    return f"no such engine is installed; installed are: {', '.join(kinds)}"
-
-
-def read_secret(key: str, variable: str, file: str, environ: Mapping[str, str]) -> str | None:
-    """A secret from a variable or a file, whichever is named; None where neither is.
-
-    Raises ConfigError, which names the variable or file, when it is missing or empty.
-    """
-    if variable:
-        secret = environ.get(variable, "").strip()
-        what = f"{key}_env: the environment variable {variable}"
-    elif file:
-        what = f"{key}_file: the file {file}"
-        try:
-            secret = Path(file).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise ConfigError(f"{what} cannot be read: {reason}") from None
-    else:
-        return None
-    if not secret:
-        raise ConfigError(f"{what} is not set or empty")
-    return secret
-
-
-class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A model and the engine that runs it."""
+    what: ClassVar[str] = "model"
 
     name: Annotated[Name, Meta(description="the name in requests")]
-    kind: Annotated[str, Meta(description="the engine: builtin, openai or an installed one")] = "builtin"
-    base_url: Annotated[str, Meta(description="where the engine is, such as http://127.0.0.1:8000/v1")] = ""
-    upstream_model: Annotated[str, Meta(description="the engine's name for the model; empty: `name`")] = ""
-    api: Annotated[
-        Literal["auto", "chat", "completions"],
-        Meta(description="the engine's API; auto: chat for conversations, completions for prompts"),
-    ] = "auto"
-    dialect: Annotated[
-        Literal["generic", "openai", "vllm"], Meta(description="whose extensions the engine speaks")
-    ] = "generic"
-    api_key_env: Annotated[Variable, Meta(description="the variable that holds the engine's key")] = ""
-    api_key_file: Annotated[str, Meta(description="the file that holds the engine's key")] = ""
-    tokenizer: Annotated[
-        str, Meta(description="the model's own tokenizer; empty: estimate with o200k_base")
-    ] = ""
     context_token_count: Annotated[
         CountOrNone, Meta(description="input and output together; 0: not told")
     ] = 0
-    pace: Annotated[
-        float, Meta(ge=0, le=1_000_000, description="tokens per second of a builtin engine; 0: no limit")
-    ] = 0.0
-    connect_timeout: Annotated[Seconds, Meta(description="the longest wait for a connection, s")] = 5.0
+    tokenizer: Annotated[
+        str, Meta(description="the model's own tokenizer; empty: estimate with o200k_base")
+    ] = ""
     allowed_engine_params: Annotated[
         tuple[str, ...], Meta(description="keys that requests may pass to the engine")
     ] = ()
-    options: Annotated[dict[str, Any], Meta(description="for engines that were installed")] = {}
+    engines: Annotated[
+        tuple[EngineSettings, ...],
+        Meta(description="its engines where there are several, each a [[models.engines]] of engine settings"),
+    ] = ()
 
     def __post_init__(self) -> None:
-        """Checks what no single field can tell."""
-        if self.kind not in (kinds := engine_kinds()):
-            raise ConfigError(f"kind: {unknown_kind(kinds)}")
-        if self.api_key_env and self.api_key_file:
-            raise ConfigError("api_key_file: not together with api_key_env; keep one of them")
-        if self.kind == "openai" and not self.base_url:
-            raise ConfigError("base_url: required for an openai engine, such as http://127.0.0.1:8000/v1")
-        if self.kind == "builtin" and self.base_url:
-            raise ConfigError("base_url: a builtin engine has none; set kind (--engine) to openai")
-        if self.base_url:
-            _check_url(self.base_url)
-        if self.pace and self.kind in SHIPPED_KINDS - {"builtin"}:
-            raise ConfigError("pace: for builtin engines only; remove it")
+        """Checks the engine that it is itself, or that it has none beside its list."""
+        if not self.engines:
+            EngineSettings.__post_init__(self)
+            return
+        unset = EngineSettings()
+        for name in sorted(ENGINE_FIELDS):
+            if getattr(self, name) != getattr(unset, name):
+                raise ConfigError(f"{name}: not together with engines; set it in [[models.engines]] instead")
+        check_different("engines", [engine.name for engine in self.served_engines])
 
-    def read_api_key(self, environ: Mapping[str, str] = os.environ) -> str | None:
-        """The engine's key as it is now; None when no key is configured.
+    @property
+    def served_engines(self) -> tuple[EngineSettings, ...]:
+        """Its engines, with what they take from the model filled in."""
+        if self.engines:
+            return tuple(self._filled(engine) for engine in self.engines)
+        own = {name: getattr(self, name) for name in EngineSettings.__struct_fields__}
+        return (self._filled(EngineSettings(**own)),)
 
-        Raises ConfigError when the variable or file is missing or empty.
-        """
-        return read_secret(f"model {self.name}: api_key", self.api_key_env, self.api_key_file, environ)
+    def _filled(self, engine: EngineSettings) -> EngineSettings:
+        return structs.replace(
+            engine,
+            name=engine.name or self.name,
+            upstream_model=engine.upstream_model or self.name,
+            context_token_count=engine.context_token_count or self.context_token_count,
+        )
 
 
 class TenantSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -162,9 +124,10 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     total_log_bytes: Annotated[Bytes, Meta(description="kept events of all generations")] = 512 << 20
     write_stall_timeout: Annotated[Seconds, Meta(description="a reader that reads nothing is cut, s")] = 30.0
     heartbeat_interval: Annotated[Seconds, Meta(description="the longest silence of a stream, s")] = 15.0
-    drain_time: Annotated[
-        float, Meta(ge=0, le=86_400, description="streams may finish after SIGTERM for, s")
-    ] = 30.0
+    max_engine_attempts: Annotated[
+        int, Meta(ge=1, le=100, description="engines that a request is sent to before its first token")
+    ] = 3
+    drain_time: Annotated[SecondsOrNone, Meta(description="streams may finish after SIGTERM for, s")] = 30.0
     cancel_wait: Annotated[Seconds, Meta(description="CancelGeneration waits for the end for, s")] = 5.0
 
     def __post_init__(self) -> None:
@@ -203,8 +166,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if int(self.listen.rpartition(":")[2]) > 65_535:
             raise ConfigError("listen: the port must be from 0 to 65535")
         names = [model.name for model in self.models]
-        _check_different("models", names)
-        _check_different("tenants", [tenant.name for tenant in self.tenants])
+        check_different("models", names)
+        check_different("tenants", [tenant.name for tenant in self.tenants])
         if self.default_model:
             _check_known("default_model", self.default_model, names)
         for index, tenant in enumerate(self.tenants):
@@ -217,26 +180,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return self.default_model or self.models[0].name
 
 
-def _check_different(key: str, names: Sequence[str]) -> None:
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            raise ConfigError(f"{key}[{index}].name: `{name}` is taken; names must be different")
-
-
 def _check_known(key: str, name: str, names: Sequence[str]) -> None:
     if name not in names:
         raise ConfigError(f"{key}: no model is named `{name}`; there are: {', '.join(names)}")
-
-
-def _check_url(url: str) -> None:
-    """Credentials and queries are refused, so that a URL can be shown and a path be added to it."""
-    allowed = "base_url: must be http://HOST/PATH or https://HOST/PATH, such as http://127.0.0.1:8000/v1"
-    try:
-        parts = urlsplit(url)
-        port_ok = parts.port != 0
-    except ValueError:
-        raise ConfigError(allowed) from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not port_ok or url != url.strip():
-        raise ConfigError(allowed)
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise ConfigError(f"{allowed}; no user, password or query (keys: api_key_env or api_key_file)")

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tokengrpc.config.engine import engine_kinds, unknown_kind
 from tokengrpc.config.keys import (
     CONFIG_VARIABLE,
     DEFINING_KEYS,
@@ -23,7 +24,8 @@ from tokengrpc.config.keys import (
     variable,
 )
 from tokengrpc.config.messages import Problem, convert
-from tokengrpc.config.schema import ConfigError, Settings, engine_kinds, unknown_kind
+from tokengrpc.config.schema import Settings
+from tokengrpc.config.values import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -184,7 +186,8 @@ def _check_defined(kind: str, given: Mapping[str, _Value]) -> None:
 def _refuse_unknown_variables(environ: Mapping[str, str], settings: Settings) -> None:
     """A mistyped variable would be a setting that is silently not in force."""
     known = {variable(key) for key in KEYS} | {CONFIG_VARIABLE}
-    named = {model.api_key_env for model in settings.models} | {tenant.key_env for tenant in settings.tenants}
+    named = {engine.api_key_env for model in settings.models for engine in (model, *model.engines)}
+    named |= {tenant.key_env for tenant in settings.tenants}
     for name in sorted(environ.keys() - known - named - FOREIGN_VARIABLES):
         if name.startswith(PREFIX) and not SERVICE_LINK.fullmatch(name):
             close = get_close_matches(name, known, n=1)

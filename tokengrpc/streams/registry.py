@@ -8,7 +8,7 @@ import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from tokengrpc.catalog import check_supported
+from tokengrpc.catalog import able_engines
 from tokengrpc.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -161,7 +161,7 @@ class Streams:
         if not self.ready:
             raise Overloaded("the server is still loading its models: try again shortly")
         model = self._catalog.resolve(request.model)
-        check_supported(request, model)
+        able_engines(request, model)
         if deadline_left is not None and deadline_left < MIN_LEFT:
             raise DeadlineExceeded(
                 f"{deadline_left * 1000:.0f} ms are left, less than the {MIN_LEFT * 1000:.0f} ms that a"

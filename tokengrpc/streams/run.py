@@ -179,7 +179,7 @@ class Run:
         generation, timers = self.generation, self._timers
         now_ns, records = self._services.clock.now_ns, self.encoder.records
         counting = await self._count_input()
-        async with aclosing(self.model.engine.generate(self.request)) as batches:
+        async with aclosing(self.model.engines[0].generate(self.request)) as batches:
             async for batch in batches:
                 now = now_ns()
                 if generation.times.started:
@@ -201,7 +201,7 @@ class Run:
             self._take_count(await counting)
         self._billed = True
         await self._services.ledger.open(self.entry())
-        return self.generation.accept(self.model.engine.name, self._services.clock.now_ns())
+        return self.generation.accept(self.model.engines[0].name, self._services.clock.now_ns())
 
     async def _count_input(self) -> asyncio.Future[int] | None:
         """Counts a short input; begins to count a long one on a thread, unless its length decides first."""

@@ -122,16 +122,21 @@ def generation_message(run: Run) -> generation_pb2.Generation:
 
 def model_message(model: ServedModel, *, is_default: bool) -> model_pb2.Model:
     """A served model."""
-    health = model_pb2.ENGINE_HEALTH_UNSPECIFIED
-    if model.engine.healthy is not None:
-        health = (
-            model_pb2.ENGINE_HEALTH_HEALTHY if model.engine.healthy else model_pb2.ENGINE_HEALTH_UNHEALTHY
-        )
     return model_pb2.Model(
         name=model.name,
         is_default=is_default,
-        engines=[model_pb2.ModelEngine(name=model.engine.name, kind=model.engine.kind, health=health)],
+        engines=[
+            model_pb2.ModelEngine(name=engine.name, kind=engine.kind, health=_HEALTH[engine.healthy])
+            for engine in model.engines
+        ],
         context_token_count=model.context_token_count,
         tokenizer=model.tokenizer.name if model.tokenizer.exact else "",
-        capabilities=sorted(CAPABILITIES.there[c] for c in model.engine.capabilities),
+        capabilities=sorted(CAPABILITIES.there[c] for c in model.capabilities),
     )
+
+
+_HEALTH = {
+    None: model_pb2.ENGINE_HEALTH_UNSPECIFIED,
+    True: model_pb2.ENGINE_HEALTH_HEALTHY,
+    False: model_pb2.ENGINE_HEALTH_UNHEALTHY,
+}

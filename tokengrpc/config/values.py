@@ -1,0 +1,62 @@
+"""Types of single settings, secrets that are read when asked for, and what a wrong setting raises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from msgspec import Meta
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~:/-]{1,128}\Z")]
+NameOrNone = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~:/-]{0,128}\Z")]
+Variable = Annotated[str, Meta(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?\Z")]
+Address = Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}\Z")]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+SecondsOrNone = Annotated[float, Meta(ge=0, le=86_400)]
+Bytes = Annotated[int, Meta(ge=1024, le=1 << 40)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+CountOrNone = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+
+# What the patterns mean, for people.
+PATTERNS = {
+    r"^[A-Za-z0-9._~:/-]{1,128}\Z": "1 to 128 characters of A-Z a-z 0-9 . _ ~ : / -",
+    r"^[A-Za-z0-9._~:/-]{0,128}\Z": "at most 128 characters of A-Z a-z 0-9 . _ ~ : / -",
+    r"^([A-Za-z_][A-Za-z0-9_]*)?\Z": "the name of an environment variable (never a key itself)",
+    r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}\Z": "HOST:PORT, such as 127.0.0.1:50051 or [::]:50051",
+}
+
+
+class ConfigError(ValueError):
+    """A setting is wrong; one line for people. The schema's own checks start it with the key."""
+
+
+def read_secret(key: str, variable: str, file: str, environ: Mapping[str, str]) -> str | None:
+    """A secret from a variable or a file, whichever is named; None where neither is.
+
+    Raises ConfigError, which names the variable or file, when it is missing or empty.
+    """
+    if variable:
+        secret = environ.get(variable, "").strip()
+        what = f"{key}_env: the environment variable {variable}"
+    elif file:
+        what = f"{key}_file: the file {file}"
+        try:
+            secret = Path(file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise ConfigError(f"{what} cannot be read: {reason}") from None
+    else:
+        return None
+    if not secret:
+        raise ConfigError(f"{what} is not set or empty")
+    return secret
+
+
+def check_different(key: str, names: Sequence[str]) -> None:
+    """Raises ConfigError for a name that stands twice in the list of tables at `key`."""
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise ConfigError(f"{key}[{index}].name: `{name}` is taken; names must be different")
