@@ -164,6 +164,7 @@ def decode_chunk(payload: bytes) -> Chunk:
 def _decode_leniently(payload: bytes) -> Chunk:
     """Takes what msgspec does not and servers send: half surrogate pairs, NaN, counts such as 5.0."""
     try:
-        return msgspec.convert(json.loads(payload), Chunk, strict=False)
+        # Bytes that json decodes itself may be any UTF, and half surrogate pairs as UTF-8 too.
+        return msgspec.convert(json.loads(payload.decode()), Chunk, strict=False)
     except RecursionError:
         raise ValueError("nested too deeply") from None
