@@ -111,8 +111,7 @@ class Outcome:
 
     @property
     def events(self) -> list[pb.StreamTokensResponse]:
-        notices = {"attached", "heartbeat", "drain_notice"}
-        return [m for m in self.messages if m.WhichOneof("event") not in notices]
+        return [m for m in self.messages if m.WhichOneof("notice") is None]
 
     def detail(self, kind: Any) -> Any:
         for packed in self.status.details if self.status is not None else ():
@@ -182,7 +181,7 @@ def check_gapless(messages: Iterable[pb.StreamTokensResponse], after: int = 0) -
     """Rule 2: sequences without a gap, indexes without a gap, times and usage that never go back."""
     sequence, index, emitted, output = after, None, (0, 0), {}
     for message in messages:
-        if message.WhichOneof("event") in {"attached", "heartbeat", "drain_notice"}:
+        if message.WhichOneof("notice"):
             assert message.sequence == sequence
             continue
         assert message.sequence > sequence

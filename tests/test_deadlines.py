@@ -7,16 +7,18 @@ import asyncio
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from harness import Served, collect, failing, read_until, until
-from hypothesis import given
+from harness import Outcome, Served, collect, failing, read_until, serving, until, upstream
+from http_peer import Peer, Server
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scripted_engine import Headers, Pause, ScriptedEngine, Stall, Text
 from tokenstreaming.v1 import generation_pb2, input_pb2
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
-from tokengrpc.streams.deadline import MIN_LEFT, margin, rounding_unit
+from tokengrpc.streams.deadline import MIN_LEFT, margin, rounding_unit, stream_end
 
 DETACH = input_pb2.Recovery(disconnect_action=input_pb2.DISCONNECT_ACTION_DETACH)
+FAIL = input_pb2.Limits(deadline_action=input_pb2.DEADLINE_ACTION_FAIL)
 PARTIAL = input_pb2.Limits(deadline_action=input_pb2.DEADLINE_ACTION_FINISH_PARTIAL)
 
 
@@ -80,10 +82,97 @@ async def test_a_longer_margin_can_be_asked_for(server: Served, engine: Scripted
     assert total.seconds + total.nanos / 1e9 < 5.0 - 1.5
 
 
+def check_deadline_end(outcome: Outcome, limits: input_pb2.Limits, text: str) -> None:
+    """The generation's own end at its deadline, as a reader gets it."""
+    assert outcome.finished is not None, outcome.info
+    assert outcome.finished.finish_reason == generation_pb2.FINISH_REASON_DEADLINE
+    assert outcome.text == text
+    if limits == PARTIAL:
+        assert outcome.code is grpc.StatusCode.OK
+    else:
+        assert outcome.info.reason == "DEADLINE_EXCEEDED"
+        assert outcome.failure.ended
+
+
+@pytest.mark.parametrize("limits", [FAIL, PARTIAL], ids=["fail", "partial"])
+async def test_a_detached_generation_can_own_its_starters_deadline(
+    server: Served, engine: ScriptedEngine, limits
+) -> None:
+    """With an action that was asked for it ends as one with CANCEL does."""
+    engine.script(Text("One"), Stall())
+    outcome = await collect(server.stream("g", limits=limits, recovery=DETACH, timeout=2.0))
+    check_deadline_end(outcome, limits, "One")
+    await (await engine.called()).disconnected.wait()
+
+
+@pytest.mark.parametrize("limits", [FAIL, PARTIAL], ids=["fail", "partial"])
+async def test_an_owned_deadline_outlives_the_call_that_brought_it(
+    server: Served, engine: ScriptedEngine, limits
+) -> None:
+    """After a drop it comes when it would have come, to a reader with what is left of the time."""
+    pause = Pause()
+    engine.script(Text("One"), pause, Text(" two"), Stall())
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + 2.0
+    starter = server.stream("g", limits=limits, recovery=DETACH, timeout=2.0)
+    seen = await read_until(starter, lambda m: m.tokens)
+    starter.cancel()
+    await until(lambda: not server.app.streams._runs["default", "g"].readers)
+    pause.release()
+    resumed = await collect(server.resume("g", seen[-1].sequence, timeout=deadline - loop.time()))
+    check_deadline_end(resumed, limits, " two")
+
+
+async def test_an_owned_deadline_needs_no_reader(server: Served, engine: ScriptedEngine) -> None:
+    """Nobody reads when it comes; `detach_ttl` has not run out."""
+    engine.script(Text("One"), Stall())
+    starter = server.stream("g", limits=PARTIAL, recovery=DETACH, timeout=1.0)
+    await read_until(starter, lambda m: m.tokens)
+    starter.cancel()
+    await (await engine.called()).disconnected.wait()
+    finished = (await server.get("g")).finished
+    assert finished.finish_reason == generation_pb2.FINISH_REASON_DEADLINE
+
+
+async def test_an_owned_deadline_before_acceptance(server: Served, engine: ScriptedEngine) -> None:
+    """There is nothing partial under DETACH either: trailers only, and the id is free."""
+    engine.script(Stall())
+    outcome = await collect(server.stream("g", limits=PARTIAL, recovery=DETACH, timeout=1.0))
+    assert (outcome.messages, outcome.info.reason) == ([], "DEADLINE_EXCEEDED")
+    assert outcome.failure.retry_advice == generation_pb2.RETRY_ADVICE_RETRY
+    assert (await failing(server.get("g"))).info.reason == "GENERATION_NOT_FOUND"
+
+
+async def test_only_the_starters_deadline_is_owned(server: Served, engine: ScriptedEngine) -> None:
+    """Who attaches with an equal request brings a deadline of the stream alone, be it earlier or later."""
+    engine.script(Text("One"), Stall())
+    request = {"limits": FAIL, "recovery": DETACH}
+    starter = asyncio.ensure_future(collect(server.stream("g", **request, timeout=3.0)))
+    await until(lambda: server.app.streams.active)
+    later = asyncio.ensure_future(collect(server.stream("g", **request, timeout=30.0)))
+    earlier = await collect(server.stream("g", **request, timeout=1.0))
+    assert earlier.finished is None
+    assert earlier.failure.retry_advice == generation_pb2.RETRY_ADVICE_RESUME
+    assert not earlier.failure.ended
+    for outcome in (await starter, await later):
+        check_deadline_end(outcome, FAIL, "One")
+    assert engine.calls[1:] == []
+
+
+async def test_a_stream_waits_for_an_end_within_its_own_margin(
+    server: Served, engine: ScriptedEngine
+) -> None:
+    """A reader whose own margin begins before the generation's end gets `finished` all the same."""
+    engine.script(Text("One"), Stall())
+    limits = input_pb2.Limits(deadline_action=input_pb2.DEADLINE_ACTION_FAIL, deadline_margin=seconds(0.2))
+    outcome = await collect(server.stream("g", limits=limits, recovery=DETACH, timeout=3.0))
+    check_deadline_end(outcome, FAIL, "One")
+
+
 async def test_a_detached_generation_outlives_its_starters_deadline(
     server: Served, engine: ScriptedEngine
 ) -> None:
-    """Under DETACH a deadline ends only the stream that has it, with the advice to resume."""
+    """Under DETACH alone a deadline ends only the stream that has it, with the advice to resume."""
     pause = Pause()
     engine.script(Text("One"), pause, Text(" two"), Stall())
     outcome = await collect(server.stream("g", recovery=DETACH, timeout=1.0))
@@ -140,6 +229,23 @@ async def test_a_silent_engine_is_given_up_and_the_clock_is_named(
     await (await engine.called()).disconnected.wait()
 
 
+@pytest.mark.parametrize(("model", "asked"), [(30.0, 0.2), (0.2, 30.0)], ids=["request", "model"])
+async def test_the_wait_for_a_connection_is_bounded(model, asked) -> None:
+    """By the request within the model's own bound: ENGINE_UNAVAILABLE that names the clock."""
+
+    async def never_shakes_hands(peer: Peer) -> None:
+        await peer.until_closed()
+
+    async with Server(never_shakes_hands) as listener:
+        behind = upstream(f"https://127.0.0.1:{listener.port}/v1", connect_timeout=model)
+        async with serving(behind) as server:
+            limits = input_pb2.Limits(connect_timeout=seconds(asked))
+            outcome = await collect(server.stream("g", limits=limits))
+        await listener.all_done()
+    assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.UNAVAILABLE, "ENGINE_UNAVAILABLE")
+    assert dict(outcome.info.metadata) == {"clock": "connect", "limit_seconds": "0.2"}
+
+
 async def test_generate_text_keeps_the_same_rules(server: Served, engine: ScriptedEngine) -> None:
     """A unary call under FINISH_PARTIAL answers with what there is."""
     engine.script(Text("One"), Stall())
@@ -170,6 +276,19 @@ def test_margins_leave_time_to_generate(left, asked) -> None:
     assert 0 < margin(left, asked) <= left * (0.2 if asked is None else 0.5)
     if asked is None and left > 5 * 10.25:
         assert margin(left) == 0.25 + rounding_unit(left)
+
+
+@given(st.floats(MIN_LEFT, 1e6), st.floats(-1e6, 1e6))
+def test_a_stream_ends_before_its_deadline_and_after_its_generation(left, generation_end) -> None:
+    """A generation's end before the stream's deadline is waited for; no other end moves the stream's own."""
+    assume(abs(left - generation_end) > 1e-6)
+    ends = stream_end(left, generation_end)
+    assert 0 < ends < left
+    if generation_end < left:
+        assert ends > generation_end
+        assert ends >= left - margin(left)
+    else:
+        assert ends == left - margin(left)
 
 
 async def test_grpc_py_deadline_reaches_the_server(server: Served, engine: ScriptedEngine) -> None:

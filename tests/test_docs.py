@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from commands import environment, serving
 from msgspec import NODEFAULT, inspect
-from tokenstreaming.v1 import token_stream_pb2, usage_pb2
+from tokenstreaming.v1 import token_stream_pb2, usage_service_pb2
 
 from tokengrpc import client, errors
 from tokengrpc.client.errors import CLASS_OF_REASON
@@ -88,7 +88,7 @@ def test_the_error_table_has_no_reason_that_the_code_lacks():
 @pytest.mark.parametrize("service", ["TokenStream", "UsageService"])
 def test_all_rpcs_are_told(service):
     """By name, on the contract's page."""
-    file = token_stream_pb2 if service == "TokenStream" else usage_pb2
+    file = token_stream_pb2 if service == "TokenStream" else usage_service_pb2
     for method in file.DESCRIPTOR.services_by_name[service].methods:
         assert f"`{method.name}`" in page("contract.md")
 

@@ -26,12 +26,12 @@ from scripted_engine import (
     Together,
     UsageChunk,
 )
-from tokenstreaming.v1 import input_pb2
+from tokenstreaming.v1 import input_pb2, model_pb2
 from tokenstreaming.v1 import token_stream_pb2 as pb
 from tokenstreaming.v1.generation_pb2 import RetryAdvice
 from wire_dialects import VLLM
 
-from tokengrpc.config import TenantSettings
+from tokengrpc.config import EngineSettings, ModelSettings, TenantSettings
 from tokengrpc.rpc.auth import ANYBODY
 
 if TYPE_CHECKING:
@@ -244,6 +244,18 @@ async def test_an_unreachable_engine(engine: ScriptedEngine) -> None:
         assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.UNAVAILABLE, "ENGINE_UNAVAILABLE")
         models = await server.stub.ListModels(pb.ListModelsRequest())
         assert models.models[0].engines[0].health == 2
+
+
+async def test_each_engine_tells_what_it_can_do(engine: ScriptedEngine) -> None:
+    """A model can do what at least one of its engines can."""
+    builtin = EngineSettings(name="a")
+    vllm = EngineSettings(name="b", kind="openai", base_url=engine.base_url, dialect="vllm")
+    async with serving(ModelSettings(name="m", engines=(builtin, vllm))) as server:
+        (model,) = (await server.stub.ListModels(pb.ListModelsRequest())).models
+        first, second = ({*told.capabilities} for told in model.engines)
+    assert model_pb2.CAPABILITY_TOOLS in second - first
+    assert model_pb2.CAPABILITY_CONTINUE_TOKEN_IDS in first
+    assert {*model.capabilities} == first | second
 
 
 async def test_unimplemented_and_unknown_methods(server: Served) -> None:

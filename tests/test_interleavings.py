@@ -198,7 +198,7 @@ def check(house: House, run) -> None:
         if reading.task.cancelled():
             continue
         assert reading.task.exception() is None
-        events = [m for m in reading.messages if m.WhichOneof("event") != "attached"]
+        events = [m for m in reading.messages if m.WhichOneof("notice") != "attached"]
         tokens = [t for m in events for t in m.tokens]
         assert tokens == [t for m in whole if m.sequence > reading.after for t in m.tokens]
         if reading.after < len(whole):

@@ -145,12 +145,13 @@ class OutputConstraint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds in time."""
+    """Bounds in time, in seconds. `deadline_action` is fail, partial, or None where none was asked for."""
 
     time_limit: float | None = None
     first_token_timeout: float | None = None
     inter_token_timeout: float | None = None
-    finish_partial: bool = False
+    connect_timeout: float | None = None
+    deadline_action: str | None = None
     deadline_margin: float | None = None
 
 
@@ -188,6 +189,11 @@ class GenerationRequest:
     engine_params: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     fingerprint: bytes = b""
+
+    @property
+    def owns_deadline(self) -> bool:
+        """Whether its starter's deadline is the generation's own, and not only that stream's."""
+        return not self.recovery.detach or self.limits.deadline_action is not None
 
     @property
     def has_image(self) -> bool:

@@ -49,8 +49,7 @@ func (a *Answer) ToolCalls() []*pb.ToolCall {
 // add takes a message in and tells whether it holds anything new, a notice included. Tokens that had arrived before are
 // removed from the message. It fails when something is missing between the last message and this one.
 func (a *Answer) add(message *pb.StreamTokensResponse) (bool, *Error) {
-	switch message.GetEvent().(type) {
-	case *pb.StreamTokensResponse_Attached, *pb.StreamTokensResponse_Heartbeat, *pb.StreamTokensResponse_DrainNotice:
+	if message.GetNotice() != nil {
 		return true, nil
 	}
 	if message.GetSequence() <= a.Sequence || a.Finished != nil {

@@ -90,7 +90,7 @@ func TestAnEventOfANewerServerCountsAsProcessed(t *testing.T) {
 
 func TestNoticesMoveNothing(t *testing.T) {
 	var a Answer
-	heartbeat := &pb.StreamTokensResponse{Sequence: 5, Event: &pb.StreamTokensResponse_Heartbeat{Heartbeat: &pb.Heartbeat{}}}
+	heartbeat := &pb.StreamTokensResponse{Sequence: 5, Notice: &pb.StreamTokensResponse_Heartbeat{Heartbeat: &pb.Heartbeat{}}}
 	if isNew, err := a.add(heartbeat); !isNew || err != nil || a.Sequence != 0 {
 		t.Errorf("%v, %v, cursor %d", isNew, err, a.Sequence)
 	}

@@ -6,3 +6,4 @@ export * from "./src/tokenstreaming/v1/input_pb.js";
 export * from "./src/tokenstreaming/v1/model_pb.js";
 export * from "./src/tokenstreaming/v1/token_stream_pb.js";
 export * from "./src/tokenstreaming/v1/usage_pb.js";
+export * from "./src/tokenstreaming/v1/usage_service_pb.js";

@@ -123,7 +123,7 @@ async def read(stream: TokenStream, stop_after: float, report: Report) -> None:
     """Reads until the end, or until the user has had enough."""
     async with stream:
         async for message in stream.messages():
-            notice = message.WhichOneof("event")
+            notice = message.WhichOneof("notice")
             if notice in NOTICES:
                 report.told["notices"][notice] += 1
             for token in message.tokens:

@@ -12,8 +12,6 @@ from tokengrpc.client.errors import ServerFailedError
 if TYPE_CHECKING:
     from tokenstreaming.v1.token_stream_pb2 import StreamTokensResponse
 
-_NOTICES = frozenset({"attached", "heartbeat", "drain_notice"})
-
 
 class _Call:
     """A tool call as it comes; a message's field would be copied whole for each piece of the arguments."""
@@ -74,10 +72,12 @@ class Assembler:
         Tokens that had arrived before are removed from the message. Raises ServerFailedError when something
         is missing between the last message and this one.
         """
-        event = message.WhichOneof("event")
-        if event in _NOTICES:
-            self._notice(message, event)
+        notice = message.WhichOneof("notice")
+        if notice is not None:
+            if notice != "drain_notice":
+                self.state = getattr(message, notice).state
             return True
+        event = message.WhichOneof("event")
         if message.sequence <= self.sequence or self.finish is not None:
             return False
         if event is not None and message.sequence != self.sequence + 1:
@@ -105,12 +105,6 @@ class Assembler:
             self.state = generation_pb2.GENERATION_STATE_FAILED
         else:
             self.state = generation_pb2.GENERATION_STATE_SUCCEEDED
-
-    def _notice(self, message: StreamTokensResponse, event: str | None) -> None:
-        if event == "attached":
-            self.state = message.attached.state
-        elif event == "heartbeat":
-            self.state = message.heartbeat.state
 
     def _tokens(self, message: StreamTokensResponse) -> None:
         expected = self._next_index

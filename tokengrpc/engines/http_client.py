@@ -63,9 +63,10 @@ class EngineHTTP:
             connection.abort()
         await asyncio.sleep(0)  # transports close their sockets in the loop's next turn
 
-    async def post(self, path: str, body: bytes) -> Response:
+    async def post(self, path: str, body: bytes, *, connect_timeout: float | None = None) -> Response:
         """Sends a body and waits for the response's headers. Cancelling it closes the connection.
 
+        `connect_timeout` is a shorter bound, in seconds, on the wait for a connection than the engine's own.
         Raises EngineUnavailable when there is no answer, EngineProtocolError when it is not HTTP.
         """
         if self._origin is None:
@@ -73,7 +74,8 @@ class EngineHTTP:
         line = f"POST {self._origin.path}{path}".encode("ascii")
         request = b"%b%b%d\r\n\r\n%b" % (line, self._head, len(body), body)
         try:
-            return await self._send(self._origin, request)
+            limit = min(connect_timeout or self._connect_timeout, self._connect_timeout)
+            return await self._send(self._origin, request, limit)
         except Malformed as error:
             raise EngineProtocolError(
                 f"engine {self._engine} does not speak HTTP ({error}); check its base_url"
@@ -83,7 +85,7 @@ class EngineHTTP:
                 f"engine {self._engine} cannot be reached ({cause(error)}); check that it is running"
             ) from error
 
-    async def _send(self, origin: Origin, request: bytes) -> Response:
+    async def _send(self, origin: Origin, request: bytes, connect_timeout: float) -> Response:
         """Sends it, once more if the server closed an idle connection just when it was used again.
 
         That says nothing about the server (RFC 9112, 9.3.1).
@@ -97,14 +99,20 @@ class EngineHTTP:
             except Unanswered:
                 if now() - sent >= _RESEND_SECONDS:
                     raise
-        return await _exchange(await self._connect(origin), request)
+        return await _exchange(await self._connect(origin, connect_timeout), request)
 
-    async def _connect(self, origin: Origin) -> Connection:
+    async def _connect(self, origin: Origin, limit: float) -> Connection:
+        clock = asyncio.timeout(limit)
         try:
-            async with asyncio.timeout(self._connect_timeout):
+            async with clock:
                 connection = await dial(origin, lambda: Connection(self))
         except TimeoutError:
-            raise TimeoutError(f"no connection within {self._connect_timeout:g} s") from None
+            if not clock.expired():  # the system gave up by itself
+                raise
+            raise EngineUnavailable(
+                f"engine {self._engine} gave no connection within {limit:g} s; check that it is running",
+                metadata={"clock": "connect", "limit_seconds": f"{limit:g}"},
+            ) from None
         if self._origin is None:
             connection.abort()
             raise ConnectionError("it was stopped")

@@ -141,7 +141,7 @@ class OpenAIEngine:
         decoder = ChunkDecoder(self.name, request.output, self._hide)
         response: Response | None = None
         try:
-            response = await self._http.post(path, body)
+            response = await self._http.post(path, body, connect_timeout=request.limits.connect_timeout)
             self._healthy = True
             steps = await self._accept(response, decoder)
             yield ()

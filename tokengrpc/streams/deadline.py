@@ -20,6 +20,16 @@ def rounding_unit(left: float) -> float:
     return next(unit for below, unit in _ROUNDING if left < below)
 
 
+def stream_end(left: float, generation_end: float) -> float:
+    """When a stream ends by itself that has `left` until its deadline; both and the answer count from now.
+
+    One margin before its deadline; but where the generation itself ends before that deadline, not before the
+    middle between the two, so that the reader gets `finished` and not just the end of its stream.
+    """
+    at = left - margin(left)
+    return max(at, (generation_end + left) / 2) if generation_end < left else at
+
+
 def margin(left: float, asked: float | None = None) -> float:
     """How long before a deadline to end, with `left` until it; `asked` is the caller's own wish."""
     if asked is not None:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tokengrpc.errors import StreamDeadlineExceeded
-from tokengrpc.streams.deadline import margin
+from tokengrpc.streams.deadline import stream_end
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -40,7 +40,8 @@ class Reader:
         self._task = asyncio.current_task()
         self._timers.append(self._loop.call_later(self._heartbeat, self._beat))
         if self._left is not None:
-            self._timers.append(self._loop.call_later(self._left - margin(self._left), self._expire))
+            ends = stream_end(self._left, self.run.ends_at - self._loop.time())
+            self._timers.append(self._loop.call_later(ends, self._expire))
         self.run.join(self)
         return self
 
@@ -112,6 +113,6 @@ class Reader:
     def _expire(self) -> None:
         self.fail(
             StreamDeadlineExceeded(
-                "this stream's deadline came; the generation goes on: resume it after the last sequence seen"
+                "this stream's deadline came before the generation's end: resume after the last sequence seen"
             )
         )

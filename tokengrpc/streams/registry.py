@@ -63,8 +63,7 @@ class Streams:
             run = self._start(
                 dataclasses.replace(request, generation_id=generation_id), tenant, deadline_left
             )
-            owns_deadline = not request.recovery.detach
-            return run, self._reader(run, 0, None if owns_deadline else deadline_left)
+            return run, self._reader(run, 0, deadline_left)
         if run.request.fingerprint != request.fingerprint:
             raise GenerationIdReused(
                 f"generation id {generation_id} is in use with another request: take a new id",

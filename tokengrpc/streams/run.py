@@ -95,6 +95,11 @@ class Run:
         """Whether an engine has accepted it."""
         return bool(self.generation.times.started)
 
+    @property
+    def ends_at(self) -> float:
+        """When it ends at the latest, on the loop's clock."""
+        return self._timers.ends_at
+
     def entry(self) -> LedgerEntry:
         """The generation as the ledger sees it."""
         generation = self.generation

@@ -53,6 +53,8 @@ class Timers:
         self._clock = "first_token"
         # When the engine last moved: set by whoever feeds the generation, once per read.
         self.progress_ns = 0
+        # When the generation ends at the latest, on the loop's clock.
+        self.ends_at = 0.0
         self._silence = self._loop.call_later(self._first, self._check_silence)
         self._detach: asyncio.TimerHandle | None = None
         self._ends = self._bounds(request, settings, deadline_left)
@@ -60,14 +62,16 @@ class Timers:
     def _bounds(
         self, request: GenerationRequest, settings: LimitSettings, deadline_left: float | None
     ) -> list[asyncio.TimerHandle]:
-        time_limit = within(request.limits.time_limit, settings.max_time_limit, settings.max_time_limit)
+        limits = request.limits
+        time_limit = within(limits.time_limit, settings.max_time_limit, settings.max_time_limit)
         ends = [self._loop.call_later(time_limit, self._stop, Ending(reason=FinishReason.TIME_LIMIT))]
-        if deadline_left is not None and not request.recovery.detach:
-            at = deadline_left - margin(deadline_left, request.limits.deadline_margin)
+        if deadline_left is not None and request.owns_deadline:
             late = Ending.failed(DeadlineExceeded(_LATE))
-            if request.limits.finish_partial:
+            if limits.deadline_action == "partial":
                 late = Ending(reason=FinishReason.DEADLINE)
+            at = deadline_left - margin(deadline_left, limits.deadline_margin)
             ends.append(self._loop.call_later(at, self._stop, late))
+        self.ends_at = min(timer.when() for timer in ends)
         return ends
 
     def first_token(self) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tokengrpc.catalog import ServedModel
     from tokengrpc.generation import Generation
-    from tokengrpc.model import Usage
+    from tokengrpc.model import Capability, Usage
     from tokengrpc.streams.run import Run
 
 _SECOND = 1_000_000_000
@@ -117,6 +117,7 @@ def generation_message(run: Run) -> generation_pb2.Generation:
         end_time=timestamp(times.ended),
         labels=run.request.labels,
         finished=finished(generation),
+        engine=generation.engine,
     )
 
 
@@ -126,13 +127,22 @@ def model_message(model: ServedModel, *, is_default: bool) -> model_pb2.Model:
         name=model.name,
         is_default=is_default,
         engines=[
-            model_pb2.ModelEngine(name=engine.name, kind=engine.kind, health=_HEALTH[engine.healthy])
+            model_pb2.ModelEngine(
+                name=engine.name,
+                kind=engine.kind,
+                health=_HEALTH[engine.healthy],
+                capabilities=_capabilities(engine.capabilities),
+            )
             for engine in model.engines
         ],
         context_token_count=model.context_token_count,
         tokenizer=model.tokenizer.name if model.tokenizer.exact else "",
-        capabilities=sorted(CAPABILITIES.there[c] for c in model.capabilities),
+        capabilities=_capabilities(model.capabilities),
     )
+
+
+def _capabilities(known: frozenset[Capability]) -> list[model_pb2.Capability]:
+    return sorted(CAPABILITIES.there[capability] for capability in known)
 
 
 _HEALTH = {

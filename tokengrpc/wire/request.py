@@ -74,10 +74,10 @@ _CHOICE_MODES: dict[int, str] = {
     input_pb2.TOOL_CHOICE_MODE_FUNCTION: "function",
 }
 
-_FINISH_PARTIAL: dict[int, bool] = {
-    input_pb2.DEADLINE_ACTION_UNSPECIFIED: False,
-    input_pb2.DEADLINE_ACTION_FAIL: False,
-    input_pb2.DEADLINE_ACTION_FINISH_PARTIAL: True,
+_DEADLINE_ACTIONS: dict[int, str | None] = {
+    input_pb2.DEADLINE_ACTION_UNSPECIFIED: None,
+    input_pb2.DEADLINE_ACTION_FAIL: "fail",
+    input_pb2.DEADLINE_ACTION_FINISH_PARTIAL: "partial",
 }
 
 _DETACH: dict[int, bool] = {
@@ -225,8 +225,8 @@ def _constraint(message: StreamTokensRequest, checks: Checks) -> OutputConstrain
     if kind == "json_schema":
         _check_schema("output_constraint.json_schema", constraint.json_schema, checks)
     if kind == "choices":
-        choices = tuple(constraint.choices.choices)
-        checks.that(choices, "output_constraint.choices.choices", "must hold at least one text")
+        choices = tuple(constraint.choices.texts)
+        checks.that(choices, "output_constraint.choices.texts", "must hold at least one text")
         return OutputConstraint(choices=choices)
     text = getattr(constraint, kind)
     checks.that(text, f"output_constraint.{kind}", "must not be empty")
@@ -246,7 +246,8 @@ def _limits(message: input_pb2.Limits, checks: Checks) -> Limits:
         time_limit=checks.duration("limits.time_limit", message),
         first_token_timeout=checks.duration("limits.first_token_timeout", message),
         inter_token_timeout=checks.duration("limits.inter_token_timeout", message),
-        finish_partial=bool(checks.enum("limits.deadline_action", message.deadline_action, _FINISH_PARTIAL)),
+        connect_timeout=checks.duration("limits.connect_timeout", message),
+        deadline_action=checks.enum("limits.deadline_action", message.deadline_action, _DEADLINE_ACTIONS),
         deadline_margin=checks.duration("limits.deadline_margin", message),
     )
 

@@ -39,8 +39,8 @@ export class Assembler {
    * removed from it. Throws STREAM_GAP when something is missing before it.
    */
   add(message: StreamTokensResponse): boolean {
-    const { event, sequence } = message;
-    if (event.case === "attached" || event.case === "heartbeat" || event.case === "drainNotice") return true;
+    const { event, notice, sequence } = message;
+    if (notice.case) return true;
     if (sequence <= this.sequence || this.finish) return false;
     if (event.case && sequence !== this.sequence + 1) {
       throw gap(`event ${sequence} came after event ${this.sequence}`);

@@ -112,10 +112,10 @@ function openStream(client: TokenStreamClient, request: Request): TokenStream {
 }
 
 async function read(stream: TokenStream, stopAfter: number): Promise<void> {
-  for await (const { event, tokens } of stream.messages()) {
-    if (event.case === "attached") report.notices.attached += 1;
-    if (event.case === "heartbeat") report.notices.heartbeat += 1;
-    if (event.case === "drainNotice") report.notices.drain_notice += 1;
+  for await (const { notice, tokens } of stream.messages()) {
+    if (notice.case === "attached") report.notices.attached += 1;
+    if (notice.case === "heartbeat") report.notices.heartbeat += 1;
+    if (notice.case === "drainNotice") report.notices.drain_notice += 1;
     for (const token of tokens) {
       takeToken(token);
       if (report.token_count >= stopAfter) return;

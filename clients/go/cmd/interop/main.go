@@ -207,7 +207,7 @@ func (r *report) fail(err error) error {
 }
 
 func (n *notices) count(message *pb.StreamTokensResponse) {
-	switch message.GetEvent().(type) {
+	switch message.GetNotice().(type) {
 	case *pb.StreamTokensResponse_Attached:
 		n.Attached++
 	case *pb.StreamTokensResponse_Heartbeat:

@@ -170,7 +170,8 @@ const (
 	FinishReason_FINISH_REASON_REFUSAL FinishReason = 7
 	// `time_limit` was reached; the text is what there was.
 	FinishReason_FINISH_REASON_TIME_LIMIT FinishReason = 8
-	// The starter's deadline came. OK under DEADLINE_ACTION_FINISH_PARTIAL, otherwise DEADLINE_EXCEEDED.
+	// The starter's deadline came: see DeadlineAction. OK under DEADLINE_ACTION_FINISH_PARTIAL, otherwise
+	// DEADLINE_EXCEEDED.
 	FinishReason_FINISH_REASON_DEADLINE FinishReason = 9
 	// The engine ended it properly, for a reason that this contract has no word for: see
 	// `engine_finish_reason`.
@@ -327,7 +328,10 @@ type Generation struct {
 	// The starter's billing tags.
 	Labels map[string]string `protobuf:"bytes,12,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// How it ended. Unset before that.
-	Finished      *Finished `protobuf:"bytes,13,opt,name=finished,proto3" json:"finished,omitempty"`
+	Finished *Finished `protobuf:"bytes,13,opt,name=finished,proto3" json:"finished,omitempty"`
+	// The engine that runs it, the last one after a switch, by its name in the server's configuration. Empty
+	// before one has accepted.
+	Engine        string `protobuf:"bytes,14,opt,name=engine,proto3" json:"engine,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -451,6 +455,13 @@ func (x *Generation) GetFinished() *Finished {
 		return x.Finished
 	}
 	return nil
+}
+
+func (x *Generation) GetEngine() string {
+	if x != nil {
+		return x.Engine
+	}
+	return ""
 }
 
 // One generated token, or a few that the engine did not tell apart. A loop that prints `text` is right.
@@ -1255,7 +1266,7 @@ var File_tokenstreaming_v1_generation_proto protoreflect.FileDescriptor
 
 const file_tokenstreaming_v1_generation_proto_rawDesc = "" +
 	"\n" +
-	"\"tokenstreaming/v1/generation.proto\x12\x11tokenstreaming.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dtokenstreaming/v1/usage.proto\"\xd5\x05\n" +
+	"\"tokenstreaming/v1/generation.proto\x12\x11tokenstreaming.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dtokenstreaming/v1/usage.proto\"\xed\x05\n" +
 	"\n" +
 	"Generation\x12#\n" +
 	"\rgeneration_id\x18\x01 \x01(\tR\fgenerationId\x12\x14\n" +
@@ -1273,7 +1284,8 @@ const file_tokenstreaming_v1_generation_proto_rawDesc = "" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\x0efirstTokenTime\x125\n" +
 	"\bend_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12A\n" +
 	"\x06labels\x18\f \x03(\v2).tokenstreaming.v1.Generation.LabelsEntryR\x06labels\x127\n" +
-	"\bfinished\x18\r \x01(\v2\x1b.tokenstreaming.v1.FinishedR\bfinished\x1a9\n" +
+	"\bfinished\x18\r \x01(\v2\x1b.tokenstreaming.v1.FinishedR\bfinished\x12\x16\n" +
+	"\x06engine\x18\x0e \x01(\tR\x06engine\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x83\x03\n" +
@@ -1375,8 +1387,8 @@ const file_tokenstreaming_v1_generation_proto_rawDesc = "" +
 	"\x18RETRY_ADVICE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13RETRY_ADVICE_RESUME\x10\x01\x12\x16\n" +
 	"\x12RETRY_ADVICE_RETRY\x10\x02\x12\x16\n" +
-	"\x12RETRY_ADVICE_NEVER\x10\x03B\xce\x01\n" +
-	"\x1eio.tokengrpc.tokenstreaming.v1P\x01ZNgithub.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1;tokenstreamingv1\xaa\x02\x1bTokenGrpc.TokenStreaming.V1\xca\x02\x1bTokenGrpc\\TokenStreaming\\V1\xea\x02\x1dTokenGrpc::TokenStreaming::V1b\x06proto3"
+	"\x12RETRY_ADVICE_NEVER\x10\x03B\xdf\x01\n" +
+	"\x1eio.tokengrpc.tokenstreaming.v1B\x0fGenerationProtoP\x01ZNgithub.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1;tokenstreamingv1\xaa\x02\x1bTokenGrpc.TokenStreaming.V1\xca\x02\x1bTokenGrpc\\TokenStreaming\\V1\xea\x02\x1dTokenGrpc::TokenStreaming::V1b\x06proto3"
 
 var (
 	file_tokenstreaming_v1_generation_proto_rawDescOnce sync.Once

@@ -207,15 +207,19 @@ func (ToolChoiceMode) EnumDescriptor() ([]byte, []int) {
 	return file_tokenstreaming_v1_input_proto_rawDescGZIP(), []int{2}
 }
 
-// What the starter's deadline means.
+// What the deadline of the call that starts a generation means for it. Where it is the generation's own, the
+// generation ends `deadline_margin` before it, counted from that call's arrival, whatever becomes of the call
+// meanwhile; every reader whose own deadline is not earlier gets `finished` in time.
 type DeadlineAction int32
 
 const (
-	// The same as FAIL.
+	// As FAIL with DISCONNECT_ACTION_CANCEL. With DISCONNECT_ACTION_DETACH the deadline ends only the stream that
+	// has it (DEADLINE_EXCEEDED with RETRY_ADVICE_RESUME), and the generation goes on.
 	DeadlineAction_DEADLINE_ACTION_UNSPECIFIED DeadlineAction = 0
-	// `finished` with partial usage, then DEADLINE_EXCEEDED.
+	// It is the generation's own: `finished` with partial usage, then DEADLINE_EXCEEDED.
 	DeadlineAction_DEADLINE_ACTION_FAIL DeadlineAction = 1
-	// `finished` with partial usage, then OK. Before an engine has accepted there is nothing partial: as FAIL.
+	// It is the generation's own: `finished` with partial usage, then OK. Before an engine has accepted there is
+	// nothing partial: as FAIL.
 	DeadlineAction_DEADLINE_ACTION_FINISH_PARTIAL DeadlineAction = 2
 )
 
@@ -1405,7 +1409,7 @@ func (*OutputConstraint_Choices) isOutputConstraint_Constraint() {}
 type Choices struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At least one.
-	Choices       []string `protobuf:"bytes,1,rep,name=choices,proto3" json:"choices,omitempty"`
+	Texts         []string `protobuf:"bytes,1,rep,name=texts,proto3" json:"texts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1440,32 +1444,38 @@ func (*Choices) Descriptor() ([]byte, []int) {
 	return file_tokenstreaming_v1_input_proto_rawDescGZIP(), []int{14}
 }
 
-func (x *Choices) GetChoices() []string {
+func (x *Choices) GetTexts() []string {
 	if x != nil {
-		return x.Choices
+		return x.Texts
 	}
 	return nil
 }
 
-// Bounds in time. All durations are positive.
+// Bounds in time. All durations are positive. What is unset is the model's or server's own limit, which also
+// bounds what is asked for.
 type Limits struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The longest that the generation may run, from the call's arrival. It then ends well, with
 	// FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-	// `total`). Unset: the server's maximum, which also bounds it.
+	// `total`). Attempts on other engines do not start it anew.
 	TimeLimit *durationpb.Duration `protobuf:"bytes,1,opt,name=time_limit,json=timeLimit,proto3" json:"time_limit,omitempty"`
-	// The longest to wait for the first token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+	// The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
+	// `first_token`) beyond.
 	FirstTokenTimeout *durationpb.Duration `protobuf:"bytes,2,opt,name=first_token_timeout,json=firstTokenTimeout,proto3" json:"first_token_timeout,omitempty"`
-	// The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+	// The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
+	// an engine sends beside tokens, such as comments to keep its connection alive, does not count.
 	InterTokenTimeout *durationpb.Duration `protobuf:"bytes,3,opt,name=inter_token_timeout,json=interTokenTimeout,proto3" json:"inter_token_timeout,omitempty"`
-	// What the starter's deadline means for a generation with DISCONNECT_ACTION_CANCEL. (With
-	// DISCONNECT_ACTION_DETACH a deadline ends only the stream that has it.)
+	// What the gRPC deadline of the call that starts the generation means for it. (The deadline of any other
+	// reader ends only that reader's stream.)
 	DeadlineAction DeadlineAction `protobuf:"varint,4,opt,name=deadline_action,json=deadlineAction,proto3,enum=tokenstreaming.v1.DeadlineAction" json:"deadline_action,omitempty"`
-	// How long before the starter's deadline the generation ends, so that its end still arrives. Unset:
+	// How long before that deadline the generation ends, so that its end still arrives. Unset:
 	// 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
 	// 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
 	// time left counts as half.
 	DeadlineMargin *durationpb.Duration `protobuf:"bytes,5,opt,name=deadline_margin,json=deadlineMargin,proto3" json:"deadline_margin,omitempty"`
+	// The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
+	// (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+	ConnectTimeout *durationpb.Duration `protobuf:"bytes,6,opt,name=connect_timeout,json=connectTimeout,proto3" json:"connect_timeout,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1531,6 +1541,13 @@ func (x *Limits) GetDeadlineAction() DeadlineAction {
 func (x *Limits) GetDeadlineMargin() *durationpb.Duration {
 	if x != nil {
 		return x.DeadlineMargin
+	}
+	return nil
+}
+
+func (x *Limits) GetConnectTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.ConnectTimeout
 	}
 	return nil
 }
@@ -1701,16 +1718,17 @@ const file_tokenstreaming_v1_input_proto_rawDesc = "" +
 	"\agrammar\x18\x03 \x01(\tH\x00R\agrammar\x126\n" +
 	"\achoices\x18\x04 \x01(\v2\x1a.tokenstreaming.v1.ChoicesH\x00R\achoicesB\f\n" +
 	"\n" +
-	"constraint\"#\n" +
-	"\aChoices\x12\x18\n" +
-	"\achoices\x18\x01 \x03(\tR\achoices\"\xe8\x02\n" +
+	"constraint\"\x1f\n" +
+	"\aChoices\x12\x14\n" +
+	"\x05texts\x18\x01 \x03(\tR\x05texts\"\xac\x03\n" +
 	"\x06Limits\x128\n" +
 	"\n" +
 	"time_limit\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\ttimeLimit\x12I\n" +
 	"\x13first_token_timeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x11firstTokenTimeout\x12I\n" +
 	"\x13inter_token_timeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x11interTokenTimeout\x12J\n" +
 	"\x0fdeadline_action\x18\x04 \x01(\x0e2!.tokenstreaming.v1.DeadlineActionR\x0edeadlineAction\x12B\n" +
-	"\x0fdeadline_margin\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x0edeadlineMargin\"\x87\x02\n" +
+	"\x0fdeadline_margin\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x0edeadlineMargin\x12B\n" +
+	"\x0fconnect_timeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x0econnectTimeout\"\x87\x02\n" +
 	"\bRecovery\x12P\n" +
 	"\x11disconnect_action\x18\x01 \x01(\x0e2#.tokenstreaming.v1.DisconnectActionR\x10disconnectAction\x128\n" +
 	"\n" +
@@ -1743,8 +1761,9 @@ const file_tokenstreaming_v1_input_proto_rawDesc = "" +
 	"\x10DisconnectAction\x12!\n" +
 	"\x1dDISCONNECT_ACTION_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18DISCONNECT_ACTION_CANCEL\x10\x01\x12\x1c\n" +
-	"\x18DISCONNECT_ACTION_DETACH\x10\x02B\xce\x01\n" +
-	"\x1eio.tokengrpc.tokenstreaming.v1P\x01ZNgithub.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1;tokenstreamingv1\xaa\x02\x1bTokenGrpc.TokenStreaming.V1\xca\x02\x1bTokenGrpc\\TokenStreaming\\V1\xea\x02\x1dTokenGrpc::TokenStreaming::V1b\x06proto3"
+	"\x18DISCONNECT_ACTION_DETACH\x10\x02B\xda\x01\n" +
+	"\x1eio.tokengrpc.tokenstreaming.v1B\n" +
+	"InputProtoP\x01ZNgithub.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1;tokenstreamingv1\xaa\x02\x1bTokenGrpc.TokenStreaming.V1\xca\x02\x1bTokenGrpc\\TokenStreaming\\V1\xea\x02\x1dTokenGrpc::TokenStreaming::V1b\x06proto3"
 
 var (
 	file_tokenstreaming_v1_input_proto_rawDescOnce sync.Once
@@ -1803,14 +1822,15 @@ var file_tokenstreaming_v1_input_proto_depIdxs = []int32{
 	23, // 13: tokenstreaming.v1.Limits.inter_token_timeout:type_name -> google.protobuf.Duration
 	3,  // 14: tokenstreaming.v1.Limits.deadline_action:type_name -> tokenstreaming.v1.DeadlineAction
 	23, // 15: tokenstreaming.v1.Limits.deadline_margin:type_name -> google.protobuf.Duration
-	4,  // 16: tokenstreaming.v1.Recovery.disconnect_action:type_name -> tokenstreaming.v1.DisconnectAction
-	23, // 17: tokenstreaming.v1.Recovery.detach_ttl:type_name -> google.protobuf.Duration
-	23, // 18: tokenstreaming.v1.Recovery.replay_ttl:type_name -> google.protobuf.Duration
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	23, // 16: tokenstreaming.v1.Limits.connect_timeout:type_name -> google.protobuf.Duration
+	4,  // 17: tokenstreaming.v1.Recovery.disconnect_action:type_name -> tokenstreaming.v1.DisconnectAction
+	23, // 18: tokenstreaming.v1.Recovery.detach_ttl:type_name -> google.protobuf.Duration
+	23, // 19: tokenstreaming.v1.Recovery.replay_ttl:type_name -> google.protobuf.Duration
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_tokenstreaming_v1_input_proto_init() }

@@ -76,7 +76,7 @@ func (EngineHealth) EnumDescriptor() ([]byte, []int) {
 	return file_tokenstreaming_v1_model_proto_rawDescGZIP(), []int{0}
 }
 
-// Something that a request can ask of a model.
+// Something that an engine can do: what requests may ask of it and, in the last two, what it can take over.
 type Capability int32
 
 const (
@@ -195,7 +195,8 @@ type Model struct {
 	// The tokenizer that the server counts with, such as `o200k_base`; empty when it has none for this model
 	// and estimates.
 	Tokenizer string `protobuf:"bytes,5,opt,name=tokenizer,proto3" json:"tokenizer,omitempty"`
-	// What requests may ask of it. Asking for more is INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+	// What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
+	// INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
 	Capabilities  []Capability `protobuf:"varint,6,rep,packed,name=capabilities,proto3,enum=tokenstreaming.v1.Capability" json:"capabilities,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -281,7 +282,9 @@ type ModelEngine struct {
 	// What it speaks, such as `builtin` or `openai`.
 	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
 	// How it is.
-	Health        EngineHealth `protobuf:"varint,3,opt,name=health,proto3,enum=tokenstreaming.v1.EngineHealth" json:"health,omitempty"`
+	Health EngineHealth `protobuf:"varint,3,opt,name=health,proto3,enum=tokenstreaming.v1.EngineHealth" json:"health,omitempty"`
+	// What it can do.
+	Capabilities  []Capability `protobuf:"varint,4,rep,packed,name=capabilities,proto3,enum=tokenstreaming.v1.Capability" json:"capabilities,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -337,6 +340,13 @@ func (x *ModelEngine) GetHealth() EngineHealth {
 	return EngineHealth_ENGINE_HEALTH_UNSPECIFIED
 }
 
+func (x *ModelEngine) GetCapabilities() []Capability {
+	if x != nil {
+		return x.Capabilities
+	}
+	return nil
+}
+
 var File_tokenstreaming_v1_model_proto protoreflect.FileDescriptor
 
 const file_tokenstreaming_v1_model_proto_rawDesc = "" +
@@ -349,11 +359,12 @@ const file_tokenstreaming_v1_model_proto_rawDesc = "" +
 	"\aengines\x18\x03 \x03(\v2\x1e.tokenstreaming.v1.ModelEngineR\aengines\x12.\n" +
 	"\x13context_token_count\x18\x04 \x01(\x05R\x11contextTokenCount\x12\x1c\n" +
 	"\ttokenizer\x18\x05 \x01(\tR\ttokenizer\x12A\n" +
-	"\fcapabilities\x18\x06 \x03(\x0e2\x1d.tokenstreaming.v1.CapabilityR\fcapabilities\"n\n" +
+	"\fcapabilities\x18\x06 \x03(\x0e2\x1d.tokenstreaming.v1.CapabilityR\fcapabilities\"\xb1\x01\n" +
 	"\vModelEngine\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x127\n" +
-	"\x06health\x18\x03 \x01(\x0e2\x1f.tokenstreaming.v1.EngineHealthR\x06health*e\n" +
+	"\x06health\x18\x03 \x01(\x0e2\x1f.tokenstreaming.v1.EngineHealthR\x06health\x12A\n" +
+	"\fcapabilities\x18\x04 \x03(\x0e2\x1d.tokenstreaming.v1.CapabilityR\fcapabilities*e\n" +
 	"\fEngineHealth\x12\x1d\n" +
 	"\x19ENGINE_HEALTH_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ENGINE_HEALTH_HEALTHY\x10\x01\x12\x1b\n" +
@@ -376,8 +387,9 @@ const file_tokenstreaming_v1_model_proto_rawDesc = "" +
 	"\x12CAPABILITY_GRAMMAR\x10\f\x12\x16\n" +
 	"\x12CAPABILITY_CHOICES\x10\r\x12!\n" +
 	"\x1dCAPABILITY_CONTINUE_TOKEN_IDS\x10\x0e\x12\x1c\n" +
-	"\x18CAPABILITY_CONTINUE_TEXT\x10\x0fB\xce\x01\n" +
-	"\x1eio.tokengrpc.tokenstreaming.v1P\x01ZNgithub.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1;tokenstreamingv1\xaa\x02\x1bTokenGrpc.TokenStreaming.V1\xca\x02\x1bTokenGrpc\\TokenStreaming\\V1\xea\x02\x1dTokenGrpc::TokenStreaming::V1b\x06proto3"
+	"\x18CAPABILITY_CONTINUE_TEXT\x10\x0fB\xda\x01\n" +
+	"\x1eio.tokengrpc.tokenstreaming.v1B\n" +
+	"ModelProtoP\x01ZNgithub.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1;tokenstreamingv1\xaa\x02\x1bTokenGrpc.TokenStreaming.V1\xca\x02\x1bTokenGrpc\\TokenStreaming\\V1\xea\x02\x1dTokenGrpc::TokenStreaming::V1b\x06proto3"
 
 var (
 	file_tokenstreaming_v1_model_proto_rawDescOnce sync.Once
@@ -403,11 +415,12 @@ var file_tokenstreaming_v1_model_proto_depIdxs = []int32{
 	3, // 0: tokenstreaming.v1.Model.engines:type_name -> tokenstreaming.v1.ModelEngine
 	1, // 1: tokenstreaming.v1.Model.capabilities:type_name -> tokenstreaming.v1.Capability
 	0, // 2: tokenstreaming.v1.ModelEngine.health:type_name -> tokenstreaming.v1.EngineHealth
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	1, // 3: tokenstreaming.v1.ModelEngine.capabilities:type_name -> tokenstreaming.v1.Capability
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_tokenstreaming_v1_model_proto_init() }

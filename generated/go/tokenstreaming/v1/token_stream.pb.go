@@ -7,7 +7,8 @@
 // last reader is gone, a generation with DISCONNECT_ACTION_CANCEL (the default) stops at once, in the
 // engine too; with DISCONNECT_ACTION_DETACH it goes on for `detach_ttl` and waits for a reader to come
 // back. A client that wants to survive a dropped connection therefore sends a `generation_id` of its own
-// and DISCONNECT_ACTION_DETACH, and calls CancelGeneration when its user stops.
+// and DISCONNECT_ACTION_DETACH, and calls CancelGeneration when its user stops. Its deadline then ends only
+// its streams, unless `limits.deadline_action` makes it the generation's own.
 //
 // IDS. A generation is named by the id that its caller chose, within the caller's tenant. The same id with
 // an equal request attaches to the running (or just ended) generation instead of starting another one, so
@@ -278,9 +279,12 @@ func (*StreamTokensRequest_PromptTokenIds) isStreamTokensRequest_Input() {}
 
 // One message of a stream: one event, several consecutive ones that were joined, or a notice.
 //
+// Events are tokens, tool-call fragments, and what `event` holds; they belong to the generation, are numbered
+// and can be read again. Notices belong to this stream alone and are never replayed.
+//
 // A reader that is behind gets several events in one message: consecutive ones that carry only tokens, or
-// only tool-call fragments, never both kinds. The events and notices of `event` stand alone. A message is at
-// most 256 KiB, unless a single event is larger.
+// only tool-call fragments, never both kinds. Those of `event`, and notices, stand alone. A message is at most
+// 256 KiB, unless a single event is larger.
 type StreamTokensResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The number of the last event in this message. Events are numbered 1, 2, 3 … within a generation. This
@@ -295,17 +299,22 @@ type StreamTokensResponse struct {
 	// Cumulative usage as of `sequence`; replaces the one before. Set on every message but those that stand
 	// before any event.
 	Usage *Usage `protobuf:"bytes,4,opt,name=usage,proto3" json:"usage,omitempty"`
-	// What else a message can be.
+	// The event, where it is no token and no tool-call fragment.
 	//
 	// Types that are valid to be assigned to Event:
 	//
 	//	*StreamTokensResponse_Started
 	//	*StreamTokensResponse_EngineSwitched
 	//	*StreamTokensResponse_Finished
+	Event isStreamTokensResponse_Event `protobuf_oneof:"event"`
+	// Set on a notice, which holds no event: `sequence` and `usage` repeat what was last sent.
+	//
+	// Types that are valid to be assigned to Notice:
+	//
 	//	*StreamTokensResponse_Attached
 	//	*StreamTokensResponse_Heartbeat
 	//	*StreamTokensResponse_DrainNotice
-	Event         isStreamTokensResponse_Event `protobuf_oneof:"event"`
+	Notice        isStreamTokensResponse_Notice `protobuf_oneof:"notice"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -402,9 +411,16 @@ func (x *StreamTokensResponse) GetFinished() *Finished {
 	return nil
 }
 
+func (x *StreamTokensResponse) GetNotice() isStreamTokensResponse_Notice {
+	if x != nil {
+		return x.Notice
+	}
+	return nil
+}
+
 func (x *StreamTokensResponse) GetAttached() *Attached {
 	if x != nil {
-		if x, ok := x.Event.(*StreamTokensResponse_Attached); ok {
+		if x, ok := x.Notice.(*StreamTokensResponse_Attached); ok {
 			return x.Attached
 		}
 	}
@@ -413,7 +429,7 @@ func (x *StreamTokensResponse) GetAttached() *Attached {
 
 func (x *StreamTokensResponse) GetHeartbeat() *Heartbeat {
 	if x != nil {
-		if x, ok := x.Event.(*StreamTokensResponse_Heartbeat); ok {
+		if x, ok := x.Notice.(*StreamTokensResponse_Heartbeat); ok {
 			return x.Heartbeat
 		}
 	}
@@ -422,7 +438,7 @@ func (x *StreamTokensResponse) GetHeartbeat() *Heartbeat {
 
 func (x *StreamTokensResponse) GetDrainNotice() *DrainNotice {
 	if x != nil {
-		if x, ok := x.Event.(*StreamTokensResponse_DrainNotice); ok {
+		if x, ok := x.Notice.(*StreamTokensResponse_DrainNotice); ok {
 			return x.DrainNotice
 		}
 	}
@@ -434,33 +450,18 @@ type isStreamTokensResponse_Event interface {
 }
 
 type StreamTokensResponse_Started struct {
-	// Event: an engine has accepted the request. The first event of a generation.
+	// An engine has accepted the request. The first event of a generation.
 	Started *Started `protobuf:"bytes,5,opt,name=started,proto3,oneof"`
 }
 
 type StreamTokensResponse_EngineSwitched struct {
-	// Event: another engine goes on from here.
+	// Another engine goes on from here.
 	EngineSwitched *EngineSwitched `protobuf:"bytes,6,opt,name=engine_switched,json=engineSwitched,proto3,oneof"`
 }
 
 type StreamTokensResponse_Finished struct {
-	// Event: the generation has ended. Its last event.
+	// The generation has ended. Its last event.
 	Finished *Finished `protobuf:"bytes,7,opt,name=finished,proto3,oneof"`
-}
-
-type StreamTokensResponse_Attached struct {
-	// Notice: this stream attached to a generation that another call had started.
-	Attached *Attached `protobuf:"bytes,8,opt,name=attached,proto3,oneof"`
-}
-
-type StreamTokensResponse_Heartbeat struct {
-	// Notice: nothing else happened for a while, and all is well.
-	Heartbeat *Heartbeat `protobuf:"bytes,9,opt,name=heartbeat,proto3,oneof"`
-}
-
-type StreamTokensResponse_DrainNotice struct {
-	// Notice: the server is about to shut down.
-	DrainNotice *DrainNotice `protobuf:"bytes,10,opt,name=drain_notice,json=drainNotice,proto3,oneof"`
 }
 
 func (*StreamTokensResponse_Started) isStreamTokensResponse_Event() {}
@@ -469,11 +470,30 @@ func (*StreamTokensResponse_EngineSwitched) isStreamTokensResponse_Event() {}
 
 func (*StreamTokensResponse_Finished) isStreamTokensResponse_Event() {}
 
-func (*StreamTokensResponse_Attached) isStreamTokensResponse_Event() {}
+type isStreamTokensResponse_Notice interface {
+	isStreamTokensResponse_Notice()
+}
 
-func (*StreamTokensResponse_Heartbeat) isStreamTokensResponse_Event() {}
+type StreamTokensResponse_Attached struct {
+	// This stream attached to a generation that another call had started.
+	Attached *Attached `protobuf:"bytes,8,opt,name=attached,proto3,oneof"`
+}
 
-func (*StreamTokensResponse_DrainNotice) isStreamTokensResponse_Event() {}
+type StreamTokensResponse_Heartbeat struct {
+	// Nothing else happened for a while, and all is well.
+	Heartbeat *Heartbeat `protobuf:"bytes,9,opt,name=heartbeat,proto3,oneof"`
+}
+
+type StreamTokensResponse_DrainNotice struct {
+	// The server is about to shut down.
+	DrainNotice *DrainNotice `protobuf:"bytes,10,opt,name=drain_notice,json=drainNotice,proto3,oneof"`
+}
+
+func (*StreamTokensResponse_Attached) isStreamTokensResponse_Notice() {}
+
+func (*StreamTokensResponse_Heartbeat) isStreamTokensResponse_Notice() {}
+
+func (*StreamTokensResponse_DrainNotice) isStreamTokensResponse_Notice() {}
 
 // Asks for the rest of a generation.
 type ResumeTokensRequest struct {
@@ -1095,7 +1115,7 @@ const file_tokenstreaming_v1_token_stream_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\a\n" +
 	"\x05inputB\x19\n" +
-	"\x17_max_output_token_count\"\xf1\x04\n" +
+	"\x17_max_output_token_count\"\xfb\x04\n" +
 	"\x14StreamTokensResponse\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x05R\bsequence\x120\n" +
 	"\x06tokens\x18\x02 \x03(\v2\x18.tokenstreaming.v1.TokenR\x06tokens\x12S\n" +
@@ -1104,11 +1124,12 @@ const file_tokenstreaming_v1_token_stream_proto_rawDesc = "" +
 	"\astarted\x18\x05 \x01(\v2\x1a.tokenstreaming.v1.StartedH\x00R\astarted\x12L\n" +
 	"\x0fengine_switched\x18\x06 \x01(\v2!.tokenstreaming.v1.EngineSwitchedH\x00R\x0eengineSwitched\x129\n" +
 	"\bfinished\x18\a \x01(\v2\x1b.tokenstreaming.v1.FinishedH\x00R\bfinished\x129\n" +
-	"\battached\x18\b \x01(\v2\x1b.tokenstreaming.v1.AttachedH\x00R\battached\x12<\n" +
-	"\theartbeat\x18\t \x01(\v2\x1c.tokenstreaming.v1.HeartbeatH\x00R\theartbeat\x12C\n" +
+	"\battached\x18\b \x01(\v2\x1b.tokenstreaming.v1.AttachedH\x01R\battached\x12<\n" +
+	"\theartbeat\x18\t \x01(\v2\x1c.tokenstreaming.v1.HeartbeatH\x01R\theartbeat\x12C\n" +
 	"\fdrain_notice\x18\n" +
-	" \x01(\v2\x1e.tokenstreaming.v1.DrainNoticeH\x00R\vdrainNoticeB\a\n" +
-	"\x05event\"a\n" +
+	" \x01(\v2\x1e.tokenstreaming.v1.DrainNoticeH\x01R\vdrainNoticeB\a\n" +
+	"\x05eventB\b\n" +
+	"\x06notice\"a\n" +
 	"\x13ResumeTokensRequest\x12#\n" +
 	"\rgeneration_id\x18\x01 \x01(\tR\fgenerationId\x12%\n" +
 	"\x0eafter_sequence\x18\x02 \x01(\x05R\rafterSequence\"W\n" +
@@ -1156,8 +1177,8 @@ const file_tokenstreaming_v1_token_stream_proto_rawDesc = "" +
 	"\rGetGeneration\x12'.tokenstreaming.v1.GetGenerationRequest\x1a(.tokenstreaming.v1.GetGenerationResponse\x12\\\n" +
 	"\vCountTokens\x12%.tokenstreaming.v1.CountTokensRequest\x1a&.tokenstreaming.v1.CountTokensResponse\x12Y\n" +
 	"\n" +
-	"ListModels\x12$.tokenstreaming.v1.ListModelsRequest\x1a%.tokenstreaming.v1.ListModelsResponseB\xce\x01\n" +
-	"\x1eio.tokengrpc.tokenstreaming.v1P\x01ZNgithub.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1;tokenstreamingv1\xaa\x02\x1bTokenGrpc.TokenStreaming.V1\xca\x02\x1bTokenGrpc\\TokenStreaming\\V1\xea\x02\x1dTokenGrpc::TokenStreaming::V1b\x06proto3"
+	"ListModels\x12$.tokenstreaming.v1.ListModelsRequest\x1a%.tokenstreaming.v1.ListModelsResponseB\xe0\x01\n" +
+	"\x1eio.tokengrpc.tokenstreaming.v1B\x10TokenStreamProtoP\x01ZNgithub.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1;tokenstreamingv1\xaa\x02\x1bTokenGrpc.TokenStreaming.V1\xca\x02\x1bTokenGrpc\\TokenStreaming\\V1\xea\x02\x1dTokenGrpc::TokenStreaming::V1b\x06proto3"
 
 var (
 	file_tokenstreaming_v1_token_stream_proto_rawDescOnce sync.Once

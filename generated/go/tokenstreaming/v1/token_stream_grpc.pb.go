@@ -7,7 +7,8 @@
 // last reader is gone, a generation with DISCONNECT_ACTION_CANCEL (the default) stops at once, in the
 // engine too; with DISCONNECT_ACTION_DETACH it goes on for `detach_ttl` and waits for a reader to come
 // back. A client that wants to survive a dropped connection therefore sends a `generation_id` of its own
-// and DISCONNECT_ACTION_DETACH, and calls CancelGeneration when its user stops.
+// and DISCONNECT_ACTION_DETACH, and calls CancelGeneration when its user stops. Its deadline then ends only
+// its streams, unless `limits.deadline_action` makes it the generation's own.
 //
 // IDS. A generation is named by the id that its caller chose, within the caller's tenant. The same id with
 // an equal request attaches to the running (or just ended) generation instead of starting another one, so

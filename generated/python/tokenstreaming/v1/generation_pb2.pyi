@@ -80,7 +80,7 @@ RETRY_ADVICE_RETRY: RetryAdvice
 RETRY_ADVICE_NEVER: RetryAdvice
 
 class Generation(_message.Message):
-    __slots__ = ("generation_id", "model", "state", "usage", "first_kept_sequence", "last_sequence", "reader_count", "create_time", "start_time", "first_token_time", "end_time", "labels", "finished")
+    __slots__ = ("generation_id", "model", "state", "usage", "first_kept_sequence", "last_sequence", "reader_count", "create_time", "start_time", "first_token_time", "end_time", "labels", "finished", "engine")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -101,6 +101,7 @@ class Generation(_message.Message):
     END_TIME_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
     generation_id: str
     model: str
     state: GenerationState
@@ -114,7 +115,8 @@ class Generation(_message.Message):
     end_time: _timestamp_pb2.Timestamp
     labels: _containers.ScalarMap[str, str]
     finished: Finished
-    def __init__(self, generation_id: _Optional[str] = ..., model: _Optional[str] = ..., state: _Optional[_Union[GenerationState, str]] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., first_kept_sequence: _Optional[int] = ..., last_sequence: _Optional[int] = ..., reader_count: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., first_token_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ...) -> None: ...
+    engine: str
+    def __init__(self, generation_id: _Optional[str] = ..., model: _Optional[str] = ..., state: _Optional[_Union[GenerationState, str]] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., first_kept_sequence: _Optional[int] = ..., last_sequence: _Optional[int] = ..., reader_count: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., first_token_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., engine: _Optional[str] = ...) -> None: ...
 
 class Token(_message.Message):
     __slots__ = ("index", "count", "text", "reasoning_text", "refusal_text", "emit_time", "id", "logprob", "top_logprobs", "raw_bytes")

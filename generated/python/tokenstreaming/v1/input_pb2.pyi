@@ -227,24 +227,26 @@ class OutputConstraint(_message.Message):
     def __init__(self, json_schema: _Optional[str] = ..., regex: _Optional[str] = ..., grammar: _Optional[str] = ..., choices: _Optional[_Union[Choices, _Mapping]] = ...) -> None: ...
 
 class Choices(_message.Message):
-    __slots__ = ("choices",)
-    CHOICES_FIELD_NUMBER: _ClassVar[int]
-    choices: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, choices: _Optional[_Iterable[str]] = ...) -> None: ...
+    __slots__ = ("texts",)
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, texts: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("time_limit", "first_token_timeout", "inter_token_timeout", "deadline_action", "deadline_margin")
+    __slots__ = ("time_limit", "first_token_timeout", "inter_token_timeout", "deadline_action", "deadline_margin", "connect_timeout")
     TIME_LIMIT_FIELD_NUMBER: _ClassVar[int]
     FIRST_TOKEN_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     INTER_TOKEN_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_ACTION_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_MARGIN_FIELD_NUMBER: _ClassVar[int]
+    CONNECT_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     time_limit: _duration_pb2.Duration
     first_token_timeout: _duration_pb2.Duration
     inter_token_timeout: _duration_pb2.Duration
     deadline_action: DeadlineAction
     deadline_margin: _duration_pb2.Duration
-    def __init__(self, time_limit: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., first_token_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., inter_token_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., deadline_action: _Optional[_Union[DeadlineAction, str]] = ..., deadline_margin: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    connect_timeout: _duration_pb2.Duration
+    def __init__(self, time_limit: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., first_token_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., inter_token_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., deadline_action: _Optional[_Union[DeadlineAction, str]] = ..., deadline_margin: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., connect_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Recovery(_message.Message):
     __slots__ = ("disconnect_action", "detach_ttl", "replay_ttl", "max_engine_switch_count")

@@ -24,20 +24,20 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtokenstreaming/v1/model.proto\x12\x11tokenstreaming.v1\"\x85\x02\n\x05Model\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n\nis_default\x18\x02 \x01(\x08R\tisDefault\x12\x38\n\x07\x65ngines\x18\x03 \x03(\x0b\x32\x1e.tokenstreaming.v1.ModelEngineR\x07\x65ngines\x12.\n\x13\x63ontext_token_count\x18\x04 \x01(\x05R\x11\x63ontextTokenCount\x12\x1c\n\ttokenizer\x18\x05 \x01(\tR\ttokenizer\x12\x41\n\x0c\x63\x61pabilities\x18\x06 \x03(\x0e\x32\x1d.tokenstreaming.v1.CapabilityR\x0c\x63\x61pabilities\"n\n\x0bModelEngine\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04kind\x18\x02 \x01(\tR\x04kind\x12\x37\n\x06health\x18\x03 \x01(\x0e\x32\x1f.tokenstreaming.v1.EngineHealthR\x06health*e\n\x0c\x45ngineHealth\x12\x1d\n\x19\x45NGINE_HEALTH_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45NGINE_HEALTH_HEALTHY\x10\x01\x12\x1b\n\x17\x45NGINE_HEALTH_UNHEALTHY\x10\x02*\xb4\x03\n\nCapability\x12\x1a\n\x16\x43\x41PABILITY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41PABILITY_PROMPT\x10\x01\x12\x1b\n\x17\x43\x41PABILITY_CONVERSATION\x10\x02\x12\x1f\n\x1b\x43\x41PABILITY_PROMPT_TOKEN_IDS\x10\x03\x12\x14\n\x10\x43\x41PABILITY_TOOLS\x10\x04\x12\x15\n\x11\x43\x41PABILITY_IMAGES\x10\x05\x12\x18\n\x14\x43\x41PABILITY_REASONING\x10\x06\x12\x17\n\x13\x43\x41PABILITY_LOGPROBS\x10\x07\x12\x18\n\x14\x43\x41PABILITY_TOKEN_IDS\x10\x08\x12\x18\n\x14\x43\x41PABILITY_RAW_BYTES\x10\t\x12\x1a\n\x16\x43\x41PABILITY_JSON_SCHEMA\x10\n\x12\x14\n\x10\x43\x41PABILITY_REGEX\x10\x0b\x12\x16\n\x12\x43\x41PABILITY_GRAMMAR\x10\x0c\x12\x16\n\x12\x43\x41PABILITY_CHOICES\x10\r\x12!\n\x1d\x43\x41PABILITY_CONTINUE_TOKEN_IDS\x10\x0e\x12\x1c\n\x18\x43\x41PABILITY_CONTINUE_TEXT\x10\x0f\x42\xce\x01\n\x1eio.tokengrpc.tokenstreaming.v1P\x01ZNgithub.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1;tokenstreamingv1\xaa\x02\x1bTokenGrpc.TokenStreaming.V1\xca\x02\x1bTokenGrpc\\TokenStreaming\\V1\xea\x02\x1dTokenGrpc::TokenStreaming::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtokenstreaming/v1/model.proto\x12\x11tokenstreaming.v1\"\x85\x02\n\x05Model\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n\nis_default\x18\x02 \x01(\x08R\tisDefault\x12\x38\n\x07\x65ngines\x18\x03 \x03(\x0b\x32\x1e.tokenstreaming.v1.ModelEngineR\x07\x65ngines\x12.\n\x13\x63ontext_token_count\x18\x04 \x01(\x05R\x11\x63ontextTokenCount\x12\x1c\n\ttokenizer\x18\x05 \x01(\tR\ttokenizer\x12\x41\n\x0c\x63\x61pabilities\x18\x06 \x03(\x0e\x32\x1d.tokenstreaming.v1.CapabilityR\x0c\x63\x61pabilities\"\xb1\x01\n\x0bModelEngine\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04kind\x18\x02 \x01(\tR\x04kind\x12\x37\n\x06health\x18\x03 \x01(\x0e\x32\x1f.tokenstreaming.v1.EngineHealthR\x06health\x12\x41\n\x0c\x63\x61pabilities\x18\x04 \x03(\x0e\x32\x1d.tokenstreaming.v1.CapabilityR\x0c\x63\x61pabilities*e\n\x0c\x45ngineHealth\x12\x1d\n\x19\x45NGINE_HEALTH_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45NGINE_HEALTH_HEALTHY\x10\x01\x12\x1b\n\x17\x45NGINE_HEALTH_UNHEALTHY\x10\x02*\xb4\x03\n\nCapability\x12\x1a\n\x16\x43\x41PABILITY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41PABILITY_PROMPT\x10\x01\x12\x1b\n\x17\x43\x41PABILITY_CONVERSATION\x10\x02\x12\x1f\n\x1b\x43\x41PABILITY_PROMPT_TOKEN_IDS\x10\x03\x12\x14\n\x10\x43\x41PABILITY_TOOLS\x10\x04\x12\x15\n\x11\x43\x41PABILITY_IMAGES\x10\x05\x12\x18\n\x14\x43\x41PABILITY_REASONING\x10\x06\x12\x17\n\x13\x43\x41PABILITY_LOGPROBS\x10\x07\x12\x18\n\x14\x43\x41PABILITY_TOKEN_IDS\x10\x08\x12\x18\n\x14\x43\x41PABILITY_RAW_BYTES\x10\t\x12\x1a\n\x16\x43\x41PABILITY_JSON_SCHEMA\x10\n\x12\x14\n\x10\x43\x41PABILITY_REGEX\x10\x0b\x12\x16\n\x12\x43\x41PABILITY_GRAMMAR\x10\x0c\x12\x16\n\x12\x43\x41PABILITY_CHOICES\x10\r\x12!\n\x1d\x43\x41PABILITY_CONTINUE_TOKEN_IDS\x10\x0e\x12\x1c\n\x18\x43\x41PABILITY_CONTINUE_TEXT\x10\x0f\x42\xda\x01\n\x1eio.tokengrpc.tokenstreaming.v1B\nModelProtoP\x01ZNgithub.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1;tokenstreamingv1\xaa\x02\x1bTokenGrpc.TokenStreaming.V1\xca\x02\x1bTokenGrpc\\TokenStreaming\\V1\xea\x02\x1dTokenGrpc::TokenStreaming::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tokenstreaming.v1.model_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\036io.tokengrpc.tokenstreaming.v1P\001ZNgithub.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1;tokenstreamingv1\252\002\033TokenGrpc.TokenStreaming.V1\312\002\033TokenGrpc\\TokenStreaming\\V1\352\002\035TokenGrpc::TokenStreaming::V1'
-  _globals['_ENGINEHEALTH']._serialized_start=428
-  _globals['_ENGINEHEALTH']._serialized_end=529
-  _globals['_CAPABILITY']._serialized_start=532
-  _globals['_CAPABILITY']._serialized_end=968
+  _globals['DESCRIPTOR']._serialized_options = b'\n\036io.tokengrpc.tokenstreaming.v1B\nModelProtoP\001ZNgithub.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1;tokenstreamingv1\252\002\033TokenGrpc.TokenStreaming.V1\312\002\033TokenGrpc\\TokenStreaming\\V1\352\002\035TokenGrpc::TokenStreaming::V1'
+  _globals['_ENGINEHEALTH']._serialized_start=496
+  _globals['_ENGINEHEALTH']._serialized_end=597
+  _globals['_CAPABILITY']._serialized_start=600
+  _globals['_CAPABILITY']._serialized_end=1036
   _globals['_MODEL']._serialized_start=53
   _globals['_MODEL']._serialized_end=314
-  _globals['_MODELENGINE']._serialized_start=316
-  _globals['_MODELENGINE']._serialized_end=426
+  _globals['_MODELENGINE']._serialized_start=317
+  _globals['_MODELENGINE']._serialized_end=494
 # @@protoc_insertion_point(module_scope)

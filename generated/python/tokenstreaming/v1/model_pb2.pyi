@@ -68,11 +68,13 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., is_default: _Optional[bool] = ..., engines: _Optional[_Iterable[_Union[ModelEngine, _Mapping]]] = ..., context_token_count: _Optional[int] = ..., tokenizer: _Optional[str] = ..., capabilities: _Optional[_Iterable[_Union[Capability, str]]] = ...) -> None: ...
 
 class ModelEngine(_message.Message):
-    __slots__ = ("name", "kind", "health")
+    __slots__ = ("name", "kind", "health", "capabilities")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
+    CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: str
     health: EngineHealth
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., health: _Optional[_Union[EngineHealth, str]] = ...) -> None: ...
+    capabilities: _containers.RepeatedScalarFieldContainer[Capability]
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., health: _Optional[_Union[EngineHealth, str]] = ..., capabilities: _Optional[_Iterable[_Union[Capability, str]]] = ...) -> None: ...

@@ -22,48 +22,18 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
-from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtokenstreaming/v1/usage.proto\x12\x11tokenstreaming.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x02\n\x05Usage\x12*\n\x11input_token_count\x18\x01 \x01(\x05R\x0finputTokenCount\x12,\n\x12output_token_count\x18\x02 \x01(\x05R\x10outputTokenCount\x12\x37\n\x18\x63\x61\x63hed_input_token_count\x18\x03 \x01(\x05R\x15\x63\x61\x63hedInputTokenCount\x12@\n\x1d\x63\x61\x63he_write_input_token_count\x18\x04 \x01(\x05R\x19\x63\x61\x63heWriteInputTokenCount\x12\x32\n\x15reasoning_token_count\x18\x05 \x01(\x05R\x13reasoningTokenCount\x12\x30\n\x14overhead_token_count\x18\x06 \x01(\x05R\x12overheadTokenCount\x12\x36\n\x06source\x18\x07 \x01(\x0e\x32\x1e.tokenstreaming.v1.UsageSourceR\x06source\"\xe2\x04\n\x0bUsageRecord\x12\x1b\n\trecord_id\x18\x01 \x01(\tR\x08recordId\x12#\n\rgeneration_id\x18\x02 \x01(\tR\x0cgenerationId\x12\x16\n\x06tenant\x18\x03 \x01(\tR\x06tenant\x12\x14\n\x05model\x18\x04 \x01(\tR\x05model\x12.\n\x05usage\x18\x05 \x01(\x0b\x32\x18.tokenstreaming.v1.UsageR\x05usage\x12\x39\n\x05state\x18\x06 \x01(\x0e\x32#.tokenstreaming.v1.UsageRecordStateR\x05state\x12#\n\rfinish_reason\x18\x07 \x01(\tR\x0c\x66inishReason\x12!\n\x0c\x65rror_reason\x18\x08 \x01(\tR\x0b\x65rrorReason\x12;\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x35\n\x08\x65nd_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\x12\x42\n\x06labels\x18\x0b \x03(\x0b\x32*.tokenstreaming.v1.UsageRecord.LabelsEntryR\x06labels\x12=\n\rsettled_usage\x18\x0c \x01(\x0b\x32\x18.tokenstreaming.v1.UsageR\x0csettledUsage\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xd1\x02\n\x0bUsageFilter\x12\x16\n\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12\x42\n\x06labels\x18\x03 \x03(\x0b\x32*.tokenstreaming.v1.UsageFilter.LabelsEntryR\x06labels\x12\x39\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x35\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\x12#\n\rgeneration_id\x18\x06 \x01(\tR\x0cgenerationId\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\x8d\x01\n\x17ListUsageRecordsRequest\x12\x36\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1e.tokenstreaming.v1.UsageFilterR\x06\x66ilter\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\"\x87\x01\n\x18ListUsageRecordsResponse\x12\x43\n\rusage_records\x18\x01 \x03(\x0b\x32\x1e.tokenstreaming.v1.UsageRecordR\x0cusageRecords\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xee\x01\n\x15SummarizeUsageRequest\x12\x36\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1e.tokenstreaming.v1.UsageFilterR\x06\x66ilter\x12<\n\x08group_by\x18\x02 \x03(\x0e\x32!.tokenstreaming.v1.UsageDimensionR\x07groupBy\x12\x1b\n\tlabel_key\x18\x03 \x01(\tR\x08labelKey\x12\x42\n\x0f\x62ucket_duration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0e\x62ucketDuration\"W\n\x16SummarizeUsageResponse\x12=\n\tsummaries\x18\x01 \x03(\x0b\x32\x1f.tokenstreaming.v1.UsageSummaryR\tsummaries\"\xc3\x04\n\x0cUsageSummary\x12\x16\n\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12\x1f\n\x0blabel_value\x18\x03 \x01(\tR\nlabelValue\x12\x46\n\x11\x62ucket_start_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0f\x62ucketStartTime\x12)\n\x10generation_count\x18\x05 \x01(\x03R\x0fgenerationCount\x12*\n\x11input_token_count\x18\x06 \x01(\x03R\x0finputTokenCount\x12,\n\x12output_token_count\x18\x07 \x01(\x03R\x10outputTokenCount\x12\x37\n\x18\x63\x61\x63hed_input_token_count\x18\x08 \x01(\x03R\x15\x63\x61\x63hedInputTokenCount\x12@\n\x1d\x63\x61\x63he_write_input_token_count\x18\t \x01(\x03R\x19\x63\x61\x63heWriteInputTokenCount\x12\x32\n\x15reasoning_token_count\x18\n \x01(\x03R\x13reasoningTokenCount\x12\x30\n\x14overhead_token_count\x18\x0b \x01(\x03R\x12overheadTokenCount\x12\x36\n\x06source\x18\x0c \x01(\x0e\x32\x1e.tokenstreaming.v1.UsageSourceR\x06source*z\n\x0bUsageSource\x12\x1c\n\x18USAGE_SOURCE_UNSPECIFIED\x10\x00\x12\x17\n\x13USAGE_SOURCE_ENGINE\x10\x01\x12\x18\n\x14USAGE_SOURCE_COUNTED\x10\x02\x12\x1a\n\x16USAGE_SOURCE_ESTIMATED\x10\x03*\x8f\x01\n\x10UsageRecordState\x12\"\n\x1eUSAGE_RECORD_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17USAGE_RECORD_STATE_OPEN\x10\x01\x12\x1d\n\x19USAGE_RECORD_STATE_CLOSED\x10\x02\x12\x1b\n\x17USAGE_RECORD_STATE_LOST\x10\x03*\x9d\x01\n\x0eUsageDimension\x12\x1f\n\x1bUSAGE_DIMENSION_UNSPECIFIED\x10\x00\x12\x1a\n\x16USAGE_DIMENSION_TENANT\x10\x01\x12\x19\n\x15USAGE_DIMENSION_MODEL\x10\x02\x12\x19\n\x15USAGE_DIMENSION_LABEL\x10\x03\x12\x18\n\x14USAGE_DIMENSION_TIME\x10\x04\x32\xe2\x01\n\x0cUsageService\x12k\n\x10ListUsageRecords\x12*.tokenstreaming.v1.ListUsageRecordsRequest\x1a+.tokenstreaming.v1.ListUsageRecordsResponse\x12\x65\n\x0eSummarizeUsage\x12(.tokenstreaming.v1.SummarizeUsageRequest\x1a).tokenstreaming.v1.SummarizeUsageResponseB\xce\x01\n\x1eio.tokengrpc.tokenstreaming.v1P\x01ZNgithub.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1;tokenstreamingv1\xaa\x02\x1bTokenGrpc.TokenStreaming.V1\xca\x02\x1bTokenGrpc\\TokenStreaming\\V1\xea\x02\x1dTokenGrpc::TokenStreaming::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtokenstreaming/v1/usage.proto\x12\x11tokenstreaming.v1\"\xfa\x02\n\x05Usage\x12*\n\x11input_token_count\x18\x01 \x01(\x05R\x0finputTokenCount\x12,\n\x12output_token_count\x18\x02 \x01(\x05R\x10outputTokenCount\x12\x37\n\x18\x63\x61\x63hed_input_token_count\x18\x03 \x01(\x05R\x15\x63\x61\x63hedInputTokenCount\x12@\n\x1d\x63\x61\x63he_write_input_token_count\x18\x04 \x01(\x05R\x19\x63\x61\x63heWriteInputTokenCount\x12\x32\n\x15reasoning_token_count\x18\x05 \x01(\x05R\x13reasoningTokenCount\x12\x30\n\x14overhead_token_count\x18\x06 \x01(\x05R\x12overheadTokenCount\x12\x36\n\x06source\x18\x07 \x01(\x0e\x32\x1e.tokenstreaming.v1.UsageSourceR\x06source*z\n\x0bUsageSource\x12\x1c\n\x18USAGE_SOURCE_UNSPECIFIED\x10\x00\x12\x17\n\x13USAGE_SOURCE_ENGINE\x10\x01\x12\x18\n\x14USAGE_SOURCE_COUNTED\x10\x02\x12\x1a\n\x16USAGE_SOURCE_ESTIMATED\x10\x03\x42\xda\x01\n\x1eio.tokengrpc.tokenstreaming.v1B\nUsageProtoP\x01ZNgithub.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1;tokenstreamingv1\xaa\x02\x1bTokenGrpc.TokenStreaming.V1\xca\x02\x1bTokenGrpc\\TokenStreaming\\V1\xea\x02\x1dTokenGrpc::TokenStreaming::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tokenstreaming.v1.usage_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\036io.tokengrpc.tokenstreaming.v1P\001ZNgithub.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1;tokenstreamingv1\252\002\033TokenGrpc.TokenStreaming.V1\312\002\033TokenGrpc\\TokenStreaming\\V1\352\002\035TokenGrpc::TokenStreaming::V1'
-  _globals['_USAGERECORD_LABELSENTRY']._loaded_options = None
-  _globals['_USAGERECORD_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_USAGEFILTER_LABELSENTRY']._loaded_options = None
-  _globals['_USAGEFILTER_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_USAGESOURCE']._serialized_start=2645
-  _globals['_USAGESOURCE']._serialized_end=2767
-  _globals['_USAGERECORDSTATE']._serialized_start=2770
-  _globals['_USAGERECORDSTATE']._serialized_end=2913
-  _globals['_USAGEDIMENSION']._serialized_start=2916
-  _globals['_USAGEDIMENSION']._serialized_end=3073
-  _globals['_USAGE']._serialized_start=118
-  _globals['_USAGE']._serialized_end=496
-  _globals['_USAGERECORD']._serialized_start=499
-  _globals['_USAGERECORD']._serialized_end=1109
-  _globals['_USAGERECORD_LABELSENTRY']._serialized_start=1052
-  _globals['_USAGERECORD_LABELSENTRY']._serialized_end=1109
-  _globals['_USAGEFILTER']._serialized_start=1112
-  _globals['_USAGEFILTER']._serialized_end=1449
-  _globals['_USAGEFILTER_LABELSENTRY']._serialized_start=1052
-  _globals['_USAGEFILTER_LABELSENTRY']._serialized_end=1109
-  _globals['_LISTUSAGERECORDSREQUEST']._serialized_start=1452
-  _globals['_LISTUSAGERECORDSREQUEST']._serialized_end=1593
-  _globals['_LISTUSAGERECORDSRESPONSE']._serialized_start=1596
-  _globals['_LISTUSAGERECORDSRESPONSE']._serialized_end=1731
-  _globals['_SUMMARIZEUSAGEREQUEST']._serialized_start=1734
-  _globals['_SUMMARIZEUSAGEREQUEST']._serialized_end=1972
-  _globals['_SUMMARIZEUSAGERESPONSE']._serialized_start=1974
-  _globals['_SUMMARIZEUSAGERESPONSE']._serialized_end=2061
-  _globals['_USAGESUMMARY']._serialized_start=2064
-  _globals['_USAGESUMMARY']._serialized_end=2643
-  _globals['_USAGESERVICE']._serialized_start=3076
-  _globals['_USAGESERVICE']._serialized_end=3302
+  _globals['DESCRIPTOR']._serialized_options = b'\n\036io.tokengrpc.tokenstreaming.v1B\nUsageProtoP\001ZNgithub.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1;tokenstreamingv1\252\002\033TokenGrpc.TokenStreaming.V1\312\002\033TokenGrpc\\TokenStreaming\\V1\352\002\035TokenGrpc::TokenStreaming::V1'
+  _globals['_USAGESOURCE']._serialized_start=433
+  _globals['_USAGESOURCE']._serialized_end=555
+  _globals['_USAGE']._serialized_start=53
+  _globals['_USAGE']._serialized_end=431
 # @@protoc_insertion_point(module_scope)

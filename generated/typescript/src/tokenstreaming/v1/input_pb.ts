@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file tokenstreaming/v1/input.proto.
  */
 export const file_tokenstreaming_v1_input: GenFile = /*@__PURE__*/
-  fileDesc("Ch10b2tlbnN0cmVhbWluZy92MS9pbnB1dC5wcm90bxIRdG9rZW5zdHJlYW1pbmcudjEiFwoIVG9rZW5JZHMSCwoDaWRzGAEgAygFIkgKDENvbnZlcnNhdGlvbhI4CghtZXNzYWdlcxgBIAMoCzImLnRva2Vuc3RyZWFtaW5nLnYxLkNvbnZlcnNhdGlvbk1lc3NhZ2UieQoTQ29udmVyc2F0aW9uTWVzc2FnZRIlCgRyb2xlGAEgASgOMhcudG9rZW5zdHJlYW1pbmcudjEuUm9sZRIMCgR0ZXh0GAIgASgJEi0KBXBhcnRzGAMgAygLMh4udG9rZW5zdHJlYW1pbmcudjEuTWVzc2FnZVBhcnQi7wEKC01lc3NhZ2VQYXJ0Eg4KBHRleHQYASABKAlIABIpCgVpbWFnZRgCIAEoCzIYLnRva2Vuc3RyZWFtaW5nLnYxLkltYWdlSAASMAoJdG9vbF9jYWxsGAMgASgLMhsudG9rZW5zdHJlYW1pbmcudjEuVG9vbENhbGxIABI0Cgt0b29sX3Jlc3VsdBgEIAEoCzIdLnRva2Vuc3RyZWFtaW5nLnYxLlRvb2xSZXN1bHRIABI1CglyZWFzb25pbmcYBSABKAsyIC50b2tlbnN0cmVhbWluZy52MS5SZWFzb25pbmdQYXJ0SABCBgoEcGFydCJECgVJbWFnZRINCgN1cmkYASABKAlIABIOCgRkYXRhGAIgASgMSAASEgoKbWVkaWFfdHlwZRgDIAEoCUIICgZzb3VyY2UiQAoIVG9vbENhbGwSCgoCaWQYASABKAkSFQoNZnVuY3Rpb25fbmFtZRgCIAEoCRIRCglhcmd1bWVudHMYAyABKAkiQgoKVG9vbFJlc3VsdBIUCgx0b29sX2NhbGxfaWQYASABKAkSDAoEdGV4dBgCIAEoCRIQCghpc19lcnJvchgDIAEoCCItCg1SZWFzb25pbmdQYXJ0EgwKBHRleHQYASABKAkSDgoGb3BhcXVlGAIgASgMItYDCghTYW1wbGluZxIYCgt0ZW1wZXJhdHVyZRgBIAEoAUgAiAEBEhIKBXRvcF9wGAIgASgBSAGIAQESEgoFdG9wX2sYAyABKAVIAogBARISCgVtaW5fcBgEIAEoAUgDiAEBEhEKBHNlZWQYBSABKANIBIgBARIdChBwcmVzZW5jZV9wZW5hbHR5GAYgASgBSAWIAQESHgoRZnJlcXVlbmN5X3BlbmFsdHkYByABKAFIBogBARIfChJyZXBldGl0aW9uX3BlbmFsdHkYCCABKAFIB4gBARIWCg5zdG9wX3NlcXVlbmNlcxgJIAMoCRI+Cgpsb2dpdF9iaWFzGAogAygLMioudG9rZW5zdHJlYW1pbmcudjEuU2FtcGxpbmcuTG9naXRCaWFzRW50cnkaMAoOTG9naXRCaWFzRW50cnkSCwoDa2V5GAEgASgFEg0KBXZhbHVlGAIgASgBOgI4AUIOCgxfdGVtcGVyYXR1cmVCCAoGX3RvcF9wQggKBl90b3Bfa0IICgZfbWluX3BCBwoFX3NlZWRCEwoRX3ByZXNlbmNlX3BlbmFsdHlCFAoSX2ZyZXF1ZW5jeV9wZW5hbHR5QhUKE19yZXBldGl0aW9uX3BlbmFsdHkiawoJUmVhc29uaW5nEjIKBmVmZm9ydBgBIAEoDjIiLnRva2Vuc3RyZWFtaW5nLnYxLlJlYXNvbmluZ0VmZm9ydBIZCgx0b2tlbl9idWRnZXQYAiABKAVIAIgBAUIPCg1fdG9rZW5fYnVkZ2V0IpMBCg1PdXRwdXRPcHRpb25zEh4KEXRvcF9sb2dwcm9iX2NvdW50GAEgASgFSACIAQESGQoRaW5jbHVkZV90b2tlbl9pZHMYAiABKAgSGQoRaW5jbHVkZV9yYXdfYnl0ZXMYAyABKAgSFgoOb21pdF9yZWFzb25pbmcYBCABKAhCFAoSX3RvcF9sb2dwcm9iX2NvdW50IlkKBFRvb2wSDAoEbmFtZRgBIAEoCRITCgtkZXNjcmlwdGlvbhgCIAEoCRIeChZwYXJhbWV0ZXJzX2pzb25fc2NoZW1hGAMgASgJEg4KBnN0cmljdBgEIAEoCCJ0CgpUb29sQ2hvaWNlEi8KBG1vZGUYASABKA4yIS50b2tlbnN0cmVhbWluZy52MS5Ub29sQ2hvaWNlTW9kZRIVCg1mdW5jdGlvbl9uYW1lGAIgASgJEh4KFmRpc2FibGVfcGFyYWxsZWxfY2FsbHMYAyABKAgiigEKEE91dHB1dENvbnN0cmFpbnQSFQoLanNvbl9zY2hlbWEYASABKAlIABIPCgVyZWdleBgCIAEoCUgAEhEKB2dyYW1tYXIYAyABKAlIABItCgdjaG9pY2VzGAQgASgLMhoudG9rZW5zdHJlYW1pbmcudjEuQ2hvaWNlc0gAQgwKCmNvbnN0cmFpbnQiGgoHQ2hvaWNlcxIPCgdjaG9pY2VzGAEgAygJIpcCCgZMaW1pdHMSLQoKdGltZV9saW1pdBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhI2ChNmaXJzdF90b2tlbl90aW1lb3V0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjYKE2ludGVyX3Rva2VuX3RpbWVvdXQYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SOgoPZGVhZGxpbmVfYWN0aW9uGAQgASgOMiEudG9rZW5zdHJlYW1pbmcudjEuRGVhZGxpbmVBY3Rpb24SMgoPZGVhZGxpbmVfbWFyZ2luGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIskBCghSZWNvdmVyeRI+ChFkaXNjb25uZWN0X2FjdGlvbhgBIAEoDjIjLnRva2Vuc3RyZWFtaW5nLnYxLkRpc2Nvbm5lY3RBY3Rpb24SLQoKZGV0YWNoX3R0bBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhItCgpyZXBsYXlfdHRsGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEh8KF21heF9lbmdpbmVfc3dpdGNoX2NvdW50GAQgASgFKl8KBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg8KC1JPTEVfU1lTVEVNEAESDQoJUk9MRV9VU0VSEAISEgoOUk9MRV9BU1NJU1RBTlQQAxINCglST0xFX1RPT0wQBCqgAQoPUmVhc29uaW5nRWZmb3J0EiAKHFJFQVNPTklOR19FRkZPUlRfVU5TUEVDSUZJRUQQABIZChVSRUFTT05JTkdfRUZGT1JUX05PTkUQARIYChRSRUFTT05JTkdfRUZGT1JUX0xPVxACEhsKF1JFQVNPTklOR19FRkZPUlRfTUVESVVNEAMSGQoVUkVBU09OSU5HX0VGRk9SVF9ISUdIEAQqpgEKDlRvb2xDaG9pY2VNb2RlEiAKHFRPT0xfQ0hPSUNFX01PREVfVU5TUEVDSUZJRUQQABIZChVUT09MX0NIT0lDRV9NT0RFX0FVVE8QARIZChVUT09MX0NIT0lDRV9NT0RFX05PTkUQAhIdChlUT09MX0NIT0lDRV9NT0RFX1JFUVVJUkVEEAMSHQoZVE9PTF9DSE9JQ0VfTU9ERV9GVU5DVElPThAEKm8KDkRlYWRsaW5lQWN0aW9uEh8KG0RFQURMSU5FX0FDVElPTl9VTlNQRUNJRklFRBAAEhgKFERFQURMSU5FX0FDVElPTl9GQUlMEAESIgoeREVBRExJTkVfQUNUSU9OX0ZJTklTSF9QQVJUSUFMEAIqcQoQRGlzY29ubmVjdEFjdGlvbhIhCh1ESVNDT05ORUNUX0FDVElPTl9VTlNQRUNJRklFRBAAEhwKGERJU0NPTk5FQ1RfQUNUSU9OX0NBTkNFTBABEhwKGERJU0NPTk5FQ1RfQUNUSU9OX0RFVEFDSBACQs4BCh5pby50b2tlbmdycGMudG9rZW5zdHJlYW1pbmcudjFQAVpOZ2l0aHViLmNvbS90b2tlbmdycGMvdG9rZW5ncnBjL2dlbmVyYXRlZC9nby90b2tlbnN0cmVhbWluZy92MTt0b2tlbnN0cmVhbWluZ3YxqgIbVG9rZW5HcnBjLlRva2VuU3RyZWFtaW5nLlYxygIbVG9rZW5HcnBjXFRva2VuU3RyZWFtaW5nXFYx6gIdVG9rZW5HcnBjOjpUb2tlblN0cmVhbWluZzo6VjFiBnByb3RvMw", [file_google_protobuf_duration]);
+  fileDesc("Ch10b2tlbnN0cmVhbWluZy92MS9pbnB1dC5wcm90bxIRdG9rZW5zdHJlYW1pbmcudjEiFwoIVG9rZW5JZHMSCwoDaWRzGAEgAygFIkgKDENvbnZlcnNhdGlvbhI4CghtZXNzYWdlcxgBIAMoCzImLnRva2Vuc3RyZWFtaW5nLnYxLkNvbnZlcnNhdGlvbk1lc3NhZ2UieQoTQ29udmVyc2F0aW9uTWVzc2FnZRIlCgRyb2xlGAEgASgOMhcudG9rZW5zdHJlYW1pbmcudjEuUm9sZRIMCgR0ZXh0GAIgASgJEi0KBXBhcnRzGAMgAygLMh4udG9rZW5zdHJlYW1pbmcudjEuTWVzc2FnZVBhcnQi7wEKC01lc3NhZ2VQYXJ0Eg4KBHRleHQYASABKAlIABIpCgVpbWFnZRgCIAEoCzIYLnRva2Vuc3RyZWFtaW5nLnYxLkltYWdlSAASMAoJdG9vbF9jYWxsGAMgASgLMhsudG9rZW5zdHJlYW1pbmcudjEuVG9vbENhbGxIABI0Cgt0b29sX3Jlc3VsdBgEIAEoCzIdLnRva2Vuc3RyZWFtaW5nLnYxLlRvb2xSZXN1bHRIABI1CglyZWFzb25pbmcYBSABKAsyIC50b2tlbnN0cmVhbWluZy52MS5SZWFzb25pbmdQYXJ0SABCBgoEcGFydCJECgVJbWFnZRINCgN1cmkYASABKAlIABIOCgRkYXRhGAIgASgMSAASEgoKbWVkaWFfdHlwZRgDIAEoCUIICgZzb3VyY2UiQAoIVG9vbENhbGwSCgoCaWQYASABKAkSFQoNZnVuY3Rpb25fbmFtZRgCIAEoCRIRCglhcmd1bWVudHMYAyABKAkiQgoKVG9vbFJlc3VsdBIUCgx0b29sX2NhbGxfaWQYASABKAkSDAoEdGV4dBgCIAEoCRIQCghpc19lcnJvchgDIAEoCCItCg1SZWFzb25pbmdQYXJ0EgwKBHRleHQYASABKAkSDgoGb3BhcXVlGAIgASgMItYDCghTYW1wbGluZxIYCgt0ZW1wZXJhdHVyZRgBIAEoAUgAiAEBEhIKBXRvcF9wGAIgASgBSAGIAQESEgoFdG9wX2sYAyABKAVIAogBARISCgVtaW5fcBgEIAEoAUgDiAEBEhEKBHNlZWQYBSABKANIBIgBARIdChBwcmVzZW5jZV9wZW5hbHR5GAYgASgBSAWIAQESHgoRZnJlcXVlbmN5X3BlbmFsdHkYByABKAFIBogBARIfChJyZXBldGl0aW9uX3BlbmFsdHkYCCABKAFIB4gBARIWCg5zdG9wX3NlcXVlbmNlcxgJIAMoCRI+Cgpsb2dpdF9iaWFzGAogAygLMioudG9rZW5zdHJlYW1pbmcudjEuU2FtcGxpbmcuTG9naXRCaWFzRW50cnkaMAoOTG9naXRCaWFzRW50cnkSCwoDa2V5GAEgASgFEg0KBXZhbHVlGAIgASgBOgI4AUIOCgxfdGVtcGVyYXR1cmVCCAoGX3RvcF9wQggKBl90b3Bfa0IICgZfbWluX3BCBwoFX3NlZWRCEwoRX3ByZXNlbmNlX3BlbmFsdHlCFAoSX2ZyZXF1ZW5jeV9wZW5hbHR5QhUKE19yZXBldGl0aW9uX3BlbmFsdHkiawoJUmVhc29uaW5nEjIKBmVmZm9ydBgBIAEoDjIiLnRva2Vuc3RyZWFtaW5nLnYxLlJlYXNvbmluZ0VmZm9ydBIZCgx0b2tlbl9idWRnZXQYAiABKAVIAIgBAUIPCg1fdG9rZW5fYnVkZ2V0IpMBCg1PdXRwdXRPcHRpb25zEh4KEXRvcF9sb2dwcm9iX2NvdW50GAEgASgFSACIAQESGQoRaW5jbHVkZV90b2tlbl9pZHMYAiABKAgSGQoRaW5jbHVkZV9yYXdfYnl0ZXMYAyABKAgSFgoOb21pdF9yZWFzb25pbmcYBCABKAhCFAoSX3RvcF9sb2dwcm9iX2NvdW50IlkKBFRvb2wSDAoEbmFtZRgBIAEoCRITCgtkZXNjcmlwdGlvbhgCIAEoCRIeChZwYXJhbWV0ZXJzX2pzb25fc2NoZW1hGAMgASgJEg4KBnN0cmljdBgEIAEoCCJ0CgpUb29sQ2hvaWNlEi8KBG1vZGUYASABKA4yIS50b2tlbnN0cmVhbWluZy52MS5Ub29sQ2hvaWNlTW9kZRIVCg1mdW5jdGlvbl9uYW1lGAIgASgJEh4KFmRpc2FibGVfcGFyYWxsZWxfY2FsbHMYAyABKAgiigEKEE91dHB1dENvbnN0cmFpbnQSFQoLanNvbl9zY2hlbWEYASABKAlIABIPCgVyZWdleBgCIAEoCUgAEhEKB2dyYW1tYXIYAyABKAlIABItCgdjaG9pY2VzGAQgASgLMhoudG9rZW5zdHJlYW1pbmcudjEuQ2hvaWNlc0gAQgwKCmNvbnN0cmFpbnQiGAoHQ2hvaWNlcxINCgV0ZXh0cxgBIAMoCSLLAgoGTGltaXRzEi0KCnRpbWVfbGltaXQYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SNgoTZmlyc3RfdG9rZW5fdGltZW91dBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhI2ChNpbnRlcl90b2tlbl90aW1lb3V0GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjoKD2RlYWRsaW5lX2FjdGlvbhgEIAEoDjIhLnRva2Vuc3RyZWFtaW5nLnYxLkRlYWRsaW5lQWN0aW9uEjIKD2RlYWRsaW5lX21hcmdpbhgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIyCg9jb25uZWN0X3RpbWVvdXQYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iyQEKCFJlY292ZXJ5Ej4KEWRpc2Nvbm5lY3RfYWN0aW9uGAEgASgOMiMudG9rZW5zdHJlYW1pbmcudjEuRGlzY29ubmVjdEFjdGlvbhItCgpkZXRhY2hfdHRsGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi0KCnJlcGxheV90dGwYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SHwoXbWF4X2VuZ2luZV9zd2l0Y2hfY291bnQYBCABKAUqXwoEUm9sZRIUChBST0xFX1VOU1BFQ0lGSUVEEAASDwoLUk9MRV9TWVNURU0QARINCglST0xFX1VTRVIQAhISCg5ST0xFX0FTU0lTVEFOVBADEg0KCVJPTEVfVE9PTBAEKqABCg9SZWFzb25pbmdFZmZvcnQSIAocUkVBU09OSU5HX0VGRk9SVF9VTlNQRUNJRklFRBAAEhkKFVJFQVNPTklOR19FRkZPUlRfTk9ORRABEhgKFFJFQVNPTklOR19FRkZPUlRfTE9XEAISGwoXUkVBU09OSU5HX0VGRk9SVF9NRURJVU0QAxIZChVSRUFTT05JTkdfRUZGT1JUX0hJR0gQBCqmAQoOVG9vbENob2ljZU1vZGUSIAocVE9PTF9DSE9JQ0VfTU9ERV9VTlNQRUNJRklFRBAAEhkKFVRPT0xfQ0hPSUNFX01PREVfQVVUTxABEhkKFVRPT0xfQ0hPSUNFX01PREVfTk9ORRACEh0KGVRPT0xfQ0hPSUNFX01PREVfUkVRVUlSRUQQAxIdChlUT09MX0NIT0lDRV9NT0RFX0ZVTkNUSU9OEAQqbwoORGVhZGxpbmVBY3Rpb24SHwobREVBRExJTkVfQUNUSU9OX1VOU1BFQ0lGSUVEEAASGAoUREVBRExJTkVfQUNUSU9OX0ZBSUwQARIiCh5ERUFETElORV9BQ1RJT05fRklOSVNIX1BBUlRJQUwQAipxChBEaXNjb25uZWN0QWN0aW9uEiEKHURJU0NPTk5FQ1RfQUNUSU9OX1VOU1BFQ0lGSUVEEAASHAoYRElTQ09OTkVDVF9BQ1RJT05fQ0FOQ0VMEAESHAoYRElTQ09OTkVDVF9BQ1RJT05fREVUQUNIEAJC2gEKHmlvLnRva2VuZ3JwYy50b2tlbnN0cmVhbWluZy52MUIKSW5wdXRQcm90b1ABWk5naXRodWIuY29tL3Rva2VuZ3JwYy90b2tlbmdycGMvZ2VuZXJhdGVkL2dvL3Rva2Vuc3RyZWFtaW5nL3YxO3Rva2Vuc3RyZWFtaW5ndjGqAhtUb2tlbkdycGMuVG9rZW5TdHJlYW1pbmcuVjHKAhtUb2tlbkdycGNcVG9rZW5TdHJlYW1pbmdcVjHqAh1Ub2tlbkdycGM6OlRva2VuU3RyZWFtaW5nOjpWMWIGcHJvdG8z", [file_google_protobuf_duration]);
 
 /**
  * Token ids of a model's own vocabulary.
@@ -591,9 +591,9 @@ export type Choices = Message<"tokenstreaming.v1.Choices"> & {
   /**
    * At least one.
    *
-   * @generated from field: repeated string choices = 1;
+   * @generated from field: repeated string texts = 1;
    */
-  choices: string[];
+  texts: string[];
 };
 
 /**
@@ -604,7 +604,8 @@ export const ChoicesSchema: GenMessage<Choices> = /*@__PURE__*/
   messageDesc(file_tokenstreaming_v1_input, 14);
 
 /**
- * Bounds in time. All durations are positive.
+ * Bounds in time. All durations are positive. What is unset is the model's or server's own limit, which also
+ * bounds what is asked for.
  *
  * @generated from message tokenstreaming.v1.Limits
  */
@@ -612,36 +613,38 @@ export type Limits = Message<"tokenstreaming.v1.Limits"> & {
   /**
    * The longest that the generation may run, from the call's arrival. It then ends well, with
    * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-   * `total`). Unset: the server's maximum, which also bounds it.
+   * `total`). Attempts on other engines do not start it anew.
    *
    * @generated from field: google.protobuf.Duration time_limit = 1;
    */
   timeLimit?: Duration | undefined;
 
   /**
-   * The longest to wait for the first token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+   * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
+   * `first_token`) beyond.
    *
    * @generated from field: google.protobuf.Duration first_token_timeout = 2;
    */
   firstTokenTimeout?: Duration | undefined;
 
   /**
-   * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+   * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
+   * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
    *
    * @generated from field: google.protobuf.Duration inter_token_timeout = 3;
    */
   interTokenTimeout?: Duration | undefined;
 
   /**
-   * What the starter's deadline means for a generation with DISCONNECT_ACTION_CANCEL. (With
-   * DISCONNECT_ACTION_DETACH a deadline ends only the stream that has it.)
+   * What the gRPC deadline of the call that starts the generation means for it. (The deadline of any other
+   * reader ends only that reader's stream.)
    *
    * @generated from field: tokenstreaming.v1.DeadlineAction deadline_action = 4;
    */
   deadlineAction: DeadlineAction;
 
   /**
-   * How long before the starter's deadline the generation ends, so that its end still arrives. Unset:
+   * How long before that deadline the generation ends, so that its end still arrives. Unset:
    * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
    * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
    * time left counts as half.
@@ -649,6 +652,14 @@ export type Limits = Message<"tokenstreaming.v1.Limits"> & {
    * @generated from field: google.protobuf.Duration deadline_margin = 5;
    */
   deadlineMargin?: Duration | undefined;
+
+  /**
+   * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
+   * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+   *
+   * @generated from field: google.protobuf.Duration connect_timeout = 6;
+   */
+  connectTimeout?: Duration | undefined;
 };
 
 /**
@@ -847,27 +858,31 @@ export const ToolChoiceModeSchema: GenEnum<ToolChoiceMode> = /*@__PURE__*/
   enumDesc(file_tokenstreaming_v1_input, 2);
 
 /**
- * What the starter's deadline means.
+ * What the deadline of the call that starts a generation means for it. Where it is the generation's own, the
+ * generation ends `deadline_margin` before it, counted from that call's arrival, whatever becomes of the call
+ * meanwhile; every reader whose own deadline is not earlier gets `finished` in time.
  *
  * @generated from enum tokenstreaming.v1.DeadlineAction
  */
 export enum DeadlineAction {
   /**
-   * The same as FAIL.
+   * As FAIL with DISCONNECT_ACTION_CANCEL. With DISCONNECT_ACTION_DETACH the deadline ends only the stream that
+   * has it (DEADLINE_EXCEEDED with RETRY_ADVICE_RESUME), and the generation goes on.
    *
    * @generated from enum value: DEADLINE_ACTION_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * `finished` with partial usage, then DEADLINE_EXCEEDED.
+   * It is the generation's own: `finished` with partial usage, then DEADLINE_EXCEEDED.
    *
    * @generated from enum value: DEADLINE_ACTION_FAIL = 1;
    */
   FAIL = 1,
 
   /**
-   * `finished` with partial usage, then OK. Before an engine has accepted there is nothing partial: as FAIL.
+   * It is the generation's own: `finished` with partial usage, then OK. Before an engine has accepted there is
+   * nothing partial: as FAIL.
    *
    * @generated from enum value: DEADLINE_ACTION_FINISH_PARTIAL = 2;
    */

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file tokenstreaming/v1/model.proto.
  */
 export const file_tokenstreaming_v1_model: GenFile = /*@__PURE__*/
-  fileDesc("Ch10b2tlbnN0cmVhbWluZy92MS9tb2RlbC5wcm90bxIRdG9rZW5zdHJlYW1pbmcudjEivwEKBU1vZGVsEgwKBG5hbWUYASABKAkSEgoKaXNfZGVmYXVsdBgCIAEoCBIvCgdlbmdpbmVzGAMgAygLMh4udG9rZW5zdHJlYW1pbmcudjEuTW9kZWxFbmdpbmUSGwoTY29udGV4dF90b2tlbl9jb3VudBgEIAEoBRIRCgl0b2tlbml6ZXIYBSABKAkSMwoMY2FwYWJpbGl0aWVzGAYgAygOMh0udG9rZW5zdHJlYW1pbmcudjEuQ2FwYWJpbGl0eSJaCgtNb2RlbEVuZ2luZRIMCgRuYW1lGAEgASgJEgwKBGtpbmQYAiABKAkSLwoGaGVhbHRoGAMgASgOMh8udG9rZW5zdHJlYW1pbmcudjEuRW5naW5lSGVhbHRoKmUKDEVuZ2luZUhlYWx0aBIdChlFTkdJTkVfSEVBTFRIX1VOU1BFQ0lGSUVEEAASGQoVRU5HSU5FX0hFQUxUSF9IRUFMVEhZEAESGwoXRU5HSU5FX0hFQUxUSF9VTkhFQUxUSFkQAiq0AwoKQ2FwYWJpbGl0eRIaChZDQVBBQklMSVRZX1VOU1BFQ0lGSUVEEAASFQoRQ0FQQUJJTElUWV9QUk9NUFQQARIbChdDQVBBQklMSVRZX0NPTlZFUlNBVElPThACEh8KG0NBUEFCSUxJVFlfUFJPTVBUX1RPS0VOX0lEUxADEhQKEENBUEFCSUxJVFlfVE9PTFMQBBIVChFDQVBBQklMSVRZX0lNQUdFUxAFEhgKFENBUEFCSUxJVFlfUkVBU09OSU5HEAYSFwoTQ0FQQUJJTElUWV9MT0dQUk9CUxAHEhgKFENBUEFCSUxJVFlfVE9LRU5fSURTEAgSGAoUQ0FQQUJJTElUWV9SQVdfQllURVMQCRIaChZDQVBBQklMSVRZX0pTT05fU0NIRU1BEAoSFAoQQ0FQQUJJTElUWV9SRUdFWBALEhYKEkNBUEFCSUxJVFlfR1JBTU1BUhAMEhYKEkNBUEFCSUxJVFlfQ0hPSUNFUxANEiEKHUNBUEFCSUxJVFlfQ09OVElOVUVfVE9LRU5fSURTEA4SHAoYQ0FQQUJJTElUWV9DT05USU5VRV9URVhUEA9CzgEKHmlvLnRva2VuZ3JwYy50b2tlbnN0cmVhbWluZy52MVABWk5naXRodWIuY29tL3Rva2VuZ3JwYy90b2tlbmdycGMvZ2VuZXJhdGVkL2dvL3Rva2Vuc3RyZWFtaW5nL3YxO3Rva2Vuc3RyZWFtaW5ndjGqAhtUb2tlbkdycGMuVG9rZW5TdHJlYW1pbmcuVjHKAhtUb2tlbkdycGNcVG9rZW5TdHJlYW1pbmdcVjHqAh1Ub2tlbkdycGM6OlRva2VuU3RyZWFtaW5nOjpWMWIGcHJvdG8z");
+  fileDesc("Ch10b2tlbnN0cmVhbWluZy92MS9tb2RlbC5wcm90bxIRdG9rZW5zdHJlYW1pbmcudjEivwEKBU1vZGVsEgwKBG5hbWUYASABKAkSEgoKaXNfZGVmYXVsdBgCIAEoCBIvCgdlbmdpbmVzGAMgAygLMh4udG9rZW5zdHJlYW1pbmcudjEuTW9kZWxFbmdpbmUSGwoTY29udGV4dF90b2tlbl9jb3VudBgEIAEoBRIRCgl0b2tlbml6ZXIYBSABKAkSMwoMY2FwYWJpbGl0aWVzGAYgAygOMh0udG9rZW5zdHJlYW1pbmcudjEuQ2FwYWJpbGl0eSKPAQoLTW9kZWxFbmdpbmUSDAoEbmFtZRgBIAEoCRIMCgRraW5kGAIgASgJEi8KBmhlYWx0aBgDIAEoDjIfLnRva2Vuc3RyZWFtaW5nLnYxLkVuZ2luZUhlYWx0aBIzCgxjYXBhYmlsaXRpZXMYBCADKA4yHS50b2tlbnN0cmVhbWluZy52MS5DYXBhYmlsaXR5KmUKDEVuZ2luZUhlYWx0aBIdChlFTkdJTkVfSEVBTFRIX1VOU1BFQ0lGSUVEEAASGQoVRU5HSU5FX0hFQUxUSF9IRUFMVEhZEAESGwoXRU5HSU5FX0hFQUxUSF9VTkhFQUxUSFkQAiq0AwoKQ2FwYWJpbGl0eRIaChZDQVBBQklMSVRZX1VOU1BFQ0lGSUVEEAASFQoRQ0FQQUJJTElUWV9QUk9NUFQQARIbChdDQVBBQklMSVRZX0NPTlZFUlNBVElPThACEh8KG0NBUEFCSUxJVFlfUFJPTVBUX1RPS0VOX0lEUxADEhQKEENBUEFCSUxJVFlfVE9PTFMQBBIVChFDQVBBQklMSVRZX0lNQUdFUxAFEhgKFENBUEFCSUxJVFlfUkVBU09OSU5HEAYSFwoTQ0FQQUJJTElUWV9MT0dQUk9CUxAHEhgKFENBUEFCSUxJVFlfVE9LRU5fSURTEAgSGAoUQ0FQQUJJTElUWV9SQVdfQllURVMQCRIaChZDQVBBQklMSVRZX0pTT05fU0NIRU1BEAoSFAoQQ0FQQUJJTElUWV9SRUdFWBALEhYKEkNBUEFCSUxJVFlfR1JBTU1BUhAMEhYKEkNBUEFCSUxJVFlfQ0hPSUNFUxANEiEKHUNBUEFCSUxJVFlfQ09OVElOVUVfVE9LRU5fSURTEA4SHAoYQ0FQQUJJTElUWV9DT05USU5VRV9URVhUEA9C2gEKHmlvLnRva2VuZ3JwYy50b2tlbnN0cmVhbWluZy52MUIKTW9kZWxQcm90b1ABWk5naXRodWIuY29tL3Rva2VuZ3JwYy90b2tlbmdycGMvZ2VuZXJhdGVkL2dvL3Rva2Vuc3RyZWFtaW5nL3YxO3Rva2Vuc3RyZWFtaW5ndjGqAhtUb2tlbkdycGMuVG9rZW5TdHJlYW1pbmcuVjHKAhtUb2tlbkdycGNcVG9rZW5TdHJlYW1pbmdcVjHqAh1Ub2tlbkdycGM6OlRva2VuU3RyZWFtaW5nOjpWMWIGcHJvdG8z");
 
 /**
  * A model that the caller may use.
@@ -57,7 +57,8 @@ export type Model = Message<"tokenstreaming.v1.Model"> & {
   tokenizer: string;
 
   /**
-   * What requests may ask of it. Asking for more is INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+   * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
+   * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
    *
    * @generated from field: repeated tokenstreaming.v1.Capability capabilities = 6;
    */
@@ -97,6 +98,13 @@ export type ModelEngine = Message<"tokenstreaming.v1.ModelEngine"> & {
    * @generated from field: tokenstreaming.v1.EngineHealth health = 3;
    */
   health: EngineHealth;
+
+  /**
+   * What it can do.
+   *
+   * @generated from field: repeated tokenstreaming.v1.Capability capabilities = 4;
+   */
+  capabilities: Capability[];
 };
 
 /**
@@ -141,7 +149,7 @@ export const EngineHealthSchema: GenEnum<EngineHealth> = /*@__PURE__*/
   enumDesc(file_tokenstreaming_v1_model, 0);
 
 /**
- * Something that a request can ask of a model.
+ * Something that an engine can do: what requests may ask of it and, in the last two, what it can take over.
  *
  * @generated from enum tokenstreaming.v1.Capability
  */

@@ -7,7 +7,8 @@
 // last reader is gone, a generation with DISCONNECT_ACTION_CANCEL (the default) stops at once, in the
 // engine too; with DISCONNECT_ACTION_DETACH it goes on for `detach_ttl` and waits for a reader to come
 // back. A client that wants to survive a dropped connection therefore sends a `generation_id` of its own
-// and DISCONNECT_ACTION_DETACH, and calls CancelGeneration when its user stops.
+// and DISCONNECT_ACTION_DETACH, and calls CancelGeneration when its user stops. Its deadline then ends only
+// its streams, unless `limits.deadline_action` makes it the generation's own.
 //
 // IDS. A generation is named by the id that its caller chose, within the caller's tenant. The same id with
 // an equal request attaches to the running (or just ended) generation instead of starting another one, so
@@ -44,7 +45,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file tokenstreaming/v1/token_stream.proto.
  */
 export const file_tokenstreaming_v1_token_stream: GenFile = /*@__PURE__*/
-  fileDesc("CiR0b2tlbnN0cmVhbWluZy92MS90b2tlbl9zdHJlYW0ucHJvdG8SEXRva2Vuc3RyZWFtaW5nLnYxIrMGChNTdHJlYW1Ub2tlbnNSZXF1ZXN0EhUKDWdlbmVyYXRpb25faWQYASABKAkSDQoFbW9kZWwYAiABKAkSEAoGcHJvbXB0GAMgASgJSAASNwoMY29udmVyc2F0aW9uGAQgASgLMh8udG9rZW5zdHJlYW1pbmcudjEuQ29udmVyc2F0aW9uSAASNwoQcHJvbXB0X3Rva2VuX2lkcxgFIAEoCzIbLnRva2Vuc3RyZWFtaW5nLnYxLlRva2VuSWRzSAASIwoWbWF4X291dHB1dF90b2tlbl9jb3VudBgGIAEoBUgBiAEBEi0KCHNhbXBsaW5nGAcgASgLMhsudG9rZW5zdHJlYW1pbmcudjEuU2FtcGxpbmcSLwoJcmVhc29uaW5nGAggASgLMhwudG9rZW5zdHJlYW1pbmcudjEuUmVhc29uaW5nEjAKBm91dHB1dBgJIAEoCzIgLnRva2Vuc3RyZWFtaW5nLnYxLk91dHB1dE9wdGlvbnMSJgoFdG9vbHMYCiADKAsyFy50b2tlbnN0cmVhbWluZy52MS5Ub29sEjIKC3Rvb2xfY2hvaWNlGAsgASgLMh0udG9rZW5zdHJlYW1pbmcudjEuVG9vbENob2ljZRI+ChFvdXRwdXRfY29uc3RyYWludBgMIAEoCzIjLnRva2Vuc3RyZWFtaW5nLnYxLk91dHB1dENvbnN0cmFpbnQSKQoGbGltaXRzGA0gASgLMhkudG9rZW5zdHJlYW1pbmcudjEuTGltaXRzEi0KCHJlY292ZXJ5GA4gASgLMhsudG9rZW5zdHJlYW1pbmcudjEuUmVjb3ZlcnkSLgoNZW5naW5lX3BhcmFtcxgPIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSQgoGbGFiZWxzGBAgAygLMjIudG9rZW5zdHJlYW1pbmcudjEuU3RyZWFtVG9rZW5zUmVxdWVzdC5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgcKBWlucHV0QhkKF19tYXhfb3V0cHV0X3Rva2VuX2NvdW50IoAEChRTdHJlYW1Ub2tlbnNSZXNwb25zZRIQCghzZXF1ZW5jZRgBIAEoBRIoCgZ0b2tlbnMYAiADKAsyGC50b2tlbnN0cmVhbWluZy52MS5Ub2tlbhJAChN0b29sX2NhbGxfZnJhZ21lbnRzGAMgAygLMiMudG9rZW5zdHJlYW1pbmcudjEuVG9vbENhbGxGcmFnbWVudBInCgV1c2FnZRgEIAEoCzIYLnRva2Vuc3RyZWFtaW5nLnYxLlVzYWdlEi0KB3N0YXJ0ZWQYBSABKAsyGi50b2tlbnN0cmVhbWluZy52MS5TdGFydGVkSAASPAoPZW5naW5lX3N3aXRjaGVkGAYgASgLMiEudG9rZW5zdHJlYW1pbmcudjEuRW5naW5lU3dpdGNoZWRIABIvCghmaW5pc2hlZBgHIAEoCzIbLnRva2Vuc3RyZWFtaW5nLnYxLkZpbmlzaGVkSAASLwoIYXR0YWNoZWQYCCABKAsyGy50b2tlbnN0cmVhbWluZy52MS5BdHRhY2hlZEgAEjEKCWhlYXJ0YmVhdBgJIAEoCzIcLnRva2Vuc3RyZWFtaW5nLnYxLkhlYXJ0YmVhdEgAEjYKDGRyYWluX25vdGljZRgKIAEoCzIeLnRva2Vuc3RyZWFtaW5nLnYxLkRyYWluTm90aWNlSABCBwoFZXZlbnQiRAoTUmVzdW1lVG9rZW5zUmVxdWVzdBIVCg1nZW5lcmF0aW9uX2lkGAEgASgJEhYKDmFmdGVyX3NlcXVlbmNlGAIgASgFIk4KE0dlbmVyYXRlVGV4dFJlcXVlc3QSNwoHcmVxdWVzdBgBIAEoCzImLnRva2Vuc3RyZWFtaW5nLnYxLlN0cmVhbVRva2Vuc1JlcXVlc3QitgEKFEdlbmVyYXRlVGV4dFJlc3BvbnNlEgwKBHRleHQYASABKAkSFgoOcmVhc29uaW5nX3RleHQYAiABKAkSFAoMcmVmdXNhbF90ZXh0GAMgASgJEi8KCnRvb2xfY2FsbHMYBCADKAsyGy50b2tlbnN0cmVhbWluZy52MS5Ub29sQ2FsbBIxCgpnZW5lcmF0aW9uGAUgASgLMh0udG9rZW5zdHJlYW1pbmcudjEuR2VuZXJhdGlvbiIwChdDYW5jZWxHZW5lcmF0aW9uUmVxdWVzdBIVCg1nZW5lcmF0aW9uX2lkGAEgASgJIk0KGENhbmNlbEdlbmVyYXRpb25SZXNwb25zZRIxCgpnZW5lcmF0aW9uGAEgASgLMh0udG9rZW5zdHJlYW1pbmcudjEuR2VuZXJhdGlvbiItChRHZXRHZW5lcmF0aW9uUmVxdWVzdBIVCg1nZW5lcmF0aW9uX2lkGAEgASgJIkoKFUdldEdlbmVyYXRpb25SZXNwb25zZRIxCgpnZW5lcmF0aW9uGAEgASgLMh0udG9rZW5zdHJlYW1pbmcudjEuR2VuZXJhdGlvbiJNChJDb3VudFRva2Vuc1JlcXVlc3QSNwoHcmVxdWVzdBgBIAEoCzImLnRva2Vuc3RyZWFtaW5nLnYxLlN0cmVhbVRva2Vuc1JlcXVlc3QibwoTQ291bnRUb2tlbnNSZXNwb25zZRIZChFpbnB1dF90b2tlbl9jb3VudBgBIAEoBRIuCgZzb3VyY2UYAiABKA4yHi50b2tlbnN0cmVhbWluZy52MS5Vc2FnZVNvdXJjZRINCgVtb2RlbBgDIAEoCSI6ChFMaXN0TW9kZWxzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJXChJMaXN0TW9kZWxzUmVzcG9uc2USKAoGbW9kZWxzGAEgAygLMhgudG9rZW5zdHJlYW1pbmcudjEuTW9kZWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJMr4FCgtUb2tlblN0cmVhbRJhCgxTdHJlYW1Ub2tlbnMSJi50b2tlbnN0cmVhbWluZy52MS5TdHJlYW1Ub2tlbnNSZXF1ZXN0GicudG9rZW5zdHJlYW1pbmcudjEuU3RyZWFtVG9rZW5zUmVzcG9uc2UwARJhCgxSZXN1bWVUb2tlbnMSJi50b2tlbnN0cmVhbWluZy52MS5SZXN1bWVUb2tlbnNSZXF1ZXN0GicudG9rZW5zdHJlYW1pbmcudjEuU3RyZWFtVG9rZW5zUmVzcG9uc2UwARJfCgxHZW5lcmF0ZVRleHQSJi50b2tlbnN0cmVhbWluZy52MS5HZW5lcmF0ZVRleHRSZXF1ZXN0GicudG9rZW5zdHJlYW1pbmcudjEuR2VuZXJhdGVUZXh0UmVzcG9uc2USawoQQ2FuY2VsR2VuZXJhdGlvbhIqLnRva2Vuc3RyZWFtaW5nLnYxLkNhbmNlbEdlbmVyYXRpb25SZXF1ZXN0GisudG9rZW5zdHJlYW1pbmcudjEuQ2FuY2VsR2VuZXJhdGlvblJlc3BvbnNlEmIKDUdldEdlbmVyYXRpb24SJy50b2tlbnN0cmVhbWluZy52MS5HZXRHZW5lcmF0aW9uUmVxdWVzdBooLnRva2Vuc3RyZWFtaW5nLnYxLkdldEdlbmVyYXRpb25SZXNwb25zZRJcCgtDb3VudFRva2VucxIlLnRva2Vuc3RyZWFtaW5nLnYxLkNvdW50VG9rZW5zUmVxdWVzdBomLnRva2Vuc3RyZWFtaW5nLnYxLkNvdW50VG9rZW5zUmVzcG9uc2USWQoKTGlzdE1vZGVscxIkLnRva2Vuc3RyZWFtaW5nLnYxLkxpc3RNb2RlbHNSZXF1ZXN0GiUudG9rZW5zdHJlYW1pbmcudjEuTGlzdE1vZGVsc1Jlc3BvbnNlQs4BCh5pby50b2tlbmdycGMudG9rZW5zdHJlYW1pbmcudjFQAVpOZ2l0aHViLmNvbS90b2tlbmdycGMvdG9rZW5ncnBjL2dlbmVyYXRlZC9nby90b2tlbnN0cmVhbWluZy92MTt0b2tlbnN0cmVhbWluZ3YxqgIbVG9rZW5HcnBjLlRva2VuU3RyZWFtaW5nLlYxygIbVG9rZW5HcnBjXFRva2VuU3RyZWFtaW5nXFYx6gIdVG9rZW5HcnBjOjpUb2tlblN0cmVhbWluZzo6VjFiBnByb3RvMw", [file_google_protobuf_struct, file_tokenstreaming_v1_generation, file_tokenstreaming_v1_input, file_tokenstreaming_v1_model, file_tokenstreaming_v1_usage]);
+  fileDesc("CiR0b2tlbnN0cmVhbWluZy92MS90b2tlbl9zdHJlYW0ucHJvdG8SEXRva2Vuc3RyZWFtaW5nLnYxIrMGChNTdHJlYW1Ub2tlbnNSZXF1ZXN0EhUKDWdlbmVyYXRpb25faWQYASABKAkSDQoFbW9kZWwYAiABKAkSEAoGcHJvbXB0GAMgASgJSAASNwoMY29udmVyc2F0aW9uGAQgASgLMh8udG9rZW5zdHJlYW1pbmcudjEuQ29udmVyc2F0aW9uSAASNwoQcHJvbXB0X3Rva2VuX2lkcxgFIAEoCzIbLnRva2Vuc3RyZWFtaW5nLnYxLlRva2VuSWRzSAASIwoWbWF4X291dHB1dF90b2tlbl9jb3VudBgGIAEoBUgBiAEBEi0KCHNhbXBsaW5nGAcgASgLMhsudG9rZW5zdHJlYW1pbmcudjEuU2FtcGxpbmcSLwoJcmVhc29uaW5nGAggASgLMhwudG9rZW5zdHJlYW1pbmcudjEuUmVhc29uaW5nEjAKBm91dHB1dBgJIAEoCzIgLnRva2Vuc3RyZWFtaW5nLnYxLk91dHB1dE9wdGlvbnMSJgoFdG9vbHMYCiADKAsyFy50b2tlbnN0cmVhbWluZy52MS5Ub29sEjIKC3Rvb2xfY2hvaWNlGAsgASgLMh0udG9rZW5zdHJlYW1pbmcudjEuVG9vbENob2ljZRI+ChFvdXRwdXRfY29uc3RyYWludBgMIAEoCzIjLnRva2Vuc3RyZWFtaW5nLnYxLk91dHB1dENvbnN0cmFpbnQSKQoGbGltaXRzGA0gASgLMhkudG9rZW5zdHJlYW1pbmcudjEuTGltaXRzEi0KCHJlY292ZXJ5GA4gASgLMhsudG9rZW5zdHJlYW1pbmcudjEuUmVjb3ZlcnkSLgoNZW5naW5lX3BhcmFtcxgPIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSQgoGbGFiZWxzGBAgAygLMjIudG9rZW5zdHJlYW1pbmcudjEuU3RyZWFtVG9rZW5zUmVxdWVzdC5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgcKBWlucHV0QhkKF19tYXhfb3V0cHV0X3Rva2VuX2NvdW50IooEChRTdHJlYW1Ub2tlbnNSZXNwb25zZRIQCghzZXF1ZW5jZRgBIAEoBRIoCgZ0b2tlbnMYAiADKAsyGC50b2tlbnN0cmVhbWluZy52MS5Ub2tlbhJAChN0b29sX2NhbGxfZnJhZ21lbnRzGAMgAygLMiMudG9rZW5zdHJlYW1pbmcudjEuVG9vbENhbGxGcmFnbWVudBInCgV1c2FnZRgEIAEoCzIYLnRva2Vuc3RyZWFtaW5nLnYxLlVzYWdlEi0KB3N0YXJ0ZWQYBSABKAsyGi50b2tlbnN0cmVhbWluZy52MS5TdGFydGVkSAASPAoPZW5naW5lX3N3aXRjaGVkGAYgASgLMiEudG9rZW5zdHJlYW1pbmcudjEuRW5naW5lU3dpdGNoZWRIABIvCghmaW5pc2hlZBgHIAEoCzIbLnRva2Vuc3RyZWFtaW5nLnYxLkZpbmlzaGVkSAASLwoIYXR0YWNoZWQYCCABKAsyGy50b2tlbnN0cmVhbWluZy52MS5BdHRhY2hlZEgBEjEKCWhlYXJ0YmVhdBgJIAEoCzIcLnRva2Vuc3RyZWFtaW5nLnYxLkhlYXJ0YmVhdEgBEjYKDGRyYWluX25vdGljZRgKIAEoCzIeLnRva2Vuc3RyZWFtaW5nLnYxLkRyYWluTm90aWNlSAFCBwoFZXZlbnRCCAoGbm90aWNlIkQKE1Jlc3VtZVRva2Vuc1JlcXVlc3QSFQoNZ2VuZXJhdGlvbl9pZBgBIAEoCRIWCg5hZnRlcl9zZXF1ZW5jZRgCIAEoBSJOChNHZW5lcmF0ZVRleHRSZXF1ZXN0EjcKB3JlcXVlc3QYASABKAsyJi50b2tlbnN0cmVhbWluZy52MS5TdHJlYW1Ub2tlbnNSZXF1ZXN0IrYBChRHZW5lcmF0ZVRleHRSZXNwb25zZRIMCgR0ZXh0GAEgASgJEhYKDnJlYXNvbmluZ190ZXh0GAIgASgJEhQKDHJlZnVzYWxfdGV4dBgDIAEoCRIvCgp0b29sX2NhbGxzGAQgAygLMhsudG9rZW5zdHJlYW1pbmcudjEuVG9vbENhbGwSMQoKZ2VuZXJhdGlvbhgFIAEoCzIdLnRva2Vuc3RyZWFtaW5nLnYxLkdlbmVyYXRpb24iMAoXQ2FuY2VsR2VuZXJhdGlvblJlcXVlc3QSFQoNZ2VuZXJhdGlvbl9pZBgBIAEoCSJNChhDYW5jZWxHZW5lcmF0aW9uUmVzcG9uc2USMQoKZ2VuZXJhdGlvbhgBIAEoCzIdLnRva2Vuc3RyZWFtaW5nLnYxLkdlbmVyYXRpb24iLQoUR2V0R2VuZXJhdGlvblJlcXVlc3QSFQoNZ2VuZXJhdGlvbl9pZBgBIAEoCSJKChVHZXRHZW5lcmF0aW9uUmVzcG9uc2USMQoKZ2VuZXJhdGlvbhgBIAEoCzIdLnRva2Vuc3RyZWFtaW5nLnYxLkdlbmVyYXRpb24iTQoSQ291bnRUb2tlbnNSZXF1ZXN0EjcKB3JlcXVlc3QYASABKAsyJi50b2tlbnN0cmVhbWluZy52MS5TdHJlYW1Ub2tlbnNSZXF1ZXN0Im8KE0NvdW50VG9rZW5zUmVzcG9uc2USGQoRaW5wdXRfdG9rZW5fY291bnQYASABKAUSLgoGc291cmNlGAIgASgOMh4udG9rZW5zdHJlYW1pbmcudjEuVXNhZ2VTb3VyY2USDQoFbW9kZWwYAyABKAkiOgoRTGlzdE1vZGVsc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiVwoSTGlzdE1vZGVsc1Jlc3BvbnNlEigKBm1vZGVscxgBIAMoCzIYLnRva2Vuc3RyZWFtaW5nLnYxLk1vZGVsEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCTK+BQoLVG9rZW5TdHJlYW0SYQoMU3RyZWFtVG9rZW5zEiYudG9rZW5zdHJlYW1pbmcudjEuU3RyZWFtVG9rZW5zUmVxdWVzdBonLnRva2Vuc3RyZWFtaW5nLnYxLlN0cmVhbVRva2Vuc1Jlc3BvbnNlMAESYQoMUmVzdW1lVG9rZW5zEiYudG9rZW5zdHJlYW1pbmcudjEuUmVzdW1lVG9rZW5zUmVxdWVzdBonLnRva2Vuc3RyZWFtaW5nLnYxLlN0cmVhbVRva2Vuc1Jlc3BvbnNlMAESXwoMR2VuZXJhdGVUZXh0EiYudG9rZW5zdHJlYW1pbmcudjEuR2VuZXJhdGVUZXh0UmVxdWVzdBonLnRva2Vuc3RyZWFtaW5nLnYxLkdlbmVyYXRlVGV4dFJlc3BvbnNlEmsKEENhbmNlbEdlbmVyYXRpb24SKi50b2tlbnN0cmVhbWluZy52MS5DYW5jZWxHZW5lcmF0aW9uUmVxdWVzdBorLnRva2Vuc3RyZWFtaW5nLnYxLkNhbmNlbEdlbmVyYXRpb25SZXNwb25zZRJiCg1HZXRHZW5lcmF0aW9uEicudG9rZW5zdHJlYW1pbmcudjEuR2V0R2VuZXJhdGlvblJlcXVlc3QaKC50b2tlbnN0cmVhbWluZy52MS5HZXRHZW5lcmF0aW9uUmVzcG9uc2USXAoLQ291bnRUb2tlbnMSJS50b2tlbnN0cmVhbWluZy52MS5Db3VudFRva2Vuc1JlcXVlc3QaJi50b2tlbnN0cmVhbWluZy52MS5Db3VudFRva2Vuc1Jlc3BvbnNlElkKCkxpc3RNb2RlbHMSJC50b2tlbnN0cmVhbWluZy52MS5MaXN0TW9kZWxzUmVxdWVzdBolLnRva2Vuc3RyZWFtaW5nLnYxLkxpc3RNb2RlbHNSZXNwb25zZULgAQoeaW8udG9rZW5ncnBjLnRva2Vuc3RyZWFtaW5nLnYxQhBUb2tlblN0cmVhbVByb3RvUAFaTmdpdGh1Yi5jb20vdG9rZW5ncnBjL3Rva2VuZ3JwYy9nZW5lcmF0ZWQvZ28vdG9rZW5zdHJlYW1pbmcvdjE7dG9rZW5zdHJlYW1pbmd2MaoCG1Rva2VuR3JwYy5Ub2tlblN0cmVhbWluZy5WMcoCG1Rva2VuR3JwY1xUb2tlblN0cmVhbWluZ1xWMeoCHVRva2VuR3JwYzo6VG9rZW5TdHJlYW1pbmc6OlYxYgZwcm90bzM", [file_google_protobuf_struct, file_tokenstreaming_v1_generation, file_tokenstreaming_v1_input, file_tokenstreaming_v1_model, file_tokenstreaming_v1_usage]);
 
 /**
  * A generation to run. Fields that this version of the server does not know are INVALID_ARGUMENT, so that
@@ -193,9 +194,12 @@ export const StreamTokensRequestSchema: GenMessage<StreamTokensRequest> = /*@__P
 /**
  * One message of a stream: one event, several consecutive ones that were joined, or a notice.
  *
+ * Events are tokens, tool-call fragments, and what `event` holds; they belong to the generation, are numbered
+ * and can be read again. Notices belong to this stream alone and are never replayed.
+ *
  * A reader that is behind gets several events in one message: consecutive ones that carry only tokens, or
- * only tool-call fragments, never both kinds. The events and notices of `event` stand alone. A message is at
- * most 256 KiB, unless a single event is larger.
+ * only tool-call fragments, never both kinds. Those of `event`, and notices, stand alone. A message is at most
+ * 256 KiB, unless a single event is larger.
  *
  * @generated from message tokenstreaming.v1.StreamTokensResponse
  */
@@ -233,13 +237,13 @@ export type StreamTokensResponse = Message<"tokenstreaming.v1.StreamTokensRespon
   usage?: Usage | undefined;
 
   /**
-   * What else a message can be.
+   * The event, where it is no token and no tool-call fragment.
    *
    * @generated from oneof tokenstreaming.v1.StreamTokensResponse.event
    */
   event: {
     /**
-     * Event: an engine has accepted the request. The first event of a generation.
+     * An engine has accepted the request. The first event of a generation.
      *
      * @generated from field: tokenstreaming.v1.Started started = 5;
      */
@@ -247,7 +251,7 @@ export type StreamTokensResponse = Message<"tokenstreaming.v1.StreamTokensRespon
     case: "started";
   } | {
     /**
-     * Event: another engine goes on from here.
+     * Another engine goes on from here.
      *
      * @generated from field: tokenstreaming.v1.EngineSwitched engine_switched = 6;
      */
@@ -255,15 +259,22 @@ export type StreamTokensResponse = Message<"tokenstreaming.v1.StreamTokensRespon
     case: "engineSwitched";
   } | {
     /**
-     * Event: the generation has ended. Its last event.
+     * The generation has ended. Its last event.
      *
      * @generated from field: tokenstreaming.v1.Finished finished = 7;
      */
     value: Finished;
     case: "finished";
-  } | {
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * Set on a notice, which holds no event: `sequence` and `usage` repeat what was last sent.
+   *
+   * @generated from oneof tokenstreaming.v1.StreamTokensResponse.notice
+   */
+  notice: {
     /**
-     * Notice: this stream attached to a generation that another call had started.
+     * This stream attached to a generation that another call had started.
      *
      * @generated from field: tokenstreaming.v1.Attached attached = 8;
      */
@@ -271,7 +282,7 @@ export type StreamTokensResponse = Message<"tokenstreaming.v1.StreamTokensRespon
     case: "attached";
   } | {
     /**
-     * Notice: nothing else happened for a while, and all is well.
+     * Nothing else happened for a while, and all is well.
      *
      * @generated from field: tokenstreaming.v1.Heartbeat heartbeat = 9;
      */
@@ -279,7 +290,7 @@ export type StreamTokensResponse = Message<"tokenstreaming.v1.StreamTokensRespon
     case: "heartbeat";
   } | {
     /**
-     * Notice: the server is about to shut down.
+     * The server is about to shut down.
      *
      * @generated from field: tokenstreaming.v1.DrainNotice drain_notice = 10;
      */

@@ -7,6 +7,7 @@ import io.tokengrpc.tokenstreaming.v1.GenerationState;
 import io.tokengrpc.tokenstreaming.v1.RetryAdvice;
 import io.tokengrpc.tokenstreaming.v1.StreamTokensResponse;
 import io.tokengrpc.tokenstreaming.v1.StreamTokensResponse.EventCase;
+import io.tokengrpc.tokenstreaming.v1.StreamTokensResponse.NoticeCase;
 import io.tokengrpc.tokenstreaming.v1.Token;
 import io.tokengrpc.tokenstreaming.v1.ToolCall;
 import io.tokengrpc.tokenstreaming.v1.ToolCallFragment;
@@ -61,16 +62,16 @@ final class Assembler {
    * @throws TokenStreamException when something is missing between the last message and this one
    */
   StreamTokensResponse add(StreamTokensResponse message) {
-    // A kind of event that is unknown here is EVENT_NOT_SET: only its sequence counts then.
-    EventCase event = message.getEventCase();
-    switch (event) {
+    switch (message.getNoticeCase()) {
       case ATTACHED -> state = message.getAttached().getState();
       case HEARTBEAT -> state = message.getHeartbeat().getState();
       default -> {}
     }
-    if (event == EventCase.ATTACHED || event == EventCase.HEARTBEAT || event == EventCase.DRAIN_NOTICE) {
+    if (message.getNoticeCase() != NoticeCase.NOTICE_NOT_SET) {
       return message;
     }
+    // A kind of event that is unknown here is EVENT_NOT_SET: only its sequence counts then.
+    EventCase event = message.getEventCase();
     if (message.getSequence() <= sequence || finish != null) {
       return null;
     }

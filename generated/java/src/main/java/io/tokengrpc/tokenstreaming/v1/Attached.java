@@ -37,18 +37,18 @@ private static final long serialVersionUID = 0L;
 
   public static final com.google.protobuf.Descriptors.Descriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Attached_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Attached_descriptor;
   }
 
   @java.lang.Override
   public com.google.protobuf.Descriptors.Descriptor getDescriptorForType() {
-    return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Attached_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Attached_descriptor;
   }
 
   @java.lang.Override
   protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internalGetFieldAccessorTable() {
-    return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Attached_fieldAccessorTable
+    return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Attached_fieldAccessorTable
         .ensureFieldAccessorsInitialized(
             io.tokengrpc.tokenstreaming.v1.Attached.class, io.tokengrpc.tokenstreaming.v1.Attached.Builder.class);
   }
@@ -278,13 +278,13 @@ private static final long serialVersionUID = 0L;
       io.tokengrpc.tokenstreaming.v1.AttachedOrBuilder {
     public static final com.google.protobuf.Descriptors.Descriptor
         getDescriptor() {
-      return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Attached_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Attached_descriptor;
     }
 
     @java.lang.Override
     protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
         internalGetFieldAccessorTable() {
-      return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Attached_fieldAccessorTable
+      return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Attached_fieldAccessorTable
           .ensureFieldAccessorsInitialized(
               io.tokengrpc.tokenstreaming.v1.Attached.class, io.tokengrpc.tokenstreaming.v1.Attached.Builder.class);
     }
@@ -311,7 +311,7 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     public com.google.protobuf.Descriptors.Descriptor
         getDescriptorForType() {
-      return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Attached_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Attached_descriptor;
     }
 
     @java.lang.Override

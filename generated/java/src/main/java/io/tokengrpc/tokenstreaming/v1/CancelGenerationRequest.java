@@ -37,18 +37,18 @@ private static final long serialVersionUID = 0L;
 
   public static final com.google.protobuf.Descriptors.Descriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_CancelGenerationRequest_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_CancelGenerationRequest_descriptor;
   }
 
   @java.lang.Override
   public com.google.protobuf.Descriptors.Descriptor getDescriptorForType() {
-    return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_CancelGenerationRequest_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_CancelGenerationRequest_descriptor;
   }
 
   @java.lang.Override
   protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internalGetFieldAccessorTable() {
-    return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_CancelGenerationRequest_fieldAccessorTable
+    return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_CancelGenerationRequest_fieldAccessorTable
         .ensureFieldAccessorsInitialized(
             io.tokengrpc.tokenstreaming.v1.CancelGenerationRequest.class, io.tokengrpc.tokenstreaming.v1.CancelGenerationRequest.Builder.class);
   }
@@ -273,13 +273,13 @@ private static final long serialVersionUID = 0L;
       io.tokengrpc.tokenstreaming.v1.CancelGenerationRequestOrBuilder {
     public static final com.google.protobuf.Descriptors.Descriptor
         getDescriptor() {
-      return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_CancelGenerationRequest_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_CancelGenerationRequest_descriptor;
     }
 
     @java.lang.Override
     protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
         internalGetFieldAccessorTable() {
-      return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_CancelGenerationRequest_fieldAccessorTable
+      return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_CancelGenerationRequest_fieldAccessorTable
           .ensureFieldAccessorsInitialized(
               io.tokengrpc.tokenstreaming.v1.CancelGenerationRequest.class, io.tokengrpc.tokenstreaming.v1.CancelGenerationRequest.Builder.class);
     }
@@ -305,7 +305,7 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     public com.google.protobuf.Descriptors.Descriptor
         getDescriptorForType() {
-      return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_CancelGenerationRequest_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_CancelGenerationRequest_descriptor;
     }
 
     @java.lang.Override

@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * Something that a request can ask of a model.
+ * Something that an engine can do: what requests may ask of it and, in the last two, what it can take over.
  * </pre>
  *
  * Protobuf enum {@code tokenstreaming.v1.Capability}
@@ -355,7 +355,7 @@ public enum Capability
   }
   public static com.google.protobuf.Descriptors.EnumDescriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.ModelOuterClass.getDescriptor().getEnumType(1);
+    return io.tokengrpc.tokenstreaming.v1.ModelProto.getDescriptor().getEnumType(1);
   }
 
   private static final Capability[] VALUES = values();

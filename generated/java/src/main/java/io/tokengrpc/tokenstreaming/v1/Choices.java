@@ -32,79 +32,79 @@ private static final long serialVersionUID = 0L;
     super(builder);
   }
   private Choices() {
-    choices_ =
+    texts_ =
         com.google.protobuf.LazyStringArrayList.emptyList();
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Choices_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Choices_descriptor;
   }
 
   @java.lang.Override
   public com.google.protobuf.Descriptors.Descriptor getDescriptorForType() {
-    return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Choices_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Choices_descriptor;
   }
 
   @java.lang.Override
   protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internalGetFieldAccessorTable() {
-    return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Choices_fieldAccessorTable
+    return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Choices_fieldAccessorTable
         .ensureFieldAccessorsInitialized(
             io.tokengrpc.tokenstreaming.v1.Choices.class, io.tokengrpc.tokenstreaming.v1.Choices.Builder.class);
   }
 
-  public static final int CHOICES_FIELD_NUMBER = 1;
+  public static final int TEXTS_FIELD_NUMBER = 1;
   @SuppressWarnings("serial")
-  private com.google.protobuf.LazyStringArrayList choices_ =
+  private com.google.protobuf.LazyStringArrayList texts_ =
       com.google.protobuf.LazyStringArrayList.emptyList();
   /**
    * <pre>
    * At least one.
    * </pre>
    *
-   * <code>repeated string choices = 1 [json_name = "choices"];</code>
-   * @return A list containing the choices.
+   * <code>repeated string texts = 1 [json_name = "texts"];</code>
+   * @return A list containing the texts.
    */
   public com.google.protobuf.ProtocolStringList
-      getChoicesList() {
-    return choices_;
+      getTextsList() {
+    return texts_;
   }
   /**
    * <pre>
    * At least one.
    * </pre>
    *
-   * <code>repeated string choices = 1 [json_name = "choices"];</code>
-   * @return The count of choices.
+   * <code>repeated string texts = 1 [json_name = "texts"];</code>
+   * @return The count of texts.
    */
-  public int getChoicesCount() {
-    return choices_.size();
+  public int getTextsCount() {
+    return texts_.size();
   }
   /**
    * <pre>
    * At least one.
    * </pre>
    *
-   * <code>repeated string choices = 1 [json_name = "choices"];</code>
+   * <code>repeated string texts = 1 [json_name = "texts"];</code>
    * @param index The index of the element to return.
-   * @return The choices at the given index.
+   * @return The texts at the given index.
    */
-  public java.lang.String getChoices(int index) {
-    return choices_.get(index);
+  public java.lang.String getTexts(int index) {
+    return texts_.get(index);
   }
   /**
    * <pre>
    * At least one.
    * </pre>
    *
-   * <code>repeated string choices = 1 [json_name = "choices"];</code>
+   * <code>repeated string texts = 1 [json_name = "texts"];</code>
    * @param index The index of the value to return.
-   * @return The bytes of the choices at the given index.
+   * @return The bytes of the texts at the given index.
    */
   public com.google.protobuf.ByteString
-      getChoicesBytes(int index) {
-    return choices_.getByteString(index);
+      getTextsBytes(int index) {
+    return texts_.getByteString(index);
   }
 
   private byte memoizedIsInitialized = -1;
@@ -121,8 +121,8 @@ private static final long serialVersionUID = 0L;
   @java.lang.Override
   public void writeTo(com.google.protobuf.CodedOutputStream output)
                       throws java.io.IOException {
-    for (int i = 0; i < choices_.size(); i++) {
-      com.google.protobuf.GeneratedMessage.writeString(output, 1, choices_.getRaw(i));
+    for (int i = 0; i < texts_.size(); i++) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 1, texts_.getRaw(i));
     }
     getUnknownFields().writeTo(output);
   }
@@ -130,11 +130,11 @@ private static final long serialVersionUID = 0L;
     int size = 0;
     {
       int dataSize = 0;
-      for (int i = 0; i < choices_.size(); i++) {
-        dataSize += computeStringSizeNoTag(choices_.getRaw(i));
+      for (int i = 0; i < texts_.size(); i++) {
+        dataSize += computeStringSizeNoTag(texts_.getRaw(i));
       }
       size += dataSize;
-      size += 1 * getChoicesList().size();
+      size += 1 * getTextsList().size();
     }
     return size;
   }
@@ -160,8 +160,8 @@ private static final long serialVersionUID = 0L;
     }
     io.tokengrpc.tokenstreaming.v1.Choices other = (io.tokengrpc.tokenstreaming.v1.Choices) obj;
 
-    if (!getChoicesList()
-        .equals(other.getChoicesList())) return false;
+    if (!getTextsList()
+        .equals(other.getTextsList())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -173,9 +173,9 @@ private static final long serialVersionUID = 0L;
     }
     int hash = 41;
     hash = (19 * hash) + getDescriptor().hashCode();
-    if (getChoicesCount() > 0) {
-      hash = (37 * hash) + CHOICES_FIELD_NUMBER;
-      hash = (53 * hash) + getChoicesList().hashCode();
+    if (getTextsCount() > 0) {
+      hash = (37 * hash) + TEXTS_FIELD_NUMBER;
+      hash = (53 * hash) + getTextsList().hashCode();
     }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
@@ -287,13 +287,13 @@ private static final long serialVersionUID = 0L;
       io.tokengrpc.tokenstreaming.v1.ChoicesOrBuilder {
     public static final com.google.protobuf.Descriptors.Descriptor
         getDescriptor() {
-      return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Choices_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Choices_descriptor;
     }
 
     @java.lang.Override
     protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
         internalGetFieldAccessorTable() {
-      return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Choices_fieldAccessorTable
+      return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Choices_fieldAccessorTable
           .ensureFieldAccessorsInitialized(
               io.tokengrpc.tokenstreaming.v1.Choices.class, io.tokengrpc.tokenstreaming.v1.Choices.Builder.class);
     }
@@ -312,7 +312,7 @@ private static final long serialVersionUID = 0L;
     public Builder clear() {
       super.clear();
       bitField0_ = 0;
-      choices_ =
+      texts_ =
           com.google.protobuf.LazyStringArrayList.emptyList();
       return this;
     }
@@ -320,7 +320,7 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     public com.google.protobuf.Descriptors.Descriptor
         getDescriptorForType() {
-      return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Choices_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Choices_descriptor;
     }
 
     @java.lang.Override
@@ -348,8 +348,8 @@ private static final long serialVersionUID = 0L;
     private void buildPartial0(io.tokengrpc.tokenstreaming.v1.Choices result) {
       int from_bitField0_ = bitField0_;
       if (((from_bitField0_ & 0x00000001) != 0)) {
-        choices_.makeImmutable();
-        result.choices_ = choices_;
+        texts_.makeImmutable();
+        result.texts_ = texts_;
       }
     }
 
@@ -365,13 +365,13 @@ private static final long serialVersionUID = 0L;
 
     public Builder mergeFrom(io.tokengrpc.tokenstreaming.v1.Choices other) {
       if (other == io.tokengrpc.tokenstreaming.v1.Choices.getDefaultInstance()) return this;
-      if (!other.choices_.isEmpty()) {
-        if (choices_.isEmpty()) {
-          choices_ = other.choices_;
+      if (!other.texts_.isEmpty()) {
+        if (texts_.isEmpty()) {
+          texts_ = other.texts_;
           bitField0_ |= 0x00000001;
         } else {
-          ensureChoicesIsMutable();
-          choices_.addAll(other.choices_);
+          ensureTextsIsMutable();
+          texts_.addAll(other.texts_);
         }
         onChanged();
       }
@@ -402,8 +402,8 @@ private static final long serialVersionUID = 0L;
               done = true;
               break;
             case 10: {
-              ensureChoicesIsMutable();
-              choices_.add(input.readStringRequireUtf8());
+              ensureTextsIsMutable();
+              texts_.add(input.readStringRequireUtf8());
               break;
             } // case 10
             default: {
@@ -423,11 +423,11 @@ private static final long serialVersionUID = 0L;
     }
     private int bitField0_;
 
-    private com.google.protobuf.LazyStringArrayList choices_ =
+    private com.google.protobuf.LazyStringArrayList texts_ =
         com.google.protobuf.LazyStringArrayList.emptyList();
-    private void ensureChoicesIsMutable() {
-      if (!choices_.isModifiable()) {
-        choices_ = new com.google.protobuf.LazyStringArrayList(choices_);
+    private void ensureTextsIsMutable() {
+      if (!texts_.isModifiable()) {
+        texts_ = new com.google.protobuf.LazyStringArrayList(texts_);
       }
       bitField0_ |= 0x00000001;
     }
@@ -436,65 +436,65 @@ private static final long serialVersionUID = 0L;
      * At least one.
      * </pre>
      *
-     * <code>repeated string choices = 1 [json_name = "choices"];</code>
-     * @return A list containing the choices.
+     * <code>repeated string texts = 1 [json_name = "texts"];</code>
+     * @return A list containing the texts.
      */
     public com.google.protobuf.ProtocolStringList
-        getChoicesList() {
-      choices_.makeImmutable();
-      return choices_;
+        getTextsList() {
+      texts_.makeImmutable();
+      return texts_;
     }
     /**
      * <pre>
      * At least one.
      * </pre>
      *
-     * <code>repeated string choices = 1 [json_name = "choices"];</code>
-     * @return The count of choices.
+     * <code>repeated string texts = 1 [json_name = "texts"];</code>
+     * @return The count of texts.
      */
-    public int getChoicesCount() {
-      return choices_.size();
+    public int getTextsCount() {
+      return texts_.size();
     }
     /**
      * <pre>
      * At least one.
      * </pre>
      *
-     * <code>repeated string choices = 1 [json_name = "choices"];</code>
+     * <code>repeated string texts = 1 [json_name = "texts"];</code>
      * @param index The index of the element to return.
-     * @return The choices at the given index.
+     * @return The texts at the given index.
      */
-    public java.lang.String getChoices(int index) {
-      return choices_.get(index);
+    public java.lang.String getTexts(int index) {
+      return texts_.get(index);
     }
     /**
      * <pre>
      * At least one.
      * </pre>
      *
-     * <code>repeated string choices = 1 [json_name = "choices"];</code>
+     * <code>repeated string texts = 1 [json_name = "texts"];</code>
      * @param index The index of the value to return.
-     * @return The bytes of the choices at the given index.
+     * @return The bytes of the texts at the given index.
      */
     public com.google.protobuf.ByteString
-        getChoicesBytes(int index) {
-      return choices_.getByteString(index);
+        getTextsBytes(int index) {
+      return texts_.getByteString(index);
     }
     /**
      * <pre>
      * At least one.
      * </pre>
      *
-     * <code>repeated string choices = 1 [json_name = "choices"];</code>
+     * <code>repeated string texts = 1 [json_name = "texts"];</code>
      * @param index The index to set the value at.
-     * @param value The choices to set.
+     * @param value The texts to set.
      * @return This builder for chaining.
      */
-    public Builder setChoices(
+    public Builder setTexts(
         int index, java.lang.String value) {
       if (value == null) { throw new NullPointerException(); }
-      ensureChoicesIsMutable();
-      choices_.set(index, value);
+      ensureTextsIsMutable();
+      texts_.set(index, value);
       bitField0_ |= 0x00000001;
       onChanged();
       return this;
@@ -504,15 +504,15 @@ private static final long serialVersionUID = 0L;
      * At least one.
      * </pre>
      *
-     * <code>repeated string choices = 1 [json_name = "choices"];</code>
-     * @param value The choices to add.
+     * <code>repeated string texts = 1 [json_name = "texts"];</code>
+     * @param value The texts to add.
      * @return This builder for chaining.
      */
-    public Builder addChoices(
+    public Builder addTexts(
         java.lang.String value) {
       if (value == null) { throw new NullPointerException(); }
-      ensureChoicesIsMutable();
-      choices_.add(value);
+      ensureTextsIsMutable();
+      texts_.add(value);
       bitField0_ |= 0x00000001;
       onChanged();
       return this;
@@ -522,15 +522,15 @@ private static final long serialVersionUID = 0L;
      * At least one.
      * </pre>
      *
-     * <code>repeated string choices = 1 [json_name = "choices"];</code>
-     * @param values The choices to add.
+     * <code>repeated string texts = 1 [json_name = "texts"];</code>
+     * @param values The texts to add.
      * @return This builder for chaining.
      */
-    public Builder addAllChoices(
+    public Builder addAllTexts(
         java.lang.Iterable<java.lang.String> values) {
-      ensureChoicesIsMutable();
+      ensureTextsIsMutable();
       com.google.protobuf.AbstractMessageLite.Builder.addAll(
-          values, choices_);
+          values, texts_);
       bitField0_ |= 0x00000001;
       onChanged();
       return this;
@@ -540,11 +540,11 @@ private static final long serialVersionUID = 0L;
      * At least one.
      * </pre>
      *
-     * <code>repeated string choices = 1 [json_name = "choices"];</code>
+     * <code>repeated string texts = 1 [json_name = "texts"];</code>
      * @return This builder for chaining.
      */
-    public Builder clearChoices() {
-      choices_ =
+    public Builder clearTexts() {
+      texts_ =
         com.google.protobuf.LazyStringArrayList.emptyList();
       bitField0_ = (bitField0_ & ~0x00000001);;
       onChanged();
@@ -555,16 +555,16 @@ private static final long serialVersionUID = 0L;
      * At least one.
      * </pre>
      *
-     * <code>repeated string choices = 1 [json_name = "choices"];</code>
-     * @param value The bytes of the choices to add.
+     * <code>repeated string texts = 1 [json_name = "texts"];</code>
+     * @param value The bytes of the texts to add.
      * @return This builder for chaining.
      */
-    public Builder addChoicesBytes(
+    public Builder addTextsBytes(
         com.google.protobuf.ByteString value) {
       if (value == null) { throw new NullPointerException(); }
       checkByteStringIsUtf8(value);
-      ensureChoicesIsMutable();
-      choices_.add(value);
+      ensureTextsIsMutable();
+      texts_.add(value);
       bitField0_ |= 0x00000001;
       onChanged();
       return this;

@@ -15,39 +15,39 @@ public interface ChoicesOrBuilder extends
    * At least one.
    * </pre>
    *
-   * <code>repeated string choices = 1 [json_name = "choices"];</code>
-   * @return A list containing the choices.
+   * <code>repeated string texts = 1 [json_name = "texts"];</code>
+   * @return A list containing the texts.
    */
   java.util.List<java.lang.String>
-      getChoicesList();
+      getTextsList();
   /**
    * <pre>
    * At least one.
    * </pre>
    *
-   * <code>repeated string choices = 1 [json_name = "choices"];</code>
-   * @return The count of choices.
+   * <code>repeated string texts = 1 [json_name = "texts"];</code>
+   * @return The count of texts.
    */
-  int getChoicesCount();
+  int getTextsCount();
   /**
    * <pre>
    * At least one.
    * </pre>
    *
-   * <code>repeated string choices = 1 [json_name = "choices"];</code>
+   * <code>repeated string texts = 1 [json_name = "texts"];</code>
    * @param index The index of the element to return.
-   * @return The choices at the given index.
+   * @return The texts at the given index.
    */
-  java.lang.String getChoices(int index);
+  java.lang.String getTexts(int index);
   /**
    * <pre>
    * At least one.
    * </pre>
    *
-   * <code>repeated string choices = 1 [json_name = "choices"];</code>
+   * <code>repeated string texts = 1 [json_name = "texts"];</code>
    * @param index The index of the value to return.
-   * @return The bytes of the choices at the given index.
+   * @return The bytes of the texts at the given index.
    */
   com.google.protobuf.ByteString
-      getChoicesBytes(int index);
+      getTextsBytes(int index);
 }

@@ -7,7 +7,9 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * What the starter's deadline means.
+ * What the deadline of the call that starts a generation means for it. Where it is the generation's own, the
+ * generation ends `deadline_margin` before it, counted from that call's arrival, whatever becomes of the call
+ * meanwhile; every reader whose own deadline is not earlier gets `finished` in time.
  * </pre>
  *
  * Protobuf enum {@code tokenstreaming.v1.DeadlineAction}
@@ -17,7 +19,8 @@ public enum DeadlineAction
     implements com.google.protobuf.ProtocolMessageEnum {
   /**
    * <pre>
-   * The same as FAIL.
+   * As FAIL with DISCONNECT_ACTION_CANCEL. With DISCONNECT_ACTION_DETACH the deadline ends only the stream that
+   * has it (DEADLINE_EXCEEDED with RETRY_ADVICE_RESUME), and the generation goes on.
    * </pre>
    *
    * <code>DEADLINE_ACTION_UNSPECIFIED = 0;</code>
@@ -25,7 +28,7 @@ public enum DeadlineAction
   DEADLINE_ACTION_UNSPECIFIED(0),
   /**
    * <pre>
-   * `finished` with partial usage, then DEADLINE_EXCEEDED.
+   * It is the generation's own: `finished` with partial usage, then DEADLINE_EXCEEDED.
    * </pre>
    *
    * <code>DEADLINE_ACTION_FAIL = 1;</code>
@@ -33,7 +36,8 @@ public enum DeadlineAction
   DEADLINE_ACTION_FAIL(1),
   /**
    * <pre>
-   * `finished` with partial usage, then OK. Before an engine has accepted there is nothing partial: as FAIL.
+   * It is the generation's own: `finished` with partial usage, then OK. Before an engine has accepted there is
+   * nothing partial: as FAIL.
    * </pre>
    *
    * <code>DEADLINE_ACTION_FINISH_PARTIAL = 2;</code>
@@ -53,7 +57,8 @@ public enum DeadlineAction
   }
   /**
    * <pre>
-   * The same as FAIL.
+   * As FAIL with DISCONNECT_ACTION_CANCEL. With DISCONNECT_ACTION_DETACH the deadline ends only the stream that
+   * has it (DEADLINE_EXCEEDED with RETRY_ADVICE_RESUME), and the generation goes on.
    * </pre>
    *
    * <code>DEADLINE_ACTION_UNSPECIFIED = 0;</code>
@@ -61,7 +66,7 @@ public enum DeadlineAction
   public static final int DEADLINE_ACTION_UNSPECIFIED_VALUE = 0;
   /**
    * <pre>
-   * `finished` with partial usage, then DEADLINE_EXCEEDED.
+   * It is the generation's own: `finished` with partial usage, then DEADLINE_EXCEEDED.
    * </pre>
    *
    * <code>DEADLINE_ACTION_FAIL = 1;</code>
@@ -69,7 +74,8 @@ public enum DeadlineAction
   public static final int DEADLINE_ACTION_FAIL_VALUE = 1;
   /**
    * <pre>
-   * `finished` with partial usage, then OK. Before an engine has accepted there is nothing partial: as FAIL.
+   * It is the generation's own: `finished` with partial usage, then OK. Before an engine has accepted there is
+   * nothing partial: as FAIL.
    * </pre>
    *
    * <code>DEADLINE_ACTION_FINISH_PARTIAL = 2;</code>
@@ -134,7 +140,7 @@ public enum DeadlineAction
   }
   public static com.google.protobuf.Descriptors.EnumDescriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.Input.getDescriptor().getEnumType(3);
+    return io.tokengrpc.tokenstreaming.v1.InputProto.getDescriptor().getEnumType(3);
   }
 
   private static final DeadlineAction[] VALUES = values();

@@ -134,7 +134,7 @@ public enum DisconnectAction
   }
   public static com.google.protobuf.Descriptors.EnumDescriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.Input.getDescriptor().getEnumType(4);
+    return io.tokengrpc.tokenstreaming.v1.InputProto.getDescriptor().getEnumType(4);
   }
 
   private static final DisconnectAction[] VALUES = values();

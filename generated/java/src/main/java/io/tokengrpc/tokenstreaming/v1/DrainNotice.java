@@ -36,18 +36,18 @@ private static final long serialVersionUID = 0L;
 
   public static final com.google.protobuf.Descriptors.Descriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_DrainNotice_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_DrainNotice_descriptor;
   }
 
   @java.lang.Override
   public com.google.protobuf.Descriptors.Descriptor getDescriptorForType() {
-    return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_DrainNotice_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_DrainNotice_descriptor;
   }
 
   @java.lang.Override
   protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internalGetFieldAccessorTable() {
-    return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_DrainNotice_fieldAccessorTable
+    return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_DrainNotice_fieldAccessorTable
         .ensureFieldAccessorsInitialized(
             io.tokengrpc.tokenstreaming.v1.DrainNotice.class, io.tokengrpc.tokenstreaming.v1.DrainNotice.Builder.class);
   }
@@ -270,13 +270,13 @@ private static final long serialVersionUID = 0L;
       io.tokengrpc.tokenstreaming.v1.DrainNoticeOrBuilder {
     public static final com.google.protobuf.Descriptors.Descriptor
         getDescriptor() {
-      return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_DrainNotice_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_DrainNotice_descriptor;
     }
 
     @java.lang.Override
     protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
         internalGetFieldAccessorTable() {
-      return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_DrainNotice_fieldAccessorTable
+      return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_DrainNotice_fieldAccessorTable
           .ensureFieldAccessorsInitialized(
               io.tokengrpc.tokenstreaming.v1.DrainNotice.class, io.tokengrpc.tokenstreaming.v1.DrainNotice.Builder.class);
     }
@@ -312,7 +312,7 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     public com.google.protobuf.Descriptors.Descriptor
         getDescriptorForType() {
-      return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_DrainNotice_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_DrainNotice_descriptor;
     }
 
     @java.lang.Override

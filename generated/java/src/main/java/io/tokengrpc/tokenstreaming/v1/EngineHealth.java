@@ -134,7 +134,7 @@ public enum EngineHealth
   }
   public static com.google.protobuf.Descriptors.EnumDescriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.ModelOuterClass.getDescriptor().getEnumType(0);
+    return io.tokengrpc.tokenstreaming.v1.ModelProto.getDescriptor().getEnumType(0);
   }
 
   private static final EngineHealth[] VALUES = values();

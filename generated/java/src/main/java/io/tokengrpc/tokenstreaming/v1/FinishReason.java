@@ -89,7 +89,8 @@ public enum FinishReason
   FINISH_REASON_TIME_LIMIT(8),
   /**
    * <pre>
-   * The starter's deadline came. OK under DEADLINE_ACTION_FINISH_PARTIAL, otherwise DEADLINE_EXCEEDED.
+   * The starter's deadline came: see DeadlineAction. OK under DEADLINE_ACTION_FINISH_PARTIAL, otherwise
+   * DEADLINE_EXCEEDED.
    * </pre>
    *
    * <code>FINISH_REASON_DEADLINE = 9;</code>
@@ -206,7 +207,8 @@ public enum FinishReason
   public static final int FINISH_REASON_TIME_LIMIT_VALUE = 8;
   /**
    * <pre>
-   * The starter's deadline came. OK under DEADLINE_ACTION_FINISH_PARTIAL, otherwise DEADLINE_EXCEEDED.
+   * The starter's deadline came: see DeadlineAction. OK under DEADLINE_ACTION_FINISH_PARTIAL, otherwise
+   * DEADLINE_EXCEEDED.
    * </pre>
    *
    * <code>FINISH_REASON_DEADLINE = 9;</code>
@@ -306,7 +308,7 @@ public enum FinishReason
   }
   public static com.google.protobuf.Descriptors.EnumDescriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.getDescriptor().getEnumType(2);
+    return io.tokengrpc.tokenstreaming.v1.GenerationProto.getDescriptor().getEnumType(2);
   }
 
   private static final FinishReason[] VALUES = values();

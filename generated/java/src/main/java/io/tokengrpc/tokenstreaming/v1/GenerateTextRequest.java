@@ -36,18 +36,18 @@ private static final long serialVersionUID = 0L;
 
   public static final com.google.protobuf.Descriptors.Descriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_GenerateTextRequest_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_GenerateTextRequest_descriptor;
   }
 
   @java.lang.Override
   public com.google.protobuf.Descriptors.Descriptor getDescriptorForType() {
-    return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_GenerateTextRequest_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_GenerateTextRequest_descriptor;
   }
 
   @java.lang.Override
   protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internalGetFieldAccessorTable() {
-    return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_GenerateTextRequest_fieldAccessorTable
+    return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_GenerateTextRequest_fieldAccessorTable
         .ensureFieldAccessorsInitialized(
             io.tokengrpc.tokenstreaming.v1.GenerateTextRequest.class, io.tokengrpc.tokenstreaming.v1.GenerateTextRequest.Builder.class);
   }
@@ -270,13 +270,13 @@ private static final long serialVersionUID = 0L;
       io.tokengrpc.tokenstreaming.v1.GenerateTextRequestOrBuilder {
     public static final com.google.protobuf.Descriptors.Descriptor
         getDescriptor() {
-      return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_GenerateTextRequest_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_GenerateTextRequest_descriptor;
     }
 
     @java.lang.Override
     protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
         internalGetFieldAccessorTable() {
-      return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_GenerateTextRequest_fieldAccessorTable
+      return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_GenerateTextRequest_fieldAccessorTable
           .ensureFieldAccessorsInitialized(
               io.tokengrpc.tokenstreaming.v1.GenerateTextRequest.class, io.tokengrpc.tokenstreaming.v1.GenerateTextRequest.Builder.class);
     }
@@ -312,7 +312,7 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     public com.google.protobuf.Descriptors.Descriptor
         getDescriptorForType() {
-      return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_GenerateTextRequest_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_GenerateTextRequest_descriptor;
     }
 
     @java.lang.Override

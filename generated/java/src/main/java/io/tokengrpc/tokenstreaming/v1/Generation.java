@@ -35,16 +35,17 @@ private static final long serialVersionUID = 0L;
     generationId_ = "";
     model_ = "";
     state_ = 0;
+    engine_ = "";
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Generation_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Generation_descriptor;
   }
 
   @java.lang.Override
   public com.google.protobuf.Descriptors.Descriptor getDescriptorForType() {
-    return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Generation_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Generation_descriptor;
   }
 
   @SuppressWarnings({"rawtypes"})
@@ -62,7 +63,7 @@ private static final long serialVersionUID = 0L;
   @java.lang.Override
   protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internalGetFieldAccessorTable() {
-    return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Generation_fieldAccessorTable
+    return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Generation_fieldAccessorTable
         .ensureFieldAccessorsInitialized(
             io.tokengrpc.tokenstreaming.v1.Generation.class, io.tokengrpc.tokenstreaming.v1.Generation.Builder.class);
   }
@@ -429,7 +430,7 @@ private static final long serialVersionUID = 0L;
         java.lang.String, java.lang.String> defaultEntry =
             com.google.protobuf.MapEntry
             .<java.lang.String, java.lang.String>newDefaultInstance(
-                io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Generation_LabelsEntry_descriptor, 
+                io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Generation_LabelsEntry_descriptor, 
                 com.google.protobuf.WireFormat.FieldType.STRING,
                 "",
                 com.google.protobuf.WireFormat.FieldType.STRING,
@@ -556,6 +557,55 @@ java.lang.String defaultValue) {
     return finished_ == null ? io.tokengrpc.tokenstreaming.v1.Finished.getDefaultInstance() : finished_;
   }
 
+  public static final int ENGINE_FIELD_NUMBER = 14;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object engine_ = "";
+  /**
+   * <pre>
+   * The engine that runs it, the last one after a switch, by its name in the server's configuration. Empty
+   * before one has accepted.
+   * </pre>
+   *
+   * <code>string engine = 14 [json_name = "engine"];</code>
+   * @return The engine.
+   */
+  @java.lang.Override
+  public java.lang.String getEngine() {
+    java.lang.Object ref = engine_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      engine_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * The engine that runs it, the last one after a switch, by its name in the server's configuration. Empty
+   * before one has accepted.
+   * </pre>
+   *
+   * <code>string engine = 14 [json_name = "engine"];</code>
+   * @return The bytes for engine.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getEngineBytes() {
+    java.lang.Object ref = engine_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      engine_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -611,6 +661,9 @@ java.lang.String defaultValue) {
         12);
     if (((bitField0_ & 0x00000020) != 0)) {
       output.writeMessage(13, getFinished());
+    }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(engine_)) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 14, engine_);
     }
     getUnknownFields().writeTo(output);
   }
@@ -671,6 +724,9 @@ java.lang.String defaultValue) {
     if (((bitField0_ & 0x00000020) != 0)) {
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(13, getFinished());
+    }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(engine_)) {
+      size += com.google.protobuf.GeneratedMessage.computeStringSize(14, engine_);
     }
     return size;
   }
@@ -739,6 +795,8 @@ java.lang.String defaultValue) {
       if (!getFinished()
           .equals(other.getFinished())) return false;
     }
+    if (!getEngine()
+        .equals(other.getEngine())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -790,6 +848,8 @@ java.lang.String defaultValue) {
       hash = (37 * hash) + FINISHED_FIELD_NUMBER;
       hash = (53 * hash) + getFinished().hashCode();
     }
+    hash = (37 * hash) + ENGINE_FIELD_NUMBER;
+    hash = (53 * hash) + getEngine().hashCode();
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -900,7 +960,7 @@ java.lang.String defaultValue) {
       io.tokengrpc.tokenstreaming.v1.GenerationOrBuilder {
     public static final com.google.protobuf.Descriptors.Descriptor
         getDescriptor() {
-      return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Generation_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Generation_descriptor;
     }
 
     @SuppressWarnings({"rawtypes"})
@@ -928,7 +988,7 @@ java.lang.String defaultValue) {
     @java.lang.Override
     protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
         internalGetFieldAccessorTable() {
-      return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Generation_fieldAccessorTable
+      return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Generation_fieldAccessorTable
           .ensureFieldAccessorsInitialized(
               io.tokengrpc.tokenstreaming.v1.Generation.class, io.tokengrpc.tokenstreaming.v1.Generation.Builder.class);
     }
@@ -995,13 +1055,14 @@ java.lang.String defaultValue) {
         finishedBuilder_.dispose();
         finishedBuilder_ = null;
       }
+      engine_ = "";
       return this;
     }
 
     @java.lang.Override
     public com.google.protobuf.Descriptors.Descriptor
         getDescriptorForType() {
-      return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Generation_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Generation_descriptor;
     }
 
     @java.lang.Override
@@ -1087,6 +1148,9 @@ java.lang.String defaultValue) {
             : finishedBuilder_.build();
         to_bitField0_ |= 0x00000020;
       }
+      if (((from_bitField0_ & 0x00002000) != 0)) {
+        result.engine_ = engine_;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -1144,6 +1208,11 @@ java.lang.String defaultValue) {
       bitField0_ |= 0x00000800;
       if (other.hasFinished()) {
         mergeFinished(other.getFinished());
+      }
+      if (!other.getEngine().isEmpty()) {
+        engine_ = other.engine_;
+        bitField0_ |= 0x00002000;
+        onChanged();
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -1252,6 +1321,11 @@ java.lang.String defaultValue) {
               bitField0_ |= 0x00001000;
               break;
             } // case 106
+            case 114: {
+              engine_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00002000;
+              break;
+            } // case 114
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -2752,6 +2826,103 @@ java.lang.String defaultValue) {
         finished_ = null;
       }
       return finishedBuilder_;
+    }
+
+    private java.lang.Object engine_ = "";
+    /**
+     * <pre>
+     * The engine that runs it, the last one after a switch, by its name in the server's configuration. Empty
+     * before one has accepted.
+     * </pre>
+     *
+     * <code>string engine = 14 [json_name = "engine"];</code>
+     * @return The engine.
+     */
+    public java.lang.String getEngine() {
+      java.lang.Object ref = engine_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        engine_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * The engine that runs it, the last one after a switch, by its name in the server's configuration. Empty
+     * before one has accepted.
+     * </pre>
+     *
+     * <code>string engine = 14 [json_name = "engine"];</code>
+     * @return The bytes for engine.
+     */
+    public com.google.protobuf.ByteString
+        getEngineBytes() {
+      java.lang.Object ref = engine_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        engine_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * The engine that runs it, the last one after a switch, by its name in the server's configuration. Empty
+     * before one has accepted.
+     * </pre>
+     *
+     * <code>string engine = 14 [json_name = "engine"];</code>
+     * @param value The engine to set.
+     * @return This builder for chaining.
+     */
+    public Builder setEngine(
+        java.lang.String value) {
+      if (value == null) { throw new NullPointerException(); }
+      engine_ = value;
+      bitField0_ |= 0x00002000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The engine that runs it, the last one after a switch, by its name in the server's configuration. Empty
+     * before one has accepted.
+     * </pre>
+     *
+     * <code>string engine = 14 [json_name = "engine"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearEngine() {
+      engine_ = getDefaultInstance().getEngine();
+      bitField0_ = (bitField0_ & ~0x00002000);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The engine that runs it, the last one after a switch, by its name in the server's configuration. Empty
+     * before one has accepted.
+     * </pre>
+     *
+     * <code>string engine = 14 [json_name = "engine"];</code>
+     * @param value The bytes for engine to set.
+     * @return This builder for chaining.
+     */
+    public Builder setEngineBytes(
+        com.google.protobuf.ByteString value) {
+      if (value == null) { throw new NullPointerException(); }
+      checkByteStringIsUtf8(value);
+      engine_ = value;
+      bitField0_ |= 0x00002000;
+      onChanged();
+      return this;
     }
 
     // @@protoc_insertion_point(builder_scope:tokenstreaming.v1.Generation)

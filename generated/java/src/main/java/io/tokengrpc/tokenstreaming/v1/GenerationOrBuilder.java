@@ -314,4 +314,26 @@ java.lang.String defaultValue);
    * <code>.tokenstreaming.v1.Finished finished = 13 [json_name = "finished"];</code>
    */
   io.tokengrpc.tokenstreaming.v1.FinishedOrBuilder getFinishedOrBuilder();
+
+  /**
+   * <pre>
+   * The engine that runs it, the last one after a switch, by its name in the server's configuration. Empty
+   * before one has accepted.
+   * </pre>
+   *
+   * <code>string engine = 14 [json_name = "engine"];</code>
+   * @return The engine.
+   */
+  java.lang.String getEngine();
+  /**
+   * <pre>
+   * The engine that runs it, the last one after a switch, by its name in the server's configuration. Empty
+   * before one has accepted.
+   * </pre>
+   *
+   * <code>string engine = 14 [json_name = "engine"];</code>
+   * @return The bytes for engine.
+   */
+  com.google.protobuf.ByteString
+      getEngineBytes();
 }

@@ -37,18 +37,18 @@ private static final long serialVersionUID = 0L;
 
   public static final com.google.protobuf.Descriptors.Descriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Heartbeat_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Heartbeat_descriptor;
   }
 
   @java.lang.Override
   public com.google.protobuf.Descriptors.Descriptor getDescriptorForType() {
-    return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Heartbeat_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Heartbeat_descriptor;
   }
 
   @java.lang.Override
   protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internalGetFieldAccessorTable() {
-    return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Heartbeat_fieldAccessorTable
+    return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Heartbeat_fieldAccessorTable
         .ensureFieldAccessorsInitialized(
             io.tokengrpc.tokenstreaming.v1.Heartbeat.class, io.tokengrpc.tokenstreaming.v1.Heartbeat.Builder.class);
   }
@@ -252,13 +252,13 @@ private static final long serialVersionUID = 0L;
       io.tokengrpc.tokenstreaming.v1.HeartbeatOrBuilder {
     public static final com.google.protobuf.Descriptors.Descriptor
         getDescriptor() {
-      return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Heartbeat_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Heartbeat_descriptor;
     }
 
     @java.lang.Override
     protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
         internalGetFieldAccessorTable() {
-      return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Heartbeat_fieldAccessorTable
+      return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Heartbeat_fieldAccessorTable
           .ensureFieldAccessorsInitialized(
               io.tokengrpc.tokenstreaming.v1.Heartbeat.class, io.tokengrpc.tokenstreaming.v1.Heartbeat.Builder.class);
     }
@@ -284,7 +284,7 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     public com.google.protobuf.Descriptors.Descriptor
         getDescriptorForType() {
-      return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Heartbeat_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Heartbeat_descriptor;
     }
 
     @java.lang.Override

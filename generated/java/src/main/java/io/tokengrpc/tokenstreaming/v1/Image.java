@@ -37,18 +37,18 @@ private static final long serialVersionUID = 0L;
 
   public static final com.google.protobuf.Descriptors.Descriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Image_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Image_descriptor;
   }
 
   @java.lang.Override
   public com.google.protobuf.Descriptors.Descriptor getDescriptorForType() {
-    return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Image_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Image_descriptor;
   }
 
   @java.lang.Override
   protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internalGetFieldAccessorTable() {
-    return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Image_fieldAccessorTable
+    return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Image_fieldAccessorTable
         .ensureFieldAccessorsInitialized(
             io.tokengrpc.tokenstreaming.v1.Image.class, io.tokengrpc.tokenstreaming.v1.Image.Builder.class);
   }
@@ -444,13 +444,13 @@ private static final long serialVersionUID = 0L;
       io.tokengrpc.tokenstreaming.v1.ImageOrBuilder {
     public static final com.google.protobuf.Descriptors.Descriptor
         getDescriptor() {
-      return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Image_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Image_descriptor;
     }
 
     @java.lang.Override
     protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
         internalGetFieldAccessorTable() {
-      return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Image_fieldAccessorTable
+      return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Image_fieldAccessorTable
           .ensureFieldAccessorsInitialized(
               io.tokengrpc.tokenstreaming.v1.Image.class, io.tokengrpc.tokenstreaming.v1.Image.Builder.class);
     }
@@ -478,7 +478,7 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     public com.google.protobuf.Descriptors.Descriptor
         getDescriptorForType() {
-      return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Image_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Image_descriptor;
     }
 
     @java.lang.Override

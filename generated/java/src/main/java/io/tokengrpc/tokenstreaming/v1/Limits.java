@@ -7,7 +7,8 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * Bounds in time. All durations are positive.
+ * Bounds in time. All durations are positive. What is unset is the model's or server's own limit, which also
+ * bounds what is asked for.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.Limits}
@@ -37,18 +38,18 @@ private static final long serialVersionUID = 0L;
 
   public static final com.google.protobuf.Descriptors.Descriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Limits_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Limits_descriptor;
   }
 
   @java.lang.Override
   public com.google.protobuf.Descriptors.Descriptor getDescriptorForType() {
-    return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Limits_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Limits_descriptor;
   }
 
   @java.lang.Override
   protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internalGetFieldAccessorTable() {
-    return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Limits_fieldAccessorTable
+    return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Limits_fieldAccessorTable
         .ensureFieldAccessorsInitialized(
             io.tokengrpc.tokenstreaming.v1.Limits.class, io.tokengrpc.tokenstreaming.v1.Limits.Builder.class);
   }
@@ -60,7 +61,7 @@ private static final long serialVersionUID = 0L;
    * <pre>
    * The longest that the generation may run, from the call's arrival. It then ends well, with
    * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-   * `total`). Unset: the server's maximum, which also bounds it.
+   * `total`). Attempts on other engines do not start it anew.
    * </pre>
    *
    * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -74,7 +75,7 @@ private static final long serialVersionUID = 0L;
    * <pre>
    * The longest that the generation may run, from the call's arrival. It then ends well, with
    * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-   * `total`). Unset: the server's maximum, which also bounds it.
+   * `total`). Attempts on other engines do not start it anew.
    * </pre>
    *
    * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -88,7 +89,7 @@ private static final long serialVersionUID = 0L;
    * <pre>
    * The longest that the generation may run, from the call's arrival. It then ends well, with
    * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-   * `total`). Unset: the server's maximum, which also bounds it.
+   * `total`). Attempts on other engines do not start it anew.
    * </pre>
    *
    * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -102,7 +103,8 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Duration firstTokenTimeout_;
   /**
    * <pre>
-   * The longest to wait for the first token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+   * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
+   * `first_token`) beyond.
    * </pre>
    *
    * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -114,7 +116,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The longest to wait for the first token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+   * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
+   * `first_token`) beyond.
    * </pre>
    *
    * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -126,7 +129,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The longest to wait for the first token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+   * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
+   * `first_token`) beyond.
    * </pre>
    *
    * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -140,7 +144,8 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Duration interTokenTimeout_;
   /**
    * <pre>
-   * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+   * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
+   * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
    * </pre>
    *
    * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -152,7 +157,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+   * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
+   * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
    * </pre>
    *
    * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -164,7 +170,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+   * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
+   * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
    * </pre>
    *
    * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -178,8 +185,8 @@ private static final long serialVersionUID = 0L;
   private int deadlineAction_ = 0;
   /**
    * <pre>
-   * What the starter's deadline means for a generation with DISCONNECT_ACTION_CANCEL. (With
-   * DISCONNECT_ACTION_DETACH a deadline ends only the stream that has it.)
+   * What the gRPC deadline of the call that starts the generation means for it. (The deadline of any other
+   * reader ends only that reader's stream.)
    * </pre>
    *
    * <code>.tokenstreaming.v1.DeadlineAction deadline_action = 4 [json_name = "deadlineAction"];</code>
@@ -190,8 +197,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What the starter's deadline means for a generation with DISCONNECT_ACTION_CANCEL. (With
-   * DISCONNECT_ACTION_DETACH a deadline ends only the stream that has it.)
+   * What the gRPC deadline of the call that starts the generation means for it. (The deadline of any other
+   * reader ends only that reader's stream.)
    * </pre>
    *
    * <code>.tokenstreaming.v1.DeadlineAction deadline_action = 4 [json_name = "deadlineAction"];</code>
@@ -206,7 +213,7 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Duration deadlineMargin_;
   /**
    * <pre>
-   * How long before the starter's deadline the generation ends, so that its end still arrives. Unset:
+   * How long before that deadline the generation ends, so that its end still arrives. Unset:
    * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
    * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
    * time left counts as half.
@@ -221,7 +228,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * How long before the starter's deadline the generation ends, so that its end still arrives. Unset:
+   * How long before that deadline the generation ends, so that its end still arrives. Unset:
    * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
    * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
    * time left counts as half.
@@ -236,7 +243,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * How long before the starter's deadline the generation ends, so that its end still arrives. Unset:
+   * How long before that deadline the generation ends, so that its end still arrives. Unset:
    * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
    * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
    * time left counts as half.
@@ -247,6 +254,47 @@ private static final long serialVersionUID = 0L;
   @java.lang.Override
   public com.google.protobuf.DurationOrBuilder getDeadlineMarginOrBuilder() {
     return deadlineMargin_ == null ? com.google.protobuf.Duration.getDefaultInstance() : deadlineMargin_;
+  }
+
+  public static final int CONNECT_TIMEOUT_FIELD_NUMBER = 6;
+  private com.google.protobuf.Duration connectTimeout_;
+  /**
+   * <pre>
+   * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
+   * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
+   * @return Whether the connectTimeout field is set.
+   */
+  @java.lang.Override
+  public boolean hasConnectTimeout() {
+    return ((bitField0_ & 0x00000010) != 0);
+  }
+  /**
+   * <pre>
+   * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
+   * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
+   * @return The connectTimeout.
+   */
+  @java.lang.Override
+  public com.google.protobuf.Duration getConnectTimeout() {
+    return connectTimeout_ == null ? com.google.protobuf.Duration.getDefaultInstance() : connectTimeout_;
+  }
+  /**
+   * <pre>
+   * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
+   * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
+   */
+  @java.lang.Override
+  public com.google.protobuf.DurationOrBuilder getConnectTimeoutOrBuilder() {
+    return connectTimeout_ == null ? com.google.protobuf.Duration.getDefaultInstance() : connectTimeout_;
   }
 
   private byte memoizedIsInitialized = -1;
@@ -278,6 +326,9 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000008) != 0)) {
       output.writeMessage(5, getDeadlineMargin());
     }
+    if (((bitField0_ & 0x00000010) != 0)) {
+      output.writeMessage(6, getConnectTimeout());
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -301,6 +352,10 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000008) != 0)) {
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(5, getDeadlineMargin());
+    }
+    if (((bitField0_ & 0x00000010) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeMessageSize(6, getConnectTimeout());
     }
     return size;
   }
@@ -347,6 +402,11 @@ private static final long serialVersionUID = 0L;
       if (!getDeadlineMargin()
           .equals(other.getDeadlineMargin())) return false;
     }
+    if (hasConnectTimeout() != other.hasConnectTimeout()) return false;
+    if (hasConnectTimeout()) {
+      if (!getConnectTimeout()
+          .equals(other.getConnectTimeout())) return false;
+    }
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -375,6 +435,10 @@ private static final long serialVersionUID = 0L;
     if (hasDeadlineMargin()) {
       hash = (37 * hash) + DEADLINE_MARGIN_FIELD_NUMBER;
       hash = (53 * hash) + getDeadlineMargin().hashCode();
+    }
+    if (hasConnectTimeout()) {
+      hash = (37 * hash) + CONNECT_TIMEOUT_FIELD_NUMBER;
+      hash = (53 * hash) + getConnectTimeout().hashCode();
     }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
@@ -475,7 +539,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Bounds in time. All durations are positive.
+   * Bounds in time. All durations are positive. What is unset is the model's or server's own limit, which also
+   * bounds what is asked for.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.Limits}
@@ -486,13 +551,13 @@ private static final long serialVersionUID = 0L;
       io.tokengrpc.tokenstreaming.v1.LimitsOrBuilder {
     public static final com.google.protobuf.Descriptors.Descriptor
         getDescriptor() {
-      return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Limits_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Limits_descriptor;
     }
 
     @java.lang.Override
     protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
         internalGetFieldAccessorTable() {
-      return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Limits_fieldAccessorTable
+      return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Limits_fieldAccessorTable
           .ensureFieldAccessorsInitialized(
               io.tokengrpc.tokenstreaming.v1.Limits.class, io.tokengrpc.tokenstreaming.v1.Limits.Builder.class);
     }
@@ -514,6 +579,7 @@ private static final long serialVersionUID = 0L;
         internalGetFirstTokenTimeoutFieldBuilder();
         internalGetInterTokenTimeoutFieldBuilder();
         internalGetDeadlineMarginFieldBuilder();
+        internalGetConnectTimeoutFieldBuilder();
       }
     }
     @java.lang.Override
@@ -541,13 +607,18 @@ private static final long serialVersionUID = 0L;
         deadlineMarginBuilder_.dispose();
         deadlineMarginBuilder_ = null;
       }
+      connectTimeout_ = null;
+      if (connectTimeoutBuilder_ != null) {
+        connectTimeoutBuilder_.dispose();
+        connectTimeoutBuilder_ = null;
+      }
       return this;
     }
 
     @java.lang.Override
     public com.google.protobuf.Descriptors.Descriptor
         getDescriptorForType() {
-      return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Limits_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Limits_descriptor;
     }
 
     @java.lang.Override
@@ -602,6 +673,12 @@ private static final long serialVersionUID = 0L;
             : deadlineMarginBuilder_.build();
         to_bitField0_ |= 0x00000008;
       }
+      if (((from_bitField0_ & 0x00000020) != 0)) {
+        result.connectTimeout_ = connectTimeoutBuilder_ == null
+            ? connectTimeout_
+            : connectTimeoutBuilder_.build();
+        to_bitField0_ |= 0x00000010;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -631,6 +708,9 @@ private static final long serialVersionUID = 0L;
       }
       if (other.hasDeadlineMargin()) {
         mergeDeadlineMargin(other.getDeadlineMargin());
+      }
+      if (other.hasConnectTimeout()) {
+        mergeConnectTimeout(other.getConnectTimeout());
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -691,6 +771,13 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000010;
               break;
             } // case 42
+            case 50: {
+              input.readMessage(
+                  internalGetConnectTimeoutFieldBuilder().getBuilder(),
+                  extensionRegistry);
+              bitField0_ |= 0x00000020;
+              break;
+            } // case 50
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -715,7 +802,7 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * The longest that the generation may run, from the call's arrival. It then ends well, with
      * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `total`). Unset: the server's maximum, which also bounds it.
+     * `total`). Attempts on other engines do not start it anew.
      * </pre>
      *
      * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -728,7 +815,7 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * The longest that the generation may run, from the call's arrival. It then ends well, with
      * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `total`). Unset: the server's maximum, which also bounds it.
+     * `total`). Attempts on other engines do not start it anew.
      * </pre>
      *
      * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -745,7 +832,7 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * The longest that the generation may run, from the call's arrival. It then ends well, with
      * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `total`). Unset: the server's maximum, which also bounds it.
+     * `total`). Attempts on other engines do not start it anew.
      * </pre>
      *
      * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -767,7 +854,7 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * The longest that the generation may run, from the call's arrival. It then ends well, with
      * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `total`). Unset: the server's maximum, which also bounds it.
+     * `total`). Attempts on other engines do not start it anew.
      * </pre>
      *
      * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -787,7 +874,7 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * The longest that the generation may run, from the call's arrival. It then ends well, with
      * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `total`). Unset: the server's maximum, which also bounds it.
+     * `total`). Attempts on other engines do not start it anew.
      * </pre>
      *
      * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -814,7 +901,7 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * The longest that the generation may run, from the call's arrival. It then ends well, with
      * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `total`). Unset: the server's maximum, which also bounds it.
+     * `total`). Attempts on other engines do not start it anew.
      * </pre>
      *
      * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -833,7 +920,7 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * The longest that the generation may run, from the call's arrival. It then ends well, with
      * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `total`). Unset: the server's maximum, which also bounds it.
+     * `total`). Attempts on other engines do not start it anew.
      * </pre>
      *
      * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -847,7 +934,7 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * The longest that the generation may run, from the call's arrival. It then ends well, with
      * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `total`). Unset: the server's maximum, which also bounds it.
+     * `total`). Attempts on other engines do not start it anew.
      * </pre>
      *
      * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -864,7 +951,7 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * The longest that the generation may run, from the call's arrival. It then ends well, with
      * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `total`). Unset: the server's maximum, which also bounds it.
+     * `total`). Attempts on other engines do not start it anew.
      * </pre>
      *
      * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -888,7 +975,8 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> firstTokenTimeoutBuilder_;
     /**
      * <pre>
-     * The longest to wait for the first token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+     * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
+     * `first_token`) beyond.
      * </pre>
      *
      * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -899,7 +987,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for the first token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+     * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
+     * `first_token`) beyond.
      * </pre>
      *
      * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -914,7 +1003,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for the first token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+     * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
+     * `first_token`) beyond.
      * </pre>
      *
      * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -934,7 +1024,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for the first token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+     * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
+     * `first_token`) beyond.
      * </pre>
      *
      * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -952,7 +1043,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for the first token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+     * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
+     * `first_token`) beyond.
      * </pre>
      *
      * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -977,7 +1069,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for the first token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+     * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
+     * `first_token`) beyond.
      * </pre>
      *
      * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -994,7 +1087,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for the first token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+     * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
+     * `first_token`) beyond.
      * </pre>
      *
      * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -1006,7 +1100,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for the first token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+     * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
+     * `first_token`) beyond.
      * </pre>
      *
      * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -1021,7 +1116,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for the first token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+     * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
+     * `first_token`) beyond.
      * </pre>
      *
      * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -1045,7 +1141,8 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> interTokenTimeoutBuilder_;
     /**
      * <pre>
-     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
+     * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
      * </pre>
      *
      * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -1056,7 +1153,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
+     * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
      * </pre>
      *
      * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -1071,7 +1169,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
+     * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
      * </pre>
      *
      * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -1091,7 +1190,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
+     * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
      * </pre>
      *
      * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -1109,7 +1209,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
+     * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
      * </pre>
      *
      * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -1134,7 +1235,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
+     * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
      * </pre>
      *
      * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -1151,7 +1253,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
+     * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
      * </pre>
      *
      * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -1163,7 +1266,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
+     * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
      * </pre>
      *
      * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -1178,7 +1282,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
+     * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
      * </pre>
      *
      * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -1200,8 +1305,8 @@ private static final long serialVersionUID = 0L;
     private int deadlineAction_ = 0;
     /**
      * <pre>
-     * What the starter's deadline means for a generation with DISCONNECT_ACTION_CANCEL. (With
-     * DISCONNECT_ACTION_DETACH a deadline ends only the stream that has it.)
+     * What the gRPC deadline of the call that starts the generation means for it. (The deadline of any other
+     * reader ends only that reader's stream.)
      * </pre>
      *
      * <code>.tokenstreaming.v1.DeadlineAction deadline_action = 4 [json_name = "deadlineAction"];</code>
@@ -1212,8 +1317,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the starter's deadline means for a generation with DISCONNECT_ACTION_CANCEL. (With
-     * DISCONNECT_ACTION_DETACH a deadline ends only the stream that has it.)
+     * What the gRPC deadline of the call that starts the generation means for it. (The deadline of any other
+     * reader ends only that reader's stream.)
      * </pre>
      *
      * <code>.tokenstreaming.v1.DeadlineAction deadline_action = 4 [json_name = "deadlineAction"];</code>
@@ -1228,8 +1333,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the starter's deadline means for a generation with DISCONNECT_ACTION_CANCEL. (With
-     * DISCONNECT_ACTION_DETACH a deadline ends only the stream that has it.)
+     * What the gRPC deadline of the call that starts the generation means for it. (The deadline of any other
+     * reader ends only that reader's stream.)
      * </pre>
      *
      * <code>.tokenstreaming.v1.DeadlineAction deadline_action = 4 [json_name = "deadlineAction"];</code>
@@ -1242,8 +1347,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the starter's deadline means for a generation with DISCONNECT_ACTION_CANCEL. (With
-     * DISCONNECT_ACTION_DETACH a deadline ends only the stream that has it.)
+     * What the gRPC deadline of the call that starts the generation means for it. (The deadline of any other
+     * reader ends only that reader's stream.)
      * </pre>
      *
      * <code>.tokenstreaming.v1.DeadlineAction deadline_action = 4 [json_name = "deadlineAction"];</code>
@@ -1260,8 +1365,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the starter's deadline means for a generation with DISCONNECT_ACTION_CANCEL. (With
-     * DISCONNECT_ACTION_DETACH a deadline ends only the stream that has it.)
+     * What the gRPC deadline of the call that starts the generation means for it. (The deadline of any other
+     * reader ends only that reader's stream.)
      * </pre>
      *
      * <code>.tokenstreaming.v1.DeadlineAction deadline_action = 4 [json_name = "deadlineAction"];</code>
@@ -1279,7 +1384,7 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> deadlineMarginBuilder_;
     /**
      * <pre>
-     * How long before the starter's deadline the generation ends, so that its end still arrives. Unset:
+     * How long before that deadline the generation ends, so that its end still arrives. Unset:
      * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
      * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
      * time left counts as half.
@@ -1293,7 +1398,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long before the starter's deadline the generation ends, so that its end still arrives. Unset:
+     * How long before that deadline the generation ends, so that its end still arrives. Unset:
      * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
      * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
      * time left counts as half.
@@ -1311,7 +1416,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long before the starter's deadline the generation ends, so that its end still arrives. Unset:
+     * How long before that deadline the generation ends, so that its end still arrives. Unset:
      * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
      * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
      * time left counts as half.
@@ -1334,7 +1439,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long before the starter's deadline the generation ends, so that its end still arrives. Unset:
+     * How long before that deadline the generation ends, so that its end still arrives. Unset:
      * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
      * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
      * time left counts as half.
@@ -1355,7 +1460,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long before the starter's deadline the generation ends, so that its end still arrives. Unset:
+     * How long before that deadline the generation ends, so that its end still arrives. Unset:
      * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
      * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
      * time left counts as half.
@@ -1383,7 +1488,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long before the starter's deadline the generation ends, so that its end still arrives. Unset:
+     * How long before that deadline the generation ends, so that its end still arrives. Unset:
      * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
      * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
      * time left counts as half.
@@ -1403,7 +1508,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long before the starter's deadline the generation ends, so that its end still arrives. Unset:
+     * How long before that deadline the generation ends, so that its end still arrives. Unset:
      * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
      * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
      * time left counts as half.
@@ -1418,7 +1523,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long before the starter's deadline the generation ends, so that its end still arrives. Unset:
+     * How long before that deadline the generation ends, so that its end still arrives. Unset:
      * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
      * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
      * time left counts as half.
@@ -1436,7 +1541,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long before the starter's deadline the generation ends, so that its end still arrives. Unset:
+     * How long before that deadline the generation ends, so that its end still arrives. Unset:
      * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
      * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
      * time left counts as half.
@@ -1456,6 +1561,172 @@ private static final long serialVersionUID = 0L;
         deadlineMargin_ = null;
       }
       return deadlineMarginBuilder_;
+    }
+
+    private com.google.protobuf.Duration connectTimeout_;
+    private com.google.protobuf.SingleFieldBuilder<
+        com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> connectTimeoutBuilder_;
+    /**
+     * <pre>
+     * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
+     * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
+     * @return Whether the connectTimeout field is set.
+     */
+    public boolean hasConnectTimeout() {
+      return ((bitField0_ & 0x00000020) != 0);
+    }
+    /**
+     * <pre>
+     * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
+     * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
+     * @return The connectTimeout.
+     */
+    public com.google.protobuf.Duration getConnectTimeout() {
+      if (connectTimeoutBuilder_ == null) {
+        return connectTimeout_ == null ? com.google.protobuf.Duration.getDefaultInstance() : connectTimeout_;
+      } else {
+        return connectTimeoutBuilder_.getMessage();
+      }
+    }
+    /**
+     * <pre>
+     * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
+     * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
+     */
+    public Builder setConnectTimeout(com.google.protobuf.Duration value) {
+      if (connectTimeoutBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        connectTimeout_ = value;
+      } else {
+        connectTimeoutBuilder_.setMessage(value);
+      }
+      bitField0_ |= 0x00000020;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
+     * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
+     */
+    public Builder setConnectTimeout(
+        com.google.protobuf.Duration.Builder builderForValue) {
+      if (connectTimeoutBuilder_ == null) {
+        connectTimeout_ = builderForValue.build();
+      } else {
+        connectTimeoutBuilder_.setMessage(builderForValue.build());
+      }
+      bitField0_ |= 0x00000020;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
+     * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
+     */
+    public Builder mergeConnectTimeout(com.google.protobuf.Duration value) {
+      if (connectTimeoutBuilder_ == null) {
+        if (((bitField0_ & 0x00000020) != 0) &&
+          connectTimeout_ != null &&
+          connectTimeout_ != com.google.protobuf.Duration.getDefaultInstance()) {
+          getConnectTimeoutBuilder().mergeFrom(value);
+        } else {
+          connectTimeout_ = value;
+        }
+      } else {
+        connectTimeoutBuilder_.mergeFrom(value);
+      }
+      if (connectTimeout_ != null) {
+        bitField0_ |= 0x00000020;
+        onChanged();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
+     * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
+     */
+    public Builder clearConnectTimeout() {
+      bitField0_ = (bitField0_ & ~0x00000020);
+      connectTimeout_ = null;
+      if (connectTimeoutBuilder_ != null) {
+        connectTimeoutBuilder_.dispose();
+        connectTimeoutBuilder_ = null;
+      }
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
+     * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
+     */
+    public com.google.protobuf.Duration.Builder getConnectTimeoutBuilder() {
+      bitField0_ |= 0x00000020;
+      onChanged();
+      return internalGetConnectTimeoutFieldBuilder().getBuilder();
+    }
+    /**
+     * <pre>
+     * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
+     * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
+     */
+    public com.google.protobuf.DurationOrBuilder getConnectTimeoutOrBuilder() {
+      if (connectTimeoutBuilder_ != null) {
+        return connectTimeoutBuilder_.getMessageOrBuilder();
+      } else {
+        return connectTimeout_ == null ?
+            com.google.protobuf.Duration.getDefaultInstance() : connectTimeout_;
+      }
+    }
+    /**
+     * <pre>
+     * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
+     * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
+     */
+    private com.google.protobuf.SingleFieldBuilder<
+        com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> 
+        internalGetConnectTimeoutFieldBuilder() {
+      if (connectTimeoutBuilder_ == null) {
+        connectTimeoutBuilder_ = new com.google.protobuf.SingleFieldBuilder<
+            com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder>(
+                getConnectTimeout(),
+                getParentForChildren(),
+                isClean());
+        connectTimeout_ = null;
+      }
+      return connectTimeoutBuilder_;
     }
 
     // @@protoc_insertion_point(builder_scope:tokenstreaming.v1.Limits)

@@ -14,7 +14,7 @@ public interface LimitsOrBuilder extends
    * <pre>
    * The longest that the generation may run, from the call's arrival. It then ends well, with
    * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-   * `total`). Unset: the server's maximum, which also bounds it.
+   * `total`). Attempts on other engines do not start it anew.
    * </pre>
    *
    * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -25,7 +25,7 @@ public interface LimitsOrBuilder extends
    * <pre>
    * The longest that the generation may run, from the call's arrival. It then ends well, with
    * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-   * `total`). Unset: the server's maximum, which also bounds it.
+   * `total`). Attempts on other engines do not start it anew.
    * </pre>
    *
    * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -36,7 +36,7 @@ public interface LimitsOrBuilder extends
    * <pre>
    * The longest that the generation may run, from the call's arrival. It then ends well, with
    * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-   * `total`). Unset: the server's maximum, which also bounds it.
+   * `total`). Attempts on other engines do not start it anew.
    * </pre>
    *
    * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -45,7 +45,8 @@ public interface LimitsOrBuilder extends
 
   /**
    * <pre>
-   * The longest to wait for the first token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+   * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
+   * `first_token`) beyond.
    * </pre>
    *
    * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -54,7 +55,8 @@ public interface LimitsOrBuilder extends
   boolean hasFirstTokenTimeout();
   /**
    * <pre>
-   * The longest to wait for the first token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+   * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
+   * `first_token`) beyond.
    * </pre>
    *
    * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -63,7 +65,8 @@ public interface LimitsOrBuilder extends
   com.google.protobuf.Duration getFirstTokenTimeout();
   /**
    * <pre>
-   * The longest to wait for the first token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+   * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
+   * `first_token`) beyond.
    * </pre>
    *
    * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -72,7 +75,8 @@ public interface LimitsOrBuilder extends
 
   /**
    * <pre>
-   * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+   * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
+   * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
    * </pre>
    *
    * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -81,7 +85,8 @@ public interface LimitsOrBuilder extends
   boolean hasInterTokenTimeout();
   /**
    * <pre>
-   * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+   * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
+   * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
    * </pre>
    *
    * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -90,7 +95,8 @@ public interface LimitsOrBuilder extends
   com.google.protobuf.Duration getInterTokenTimeout();
   /**
    * <pre>
-   * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`) beyond. Unset: the server's.
+   * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
+   * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
    * </pre>
    *
    * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -99,8 +105,8 @@ public interface LimitsOrBuilder extends
 
   /**
    * <pre>
-   * What the starter's deadline means for a generation with DISCONNECT_ACTION_CANCEL. (With
-   * DISCONNECT_ACTION_DETACH a deadline ends only the stream that has it.)
+   * What the gRPC deadline of the call that starts the generation means for it. (The deadline of any other
+   * reader ends only that reader's stream.)
    * </pre>
    *
    * <code>.tokenstreaming.v1.DeadlineAction deadline_action = 4 [json_name = "deadlineAction"];</code>
@@ -109,8 +115,8 @@ public interface LimitsOrBuilder extends
   int getDeadlineActionValue();
   /**
    * <pre>
-   * What the starter's deadline means for a generation with DISCONNECT_ACTION_CANCEL. (With
-   * DISCONNECT_ACTION_DETACH a deadline ends only the stream that has it.)
+   * What the gRPC deadline of the call that starts the generation means for it. (The deadline of any other
+   * reader ends only that reader's stream.)
    * </pre>
    *
    * <code>.tokenstreaming.v1.DeadlineAction deadline_action = 4 [json_name = "deadlineAction"];</code>
@@ -120,7 +126,7 @@ public interface LimitsOrBuilder extends
 
   /**
    * <pre>
-   * How long before the starter's deadline the generation ends, so that its end still arrives. Unset:
+   * How long before that deadline the generation ends, so that its end still arrives. Unset:
    * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
    * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
    * time left counts as half.
@@ -132,7 +138,7 @@ public interface LimitsOrBuilder extends
   boolean hasDeadlineMargin();
   /**
    * <pre>
-   * How long before the starter's deadline the generation ends, so that its end still arrives. Unset:
+   * How long before that deadline the generation ends, so that its end still arrives. Unset:
    * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
    * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
    * time left counts as half.
@@ -144,7 +150,7 @@ public interface LimitsOrBuilder extends
   com.google.protobuf.Duration getDeadlineMargin();
   /**
    * <pre>
-   * How long before the starter's deadline the generation ends, so that its end still arrives. Unset:
+   * How long before that deadline the generation ends, so that its end still arrives. Unset:
    * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
    * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
    * time left counts as half.
@@ -153,4 +159,34 @@ public interface LimitsOrBuilder extends
    * <code>.google.protobuf.Duration deadline_margin = 5 [json_name = "deadlineMargin"];</code>
    */
   com.google.protobuf.DurationOrBuilder getDeadlineMarginOrBuilder();
+
+  /**
+   * <pre>
+   * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
+   * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
+   * @return Whether the connectTimeout field is set.
+   */
+  boolean hasConnectTimeout();
+  /**
+   * <pre>
+   * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
+   * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
+   * @return The connectTimeout.
+   */
+  com.google.protobuf.Duration getConnectTimeout();
+  /**
+   * <pre>
+   * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
+   * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
+   */
+  com.google.protobuf.DurationOrBuilder getConnectTimeoutOrBuilder();
 }

@@ -38,18 +38,18 @@ private static final long serialVersionUID = 0L;
 
   public static final com.google.protobuf.Descriptors.Descriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_ListModelsResponse_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_ListModelsResponse_descriptor;
   }
 
   @java.lang.Override
   public com.google.protobuf.Descriptors.Descriptor getDescriptorForType() {
-    return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_ListModelsResponse_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_ListModelsResponse_descriptor;
   }
 
   @java.lang.Override
   protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internalGetFieldAccessorTable() {
-    return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_ListModelsResponse_fieldAccessorTable
+    return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_ListModelsResponse_fieldAccessorTable
         .ensureFieldAccessorsInitialized(
             io.tokengrpc.tokenstreaming.v1.ListModelsResponse.class, io.tokengrpc.tokenstreaming.v1.ListModelsResponse.Builder.class);
   }
@@ -353,13 +353,13 @@ private static final long serialVersionUID = 0L;
       io.tokengrpc.tokenstreaming.v1.ListModelsResponseOrBuilder {
     public static final com.google.protobuf.Descriptors.Descriptor
         getDescriptor() {
-      return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_ListModelsResponse_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_ListModelsResponse_descriptor;
     }
 
     @java.lang.Override
     protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
         internalGetFieldAccessorTable() {
-      return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_ListModelsResponse_fieldAccessorTable
+      return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_ListModelsResponse_fieldAccessorTable
           .ensureFieldAccessorsInitialized(
               io.tokengrpc.tokenstreaming.v1.ListModelsResponse.class, io.tokengrpc.tokenstreaming.v1.ListModelsResponse.Builder.class);
     }
@@ -392,7 +392,7 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     public com.google.protobuf.Descriptors.Descriptor
         getDescriptorForType() {
-      return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_ListModelsResponse_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_ListModelsResponse_descriptor;
     }
 
     @java.lang.Override

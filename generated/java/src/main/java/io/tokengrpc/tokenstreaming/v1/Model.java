@@ -40,18 +40,18 @@ private static final long serialVersionUID = 0L;
 
   public static final com.google.protobuf.Descriptors.Descriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.ModelOuterClass.internal_static_tokenstreaming_v1_Model_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.ModelProto.internal_static_tokenstreaming_v1_Model_descriptor;
   }
 
   @java.lang.Override
   public com.google.protobuf.Descriptors.Descriptor getDescriptorForType() {
-    return io.tokengrpc.tokenstreaming.v1.ModelOuterClass.internal_static_tokenstreaming_v1_Model_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.ModelProto.internal_static_tokenstreaming_v1_Model_descriptor;
   }
 
   @java.lang.Override
   protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internalGetFieldAccessorTable() {
-    return io.tokengrpc.tokenstreaming.v1.ModelOuterClass.internal_static_tokenstreaming_v1_Model_fieldAccessorTable
+    return io.tokengrpc.tokenstreaming.v1.ModelProto.internal_static_tokenstreaming_v1_Model_fieldAccessorTable
         .ensureFieldAccessorsInitialized(
             io.tokengrpc.tokenstreaming.v1.Model.class, io.tokengrpc.tokenstreaming.v1.Model.Builder.class);
   }
@@ -258,7 +258,8 @@ private static final long serialVersionUID = 0L;
           };
   /**
    * <pre>
-   * What requests may ask of it. Asking for more is INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+   * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
+   * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -271,7 +272,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What requests may ask of it. Asking for more is INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+   * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
+   * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -283,7 +285,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What requests may ask of it. Asking for more is INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+   * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
+   * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -296,7 +299,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What requests may ask of it. Asking for more is INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+   * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
+   * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -309,7 +313,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What requests may ask of it. Asking for more is INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+   * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
+   * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -571,13 +576,13 @@ private static final long serialVersionUID = 0L;
       io.tokengrpc.tokenstreaming.v1.ModelOrBuilder {
     public static final com.google.protobuf.Descriptors.Descriptor
         getDescriptor() {
-      return io.tokengrpc.tokenstreaming.v1.ModelOuterClass.internal_static_tokenstreaming_v1_Model_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.ModelProto.internal_static_tokenstreaming_v1_Model_descriptor;
     }
 
     @java.lang.Override
     protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
         internalGetFieldAccessorTable() {
-      return io.tokengrpc.tokenstreaming.v1.ModelOuterClass.internal_static_tokenstreaming_v1_Model_fieldAccessorTable
+      return io.tokengrpc.tokenstreaming.v1.ModelProto.internal_static_tokenstreaming_v1_Model_fieldAccessorTable
           .ensureFieldAccessorsInitialized(
               io.tokengrpc.tokenstreaming.v1.Model.class, io.tokengrpc.tokenstreaming.v1.Model.Builder.class);
     }
@@ -614,7 +619,7 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     public com.google.protobuf.Descriptors.Descriptor
         getDescriptorForType() {
-      return io.tokengrpc.tokenstreaming.v1.ModelOuterClass.internal_static_tokenstreaming_v1_Model_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.ModelProto.internal_static_tokenstreaming_v1_Model_descriptor;
     }
 
     @java.lang.Override
@@ -1427,7 +1432,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What requests may ask of it. Asking for more is INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+     * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
+     * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -1439,7 +1445,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What requests may ask of it. Asking for more is INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+     * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
+     * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -1450,7 +1457,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What requests may ask of it. Asking for more is INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+     * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
+     * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -1462,7 +1470,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What requests may ask of it. Asking for more is INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+     * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
+     * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -1481,7 +1490,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What requests may ask of it. Asking for more is INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+     * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
+     * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -1497,7 +1507,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What requests may ask of it. Asking for more is INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+     * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
+     * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -1516,7 +1527,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What requests may ask of it. Asking for more is INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+     * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
+     * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -1530,7 +1542,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What requests may ask of it. Asking for more is INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+     * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
+     * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -1543,7 +1556,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What requests may ask of it. Asking for more is INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+     * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
+     * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -1555,7 +1569,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What requests may ask of it. Asking for more is INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+     * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
+     * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -1572,7 +1587,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What requests may ask of it. Asking for more is INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+     * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
+     * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -1587,7 +1603,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What requests may ask of it. Asking for more is INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+     * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
+     * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>

@@ -35,22 +35,23 @@ private static final long serialVersionUID = 0L;
     name_ = "";
     kind_ = "";
     health_ = 0;
+    capabilities_ = emptyIntList();
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.ModelOuterClass.internal_static_tokenstreaming_v1_ModelEngine_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.ModelProto.internal_static_tokenstreaming_v1_ModelEngine_descriptor;
   }
 
   @java.lang.Override
   public com.google.protobuf.Descriptors.Descriptor getDescriptorForType() {
-    return io.tokengrpc.tokenstreaming.v1.ModelOuterClass.internal_static_tokenstreaming_v1_ModelEngine_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.ModelProto.internal_static_tokenstreaming_v1_ModelEngine_descriptor;
   }
 
   @java.lang.Override
   protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internalGetFieldAccessorTable() {
-    return io.tokengrpc.tokenstreaming.v1.ModelOuterClass.internal_static_tokenstreaming_v1_ModelEngine_fieldAccessorTable
+    return io.tokengrpc.tokenstreaming.v1.ModelProto.internal_static_tokenstreaming_v1_ModelEngine_fieldAccessorTable
         .ensureFieldAccessorsInitialized(
             io.tokengrpc.tokenstreaming.v1.ModelEngine.class, io.tokengrpc.tokenstreaming.v1.ModelEngine.Builder.class);
   }
@@ -175,6 +176,85 @@ private static final long serialVersionUID = 0L;
     return result == null ? io.tokengrpc.tokenstreaming.v1.EngineHealth.UNRECOGNIZED : result;
   }
 
+  public static final int CAPABILITIES_FIELD_NUMBER = 4;
+  @SuppressWarnings("serial")
+  private com.google.protobuf.Internal.IntList capabilities_ =
+      emptyIntList();
+  private static final     com.google.protobuf.Internal.IntListAdapter.IntConverter<
+      io.tokengrpc.tokenstreaming.v1.Capability> capabilities_converter_ =
+          new com.google.protobuf.Internal.IntListAdapter.IntConverter<
+              io.tokengrpc.tokenstreaming.v1.Capability>() {
+            public io.tokengrpc.tokenstreaming.v1.Capability convert(int from) {
+              io.tokengrpc.tokenstreaming.v1.Capability result = io.tokengrpc.tokenstreaming.v1.Capability.forNumber(from);
+              return result == null ? io.tokengrpc.tokenstreaming.v1.Capability.UNRECOGNIZED : result;
+            }
+          };
+  /**
+   * <pre>
+   * What it can do.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
+   * @return A list containing the capabilities.
+   */
+  @java.lang.Override
+  public java.util.List<io.tokengrpc.tokenstreaming.v1.Capability> getCapabilitiesList() {
+    return new com.google.protobuf.Internal.IntListAdapter<
+        io.tokengrpc.tokenstreaming.v1.Capability>(capabilities_, capabilities_converter_);
+  }
+  /**
+   * <pre>
+   * What it can do.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
+   * @return The count of capabilities.
+   */
+  @java.lang.Override
+  public int getCapabilitiesCount() {
+    return capabilities_.size();
+  }
+  /**
+   * <pre>
+   * What it can do.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
+   * @param index The index of the element to return.
+   * @return The capabilities at the given index.
+   */
+  @java.lang.Override
+  public io.tokengrpc.tokenstreaming.v1.Capability getCapabilities(int index) {
+    return capabilities_converter_.convert(capabilities_.getInt(index));
+  }
+  /**
+   * <pre>
+   * What it can do.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
+   * @return A list containing the enum numeric values on the wire for capabilities.
+   */
+  @java.lang.Override
+  public java.util.List<java.lang.Integer>
+  getCapabilitiesValueList() {
+    return capabilities_;
+  }
+  /**
+   * <pre>
+   * What it can do.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
+   * @param index The index of the value to return.
+   * @return The enum numeric value on the wire of capabilities at the given index.
+   */
+  @java.lang.Override
+  public int getCapabilitiesValue(int index) {
+    return capabilities_.getInt(index);
+  }
+  private int capabilitiesMemoizedSerializedSize;
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -189,6 +269,7 @@ private static final long serialVersionUID = 0L;
   @java.lang.Override
   public void writeTo(com.google.protobuf.CodedOutputStream output)
                       throws java.io.IOException {
+    getSerializedSize();
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(name_)) {
       com.google.protobuf.GeneratedMessage.writeString(output, 1, name_);
     }
@@ -197,6 +278,13 @@ private static final long serialVersionUID = 0L;
     }
     if (health_ != io.tokengrpc.tokenstreaming.v1.EngineHealth.ENGINE_HEALTH_UNSPECIFIED.getNumber()) {
       output.writeEnum(3, health_);
+    }
+    if (getCapabilitiesList().size() > 0) {
+      output.writeUInt32NoTag(34);
+      output.writeUInt32NoTag(capabilitiesMemoizedSerializedSize);
+    }
+    for (int i = 0; i < capabilities_.size(); i++) {
+      output.writeEnumNoTag(capabilities_.getInt(i));
     }
     getUnknownFields().writeTo(output);
   }
@@ -211,6 +299,18 @@ private static final long serialVersionUID = 0L;
     if (health_ != io.tokengrpc.tokenstreaming.v1.EngineHealth.ENGINE_HEALTH_UNSPECIFIED.getNumber()) {
       size += com.google.protobuf.CodedOutputStream
         .computeEnumSize(3, health_);
+    }
+    {
+      int dataSize = 0;
+      for (int i = 0; i < capabilities_.size(); i++) {
+        dataSize += com.google.protobuf.CodedOutputStream
+          .computeEnumSizeNoTag(capabilities_.getInt(i));
+      }
+      size += dataSize;
+      if (!getCapabilitiesList().isEmpty()) {  size += 1;
+        size += com.google.protobuf.CodedOutputStream
+          .computeUInt32SizeNoTag(dataSize);
+      }capabilitiesMemoizedSerializedSize = dataSize;
     }
     return size;
   }
@@ -241,6 +341,7 @@ private static final long serialVersionUID = 0L;
     if (!getKind()
         .equals(other.getKind())) return false;
     if (health_ != other.health_) return false;
+    if (!capabilities_.equals(other.capabilities_)) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -258,6 +359,10 @@ private static final long serialVersionUID = 0L;
     hash = (53 * hash) + getKind().hashCode();
     hash = (37 * hash) + HEALTH_FIELD_NUMBER;
     hash = (53 * hash) + health_;
+    if (getCapabilitiesCount() > 0) {
+      hash = (37 * hash) + CAPABILITIES_FIELD_NUMBER;
+      hash = (53 * hash) + capabilities_.hashCode();
+    }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -368,13 +473,13 @@ private static final long serialVersionUID = 0L;
       io.tokengrpc.tokenstreaming.v1.ModelEngineOrBuilder {
     public static final com.google.protobuf.Descriptors.Descriptor
         getDescriptor() {
-      return io.tokengrpc.tokenstreaming.v1.ModelOuterClass.internal_static_tokenstreaming_v1_ModelEngine_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.ModelProto.internal_static_tokenstreaming_v1_ModelEngine_descriptor;
     }
 
     @java.lang.Override
     protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
         internalGetFieldAccessorTable() {
-      return io.tokengrpc.tokenstreaming.v1.ModelOuterClass.internal_static_tokenstreaming_v1_ModelEngine_fieldAccessorTable
+      return io.tokengrpc.tokenstreaming.v1.ModelProto.internal_static_tokenstreaming_v1_ModelEngine_fieldAccessorTable
           .ensureFieldAccessorsInitialized(
               io.tokengrpc.tokenstreaming.v1.ModelEngine.class, io.tokengrpc.tokenstreaming.v1.ModelEngine.Builder.class);
     }
@@ -396,13 +501,14 @@ private static final long serialVersionUID = 0L;
       name_ = "";
       kind_ = "";
       health_ = 0;
+      capabilities_ = emptyIntList();
       return this;
     }
 
     @java.lang.Override
     public com.google.protobuf.Descriptors.Descriptor
         getDescriptorForType() {
-      return io.tokengrpc.tokenstreaming.v1.ModelOuterClass.internal_static_tokenstreaming_v1_ModelEngine_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.ModelProto.internal_static_tokenstreaming_v1_ModelEngine_descriptor;
     }
 
     @java.lang.Override
@@ -438,6 +544,10 @@ private static final long serialVersionUID = 0L;
       if (((from_bitField0_ & 0x00000004) != 0)) {
         result.health_ = health_;
       }
+      if (((from_bitField0_ & 0x00000008) != 0)) {
+        capabilities_.makeImmutable();
+        result.capabilities_ = capabilities_;
+      }
     }
 
     @java.lang.Override
@@ -464,6 +574,17 @@ private static final long serialVersionUID = 0L;
       }
       if (other.health_ != 0) {
         setHealthValue(other.getHealthValue());
+      }
+      if (!other.capabilities_.isEmpty()) {
+        if (capabilities_.isEmpty()) {
+          capabilities_ = other.capabilities_;
+          capabilities_.makeImmutable();
+          bitField0_ |= 0x00000008;
+        } else {
+          ensureCapabilitiesIsMutable();
+          capabilities_.addAll(other.capabilities_);
+        }
+        onChanged();
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -506,6 +627,22 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000004;
               break;
             } // case 24
+            case 32: {
+              int tmpRaw = input.readEnum();
+              ensureCapabilitiesIsMutable();
+              capabilities_.addInt(tmpRaw);
+              break;
+            } // case 32
+            case 34: {
+              int length = input.readRawVarint32();
+              int limit = input.pushLimit(length);
+              ensureCapabilitiesIsMutable();
+              while (input.getBytesUntilLimit() > 0) {
+                capabilities_.addInt(input.readEnum());
+              }
+              input.popLimit(limit);
+              break;
+            } // case 34
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -775,6 +912,192 @@ private static final long serialVersionUID = 0L;
     public Builder clearHealth() {
       bitField0_ = (bitField0_ & ~0x00000004);
       health_ = 0;
+      onChanged();
+      return this;
+    }
+
+    private com.google.protobuf.Internal.IntList capabilities_ = emptyIntList();
+    private void ensureCapabilitiesIsMutable() {
+      if (!capabilities_.isModifiable()) {
+        capabilities_ = makeMutableCopy(capabilities_);
+      }
+      bitField0_ |= 0x00000008;
+    }
+    /**
+     * <pre>
+     * What it can do.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
+     * @return A list containing the capabilities.
+     */
+    public java.util.List<io.tokengrpc.tokenstreaming.v1.Capability> getCapabilitiesList() {
+      return new com.google.protobuf.Internal.IntListAdapter<
+          io.tokengrpc.tokenstreaming.v1.Capability>(capabilities_, capabilities_converter_);
+    }
+    /**
+     * <pre>
+     * What it can do.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
+     * @return The count of capabilities.
+     */
+    public int getCapabilitiesCount() {
+      return capabilities_.size();
+    }
+    /**
+     * <pre>
+     * What it can do.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
+     * @param index The index of the element to return.
+     * @return The capabilities at the given index.
+     */
+    public io.tokengrpc.tokenstreaming.v1.Capability getCapabilities(int index) {
+      return capabilities_converter_.convert(capabilities_.getInt(index));
+    }
+    /**
+     * <pre>
+     * What it can do.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
+     * @param index The index to set the value at.
+     * @param value The capabilities to set.
+     * @throws IllegalArgumentException if UNRECOGNIZED is provided.
+     * @return This builder for chaining.
+     */
+    public Builder setCapabilities(
+        int index, io.tokengrpc.tokenstreaming.v1.Capability value) {
+      if (value == null) { throw new NullPointerException(); }
+      ensureCapabilitiesIsMutable();
+      capabilities_.setInt(index, value.getNumber());
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * What it can do.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
+     * @param value The capabilities to add.
+     * @return This builder for chaining.
+     */
+    public Builder addCapabilities(io.tokengrpc.tokenstreaming.v1.Capability value) {
+      if (value == null) { throw new NullPointerException(); }
+      ensureCapabilitiesIsMutable();
+      capabilities_.addInt(value.getNumber());
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * What it can do.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
+     * @param values The capabilities to add.
+     * @throws IllegalArgumentException if UNRECOGNIZED is provided.
+     * @return This builder for chaining.
+     */
+    public Builder addAllCapabilities(
+        java.lang.Iterable<? extends io.tokengrpc.tokenstreaming.v1.Capability> values) {
+      ensureCapabilitiesIsMutable();
+      for (io.tokengrpc.tokenstreaming.v1.Capability value : values) {
+        capabilities_.addInt(value.getNumber());
+      }
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * What it can do.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearCapabilities() {
+      capabilities_ = emptyIntList();
+      bitField0_ = (bitField0_ & ~0x00000008);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * What it can do.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
+     * @return A list containing the enum numeric values on the wire for capabilities.
+     */
+    public java.util.List<java.lang.Integer>
+    getCapabilitiesValueList() {
+      capabilities_.makeImmutable();
+      return capabilities_;
+    }
+    /**
+     * <pre>
+     * What it can do.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
+     * @param index The index of the value to return.
+     * @return The enum numeric value on the wire of capabilities at the given index.
+     */
+    public int getCapabilitiesValue(int index) {
+      return capabilities_.getInt(index);
+    }
+    /**
+     * <pre>
+     * What it can do.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
+     * @param index The index to set the value at.
+     * @param value The enum numeric value on the wire for capabilities to set.
+     * @return This builder for chaining.
+     */
+    public Builder setCapabilitiesValue(
+        int index, int value) {
+      ensureCapabilitiesIsMutable();
+      capabilities_.setInt(index, value);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * What it can do.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
+     * @param value The enum numeric value on the wire for capabilities to add.
+     * @return This builder for chaining.
+     */
+    public Builder addCapabilitiesValue(int value) {
+      ensureCapabilitiesIsMutable();
+      capabilities_.addInt(value);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * What it can do.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
+     * @param values The enum numeric values on the wire for capabilities to add.
+     * @return This builder for chaining.
+     */
+    public Builder addAllCapabilitiesValue(
+        java.lang.Iterable<java.lang.Integer> values) {
+      ensureCapabilitiesIsMutable();
+      for (int value : values) {
+        capabilities_.addInt(value);
+      }
       onChanged();
       return this;
     }

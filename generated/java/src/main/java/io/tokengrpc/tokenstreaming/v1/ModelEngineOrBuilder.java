@@ -68,4 +68,53 @@ public interface ModelEngineOrBuilder extends
    * @return The health.
    */
   io.tokengrpc.tokenstreaming.v1.EngineHealth getHealth();
+
+  /**
+   * <pre>
+   * What it can do.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
+   * @return A list containing the capabilities.
+   */
+  java.util.List<io.tokengrpc.tokenstreaming.v1.Capability> getCapabilitiesList();
+  /**
+   * <pre>
+   * What it can do.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
+   * @return The count of capabilities.
+   */
+  int getCapabilitiesCount();
+  /**
+   * <pre>
+   * What it can do.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
+   * @param index The index of the element to return.
+   * @return The capabilities at the given index.
+   */
+  io.tokengrpc.tokenstreaming.v1.Capability getCapabilities(int index);
+  /**
+   * <pre>
+   * What it can do.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
+   * @return A list containing the enum numeric values on the wire for capabilities.
+   */
+  java.util.List<java.lang.Integer>
+  getCapabilitiesValueList();
+  /**
+   * <pre>
+   * What it can do.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
+   * @param index The index of the value to return.
+   * @return The enum numeric value on the wire of capabilities at the given index.
+   */
+  int getCapabilitiesValue(int index);
 }

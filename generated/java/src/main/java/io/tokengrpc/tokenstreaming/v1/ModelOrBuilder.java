@@ -118,7 +118,8 @@ public interface ModelOrBuilder extends
 
   /**
    * <pre>
-   * What requests may ask of it. Asking for more is INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+   * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
+   * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -127,7 +128,8 @@ public interface ModelOrBuilder extends
   java.util.List<io.tokengrpc.tokenstreaming.v1.Capability> getCapabilitiesList();
   /**
    * <pre>
-   * What requests may ask of it. Asking for more is INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+   * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
+   * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -136,7 +138,8 @@ public interface ModelOrBuilder extends
   int getCapabilitiesCount();
   /**
    * <pre>
-   * What requests may ask of it. Asking for more is INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+   * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
+   * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -146,7 +149,8 @@ public interface ModelOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Capability getCapabilities(int index);
   /**
    * <pre>
-   * What requests may ask of it. Asking for more is INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+   * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
+   * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -156,7 +160,8 @@ public interface ModelOrBuilder extends
   getCapabilitiesValueList();
   /**
    * <pre>
-   * What requests may ask of it. Asking for more is INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+   * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
+   * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>

@@ -36,18 +36,18 @@ private static final long serialVersionUID = 0L;
 
   public static final com.google.protobuf.Descriptors.Descriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_OutputOptions_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_OutputOptions_descriptor;
   }
 
   @java.lang.Override
   public com.google.protobuf.Descriptors.Descriptor getDescriptorForType() {
-    return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_OutputOptions_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_OutputOptions_descriptor;
   }
 
   @java.lang.Override
   protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internalGetFieldAccessorTable() {
-    return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_OutputOptions_fieldAccessorTable
+    return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_OutputOptions_fieldAccessorTable
         .ensureFieldAccessorsInitialized(
             io.tokengrpc.tokenstreaming.v1.OutputOptions.class, io.tokengrpc.tokenstreaming.v1.OutputOptions.Builder.class);
   }
@@ -342,13 +342,13 @@ private static final long serialVersionUID = 0L;
       io.tokengrpc.tokenstreaming.v1.OutputOptionsOrBuilder {
     public static final com.google.protobuf.Descriptors.Descriptor
         getDescriptor() {
-      return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_OutputOptions_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_OutputOptions_descriptor;
     }
 
     @java.lang.Override
     protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
         internalGetFieldAccessorTable() {
-      return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_OutputOptions_fieldAccessorTable
+      return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_OutputOptions_fieldAccessorTable
           .ensureFieldAccessorsInitialized(
               io.tokengrpc.tokenstreaming.v1.OutputOptions.class, io.tokengrpc.tokenstreaming.v1.OutputOptions.Builder.class);
     }
@@ -377,7 +377,7 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     public com.google.protobuf.Descriptors.Descriptor
         getDescriptorForType() {
-      return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_OutputOptions_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_OutputOptions_descriptor;
     }
 
     @java.lang.Override

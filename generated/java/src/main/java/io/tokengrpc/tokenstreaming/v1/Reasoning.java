@@ -37,18 +37,18 @@ private static final long serialVersionUID = 0L;
 
   public static final com.google.protobuf.Descriptors.Descriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Reasoning_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Reasoning_descriptor;
   }
 
   @java.lang.Override
   public com.google.protobuf.Descriptors.Descriptor getDescriptorForType() {
-    return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Reasoning_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Reasoning_descriptor;
   }
 
   @java.lang.Override
   protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internalGetFieldAccessorTable() {
-    return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Reasoning_fieldAccessorTable
+    return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Reasoning_fieldAccessorTable
         .ensureFieldAccessorsInitialized(
             io.tokengrpc.tokenstreaming.v1.Reasoning.class, io.tokengrpc.tokenstreaming.v1.Reasoning.Builder.class);
   }
@@ -296,13 +296,13 @@ private static final long serialVersionUID = 0L;
       io.tokengrpc.tokenstreaming.v1.ReasoningOrBuilder {
     public static final com.google.protobuf.Descriptors.Descriptor
         getDescriptor() {
-      return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Reasoning_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Reasoning_descriptor;
     }
 
     @java.lang.Override
     protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
         internalGetFieldAccessorTable() {
-      return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Reasoning_fieldAccessorTable
+      return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Reasoning_fieldAccessorTable
           .ensureFieldAccessorsInitialized(
               io.tokengrpc.tokenstreaming.v1.Reasoning.class, io.tokengrpc.tokenstreaming.v1.Reasoning.Builder.class);
     }
@@ -329,7 +329,7 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     public com.google.protobuf.Descriptors.Descriptor
         getDescriptorForType() {
-      return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Reasoning_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Reasoning_descriptor;
     }
 
     @java.lang.Override

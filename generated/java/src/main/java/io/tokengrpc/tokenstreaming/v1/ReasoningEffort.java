@@ -168,7 +168,7 @@ public enum ReasoningEffort
   }
   public static com.google.protobuf.Descriptors.EnumDescriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.Input.getDescriptor().getEnumType(1);
+    return io.tokengrpc.tokenstreaming.v1.InputProto.getDescriptor().getEnumType(1);
   }
 
   private static final ReasoningEffort[] VALUES = values();

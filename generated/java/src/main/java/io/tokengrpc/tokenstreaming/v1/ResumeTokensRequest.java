@@ -37,18 +37,18 @@ private static final long serialVersionUID = 0L;
 
   public static final com.google.protobuf.Descriptors.Descriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_ResumeTokensRequest_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_ResumeTokensRequest_descriptor;
   }
 
   @java.lang.Override
   public com.google.protobuf.Descriptors.Descriptor getDescriptorForType() {
-    return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_ResumeTokensRequest_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_ResumeTokensRequest_descriptor;
   }
 
   @java.lang.Override
   protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internalGetFieldAccessorTable() {
-    return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_ResumeTokensRequest_fieldAccessorTable
+    return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_ResumeTokensRequest_fieldAccessorTable
         .ensureFieldAccessorsInitialized(
             io.tokengrpc.tokenstreaming.v1.ResumeTokensRequest.class, io.tokengrpc.tokenstreaming.v1.ResumeTokensRequest.Builder.class);
   }
@@ -303,13 +303,13 @@ private static final long serialVersionUID = 0L;
       io.tokengrpc.tokenstreaming.v1.ResumeTokensRequestOrBuilder {
     public static final com.google.protobuf.Descriptors.Descriptor
         getDescriptor() {
-      return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_ResumeTokensRequest_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_ResumeTokensRequest_descriptor;
     }
 
     @java.lang.Override
     protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
         internalGetFieldAccessorTable() {
-      return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_ResumeTokensRequest_fieldAccessorTable
+      return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_ResumeTokensRequest_fieldAccessorTable
           .ensureFieldAccessorsInitialized(
               io.tokengrpc.tokenstreaming.v1.ResumeTokensRequest.class, io.tokengrpc.tokenstreaming.v1.ResumeTokensRequest.Builder.class);
     }
@@ -336,7 +336,7 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     public com.google.protobuf.Descriptors.Descriptor
         getDescriptorForType() {
-      return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_ResumeTokensRequest_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_ResumeTokensRequest_descriptor;
     }
 
     @java.lang.Override

@@ -168,7 +168,7 @@ public enum Role
   }
   public static com.google.protobuf.Descriptors.EnumDescriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.Input.getDescriptor().getEnumType(0);
+    return io.tokengrpc.tokenstreaming.v1.InputProto.getDescriptor().getEnumType(0);
   }
 
   private static final Role[] VALUES = values();

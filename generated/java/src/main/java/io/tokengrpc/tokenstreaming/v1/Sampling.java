@@ -38,12 +38,12 @@ private static final long serialVersionUID = 0L;
 
   public static final com.google.protobuf.Descriptors.Descriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Sampling_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Sampling_descriptor;
   }
 
   @java.lang.Override
   public com.google.protobuf.Descriptors.Descriptor getDescriptorForType() {
-    return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Sampling_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Sampling_descriptor;
   }
 
   @SuppressWarnings({"rawtypes"})
@@ -61,7 +61,7 @@ private static final long serialVersionUID = 0L;
   @java.lang.Override
   protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internalGetFieldAccessorTable() {
-    return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Sampling_fieldAccessorTable
+    return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Sampling_fieldAccessorTable
         .ensureFieldAccessorsInitialized(
             io.tokengrpc.tokenstreaming.v1.Sampling.class, io.tokengrpc.tokenstreaming.v1.Sampling.Builder.class);
   }
@@ -342,7 +342,7 @@ private static final long serialVersionUID = 0L;
         java.lang.Integer, java.lang.Double> defaultEntry =
             com.google.protobuf.MapEntry
             .<java.lang.Integer, java.lang.Double>newDefaultInstance(
-                io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Sampling_LogitBiasEntry_descriptor, 
+                io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Sampling_LogitBiasEntry_descriptor, 
                 com.google.protobuf.WireFormat.FieldType.INT32,
                 0,
                 com.google.protobuf.WireFormat.FieldType.DOUBLE,
@@ -772,7 +772,7 @@ private static final long serialVersionUID = 0L;
       io.tokengrpc.tokenstreaming.v1.SamplingOrBuilder {
     public static final com.google.protobuf.Descriptors.Descriptor
         getDescriptor() {
-      return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Sampling_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Sampling_descriptor;
     }
 
     @SuppressWarnings({"rawtypes"})
@@ -800,7 +800,7 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
         internalGetFieldAccessorTable() {
-      return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Sampling_fieldAccessorTable
+      return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Sampling_fieldAccessorTable
           .ensureFieldAccessorsInitialized(
               io.tokengrpc.tokenstreaming.v1.Sampling.class, io.tokengrpc.tokenstreaming.v1.Sampling.Builder.class);
     }
@@ -836,7 +836,7 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     public com.google.protobuf.Descriptors.Descriptor
         getDescriptorForType() {
-      return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_Sampling_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_Sampling_descriptor;
     }
 
     @java.lang.Override

@@ -9,9 +9,12 @@ package io.tokengrpc.tokenstreaming.v1;
  * <pre>
  * One message of a stream: one event, several consecutive ones that were joined, or a notice.
  *
+ * Events are tokens, tool-call fragments, and what `event` holds; they belong to the generation, are numbered
+ * and can be read again. Notices belong to this stream alone and are never replayed.
+ *
  * A reader that is behind gets several events in one message: consecutive ones that carry only tokens, or
- * only tool-call fragments, never both kinds. The events and notices of `event` stand alone. A message is at
- * most 256 KiB, unless a single event is larger.
+ * only tool-call fragments, never both kinds. Those of `event`, and notices, stand alone. A message is at most
+ * 256 KiB, unless a single event is larger.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.StreamTokensResponse}
@@ -42,18 +45,18 @@ private static final long serialVersionUID = 0L;
 
   public static final com.google.protobuf.Descriptors.Descriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_StreamTokensResponse_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_StreamTokensResponse_descriptor;
   }
 
   @java.lang.Override
   public com.google.protobuf.Descriptors.Descriptor getDescriptorForType() {
-    return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_StreamTokensResponse_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_StreamTokensResponse_descriptor;
   }
 
   @java.lang.Override
   protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internalGetFieldAccessorTable() {
-    return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_StreamTokensResponse_fieldAccessorTable
+    return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_StreamTokensResponse_fieldAccessorTable
         .ensureFieldAccessorsInitialized(
             io.tokengrpc.tokenstreaming.v1.StreamTokensResponse.class, io.tokengrpc.tokenstreaming.v1.StreamTokensResponse.Builder.class);
   }
@@ -68,9 +71,6 @@ private static final long serialVersionUID = 0L;
     STARTED(5),
     ENGINE_SWITCHED(6),
     FINISHED(7),
-    ATTACHED(8),
-    HEARTBEAT(9),
-    DRAIN_NOTICE(10),
     EVENT_NOT_SET(0);
     private final int value;
     private EventCase(int value) {
@@ -91,9 +91,6 @@ private static final long serialVersionUID = 0L;
         case 5: return STARTED;
         case 6: return ENGINE_SWITCHED;
         case 7: return FINISHED;
-        case 8: return ATTACHED;
-        case 9: return HEARTBEAT;
-        case 10: return DRAIN_NOTICE;
         case 0: return EVENT_NOT_SET;
         default: return null;
       }
@@ -107,6 +104,50 @@ private static final long serialVersionUID = 0L;
   getEventCase() {
     return EventCase.forNumber(
         eventCase_);
+  }
+
+  private int noticeCase_ = 0;
+  @SuppressWarnings("serial")
+  private java.lang.Object notice_;
+  public enum NoticeCase
+      implements com.google.protobuf.Internal.EnumLite,
+          com.google.protobuf.AbstractMessage.InternalOneOfEnum {
+    ATTACHED(8),
+    HEARTBEAT(9),
+    DRAIN_NOTICE(10),
+    NOTICE_NOT_SET(0);
+    private final int value;
+    private NoticeCase(int value) {
+      this.value = value;
+    }
+    /**
+     * @param value The number of the enum to look for.
+     * @return The enum associated with the given number.
+     * @deprecated Use {@link #forNumber(int)} instead.
+     */
+    @java.lang.Deprecated
+    public static NoticeCase valueOf(int value) {
+      return forNumber(value);
+    }
+
+    public static NoticeCase forNumber(int value) {
+      switch (value) {
+        case 8: return ATTACHED;
+        case 9: return HEARTBEAT;
+        case 10: return DRAIN_NOTICE;
+        case 0: return NOTICE_NOT_SET;
+        default: return null;
+      }
+    }
+    public int getNumber() {
+      return this.value;
+    }
+  };
+
+  public NoticeCase
+  getNoticeCase() {
+    return NoticeCase.forNumber(
+        noticeCase_);
   }
 
   public static final int SEQUENCE_FIELD_NUMBER = 1;
@@ -297,7 +338,7 @@ private static final long serialVersionUID = 0L;
   public static final int STARTED_FIELD_NUMBER = 5;
   /**
    * <pre>
-   * Event: an engine has accepted the request. The first event of a generation.
+   * An engine has accepted the request. The first event of a generation.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -309,7 +350,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Event: an engine has accepted the request. The first event of a generation.
+   * An engine has accepted the request. The first event of a generation.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -324,7 +365,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Event: an engine has accepted the request. The first event of a generation.
+   * An engine has accepted the request. The first event of a generation.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -340,7 +381,7 @@ private static final long serialVersionUID = 0L;
   public static final int ENGINE_SWITCHED_FIELD_NUMBER = 6;
   /**
    * <pre>
-   * Event: another engine goes on from here.
+   * Another engine goes on from here.
    * </pre>
    *
    * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -352,7 +393,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Event: another engine goes on from here.
+   * Another engine goes on from here.
    * </pre>
    *
    * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -367,7 +408,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Event: another engine goes on from here.
+   * Another engine goes on from here.
    * </pre>
    *
    * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -383,7 +424,7 @@ private static final long serialVersionUID = 0L;
   public static final int FINISHED_FIELD_NUMBER = 7;
   /**
    * <pre>
-   * Event: the generation has ended. Its last event.
+   * The generation has ended. Its last event.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -395,7 +436,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Event: the generation has ended. Its last event.
+   * The generation has ended. Its last event.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -410,7 +451,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Event: the generation has ended. Its last event.
+   * The generation has ended. Its last event.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -426,7 +467,7 @@ private static final long serialVersionUID = 0L;
   public static final int ATTACHED_FIELD_NUMBER = 8;
   /**
    * <pre>
-   * Notice: this stream attached to a generation that another call had started.
+   * This stream attached to a generation that another call had started.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -434,11 +475,11 @@ private static final long serialVersionUID = 0L;
    */
   @java.lang.Override
   public boolean hasAttached() {
-    return eventCase_ == 8;
+    return noticeCase_ == 8;
   }
   /**
    * <pre>
-   * Notice: this stream attached to a generation that another call had started.
+   * This stream attached to a generation that another call had started.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -446,22 +487,22 @@ private static final long serialVersionUID = 0L;
    */
   @java.lang.Override
   public io.tokengrpc.tokenstreaming.v1.Attached getAttached() {
-    if (eventCase_ == 8) {
-       return (io.tokengrpc.tokenstreaming.v1.Attached) event_;
+    if (noticeCase_ == 8) {
+       return (io.tokengrpc.tokenstreaming.v1.Attached) notice_;
     }
     return io.tokengrpc.tokenstreaming.v1.Attached.getDefaultInstance();
   }
   /**
    * <pre>
-   * Notice: this stream attached to a generation that another call had started.
+   * This stream attached to a generation that another call had started.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
    */
   @java.lang.Override
   public io.tokengrpc.tokenstreaming.v1.AttachedOrBuilder getAttachedOrBuilder() {
-    if (eventCase_ == 8) {
-       return (io.tokengrpc.tokenstreaming.v1.Attached) event_;
+    if (noticeCase_ == 8) {
+       return (io.tokengrpc.tokenstreaming.v1.Attached) notice_;
     }
     return io.tokengrpc.tokenstreaming.v1.Attached.getDefaultInstance();
   }
@@ -469,7 +510,7 @@ private static final long serialVersionUID = 0L;
   public static final int HEARTBEAT_FIELD_NUMBER = 9;
   /**
    * <pre>
-   * Notice: nothing else happened for a while, and all is well.
+   * Nothing else happened for a while, and all is well.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -477,11 +518,11 @@ private static final long serialVersionUID = 0L;
    */
   @java.lang.Override
   public boolean hasHeartbeat() {
-    return eventCase_ == 9;
+    return noticeCase_ == 9;
   }
   /**
    * <pre>
-   * Notice: nothing else happened for a while, and all is well.
+   * Nothing else happened for a while, and all is well.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -489,22 +530,22 @@ private static final long serialVersionUID = 0L;
    */
   @java.lang.Override
   public io.tokengrpc.tokenstreaming.v1.Heartbeat getHeartbeat() {
-    if (eventCase_ == 9) {
-       return (io.tokengrpc.tokenstreaming.v1.Heartbeat) event_;
+    if (noticeCase_ == 9) {
+       return (io.tokengrpc.tokenstreaming.v1.Heartbeat) notice_;
     }
     return io.tokengrpc.tokenstreaming.v1.Heartbeat.getDefaultInstance();
   }
   /**
    * <pre>
-   * Notice: nothing else happened for a while, and all is well.
+   * Nothing else happened for a while, and all is well.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
    */
   @java.lang.Override
   public io.tokengrpc.tokenstreaming.v1.HeartbeatOrBuilder getHeartbeatOrBuilder() {
-    if (eventCase_ == 9) {
-       return (io.tokengrpc.tokenstreaming.v1.Heartbeat) event_;
+    if (noticeCase_ == 9) {
+       return (io.tokengrpc.tokenstreaming.v1.Heartbeat) notice_;
     }
     return io.tokengrpc.tokenstreaming.v1.Heartbeat.getDefaultInstance();
   }
@@ -512,7 +553,7 @@ private static final long serialVersionUID = 0L;
   public static final int DRAIN_NOTICE_FIELD_NUMBER = 10;
   /**
    * <pre>
-   * Notice: the server is about to shut down.
+   * The server is about to shut down.
    * </pre>
    *
    * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
@@ -520,11 +561,11 @@ private static final long serialVersionUID = 0L;
    */
   @java.lang.Override
   public boolean hasDrainNotice() {
-    return eventCase_ == 10;
+    return noticeCase_ == 10;
   }
   /**
    * <pre>
-   * Notice: the server is about to shut down.
+   * The server is about to shut down.
    * </pre>
    *
    * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
@@ -532,22 +573,22 @@ private static final long serialVersionUID = 0L;
    */
   @java.lang.Override
   public io.tokengrpc.tokenstreaming.v1.DrainNotice getDrainNotice() {
-    if (eventCase_ == 10) {
-       return (io.tokengrpc.tokenstreaming.v1.DrainNotice) event_;
+    if (noticeCase_ == 10) {
+       return (io.tokengrpc.tokenstreaming.v1.DrainNotice) notice_;
     }
     return io.tokengrpc.tokenstreaming.v1.DrainNotice.getDefaultInstance();
   }
   /**
    * <pre>
-   * Notice: the server is about to shut down.
+   * The server is about to shut down.
    * </pre>
    *
    * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
    */
   @java.lang.Override
   public io.tokengrpc.tokenstreaming.v1.DrainNoticeOrBuilder getDrainNoticeOrBuilder() {
-    if (eventCase_ == 10) {
-       return (io.tokengrpc.tokenstreaming.v1.DrainNotice) event_;
+    if (noticeCase_ == 10) {
+       return (io.tokengrpc.tokenstreaming.v1.DrainNotice) notice_;
     }
     return io.tokengrpc.tokenstreaming.v1.DrainNotice.getDefaultInstance();
   }
@@ -587,14 +628,14 @@ private static final long serialVersionUID = 0L;
     if (eventCase_ == 7) {
       output.writeMessage(7, (io.tokengrpc.tokenstreaming.v1.Finished) event_);
     }
-    if (eventCase_ == 8) {
-      output.writeMessage(8, (io.tokengrpc.tokenstreaming.v1.Attached) event_);
+    if (noticeCase_ == 8) {
+      output.writeMessage(8, (io.tokengrpc.tokenstreaming.v1.Attached) notice_);
     }
-    if (eventCase_ == 9) {
-      output.writeMessage(9, (io.tokengrpc.tokenstreaming.v1.Heartbeat) event_);
+    if (noticeCase_ == 9) {
+      output.writeMessage(9, (io.tokengrpc.tokenstreaming.v1.Heartbeat) notice_);
     }
-    if (eventCase_ == 10) {
-      output.writeMessage(10, (io.tokengrpc.tokenstreaming.v1.DrainNotice) event_);
+    if (noticeCase_ == 10) {
+      output.writeMessage(10, (io.tokengrpc.tokenstreaming.v1.DrainNotice) notice_);
     }
     getUnknownFields().writeTo(output);
   }
@@ -638,17 +679,17 @@ private static final long serialVersionUID = 0L;
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(7, (io.tokengrpc.tokenstreaming.v1.Finished) event_);
     }
-    if (eventCase_ == 8) {
+    if (noticeCase_ == 8) {
       size += com.google.protobuf.CodedOutputStream
-        .computeMessageSize(8, (io.tokengrpc.tokenstreaming.v1.Attached) event_);
+        .computeMessageSize(8, (io.tokengrpc.tokenstreaming.v1.Attached) notice_);
     }
-    if (eventCase_ == 9) {
+    if (noticeCase_ == 9) {
       size += com.google.protobuf.CodedOutputStream
-        .computeMessageSize(9, (io.tokengrpc.tokenstreaming.v1.Heartbeat) event_);
+        .computeMessageSize(9, (io.tokengrpc.tokenstreaming.v1.Heartbeat) notice_);
     }
-    if (eventCase_ == 10) {
+    if (noticeCase_ == 10) {
       size += com.google.protobuf.CodedOutputStream
-        .computeMessageSize(10, (io.tokengrpc.tokenstreaming.v1.DrainNotice) event_);
+        .computeMessageSize(10, (io.tokengrpc.tokenstreaming.v1.DrainNotice) notice_);
     }
     return size;
   }
@@ -699,6 +740,11 @@ private static final long serialVersionUID = 0L;
         if (!getFinished()
             .equals(other.getFinished())) return false;
         break;
+      case 0:
+      default:
+    }
+    if (!getNoticeCase().equals(other.getNoticeCase())) return false;
+    switch (noticeCase_) {
       case 8:
         if (!getAttached()
             .equals(other.getAttached())) return false;
@@ -752,6 +798,10 @@ private static final long serialVersionUID = 0L;
         hash = (37 * hash) + FINISHED_FIELD_NUMBER;
         hash = (53 * hash) + getFinished().hashCode();
         break;
+      case 0:
+      default:
+    }
+    switch (noticeCase_) {
       case 8:
         hash = (37 * hash) + ATTACHED_FIELD_NUMBER;
         hash = (53 * hash) + getAttached().hashCode();
@@ -868,9 +918,12 @@ private static final long serialVersionUID = 0L;
    * <pre>
    * One message of a stream: one event, several consecutive ones that were joined, or a notice.
    *
+   * Events are tokens, tool-call fragments, and what `event` holds; they belong to the generation, are numbered
+   * and can be read again. Notices belong to this stream alone and are never replayed.
+   *
    * A reader that is behind gets several events in one message: consecutive ones that carry only tokens, or
-   * only tool-call fragments, never both kinds. The events and notices of `event` stand alone. A message is at
-   * most 256 KiB, unless a single event is larger.
+   * only tool-call fragments, never both kinds. Those of `event`, and notices, stand alone. A message is at most
+   * 256 KiB, unless a single event is larger.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.StreamTokensResponse}
@@ -881,13 +934,13 @@ private static final long serialVersionUID = 0L;
       io.tokengrpc.tokenstreaming.v1.StreamTokensResponseOrBuilder {
     public static final com.google.protobuf.Descriptors.Descriptor
         getDescriptor() {
-      return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_StreamTokensResponse_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_StreamTokensResponse_descriptor;
     }
 
     @java.lang.Override
     protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
         internalGetFieldAccessorTable() {
-      return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_StreamTokensResponse_fieldAccessorTable
+      return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_StreamTokensResponse_fieldAccessorTable
           .ensureFieldAccessorsInitialized(
               io.tokengrpc.tokenstreaming.v1.StreamTokensResponse.class, io.tokengrpc.tokenstreaming.v1.StreamTokensResponse.Builder.class);
     }
@@ -954,13 +1007,15 @@ private static final long serialVersionUID = 0L;
       }
       eventCase_ = 0;
       event_ = null;
+      noticeCase_ = 0;
+      notice_ = null;
       return this;
     }
 
     @java.lang.Override
     public com.google.protobuf.Descriptors.Descriptor
         getDescriptorForType() {
-      return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.internal_static_tokenstreaming_v1_StreamTokensResponse_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.internal_static_tokenstreaming_v1_StreamTokensResponse_descriptor;
     }
 
     @java.lang.Override
@@ -1038,17 +1093,19 @@ private static final long serialVersionUID = 0L;
           finishedBuilder_ != null) {
         result.event_ = finishedBuilder_.build();
       }
-      if (eventCase_ == 8 &&
+      result.noticeCase_ = noticeCase_;
+      result.notice_ = this.notice_;
+      if (noticeCase_ == 8 &&
           attachedBuilder_ != null) {
-        result.event_ = attachedBuilder_.build();
+        result.notice_ = attachedBuilder_.build();
       }
-      if (eventCase_ == 9 &&
+      if (noticeCase_ == 9 &&
           heartbeatBuilder_ != null) {
-        result.event_ = heartbeatBuilder_.build();
+        result.notice_ = heartbeatBuilder_.build();
       }
-      if (eventCase_ == 10 &&
+      if (noticeCase_ == 10 &&
           drainNoticeBuilder_ != null) {
-        result.event_ = drainNoticeBuilder_.build();
+        result.notice_ = drainNoticeBuilder_.build();
       }
     }
 
@@ -1135,6 +1192,11 @@ private static final long serialVersionUID = 0L;
           mergeFinished(other.getFinished());
           break;
         }
+        case EVENT_NOT_SET: {
+          break;
+        }
+      }
+      switch (other.getNoticeCase()) {
         case ATTACHED: {
           mergeAttached(other.getAttached());
           break;
@@ -1147,7 +1209,7 @@ private static final long serialVersionUID = 0L;
           mergeDrainNotice(other.getDrainNotice());
           break;
         }
-        case EVENT_NOT_SET: {
+        case NOTICE_NOT_SET: {
           break;
         }
       }
@@ -1240,21 +1302,21 @@ private static final long serialVersionUID = 0L;
               input.readMessage(
                   internalGetAttachedFieldBuilder().getBuilder(),
                   extensionRegistry);
-              eventCase_ = 8;
+              noticeCase_ = 8;
               break;
             } // case 66
             case 74: {
               input.readMessage(
                   internalGetHeartbeatFieldBuilder().getBuilder(),
                   extensionRegistry);
-              eventCase_ = 9;
+              noticeCase_ = 9;
               break;
             } // case 74
             case 82: {
               input.readMessage(
                   internalGetDrainNoticeFieldBuilder().getBuilder(),
                   extensionRegistry);
-              eventCase_ = 10;
+              noticeCase_ = 10;
               break;
             } // case 82
             default: {
@@ -1283,6 +1345,21 @@ private static final long serialVersionUID = 0L;
     public Builder clearEvent() {
       eventCase_ = 0;
       event_ = null;
+      onChanged();
+      return this;
+    }
+
+    private int noticeCase_ = 0;
+    private java.lang.Object notice_;
+    public NoticeCase
+        getNoticeCase() {
+      return NoticeCase.forNumber(
+          noticeCase_);
+    }
+
+    public Builder clearNotice() {
+      noticeCase_ = 0;
+      notice_ = null;
       onChanged();
       return this;
     }
@@ -2151,7 +2228,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.Started, io.tokengrpc.tokenstreaming.v1.Started.Builder, io.tokengrpc.tokenstreaming.v1.StartedOrBuilder> startedBuilder_;
     /**
      * <pre>
-     * Event: an engine has accepted the request. The first event of a generation.
+     * An engine has accepted the request. The first event of a generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -2163,7 +2240,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Event: an engine has accepted the request. The first event of a generation.
+     * An engine has accepted the request. The first event of a generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -2185,7 +2262,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Event: an engine has accepted the request. The first event of a generation.
+     * An engine has accepted the request. The first event of a generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -2205,7 +2282,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Event: an engine has accepted the request. The first event of a generation.
+     * An engine has accepted the request. The first event of a generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -2223,7 +2300,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Event: an engine has accepted the request. The first event of a generation.
+     * An engine has accepted the request. The first event of a generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -2250,7 +2327,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Event: an engine has accepted the request. The first event of a generation.
+     * An engine has accepted the request. The first event of a generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -2273,7 +2350,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Event: an engine has accepted the request. The first event of a generation.
+     * An engine has accepted the request. The first event of a generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -2283,7 +2360,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Event: an engine has accepted the request. The first event of a generation.
+     * An engine has accepted the request. The first event of a generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -2301,7 +2378,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Event: an engine has accepted the request. The first event of a generation.
+     * An engine has accepted the request. The first event of a generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -2329,7 +2406,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.EngineSwitched, io.tokengrpc.tokenstreaming.v1.EngineSwitched.Builder, io.tokengrpc.tokenstreaming.v1.EngineSwitchedOrBuilder> engineSwitchedBuilder_;
     /**
      * <pre>
-     * Event: another engine goes on from here.
+     * Another engine goes on from here.
      * </pre>
      *
      * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -2341,7 +2418,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Event: another engine goes on from here.
+     * Another engine goes on from here.
      * </pre>
      *
      * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -2363,7 +2440,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Event: another engine goes on from here.
+     * Another engine goes on from here.
      * </pre>
      *
      * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -2383,7 +2460,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Event: another engine goes on from here.
+     * Another engine goes on from here.
      * </pre>
      *
      * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -2401,7 +2478,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Event: another engine goes on from here.
+     * Another engine goes on from here.
      * </pre>
      *
      * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -2428,7 +2505,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Event: another engine goes on from here.
+     * Another engine goes on from here.
      * </pre>
      *
      * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -2451,7 +2528,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Event: another engine goes on from here.
+     * Another engine goes on from here.
      * </pre>
      *
      * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -2461,7 +2538,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Event: another engine goes on from here.
+     * Another engine goes on from here.
      * </pre>
      *
      * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -2479,7 +2556,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Event: another engine goes on from here.
+     * Another engine goes on from here.
      * </pre>
      *
      * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -2507,7 +2584,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.Finished, io.tokengrpc.tokenstreaming.v1.Finished.Builder, io.tokengrpc.tokenstreaming.v1.FinishedOrBuilder> finishedBuilder_;
     /**
      * <pre>
-     * Event: the generation has ended. Its last event.
+     * The generation has ended. Its last event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -2519,7 +2596,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Event: the generation has ended. Its last event.
+     * The generation has ended. Its last event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -2541,7 +2618,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Event: the generation has ended. Its last event.
+     * The generation has ended. Its last event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -2561,7 +2638,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Event: the generation has ended. Its last event.
+     * The generation has ended. Its last event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -2579,7 +2656,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Event: the generation has ended. Its last event.
+     * The generation has ended. Its last event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -2606,7 +2683,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Event: the generation has ended. Its last event.
+     * The generation has ended. Its last event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -2629,7 +2706,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Event: the generation has ended. Its last event.
+     * The generation has ended. Its last event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -2639,7 +2716,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Event: the generation has ended. Its last event.
+     * The generation has ended. Its last event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -2657,7 +2734,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Event: the generation has ended. Its last event.
+     * The generation has ended. Its last event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -2685,7 +2762,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.Attached, io.tokengrpc.tokenstreaming.v1.Attached.Builder, io.tokengrpc.tokenstreaming.v1.AttachedOrBuilder> attachedBuilder_;
     /**
      * <pre>
-     * Notice: this stream attached to a generation that another call had started.
+     * This stream attached to a generation that another call had started.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -2693,11 +2770,11 @@ private static final long serialVersionUID = 0L;
      */
     @java.lang.Override
     public boolean hasAttached() {
-      return eventCase_ == 8;
+      return noticeCase_ == 8;
     }
     /**
      * <pre>
-     * Notice: this stream attached to a generation that another call had started.
+     * This stream attached to a generation that another call had started.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -2706,12 +2783,12 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     public io.tokengrpc.tokenstreaming.v1.Attached getAttached() {
       if (attachedBuilder_ == null) {
-        if (eventCase_ == 8) {
-          return (io.tokengrpc.tokenstreaming.v1.Attached) event_;
+        if (noticeCase_ == 8) {
+          return (io.tokengrpc.tokenstreaming.v1.Attached) notice_;
         }
         return io.tokengrpc.tokenstreaming.v1.Attached.getDefaultInstance();
       } else {
-        if (eventCase_ == 8) {
+        if (noticeCase_ == 8) {
           return attachedBuilder_.getMessage();
         }
         return io.tokengrpc.tokenstreaming.v1.Attached.getDefaultInstance();
@@ -2719,7 +2796,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Notice: this stream attached to a generation that another call had started.
+     * This stream attached to a generation that another call had started.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -2729,17 +2806,17 @@ private static final long serialVersionUID = 0L;
         if (value == null) {
           throw new NullPointerException();
         }
-        event_ = value;
+        notice_ = value;
         onChanged();
       } else {
         attachedBuilder_.setMessage(value);
       }
-      eventCase_ = 8;
+      noticeCase_ = 8;
       return this;
     }
     /**
      * <pre>
-     * Notice: this stream attached to a generation that another call had started.
+     * This stream attached to a generation that another call had started.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -2747,59 +2824,59 @@ private static final long serialVersionUID = 0L;
     public Builder setAttached(
         io.tokengrpc.tokenstreaming.v1.Attached.Builder builderForValue) {
       if (attachedBuilder_ == null) {
-        event_ = builderForValue.build();
+        notice_ = builderForValue.build();
         onChanged();
       } else {
         attachedBuilder_.setMessage(builderForValue.build());
       }
-      eventCase_ = 8;
+      noticeCase_ = 8;
       return this;
     }
     /**
      * <pre>
-     * Notice: this stream attached to a generation that another call had started.
+     * This stream attached to a generation that another call had started.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
      */
     public Builder mergeAttached(io.tokengrpc.tokenstreaming.v1.Attached value) {
       if (attachedBuilder_ == null) {
-        if (eventCase_ == 8 &&
-            event_ != io.tokengrpc.tokenstreaming.v1.Attached.getDefaultInstance()) {
-          event_ = io.tokengrpc.tokenstreaming.v1.Attached.newBuilder((io.tokengrpc.tokenstreaming.v1.Attached) event_)
+        if (noticeCase_ == 8 &&
+            notice_ != io.tokengrpc.tokenstreaming.v1.Attached.getDefaultInstance()) {
+          notice_ = io.tokengrpc.tokenstreaming.v1.Attached.newBuilder((io.tokengrpc.tokenstreaming.v1.Attached) notice_)
               .mergeFrom(value).buildPartial();
         } else {
-          event_ = value;
+          notice_ = value;
         }
         onChanged();
       } else {
-        if (eventCase_ == 8) {
+        if (noticeCase_ == 8) {
           attachedBuilder_.mergeFrom(value);
         } else {
           attachedBuilder_.setMessage(value);
         }
       }
-      eventCase_ = 8;
+      noticeCase_ = 8;
       return this;
     }
     /**
      * <pre>
-     * Notice: this stream attached to a generation that another call had started.
+     * This stream attached to a generation that another call had started.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
      */
     public Builder clearAttached() {
       if (attachedBuilder_ == null) {
-        if (eventCase_ == 8) {
-          eventCase_ = 0;
-          event_ = null;
+        if (noticeCase_ == 8) {
+          noticeCase_ = 0;
+          notice_ = null;
           onChanged();
         }
       } else {
-        if (eventCase_ == 8) {
-          eventCase_ = 0;
-          event_ = null;
+        if (noticeCase_ == 8) {
+          noticeCase_ = 0;
+          notice_ = null;
         }
         attachedBuilder_.clear();
       }
@@ -2807,7 +2884,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Notice: this stream attached to a generation that another call had started.
+     * This stream attached to a generation that another call had started.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -2817,25 +2894,25 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Notice: this stream attached to a generation that another call had started.
+     * This stream attached to a generation that another call had started.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
      */
     @java.lang.Override
     public io.tokengrpc.tokenstreaming.v1.AttachedOrBuilder getAttachedOrBuilder() {
-      if ((eventCase_ == 8) && (attachedBuilder_ != null)) {
+      if ((noticeCase_ == 8) && (attachedBuilder_ != null)) {
         return attachedBuilder_.getMessageOrBuilder();
       } else {
-        if (eventCase_ == 8) {
-          return (io.tokengrpc.tokenstreaming.v1.Attached) event_;
+        if (noticeCase_ == 8) {
+          return (io.tokengrpc.tokenstreaming.v1.Attached) notice_;
         }
         return io.tokengrpc.tokenstreaming.v1.Attached.getDefaultInstance();
       }
     }
     /**
      * <pre>
-     * Notice: this stream attached to a generation that another call had started.
+     * This stream attached to a generation that another call had started.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -2844,17 +2921,17 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.Attached, io.tokengrpc.tokenstreaming.v1.Attached.Builder, io.tokengrpc.tokenstreaming.v1.AttachedOrBuilder> 
         internalGetAttachedFieldBuilder() {
       if (attachedBuilder_ == null) {
-        if (!(eventCase_ == 8)) {
-          event_ = io.tokengrpc.tokenstreaming.v1.Attached.getDefaultInstance();
+        if (!(noticeCase_ == 8)) {
+          notice_ = io.tokengrpc.tokenstreaming.v1.Attached.getDefaultInstance();
         }
         attachedBuilder_ = new com.google.protobuf.SingleFieldBuilder<
             io.tokengrpc.tokenstreaming.v1.Attached, io.tokengrpc.tokenstreaming.v1.Attached.Builder, io.tokengrpc.tokenstreaming.v1.AttachedOrBuilder>(
-                (io.tokengrpc.tokenstreaming.v1.Attached) event_,
+                (io.tokengrpc.tokenstreaming.v1.Attached) notice_,
                 getParentForChildren(),
                 isClean());
-        event_ = null;
+        notice_ = null;
       }
-      eventCase_ = 8;
+      noticeCase_ = 8;
       onChanged();
       return attachedBuilder_;
     }
@@ -2863,7 +2940,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.Heartbeat, io.tokengrpc.tokenstreaming.v1.Heartbeat.Builder, io.tokengrpc.tokenstreaming.v1.HeartbeatOrBuilder> heartbeatBuilder_;
     /**
      * <pre>
-     * Notice: nothing else happened for a while, and all is well.
+     * Nothing else happened for a while, and all is well.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -2871,11 +2948,11 @@ private static final long serialVersionUID = 0L;
      */
     @java.lang.Override
     public boolean hasHeartbeat() {
-      return eventCase_ == 9;
+      return noticeCase_ == 9;
     }
     /**
      * <pre>
-     * Notice: nothing else happened for a while, and all is well.
+     * Nothing else happened for a while, and all is well.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -2884,12 +2961,12 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     public io.tokengrpc.tokenstreaming.v1.Heartbeat getHeartbeat() {
       if (heartbeatBuilder_ == null) {
-        if (eventCase_ == 9) {
-          return (io.tokengrpc.tokenstreaming.v1.Heartbeat) event_;
+        if (noticeCase_ == 9) {
+          return (io.tokengrpc.tokenstreaming.v1.Heartbeat) notice_;
         }
         return io.tokengrpc.tokenstreaming.v1.Heartbeat.getDefaultInstance();
       } else {
-        if (eventCase_ == 9) {
+        if (noticeCase_ == 9) {
           return heartbeatBuilder_.getMessage();
         }
         return io.tokengrpc.tokenstreaming.v1.Heartbeat.getDefaultInstance();
@@ -2897,7 +2974,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Notice: nothing else happened for a while, and all is well.
+     * Nothing else happened for a while, and all is well.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -2907,17 +2984,17 @@ private static final long serialVersionUID = 0L;
         if (value == null) {
           throw new NullPointerException();
         }
-        event_ = value;
+        notice_ = value;
         onChanged();
       } else {
         heartbeatBuilder_.setMessage(value);
       }
-      eventCase_ = 9;
+      noticeCase_ = 9;
       return this;
     }
     /**
      * <pre>
-     * Notice: nothing else happened for a while, and all is well.
+     * Nothing else happened for a while, and all is well.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -2925,59 +3002,59 @@ private static final long serialVersionUID = 0L;
     public Builder setHeartbeat(
         io.tokengrpc.tokenstreaming.v1.Heartbeat.Builder builderForValue) {
       if (heartbeatBuilder_ == null) {
-        event_ = builderForValue.build();
+        notice_ = builderForValue.build();
         onChanged();
       } else {
         heartbeatBuilder_.setMessage(builderForValue.build());
       }
-      eventCase_ = 9;
+      noticeCase_ = 9;
       return this;
     }
     /**
      * <pre>
-     * Notice: nothing else happened for a while, and all is well.
+     * Nothing else happened for a while, and all is well.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
      */
     public Builder mergeHeartbeat(io.tokengrpc.tokenstreaming.v1.Heartbeat value) {
       if (heartbeatBuilder_ == null) {
-        if (eventCase_ == 9 &&
-            event_ != io.tokengrpc.tokenstreaming.v1.Heartbeat.getDefaultInstance()) {
-          event_ = io.tokengrpc.tokenstreaming.v1.Heartbeat.newBuilder((io.tokengrpc.tokenstreaming.v1.Heartbeat) event_)
+        if (noticeCase_ == 9 &&
+            notice_ != io.tokengrpc.tokenstreaming.v1.Heartbeat.getDefaultInstance()) {
+          notice_ = io.tokengrpc.tokenstreaming.v1.Heartbeat.newBuilder((io.tokengrpc.tokenstreaming.v1.Heartbeat) notice_)
               .mergeFrom(value).buildPartial();
         } else {
-          event_ = value;
+          notice_ = value;
         }
         onChanged();
       } else {
-        if (eventCase_ == 9) {
+        if (noticeCase_ == 9) {
           heartbeatBuilder_.mergeFrom(value);
         } else {
           heartbeatBuilder_.setMessage(value);
         }
       }
-      eventCase_ = 9;
+      noticeCase_ = 9;
       return this;
     }
     /**
      * <pre>
-     * Notice: nothing else happened for a while, and all is well.
+     * Nothing else happened for a while, and all is well.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
      */
     public Builder clearHeartbeat() {
       if (heartbeatBuilder_ == null) {
-        if (eventCase_ == 9) {
-          eventCase_ = 0;
-          event_ = null;
+        if (noticeCase_ == 9) {
+          noticeCase_ = 0;
+          notice_ = null;
           onChanged();
         }
       } else {
-        if (eventCase_ == 9) {
-          eventCase_ = 0;
-          event_ = null;
+        if (noticeCase_ == 9) {
+          noticeCase_ = 0;
+          notice_ = null;
         }
         heartbeatBuilder_.clear();
       }
@@ -2985,7 +3062,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Notice: nothing else happened for a while, and all is well.
+     * Nothing else happened for a while, and all is well.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -2995,25 +3072,25 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Notice: nothing else happened for a while, and all is well.
+     * Nothing else happened for a while, and all is well.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
      */
     @java.lang.Override
     public io.tokengrpc.tokenstreaming.v1.HeartbeatOrBuilder getHeartbeatOrBuilder() {
-      if ((eventCase_ == 9) && (heartbeatBuilder_ != null)) {
+      if ((noticeCase_ == 9) && (heartbeatBuilder_ != null)) {
         return heartbeatBuilder_.getMessageOrBuilder();
       } else {
-        if (eventCase_ == 9) {
-          return (io.tokengrpc.tokenstreaming.v1.Heartbeat) event_;
+        if (noticeCase_ == 9) {
+          return (io.tokengrpc.tokenstreaming.v1.Heartbeat) notice_;
         }
         return io.tokengrpc.tokenstreaming.v1.Heartbeat.getDefaultInstance();
       }
     }
     /**
      * <pre>
-     * Notice: nothing else happened for a while, and all is well.
+     * Nothing else happened for a while, and all is well.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -3022,17 +3099,17 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.Heartbeat, io.tokengrpc.tokenstreaming.v1.Heartbeat.Builder, io.tokengrpc.tokenstreaming.v1.HeartbeatOrBuilder> 
         internalGetHeartbeatFieldBuilder() {
       if (heartbeatBuilder_ == null) {
-        if (!(eventCase_ == 9)) {
-          event_ = io.tokengrpc.tokenstreaming.v1.Heartbeat.getDefaultInstance();
+        if (!(noticeCase_ == 9)) {
+          notice_ = io.tokengrpc.tokenstreaming.v1.Heartbeat.getDefaultInstance();
         }
         heartbeatBuilder_ = new com.google.protobuf.SingleFieldBuilder<
             io.tokengrpc.tokenstreaming.v1.Heartbeat, io.tokengrpc.tokenstreaming.v1.Heartbeat.Builder, io.tokengrpc.tokenstreaming.v1.HeartbeatOrBuilder>(
-                (io.tokengrpc.tokenstreaming.v1.Heartbeat) event_,
+                (io.tokengrpc.tokenstreaming.v1.Heartbeat) notice_,
                 getParentForChildren(),
                 isClean());
-        event_ = null;
+        notice_ = null;
       }
-      eventCase_ = 9;
+      noticeCase_ = 9;
       onChanged();
       return heartbeatBuilder_;
     }
@@ -3041,7 +3118,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.DrainNotice, io.tokengrpc.tokenstreaming.v1.DrainNotice.Builder, io.tokengrpc.tokenstreaming.v1.DrainNoticeOrBuilder> drainNoticeBuilder_;
     /**
      * <pre>
-     * Notice: the server is about to shut down.
+     * The server is about to shut down.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
@@ -3049,11 +3126,11 @@ private static final long serialVersionUID = 0L;
      */
     @java.lang.Override
     public boolean hasDrainNotice() {
-      return eventCase_ == 10;
+      return noticeCase_ == 10;
     }
     /**
      * <pre>
-     * Notice: the server is about to shut down.
+     * The server is about to shut down.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
@@ -3062,12 +3139,12 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     public io.tokengrpc.tokenstreaming.v1.DrainNotice getDrainNotice() {
       if (drainNoticeBuilder_ == null) {
-        if (eventCase_ == 10) {
-          return (io.tokengrpc.tokenstreaming.v1.DrainNotice) event_;
+        if (noticeCase_ == 10) {
+          return (io.tokengrpc.tokenstreaming.v1.DrainNotice) notice_;
         }
         return io.tokengrpc.tokenstreaming.v1.DrainNotice.getDefaultInstance();
       } else {
-        if (eventCase_ == 10) {
+        if (noticeCase_ == 10) {
           return drainNoticeBuilder_.getMessage();
         }
         return io.tokengrpc.tokenstreaming.v1.DrainNotice.getDefaultInstance();
@@ -3075,7 +3152,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Notice: the server is about to shut down.
+     * The server is about to shut down.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
@@ -3085,17 +3162,17 @@ private static final long serialVersionUID = 0L;
         if (value == null) {
           throw new NullPointerException();
         }
-        event_ = value;
+        notice_ = value;
         onChanged();
       } else {
         drainNoticeBuilder_.setMessage(value);
       }
-      eventCase_ = 10;
+      noticeCase_ = 10;
       return this;
     }
     /**
      * <pre>
-     * Notice: the server is about to shut down.
+     * The server is about to shut down.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
@@ -3103,59 +3180,59 @@ private static final long serialVersionUID = 0L;
     public Builder setDrainNotice(
         io.tokengrpc.tokenstreaming.v1.DrainNotice.Builder builderForValue) {
       if (drainNoticeBuilder_ == null) {
-        event_ = builderForValue.build();
+        notice_ = builderForValue.build();
         onChanged();
       } else {
         drainNoticeBuilder_.setMessage(builderForValue.build());
       }
-      eventCase_ = 10;
+      noticeCase_ = 10;
       return this;
     }
     /**
      * <pre>
-     * Notice: the server is about to shut down.
+     * The server is about to shut down.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
      */
     public Builder mergeDrainNotice(io.tokengrpc.tokenstreaming.v1.DrainNotice value) {
       if (drainNoticeBuilder_ == null) {
-        if (eventCase_ == 10 &&
-            event_ != io.tokengrpc.tokenstreaming.v1.DrainNotice.getDefaultInstance()) {
-          event_ = io.tokengrpc.tokenstreaming.v1.DrainNotice.newBuilder((io.tokengrpc.tokenstreaming.v1.DrainNotice) event_)
+        if (noticeCase_ == 10 &&
+            notice_ != io.tokengrpc.tokenstreaming.v1.DrainNotice.getDefaultInstance()) {
+          notice_ = io.tokengrpc.tokenstreaming.v1.DrainNotice.newBuilder((io.tokengrpc.tokenstreaming.v1.DrainNotice) notice_)
               .mergeFrom(value).buildPartial();
         } else {
-          event_ = value;
+          notice_ = value;
         }
         onChanged();
       } else {
-        if (eventCase_ == 10) {
+        if (noticeCase_ == 10) {
           drainNoticeBuilder_.mergeFrom(value);
         } else {
           drainNoticeBuilder_.setMessage(value);
         }
       }
-      eventCase_ = 10;
+      noticeCase_ = 10;
       return this;
     }
     /**
      * <pre>
-     * Notice: the server is about to shut down.
+     * The server is about to shut down.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
      */
     public Builder clearDrainNotice() {
       if (drainNoticeBuilder_ == null) {
-        if (eventCase_ == 10) {
-          eventCase_ = 0;
-          event_ = null;
+        if (noticeCase_ == 10) {
+          noticeCase_ = 0;
+          notice_ = null;
           onChanged();
         }
       } else {
-        if (eventCase_ == 10) {
-          eventCase_ = 0;
-          event_ = null;
+        if (noticeCase_ == 10) {
+          noticeCase_ = 0;
+          notice_ = null;
         }
         drainNoticeBuilder_.clear();
       }
@@ -3163,7 +3240,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Notice: the server is about to shut down.
+     * The server is about to shut down.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
@@ -3173,25 +3250,25 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Notice: the server is about to shut down.
+     * The server is about to shut down.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
      */
     @java.lang.Override
     public io.tokengrpc.tokenstreaming.v1.DrainNoticeOrBuilder getDrainNoticeOrBuilder() {
-      if ((eventCase_ == 10) && (drainNoticeBuilder_ != null)) {
+      if ((noticeCase_ == 10) && (drainNoticeBuilder_ != null)) {
         return drainNoticeBuilder_.getMessageOrBuilder();
       } else {
-        if (eventCase_ == 10) {
-          return (io.tokengrpc.tokenstreaming.v1.DrainNotice) event_;
+        if (noticeCase_ == 10) {
+          return (io.tokengrpc.tokenstreaming.v1.DrainNotice) notice_;
         }
         return io.tokengrpc.tokenstreaming.v1.DrainNotice.getDefaultInstance();
       }
     }
     /**
      * <pre>
-     * Notice: the server is about to shut down.
+     * The server is about to shut down.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
@@ -3200,17 +3277,17 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.DrainNotice, io.tokengrpc.tokenstreaming.v1.DrainNotice.Builder, io.tokengrpc.tokenstreaming.v1.DrainNoticeOrBuilder> 
         internalGetDrainNoticeFieldBuilder() {
       if (drainNoticeBuilder_ == null) {
-        if (!(eventCase_ == 10)) {
-          event_ = io.tokengrpc.tokenstreaming.v1.DrainNotice.getDefaultInstance();
+        if (!(noticeCase_ == 10)) {
+          notice_ = io.tokengrpc.tokenstreaming.v1.DrainNotice.getDefaultInstance();
         }
         drainNoticeBuilder_ = new com.google.protobuf.SingleFieldBuilder<
             io.tokengrpc.tokenstreaming.v1.DrainNotice, io.tokengrpc.tokenstreaming.v1.DrainNotice.Builder, io.tokengrpc.tokenstreaming.v1.DrainNoticeOrBuilder>(
-                (io.tokengrpc.tokenstreaming.v1.DrainNotice) event_,
+                (io.tokengrpc.tokenstreaming.v1.DrainNotice) notice_,
                 getParentForChildren(),
                 isClean());
-        event_ = null;
+        notice_ = null;
       }
-      eventCase_ = 10;
+      noticeCase_ = 10;
       onChanged();
       return drainNoticeBuilder_;
     }

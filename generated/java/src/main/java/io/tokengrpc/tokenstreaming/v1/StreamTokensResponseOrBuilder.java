@@ -147,7 +147,7 @@ public interface StreamTokensResponseOrBuilder extends
 
   /**
    * <pre>
-   * Event: an engine has accepted the request. The first event of a generation.
+   * An engine has accepted the request. The first event of a generation.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -156,7 +156,7 @@ public interface StreamTokensResponseOrBuilder extends
   boolean hasStarted();
   /**
    * <pre>
-   * Event: an engine has accepted the request. The first event of a generation.
+   * An engine has accepted the request. The first event of a generation.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -165,7 +165,7 @@ public interface StreamTokensResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Started getStarted();
   /**
    * <pre>
-   * Event: an engine has accepted the request. The first event of a generation.
+   * An engine has accepted the request. The first event of a generation.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -174,7 +174,7 @@ public interface StreamTokensResponseOrBuilder extends
 
   /**
    * <pre>
-   * Event: another engine goes on from here.
+   * Another engine goes on from here.
    * </pre>
    *
    * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -183,7 +183,7 @@ public interface StreamTokensResponseOrBuilder extends
   boolean hasEngineSwitched();
   /**
    * <pre>
-   * Event: another engine goes on from here.
+   * Another engine goes on from here.
    * </pre>
    *
    * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -192,7 +192,7 @@ public interface StreamTokensResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.EngineSwitched getEngineSwitched();
   /**
    * <pre>
-   * Event: another engine goes on from here.
+   * Another engine goes on from here.
    * </pre>
    *
    * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -201,7 +201,7 @@ public interface StreamTokensResponseOrBuilder extends
 
   /**
    * <pre>
-   * Event: the generation has ended. Its last event.
+   * The generation has ended. Its last event.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -210,7 +210,7 @@ public interface StreamTokensResponseOrBuilder extends
   boolean hasFinished();
   /**
    * <pre>
-   * Event: the generation has ended. Its last event.
+   * The generation has ended. Its last event.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -219,7 +219,7 @@ public interface StreamTokensResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Finished getFinished();
   /**
    * <pre>
-   * Event: the generation has ended. Its last event.
+   * The generation has ended. Its last event.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -228,7 +228,7 @@ public interface StreamTokensResponseOrBuilder extends
 
   /**
    * <pre>
-   * Notice: this stream attached to a generation that another call had started.
+   * This stream attached to a generation that another call had started.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -237,7 +237,7 @@ public interface StreamTokensResponseOrBuilder extends
   boolean hasAttached();
   /**
    * <pre>
-   * Notice: this stream attached to a generation that another call had started.
+   * This stream attached to a generation that another call had started.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -246,7 +246,7 @@ public interface StreamTokensResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Attached getAttached();
   /**
    * <pre>
-   * Notice: this stream attached to a generation that another call had started.
+   * This stream attached to a generation that another call had started.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -255,7 +255,7 @@ public interface StreamTokensResponseOrBuilder extends
 
   /**
    * <pre>
-   * Notice: nothing else happened for a while, and all is well.
+   * Nothing else happened for a while, and all is well.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -264,7 +264,7 @@ public interface StreamTokensResponseOrBuilder extends
   boolean hasHeartbeat();
   /**
    * <pre>
-   * Notice: nothing else happened for a while, and all is well.
+   * Nothing else happened for a while, and all is well.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -273,7 +273,7 @@ public interface StreamTokensResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Heartbeat getHeartbeat();
   /**
    * <pre>
-   * Notice: nothing else happened for a while, and all is well.
+   * Nothing else happened for a while, and all is well.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -282,7 +282,7 @@ public interface StreamTokensResponseOrBuilder extends
 
   /**
    * <pre>
-   * Notice: the server is about to shut down.
+   * The server is about to shut down.
    * </pre>
    *
    * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
@@ -291,7 +291,7 @@ public interface StreamTokensResponseOrBuilder extends
   boolean hasDrainNotice();
   /**
    * <pre>
-   * Notice: the server is about to shut down.
+   * The server is about to shut down.
    * </pre>
    *
    * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
@@ -300,7 +300,7 @@ public interface StreamTokensResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.DrainNotice getDrainNotice();
   /**
    * <pre>
-   * Notice: the server is about to shut down.
+   * The server is about to shut down.
    * </pre>
    *
    * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
@@ -308,4 +308,6 @@ public interface StreamTokensResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.DrainNoticeOrBuilder getDrainNoticeOrBuilder();
 
   io.tokengrpc.tokenstreaming.v1.StreamTokensResponse.EventCase getEventCase();
+
+  io.tokengrpc.tokenstreaming.v1.StreamTokensResponse.NoticeCase getNoticeCase();
 }

@@ -36,18 +36,18 @@ private static final long serialVersionUID = 0L;
 
   public static final com.google.protobuf.Descriptors.Descriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Timing_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Timing_descriptor;
   }
 
   @java.lang.Override
   public com.google.protobuf.Descriptors.Descriptor getDescriptorForType() {
-    return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Timing_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Timing_descriptor;
   }
 
   @java.lang.Override
   protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internalGetFieldAccessorTable() {
-    return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Timing_fieldAccessorTable
+    return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Timing_fieldAccessorTable
         .ensureFieldAccessorsInitialized(
             io.tokengrpc.tokenstreaming.v1.Timing.class, io.tokengrpc.tokenstreaming.v1.Timing.Builder.class);
   }
@@ -378,13 +378,13 @@ private static final long serialVersionUID = 0L;
       io.tokengrpc.tokenstreaming.v1.TimingOrBuilder {
     public static final com.google.protobuf.Descriptors.Descriptor
         getDescriptor() {
-      return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Timing_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Timing_descriptor;
     }
 
     @java.lang.Override
     protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
         internalGetFieldAccessorTable() {
-      return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Timing_fieldAccessorTable
+      return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Timing_fieldAccessorTable
           .ensureFieldAccessorsInitialized(
               io.tokengrpc.tokenstreaming.v1.Timing.class, io.tokengrpc.tokenstreaming.v1.Timing.Builder.class);
     }
@@ -432,7 +432,7 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     public com.google.protobuf.Descriptors.Descriptor
         getDescriptorForType() {
-      return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_Timing_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_Timing_descriptor;
     }
 
     @java.lang.Override

@@ -37,18 +37,18 @@ private static final long serialVersionUID = 0L;
 
   public static final com.google.protobuf.Descriptors.Descriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_TokenIds_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_TokenIds_descriptor;
   }
 
   @java.lang.Override
   public com.google.protobuf.Descriptors.Descriptor getDescriptorForType() {
-    return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_TokenIds_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_TokenIds_descriptor;
   }
 
   @java.lang.Override
   protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internalGetFieldAccessorTable() {
-    return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_TokenIds_fieldAccessorTable
+    return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_TokenIds_fieldAccessorTable
         .ensureFieldAccessorsInitialized(
             io.tokengrpc.tokenstreaming.v1.TokenIds.class, io.tokengrpc.tokenstreaming.v1.TokenIds.Builder.class);
   }
@@ -286,13 +286,13 @@ private static final long serialVersionUID = 0L;
       io.tokengrpc.tokenstreaming.v1.TokenIdsOrBuilder {
     public static final com.google.protobuf.Descriptors.Descriptor
         getDescriptor() {
-      return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_TokenIds_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_TokenIds_descriptor;
     }
 
     @java.lang.Override
     protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
         internalGetFieldAccessorTable() {
-      return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_TokenIds_fieldAccessorTable
+      return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_TokenIds_fieldAccessorTable
           .ensureFieldAccessorsInitialized(
               io.tokengrpc.tokenstreaming.v1.TokenIds.class, io.tokengrpc.tokenstreaming.v1.TokenIds.Builder.class);
     }
@@ -318,7 +318,7 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     public com.google.protobuf.Descriptors.Descriptor
         getDescriptorForType() {
-      return io.tokengrpc.tokenstreaming.v1.Input.internal_static_tokenstreaming_v1_TokenIds_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.InputProto.internal_static_tokenstreaming_v1_TokenIds_descriptor;
     }
 
     @java.lang.Override

@@ -924,7 +924,7 @@ public final class TokenStreamGrpc {
 
     @java.lang.Override
     public com.google.protobuf.Descriptors.FileDescriptor getFileDescriptor() {
-      return io.tokengrpc.tokenstreaming.v1.TokenStreamOuterClass.getDescriptor();
+      return io.tokengrpc.tokenstreaming.v1.TokenStreamProto.getDescriptor();
     }
 
     @java.lang.Override

@@ -168,7 +168,7 @@ public enum ToolChoiceMode
   }
   public static com.google.protobuf.Descriptors.EnumDescriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.Input.getDescriptor().getEnumType(2);
+    return io.tokengrpc.tokenstreaming.v1.InputProto.getDescriptor().getEnumType(2);
   }
 
   private static final ToolChoiceMode[] VALUES = values();

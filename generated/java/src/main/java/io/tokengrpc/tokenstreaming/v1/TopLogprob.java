@@ -38,18 +38,18 @@ private static final long serialVersionUID = 0L;
 
   public static final com.google.protobuf.Descriptors.Descriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_TopLogprob_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_TopLogprob_descriptor;
   }
 
   @java.lang.Override
   public com.google.protobuf.Descriptors.Descriptor getDescriptorForType() {
-    return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_TopLogprob_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_TopLogprob_descriptor;
   }
 
   @java.lang.Override
   protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internalGetFieldAccessorTable() {
-    return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_TopLogprob_fieldAccessorTable
+    return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_TopLogprob_fieldAccessorTable
         .ensureFieldAccessorsInitialized(
             io.tokengrpc.tokenstreaming.v1.TopLogprob.class, io.tokengrpc.tokenstreaming.v1.TopLogprob.Builder.class);
   }
@@ -389,13 +389,13 @@ private static final long serialVersionUID = 0L;
       io.tokengrpc.tokenstreaming.v1.TopLogprobOrBuilder {
     public static final com.google.protobuf.Descriptors.Descriptor
         getDescriptor() {
-      return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_TopLogprob_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_TopLogprob_descriptor;
     }
 
     @java.lang.Override
     protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
         internalGetFieldAccessorTable() {
-      return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_TopLogprob_fieldAccessorTable
+      return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_TopLogprob_fieldAccessorTable
           .ensureFieldAccessorsInitialized(
               io.tokengrpc.tokenstreaming.v1.TopLogprob.class, io.tokengrpc.tokenstreaming.v1.TopLogprob.Builder.class);
     }
@@ -424,7 +424,7 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     public com.google.protobuf.Descriptors.Descriptor
         getDescriptorForType() {
-      return io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.internal_static_tokenstreaming_v1_TopLogprob_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.GenerationProto.internal_static_tokenstreaming_v1_TopLogprob_descriptor;
     }
 
     @java.lang.Override

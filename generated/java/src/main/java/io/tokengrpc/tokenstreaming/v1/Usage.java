@@ -38,18 +38,18 @@ private static final long serialVersionUID = 0L;
 
   public static final com.google.protobuf.Descriptors.Descriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.UsageOuterClass.internal_static_tokenstreaming_v1_Usage_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.UsageProto.internal_static_tokenstreaming_v1_Usage_descriptor;
   }
 
   @java.lang.Override
   public com.google.protobuf.Descriptors.Descriptor getDescriptorForType() {
-    return io.tokengrpc.tokenstreaming.v1.UsageOuterClass.internal_static_tokenstreaming_v1_Usage_descriptor;
+    return io.tokengrpc.tokenstreaming.v1.UsageProto.internal_static_tokenstreaming_v1_Usage_descriptor;
   }
 
   @java.lang.Override
   protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internalGetFieldAccessorTable() {
-    return io.tokengrpc.tokenstreaming.v1.UsageOuterClass.internal_static_tokenstreaming_v1_Usage_fieldAccessorTable
+    return io.tokengrpc.tokenstreaming.v1.UsageProto.internal_static_tokenstreaming_v1_Usage_fieldAccessorTable
         .ensureFieldAccessorsInitialized(
             io.tokengrpc.tokenstreaming.v1.Usage.class, io.tokengrpc.tokenstreaming.v1.Usage.Builder.class);
   }
@@ -410,13 +410,13 @@ private static final long serialVersionUID = 0L;
       io.tokengrpc.tokenstreaming.v1.UsageOrBuilder {
     public static final com.google.protobuf.Descriptors.Descriptor
         getDescriptor() {
-      return io.tokengrpc.tokenstreaming.v1.UsageOuterClass.internal_static_tokenstreaming_v1_Usage_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.UsageProto.internal_static_tokenstreaming_v1_Usage_descriptor;
     }
 
     @java.lang.Override
     protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
         internalGetFieldAccessorTable() {
-      return io.tokengrpc.tokenstreaming.v1.UsageOuterClass.internal_static_tokenstreaming_v1_Usage_fieldAccessorTable
+      return io.tokengrpc.tokenstreaming.v1.UsageProto.internal_static_tokenstreaming_v1_Usage_fieldAccessorTable
           .ensureFieldAccessorsInitialized(
               io.tokengrpc.tokenstreaming.v1.Usage.class, io.tokengrpc.tokenstreaming.v1.Usage.Builder.class);
     }
@@ -448,7 +448,7 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     public com.google.protobuf.Descriptors.Descriptor
         getDescriptorForType() {
-      return io.tokengrpc.tokenstreaming.v1.UsageOuterClass.internal_static_tokenstreaming_v1_Usage_descriptor;
+      return io.tokengrpc.tokenstreaming.v1.UsageProto.internal_static_tokenstreaming_v1_Usage_descriptor;
     }
 
     @java.lang.Override

@@ -418,7 +418,7 @@ public final class UsageServiceGrpc {
 
     @java.lang.Override
     public com.google.protobuf.Descriptors.FileDescriptor getFileDescriptor() {
-      return io.tokengrpc.tokenstreaming.v1.UsageOuterClass.getDescriptor();
+      return io.tokengrpc.tokenstreaming.v1.UsageServiceProto.getDescriptor();
     }
 
     @java.lang.Override

@@ -151,7 +151,7 @@ public enum UsageSource
   }
   public static com.google.protobuf.Descriptors.EnumDescriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.UsageOuterClass.getDescriptor().getEnumType(0);
+    return io.tokengrpc.tokenstreaming.v1.UsageProto.getDescriptor().getEnumType(0);
   }
 
   private static final UsageSource[] VALUES = values();

@@ -40,7 +40,7 @@ final class Report {
   private transient Token last;
 
   void notice(StreamTokensResponse message) {
-    switch (message.getEventCase()) {
+    switch (message.getNoticeCase()) {
       case ATTACHED -> notices.attached++;
       case HEARTBEAT -> notices.heartbeat++;
       case DRAIN_NOTICE -> notices.drain_notice++;

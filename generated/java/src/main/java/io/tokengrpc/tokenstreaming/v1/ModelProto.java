@@ -6,8 +6,8 @@
 package io.tokengrpc.tokenstreaming.v1;
 
 @com.google.protobuf.Generated
-public final class ModelOuterClass extends com.google.protobuf.GeneratedFile {
-  private ModelOuterClass() {}
+public final class ModelProto extends com.google.protobuf.GeneratedFile {
+  private ModelProto() {}
   static {
     com.google.protobuf.RuntimeVersion.validateProtobufGencodeVersion(
       com.google.protobuf.RuntimeVersion.RuntimeDomain.PUBLIC,
@@ -15,7 +15,7 @@ public final class ModelOuterClass extends com.google.protobuf.GeneratedFile {
       /* minor= */ 35,
       /* patch= */ 1,
       /* suffix= */ "",
-      "ModelOuterClass");
+      "ModelProto");
   }
   public static void registerAllExtensions(
       com.google.protobuf.ExtensionRegistryLite registry) {
@@ -52,25 +52,27 @@ public final class ModelOuterClass extends com.google.protobuf.GeneratedFile {
       "R\007engines\022.\n\023context_token_count\030\004 \001(\005R\021" +
       "contextTokenCount\022\034\n\ttokenizer\030\005 \001(\tR\tto" +
       "kenizer\022A\n\014capabilities\030\006 \003(\0162\035.tokenstr" +
-      "eaming.v1.CapabilityR\014capabilities\"n\n\013Mo" +
-      "delEngine\022\022\n\004name\030\001 \001(\tR\004name\022\022\n\004kind\030\002 " +
-      "\001(\tR\004kind\0227\n\006health\030\003 \001(\0162\037.tokenstreami" +
-      "ng.v1.EngineHealthR\006health*e\n\014EngineHeal" +
-      "th\022\035\n\031ENGINE_HEALTH_UNSPECIFIED\020\000\022\031\n\025ENG" +
-      "INE_HEALTH_HEALTHY\020\001\022\033\n\027ENGINE_HEALTH_UN" +
-      "HEALTHY\020\002*\264\003\n\nCapability\022\032\n\026CAPABILITY_U" +
-      "NSPECIFIED\020\000\022\025\n\021CAPABILITY_PROMPT\020\001\022\033\n\027C" +
-      "APABILITY_CONVERSATION\020\002\022\037\n\033CAPABILITY_P" +
-      "ROMPT_TOKEN_IDS\020\003\022\024\n\020CAPABILITY_TOOLS\020\004\022" +
-      "\025\n\021CAPABILITY_IMAGES\020\005\022\030\n\024CAPABILITY_REA" +
-      "SONING\020\006\022\027\n\023CAPABILITY_LOGPROBS\020\007\022\030\n\024CAP" +
-      "ABILITY_TOKEN_IDS\020\010\022\030\n\024CAPABILITY_RAW_BY" +
-      "TES\020\t\022\032\n\026CAPABILITY_JSON_SCHEMA\020\n\022\024\n\020CAP" +
-      "ABILITY_REGEX\020\013\022\026\n\022CAPABILITY_GRAMMAR\020\014\022" +
-      "\026\n\022CAPABILITY_CHOICES\020\r\022!\n\035CAPABILITY_CO" +
-      "NTINUE_TOKEN_IDS\020\016\022\034\n\030CAPABILITY_CONTINU" +
-      "E_TEXT\020\017B\316\001\n\036io.tokengrpc.tokenstreaming" +
-      ".v1P\001ZNgithub.com/tokengrpc/tokengrpc/ge" +
+      "eaming.v1.CapabilityR\014capabilities\"\261\001\n\013M" +
+      "odelEngine\022\022\n\004name\030\001 \001(\tR\004name\022\022\n\004kind\030\002" +
+      " \001(\tR\004kind\0227\n\006health\030\003 \001(\0162\037.tokenstream" +
+      "ing.v1.EngineHealthR\006health\022A\n\014capabilit" +
+      "ies\030\004 \003(\0162\035.tokenstreaming.v1.Capability" +
+      "R\014capabilities*e\n\014EngineHealth\022\035\n\031ENGINE" +
+      "_HEALTH_UNSPECIFIED\020\000\022\031\n\025ENGINE_HEALTH_H" +
+      "EALTHY\020\001\022\033\n\027ENGINE_HEALTH_UNHEALTHY\020\002*\264\003" +
+      "\n\nCapability\022\032\n\026CAPABILITY_UNSPECIFIED\020\000" +
+      "\022\025\n\021CAPABILITY_PROMPT\020\001\022\033\n\027CAPABILITY_CO" +
+      "NVERSATION\020\002\022\037\n\033CAPABILITY_PROMPT_TOKEN_" +
+      "IDS\020\003\022\024\n\020CAPABILITY_TOOLS\020\004\022\025\n\021CAPABILIT" +
+      "Y_IMAGES\020\005\022\030\n\024CAPABILITY_REASONING\020\006\022\027\n\023" +
+      "CAPABILITY_LOGPROBS\020\007\022\030\n\024CAPABILITY_TOKE" +
+      "N_IDS\020\010\022\030\n\024CAPABILITY_RAW_BYTES\020\t\022\032\n\026CAP" +
+      "ABILITY_JSON_SCHEMA\020\n\022\024\n\020CAPABILITY_REGE" +
+      "X\020\013\022\026\n\022CAPABILITY_GRAMMAR\020\014\022\026\n\022CAPABILIT" +
+      "Y_CHOICES\020\r\022!\n\035CAPABILITY_CONTINUE_TOKEN" +
+      "_IDS\020\016\022\034\n\030CAPABILITY_CONTINUE_TEXT\020\017B\332\001\n" +
+      "\036io.tokengrpc.tokenstreaming.v1B\nModelPr" +
+      "otoP\001ZNgithub.com/tokengrpc/tokengrpc/ge" +
       "nerated/go/tokenstreaming/v1;tokenstream" +
       "ingv1\252\002\033TokenGrpc.TokenStreaming.V1\312\002\033To" +
       "kenGrpc\\TokenStreaming\\V1\352\002\035TokenGrpc::T" +
@@ -91,7 +93,7 @@ public final class ModelOuterClass extends com.google.protobuf.GeneratedFile {
     internal_static_tokenstreaming_v1_ModelEngine_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_ModelEngine_descriptor,
-        new java.lang.String[] { "Name", "Kind", "Health", });
+        new java.lang.String[] { "Name", "Kind", "Health", "Capabilities", });
     descriptor.resolveAllFeaturesImmutable();
   }
 

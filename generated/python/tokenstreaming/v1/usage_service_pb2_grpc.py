@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from tokenstreaming.v1 import usage_pb2 as tokenstreaming_dot_v1_dot_usage__pb2
+from tokenstreaming.v1 import usage_service_pb2 as tokenstreaming_dot_v1_dot_usage__service__pb2
 
 GRPC_GENERATED_VERSION = '1.82.3'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in tokenstreaming/v1/usage_pb2_grpc.py depends on'
+        + ' but the generated code in tokenstreaming/v1/usage_service_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -38,13 +38,13 @@ class UsageServiceStub:
         """
         self.ListUsageRecords = channel.unary_unary(
                 '/tokenstreaming.v1.UsageService/ListUsageRecords',
-                request_serializer=tokenstreaming_dot_v1_dot_usage__pb2.ListUsageRecordsRequest.SerializeToString,
-                response_deserializer=tokenstreaming_dot_v1_dot_usage__pb2.ListUsageRecordsResponse.FromString,
+                request_serializer=tokenstreaming_dot_v1_dot_usage__service__pb2.ListUsageRecordsRequest.SerializeToString,
+                response_deserializer=tokenstreaming_dot_v1_dot_usage__service__pb2.ListUsageRecordsResponse.FromString,
                 _registered_method=True)
         self.SummarizeUsage = channel.unary_unary(
                 '/tokenstreaming.v1.UsageService/SummarizeUsage',
-                request_serializer=tokenstreaming_dot_v1_dot_usage__pb2.SummarizeUsageRequest.SerializeToString,
-                response_deserializer=tokenstreaming_dot_v1_dot_usage__pb2.SummarizeUsageResponse.FromString,
+                request_serializer=tokenstreaming_dot_v1_dot_usage__service__pb2.SummarizeUsageRequest.SerializeToString,
+                response_deserializer=tokenstreaming_dot_v1_dot_usage__service__pb2.SummarizeUsageResponse.FromString,
                 _registered_method=True)
 
 
@@ -72,13 +72,13 @@ def add_UsageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'ListUsageRecords': grpc.unary_unary_rpc_method_handler(
                     servicer.ListUsageRecords,
-                    request_deserializer=tokenstreaming_dot_v1_dot_usage__pb2.ListUsageRecordsRequest.FromString,
-                    response_serializer=tokenstreaming_dot_v1_dot_usage__pb2.ListUsageRecordsResponse.SerializeToString,
+                    request_deserializer=tokenstreaming_dot_v1_dot_usage__service__pb2.ListUsageRecordsRequest.FromString,
+                    response_serializer=tokenstreaming_dot_v1_dot_usage__service__pb2.ListUsageRecordsResponse.SerializeToString,
             ),
             'SummarizeUsage': grpc.unary_unary_rpc_method_handler(
                     servicer.SummarizeUsage,
-                    request_deserializer=tokenstreaming_dot_v1_dot_usage__pb2.SummarizeUsageRequest.FromString,
-                    response_serializer=tokenstreaming_dot_v1_dot_usage__pb2.SummarizeUsageResponse.SerializeToString,
+                    request_deserializer=tokenstreaming_dot_v1_dot_usage__service__pb2.SummarizeUsageRequest.FromString,
+                    response_serializer=tokenstreaming_dot_v1_dot_usage__service__pb2.SummarizeUsageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -108,8 +108,8 @@ class UsageService:
             request,
             target,
             '/tokenstreaming.v1.UsageService/ListUsageRecords',
-            tokenstreaming_dot_v1_dot_usage__pb2.ListUsageRecordsRequest.SerializeToString,
-            tokenstreaming_dot_v1_dot_usage__pb2.ListUsageRecordsResponse.FromString,
+            tokenstreaming_dot_v1_dot_usage__service__pb2.ListUsageRecordsRequest.SerializeToString,
+            tokenstreaming_dot_v1_dot_usage__service__pb2.ListUsageRecordsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -135,8 +135,8 @@ class UsageService:
             request,
             target,
             '/tokenstreaming.v1.UsageService/SummarizeUsage',
-            tokenstreaming_dot_v1_dot_usage__pb2.SummarizeUsageRequest.SerializeToString,
-            tokenstreaming_dot_v1_dot_usage__pb2.SummarizeUsageResponse.FromString,
+            tokenstreaming_dot_v1_dot_usage__service__pb2.SummarizeUsageRequest.SerializeToString,
+            tokenstreaming_dot_v1_dot_usage__service__pb2.SummarizeUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,8 +6,8 @@
 package io.tokengrpc.tokenstreaming.v1;
 
 @com.google.protobuf.Generated
-public final class TokenStreamOuterClass extends com.google.protobuf.GeneratedFile {
-  private TokenStreamOuterClass() {}
+public final class TokenStreamProto extends com.google.protobuf.GeneratedFile {
+  private TokenStreamProto() {}
   static {
     com.google.protobuf.RuntimeVersion.validateProtobufGencodeVersion(
       com.google.protobuf.RuntimeVersion.RuntimeDomain.PUBLIC,
@@ -15,7 +15,7 @@ public final class TokenStreamOuterClass extends com.google.protobuf.GeneratedFi
       /* minor= */ 35,
       /* patch= */ 1,
       /* suffix= */ "",
-      "TokenStreamOuterClass");
+      "TokenStreamProto");
   }
   public static void registerAllExtensions(
       com.google.protobuf.ExtensionRegistryLite registry) {
@@ -135,7 +135,7 @@ public final class TokenStreamOuterClass extends com.google.protobuf.GeneratedFi
       "\01322.tokenstreaming.v1.StreamTokensReques" +
       "t.LabelsEntryR\006labels\0329\n\013LabelsEntry\022\020\n\003" +
       "key\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\tR\005value:\0028\001" +
-      "B\007\n\005inputB\031\n\027_max_output_token_count\"\361\004\n" +
+      "B\007\n\005inputB\031\n\027_max_output_token_count\"\373\004\n" +
       "\024StreamTokensResponse\022\032\n\010sequence\030\001 \001(\005R" +
       "\010sequence\0220\n\006tokens\030\002 \003(\0132\030.tokenstreami" +
       "ng.v1.TokenR\006tokens\022S\n\023tool_call_fragmen" +
@@ -147,72 +147,73 @@ public final class TokenStreamOuterClass extends com.google.protobuf.GeneratedFi
       "nstreaming.v1.EngineSwitchedH\000R\016engineSw" +
       "itched\0229\n\010finished\030\007 \001(\0132\033.tokenstreamin" +
       "g.v1.FinishedH\000R\010finished\0229\n\010attached\030\010 " +
-      "\001(\0132\033.tokenstreaming.v1.AttachedH\000R\010atta" +
+      "\001(\0132\033.tokenstreaming.v1.AttachedH\001R\010atta" +
       "ched\022<\n\theartbeat\030\t \001(\0132\034.tokenstreaming" +
-      ".v1.HeartbeatH\000R\theartbeat\022C\n\014drain_noti" +
+      ".v1.HeartbeatH\001R\theartbeat\022C\n\014drain_noti" +
       "ce\030\n \001(\0132\036.tokenstreaming.v1.DrainNotice" +
-      "H\000R\013drainNoticeB\007\n\005event\"a\n\023ResumeTokens" +
-      "Request\022#\n\rgeneration_id\030\001 \001(\tR\014generati" +
-      "onId\022%\n\016after_sequence\030\002 \001(\005R\rafterSeque" +
-      "nce\"W\n\023GenerateTextRequest\022@\n\007request\030\001 " +
-      "\001(\0132&.tokenstreaming.v1.StreamTokensRequ" +
-      "estR\007request\"\357\001\n\024GenerateTextResponse\022\022\n" +
-      "\004text\030\001 \001(\tR\004text\022%\n\016reasoning_text\030\002 \001(" +
-      "\tR\rreasoningText\022!\n\014refusal_text\030\003 \001(\tR\013" +
-      "refusalText\022:\n\ntool_calls\030\004 \003(\0132\033.tokens" +
-      "treaming.v1.ToolCallR\ttoolCalls\022=\n\ngener" +
-      "ation\030\005 \001(\0132\035.tokenstreaming.v1.Generati" +
-      "onR\ngeneration\">\n\027CancelGenerationReques" +
-      "t\022#\n\rgeneration_id\030\001 \001(\tR\014generationId\"Y" +
-      "\n\030CancelGenerationResponse\022=\n\ngeneration" +
-      "\030\001 \001(\0132\035.tokenstreaming.v1.GenerationR\ng" +
-      "eneration\";\n\024GetGenerationRequest\022#\n\rgen" +
-      "eration_id\030\001 \001(\tR\014generationId\"V\n\025GetGen" +
-      "erationResponse\022=\n\ngeneration\030\001 \001(\0132\035.to" +
-      "kenstreaming.v1.GenerationR\ngeneration\"V" +
-      "\n\022CountTokensRequest\022@\n\007request\030\001 \001(\0132&." +
-      "tokenstreaming.v1.StreamTokensRequestR\007r" +
-      "equest\"\217\001\n\023CountTokensResponse\022*\n\021input_" +
-      "token_count\030\001 \001(\005R\017inputTokenCount\0226\n\006so" +
-      "urce\030\002 \001(\0162\036.tokenstreaming.v1.UsageSour" +
-      "ceR\006source\022\024\n\005model\030\003 \001(\tR\005model\"O\n\021List" +
-      "ModelsRequest\022\033\n\tpage_size\030\001 \001(\005R\010pageSi" +
-      "ze\022\035\n\npage_token\030\002 \001(\tR\tpageToken\"n\n\022Lis" +
-      "tModelsResponse\0220\n\006models\030\001 \003(\0132\030.tokens" +
-      "treaming.v1.ModelR\006models\022&\n\017next_page_t" +
-      "oken\030\002 \001(\tR\rnextPageToken2\276\005\n\013TokenStrea" +
-      "m\022a\n\014StreamTokens\022&.tokenstreaming.v1.St" +
-      "reamTokensRequest\032\'.tokenstreaming.v1.St" +
-      "reamTokensResponse0\001\022a\n\014ResumeTokens\022&.t" +
-      "okenstreaming.v1.ResumeTokensRequest\032\'.t" +
-      "okenstreaming.v1.StreamTokensResponse0\001\022" +
-      "_\n\014GenerateText\022&.tokenstreaming.v1.Gene" +
-      "rateTextRequest\032\'.tokenstreaming.v1.Gene" +
-      "rateTextResponse\022k\n\020CancelGeneration\022*.t" +
-      "okenstreaming.v1.CancelGenerationRequest" +
-      "\032+.tokenstreaming.v1.CancelGenerationRes" +
-      "ponse\022b\n\rGetGeneration\022\'.tokenstreaming." +
-      "v1.GetGenerationRequest\032(.tokenstreaming" +
-      ".v1.GetGenerationResponse\022\\\n\013CountTokens" +
-      "\022%.tokenstreaming.v1.CountTokensRequest\032" +
-      "&.tokenstreaming.v1.CountTokensResponse\022" +
-      "Y\n\nListModels\022$.tokenstreaming.v1.ListMo" +
-      "delsRequest\032%.tokenstreaming.v1.ListMode" +
-      "lsResponseB\316\001\n\036io.tokengrpc.tokenstreami" +
-      "ng.v1P\001ZNgithub.com/tokengrpc/tokengrpc/" +
-      "generated/go/tokenstreaming/v1;tokenstre" +
-      "amingv1\252\002\033TokenGrpc.TokenStreaming.V1\312\002\033" +
-      "TokenGrpc\\TokenStreaming\\V1\352\002\035TokenGrpc:" +
-      ":TokenStreaming::V1b\006proto3"
+      "H\001R\013drainNoticeB\007\n\005eventB\010\n\006notice\"a\n\023Re" +
+      "sumeTokensRequest\022#\n\rgeneration_id\030\001 \001(\t" +
+      "R\014generationId\022%\n\016after_sequence\030\002 \001(\005R\r" +
+      "afterSequence\"W\n\023GenerateTextRequest\022@\n\007" +
+      "request\030\001 \001(\0132&.tokenstreaming.v1.Stream" +
+      "TokensRequestR\007request\"\357\001\n\024GenerateTextR" +
+      "esponse\022\022\n\004text\030\001 \001(\tR\004text\022%\n\016reasoning" +
+      "_text\030\002 \001(\tR\rreasoningText\022!\n\014refusal_te" +
+      "xt\030\003 \001(\tR\013refusalText\022:\n\ntool_calls\030\004 \003(" +
+      "\0132\033.tokenstreaming.v1.ToolCallR\ttoolCall" +
+      "s\022=\n\ngeneration\030\005 \001(\0132\035.tokenstreaming.v" +
+      "1.GenerationR\ngeneration\">\n\027CancelGenera" +
+      "tionRequest\022#\n\rgeneration_id\030\001 \001(\tR\014gene" +
+      "rationId\"Y\n\030CancelGenerationResponse\022=\n\n" +
+      "generation\030\001 \001(\0132\035.tokenstreaming.v1.Gen" +
+      "erationR\ngeneration\";\n\024GetGenerationRequ" +
+      "est\022#\n\rgeneration_id\030\001 \001(\tR\014generationId" +
+      "\"V\n\025GetGenerationResponse\022=\n\ngeneration\030" +
+      "\001 \001(\0132\035.tokenstreaming.v1.GenerationR\nge" +
+      "neration\"V\n\022CountTokensRequest\022@\n\007reques" +
+      "t\030\001 \001(\0132&.tokenstreaming.v1.StreamTokens" +
+      "RequestR\007request\"\217\001\n\023CountTokensResponse" +
+      "\022*\n\021input_token_count\030\001 \001(\005R\017inputTokenC" +
+      "ount\0226\n\006source\030\002 \001(\0162\036.tokenstreaming.v1" +
+      ".UsageSourceR\006source\022\024\n\005model\030\003 \001(\tR\005mod" +
+      "el\"O\n\021ListModelsRequest\022\033\n\tpage_size\030\001 \001" +
+      "(\005R\010pageSize\022\035\n\npage_token\030\002 \001(\tR\tpageTo" +
+      "ken\"n\n\022ListModelsResponse\0220\n\006models\030\001 \003(" +
+      "\0132\030.tokenstreaming.v1.ModelR\006models\022&\n\017n" +
+      "ext_page_token\030\002 \001(\tR\rnextPageToken2\276\005\n\013" +
+      "TokenStream\022a\n\014StreamTokens\022&.tokenstrea" +
+      "ming.v1.StreamTokensRequest\032\'.tokenstrea" +
+      "ming.v1.StreamTokensResponse0\001\022a\n\014Resume" +
+      "Tokens\022&.tokenstreaming.v1.ResumeTokensR" +
+      "equest\032\'.tokenstreaming.v1.StreamTokensR" +
+      "esponse0\001\022_\n\014GenerateText\022&.tokenstreami" +
+      "ng.v1.GenerateTextRequest\032\'.tokenstreami" +
+      "ng.v1.GenerateTextResponse\022k\n\020CancelGene" +
+      "ration\022*.tokenstreaming.v1.CancelGenerat" +
+      "ionRequest\032+.tokenstreaming.v1.CancelGen" +
+      "erationResponse\022b\n\rGetGeneration\022\'.token" +
+      "streaming.v1.GetGenerationRequest\032(.toke" +
+      "nstreaming.v1.GetGenerationResponse\022\\\n\013C" +
+      "ountTokens\022%.tokenstreaming.v1.CountToke" +
+      "nsRequest\032&.tokenstreaming.v1.CountToken" +
+      "sResponse\022Y\n\nListModels\022$.tokenstreaming" +
+      ".v1.ListModelsRequest\032%.tokenstreaming.v" +
+      "1.ListModelsResponseB\340\001\n\036io.tokengrpc.to" +
+      "kenstreaming.v1B\020TokenStreamProtoP\001ZNgit" +
+      "hub.com/tokengrpc/tokengrpc/generated/go" +
+      "/tokenstreaming/v1;tokenstreamingv1\252\002\033To" +
+      "kenGrpc.TokenStreaming.V1\312\002\033TokenGrpc\\To" +
+      "kenStreaming\\V1\352\002\035TokenGrpc::TokenStream" +
+      "ing::V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
         new com.google.protobuf.Descriptors.FileDescriptor[] {
           com.google.protobuf.StructProto.getDescriptor(),
-          io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.getDescriptor(),
-          io.tokengrpc.tokenstreaming.v1.Input.getDescriptor(),
-          io.tokengrpc.tokenstreaming.v1.ModelOuterClass.getDescriptor(),
-          io.tokengrpc.tokenstreaming.v1.UsageOuterClass.getDescriptor(),
+          io.tokengrpc.tokenstreaming.v1.GenerationProto.getDescriptor(),
+          io.tokengrpc.tokenstreaming.v1.InputProto.getDescriptor(),
+          io.tokengrpc.tokenstreaming.v1.ModelProto.getDescriptor(),
+          io.tokengrpc.tokenstreaming.v1.UsageProto.getDescriptor(),
         });
     internal_static_tokenstreaming_v1_StreamTokensRequest_descriptor =
       getDescriptor().getMessageType(0);
@@ -231,7 +232,7 @@ public final class TokenStreamOuterClass extends com.google.protobuf.GeneratedFi
     internal_static_tokenstreaming_v1_StreamTokensResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_StreamTokensResponse_descriptor,
-        new java.lang.String[] { "Sequence", "Tokens", "ToolCallFragments", "Usage", "Started", "EngineSwitched", "Finished", "Attached", "Heartbeat", "DrainNotice", "Event", });
+        new java.lang.String[] { "Sequence", "Tokens", "ToolCallFragments", "Usage", "Started", "EngineSwitched", "Finished", "Attached", "Heartbeat", "DrainNotice", "Event", "Notice", });
     internal_static_tokenstreaming_v1_ResumeTokensRequest_descriptor =
       getDescriptor().getMessageType(2);
     internal_static_tokenstreaming_v1_ResumeTokensRequest_fieldAccessorTable = new
@@ -300,10 +301,10 @@ public final class TokenStreamOuterClass extends com.google.protobuf.GeneratedFi
         new java.lang.String[] { "Models", "NextPageToken", });
     descriptor.resolveAllFeaturesImmutable();
     com.google.protobuf.StructProto.getDescriptor();
-    io.tokengrpc.tokenstreaming.v1.GenerationOuterClass.getDescriptor();
-    io.tokengrpc.tokenstreaming.v1.Input.getDescriptor();
-    io.tokengrpc.tokenstreaming.v1.ModelOuterClass.getDescriptor();
-    io.tokengrpc.tokenstreaming.v1.UsageOuterClass.getDescriptor();
+    io.tokengrpc.tokenstreaming.v1.GenerationProto.getDescriptor();
+    io.tokengrpc.tokenstreaming.v1.InputProto.getDescriptor();
+    io.tokengrpc.tokenstreaming.v1.ModelProto.getDescriptor();
+    io.tokengrpc.tokenstreaming.v1.UsageProto.getDescriptor();
   }
 
   // @@protoc_insertion_point(outer_class_scope)

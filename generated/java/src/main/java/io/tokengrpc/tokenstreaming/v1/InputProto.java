@@ -6,8 +6,8 @@
 package io.tokengrpc.tokenstreaming.v1;
 
 @com.google.protobuf.Generated
-public final class Input extends com.google.protobuf.GeneratedFile {
-  private Input() {}
+public final class InputProto extends com.google.protobuf.GeneratedFile {
+  private InputProto() {}
   static {
     com.google.protobuf.RuntimeVersion.validateProtobufGencodeVersion(
       com.google.protobuf.RuntimeVersion.RuntimeDomain.PUBLIC,
@@ -15,7 +15,7 @@ public final class Input extends com.google.protobuf.GeneratedFile {
       /* minor= */ 35,
       /* patch= */ 1,
       /* suffix= */ "",
-      "Input");
+      "InputProto");
   }
   public static void registerAllExtensions(
       com.google.protobuf.ExtensionRegistryLite registry) {
@@ -185,45 +185,47 @@ public final class Input extends com.google.protobuf.GeneratedFile {
       "\005regex\030\002 \001(\tH\000R\005regex\022\032\n\007grammar\030\003 \001(\tH\000" +
       "R\007grammar\0226\n\007choices\030\004 \001(\0132\032.tokenstream" +
       "ing.v1.ChoicesH\000R\007choicesB\014\n\nconstraint\"" +
-      "#\n\007Choices\022\030\n\007choices\030\001 \003(\tR\007choices\"\350\002\n" +
-      "\006Limits\0228\n\ntime_limit\030\001 \001(\0132\031.google.pro" +
-      "tobuf.DurationR\ttimeLimit\022I\n\023first_token" +
-      "_timeout\030\002 \001(\0132\031.google.protobuf.Duratio" +
-      "nR\021firstTokenTimeout\022I\n\023inter_token_time" +
-      "out\030\003 \001(\0132\031.google.protobuf.DurationR\021in" +
-      "terTokenTimeout\022J\n\017deadline_action\030\004 \001(\016" +
-      "2!.tokenstreaming.v1.DeadlineActionR\016dea" +
-      "dlineAction\022B\n\017deadline_margin\030\005 \001(\0132\031.g" +
-      "oogle.protobuf.DurationR\016deadlineMargin\"" +
-      "\207\002\n\010Recovery\022P\n\021disconnect_action\030\001 \001(\0162" +
-      "#.tokenstreaming.v1.DisconnectActionR\020di" +
-      "sconnectAction\0228\n\ndetach_ttl\030\002 \001(\0132\031.goo" +
-      "gle.protobuf.DurationR\tdetachTtl\0228\n\nrepl" +
-      "ay_ttl\030\003 \001(\0132\031.google.protobuf.DurationR" +
-      "\treplayTtl\0225\n\027max_engine_switch_count\030\004 " +
-      "\001(\005R\024maxEngineSwitchCount*_\n\004Role\022\024\n\020ROL" +
-      "E_UNSPECIFIED\020\000\022\017\n\013ROLE_SYSTEM\020\001\022\r\n\tROLE" +
-      "_USER\020\002\022\022\n\016ROLE_ASSISTANT\020\003\022\r\n\tROLE_TOOL" +
-      "\020\004*\240\001\n\017ReasoningEffort\022 \n\034REASONING_EFFO" +
-      "RT_UNSPECIFIED\020\000\022\031\n\025REASONING_EFFORT_NON" +
-      "E\020\001\022\030\n\024REASONING_EFFORT_LOW\020\002\022\033\n\027REASONI" +
-      "NG_EFFORT_MEDIUM\020\003\022\031\n\025REASONING_EFFORT_H" +
-      "IGH\020\004*\246\001\n\016ToolChoiceMode\022 \n\034TOOL_CHOICE_" +
-      "MODE_UNSPECIFIED\020\000\022\031\n\025TOOL_CHOICE_MODE_A" +
-      "UTO\020\001\022\031\n\025TOOL_CHOICE_MODE_NONE\020\002\022\035\n\031TOOL" +
-      "_CHOICE_MODE_REQUIRED\020\003\022\035\n\031TOOL_CHOICE_M" +
-      "ODE_FUNCTION\020\004*o\n\016DeadlineAction\022\037\n\033DEAD" +
-      "LINE_ACTION_UNSPECIFIED\020\000\022\030\n\024DEADLINE_AC" +
-      "TION_FAIL\020\001\022\"\n\036DEADLINE_ACTION_FINISH_PA" +
-      "RTIAL\020\002*q\n\020DisconnectAction\022!\n\035DISCONNEC" +
-      "T_ACTION_UNSPECIFIED\020\000\022\034\n\030DISCONNECT_ACT" +
-      "ION_CANCEL\020\001\022\034\n\030DISCONNECT_ACTION_DETACH" +
-      "\020\002B\316\001\n\036io.tokengrpc.tokenstreaming.v1P\001Z" +
-      "Ngithub.com/tokengrpc/tokengrpc/generate" +
-      "d/go/tokenstreaming/v1;tokenstreamingv1\252" +
-      "\002\033TokenGrpc.TokenStreaming.V1\312\002\033TokenGrp" +
-      "c\\TokenStreaming\\V1\352\002\035TokenGrpc::TokenSt" +
-      "reaming::V1b\006proto3"
+      "\037\n\007Choices\022\024\n\005texts\030\001 \003(\tR\005texts\"\254\003\n\006Lim" +
+      "its\0228\n\ntime_limit\030\001 \001(\0132\031.google.protobu" +
+      "f.DurationR\ttimeLimit\022I\n\023first_token_tim" +
+      "eout\030\002 \001(\0132\031.google.protobuf.DurationR\021f" +
+      "irstTokenTimeout\022I\n\023inter_token_timeout\030" +
+      "\003 \001(\0132\031.google.protobuf.DurationR\021interT" +
+      "okenTimeout\022J\n\017deadline_action\030\004 \001(\0162!.t" +
+      "okenstreaming.v1.DeadlineActionR\016deadlin" +
+      "eAction\022B\n\017deadline_margin\030\005 \001(\0132\031.googl" +
+      "e.protobuf.DurationR\016deadlineMargin\022B\n\017c" +
+      "onnect_timeout\030\006 \001(\0132\031.google.protobuf.D" +
+      "urationR\016connectTimeout\"\207\002\n\010Recovery\022P\n\021" +
+      "disconnect_action\030\001 \001(\0162#.tokenstreaming" +
+      ".v1.DisconnectActionR\020disconnectAction\0228" +
+      "\n\ndetach_ttl\030\002 \001(\0132\031.google.protobuf.Dur" +
+      "ationR\tdetachTtl\0228\n\nreplay_ttl\030\003 \001(\0132\031.g" +
+      "oogle.protobuf.DurationR\treplayTtl\0225\n\027ma" +
+      "x_engine_switch_count\030\004 \001(\005R\024maxEngineSw" +
+      "itchCount*_\n\004Role\022\024\n\020ROLE_UNSPECIFIED\020\000\022" +
+      "\017\n\013ROLE_SYSTEM\020\001\022\r\n\tROLE_USER\020\002\022\022\n\016ROLE_" +
+      "ASSISTANT\020\003\022\r\n\tROLE_TOOL\020\004*\240\001\n\017Reasoning" +
+      "Effort\022 \n\034REASONING_EFFORT_UNSPECIFIED\020\000" +
+      "\022\031\n\025REASONING_EFFORT_NONE\020\001\022\030\n\024REASONING" +
+      "_EFFORT_LOW\020\002\022\033\n\027REASONING_EFFORT_MEDIUM" +
+      "\020\003\022\031\n\025REASONING_EFFORT_HIGH\020\004*\246\001\n\016ToolCh" +
+      "oiceMode\022 \n\034TOOL_CHOICE_MODE_UNSPECIFIED" +
+      "\020\000\022\031\n\025TOOL_CHOICE_MODE_AUTO\020\001\022\031\n\025TOOL_CH" +
+      "OICE_MODE_NONE\020\002\022\035\n\031TOOL_CHOICE_MODE_REQ" +
+      "UIRED\020\003\022\035\n\031TOOL_CHOICE_MODE_FUNCTION\020\004*o" +
+      "\n\016DeadlineAction\022\037\n\033DEADLINE_ACTION_UNSP" +
+      "ECIFIED\020\000\022\030\n\024DEADLINE_ACTION_FAIL\020\001\022\"\n\036D" +
+      "EADLINE_ACTION_FINISH_PARTIAL\020\002*q\n\020Disco" +
+      "nnectAction\022!\n\035DISCONNECT_ACTION_UNSPECI" +
+      "FIED\020\000\022\034\n\030DISCONNECT_ACTION_CANCEL\020\001\022\034\n\030" +
+      "DISCONNECT_ACTION_DETACH\020\002B\332\001\n\036io.tokeng" +
+      "rpc.tokenstreaming.v1B\nInputProtoP\001ZNgit" +
+      "hub.com/tokengrpc/tokengrpc/generated/go" +
+      "/tokenstreaming/v1;tokenstreamingv1\252\002\033To" +
+      "kenGrpc.TokenStreaming.V1\312\002\033TokenGrpc\\To" +
+      "kenStreaming\\V1\352\002\035TokenGrpc::TokenStream" +
+      "ing::V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -325,13 +327,13 @@ public final class Input extends com.google.protobuf.GeneratedFile {
     internal_static_tokenstreaming_v1_Choices_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_Choices_descriptor,
-        new java.lang.String[] { "Choices", });
+        new java.lang.String[] { "Texts", });
     internal_static_tokenstreaming_v1_Limits_descriptor =
       getDescriptor().getMessageType(15);
     internal_static_tokenstreaming_v1_Limits_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_Limits_descriptor,
-        new java.lang.String[] { "TimeLimit", "FirstTokenTimeout", "InterTokenTimeout", "DeadlineAction", "DeadlineMargin", });
+        new java.lang.String[] { "TimeLimit", "FirstTokenTimeout", "InterTokenTimeout", "DeadlineAction", "DeadlineMargin", "ConnectTimeout", });
     internal_static_tokenstreaming_v1_Recovery_descriptor =
       getDescriptor().getMessageType(16);
     internal_static_tokenstreaming_v1_Recovery_fieldAccessorTable = new
