@@ -130,7 +130,7 @@ async def collect(call: Any) -> Outcome:
         while (message := await call.read()) is not grpc.aio.EOF:
             messages.append(message)
     except grpc.aio.AioRpcError as error:
-        return _failed(error, messages)
+        return failed(error, messages)
     except asyncio.CancelledError:
         if not call.cancelled():
             raise
@@ -143,11 +143,11 @@ async def failing(awaitable: Any) -> Outcome:
     try:
         answer = await awaitable
     except grpc.aio.AioRpcError as error:
-        return _failed(error, [])
+        return failed(error, [])
     raise AssertionError(f"it succeeded: {answer}")
 
 
-def _failed(error: grpc.aio.AioRpcError, messages: list[Any]) -> Outcome:
+def failed(error: grpc.aio.AioRpcError, messages: list[Any]) -> Outcome:
     status = rpc_status.from_call(error)
     outcome = Outcome(
         messages, error.code(), error.details() or "", dict(error.trailing_metadata() or ()), status=status

@@ -127,9 +127,15 @@ class Chunk(Content):
         return event(self.payload), self.tokens
 
 
-def Complaint(**error: object) -> Chunk:  # noqa: N802 - reads as the other steps do
+class Complaint(Content):
     """An error object inside the stream."""
-    return Chunk({"error": error})
+
+    def __init__(self, **error: object) -> None:
+        self.error = error
+
+    def render(self, call: Call) -> tuple[bytes, tuple[str, ...]]:
+        """As the dialect has it."""
+        return event(call.dialect.complaint(self.error)), ()
 
 
 @dataclass(frozen=True)
@@ -145,9 +151,12 @@ class Bytes(Content):
         return self.data, self.tokens
 
 
-def Done() -> Bytes:  # noqa: N802 - reads as the other steps do
+class Done(Content):
     """The end mark."""
-    return Bytes(b"data: [DONE]\n\n")
+
+    def render(self, call: Call) -> tuple[bytes, tuple[str, ...]]:
+        """As the dialect has it."""
+        return call.dialect.end_mark, ()
 
 
 class Together(Content):

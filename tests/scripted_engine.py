@@ -153,6 +153,11 @@ class ScriptedEngine:
         assert self._runner is not None
         await self._runner.cleanup()
 
+    async def hang_up(self) -> None:
+        """Nobody listens any more: connections are refused."""
+        assert self._site is not None
+        await self._site.stop()
+
     @property
     def base_url(self) -> str:
         """Where it listens."""

@@ -21,6 +21,8 @@ class Dialect:
     """OpenAI's own, chat and completions; the others differ in single points."""
 
     reasoning_field = "reasoning_content"
+    end_mark = b"data: [DONE]\n\n"
+    keep_alive = b": keep-alive\n\n"
 
     def envelope(self, call: Call) -> dict[str, Any]:
         """What every chunk begins with."""
@@ -52,6 +54,15 @@ class Dialect:
     def finish_chunk(self, call: Call, reason: str, extra: Mapping[str, Any]) -> dict[str, Any]:
         """The chunk that says why it ended."""
         return self.chunk(call, {}, finish_reason=reason, **extra)
+
+    def complaint(self, error: Mapping[str, Any]) -> dict[str, Any]:
+        """An error object inside the stream."""
+        return {"error": dict(error)}
+
+    def told(self, call: Call) -> tuple[int, int] | None:
+        """Input and output as the caller was last told them; None before."""
+        usage = call.usage
+        return None if usage is None else (usage["prompt_tokens"], usage["completion_tokens"])
 
 
 class Vllm(Dialect):
