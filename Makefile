@@ -8,7 +8,7 @@ PORT ?= 50051
 PACE ?= 40
 
 .DEFAULT_GOAL := help
-.PHONY: help run interop test check lint types contract generate generators generated-is-current bench clean
+.PHONY: help run interop test check lint types contract generate generators generated-is-current probes bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,11 +16,11 @@ help: ## list the targets
 run: $(VENV)/run.stamp ## serve on 127.0.0.1:50051 with the builtin engine (make run PORT=50052)
 	@tokengrpc serve --listen 127.0.0.1:$(PORT) --engine builtin --pace $(PACE) --hints
 
-test: $(VENV)/dev.stamp ## run all tests but interop, which builds clients in four languages
-	pytest --ignore tests/interop
+test: $(VENV)/dev.stamp ## run all tests; those of languages that this machine lacks are skipped, with the reason
+	pytest -rs
 
-interop: $(VENV)/dev.stamp ## run every language's client against the real server
-	pytest tests/interop
+interop: $(VENV)/dev.stamp ## run only every language's client against the real server
+	pytest -rs tests/interop
 
 check: lint types contract generated-is-current test ## everything that must hold before a change lands
 
@@ -46,8 +46,15 @@ generate: $(VENV)/dev.stamp .tools/stamp ## write the stubs of all languages ane
 	rm -rf generated/python/tokenstreaming generated/go/tokenstreaming generated/java/src generated/typescript/src
 	buf generate
 
-generated-is-current: $(VENV)/dev.stamp
+generated-is-current: $(VENV)/dev.stamp $(if $(filter 1,$(TOKENGRPC_REQUIRE_ALL)),.tools/stamp)
 	python tools/check_generated.py
+
+probes: .tools/bin/grpcurl .tools/bin/grpc-health-probe ## build grpcurl and grpc-health-probe into .tools/bin, with Go
+
+# Other projects' programs, at the versions of tools/go.mod. An install of what is there already keeps its old time.
+.tools/bin/grpcurl .tools/bin/grpc-health-probe .tools/bin/ghz: tools/go.mod tools/go.sum
+	GOBIN=$(CURDIR)/.tools/bin go -C tools install $$(go -C tools list tool | grep '/$(@F)$$')
+	@touch $@
 
 bench: $(VENV)/bench.stamp ## measure against the textbook relay, about two minutes
 	python -m bench.run

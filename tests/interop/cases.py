@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from cases_breaking import BREAKING
@@ -11,4 +12,9 @@ from cases_reading import READING
 if TYPE_CHECKING:
     from stage import Case
 
-CASES: Final[tuple[Case, ...]] = (*READING, *BREAKING, *FAILING)
+GROUPS: Final[dict[str, tuple[Case, ...]]] = {
+    "reading": READING,
+    "breaks, time and stops": BREAKING,
+    "failures": FAILING,
+}
+CASES: Final[tuple[Case, ...]] = tuple(chain.from_iterable(GROUPS.values()))

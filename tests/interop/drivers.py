@@ -5,39 +5,31 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from toolchains import GO, JAVA, NODE, ROOT, Toolchain, build, for_running, require
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-ROOT: Final = Path(__file__).parents[2]
-# Seconds. A first build fetches what it needs from the language's package registry.
-BUILD_TIMEOUT: Final = 600
+# Seconds.
 RUN_TIMEOUT: Final = 60
+_PYTHONPATH: Final = os.pathsep.join([str(ROOT), str(ROOT / "generated/python")])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Driver:
-    """How a language's driver is had. `needs` are programs; commands run in `folder`."""
+    """How a language's driver is had. Its commands run in `folder`."""
 
     language: str
     folder: Path
-    needs: tuple[str, ...] = ()
+    toolchain: Toolchain | None = None
     build: tuple[tuple[str, ...], ...] = ()
     run: tuple[str, ...]
-
-    @property
-    def missing(self) -> str:
-        """Why it cannot be run on this machine; empty when it can."""
-        absent = [program for program in self.needs if shutil.which(program) is None]
-        return f"{self.language}: {', '.join(absent)} not found" if absent else ""
 
 
 DRIVERS: Final = (
@@ -49,21 +41,21 @@ DRIVERS: Final = (
     Driver(
         language="go",
         folder=ROOT / "clients/go",
-        needs=("go",),
+        toolchain=GO,
         build=(("go", "build", "-o", "target/interop", "./cmd/interop"),),
         run=("target/interop",),
     ),
     Driver(
         language="java",
         folder=ROOT / "clients/java",
-        needs=("java", "mvn"),
+        toolchain=JAVA,
         build=(("mvn", "-q", "-B", "-DskipTests", "package"),),
         run=("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-jar", "interop/target/interop.jar"),
     ),
     Driver(
         language="typescript",
         folder=ROOT / "clients/typescript",
-        needs=("node", "npm"),
+        toolchain=NODE,
         build=(
             ("npm", "install", "--no-package-lock", "--no-audit", "--no-fund"),
             ("npm", "run", "build"),
@@ -73,25 +65,11 @@ DRIVERS: Final = (
 )
 
 
-@cache
-def built(driver: Driver) -> str:
-    """Builds a driver, once per session; answers why it failed, empty when it did not."""
-    with tempfile.NamedTemporaryFile("w+b", suffix=f"-{driver.language}-build.log", delete=False) as log:
-        for command in driver.build:
-            try:
-                subprocess.run(
-                    command,
-                    cwd=driver.folder,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    timeout=BUILD_TIMEOUT,
-                    check=True,
-                )
-            except (subprocess.SubprocessError, OSError) as error:
-                said = Path(log.name).read_text(encoding="utf-8", errors="replace")[-3_000:]
-                return f"{driver.language}: {' '.join(command)} failed ({error}):\n{said}"
-    Path(log.name).unlink()
-    return ""
+def ready(driver: Driver) -> None:
+    """Builds a driver, once per session; skips or fails the test that needs it when that cannot be done."""
+    if driver.toolchain is not None:
+        require(driver.toolchain)
+    build(*driver.build, folder=driver.folder)
 
 
 async def run(driver: Driver, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,7 +92,7 @@ def _run(driver: Driver, request: bytes) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
             command,
             cwd=driver.folder,
-            env=_environment(),
+            env=for_running(PYTHONPATH=_PYTHONPATH),
             input=request,
             capture_output=True,
             timeout=RUN_TIMEOUT,
@@ -124,12 +102,6 @@ def _run(driver: Driver, request: bytes) -> subprocess.CompletedProcess[bytes]:
         raise AssertionError(
             f"no report within {RUN_TIMEOUT} s; stderr: {_tail(late.stderr or b'')}"
         ) from None
-
-
-def _environment() -> dict[str, str]:
-    """Without proxies, which gRPC would ask for the way to this machine itself."""
-    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    return kept | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "generated/python")])}
 
 
 def _tail(output: bytes) -> str:

@@ -1,4 +1,4 @@
-"""CASES.md and RESULTS.md as they are written from the code and from a run."""
+"""CASES.md, written from the code, and the README's table of languages by cases, written from a run."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ if TYPE_CHECKING:
 
     from stage import Case
 
+    Groups = Mapping[str, Sequence[Case]]
+    """The cases by what they are about, in the order of their numbers."""
+
 HERE: Final = Path(__file__).parent
 CASES_FILE: Final = HERE / "CASES.md"
-RESULTS_FILE: Final = HERE / "RESULTS.md"
+README: Final = HERE.parents[1] / "README.md"
 WRITE_DOCS: Final = os.environ.get("TOKENGRPC_WRITE_DOCS") == "1"
 
 _CASES_HEAD = """# The cases
@@ -25,12 +28,12 @@ each token, and a right client reports finish reason END, no error, no call made
 | # | Case | What happens | What a right client reports |
 |---|---|---|---|
 """
-_RESULTS_HEAD = """# Languages by cases
-
-Written by `TOKENGRPC_WRITE_DOCS=1 pytest tests/interop`: ✓ passed, ✗ failed, ? not run.
-
-"""
+_BEGIN = "<!-- languages by cases: begin -->\n"
+_END = "<!-- languages by cases: end -->\n"
 _MARKS = {True: "✓", False: "✗", None: "?"}
+
+Results = dict[tuple[str, str], bool]
+"""Whether a language passed a case, by both their names."""
 
 
 def cases_page(cases: Sequence[Case]) -> str:
@@ -42,13 +45,39 @@ def cases_page(cases: Sequence[Case]) -> str:
     return _CASES_HEAD + "\n".join(rows) + "\n"
 
 
-def results_page(
-    cases: Sequence[Case], languages: Sequence[str], results: Mapping[tuple[str, str], bool | None]
-) -> str:
-    """RESULTS.md; a result is None, or missing, for a case that was not run."""
-    head = f"| # | Case | {' | '.join(languages)} |\n|---|---|{'---|' * len(languages)}\n"
-    rows = []
-    for number, case in enumerate(cases, 1):
-        marks = (_MARKS[results.get((language, case.name))] for language in languages)
-        rows.append(f"| {number} | {case.name} | {' | '.join(marks)} |")
-    return _RESULTS_HEAD + head + "\n".join(rows) + "\n"
+def results_table(groups: Groups, languages: Sequence[str], results: Results) -> str:
+    """Languages by cases, one mark a case: ✓ passed, ✗ failed, ? not run."""
+    first = 1
+    heads = ["Language"]
+    for name, cases in groups.items():
+        heads.append(f"{name}, {first} to {first + len(cases) - 1}")
+        first += len(cases)
+    rows = [heads, ["---"] * len(heads)]
+    for language in languages:
+        of_groups = ([results.get((language, case.name)) for case in group] for group in groups.values())
+        rows.append([language, *("".join(_MARKS[passed] for passed in group) for group in of_groups)])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def results_in(page: str, groups: Groups) -> Results:
+    """What the table in a page tells. Raises ValueError when it does not have the cases of today."""
+    told: Results = {}
+    names = [case.name for cases in groups.values() for case in cases]
+    for row in _parts(page)[1].splitlines()[2:]:
+        language, *cells = (cell.strip() for cell in row.strip("|").split("|"))
+        for name, mark in zip(names, "".join(cells), strict=True):
+            if mark != _MARKS[None]:
+                told[language, name] = mark == _MARKS[True]
+    return told
+
+
+def with_table(page: str, table: str) -> str:
+    """The page with this table between the marks."""
+    before, _, after = _parts(page)
+    return f"{before}{_BEGIN}{table}{_END}{after}"
+
+
+def _parts(page: str) -> tuple[str, str, str]:
+    before, rest = page.split(_BEGIN)
+    table, after = rest.split(_END)
+    return before, table, after

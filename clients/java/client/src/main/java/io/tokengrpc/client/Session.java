@@ -154,6 +154,13 @@ final class Session {
     return new TokenStreamException(failure, assembler.text.toString());
   }
 
+  /** The error of a reader whose stream was left. Not kept: the generation has not failed, and is still to be cancelled. */
+  synchronized TokenStreamException left(String message) {
+    Failure left = failure(Status.Code.CANCELLED, "CANCELLED", message);
+    return new TokenStreamException(
+        left.toldBy(generationId, assembler.sequence, assembler.usage), assembler.text.toString());
+  }
+
   private boolean begun() {
     return assembler.sequence > plan.after();
   }

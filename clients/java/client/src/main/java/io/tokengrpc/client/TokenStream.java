@@ -1,6 +1,5 @@
 package io.tokengrpc.client;
 
-import io.grpc.Status;
 import io.grpc.StatusException;
 import io.grpc.stub.BlockingClientCall;
 import io.tokengrpc.client.Session.Action;
@@ -11,7 +10,6 @@ import io.tokengrpc.client.Session.Start;
 import io.tokengrpc.tokenstreaming.v1.FinishReason;
 import io.tokengrpc.tokenstreaming.v1.Finished;
 import io.tokengrpc.tokenstreaming.v1.GenerationState;
-import io.tokengrpc.tokenstreaming.v1.RetryAdvice;
 import io.tokengrpc.tokenstreaming.v1.StreamTokensResponse;
 import io.tokengrpc.tokenstreaming.v1.Token;
 import io.tokengrpc.tokenstreaming.v1.ToolCall;
@@ -99,7 +97,7 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
       over = true;
       close();
       Thread.currentThread().interrupt();
-      throw session.failed(left("the thread that read the stream was interrupted"));
+      throw session.left("the thread that read the stream was interrupted");
     } catch (RuntimeException | Error failure) {
       over = true;
       close();
@@ -271,10 +269,6 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   }
 
   private TokenStreamException closedWhileRead() {
-    return session.failed(left("the stream was closed while it was read"));
-  }
-
-  private static Failure left(String message) {
-    return new Failure(Status.Code.CANCELLED, "CANCELLED", message, RetryAdvice.RETRY_ADVICE_UNSPECIFIED, false);
+    return session.left("the stream was closed while it was read");
   }
 }

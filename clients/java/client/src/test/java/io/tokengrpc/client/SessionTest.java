@@ -53,6 +53,15 @@ class SessionTest {
   }
 
   @Test
+  void aReaderThatIsToldOfACloseElsewhereDoesNotKeepItFromCancelling() {
+    Session session = session(StreamOptions.DEFAULT);
+    session.begin();
+    session.received(tokens(1, 0, "One"));
+    assertEquals("CANCELLED", session.left("closed while it was read").reason());
+    assertTrue(session.abandoned());
+  }
+
+  @Test
   void progressStartsTheCountOfAttemptsAgain() {
     Session session = session(StreamOptions.DEFAULT);
     session.begin();

@@ -1,0 +1,71 @@
+"""Each language's own tests and static checks, by its own tools."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from toolchains import BUILD_TIMEOUT, GO, GO_WITH_RACES, JAVA, NODE, ROOT, Toolchain, build, require, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CLIENTS = ROOT / "clients"
+NPM_INSTALL = ("npm", "install", "--no-package-lock", "--no-audit", "--no-fund")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """A command that exits with 0 when all is well, and what it says then: that it has found some tests."""
+
+    toolchain: Toolchain
+    folder: Path
+    before: tuple[tuple[str, ...], ...] = ()
+    command: tuple[str, ...]
+    says: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.folder.relative_to(ROOT)}: {' '.join(self.command)}"
+
+
+CHECKS: Final = (
+    *(
+        Check(toolchain=GO, folder=folder, command=("go", "vet", "./..."))
+        for folder in (ROOT / "generated/go", CLIENTS / "go", ROOT / "examples/code_assistant")
+    ),
+    *(
+        Check(
+            toolchain=GO_WITH_RACES,
+            folder=folder,
+            command=("go", "test", "-race", "./..."),
+            says=r"^ok\s+github\.com/tokengrpc/",
+        )
+        for folder in (CLIENTS / "go", ROOT / "examples/code_assistant")
+    ),
+    Check(
+        toolchain=JAVA,
+        folder=CLIENTS / "java",
+        command=("mvn", "-B", "-Dstyle.color=never", "test"),
+        says=r"Tests run: [1-9]\d*, Failures: 0, Errors: 0, Skipped: 0$",
+    ),
+    Check(
+        toolchain=NODE,
+        folder=CLIENTS / "typescript",
+        before=(NPM_INSTALL, ("npm", "run", "build")),
+        command=("npm", "test"),
+        says=r"pass [1-9]",
+    ),
+)
+
+
+@pytest.mark.timeout(2 * BUILD_TIMEOUT)
+@pytest.mark.parametrize("check", CHECKS, ids=str)
+def test_it_passes(check: Check) -> None:
+    """With exit code 0, and having run some tests where it is a test runner."""
+    require(check.toolchain)
+    build(*check.before, folder=check.folder)
+    code, said = run(check.command, check.folder)
+    assert code == 0, said[-4_000:]
+    assert re.search(check.says, said, re.MULTILINE), said[-4_000:]
