@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import grpc
+from google.protobuf import descriptor_pool
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
@@ -13,6 +14,8 @@ from tokengrpc.rpc.servicer import SERVICE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from google.protobuf.descriptor import FileDescriptor
 
 LIVENESS = "liveness"
 READY_NAMES = ("", "readiness", SERVICE.full_name)
@@ -59,15 +62,31 @@ def register_reflection(server: grpc.aio.Server) -> None:
         reflection.SERVICE_NAME,
         _REFLECTION_V1,
     ]
-    reflection.enable_server_reflection(names, server)
+    reflection.enable_server_reflection(names, server, _Descriptors())
     handler = grpc.stream_stream_rpc_method_handler(
-        reflection.aio.ReflectionServicer(names).ServerReflectionInfo,
+        reflection.aio.ReflectionServicer(names, _Descriptors()).ServerReflectionInfo,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     server.add_generic_rpc_handlers(
         [grpc.method_handlers_generic_handler(_REFLECTION_V1, {"ServerReflectionInfo": handler})]
     )
+
+
+class _Descriptors:
+    """The default pool, which in protobuf's own C finds the file of every symbol but a method's."""
+
+    def __init__(self) -> None:
+        self._pool = descriptor_pool.Default()
+
+    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802 - the pool's name
+        try:
+            return self._pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            return self._pool.FindMethodByName(symbol).containing_service.file
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._pool, name)
 
 
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
