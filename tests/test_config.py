@@ -99,7 +99,13 @@ WRONG_FILES = {
     f"{ENGINES}tokenizer = 'x'": "models[0].engines[1].tokenizer: no such key; allowed are: name, kind, "
     "base_url, upstream_model, api, dialect, api_key_env, api_key_file, context_token_count, pace, "
     "connect_timeout, weight, priority, max_connections, health_check_interval, on_cancel, drain_limit, "
-    "options",
+    "faults, options",
+    f"{ENGINES}faults = {{ cut_at_token = -1 }}": "models[0].engines[1].faults.cut_at_token: must be a whole "
+    "number of at least 0 and at most 1,000,000,000",
+    "[[models]]\nname = 'a'\nfaults = { refuse = true, status = 500 }": "models[0].faults.status: not "
+    "together with refuse; one of them ends the output",
+    "[[models]]\nname = 'a'\nallowed_engine_params = ['faults']": "models[0].allowed_engine_params: without "
+    "faults; set allow_request_faults instead",
     f"{ENGINES}weight = 0": "models[0].engines[1].weight: must be a number above 0 and at most 1,000",
     f"{OPENAI}options = 1": "models[0].options: must be a table",
     '[[tenants]]\nname = "a"': "tenants[0].key_env: required (or key_file): where this tenant's key is",
@@ -207,6 +213,8 @@ SAMPLES = {
     "context_token_count": "3",
     "pace": "0.5",
     "connect_timeout": "0.5",
+    "faults": '{"cut_at_token": 5}',
+    "allow_request_faults": "true",
 }
 
 
@@ -224,11 +232,24 @@ def test_every_key_has_a_variable_and_a_flag(key):
     assert from_flag.origins[KEYS[key].path] == flag(key)
 
 
+WRONG_FAULTS = {
+    "{": 'must be a JSON object, such as {"cut_at_token": 5}',
+    "5": 'must be a JSON object, such as {"cut_at_token": 5}',
+    '{"usage": "some"}': "usage: must be one of none, told, twice",
+    '{"retry_after": 1}': "retry_after: goes with status only",
+    '{"status": 200}': "status: must be 0 or from 300 to 599",
+    '{"stall_time": 1}': "stall_time: goes with stall_at_token only",
+}
+
+
 def test_a_wrong_variable_or_flag_is_named():
     """The line starts with the name that a person typed."""
     assert (
         error_of(None, {"TOKENGRPC_LIMITS_MAX_READERS": "many"}) == f"TOKENGRPC_LIMITS_MAX_READERS: {COUNT}"
     )
+    for text, message in WRONG_FAULTS.items():
+        assert error_of(None, {"TOKENGRPC_FAULTS": text}) == f"TOKENGRPC_FAULTS: {message}"
+        assert error_of(None, faults=text) == f"--faults: {message}"
     assert error_of(None, listen="here").startswith("--listen: must be HOST:PORT")
     assert error_of(None, {"TOKENGRPC_LIMITS_MAX_REPLAY_TTL": "30"}) == (
         "TOKENGRPC_LIMITS_REPLAY_TTL: must be at most max_replay_ttl, which is 30"

@@ -12,13 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from commands import environment, serving
-from msgspec import NODEFAULT, inspect
+from msgspec import NODEFAULT, inspect, to_builtins
 from tokenstreaming.v1 import token_stream_pb2, usage_service_pb2
 
 from tokengrpc import client, errors
 from tokengrpc.client.errors import CLASS_OF_REASON
 from tokengrpc.client.policy import ResumePolicy
-from tokengrpc.config import EngineSettings, LimitSettings, ModelSettings, Settings, TenantSettings, load
+from tokengrpc.config import (
+    EngineSettings,
+    FaultSettings,
+    LimitSettings,
+    ModelSettings,
+    Settings,
+    TenantSettings,
+    load,
+)
 from tokengrpc.config.keys import KEYS, variable
 from tokengrpc.engines.openai_finish import ABORT_REASONS, FINISH_REASONS
 from tokengrpc.model import Capability, FinishReason
@@ -126,6 +134,8 @@ def default_of(field: inspect.Field) -> str:
     if field.required:
         return "required"
     value: Any = field.default if field.default is not NODEFAULT else field.default_factory()
+    if isinstance(value, FaultSettings):
+        value = to_builtins(value)
     if isinstance(value, tuple | dict):
         assert not value
         return "`[]`" if isinstance(value, tuple) else "`{}`"

@@ -16,6 +16,7 @@ from tokengrpc.admission import Admission, Tenant
 from tokengrpc.catalog import Catalog, ServedModel
 from tokengrpc.clock import SystemClock
 from tokengrpc.config import ConfigError, EngineSettings, ModelSettings, Settings
+from tokengrpc.engines.faults import PARAM, AskedPlays, FaultyEngine
 from tokengrpc.engines.tokenizer import load as load_tokenizer
 from tokengrpc.errors import Draining
 from tokengrpc.generation import Ending
@@ -138,19 +139,22 @@ def _served(settings: ModelSettings) -> ServedModel:
         tokenizer = load_tokenizer(settings.tokenizer or ESTIMATOR, exact=exact)
     except ValueError as error:
         raise ConfigError(f"models.{settings.name}.tokenizer: {error}") from error
+    asked = AskedPlays() if settings.allow_request_faults else None
     return ServedModel(
         name=settings.name,
-        engines=tuple(_engine(engine, tokenizer) for engine in engines),
+        engines=tuple(_engine(engine, tokenizer, asked) for engine in engines),
         tokenizer=tokenizer,
         context_token_count=settings.context_token_count,
-        allowed_engine_params=frozenset(settings.allowed_engine_params),
+        allowed_engine_params=frozenset(settings.allowed_engine_params) | ({PARAM} if asked else frozenset()),
     )
 
 
-def _engine(settings: EngineSettings, tokenizer: Tokenizer) -> Engine:
+def _engine(settings: EngineSettings, tokenizer: Tokenizer, asked: AskedPlays | None) -> Engine:
     (factory,) = entry_points(group=ENGINE_GROUP, name=settings.kind)
     engine: Engine = factory.load()(settings, tokenizer)
-    return engine
+    return (
+        engine if asked is None and settings.faults.harmless else FaultyEngine(engine, settings.faults, asked)
+    )
 
 
 def _tenants(settings: Settings) -> list[tuple[Tenant, str]]:

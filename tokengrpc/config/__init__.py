@@ -6,6 +6,7 @@ Flags stand above `TOKENGRPC_*` variables, those above one TOML file, that above
 from __future__ import annotations
 
 from tokengrpc.config.engine import EngineSettings
+from tokengrpc.config.faults import FaultSettings
 from tokengrpc.config.report import describe
 from tokengrpc.config.schema import LimitSettings, ModelSettings, Settings, TenantSettings
 from tokengrpc.config.sources import Loaded, load, load_with_origins
@@ -14,6 +15,7 @@ from tokengrpc.config.values import ConfigError
 __all__ = [
     "ConfigError",
     "EngineSettings",
+    "FaultSettings",
     "LimitSettings",
     "Loaded",
     "ModelSettings",

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from tokengrpc.config.faults import FaultSettings
 from tokengrpc.config.values import (
     ConfigError,
     CountOrNone,
@@ -82,6 +83,9 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Meta(description="what becomes of output that nobody wants: abort, or drain to know its usage"),
     ] = "abort"
     drain_limit: Annotated[Seconds, Meta(description="a drain is given up after, s")] = 30.0
+    faults: Annotated[
+        FaultSettings, Meta(description="what goes wrong with its calls, for tests: see simulator.md")
+    ] = FaultSettings()
     options: Annotated[dict[str, Any], Meta(description="for engines that were installed")] = {}
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from msgspec import NODEFAULT, structs
+from msgspec import NODEFAULT, Struct, structs
 
 from tokengrpc.config.schema import LimitSettings, ModelSettings, Settings
 
@@ -52,6 +52,11 @@ class Place:
         return None if default is NODEFAULT else default
 
     @property
+    def is_table(self) -> bool:
+        """Whether it is a table, which variables and flags write as JSON."""
+        return isinstance(self.default, Struct)
+
+    @property
     def meaning(self) -> str:
         """What the schema says of it."""
         return next(str(meta.description) for meta in self.type.__metadata__ if meta.description)
@@ -69,6 +74,8 @@ _MODEL_KEYS = (
     "context_token_count",
     "pace",
     "connect_timeout",
+    "faults",
+    "allow_request_faults",
 )
 
 # The key `base_url` is the variable TOKENGRPC_BASE_URL and the flag --base-url.

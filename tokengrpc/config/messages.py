@@ -75,8 +75,11 @@ def _at(info: inspect.Type, path: str) -> inspect.Type:
 
 
 def bare(info: inspect.Type) -> inspect.Type:
-    """A type without its description."""
-    return info.type if isinstance(info, inspect.Metadata) else info
+    """A type without its description, and set."""
+    while isinstance(info, inspect.Metadata | inspect.UnionType):
+        # Of unions there are only settings that may be unset.
+        info = info.type if isinstance(info, inspect.Metadata) else info.types[0]
+    return info
 
 
 def _unknown_key(key: str, info: inspect.Type) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec.inspect
 
+from tokengrpc.config.faults import FaultSettings
 from tokengrpc.config.schema import ENGINE_FIELDS
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def _table(struct: msgspec.Struct, path: str, origins: Mapping[str, str]) -> Ite
 
 def _is_table(value: object) -> bool:
     inner = value[0] if isinstance(value, tuple) and value else value
-    return isinstance(inner, msgspec.Struct)
+    return isinstance(inner, msgspec.Struct) and not isinstance(inner, FaultSettings)
 
 
 def _meanings(struct: type[msgspec.Struct]) -> dict[str, str]:
@@ -89,6 +90,8 @@ def _masked(value: object) -> object:
 
 def _value(value: Any) -> str:  # noqa: ANN401 - anything that TOML can hold
     match value:
+        case FaultSettings():
+            return _value(msgspec.to_builtins(value))  # what is planned; the rest would be a page
         case dict():
             return "{" + ", ".join(f"{_key(key)} = {_value(inner)}" for key, inner in value.items()) + "}"
         case list() | tuple():

@@ -49,6 +49,9 @@ class ModelSettings(EngineSettings, frozen=True, kw_only=True, forbid_unknown_fi
     allowed_engine_params: Annotated[
         tuple[str, ...], Meta(description="keys that requests may pass to the engine")
     ] = ()
+    allow_request_faults: Annotated[
+        bool, Meta(description="whether requests may bring faults of their own: see simulator.md")
+    ] = False
     engines: Annotated[
         tuple[EngineSettings, ...],
         Meta(description="its engines where there are several, each a [[models.engines]] of engine settings"),
@@ -56,6 +59,8 @@ class ModelSettings(EngineSettings, frozen=True, kw_only=True, forbid_unknown_fi
 
     def __post_init__(self) -> None:
         """Checks the engine that it is itself, or that it has none beside its list."""
+        if "faults" in self.allowed_engine_params:
+            raise ConfigError("allowed_engine_params: without faults; set allow_request_faults instead")
         if not self.engines:
             EngineSettings.__post_init__(self)
             return

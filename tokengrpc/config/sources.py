@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -148,9 +149,22 @@ def _from_flags(flags: Mapping[str, Any]) -> Iterator[_Value]:
 
 def _typed(key: str, value: object, origin: str) -> _Value:
     try:
+        if KEYS[key].is_table and isinstance(value, str):
+            value = _table(value)
         return _Value(key, convert(value, KEYS[key].type, strict=False), origin)
     except Problem as problem:
-        raise ConfigError(f"{origin}: {problem.what}") from None
+        raise ConfigError(": ".join(filter(None, (origin, problem.path, problem.what)))) from None
+
+
+def _table(text: str) -> dict[str, Any]:
+    """A table in a variable or flag. Raises Problem."""
+    try:
+        table = json.loads(text)
+    except ValueError:
+        table = None
+    if not isinstance(table, dict):
+        raise Problem("", 'must be a JSON object, such as {"cut_at_token": 5}')
+    return table
 
 
 def _prepare_model(layers: _Layers, given: Mapping[str, _Value]) -> None:

@@ -1,0 +1,129 @@
+"""Deltas written as a server's events and read again say the same, wherever the bytes are cut."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tokengrpc.engines.faults_render import Renderer
+from tokengrpc.engines.openai_chunks import ChunkDecoder
+from tokengrpc.engines.sse import SSEDecoder
+from tokengrpc.engines.tokenizer import load
+from tokengrpc.generation import Generation
+from tokengrpc.model import Delta, EngineFinish, FinishReason, ToolCallFragment, UsageReport
+from tokengrpc.request import GenerationRequest, OutputOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TOKENIZER = load("o200k_base", exact=True)
+texts = st.text(st.characters(codec="utf-16"), max_size=6) | st.sampled_from(["🦜", "é", "\ud83d", "\udc22"])
+pieces = st.binary(min_size=1, max_size=5) | st.sampled_from(["🦜".encode()[:2], "🦜".encode()[2:]])
+
+
+def spoken(counts: st.SearchStrategy[int | None]) -> st.SearchStrategy[list[Delta]]:
+    """Texts of all kinds, whose tokens are all counted, or none."""
+    fields = ("text", "reasoning", "refusal")
+    return st.lists(
+        st.one_of(st.builds(Delta, **{name: texts}, count=counts) for name in fields), max_size=12
+    )
+
+
+tokens = st.builds(
+    lambda raw, number: Delta(text=None, raw=raw, id=number, count=1), pieces, st.integers(0, 2**31 - 1)
+)
+
+
+def called(pieces: list[tuple[int, str]]) -> list[Delta]:
+    """Pieces of calls that are numbered in the order in which they begin."""
+    numbers: dict[int, int] = {}
+    return [
+        Delta(fragments=(_fragment(numbers.setdefault(call, len(numbers)), arguments),), count=1)
+        for call, arguments in pieces
+    ]
+
+
+def _fragment(index: int, arguments: str) -> ToolCallFragment:
+    return ToolCallFragment(call_index=index, id=f"c{index}", function_name="f", arguments=arguments)
+
+
+calls = st.lists(st.tuples(st.integers(0, 2), st.text(max_size=5)), max_size=6).map(called)
+kinds = spoken(st.integers(1, 3)) | spoken(st.none()) | st.lists(tokens, max_size=12) | calls
+finishes = st.sampled_from(
+    [
+        EngineFinish(reason=FinishReason.MAX_TOKENS, word="length"),
+        EngineFinish(reason=FinishReason.STOP_SEQUENCE, word="stop", matched_stop="\n"),
+        EngineFinish(reason=FinishReason.CONTEXT_LENGTH, word="model_length"),
+        EngineFinish(reason=FinishReason.OTHER, word="bored"),
+    ]
+)
+usages = st.builds(
+    UsageReport,
+    input=st.integers(1, 9),
+    output=st.integers(1, 99) | st.none(),
+    cached_input=st.integers(0, 9) | st.none(),
+    reasoning=st.integers(0, 9) | st.none(),
+)
+
+
+def spoiled(
+    deltas: Sequence[Delta], output: OutputOptions, *, odd: bool, split: bool, every: int
+) -> list[Delta]:
+    """The deltas as they are read from what was written of them, cut after every so many bytes."""
+    renderer = Renderer(odd=odd, split=split)
+    written = b""
+    for delta in deltas:
+        written += b"".join(event for event, _ in renderer.events(delta))
+        if delta.finish is not None:
+            written += b"".join(renderer.ending(delta.finish, delta.usage))
+    events, decoder = SSEDecoder(), ChunkDecoder("test", output)
+    read: list[Delta] = []
+    for at in range(0, len(written), every):
+        read += decoder.feed(events.feed(written[at : at + every]))
+    assert decoder.ended
+    assert decoder.error is None
+    return read
+
+
+def heard(deltas: Sequence[Delta], output: OutputOptions) -> dict[str, object]:
+    """What a caller has of some deltas in the end."""
+    generation = Generation(GenerationRequest(prompt="x", output=output), TOKENIZER, 1)
+    events = [*generation.accept("test", 1), *generation.feed(deltas, 2)]
+    assert generation.engine_finish is not None
+    said: dict[str, object] = {"finish": generation.engine_finish, "usage": generation.usage}
+    held = [generation._text, generation._reasoning, generation._refusal]
+    tokens = [token for event in events for token in event.tokens]
+    said["texts"] = [
+        "".join(getattr(token, name) for token in tokens) + rest.flush()
+        for name, rest in zip(("text", "reasoning", "refusal"), held, strict=True)
+    ]
+    said["ids"] = [token.id for token in tokens if token.id is not None]
+    said["raw"] = b"".join(token.raw or b"" for token in tokens)
+    said["calls"] = [
+        (part.call_index, part.arguments) for event in events for part in event.fragments if part.arguments
+    ]
+    return said
+
+
+@settings(max_examples=300)
+@given(
+    body=kinds,
+    finish=finishes,
+    usage=usages,
+    detailed=st.booleans(),
+    odd=st.booleans(),
+    split=st.booleans(),
+    every=st.integers(1, 4000),
+)
+def test_nothing_is_lost_on_the_way(body, finish, usage, detailed, odd, split, every):
+    """Text, reasoning, refusals, calls, ids, bytes, finish and usage are those of the deltas."""
+    output = OutputOptions(token_ids=detailed, raw_bytes=detailed, top_logprob_count=0 if detailed else None)
+    deltas = [*body, Delta(count=0, usage=usage, finish=finish)]
+    read = spoiled(deltas, output, odd=odd, split=split, every=every)
+    there, here = heard(deltas, output), heard(read, output)
+    if split and any(delta.count is None for delta in body):
+        # We count halves of characters in place of an engine that counts nothing.
+        del there["usage"], here["usage"]
+    assert here == there
