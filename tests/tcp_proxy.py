@@ -10,12 +10,15 @@ Breaking means a reset (RST), as when a host or a middlebox goes away: what was 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
 import struct
+import termios
 from typing import Self
 
 _NO_LINGER = struct.pack("ii", 1, 0)
 _CHUNK = 64 * 1024
+_KEPT = 2 * _CHUNK
 
 
 class TcpProxy:
@@ -26,6 +29,7 @@ class TcpProxy:
         self.port = 0
         self.accepted_count = 0
         self.cut_count = 0
+        self._passed = b""
         self._bytes_left: int | None = None
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -70,6 +74,14 @@ class TcpProxy:
         for writer in tuple(self._writers):
             _reset(writer)
         self._writers.clear()
+        self._passed = b""
+
+    def delivered(self, text: bytes) -> bool:
+        """Whether callers' machines have acknowledged all bytes, this text among the newest of them.
+
+        Since the last cut. gRPC does not compress by default, so that texts go by as they are.
+        """
+        return text in self._passed and not any(map(_unacknowledged, self._writers))
 
     def vanish(self) -> None:
         """Resets all connections and refuses new ones, until it listens again."""
@@ -113,6 +125,8 @@ class TcpProxy:
                 let_through = self._let_through(data) if down else data
                 sink.write(let_through)
                 await sink.drain()
+                if down:
+                    self._passed = (self._passed + let_through)[-_KEPT:]
                 if len(let_through) < len(data):
                     self.cut()
         except ConnectionError:
@@ -136,3 +150,13 @@ def _reset(writer: asyncio.StreamWriter) -> None:
     if plug is not None and plug.fileno() >= 0:
         plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     writer.transport.abort()
+
+
+def _unacknowledged(writer: asyncio.StreamWriter) -> int:
+    """How many bytes the other side's kernel has not told to have."""
+    waiting = writer.transport.get_write_buffer_size()
+    plug = writer.get_extra_info("socket")
+    if plug is None or plug.fileno() < 0:
+        return waiting
+    (queued,) = struct.unpack("i", fcntl.ioctl(plug.fileno(), termios.TIOCOUTQ, b"\0" * 4))
+    return int(waiting + queued)

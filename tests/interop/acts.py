@@ -23,11 +23,11 @@ DETACH = input_pb2.Recovery(disconnect_action=input_pb2.DISCONNECT_ACTION_DETACH
 
 @dataclass(frozen=True)
 class Cut:
-    """The proxy resets the connection once the server has handed over what the engine sent."""
+    """The proxy resets the connection once what the engine sent has been delivered."""
 
     async def happen(self, stage: Stage, call: Call | None) -> None:
         assert call is not None
-        await stage.handed_over(call)
+        await stage.delivered(call)
         stage.cut()
 
 
@@ -50,21 +50,41 @@ class Vanish:
     async def happen(self, stage: Stage, call: Call | None) -> None:
         if self.after_delivery:
             assert call is not None
-            await stage.handed_over(call)
+            await stage.delivered(call)
         stage.proxy.vanish()
 
 
 @dataclass(frozen=True)
 class LeadAway:
-    """The connection is reset, and new ones lead to another server, which knows nothing."""
+    """The connection is reset until its client resumes after the last event, so that it has them all.
+
+    Then it is reset once more, and new ones lead to another server, which knows nothing.
+    """
 
     async def happen(self, stage: Stage, call: Call | None) -> None:
         assert call is not None
-        await stage.handed_over(call)
         other = await stage.leaving.enter_async_context(
             serving(upstream(stage.engine.base_url, dialect="vllm"))
         )
+        cursors = self._cursors(stage.served.app.streams)
+        await stage.handed_over(call)
+        while stage.run.log.last_sequence not in cursors:
+            await stage.delivered(call)
+            stage.cut()
+            await until(lambda: stage.run.readers.keys() - stage.cut_off, "the client has come back")
         stage.proxy.lead_to(other.app.port)
+
+    def _cursors(self, streams: Any) -> list[int]:
+        """The cursors from which clients resume from now on."""
+        cursors: list[int] = []
+        resume = streams.resume
+
+        def resuming(tenant: Any, generation_id: str, after: int, *more: Any) -> Any:
+            cursors.append(after)
+            return resume(tenant, generation_id, after, *more)
+
+        streams.resume = resuming
+        return cursors
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def cut_after(count: int) -> Case:
 BREAKING = (
     Case(
         name="a drop after five tokens",
-        happens="The proxy resets the connection when the server has handed over five tokens.",
+        happens="The proxy resets the connection when five tokens have been delivered.",
         reports="The whole answer after automatic resume: no token lost, none doubled; one engine call.",
         script=(*(Text(word) for word in WORDS[:5]), Cut(), *(Text(word) for word in WORDS[5:]), *END),
         expects={**WHOLE, "resumes": AtLeast(1), "notices": ATTACHED},
@@ -120,6 +120,7 @@ BREAKING = (
             "finish_reason": "",
             "error": error("NOT_FOUND", "GENERATION_LOST", "RETRY"),
             "resumes": AtLeast(1),
+            "notices": ATTACHED,
         },
     ),
     Case(

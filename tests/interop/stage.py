@@ -92,6 +92,12 @@ class Stage:
         """Waits until the server has given a reader all that the engine has sent."""
         await until(lambda: self._handed_over(call), "a reader got everything")
 
+    async def delivered(self, call: Call) -> None:
+        """Waits until the client's machine has all that the engine has sent: none can be lost on its way."""
+        await self.handed_over(call)
+        newest = call.tokens[-1].encode()
+        await until(lambda: self.proxy.delivered(newest), "the client's machine has everything")
+
     def _handed_over(self, call: Call) -> bool:
         """Whether it has; engines of the dialect used here tell the count with each token."""
         run = self.run

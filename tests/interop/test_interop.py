@@ -27,7 +27,7 @@ def results() -> Iterator[Results]:
     """What came out, by language and case; written down at the end when that is asked for."""
     found: Results = {}
     yield found
-    if tables.WRITE_DOCS:
+    if tables.WRITE_DOCS and found:
         page = tables.README.read_text(encoding="utf-8")
         table = tables.results_table(GROUPS, LANGUAGES, found)
         tables.README.write_text(tables.with_table(page, table), encoding="utf-8")
