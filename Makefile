@@ -8,7 +8,7 @@ PORT ?= 50051
 PACE ?= 40
 
 .DEFAULT_GOAL := help
-.PHONY: help run interop test check lint types contract generate generators generated-is-current probes bench clean
+.PHONY: help run interop test check lint types contract generate generators generated-is-current probes bench bench-grpc clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ probes: .tools/bin/grpcurl .tools/bin/grpc-health-probe ## build grpcurl and grp
 
 bench: $(VENV)/bench.stamp ## measure against the textbook relay, about two minutes
 	python -m bench.run
+
+bench-grpc: $(VENV)/bench.stamp .tools/bin/ghz ## put ghz's load on it, about half a minute; needs Go
+	python -m bench.grpc_load
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache bench/results
