@@ -8,7 +8,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
-from script_steps import Content, event
+from script_steps import Content
 
 from tokengrpc.decoding import encodable
 
@@ -150,7 +150,7 @@ class Empty(Content):
 
     def render(self, call: Call) -> tuple[bytes, tuple[str, ...]]:
         """A chunk that brings nothing."""
-        return event(call.dialect.chunk(call, {})), ()
+        return call.dialect.write(call.dialect.chunk(call, {})), ()
 
 
 class Forever:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import web
+from wire_dialects import event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,11 +35,6 @@ class Content:
         await call.write(*self.render(call))
 
 
-def event(payload: object) -> bytes:
-    """A server-sent event with a JSON payload, as most servers write it."""
-    return b"data: " + json.dumps(payload).encode() + b"\n\n"
-
-
 class Text(Content):
     """Pieces of the answer: one token and one chunk each, all in one write. For a write each, use several."""
 
@@ -51,7 +47,8 @@ class Text(Content):
         data = b""
         for piece in self.pieces:
             call.rendered_count += 1
-            data += event(call.dialect.text_chunk(call, piece, self.kind))
+            call.rendered_reasoning += self.kind == "reasoning"
+            data += call.dialect.write(call.dialect.text_chunk(call, piece, self.kind))
         return data, self.pieces
 
 
@@ -85,7 +82,8 @@ class ToolCall(Content):
             "function": {key: value for key, value in function.items() if value is not None},
         }
         piece = {key: value for key, value in piece.items() if value is not None}
-        return event(call.dialect.chunk(call, {"tool_calls": [piece]})), (self.arguments or "",)
+        chunk = call.dialect.chunk(call, {"tool_calls": [piece]})
+        return call.dialect.write(chunk), (self.arguments or "",)
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ class Finish(Content):
 
     def render(self, call: Call) -> tuple[bytes, tuple[str, ...]]:
         """One chunk without tokens."""
-        return event(call.dialect.finish_chunk(call, self.reason, self.extra)), ()
+        return call.dialect.write(call.dialect.finish_chunk(call, self.reason, self.extra)), ()
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ class UsageChunk(Content):
     def render(self, call: Call) -> tuple[bytes, tuple[str, ...]]:
         """One chunk without choices."""
         call.usage = call.dialect.usage(call, self.input, self.output) | dict(self.details)
-        return event(call.dialect.envelope(call) | {"choices": [], "usage": call.usage}), ()
+        return call.dialect.write(call.dialect.usage_chunk(call)), ()
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,7 @@ class Complaint(Content):
 
     def render(self, call: Call) -> tuple[bytes, tuple[str, ...]]:
         """As the dialect has it."""
-        return event(call.dialect.complaint(self.error)), ()
+        return call.dialect.write(call.dialect.complaint(self.error)), ()
 
 
 @dataclass(frozen=True)

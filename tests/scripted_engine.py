@@ -85,11 +85,13 @@ class Call:
         self.path = request.path
         self.headers = request.headers
         self.body = body
-        self.chat = request.path.endswith("/chat/completions")
+        self.chat = not request.path.endswith("/v1/completions")
         self.dialect = dialect
         self.tokens: list[str] = []
         self.usage: dict[str, Any] | None = None
         self.rendered_count = 0
+        self.rendered_reasoning = 0
+        self.blocks: list[str] = []  # the kinds of blocks that have begun, where a dialect has such
         self.written = b""
         self.response: web.StreamResponse | None = None
         self.finished = asyncio.Event()
@@ -142,6 +144,7 @@ class ScriptedEngine:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_post("/v1/chat/completions", self._handle)
         app.router.add_post("/v1/completions", self._handle)
+        app.router.add_post("/v1/messages", self._handle)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0, access_log=None)
         await self._runner.setup()
         self._site = web.TCPSite(self._runner, "127.0.0.1", 0)

@@ -17,6 +17,7 @@ from tokengrpc.config import (
     load_with_origins,
 )
 from tokengrpc.config.keys import KEYS, flag, variable
+from tokengrpc.model import Capability
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,14 +78,19 @@ WRONG_FILES = {
     '[[models]]\nname = "a b"': "models[0].name: must be 1 to 128 characters of A-Z a-z 0-9 . _ ~ : / -",
     '[[models]]\nname = "a"\n[[models]]\nname = "a"': "models[1].name: `a` is taken; names must be different",
     '[[models]]\nname = "a"\nkind = "x"': "models[0].kind: no such engine is installed; "
-    "installed are: builtin, openai",
+    "installed are: anthropic, builtin, openai, replay",
     '[[models]]\nname = "a"\nkind = "openai"': "models[0].base_url: required for an openai engine, "
     "such as http://127.0.0.1:8000/v1",
     '[[models]]\nname = "a"\nbase_url = "http://a"': "models[0].base_url: a builtin engine has none; "
     "set kind (--engine) to openai",
     f"{OPENAI}pace = 3": "models[0].pace: for builtin engines only; remove it",
     f'{OPENAI}api = "soap"': "models[0].api: must be one of auto, chat, completions",
-    f'{OPENAI}dialect = "x"': "models[0].dialect: must be one of generic, openai, vllm",
+    f'{OPENAI}dialect = "x"': "models[0].dialect: must be one of generic, litellm, llamacpp, "
+    "ollama, openai, sglang, tgi, vllm",
+    f'{OPENAI}extra_capabilities = ["FLYING"]': "models[0].extra_capabilities[0]: must be one of "
+    + ", ".join(Capability),
+    f'{OPENAI}extra_capabilities = ["TOOLS"]\nmissing_capabilities = ["TOOLS"]': "models[0]."
+    "missing_capabilities: TOOLS is in extra_capabilities as well; keep one",
     f'{OPENAI}api_key_env = "sk-123"': "models[0].api_key_env: must be the name of an environment variable "
     "(never a key itself)",
     f'{OPENAI}api_key_env = "A"\napi_key_file = "b"': "models[0].api_key_file: not together with "
@@ -96,10 +102,8 @@ WRONG_FILES = {
     "names must be different",
     f"{ENGINES}[[models.engines]]\nkind = 'openai'": "models[0].engines[2].base_url: required for an openai "
     "engine, such as http://127.0.0.1:8000/v1",
-    f"{ENGINES}tokenizer = 'x'": "models[0].engines[1].tokenizer: no such key; allowed are: name, kind, "
-    "base_url, upstream_model, api, dialect, api_key_env, api_key_file, context_token_count, pace, "
-    "connect_timeout, weight, priority, max_connections, health_check_interval, on_cancel, drain_limit, "
-    "faults, options",
+    f"{ENGINES}tokenizer = 'x'": "models[0].engines[1].tokenizer: no such key; allowed are: "
+    + ", ".join(EngineSettings.__struct_fields__),
     f"{ENGINES}faults = {{ cut_at_token = -1 }}": "models[0].engines[1].faults.cut_at_token: must be a whole "
     "number of at least 0 and at most 1,000,000,000",
     "[[models]]\nname = 'a'\nfaults = { refuse = true, status = 500 }": "models[0].faults.status: not "
@@ -256,7 +260,7 @@ def test_a_wrong_variable_or_flag_is_named():
     )
     for more in ({}, {"model": "m"}, {"base_url": "x"}):
         assert error_of(None, engine="x", **more) == (
-            "--engine: no such engine is installed; installed are: builtin, openai"
+            "--engine: no such engine is installed; installed are: anthropic, builtin, openai, replay"
         )
     assert error_of(None, {"TOKENGRPC_BASE_URL": "x"}, model="m").startswith(
         "TOKENGRPC_BASE_URL: must be http"

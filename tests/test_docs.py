@@ -28,7 +28,7 @@ from tokengrpc.config import (
     load,
 )
 from tokengrpc.config.keys import KEYS, variable
-from tokengrpc.engines.openai_finish import ABORT_REASONS, FINISH_REASONS
+from tokengrpc.engines.finish_words import ABORT_REASONS, FINISH_REASONS
 from tokengrpc.model import Capability, FinishReason
 from tokengrpc.wire.status import CODES
 

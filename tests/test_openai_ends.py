@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai_payloads import DONE, EVERYTHING, STOP, chat, counts, decode, finished, sums, text
 
+from tokengrpc.engines.finish_words import ABORT_REASONS, FINISH_REASONS
 from tokengrpc.engines.openai_chunks import ChunkDecoder
-from tokengrpc.engines.openai_finish import ABORT_REASONS, FINISH_REASONS
 from tokengrpc.engines.sse import SSEDecoder
 from tokengrpc.errors import (
     ContextLengthExceeded,

@@ -36,10 +36,10 @@ from scripted_engine import (
 from wire_dialects import LLAMA_CPP, OLLAMA, OPENAI, VLLM, Dialect
 
 from tokengrpc.config import ModelSettings
-from tokengrpc.engines import openai_reader
+from tokengrpc.engines import stream_reader
 from tokengrpc.engines.openai import OpenAIEngine, create
 from tokengrpc.engines.openai_chunks import ChunkDecoder
-from tokengrpc.engines.openai_portions import PORTION, portions
+from tokengrpc.engines.portions import PORTION, portions
 from tokengrpc.engines.sse import SSEDecoder
 from tokengrpc.errors import (
     ContextLengthExceeded,
@@ -386,7 +386,7 @@ class TestFloods:
 
         flood = b'data: {"choices":[]}\n\n' * 2000
         events, decoder = SSEDecoder(), ChunkDecoder("m", OutputOptions())
-        steps = list(openai_reader.decode(flood, events, decoder))
+        steps = list(stream_reader.decode(flood, events, decoder))
         assert len(steps) == -(-len(flood) // PORTION) > 1
         server.script(Bytes(flood), Text("a"), Finish(), Done())
         task = asyncio.ensure_future(others())
@@ -511,7 +511,7 @@ class TestBrokenStreams:
         after: tuple[Any, ...],
     ):
         """An answer that is complete ends well and soon, whatever its server does then."""
-        monkeypatch.setattr(openai_reader, "_AFTER_FINISH_SECONDS", 0.05)
+        monkeypatch.setattr(stream_reader, "_AFTER_FINISH_SECONDS", 0.05)
         server.script(Text("a"), Finish(), UsageChunk(7, 1), *after)
         deltas, failure = await run(engine)
         assert failure is None
@@ -521,7 +521,7 @@ class TestBrokenStreams:
 
     async def test_comments_without_end_after_the_finish(self, monkeypatch: pytest.MonkeyPatch):
         """Signs of life are no reason to wait on; what had come when the time was over is read."""
-        monkeypatch.setattr(openai_reader, "_AFTER_FINISH_SECONDS", 0.05)
+        monkeypatch.setattr(stream_reader, "_AFTER_FINISH_SECONDS", 0.05)
         head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
         finish = b'data: {"choices":[{"text":"a","finish_reason":"stop"}]}\n\n'
 

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from tokengrpc.config import ModelSettings
+from tokengrpc.engines.dialects import DIALECTS, Api
 from tokengrpc.engines.openai import create
-from tokengrpc.engines.openai_request import Api, choose_api, encode_request, whole_numbers
+from tokengrpc.engines.openai_request import choose_api, encode_request
+from tokengrpc.engines.request_json import whole_numbers
 from tokengrpc.errors import InvalidRequest, UnsupportedFeature
 from tokengrpc.model import Capability
 from tokengrpc.request import (
@@ -36,7 +38,7 @@ def encode(api: Api = Api.CHAT, dialect: str = "generic", **request: Any) -> dic
     if not {"prompt", "messages", "prompt_token_ids"} & request.keys():
         request |= {"messages": HELLO} if api is Api.CHAT else {"prompt": "Once"}
     body: dict[str, Any] = json.loads(
-        encode_request(GenerationRequest(**request), api=api, dialect=dialect, model="m")
+        encode_request(GenerationRequest(**request), api=api, dialect=DIALECTS[dialect], model="m")
     )
     return body
 
@@ -131,7 +133,7 @@ def test_tools():
     schema = '{"type":"object","properties":{"z":{"maximum":1.0},"a":{"minimum":10000000000000000000000}}}'
     tools = (Tool(name="f", description="d", parameters_json_schema=schema, strict=True), Tool(name="g"))
     request = GenerationRequest(messages=HELLO, tools=tools)
-    body = encode_request(request, api=Api.CHAT, dialect="generic", model="m")
+    body = encode_request(request, api=Api.CHAT, dialect=DIALECTS["generic"], model="m")
     assert schema.encode() in body
     first, second = json.loads(body)["tools"]
     assert first["type"] == "function"
@@ -299,6 +301,6 @@ def test_choosing_the_api(setting: str, request_: GenerationRequest, api: Api | 
     assert (needed in engine.capabilities) is (api is not None)
     if api is None:
         with pytest.raises(UnsupportedFeature):
-            choose_api(setting, request_)
+            choose_api(setting, request_, DIALECTS["generic"])
     else:
-        assert choose_api(setting, request_) is api
+        assert choose_api(setting, request_, DIALECTS["generic"]) is api

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from transcripts import transcripts
 
 from tokengrpc.engines.openai_chunks import ChunkDecoder
-from tokengrpc.engines.openai_reader import decode
 from tokengrpc.engines.sse import SSEDecoder
+from tokengrpc.engines.stream_reader import decode
 from tokengrpc.errors import EngineLost, TokenGrpcError
 from tokengrpc.generation import Ending, Generation
 from tokengrpc.model import UsageSource

@@ -1,11 +1,13 @@
 """How OpenAI-compatible servers write their chunks.
 
-Read in vLLM's chat_completion/serving.py and completion/serving.py, llama.cpp's tools/server/server-task.cpp
-and Ollama's openai/openai.go and middleware/openai.go.
+Read in vLLM's chat_completion/serving.py and completion/serving.py, SGLang's serving_completions.py,
+llama.cpp's tools/server/server-task.cpp, Ollama's openai/openai.go and middleware/openai.go, TGI's
+router/src/chat.rs and server.rs, LiteLLM's proxy/proxy_server.py.
 """
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +17,15 @@ if TYPE_CHECKING:
 
 # Every scripted prompt is this long.
 INPUT_TOKENS = 7
+
+
+# The ids of every scripted prompt.
+PROMPT_IDS = list(range(1, INPUT_TOKENS + 1))
+
+
+def event(payload: object) -> bytes:
+    """A server-sent event with a JSON payload, as most servers write it."""
+    return b"data: " + json.dumps(payload).encode() + b"\n\n"
 
 
 class Dialect:
@@ -55,6 +66,14 @@ class Dialect:
         """The chunk that says why it ended."""
         return self.chunk(call, {}, finish_reason=reason, **extra)
 
+    def usage_chunk(self, call: Call) -> Any:
+        """The chunk after the finish that has the usage and no choices."""
+        return self.envelope(call) | {"choices": [], "usage": call.usage}
+
+    def write(self, payload: Any) -> bytes:
+        """A payload as it stands in the stream."""
+        return event(payload)
+
     def complaint(self, error: Mapping[str, Any]) -> dict[str, Any]:
         """An error object inside the stream."""
         return {"error": dict(error)}
@@ -75,18 +94,55 @@ class Vllm(Dialect):
         chunk = super().chunk(call, content, **extra)
         if call.body.get("return_token_ids"):
             chunk["choices"][0]["token_ids"] = [99 + call.rendered_count] if content else []
+            if not call.written:
+                (chunk if call.chat else chunk["choices"][0])["prompt_token_ids"] = PROMPT_IDS
         if call.body.get("stream_options", {}).get("continuous_usage_stats"):
             call.usage = chunk["usage"] = self.usage(call)
         return chunk
 
 
-class LlamaCpp(Dialect):
-    """Every chunk has timings; a completion's last chunk has text, finish reason and usage."""
+class Sglang(Dialect):
+    """As vLLM, but ids in completions alone, and reasoning tokens beside the rest of the usage."""
+
+    def usage(
+        self, call: Call, input_count: int | None = None, output_count: int | None = None
+    ) -> dict[str, Any]:
+        """Adds the reasoning tokens."""
+        return super().usage(call, input_count, output_count) | {
+            "prompt_tokens_details": None,
+            "reasoning_tokens": call.rendered_reasoning,
+        }
 
     def chunk(self, call: Call, content: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
-        """Adds the timings."""
-        timings = {"prompt_n": INPUT_TOKENS, "predicted_n": call.rendered_count, "predicted_ms": 1.5}
-        return super().chunk(call, content, **extra) | {"system_fingerprint": "b1-abc", "timings": timings}
+        """Adds what was asked for."""
+        chunk = super().chunk(call, content, **extra)
+        choice = chunk["choices"][0] | {"matched_stop": None}
+        if call.body.get("return_token_ids") and not call.chat:
+            choice["token_ids"] = [99 + call.rendered_count] if content else []
+            if not call.written:
+                choice["prompt_token_ids"] = PROMPT_IDS
+        chunk["choices"] = [choice | extra]
+        if call.body.get("stream_options", {}).get("continuous_usage_stats"):
+            call.usage = chunk["usage"] = self.usage(call)
+        return chunk
+
+    def complaint(self, error: Mapping[str, Any]) -> dict[str, Any]:
+        """An error object that says that it is one."""
+        return {"error": {"object": "error", "param": None, **error}}
+
+
+class LlamaCpp(Dialect):
+    """Every chunk has timings where asked for; a completion's last chunk has finish reason and usage."""
+
+    def chunk(self, call: Call, content: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
+        """Adds the timings: of the input, all but two tokens were in the cache."""
+        chunk = super().chunk(call, content, **extra) | {"system_fingerprint": "b1-abc"}
+        if call.body.get("timings_per_token"):
+            counts = {"cache_n": INPUT_TOKENS - 2, "prompt_n": 2, "predicted_n": call.rendered_count}
+            chunk["timings"] = counts | {"predicted_ms": 1.5}
+            if call.rendered_count:
+                call.usage = self.usage(call)
+        return chunk
 
     def finish_chunk(self, call: Call, reason: str, extra: Mapping[str, Any]) -> dict[str, Any]:
         """With usage, in completions."""
@@ -109,7 +165,42 @@ class Ollama(Dialect):
         return chunk
 
 
+class Tgi(Dialect):
+    """A finish reason of no text on each chunk of a completion, whose last one has the usage."""
+
+    keep_alive = b":\n\n"
+
+    def choice(self, call: Call, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Without a finish reason, which completions write as no text."""
+        choice = super().choice(call, content)
+        return choice if call.chat else choice | {"finish_reason": ""}
+
+    def finish_chunk(self, call: Call, reason: str, extra: Mapping[str, Any]) -> dict[str, Any]:
+        """With usage, in completions, which also have words of their own."""
+        if call.chat:
+            return super().finish_chunk(call, reason, extra)
+        chunk = super().finish_chunk(call, "eos_token" if reason == "stop" else reason, extra)
+        call.usage = chunk["usage"] = self.usage(call)
+        return chunk
+
+    def complaint(self, error: Mapping[str, Any]) -> dict[str, Any]:
+        """Its status is the same whatever happened."""
+        return {"error": {"message": error.get("message", ""), "http_status_code": 422}}
+
+
+class LiteLlm(Dialect):
+    """OpenAI's, with statuses as text in error objects."""
+
+    def complaint(self, error: Mapping[str, Any]) -> dict[str, Any]:
+        """All fields are text."""
+        texts = {"type": "None", "param": "None", "code": "500"} | dict(error)
+        return {"error": {key: str(value) for key, value in texts.items()}}
+
+
 OPENAI = Dialect()
 VLLM = Vllm()
 LLAMA_CPP = LlamaCpp()
 OLLAMA = Ollama()
+SGLANG = Sglang()
+TGI = Tgi()
+LITELLM = LiteLlm()

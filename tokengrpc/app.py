@@ -20,6 +20,7 @@ from tokengrpc.engines.faults import PARAM, AskedPlays, FaultyEngine
 from tokengrpc.engines.tokenizer import load as load_tokenizer
 from tokengrpc.errors import Draining
 from tokengrpc.generation import Ending
+from tokengrpc.interfaces import TellsLateUsage
 from tokengrpc.rpc.auth import Authenticator
 from tokengrpc.rpc.call import Guard
 from tokengrpc.rpc.lifecycle import Health, register_reflection
@@ -77,7 +78,9 @@ class App:
         Raises ConfigError when the address or a model cannot be had.
         """
         settings = self.settings
-        self.catalog = Catalog([_served(model) for model in settings.models], settings.default_model)
+        self.catalog = Catalog(
+            [_served(model, self.ledger) for model in settings.models], settings.default_model
+        )
         services = Services(
             clock=self.clock,
             encoder=self.encoder,
@@ -131,7 +134,7 @@ class App:
                     await engine.close()
 
 
-def _served(settings: ModelSettings) -> ServedModel:
+def _served(settings: ModelSettings, ledger: UsageLedger) -> ServedModel:
     # The builtin engine's vocabulary is the packaged one, so that counting with it is exact.
     engines = settings.served_engines
     exact = bool(settings.tokenizer) or all(engine.kind == "builtin" for engine in engines)
@@ -142,16 +145,20 @@ def _served(settings: ModelSettings) -> ServedModel:
     asked = AskedPlays() if settings.allow_request_faults else None
     return ServedModel(
         name=settings.name,
-        engines=tuple(_engine(engine, tokenizer, asked) for engine in engines),
+        engines=tuple(_engine(engine, tokenizer, ledger, asked) for engine in engines),
         tokenizer=tokenizer,
         context_token_count=settings.context_token_count,
         allowed_engine_params=frozenset(settings.allowed_engine_params) | ({PARAM} if asked else frozenset()),
     )
 
 
-def _engine(settings: EngineSettings, tokenizer: Tokenizer, asked: AskedPlays | None) -> Engine:
+def _engine(
+    settings: EngineSettings, tokenizer: Tokenizer, ledger: UsageLedger, asked: AskedPlays | None
+) -> Engine:
     (factory,) = entry_points(group=ENGINE_GROUP, name=settings.kind)
     engine: Engine = factory.load()(settings, tokenizer)
+    if isinstance(engine, TellsLateUsage):
+        engine.on_late_usage(ledger.settle)
     return (
         engine if asked is None and settings.faults.harmless else FaultyEngine(engine, settings.faults, asked)
     )

@@ -53,7 +53,7 @@ class Catalog:
         return model
 
 
-_ASKS: tuple[tuple[Capability, str, Callable[[GenerationRequest], object]], ...] = (
+ASKS: tuple[tuple[Capability, str, Callable[[GenerationRequest], object]], ...] = (
     (Capability.PROMPT, "prompt", lambda r: r.prompt is not None),
     (Capability.CONVERSATION, "conversation", lambda r: r.messages is not None),
     (Capability.PROMPT_TOKEN_IDS, "prompt_token_ids", lambda r: r.prompt_token_ids is not None),
@@ -68,6 +68,7 @@ _ASKS: tuple[tuple[Capability, str, Callable[[GenerationRequest], object]], ...]
     (Capability.GRAMMAR, "grammar", lambda r: r.constraint and r.constraint.grammar is not None),
     (Capability.CHOICES, "choices", lambda r: r.constraint and r.constraint.choices is not None),
 )
+"""Each capability that a request can ask for, its name for people, and whether a request asks."""
 
 
 def able_engines(request: GenerationRequest, model: ServedModel) -> list[Engine]:
@@ -82,7 +83,7 @@ def able_engines(request: GenerationRequest, model: ServedModel) -> list[Engine]
             metadata={"model": model.name},
         )
     able = list(model.engines)
-    for capability, what, asked in _ASKS:
+    for capability, what, asked in ASKS:
         if asked(request):
             able = [engine for engine in able if capability in engine.capabilities]
             if not able:

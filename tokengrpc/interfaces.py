@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import msgspec
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
     from tokengrpc.generation import Event, Generation
-    from tokengrpc.model import Capability, Delta, FinishReason, State, Usage
+    from tokengrpc.model import Capability, Delta, FinishReason, State, Usage, UsageReport
     from tokengrpc.request import GenerationRequest, Message, Tool
 
 
@@ -87,6 +87,21 @@ class Engine(Protocol):
     @property
     def healthy(self) -> bool | None:
         """How the last contact went; None when there was none."""
+
+
+class LateUsage(Protocol):
+    """Takes what an engine told of a generation that had been closed before: its final usage."""
+
+    async def __call__(self, record_id: str, usage: UsageReport) -> None:
+        """`record_id` is the request's: the key in the ledger."""
+
+
+@runtime_checkable
+class TellsLateUsage(Protocol):
+    """An engine that may read on when a generation was closed, for its usage alone."""
+
+    def on_late_usage(self, report: LateUsage) -> None:
+        """What to call then. Called once, before `start`."""
 
 
 class RecordKind(StrEnum):
@@ -177,7 +192,10 @@ class EventEncoder(Protocol):
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A generation as the ledger sees it. Times are nanoseconds since the epoch."""
+    """A generation as the ledger sees it. Times are nanoseconds since the epoch.
+
+    `usage` is the bill. `late_usage` is what the engine told after the generation was cut short.
+    """
 
     record_id: str
     generation_id: str
@@ -189,6 +207,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     end_time_ns: int | None = None
     finish_reason: FinishReason | None = None
     error_reason: str = ""
+    late_usage: UsageReport | None = None
 
 
 class UsageLedger(Protocol):
@@ -199,6 +218,9 @@ class UsageLedger(Protocol):
 
     async def close(self, entry: LedgerEntry) -> None:
         """Replaces it by its final form. Called exactly once per opened entry."""
+
+    async def settle(self, record_id: str, usage: UsageReport) -> None:
+        """Puts what the engine told late beside the bill, as `late_usage`. May come before `close`."""
 
 
 class Observer(Protocol):

@@ -129,7 +129,8 @@ class Delta(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     `count` is the number of model tokens it stands for: None when the engine did not tell, 0 for one that
     carries none. `text` may hold half a surrogate pair, `raw` half a character; whole characters are made of
     them later. A delta with `raw` and `text` None takes its text from `raw`. `prompt_ids` is the input as the
-    engine tokenized it, told at most once, where `output.token_ids` asks for ids.
+    engine tokenized it, told at most once, where `output.token_ids` asks for ids. `opaque` is what the engine
+    wants back with the reasoning before it, as `ReasoningPart.opaque`.
     """
 
     text: str | None = ""
@@ -144,6 +145,7 @@ class Delta(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     usage: UsageReport | None = None
     finish: EngineFinish | None = None
     prompt_ids: tuple[int, ...] | None = None
+    opaque: bytes = b""
 
 
 class Token(msgspec.Struct, frozen=True, gc=False):

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 
 class Role(StrEnum):
@@ -169,7 +169,7 @@ class Recovery:
 class GenerationRequest:
     """One generation to run. Exactly one of `prompt`, `messages`, `prompt_token_ids` is not None.
 
-    `fingerprint` is equal for equal requests and only for those.
+    `fingerprint` is equal for equal requests and only for those. `record_id` is the run's key in the ledger.
     """
 
     generation_id: str = ""
@@ -189,6 +189,7 @@ class GenerationRequest:
     engine_params: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     fingerprint: bytes = b""
+    record_id: str = ""
 
     @property
     def owns_deadline(self) -> bool:
@@ -198,7 +199,16 @@ class GenerationRequest:
     @property
     def has_image(self) -> bool:
         """Whether a message holds an image."""
-        return any(isinstance(part, ImagePart) for message in self.messages or () for part in message.parts)
+        return any(True for _ in self._images())
+
+    @property
+    def has_image_uri(self) -> bool:
+        """Whether a message holds an image by an address from which it must be fetched."""
+        return any(image.uri and not image.uri.startswith("data:") for image in self._images())
+
+    def _images(self) -> Iterator[ImagePart]:
+        for message in self.messages or ():
+            yield from (part for part in message.parts if isinstance(part, ImagePart))
 
 
 def without_input(request: GenerationRequest) -> GenerationRequest:

@@ -38,6 +38,7 @@ SEED = typer.Option(None, "--seed", help="Makes the answer repeatable where the 
 SHOW_REASONING = typer.Option(False, "--show-reasoning", help="Show the model's reasoning on stderr.")
 JSON = typer.Option(False, "--json", help="Print the contract's message as JSON.")
 STOP = typer.Option([], "--stop", metavar="TEXT", help="Ends the answer, not part of it; may be repeated.")
+RECORD = typer.Option(None, "--record", metavar="FILE", help="Write it down, for a replay engine.")
 TIMEOUT = typer.Option(None, "--timeout", metavar="SECONDS", help="The longest to wait for the end.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 - typer reads annotations at run time
 from typing import TYPE_CHECKING
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from tokengrpc.cli import options
 from tokengrpc.cli.output import remark, say, say_message
 from tokengrpc.cli.prompt import as_input, read_prompt
+from tokengrpc.cli.record import Recorder
 from tokengrpc.cli.session import Interrupted, Server, interruptible, run
 from tokengrpc.cli.summary import Summary
 from tokengrpc.client import TokenStreamError
@@ -31,12 +33,15 @@ class Show:
 
     json: bool = False
     reasoning: bool = False
+    recorder: Recorder | None = None
     begun: bool = False
     unfinished: bool = False
 
     def message(self, message: StreamTokensResponse) -> None:
         """Shows one message."""
         self.begun = True
+        if self.recorder is not None:
+            self.recorder.message(message)
         if self.json:
             say_message(message)
             return
@@ -76,6 +81,8 @@ def stream(
     resume: str = typer.Option(None, "--resume", metavar="ID", help="Read this generation; start none."),
     after: int = typer.Option(0, "--after", metavar="N", min=0, help="With --resume: after this sequence."),
     json: bool = typer.Option(False, "--json", help="Print each message as a line of JSON."),
+    record: Path = options.RECORD,
+    record_prompt: bool = typer.Option(False, "--record-prompt", help="With --record: the prompt as well."),
     show_reasoning: bool = options.SHOW_REASONING,
 ) -> int:
     """Stream the answer to a prompt: text to stdout as it comes, a summary to stderr.
@@ -86,6 +93,8 @@ def stream(
         raise typer.BadParameter("give either a prompt or --resume ID", param_hint="PROMPT")
     if after and resume is None:
         raise typer.BadParameter("only with --resume ID", param_hint="--after")
+    if record_prompt and record is None:
+        raise typer.BadParameter("only with --record FILE", param_hint="--record-prompt")
     options.check_timeout(timeout)
 
     def opened(client: TokenStreamClient) -> TokenStream:
@@ -105,12 +114,22 @@ def stream(
 
     text = read_prompt(prompt) if resume is None else ""
     server = Server(target, token_env)
-    return run(_stream(server, opened, Show(json=json, reasoning=show_reasoning)), server)
+    show = Show(json=json, reasoning=show_reasoning)
+    if record is None:
+        return run(_stream(server, opened, show), server)
+    header = {"model": model or ""} | ({"prompt": text, "system": system or ""} if record_prompt else {})
+    with Recorder(record, header) as show.recorder:
+        return run(_stream(server, opened, show), server)
 
 
 async def _stream(server: Server, opened: Callable[[TokenStreamClient], TokenStream], show: Show) -> int:
     async with server.connect() as client:
-        await follow(client, opened(client), show)
+        try:
+            await follow(client, opened(client), show)
+        except TokenStreamError as error:
+            if show.recorder is not None:
+                show.recorder.failure(error)
+            raise
     return 0
 
 

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from tokengrpc.config.faults import FaultSettings
 from tokengrpc.config.values import (
+    Bytes,
     ConfigError,
     CountOrNone,
     NameOrNone,
@@ -21,11 +22,12 @@ from tokengrpc.config.values import (
     Variable,
     read_secret,
 )
+from tokengrpc.model import Capability  # noqa: TC001 - msgspec reads annotations at run time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-SHIPPED_KINDS = frozenset({"builtin", "openai"})
+SHIPPED_KINDS = frozenset({"anthropic", "builtin", "openai", "replay"})
 
 
 @cache
@@ -45,7 +47,9 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     what: ClassVar[str] = "engine"
 
     name: Annotated[NameOrNone, Meta(description="the name in events and logs; empty: the model's")] = ""
-    kind: Annotated[str, Meta(description="the engine: builtin, openai or an installed one")] = "builtin"
+    kind: Annotated[
+        str, Meta(description="the engine: builtin, openai, anthropic, replay or an installed one")
+    ] = "builtin"
     base_url: Annotated[str, Meta(description="where the engine is, such as http://127.0.0.1:8000/v1")] = ""
     upstream_model: Annotated[
         str, Meta(description="the engine's name for the model; empty: the model's name")
@@ -55,8 +59,15 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Meta(description="the engine's API; auto: chat for conversations, completions for prompts"),
     ] = "auto"
     dialect: Annotated[
-        Literal["generic", "openai", "vllm"], Meta(description="whose extensions the engine speaks")
+        Literal["generic", "openai", "vllm", "sglang", "llamacpp", "ollama", "tgi", "litellm"],
+        Meta(description="whose extensions the engine speaks"),
     ] = "generic"
+    extra_capabilities: Annotated[
+        tuple[Capability, ...], Meta(description="what the engine can do beyond its dialect")
+    ] = ()
+    missing_capabilities: Annotated[
+        tuple[Capability, ...], Meta(description="what it or its model cannot do")
+    ] = ()
     api_key_env: Annotated[Variable, Meta(description="the variable that holds the engine's key")] = ""
     api_key_file: Annotated[str, Meta(description="the file that holds the engine's key")] = ""
     context_token_count: Annotated[
@@ -83,10 +94,13 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Meta(description="what becomes of output that nobody wants: abort, or drain to know its usage"),
     ] = "abort"
     drain_limit: Annotated[Seconds, Meta(description="a drain is given up after, s")] = 30.0
+    max_event_bytes: Annotated[
+        Bytes, Meta(description="the longest line or event that is read of an engine")
+    ] = 1 << 20
     faults: Annotated[
         FaultSettings, Meta(description="what goes wrong with its calls, for tests: see simulator.md")
     ] = FaultSettings()
-    options: Annotated[dict[str, Any], Meta(description="for engines that were installed")] = {}
+    options: Annotated[dict[str, Any], Meta(description="an engine's own settings, by its kind")] = {}
 
     def __post_init__(self) -> None:
         """Checks what no single field can tell."""
@@ -96,10 +110,12 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ConfigError("api_key_file: not together with api_key_env; keep one of them")
         if self.kind == "openai" and not self.base_url:
             raise ConfigError("base_url: required for an openai engine, such as http://127.0.0.1:8000/v1")
-        if self.kind == "builtin" and self.base_url:
-            raise ConfigError("base_url: a builtin engine has none; set kind (--engine) to openai")
+        if self.kind in {"builtin", "replay"} and self.base_url:
+            raise ConfigError(f"base_url: a {self.kind} engine has none; set kind (--engine) to openai")
         if self.base_url:
             _check_url(self.base_url)
+        if both := sorted(set(self.extra_capabilities) & set(self.missing_capabilities)):
+            raise ConfigError(f"missing_capabilities: {both[0]} is in extra_capabilities as well; keep one")
         if self.pace and self.kind in SHIPPED_KINDS - {"builtin"}:
             raise ConfigError("pace: for builtin engines only; remove it")
 

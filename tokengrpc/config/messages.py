@@ -95,6 +95,8 @@ def _allowed(info: inspect.Type) -> str:
     match info:
         case inspect.LiteralType(values=values):
             text = f"one of {', '.join(map(str, values))}"
+        case inspect.EnumType(cls=kinds):
+            text = f"one of {', '.join(kinds)}"
         case inspect.IntType():
             text = "a whole number" + _bounds(info)
         case inspect.FloatType():

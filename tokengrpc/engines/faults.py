@@ -18,7 +18,9 @@ from tokengrpc.config.faults import FaultSettings
 from tokengrpc.config.messages import Problem, convert
 from tokengrpc.engines.faults_script import Script
 from tokengrpc.engines.faults_wire import WiredHTTP
+from tokengrpc.engines.http_stream import Call
 from tokengrpc.engines.openai import OpenAIEngine
+from tokengrpc.engines.openai_chunks import ChunkDecoder
 from tokengrpc.errors import EngineError, InvalidRequest
 
 if TYPE_CHECKING:
@@ -163,7 +165,7 @@ class _Client(OpenAIEngine):
     """The client side of a wire: all of an engine over HTTP but the request, which the script knows."""
 
     def __init__(self, name: str, script: Script, *, refused: bool) -> None:
-        super().__init__(EngineSettings(name=name, kind="openai", base_url="http://simulated/v1"))
+        super().__init__(EngineSettings(name=name, kind="openai", base_url="http://simulated/v1"), None)
         self._http = self._wired = WiredHTTP(name, script.serve, refused=refused)
 
     async def close(self) -> None:
@@ -172,5 +174,6 @@ class _Client(OpenAIEngine):
         if self._wired.wire is not None:
             await self._wired.wire.wait_served()
 
-    def _encode(self, request: GenerationRequest, continue_from: Continuation | None) -> tuple[str, bytes]:  # noqa: ARG002
-        return "/chat/completions", b"{}"
+    async def _call(self, request: GenerationRequest, continue_from: Continuation | None) -> Call:  # noqa: ARG002
+        decoder = ChunkDecoder(self.name, request.output, self._hide)
+        return Call(path="/chat/completions", body=b"{}", decoder=decoder)

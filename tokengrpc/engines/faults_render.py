@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tokengrpc.decoding import WholeText
-from tokengrpc.engines.openai_finish import FINISH_REASONS
+from tokengrpc.engines.finish_words import FINISH_REASONS
 from tokengrpc.model import FinishReason
 
 if TYPE_CHECKING:

@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tokengrpc.engines.complaints import read_complaint
+from tokengrpc.engines.finish_words import judge, read_finish
+from tokengrpc.engines.hiding import hiding
 from tokengrpc.engines.openai_calls import ToolCallAssembler
-from tokengrpc.engines.openai_errors import read_complaint, stream_error
-from tokengrpc.engines.openai_finish import judge, read_finish
 from tokengrpc.engines.openai_logprobs import TokenInfo, share_text, token_infos
-from tokengrpc.engines.openai_text import hiding
 from tokengrpc.engines.openai_usage import OutputCounter, usage_report
-from tokengrpc.engines.openai_wire import Text, decode_chunk, join_parts, plain_text
-from tokengrpc.errors import EngineAborted, EngineProtocolError, EngineTruncated, TokenGrpcError
+from tokengrpc.engines.openai_wire import Text, decode_chunk, join_parts, plain_chunk, plain_text
+from tokengrpc.engines.stream_decoder import StreamDecoder
+from tokengrpc.errors import EngineAborted
 from tokengrpc.model import Delta
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from tokengrpc.engines.openai_wire import Choice
+    from tokengrpc.engines.openai_wire import Choice, Chunk
     from tokengrpc.model import EngineFinish, UsageReport
     from tokengrpc.request import OutputOptions
 
@@ -29,18 +30,12 @@ _NOTHING = Text()
 _HIDE = hiding(None)
 
 
-class ChunkDecoder:
-    """Makes one response's payloads into deltas.
-
-    What came before a failure is returned first: after each call, look at `error`, then at `ended`. Once
-    `ended`, the last delta returned has `finish`, unless there is an `error`. Once `complete`, nothing makes
-    an error of it any more: what cannot be read is ignored.
-    """
+class ChunkDecoder(StreamDecoder):
+    """Makes one response's payloads into deltas."""
 
     def __init__(self, engine: str, output: OutputOptions, hide: Callable[[str], str] = _HIDE) -> None:
         """`hide` makes an engine's words fit to be told."""
-        self._engine = engine
-        self._hide = hide
+        super().__init__(engine, hide)
         self._wants_logprobs = output.top_logprob_count is not None
         self._top_count = output.top_logprob_count or 0
         self._wants_raw = output.raw_bytes
@@ -48,69 +43,18 @@ class ChunkDecoder:
         self._wants_infos = self._wants_logprobs or self._wants_raw
         self._calls = ToolCallAssembler()
         self._counter = OutputCounter()
-        self._started = False
         self._refused = False
         self._usage: UsageReport | None = None
+        self._prompt_told = False
         self._late = 0  # tokens that were told only after the finish
-        self._finish: EngineFinish | None = None
-        self.ended = False
-        self.error: TokenGrpcError | None = None
-
-    @property
-    def complete(self) -> bool:
-        """Whether the finish has come: only usage and the end mark may follow."""
-        return self._finish is not None
-
-    def feed(self, payloads: Sequence[bytes]) -> list[Delta]:
-        """The deltas of some events' payloads."""
-        deltas: list[Delta] = []
-        for payload in payloads:
-            if self.ended:
-                break
-            try:
-                self._feed_payload(payload, deltas)
-            except (ValueError, RecursionError) as error:
-                if self._finish is not None:
-                    continue
-                self._fail(
-                    EngineProtocolError(
-                        f"engine {self._engine} sent a chunk that no dialect has ({error}); "
-                        "check that its base_url is an OpenAI-compatible server's"
-                    )
-                )
-        return deltas
-
-    def end(self, rest: Sequence[bytes]) -> list[Delta]:
-        """The body ended properly. `rest` is what its end cut off: it counts if it is whole."""
-        deltas: list[Delta] = []
-        for payload in rest:
-            try:
-                self._feed_payload(payload, deltas)
-            except (ValueError, RecursionError):
-                break
-        if not self.ended:
-            self._end(deltas)
-        return deltas
-
-    def cut(self, error: TokenGrpcError) -> list[Delta]:
-        """Nothing more can be read: that is `error`, unless the finish had come and so nothing is missing."""
-        deltas: list[Delta] = []
-        if not self.ended:
-            if self._finish is None:
-                self._fail(error)
-            else:
-                self._end(deltas)
-        return deltas
 
     def _feed_payload(self, payload: bytes, deltas: list[Delta]) -> None:
         if payload.startswith(_DONE):
             self._end(deltas)
             return
-        if not payload:
-            return
         chunk = decode_chunk(payload)
         choices = chunk.choices
-        if choices and len(choices) == 1 and chunk.usage is None and not chunk.error:
+        if choices and len(choices) == 1 and plain_chunk(chunk):
             # The short way of nearly all chunks.
             text = plain_text(choices[0])
             if text:
@@ -118,9 +62,10 @@ class ChunkDecoder:
                 self._counter.brought_uncounted()
                 deltas.append(Delta(text=text))
                 return
-        usage = usage_report(chunk.usage) if chunk.usage is not None else None
+        usage = usage_report(chunk)
+        self._take_prompt(chunk, deltas)
         if chunk.error or (choices is None and usage is None):
-            self._take_complaint(payload)
+            self._complain(read_complaint(json.loads(payload), self._hide))
             return
         told = False
         for choice in choices or ():
@@ -132,11 +77,14 @@ class ChunkDecoder:
                 self._take_usage(usage, deltas)
             self._usage = usage
 
-    def _take_complaint(self, payload: bytes) -> None:
-        complaint = read_complaint(json.loads(payload), self._hide)
-        # After the finish the output is complete, whatever the engine complains about.
-        if complaint is not None and self._finish is None:
-            self._fail(stream_error(self._engine, complaint, started=self._started))
+    def _take_prompt(self, chunk: Chunk, deltas: list[Delta]) -> None:
+        """The input's ids, which come once."""
+        if not self._wants_ids or self._prompt_told:
+            return
+        ids = chunk.prompt_token_ids or (chunk.choices[0].prompt_token_ids if chunk.choices else None)
+        if ids:
+            self._prompt_told = True
+            deltas.append(Delta(count=0, prompt_ids=tuple(ids)))
 
     def _take_usage(self, usage: UsageReport, deltas: list[Delta]) -> None:
         count = self._counter.count(usage, None, brought=False) or 0
@@ -177,7 +125,8 @@ class ChunkDecoder:
 
     def _take_finish(self, choice: Choice) -> None:
         try:
-            self._finish = read_finish(self._engine, choice)
+            stop = choice.stop_reason if isinstance(choice.stop_reason, str) else choice.matched_stop
+            self._finish = read_finish(self._engine, choice.finish_reason or "", stop)
         except EngineAborted as error:
             if self._finish is None:
                 self._fail(error)
@@ -216,22 +165,11 @@ class ChunkDecoder:
                 )
             )
 
-    def _end(self, deltas: list[Delta]) -> None:
-        self.ended = True
+    def _held(self) -> Delta | None:
+        """The calls that never got a name."""
         unnamed = self._calls.flush()
-        if unnamed:
-            deltas.append(Delta(fragments=unnamed, count=0))
-        if self._finish is None:
-            self._fail(
-                EngineTruncated(
-                    f"engine {self._engine} ended its output without a finish reason; "
-                    "start again under a new id"
-                )
-            )
-            return
-        finish = judge(self._finish, called=bool(self._calls), refused=self._refused)
-        deltas.append(Delta(count=self._late, usage=self._usage, finish=finish))
+        return Delta(fragments=unnamed, count=0) if unnamed else None
 
-    def _fail(self, error: TokenGrpcError) -> None:
-        self.ended = True
-        self.error = error
+    def _last(self, finish: EngineFinish) -> Delta:
+        finish = judge(finish, called=bool(self._calls), refused=self._refused)
+        return Delta(count=self._late, usage=self._usage, finish=finish)

@@ -8,24 +8,26 @@ from typing import TYPE_CHECKING, Any
 from tokengrpc.request import ImagePart, ReasoningPart, Role, TextPart, ToolCallPart, ToolResultPart
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tokengrpc.request import GenerationRequest, Message
 
 
-def chat_messages(request: GenerationRequest, *, own_fields: bool) -> list[dict[str, Any]]:
+def chat_messages(request: GenerationRequest, reasoning_names: Sequence[str]) -> list[dict[str, Any]]:
     """The messages of a request; a prompt becomes a user's only one.
 
-    `own_fields` sends reasoning back, for which OpenAI has no field.
+    Reasoning goes back under `reasoning_names`; without any it is left out.
     """
     if request.messages is None:
         return [{"role": "user", "content": request.prompt}]
-    return [_message(message, own_fields=own_fields) for message in request.messages]
+    return [_message(message, reasoning_names) for message in request.messages]
 
 
-def _message(message: Message, *, own_fields: bool) -> dict[str, Any]:
+def _message(message: Message, reasoning_names: Sequence[str]) -> dict[str, Any]:
     if message.role is Role.TOOL:
         return _tool_result(message)
     if message.role is Role.ASSISTANT:
-        return _assistant(message, own_fields=own_fields)
+        return _assistant(message, reasoning_names)
     return {"role": message.role.value, "content": _content(message)}
 
 
@@ -48,7 +50,7 @@ def _image_url(image: ImagePart) -> str:
     return f"data:{image.media_type};base64,{base64.b64encode(image.data).decode()}"
 
 
-def _assistant(message: Message, *, own_fields: bool) -> dict[str, Any]:
+def _assistant(message: Message, reasoning_names: Sequence[str]) -> dict[str, Any]:
     calls = [
         {
             "id": part.id,
@@ -62,10 +64,9 @@ def _assistant(message: Message, *, own_fields: bool) -> dict[str, Any]:
     if calls:
         fields["tool_calls"] = calls
     reasoning = "".join(part.text for part in message.parts if isinstance(part, ReasoningPart))
-    if reasoning and own_fields:
-        # DeepSeek, llama.cpp and SGLang read the first, vLLM (vllm#38488) and Ollama the second.
-        fields["reasoning_content"] = reasoning
-        fields["reasoning"] = reasoning
+    if reasoning:
+        # DeepSeek, llama.cpp and SGLang read reasoning_content, vLLM (vllm#38488) and Ollama reasoning.
+        fields |= dict.fromkeys(reasoning_names, reasoning)
     return fields
 
 

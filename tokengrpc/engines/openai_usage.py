@@ -7,11 +7,27 @@ from typing import TYPE_CHECKING
 from tokengrpc.model import UsageReport
 
 if TYPE_CHECKING:
-    from tokengrpc.engines.openai_wire import Usage
+    from tokengrpc.engines.openai_wire import Chunk, Timings, Usage
 
 
-def usage_report(usage: Usage) -> UsageReport | None:
-    """What a server told; None for one that is all zeros, as Ollama's completions have on every chunk."""
+def usage_report(chunk: Chunk) -> UsageReport | None:
+    """What a chunk tells; None for nothing, or all zeros, as Ollama's completions have on every chunk."""
+    if chunk.usage is not None:
+        return _from_usage(chunk.usage)
+    return None if chunk.timings is None else _from_timings(chunk.timings)
+
+
+def _from_timings(timings: Timings) -> UsageReport | None:
+    """llama.cpp's running counts, on every chunk with `timings_per_token`."""
+    if timings.prompt_n is None or not timings.predicted_n:
+        return None
+    cached = timings.cache_n or 0
+    return UsageReport(
+        input=timings.prompt_n + cached, output=timings.predicted_n, cached_input=timings.cache_n
+    )
+
+
+def _from_usage(usage: Usage) -> UsageReport | None:
     if not usage.prompt_tokens and not usage.completion_tokens:
         return None
     inputs = usage.prompt_tokens_details
@@ -19,10 +35,16 @@ def usage_report(usage: Usage) -> UsageReport | None:
     return UsageReport(
         input=usage.prompt_tokens,
         output=usage.completion_tokens or None,
-        cached_input=inputs.cached_tokens if inputs else usage.prompt_cache_hit_tokens,
-        cache_write_input=inputs.cache_write_tokens if inputs else None,
-        reasoning=outputs.reasoning_tokens if outputs else None,
+        cached_input=_told(inputs.cached_tokens if inputs else None, usage.prompt_cache_hit_tokens),
+        cache_write_input=_told(
+            inputs.cache_write_tokens if inputs else None, usage.cache_creation_input_tokens
+        ),
+        reasoning=_told(outputs.reasoning_tokens if outputs else None, usage.reasoning_tokens),
     )
+
+
+def _told(count: int | None, otherwise: int | None) -> int | None:
+    return otherwise if count is None else count
 
 
 class OutputCounter:

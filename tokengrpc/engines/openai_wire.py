@@ -66,7 +66,10 @@ class Logprobs(msgspec.Struct, gc=False):
 
 
 class Choice(msgspec.Struct, gc=False):
-    """An answer. vLLM tells a met stop string or id in `stop_reason`, SGLang in `matched_stop`."""
+    """An answer. vLLM tells a met stop string or id in `stop_reason`, SGLang in `matched_stop`.
+
+    `token_ids` are this chunk's; `prompt_token_ids` come once, in completions of vLLM and SGLang.
+    """
 
     index: int | None = None
     delta: Text | None = None
@@ -77,6 +80,7 @@ class Choice(msgspec.Struct, gc=False):
     stop_reason: int | str | None = None
     matched_stop: int | str | None = None
     token_ids: list[_Natural] | None = None
+    prompt_token_ids: list[_Natural] | None = None
 
 
 class InputDetails(msgspec.Struct, gc=False):
@@ -93,21 +97,43 @@ class OutputDetails(msgspec.Struct, gc=False):
 
 
 class Usage(msgspec.Struct, gc=False):
-    """Cumulative counts; DeepSeek tells cached tokens beside the rest."""
+    """Cumulative counts; DeepSeek tells cached tokens beside the rest, SGLang reasoning tokens.
+
+    LiteLLM tells Anthropic's cache writes beside the rest.
+    """
 
     prompt_tokens: _Natural | None = None
     completion_tokens: _Natural | None = None
     prompt_tokens_details: InputDetails | None = None
     completion_tokens_details: OutputDetails | None = None
     prompt_cache_hit_tokens: _Natural | None = None
+    reasoning_tokens: _Natural | None = None
+    cache_creation_input_tokens: _Natural | None = None
+
+
+class Timings(msgspec.Struct, gc=False):
+    """llama.cpp's counts until now: of the input computed and from its cache, and of the output."""
+
+    prompt_n: _Natural | None = None
+    cache_n: _Natural | None = None
+    predicted_n: _Natural | None = None
 
 
 class Chunk(msgspec.Struct, gc=False):
-    """One event of a stream."""
+    """One event of a stream; `prompt_token_ids` come with the first one of vLLM's chats."""
 
     choices: list[Choice] | None = None
     usage: Usage | None = None
     error: Any = None
+    timings: Timings | None = None
+    prompt_token_ids: list[_Natural] | None = None
+
+
+def plain_chunk(chunk: Chunk) -> bool:
+    """Whether there is nothing beside its choices."""
+    return (
+        chunk.usage is None and chunk.timings is None and chunk.prompt_token_ids is None and not chunk.error
+    )
 
 
 def plain_text(choice: Choice) -> str | None:
@@ -120,6 +146,7 @@ def plain_text(choice: Choice) -> str | None:
         and choice.finish_reason is None
         and choice.logprobs is None
         and choice.token_ids is None
+        and choice.prompt_token_ids is None
         and choice.text is None
         and not (
             delta.reasoning_content

@@ -6,6 +6,8 @@ from collections import OrderedDict, deque
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from tokengrpc.errors import ReplayExpired
 from tokengrpc.interfaces import RecordKind
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tokengrpc.interfaces import LedgerEntry, Record
+    from tokengrpc.model import UsageReport
 
 _JOINABLE = frozenset({RecordKind.TOKENS, RecordKind.FRAGMENTS})
 RECORD_OVERHEAD = 250
@@ -187,4 +190,12 @@ class MemoryLedger:
 
     async def close(self, entry: LedgerEntry) -> None:
         """Replaces it by its final form."""
+        before = self.entries.get(entry.record_id)
+        if before is not None and before.late_usage is not None:
+            entry = structs.replace(entry, late_usage=before.late_usage)
         self.entries[entry.record_id] = entry
+
+    async def settle(self, record_id: str, usage: UsageReport) -> None:
+        """Puts what came late beside the bill, if it is still remembered."""
+        if record_id in self.entries:
+            self.entries[record_id] = structs.replace(self.entries[record_id], late_usage=usage)

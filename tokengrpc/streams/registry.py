@@ -169,9 +169,10 @@ class Streams:
         if not self._services.logs.has_room:
             raise Overloaded("the server's memory for replays is full: try again shortly")
         permit = self._admission.admit(tenant, model.name)
+        record_id = uuid.uuid4().hex
         run = Run(
-            self._bounded(dataclasses.replace(request, model=model.name)),
-            record_id=uuid.uuid4().hex,
+            self._bounded(dataclasses.replace(request, model=model.name, record_id=record_id)),
+            record_id=record_id,
             tenant=tenant,
             model=model,
             services=self._services,

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tokengrpc.decoding import encodable
 from tokengrpc.errors import EngineAborted
 from tokengrpc.model import EngineFinish, FinishReason
-
-if TYPE_CHECKING:
-    from tokengrpc.engines.openai_wire import Choice
 
 # Words for a proper end, in lower case. Others are passed on as OTHER.
 FINISH_REASONS = {
@@ -17,13 +12,16 @@ FINISH_REASONS = {
     "eos": FinishReason.END,
     "eos_token": FinishReason.END,  # TGI
     "end_turn": FinishReason.END,
-    "stop_sequence": FinishReason.STOP_SEQUENCE,  # TGI
+    "stop_sequence": FinishReason.STOP_SEQUENCE,  # TGI, Anthropic
     "length": FinishReason.MAX_TOKENS,
     "max_tokens": FinishReason.MAX_TOKENS,
     "model_length": FinishReason.CONTEXT_LENGTH,  # Mistral
+    "model_context_window_exceeded": FinishReason.CONTEXT_LENGTH,  # Anthropic
     "tool_calls": FinishReason.TOOL_CALLS,
+    "tool_use": FinishReason.TOOL_CALLS,  # Anthropic
     "function_call": FinishReason.TOOL_CALLS,
     "content_filter": FinishReason.CONTENT_FILTER,
+    "refusal": FinishReason.REFUSAL,  # Anthropic
 }
 
 # Words that say that the engine gave up. vLLM sends `[DONE]` all the same (vllm#57082).
@@ -39,24 +37,27 @@ ABORT_REASONS = frozenset(
     }
 )
 
+# With these the stop sequence that was met may be told.
+_STOPS = frozenset({FinishReason.END, FinishReason.STOP_SEQUENCE})
+
 # The contract's bound on the engine's own word.
 _WORD_CHARACTERS = 64
 
 
-def read_finish(engine: str, choice: Choice) -> EngineFinish | None:
-    """The finish that a chunk tells, if any. Raises EngineAborted when it says that the engine gave up."""
-    if not choice.finish_reason:
-        return None
-    word = encodable(choice.finish_reason[:_WORD_CHARACTERS])
+def read_finish(engine: str, reason: str, stop: object = None) -> EngineFinish:
+    """The finish that a server tells by its own word; `stop` is what it says of a stop that was met.
+
+    Raises EngineAborted when the word says that the engine gave up.
+    """
+    word = encodable(reason[:_WORD_CHARACTERS])
     if word.lower() in ABORT_REASONS:
         raise EngineAborted(
             f'engine {engine} gave up with the finish reason "{word}"; start again under a new id'
         )
-    reason = FINISH_REASONS.get(word.lower(), FinishReason.OTHER)
-    stop = choice.stop_reason if isinstance(choice.stop_reason, str) else choice.matched_stop
-    if reason is FinishReason.END and isinstance(stop, str) and stop:
+    found = FINISH_REASONS.get(word.lower(), FinishReason.OTHER)
+    if found in _STOPS and isinstance(stop, str) and stop:
         return EngineFinish(reason=FinishReason.STOP_SEQUENCE, word=word, matched_stop=encodable(stop))
-    return EngineFinish(reason=reason, word=word)
+    return EngineFinish(reason=found, word=word)
 
 
 def judge(finish: EngineFinish, *, called: bool, refused: bool) -> EngineFinish:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from tokengrpc.engines.openai_portions import PORTION, portions, slices
+from tokengrpc.engines.http1_head import HTTPError
+from tokengrpc.engines.portions import PORTION, portions, slices
 from tokengrpc.errors import EngineProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from tokengrpc.engines.http_connection import Response
-    from tokengrpc.engines.openai_chunks import ChunkDecoder
     from tokengrpc.engines.sse import SSEDecoder
+    from tokengrpc.engines.stream_decoder import StreamDecoder
+    from tokengrpc.errors import TokenGrpcError
     from tokengrpc.model import Delta
 
 # After the finish, this long is waited for the usage and the end mark.
@@ -23,14 +25,19 @@ _AFTER_FINISH_SECONDS = 2.0
 class Reader:
     """Reads a body, and what follows the finish for a bounded time: the answer is complete without it."""
 
-    def __init__(self, response: Response) -> None:
-        """`read` is the response's own."""
+    __slots__ = ("_deadline", "_last", "decoder", "events", "read", "response")
+
+    def __init__(self, response: Response, events: SSEDecoder, decoder: StreamDecoder) -> None:
+        """`read` is the response's own: a token costs no call more."""
+        self.response = response
+        self.events = events
+        self.decoder = decoder
         self.read = response.read
         self._deadline: float | None = None
         self._last = False
 
     async def read_rest(self) -> bytes:
-        """As `Response.read`; raises TimeoutError when the time is over and what had come then was read."""
+        """As `read`; raises TimeoutError when the time is over and what had come then was read."""
         if self._last:
             raise TimeoutError
         now = asyncio.get_running_loop().time()
@@ -41,7 +48,16 @@ class Reader:
             return await self.read()
 
 
-def decode(chunk: bytes, events: SSEDecoder, decoder: ChunkDecoder) -> Iterable[Sequence[Delta]]:
+async def read_on(reader: Reader, lost: Callable[[Exception], TokenGrpcError]) -> Iterable[Sequence[Delta]]:
+    """What one read brings, portion by portion; `lost` names what broke the connection."""
+    try:
+        chunk = await (reader.read_rest() if reader.decoder.complete else reader.read())
+    except (HTTPError, OSError) as error:
+        return (reader.decoder.cut(lost(error)),)
+    return decode(chunk, reader.events, reader.decoder)
+
+
+def decode(chunk: bytes, events: SSEDecoder, decoder: StreamDecoder) -> Iterable[Sequence[Delta]]:
     """Decodes when it is iterated. No bytes are the body's end."""
     if len(chunk) <= PORTION:
         return _decode_slice(chunk, events, decoder)
@@ -50,7 +66,7 @@ def decode(chunk: bytes, events: SSEDecoder, decoder: ChunkDecoder) -> Iterable[
     )
 
 
-def _decode_slice(chunk: bytes, events: SSEDecoder, decoder: ChunkDecoder) -> Sequence[Sequence[Delta]]:
+def _decode_slice(chunk: bytes, events: SSEDecoder, decoder: StreamDecoder) -> Sequence[Sequence[Delta]]:
     try:
         payloads = events.feed(chunk) if chunk else events.close()
     except EngineProtocolError as error:

@@ -1,4 +1,4 @@
-"""What OpenAI-compatible servers say when they fail, as our errors: HTTP statuses and error objects."""
+"""What servers say when they fail, as our errors: HTTP statuses and error objects."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from tokengrpc.engines.openai_text import hiding
+from tokengrpc.engines.hiding import hiding
 from tokengrpc.errors import (
     ContextLengthExceeded,
     EngineAborted,
@@ -28,7 +28,7 @@ _SAID_CHARACTERS = 200
 # A longer wait is nobody's honest answer, and no client would keep it.
 _LONGEST_WAIT_SECONDS = 31 * 24 * 3600.0
 
-# OpenAI's code, llama.cpp's type, and the words of vLLM, SGLang, TGI, llama.cpp and Ollama.
+# OpenAI's code, llama.cpp's type, and the words of vLLM, SGLang, TGI, llama.cpp, Ollama and Anthropic.
 _CONTEXT_MARKS = (
     "context_length_exceeded",
     "exceed_context_size",
@@ -39,6 +39,10 @@ _CONTEXT_MARKS = (
     "exceeds the context",
     "prompt is too long",
     "max_input_length",
+    "`inputs` must have less than",
+    "`inputs` tokens + `max_new_tokens`",
+    "longer than the context length",
+    "contextwindowexceeded",  # LiteLLM
 )
 _BUSY_MARKS = (
     "rate_limit",
@@ -48,7 +52,8 @@ _BUSY_MARKS = (
     "serviceunavailable",
     "too many requests",
 )
-_BAD_REQUEST_TYPES = frozenset({"badrequesterror", "invalid_request_error", "badrequest", "validation"})
+# TGI's words; the status in its error objects is always 422.
+_BAD_REQUEST_MARKS = ("input validation error",)
 
 
 _HIDE = hiding(None)
@@ -133,11 +138,12 @@ def stream_error(engine: str, complaint: Complaint, *, started: bool) -> TokenGr
     if complaint.mentions(_CONTEXT_MARKS):
         return _context(engine, complaint, None)
     if not started:
-        if complaint.status in _STATUSES:
-            return _STATUSES[complaint.status](engine, complaint, None)
-        if complaint.type.lower() in _BAD_REQUEST_TYPES:
+        make = _STATUSES.get(complaint.status or 0) or _TYPES.get(complaint.type.lower())
+        if make is not None:
+            return make(engine, complaint, None)
+        if complaint.mentions(_BAD_REQUEST_MARKS):
             return _invalid(engine, complaint, None)
-        if complaint.mentions(_BUSY_MARKS) or complaint.status == 529:
+        if complaint.mentions(_BUSY_MARKS):
             return _unavailable(engine, complaint, None)
     return EngineAborted(f"engine {engine} gave up{_quoted(complaint)}; start again under a new id")
 
@@ -190,9 +196,15 @@ def _auth(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
     )
 
 
+def _unpaid(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
+    return EngineAuthFailed(
+        f"engine {engine} wants the server's account to be paid{_status(complaint)}; see to its billing"
+    )
+
+
 def _missing(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
     return ModelNotFound(
-        f"engine {engine} knows no such path or model (HTTP 404){_quoted(complaint)}; "
+        f"engine {engine} knows no such path or model{_status(complaint)}{_quoted(complaint)}; "
         "whoever runs the server should check base_url and upstream_model",
         metadata={"model": engine},
     )
@@ -217,14 +229,34 @@ _MAY_BE_CONTEXT = frozenset({400, 413, 422, 500})
 _STATUSES: dict[int, Callable[[str, Complaint, float | None], TokenGrpcError]] = {
     400: _invalid,
     401: _auth,
+    402: _unpaid,
     403: _auth,
     404: _missing,
     408: _unavailable,
     413: _invalid,
     422: _invalid,
+    424: _unavailable,  # TGI: "Request failed during generation"
     429: _unavailable,
     500: _unavailable,
     502: _unavailable,
     503: _unavailable,
     504: _unavailable,
+    529: _unavailable,  # Anthropic
+}
+
+# Types of error objects that need no status: OpenAI's, vLLM's, TGI's and Anthropic's.
+_TYPES: dict[str, Callable[[str, Complaint, float | None], TokenGrpcError]] = {
+    "badrequesterror": _invalid,
+    "badrequest": _invalid,
+    "validation": _invalid,
+    "invalid_request_error": _invalid,
+    "request_too_large": _invalid,
+    "authentication_error": _auth,
+    "permission_error": _auth,
+    "billing_error": _unpaid,
+    "not_found_error": _missing,
+    "rate_limit_error": _unavailable,
+    "overloaded_error": _unavailable,
+    "timeout_error": _unavailable,
+    "api_error": _unavailable,
 }

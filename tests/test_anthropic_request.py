@@ -1,0 +1,248 @@
+"""Requests as bodies of Anthropic's Messages API: each field of the contract."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tokengrpc.config import ConfigError, ModelSettings
+from tokengrpc.engines.anthropic import create
+from tokengrpc.engines.anthropic_request import Options, encode_request
+from tokengrpc.errors import InvalidRequest, UnsupportedFeature
+from tokengrpc.model import Capability
+from tokengrpc.request import (
+    GenerationRequest,
+    ImagePart,
+    Message,
+    OutputConstraint,
+    OutputOptions,
+    Reasoning,
+    ReasoningPart,
+    Role,
+    Sampling,
+    TextPart,
+    Tool,
+    ToolCallPart,
+    ToolChoice,
+    ToolResultPart,
+)
+
+BARE = {"model": "m", "stream": True, "max_tokens": 4096}
+HELLO = {"role": "user", "content": [{"type": "text", "text": "Hi"}]}
+
+
+def said(role: Role, *parts: Any) -> Message:
+    return Message(role=role, parts=tuple(TextPart(text=p) if isinstance(p, str) else p for p in parts))
+
+
+def encode(*messages: Message, options: Options | None = None, **request: Any) -> dict[str, Any]:
+    if "prompt" not in request:
+        request["messages"] = messages or (said(Role.USER, "Hi"),)
+    made = encode_request(GenerationRequest(**request), model="m", options=options or Options())
+    body: dict[str, Any] = json.loads(made)
+    return body
+
+
+def test_bare():
+    """What is not asked for is not sent, but the maximum that the API requires."""
+    assert encode() == BARE | {"messages": [HELLO]}
+    assert encode(prompt="Hi") == BARE | {"messages": [HELLO]}
+    assert encode(max_output_token_count=5)["max_tokens"] == 5
+    assert encode(options=Options(max_tokens=9))["max_tokens"] == 9
+
+
+class TestMessages:
+    """A conversation."""
+
+    def test_system(self):
+        """Instructions stand apart, wherever they were."""
+        body = encode(
+            said(Role.SYSTEM, "Be", " kind."), said(Role.USER, "Hi"), said(Role.SYSTEM, "Be brief.")
+        )
+        assert body["system"] == "Be kind.\n\nBe brief."
+        assert body["messages"] == [HELLO]
+
+    def test_roles_by_turns(self):
+        """Messages of one role after another are one; results of tools are the user's."""
+        call = ToolCallPart(id="c", function_name="f", arguments='{"a": 1.0}')
+        result = ToolResultPart(tool_call_id="c", text="42", is_error=False)
+        failed = ToolResultPart(tool_call_id="d", text="no", is_error=True)
+        body = encode(
+            said(Role.USER, "a"),
+            said(Role.USER, "b", ""),
+            said(Role.ASSISTANT, "ok", call, ToolCallPart(id="d", function_name="g", arguments="")),
+            said(Role.TOOL, result),
+            said(Role.TOOL, failed),
+            said(Role.USER, "go on"),
+        )
+        user, assistant, last = body["messages"]
+        assert [block["text"] for block in user["content"]] == ["a", "b"]
+        assert assistant["content"] == [
+            {"type": "text", "text": "ok"},
+            {"type": "tool_use", "id": "c", "name": "f", "input": {"a": 1.0}},
+            {"type": "tool_use", "id": "d", "name": "g", "input": {}},
+        ]
+        assert last["content"] == [
+            {"type": "tool_result", "tool_use_id": "c", "content": "42"},
+            {"type": "tool_result", "tool_use_id": "d", "content": "no", "is_error": True},
+            {"type": "text", "text": "go on"},
+        ]
+        assert [message["role"] for message in body["messages"]] == ["user", "assistant", "user"]
+
+    @pytest.mark.parametrize("arguments", ["[1]", "{", "17", "null", "[" * 100_000])
+    def test_arguments_that_are_no_object(self, arguments: str):
+        """The API wants an object: the field is named."""
+        call = ToolCallPart(id="c", function_name="f", arguments=arguments)
+        with pytest.raises(InvalidRequest, match=r"conversation\.messages\[1\]\.parts\[0\]\.tool_call"):
+            encode(said(Role.USER, "a"), said(Role.ASSISTANT, call))
+
+    def test_reasoning(self):
+        """It goes back with its signature; that of other engines has none and is left out."""
+        thought = ReasoningPart(text="hm", opaque=b"signature:EqQB==")
+        hidden = ReasoningPart(text="", opaque=b"redacted:xyz")
+        other = ReasoningPart(text="eh", opaque=b"")
+        body = encode(said(Role.USER, "a"), said(Role.ASSISTANT, thought, hidden, other, "ok"))
+        assert body["messages"][1]["content"] == [
+            {"type": "thinking", "thinking": "hm", "signature": "EqQB=="},
+            {"type": "redacted_thinking", "data": "xyz"},
+            {"type": "text", "text": "ok"},
+        ]
+
+    def test_images(self):
+        """By address, by bytes, and as a data URI."""
+        images = (
+            ImagePart(uri="https://example.org/a.png"),
+            ImagePart(data=b"\x00\xff", media_type="image/png"),
+            ImagePart(uri="data:image/gif;base64,AP8="),
+        )
+        sources = [block["source"] for block in encode(said(Role.USER, *images))["messages"][0]["content"]]
+        assert sources == [
+            {"type": "url", "url": "https://example.org/a.png"},
+            {"type": "base64", "media_type": "image/png", "data": "AP8="},
+            {"type": "base64", "media_type": "image/gif", "data": "AP8="},
+        ]
+
+
+def test_sampling():
+    """What the API knows is sent, zeros too; the rest is refused, not dropped."""
+    known = Sampling(temperature=0.0, top_p=0.5, top_k=3, stop_sequences=("a", "\n"))
+    fields = {"temperature": 0.0, "top_p": 0.5, "top_k": 3, "stop_sequences": ["a", "\n"]}
+    assert encode(sampling=known).items() >= fields.items()
+    for name, value in {
+        "min_p": 0.1,
+        "seed": 0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 1.5,
+        "repetition_penalty": 1.1,
+        "logit_bias": {15: -1.0},
+    }.items():
+        with pytest.raises(UnsupportedFeature, match=rf"sampling\.{name}"):
+            encode(sampling=Sampling(**{name: value}))
+
+
+def test_tools():
+    """Schemas are embedded as they stand."""
+    schema = '{"type":"object","properties":{"z":{"maximum":1.0},"a":{"minimum":10000000000000000000000}}}'
+    tools = (Tool(name="f", description="d", parameters_json_schema=schema, strict=True), Tool(name="g"))
+    request = GenerationRequest(prompt="Hi", tools=tools)
+    body = encode_request(request, model="m", options=Options())
+    assert schema.encode() in body
+    first, second = json.loads(body)["tools"]
+    assert (first["name"], first["description"], first["strict"]) == ("f", "d", True)
+    assert second == {"name": "g", "input_schema": {"type": "object", "properties": {}}}
+    with pytest.raises(InvalidRequest, match=r"tools\[0\]\.parameters_json_schema"):
+        encode(tools=(Tool(name="f", parameters_json_schema="{"),))
+
+
+@pytest.mark.parametrize(
+    ("choice", "field"),
+    [
+        (ToolChoice(), None),
+        (ToolChoice(disable_parallel_calls=True), {"type": "auto", "disable_parallel_tool_use": True}),
+        (ToolChoice(mode="none", disable_parallel_calls=True), {"type": "none"}),
+        (ToolChoice(mode="required"), {"type": "any"}),
+        (
+            ToolChoice(mode="function", function_name="f", disable_parallel_calls=True),
+            {"type": "tool", "name": "f", "disable_parallel_tool_use": True},
+        ),
+    ],
+)
+def test_tool_choice(choice: ToolChoice, field: dict[str, Any] | None):
+    """Each mode; the default is not sent."""
+    assert encode(tools=(Tool(name="f"),), tool_choice=choice).get("tool_choice") == field
+
+
+class TestReasoning:
+    """How much the model thinks, by the form that it takes."""
+
+    def test_effort(self):
+        """Adaptive thinking, told in summary, or not at all where nobody wants it."""
+        body = encode(reasoning=Reasoning(effort="low"))
+        assert body["thinking"] == {"type": "adaptive", "display": "summarized"}
+        assert body["output_config"] == {"effort": "low"}
+        quiet = encode(reasoning=Reasoning(effort="high"), output=OutputOptions(omit_reasoning=True))
+        assert quiet["thinking"] == {"type": "adaptive", "display": "omitted"}
+
+    def test_none(self):
+        """It is switched off, in either form."""
+        for thinking in ("adaptive", "budget"):
+            body = encode(reasoning=Reasoning(effort="none"), options=Options(thinking=thinking))
+            assert body["thinking"] == {"type": "disabled"}
+
+    def test_budget(self):
+        """Older models take a number of tokens, within what the API allows."""
+        older = Options(thinking="budget")
+        body = encode(reasoning=Reasoning(token_budget=1024), options=older)
+        assert body["thinking"] == {"type": "enabled", "budget_tokens": 1024}
+        for budget in (1023, 4096):
+            with pytest.raises(InvalidRequest, match=r"reasoning\.token_budget"):
+                encode(reasoning=Reasoning(token_budget=budget), options=older)
+
+    def test_the_other_form(self):
+        """A model takes one of them."""
+        with pytest.raises(UnsupportedFeature, match=r"token_budget.*set reasoning\.effort"):
+            encode(reasoning=Reasoning(token_budget=2000))
+        with pytest.raises(UnsupportedFeature, match=r"effort.*set reasoning\.token_budget"):
+            encode(reasoning=Reasoning(effort="low"), options=Options(thinking="budget"))
+
+
+def test_json_schema():
+    """It stands beside the effort."""
+    constraint = OutputConstraint(json_schema='{"type":"object"}')
+    body = encode(constraint=constraint, reasoning=Reasoning(effort="low"))
+    form = {"type": "json_schema", "schema": {"type": "object"}}
+    assert body["output_config"] == {"effort": "low", "format": form}
+    with pytest.raises(UnsupportedFeature):
+        encode(constraint=OutputConstraint(regex="a+"))
+
+
+def test_engine_params():
+    """They are merged, with whole numbers."""
+    params = {"metadata": {"user_id": "u"}, "x": 5.0}
+    assert encode(engine_params=params).items() >= {"metadata": {"user_id": "u"}, "x": 5}.items()
+
+
+class TestSettings:
+    """Options and capabilities."""
+
+    def test_options_are_checked(self):
+        """One line names the engine, the key and what is allowed."""
+        for options in ({"max_token": 5}, {"thinking": "much"}, {"max_tokens": "many"}):
+            settings = ModelSettings(name="claude", kind="anthropic", options=options)
+            with pytest.raises(ConfigError, match=r"options of engine claude: .*allowed are max_tokens"):
+                create(settings, None)
+
+    def test_capabilities(self):
+        """What the API has fields for, as the settings correct it."""
+        settings = ModelSettings(
+            name="claude",
+            kind="anthropic",
+            extra_capabilities=(Capability.CONTINUE_TEXT,),
+            missing_capabilities=(Capability.IMAGES,),
+        )
+        engine = create(settings, None)
+        assert Capability.CONTINUE_TEXT in engine.capabilities
+        assert Capability.TOOLS in engine.capabilities
+        assert not {Capability.IMAGES, Capability.LOGPROBS} & engine.capabilities

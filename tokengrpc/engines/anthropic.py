@@ -1,0 +1,98 @@
+"""The engine for Anthropic's Messages API, over HTTP and server-sent events."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tokengrpc.engines import capabilities as settled
+from tokengrpc.engines import http_stream
+from tokengrpc.engines.anthropic_events import EventDecoder
+from tokengrpc.engines.anthropic_request import Options, encode_request
+from tokengrpc.engines.continuing import ELSEWHERE, OUT_OF_TOKENS, prefilled, tokens_left
+from tokengrpc.engines.http_stream import Call, HTTPStreamEngine
+from tokengrpc.engines.options import read_options
+from tokengrpc.engines.request_json import unsupported
+from tokengrpc.model import Capability
+from tokengrpc.request import Reasoning
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tokengrpc.interfaces import Continuation, Tokenizer
+    from tokengrpc.model import Delta
+    from tokengrpc.request import GenerationRequest
+
+BASE_URL = "https://api.anthropic.com/v1"
+
+_CAPABILITIES = frozenset(
+    {
+        Capability.PROMPT,
+        Capability.CONVERSATION,
+        Capability.TOOLS,
+        Capability.IMAGES,
+        Capability.REASONING,
+        Capability.JSON_SCHEMA,
+    }
+)
+
+
+class Settings(http_stream.Settings, settled.Settings, Protocol):
+    """What the engine reads of its settings."""
+
+    @property
+    def upstream_model(self) -> str:
+        """The server's name for the model; empty: `name`."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """As `Options`."""
+
+
+class AnthropicEngine(HTTPStreamEngine):
+    """An `Engine` that asks the Messages API. A prompt is sent as a user's message.
+
+    A continuation by text needs a model that goes on with a last message of the assistant, as those up to
+    Claude 4.5 do, and has to be declared: newer ones refuse it.
+    """
+
+    kind = "anthropic"
+
+    def __init__(self, settings: Settings, tokenizer: Tokenizer | None) -> None:
+        """Raises ConfigError for options that it does not have."""
+        can = settled.adjusted(_CAPABILITIES, settings)
+        super().__init__(settings, can, base_url=settings.base_url or BASE_URL)
+        self._model = settings.upstream_model or settings.name
+        self._options = read_options(settings.name, settings.options, Options)
+        self._tokenizer = tokenizer
+
+    def _headers(self, key: str | None) -> Mapping[str, str]:
+        headers = {"anthropic-version": self._options.version}
+        if key:
+            headers["x-api-key"] = key
+        if self._options.beta:
+            headers["anthropic-beta"] = self._options.beta
+        return headers
+
+    async def _call(
+        self, request: GenerationRequest, continue_from: Continuation | None
+    ) -> Call | Sequence[Delta]:
+        if continue_from is not None:
+            left = await tokens_left(request, continue_from, self._tokenizer)
+            if left == 0:
+                return OUT_OF_TOKENS
+            request = replace(self._continued(request, continue_from), max_output_token_count=left)
+        body = encode_request(request, model=self._model, options=self._options)
+        return Call(path="/messages", body=body, decoder=EventDecoder(self.name, self._hide))
+
+    def _continued(self, request: GenerationRequest, before: Continuation) -> GenerationRequest:
+        # The API refuses a last message that ends with white space.
+        if Capability.CONTINUE_TEXT not in self.capabilities or before.text != before.text.rstrip():
+            raise unsupported("what another engine began", ELSEWHERE)
+        # Nor does it think when an answer has begun.
+        return replace(prefilled(request, before.text), reasoning=Reasoning())
+
+
+def create(settings: Settings, tokenizer: Tokenizer | None) -> AnthropicEngine:
+    """Makes the engine of a model; the factory of the entry point `anthropic`."""
+    return AnthropicEngine(settings, tokenizer)

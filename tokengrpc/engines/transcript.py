@@ -1,0 +1,234 @@
+"""A recorded stream, as `tokengrpc stream --record` writes it: lines of JSON, made into what an engine does.
+
+The first line is a header. Each further one has `at`, the seconds since the call, and a message of the
+contract as JSON, or the failure of a call that had no `finished`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tokengrpc.model import (
+    Delta,
+    EngineFinish,
+    FinishReason,
+    ToolCallFragment,
+    TopLogprob,
+    UsageReport,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+VERSION = 1
+
+_FAILURES = frozenset({FinishReason.ERROR, FinishReason.CANCELLED})
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """The first line. `transcript` is the format's version."""
+
+    transcript: int
+    model: str = ""
+
+
+class Top(msgspec.Struct):
+    """As the contract's TopLogprob; JSON writes what is no finite number as text."""
+
+    text: str = ""
+    logprob: float | str = 0.0
+    id: int | None = None
+    raw_bytes: bytes | None = None
+
+
+class Token(msgspec.Struct):
+    """As the contract's Token."""
+
+    count: int = 0
+    text: str = ""
+    reasoning_text: str = ""
+    refusal_text: str = ""
+    id: int | None = None
+    logprob: float | str | None = None
+    top_logprobs: tuple[Top, ...] = ()
+    raw_bytes: bytes | None = None
+
+
+class Fragment(msgspec.Struct):
+    """As the contract's ToolCallFragment."""
+
+    call_index: int = 0
+    id: str = ""
+    function_name: str = ""
+    arguments_fragment: str = ""
+
+
+class Usage(msgspec.Struct):
+    """As the contract's Usage."""
+
+    input_token_count: int = 0
+    output_token_count: int = 0
+    cached_input_token_count: int | None = None
+    cache_write_input_token_count: int | None = None
+    reasoning_token_count: int | None = None
+    source: str = ""
+
+
+class Detail(msgspec.Struct):
+    """An ErrorInfo among the details of a status; nothing of the others."""
+
+    reason: str = ""
+    metadata: dict[str, str] = {}
+
+
+class Status(msgspec.Struct):
+    """As google.rpc.Status."""
+
+    code: int = 0
+    message: str = ""
+    details: tuple[Detail, ...] = ()
+
+
+class Finished(msgspec.Struct):
+    """As the contract's Finished."""
+
+    finish_reason: str = ""
+    engine_finish_reason: str = ""
+    matched_stop_sequence: str = ""
+    status: Status | None = None
+
+
+class Message(msgspec.Struct):
+    """As the contract's StreamTokensResponse."""
+
+    tokens: tuple[Token, ...] = ()
+    tool_call_fragments: tuple[Fragment, ...] = ()
+    usage: Usage | None = None
+    started: dict[str, Any] | None = None
+    finished: Finished | None = None
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """What a call failed with."""
+
+    reason: str = ""
+    message: str = ""
+    metadata: dict[str, str] = {}
+
+
+class Line(msgspec.Struct):
+    """A line after the first."""
+
+    at: float
+    message: Message | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What happens at a time: deltas, or the failure. `accepted`: the engine took the request."""
+
+    at: float
+    deltas: tuple[Delta, ...] = ()
+    failure: Failure | None = None
+    accepted: bool = False
+
+
+def read_transcript(data: bytes) -> tuple[Step, ...]:
+    """The steps, in order of their times; the last one ends it.
+
+    Raises ValueError, which names the line, for what is no transcript.
+    """
+    first, *lines = data.split(b"\n")
+    try:
+        header = msgspec.json.decode(first, type=Header)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"line 1 is no header of a transcript: {error}") from None
+    if header.transcript != VERSION:
+        raise ValueError(f"line 1: version {header.transcript} is not known, {VERSION} is")
+    steps: list[Step] = []
+    for number, line in enumerate(lines, 2):
+        if line.strip():
+            try:
+                steps += _steps(msgspec.json.decode(line, type=Line))
+            except ValueError as error:  # msgspec's are such
+                raise ValueError(f"line {number}: {error}") from None
+    return tuple(steps) or (_truncated(0.0),)
+
+
+def _steps(line: Line) -> Iterator[Step]:
+    if line.failure is not None:
+        yield Step(at=line.at, failure=line.failure)
+    message = line.message
+    if message is None:
+        return
+    deltas = tuple(_deltas(message))
+    if message.started is not None or deltas:
+        yield Step(at=line.at, deltas=deltas, accepted=message.started is not None)
+    if message.finished is not None:
+        yield _end(line.at, message.finished, _report(message.usage))
+
+
+def _end(at: float, finished: Finished, usage: UsageReport | None) -> Step:
+    status = finished.status
+    if status is not None and status.code:
+        info = next((detail for detail in status.details if detail.reason), Detail())
+        return Step(at=at, failure=Failure(info.reason, status.message, info.metadata))
+    finish = EngineFinish(
+        reason=FinishReason(finished.finish_reason.removeprefix("FINISH_REASON_")),
+        word=finished.engine_finish_reason,
+        matched_stop=finished.matched_stop_sequence,
+    )
+    if finish.reason in _FAILURES:
+        raise ValueError(f"{finished.finish_reason} without a status")
+    return Step(at=at, deltas=(Delta(count=0, usage=usage, finish=finish),))
+
+
+def _truncated(at: float) -> Step:
+    return Step(at=at, failure=Failure("ENGINE_TRUNCATED", "the recording is empty"))
+
+
+def _deltas(message: Message) -> Iterator[Delta]:
+    for token in message.tokens:
+        yield Delta(
+            text=token.text,
+            reasoning=token.reasoning_text,
+            refusal=token.refusal_text,
+            count=token.count,
+            id=token.id,
+            logprob=None if token.logprob is None else float(token.logprob),
+            top_logprobs=tuple(
+                TopLogprob(t.text, float(t.logprob), t.id, t.raw_bytes) for t in token.top_logprobs
+            ),
+            raw=token.raw_bytes,
+        )
+    fragments = tuple(
+        ToolCallFragment(
+            call_index=fragment.call_index,
+            id=fragment.id,
+            function_name=fragment.function_name,
+            arguments=fragment.arguments_fragment,
+        )
+        for fragment in message.tool_call_fragments
+    )
+    usage = _report(message.usage)
+    if fragments:
+        yield Delta(fragments=fragments, usage=usage)
+    elif message.tokens and usage is not None:
+        yield Delta(count=0, usage=usage)
+
+
+def _report(usage: Usage | None) -> UsageReport | None:
+    """What the engine told; what was only counted then is counted again."""
+    if usage is None or usage.source != "USAGE_SOURCE_ENGINE":
+        return None
+    return UsageReport(
+        input=usage.input_token_count,
+        output=usage.output_token_count,
+        cached_input=usage.cached_input_token_count,
+        cache_write_input=usage.cache_write_input_token_count,
+        reasoning=usage.reasoning_token_count,
+    )
