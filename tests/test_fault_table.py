@@ -20,12 +20,15 @@ from tokenstreaming.v1 import generation_pb2, usage_pb2
 from wire_dialects import INPUT_TOKENS, LLAMA_CPP, OLLAMA, OPENAI, VLLM, Dialect
 
 from tokengrpc.decoding import encodable
+from tokengrpc.wire.generation import usage_message
 from tokengrpc.wire.status import CODES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from fault_rows import Fault
+
+    from tokengrpc.interfaces import LedgerEntry
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,11 @@ async def test_fault(section: str, name: str) -> None:
         await until(lambda: stage.server.app.streams.active == 0, "all permits are back")
         for column in columns:
             await let_go(stage.engines[column.name], fault)
+    bills = {entry.model: entry for entry in stage.server.app.ledger.entries.values()}
     for column, result in zip(columns, results, strict=True):
         try:
             check(fault, column, result)
+            check_ledger(result, bills.get(model_of(column)))
         except AssertionError as error:
             raise AssertionError(f"{column.name}: {error}") from error
     seen = {column.name: as_told(fault, result) for column, result in zip(columns, results, strict=True)}
@@ -179,6 +184,14 @@ def check_bill(fault: Fault, column: Column, result: Result, call: Call) -> None
         assert counts == (INPUT_TOKENS, call.token_count)
     elif not fault.reason:
         assert told is None, "the engine told its usage, and it was not taken"
+
+
+def check_ledger(result: Result, bill: LedgerEntry | None) -> None:
+    """The ledger has what the caller was told, if an engine accepted, and nothing otherwise."""
+    assert (bill is not None) == bool(result.outcome.messages)
+    if bill is not None:
+        assert usage_message(bill.usage) == result.usage
+        assert bill.error_reason == (result.outcome.info.reason if result.outcome.info else "")
 
 
 def as_told(fault: Fault, result: Result) -> tuple[str, str]:
