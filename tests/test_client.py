@@ -335,22 +335,17 @@ async def test_the_timeout_ends_the_generation_with_what_there_is(setup: Setup) 
     assert caught.value.usage == stream.usage
     assert stream.text == WORDS[0]
     assert stream.finish is not None
-    assert stream.finish.finish_reason == gen.FINISH_REASON_TIME_LIMIT
+    assert stream.finish.finish_reason == gen.FINISH_REASON_DEADLINE
 
 
-@pytest.mark.parametrize(
-    ("resumable", "reason"),
-    [(True, gen.FINISH_REASON_TIME_LIMIT), (False, gen.FINISH_REASON_DEADLINE)],
-)
-async def test_a_partial_answer_is_an_answer_when_asked_for(
-    setup: Setup, resumable: bool, reason: gen.FinishReason
-) -> None:
+@pytest.mark.parametrize("resumable", [True, False])
+async def test_a_partial_answer_is_an_answer_when_asked_for(setup: Setup, resumable: bool) -> None:
     """`on_deadline="partial"` ends the loop as if all were said."""
     setup.script(Text(WORDS[0]), Stall())
     stream = setup.client.stream("hello", timeout=1.0, on_deadline="partial", resumable=resumable)
     assert await read(stream) == WORDS[0]
     assert stream.finish is not None
-    assert stream.finish.finish_reason == reason
+    assert stream.finish.finish_reason == gen.FINISH_REASON_DEADLINE
 
 
 async def test_a_deadline_without_resuming_fails_with_what_there_is(setup: Setup) -> None:
@@ -434,15 +429,16 @@ async def test_a_failed_engine_is_a_typed_error(setup: Setup) -> None:
     assert len(setup.engine.calls) == 1
 
 
-async def test_an_engine_that_refuses_is_tried_again_under_a_new_id(setup: Setup) -> None:
-    """Before `started` nothing was generated: two more starts, then the error."""
+async def test_an_engine_that_refuses_is_tried_again(setup: Setup) -> None:
+    """Before `started` nothing was generated and the id is free: two more starts, then the error."""
     setup.engine.script(Reset())
     stream = setup.client.stream("hello")
-    first_id = stream.generation_id
+    generation_id = stream.generation_id
     with pytest.raises(UnavailableError) as caught:
         await read(stream)
     assert caught.value.reason == "ENGINE_UNAVAILABLE"
-    assert stream.generation_id != first_id
+    assert caught.value.generation_id == stream.generation_id == generation_id
+    assert len(setup.engine.calls) == 3
 
 
 async def test_a_bad_request_says_what_is_wrong(setup: Setup) -> None:
@@ -467,15 +463,15 @@ async def test_a_second_reader_gets_the_same_and_leaves_the_generation_alone(set
     assert await read(second) == await first == "".join(WORDS)
 
 
-async def test_resuming_at_the_end_tells_the_outcome(setup: Setup) -> None:
-    """Nothing is left to read, but how it ended and what it used is known."""
+async def test_resuming_at_the_end_is_a_normal_end(setup: Setup) -> None:
+    """Nothing is left to read; how it ended is the generation's to tell."""
     setup.script(Text(*WORDS))
     stream = setup.client.stream("hello")
     await read(stream)
     again = setup.client.resume(stream.generation_id, stream.sequence)
     assert await read(again) == ""
-    assert again.finish == stream.finish
-    assert again.usage == stream.usage
+    assert again.finish is None
+    assert (await setup.client.get(stream.generation_id)).finished == stream.finish
 
 
 async def test_an_unknown_generation_is_not_found(setup: Setup) -> None:
@@ -573,7 +569,7 @@ async def test_generate_that_is_cancelled_stops_the_engine(setup: Setup) -> None
 
 @pytest.mark.parametrize("on_deadline", ["fail", "partial"])
 async def test_generate_ends_at_its_timeout(setup: Setup, on_deadline: Any) -> None:
-    """As a stream does: an error that has the text, or the text."""
+    """With the text, or with an error: what there is can be read by its id."""
     setup.script(Text(WORDS[0]), Stall())
     answer = setup.client.generate("hello", timeout=1.0, on_deadline=on_deadline)
     if on_deadline == "partial":
@@ -581,7 +577,11 @@ async def test_generate_ends_at_its_timeout(setup: Setup, on_deadline: Any) -> N
         return
     with pytest.raises(DeadlineExceededError) as caught:
         await answer
-    assert caught.value.partial_text == WORDS[0]
+    assert caught.value.ended
+    rest = setup.client.resume(caught.value.generation_id)
+    with pytest.raises(DeadlineExceededError):
+        await read(rest)
+    assert rest.text == WORDS[0]
 
 
 async def test_counts_and_models(setup: Setup) -> None:

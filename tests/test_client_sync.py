@@ -196,7 +196,7 @@ async def test_the_timeout_ends_the_generation_with_what_there_is(setup: Setup, 
             await asyncio.to_thread(read, stream)
     assert stream.text == WORDS[0]
     assert stream.finish is not None
-    assert stream.finish.finish_reason == gen.FINISH_REASON_TIME_LIMIT
+    assert stream.finish.finish_reason == gen.FINISH_REASON_DEADLINE
 
 
 async def test_attempts_end_with_a_cursor(setup: Setup) -> None:
@@ -219,14 +219,15 @@ async def test_attempts_end_with_a_cursor(setup: Setup) -> None:
     assert await asyncio.to_thread(read, rest) == WORDS[1]
 
 
-async def test_resuming_at_the_end_tells_the_outcome(setup: Setup) -> None:
-    """Nothing is left to read, but how it ended is known."""
+async def test_resuming_at_the_end_is_a_normal_end(setup: Setup) -> None:
+    """Nothing is left to read; how it ended is the generation's to tell."""
     setup.script(Text(*WORDS))
     stream = setup.client.stream("hello")
     await asyncio.to_thread(read, stream)
     again = setup.client.resume(stream.generation_id, stream.sequence)
     assert await asyncio.to_thread(read, again) == ""
-    assert again.finish == stream.finish
+    assert again.finish is None
+    assert (await asyncio.to_thread(setup.client.get, stream.generation_id)).finished == stream.finish
 
 
 async def test_a_conversation_grows_by_answers(setup: Setup) -> None:

@@ -46,8 +46,8 @@ func (a *Answer) ToolCalls() []*pb.ToolCall {
 	return calls
 }
 
-// add takes a message in and tells whether it holds anything new, a notice included. Tokens that had arrived before are
-// removed from the message. It fails when something is missing between the last message and this one.
+// add takes a message in and tells whether it holds anything new, a notice included. It fails when something is missing
+// between the last message and this one.
 func (a *Answer) add(message *pb.StreamTokensResponse) (bool, *Error) {
 	if message.GetNotice() != nil {
 		return true, nil
@@ -60,7 +60,7 @@ func (a *Answer) add(message *pb.StreamTokensResponse) (bool, *Error) {
 	if message.GetEvent() != nil && message.GetSequence() != a.Sequence+1 {
 		return false, gap("event %d came after event %d", message.GetSequence(), a.Sequence)
 	}
-	if err := a.addTokens(message); err != nil {
+	if err := a.addTokens(message.GetTokens()); err != nil {
 		return false, err
 	}
 	a.addFragments(message.GetToolCallFragments())
@@ -77,16 +77,12 @@ func (a *Answer) add(message *pb.StreamTokensResponse) (bool, *Error) {
 	return true, nil
 }
 
-func (a *Answer) addTokens(message *pb.StreamTokensResponse) *Error {
-	if a.nextIndex < 0 && len(message.Tokens) > 0 {
-		a.nextIndex = message.Tokens[0].GetIndex()
-	}
-	message.Tokens = slices.DeleteFunc(message.Tokens, func(t *pb.Token) bool { return t.GetIndex() < a.nextIndex })
-	for _, token := range message.Tokens {
-		if token.GetIndex() != a.nextIndex {
+func (a *Answer) addTokens(tokens []*pb.Token) *Error {
+	for _, token := range tokens {
+		if a.nextIndex >= 0 && token.GetIndex() != a.nextIndex {
 			return gap("token %d came where token %d was due", token.GetIndex(), a.nextIndex)
 		}
-		a.nextIndex += token.GetCount()
+		a.nextIndex = token.GetIndex() + token.GetCount()
 		a.text.WriteString(token.GetText())
 		a.reasoning.WriteString(token.GetReasoningText())
 		a.refusal.WriteString(token.GetRefusalText())

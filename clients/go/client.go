@@ -75,8 +75,8 @@ func (c *Client) Close() error {
 //   - An empty generation_id gets a random one.
 //   - Without a recovery.disconnect_action it is DETACH: the stream survives dropped connections. With CANCEL it does
 //     not, and the generation ends with its connection.
-//   - A deadline of ctx ends the generation on the server a little earlier, with what there is. The stream then fails
-//     with DEADLINE_EXCEEDED or, under limits.deadline_action FINISH_PARTIAL, ends well.
+//   - A deadline of ctx is the generation's own: it ends on the server a little earlier, with what there is. The stream
+//     then fails with DEADLINE_EXCEEDED or, under limits.deadline_action FINISH_PARTIAL, ends well.
 //
 // Cancelling ctx stops the generation, as leaving the loop does.
 func (c *Client) Stream(ctx context.Context, request *pb.StreamTokensRequest) *Stream {

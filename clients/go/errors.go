@@ -88,16 +88,12 @@ func contextEnded(cause error) *Error {
 	return &Error{Code: status.FromContextError(cause).Code(), Message: cause.Error(), stopped: cause == context.Canceled}
 }
 
-// tooLate: after a broken connection there is no time for another attempt.
-func tooLate(failure *Error) *Error {
-	return &Error{
-		Code: codes.DeadlineExceeded, Reason: "DEADLINE_EXCEEDED",
-		Message: "the deadline came while reconnecting (" + failure.Message + ")",
-	}
-}
-
 // connectionLost: a connection broke, and so did as many attempts to resume.
-func connectionLost(failure *Error, attempts int, advice pb.RetryAdvice) *Error {
+func connectionLost(failure *Error, attempts int, resumable bool) *Error {
+	advice := pb.RetryAdvice_RETRY_ADVICE_RETRY
+	if resumable {
+		advice = pb.RetryAdvice_RETRY_ADVICE_RESUME
+	}
 	return &Error{
 		Code: failure.Code, Reason: "CONNECTION_LOST", Advice: advice,
 		Message: fmt.Sprintf("the connection broke and %d attempts to resume failed (%s)", attempts, failure.Message),

@@ -43,29 +43,13 @@ func (p Policy) backoff(attempt int, random float64) time.Duration {
 	return time.Duration(random * min(float64(p.MaxBackoff), grown))
 }
 
-// timeLimit is the time limit of a generation whose stream has a timeout. The server cuts the stream one margin before
-// the timeout (250 ms plus the unit to which gRPC rounds timeouts up, at most a fifth: the contract's default); the
-// generation ends half a margin earlier, so that its end still arrives.
-func timeLimit(timeout time.Duration) time.Duration {
-	unit := 10 * time.Second
-	switch {
-	case timeout < 10*time.Second:
-		unit = 10 * time.Millisecond
-	case timeout < 100*time.Second:
-		unit = 100 * time.Millisecond
-	case timeout < 1000*time.Second:
-		unit = time.Second
-	}
-	return timeout - min(250*time.Millisecond+unit, timeout/5)*3/2
-}
-
 // step is what follows a call that ended without `finished`.
 type step int
 
 const (
 	raise     step = iota // give up
 	reconnect             // the same generation again, after the cursor
-	ask                   // ask what became of the generation
+	end                   // it had ended well where reading began
 	retry                 // another start: this one never began
 	lost                  // the rest is no longer kept
 )
@@ -74,15 +58,15 @@ const (
 type situation struct {
 	resuming bool // the call was ResumeTokens
 	begun    bool // some event has arrived, in this call or before
-	brought  bool // some event has arrived in this call
+	readOnly bool // the stream only reads what another call started
 }
 
 // nextStep decides; the failure is nil when the call ended with OK. What was generated is billed, so nothing is repeated
 // unasked.
 func nextStep(failure *Error, s situation) step {
 	switch {
-	case failure == nil && s.resuming && !s.brought:
-		return ask // the cursor may be that of `finished`
+	case failure == nil && s.readOnly && !s.begun:
+		return end // its cursor was that of `finished`
 	case failure == nil, failure.Advice == pb.RetryAdvice_RETRY_ADVICE_RESUME:
 		return reconnect
 	case failure.Reason == "" && failure.Advice == pb.RetryAdvice_RETRY_ADVICE_UNSPECIFIED:

@@ -10,7 +10,6 @@ import (
 	pb "github.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // endless generates until it is cancelled. The interop suite has the rest of the cases; here are those of Go's contexts.
@@ -93,7 +92,7 @@ func TestACancelledContextCancelsTheGeneration(t *testing.T) {
 	}
 }
 
-func TestAContextsDeadlineLimitsTheGeneration(t *testing.T) {
+func TestAContextsDeadlineIsTheGenerationsOwn(t *testing.T) {
 	service, client := startEndless(t)
 	ctx, done := context.WithTimeout(t.Context(), time.Second)
 	defer done()
@@ -106,23 +105,11 @@ func TestAContextsDeadlineLimitsTheGeneration(t *testing.T) {
 	if !errors.As(last, &failure) || failure.Code != codes.DeadlineExceeded || !errors.Is(last, context.DeadlineExceeded) {
 		t.Errorf("the reader got %v", last)
 	}
-	if limit := (<-service.requests).GetLimits().GetTimeLimit().AsDuration(); limit <= 0 || limit > timeLimit(time.Second) {
-		t.Errorf("the request's time limit is %v", limit)
+	if action := (<-service.requests).GetLimits().GetDeadlineAction(); action != pb.DeadlineAction_DEADLINE_ACTION_FAIL {
+		t.Errorf("the request's deadline action is %v", action)
 	}
 	if asked.Limits != nil || asked.GenerationId != "" {
 		t.Error("the caller's request was changed")
-	}
-}
-
-func TestASmallerTimeLimitOfTheCallersStays(t *testing.T) {
-	_, client := startEndless(t)
-	ctx, done := context.WithTimeout(t.Context(), time.Second)
-	defer done()
-	limits := &pb.Limits{TimeLimit: durationpb.New(100 * time.Millisecond)}
-	stream := client.Stream(ctx, &pb.StreamTokensRequest{Limits: limits})
-	stream.limitTime()
-	if got := stream.request.Limits.TimeLimit.AsDuration(); got != 100*time.Millisecond || stream.failsAtTimeLimit {
-		t.Errorf("time limit %v, fails at it: %v", got, stream.failsAtTimeLimit)
 	}
 }
 

@@ -158,13 +158,13 @@ BREAKING = (
         name="a deadline that fails",
         happens=f"The engine stalls after two tokens; the user's deadline is {TIMEOUT:g} s.",
         reports=(
-            "The text and usage until then, finish reason TIME_LIMIT, and DEADLINE_EXCEEDED with `ended`."
+            "The text and usage until then, finish reason DEADLINE, and DEADLINE_EXCEEDED with `ended`."
         ),
         request={"timeout_seconds": TIMEOUT},
         script=(Text("One", " two"), Stalls()),
         expects={
             "text": "One two",
-            "finish_reason": "TIME_LIMIT",
+            "finish_reason": "DEADLINE",
             "usage": usage(2),
             "error": error("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", "RETRY", ended=True),
         },
@@ -176,7 +176,7 @@ BREAKING = (
         reports="The same without an error.",
         request={"timeout_seconds": TIMEOUT, "on_deadline": "partial"},
         script=(Text("One", " two"), Stalls()),
-        expects={"text": "One two", "finish_reason": "TIME_LIMIT", "usage": usage(2)},
+        expects={"text": "One two", "finish_reason": "DEADLINE", "usage": usage(2)},
         check=engine_was_left,
     ),
     Case(
@@ -187,7 +187,7 @@ BREAKING = (
         script=(Text("One", " two"), Cut(), Text(" three", " four"), Stalls()),
         expects={
             "text": "One two three four",
-            "finish_reason": "TIME_LIMIT",
+            "finish_reason": "DEADLINE",
             "usage": usage(4),
             "resumes": AtLeast(1),
             "notices": ATTACHED,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from tokenstreaming.v1 import generation_pb2 as gen
@@ -92,12 +93,11 @@ class Report:
 
 
 def count_resumes(connection: Connection, report: Report) -> None:
-    """Counts calls that are made again for the same generation."""
-    make, ids = connection.stream, set[str]()
+    """Counts the streaming calls after the first one."""
+    make, calls = connection.stream, count()
 
     def counted(action: Any, timeout: float | None) -> Any:
-        report.told["resumes"] += action.request.generation_id in ids
-        ids.add(action.request.generation_id)
+        report.told["resumes"] = next(calls)
         return make(action, timeout)
 
     connection.stream = counted  # type: ignore[method-assign] # the client keeps no count of its own

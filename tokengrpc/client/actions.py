@@ -28,13 +28,6 @@ class ResumeCall:
 
 
 @dataclass(frozen=True, slots=True)
-class AskOutcome:
-    """Call GetGeneration: the stream ended well without saying how the generation did."""
-
-    request: token_stream_pb2.GetGenerationRequest
-
-
-@dataclass(frozen=True, slots=True)
 class Finish:
     """The generation ended well; there is nothing more to do."""
 
@@ -46,4 +39,4 @@ class Raise:
     error: TokenStreamError
 
 
-Action = StartCall | ResumeCall | AskOutcome | Finish | Raise
+Action = StartCall | ResumeCall | Finish | Raise

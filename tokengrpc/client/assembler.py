@@ -69,8 +69,7 @@ class Assembler:
     def add(self, message: StreamTokensResponse) -> bool:
         """Takes a message in; answers whether it holds anything new, a notice included.
 
-        Tokens that had arrived before are removed from the message. Raises ServerFailedError when something
-        is missing between the last message and this one.
+        Raises ServerFailedError when something is missing between the last message and this one.
         """
         notice = message.WhichOneof("notice")
         if notice is not None:
@@ -108,8 +107,6 @@ class Assembler:
 
     def _tokens(self, message: StreamTokensResponse) -> None:
         expected = self._next_index
-        if expected is not None and message.tokens[0].index < expected:
-            del message.tokens[: sum(token.index < expected for token in message.tokens)]
         for token in message.tokens:
             if expected is not None and token.index != expected:
                 raise self._gap(f"token {token.index} came where token {expected} was due")

@@ -10,7 +10,6 @@ from tokenstreaming.v1 import token_stream_pb2 as pb
 
 from tokengrpc.client.channel import CONTROL_TIMEOUT, call_metadata, channel_options
 from tokengrpc.client.connection import Connection
-from tokengrpc.client.endings import check_answer
 from tokengrpc.client.errors import TokenStreamError
 from tokengrpc.client.plan import Plan, plan_stream
 from tokengrpc.client.policy import ResumePolicy
@@ -127,7 +126,7 @@ class TokenStreamClient:
         connection = self._connection
         request = pb.GenerateTextRequest(request=plan.request)
         try:
-            answer = await connection.unary(connection.stub.GenerateText, request, timeout)
+            return await connection.unary(connection.stub.GenerateText, request, timeout)
         except asyncio.CancelledError:
             await asyncio.shield(connection.leave(plan.generation_id))
             raise
@@ -135,8 +134,6 @@ class TokenStreamClient:
             # Where the call broke on the way, its generation can still be resumed.
             error.generation_id = plan.generation_id
             raise
-        check_answer(plan, answer)
-        return answer
 
     async def cancel(self, generation_id: str, *, timeout: float | None = CONTROL_TIMEOUT) -> Generation:
         """Stops a generation for all its readers and answers it as it ended; again changes nothing."""
@@ -144,7 +141,7 @@ class TokenStreamClient:
 
     async def get(self, generation_id: str, *, timeout: float | None = CONTROL_TIMEOUT) -> Generation:
         """What is known of a generation: state, usage, kept events, outcome."""
-        return await self._connection.get(pb.GetGenerationRequest(generation_id=generation_id), timeout)
+        return await self._connection.get(generation_id, timeout)
 
     async def count(
         self, source: Input, *, timeout: float | None = CONTROL_TIMEOUT, **options: Unpack[RequestOptions]

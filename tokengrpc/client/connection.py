@@ -71,8 +71,9 @@ class Connection:
         request = pb.CancelGenerationRequest(generation_id=generation_id)
         return (await self.unary(self.stub.CancelGeneration, request, timeout)).generation
 
-    async def get(self, request: pb.GetGenerationRequest, timeout: float | None) -> Generation:
+    async def get(self, generation_id: str, timeout: float | None) -> Generation:
         """What is known of a generation."""
+        request = pb.GetGenerationRequest(generation_id=generation_id)
         return (await self.unary(self.stub.GetGeneration, request, timeout)).generation
 
     def leave(self, generation_id: str) -> asyncio.Task[None]:

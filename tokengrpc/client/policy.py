@@ -46,7 +46,7 @@ class Step(Enum):
     """What follows the end of a call."""
 
     RECONNECT = "the same generation again, after the cursor"
-    ASK = "ask what became of the generation"
+    END = "it had ended well where reading began"
     RETRY = "another start: this one never began"
     LOST = "the rest is no longer kept"
     RAISE = "give up"
@@ -66,13 +66,13 @@ NOT_STARTED: Final = TURNED_AWAY | {"ENGINE_UNAVAILABLE"}
 NOT_KEPT: Final = frozenset({"GENERATION_NOT_FOUND", "REPLAY_EXPIRED", "SEQUENCE_OUT_OF_RANGE"})
 
 
-def next_step(failure: TokenStreamError | None, *, resuming: bool, begun: bool, brought: bool) -> Step:
+def next_step(failure: TokenStreamError | None, *, resuming: bool, begun: bool, read_only: bool) -> Step:
     """What to do after a call that ended without `finished`.
 
-    `resuming`: it was ResumeTokens; `begun`: some event has arrived, in this call or before; `brought`: in
-    this call. `failure` is None when it ended with OK.
+    `resuming`: it was ResumeTokens; `begun`: some event has arrived, in this call or before; `read_only`: the
+    stream only reads what another call started. `failure` is None when the call ended with OK.
 
-    - OK after ResumeTokens that brought nothing: the cursor may be `finished`'s own: ASK.
+    - OK of a stream that only reads and got nothing: its cursor was that of `finished`: END.
     - OK otherwise: cut somewhere on the way: RECONNECT.
     - Advice RESUME: RECONNECT.
     - A resumed generation or its next events are gone: LOST, or RAISE when there was nothing before.
@@ -83,7 +83,7 @@ def next_step(failure: TokenStreamError | None, *, resuming: bool, begun: bool, 
     - Any other code of the gRPC library: RAISE.
     """
     if failure is None:
-        return Step.ASK if resuming and not brought else Step.RECONNECT
+        return Step.END if read_only and not begun else Step.RECONNECT
     if failure.advice is Advice.RESUME:
         return Step.RECONNECT
     if failure.reason or failure.advice is not None:

@@ -24,7 +24,7 @@ class Progress:
 
     @property
     def generation_id(self) -> str:
-        """The generation's id; changes when the call is repeated under a new one before anything came."""
+        """The generation's id."""
         return self._session.generation_id
 
     @property

@@ -9,17 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import grpc
-from tokenstreaming.v1 import generation_pb2, token_stream_pb2
+from tokenstreaming.v1 import token_stream_pb2
 
-from tokengrpc.client.actions import Action, AskOutcome, Finish, Raise, ResumeCall, StartCall
+from tokengrpc.client.actions import Action, Finish, Raise, ResumeCall, StartCall
 from tokengrpc.client.assembler import Assembler
-from tokengrpc.client.endings import (
-    connection_lost,
-    cut_short,
-    generation_lost,
-    time_limit_error,
-    too_late,
-)
+from tokengrpc.client.endings import connection_lost, cut_short, generation_lost
 from tokengrpc.client.errors import DeadlineExceededError, ServerFailedError, TokenStreamError, from_status
 from tokengrpc.client.policy import Step, next_step
 
@@ -33,32 +27,20 @@ if TYPE_CHECKING:
 class Session:
     """One stream's life over however many calls it takes."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        policy: ResumePolicy,
-        *,
-        random: Callable[[], float],
-        new_id: Callable[[], str],
-    ) -> None:
-        """`random` draws from 0 to 1, `new_id` makes ids of generations."""
+    def __init__(self, plan: Plan, policy: ResumePolicy, *, random: Callable[[], float]) -> None:
+        """`random` draws from 0 to 1."""
         self.assembler = Assembler(plan.after)
         self.generation_id = plan.generation_id
         self.error: TokenStreamError | None = None
         self._plan = plan
         self._policy = policy
         self._random = random
-        self._new_id = new_id
         self._request = plan.request
         self._deadline: float | None = None
         self._attempts = 0
         self._retries = 0
         self._called = False
-        # A call broke, and what became of it is not known: the generation may run. Its id is kept from then
-        # on, because repeating StreamTokens attaches to it.
-        self._unsure = False
         self._resuming = False
-        self._cursor_at_call = plan.after
 
     @property
     def finished(self) -> bool:
@@ -73,6 +55,10 @@ class Session:
         if isinstance(self.error, DeadlineExceededError):
             return not self.error.ended
         return self.error is None or self.error.reason == "STREAM_GAP"
+
+    @property
+    def _begun(self) -> bool:
+        return self.assembler.sequence > self._plan.after
 
     def time_left(self, now: float) -> float | None:
         """Seconds until the deadline: the timeout of the next call. None without one."""
@@ -97,7 +83,6 @@ class Session:
             raise
         if self.assembler.sequence != before:
             self._attempts = 0
-            self.generation_id = self.generation_id or message.started.generation_id
         return new
 
     def call_ended(self, failure: TokenStreamError | None, now: float) -> Action:
@@ -107,11 +92,11 @@ class Session:
         step = next_step(
             failure,
             resuming=self._resuming,
-            begun=self.assembler.sequence > self._plan.after,
-            brought=self.assembler.sequence > self._cursor_at_call,
+            begun=self._begun,
+            read_only=self._request is None,
         )
-        if step is Step.ASK:
-            return AskOutcome(token_stream_pb2.GetGenerationRequest(generation_id=self.generation_id))
+        if step is Step.END:
+            return Finish()
         if step is Step.RETRY and failure is not None:
             return self._retry(failure, now)
         if step is Step.LOST and failure is not None:
@@ -120,17 +105,8 @@ class Session:
             return self._raise(failure)
         return self._reconnect(failure, now)
 
-    def outcome_told(self, generation: generation_pb2.Generation, now: float) -> Action:
-        """What follows the answer to AskOutcome."""
-        if generation.HasField("finished") and generation.last_sequence <= self.assembler.sequence:
-            self.assembler.usage = generation.usage
-            self.assembler.end(generation.finished)
-            return self._outcome()
-        return self._reconnect(None, now)
-
     def _call(self, delay: float) -> Action:
         self._called = True
-        self._cursor_at_call = self.assembler.sequence
         self._resuming = self._request is None or self.assembler.sequence > 0
         if self._request is not None and not self._resuming:
             return StartCall(self._request, delay)
@@ -141,28 +117,26 @@ class Session:
 
     def _reconnect(self, failure: TokenStreamError | None, now: float) -> Action:
         error = failure or cut_short()
-        patient = self._attempts < self._policy.attempts and not self._policy.too_long(error)
-        if not self._plan.resumable or not patient:
+        delay = self._wait(self._attempts, self._policy.attempts, error, now)
+        if not self._plan.resumable or delay is None:
             return self._raise(self._broken(error))
-        delay = self._policy.backoff(self._attempts, self._random()) + _asked(error)
-        left = self.time_left(now)
-        if left is not None and delay >= left:
-            return self._raise(too_late(error))
         self._attempts += 1
-        self._unsure = True
         return self._call(delay)
 
     def _retry(self, failure: TokenStreamError, now: float) -> Action:
-        delay = self._policy.backoff(self._retries, self._random()) + _asked(failure)
-        left = self.time_left(now)
-        late = self._policy.too_long(failure) or (left is not None and delay >= left)
-        if self._request is None or self._retries >= self._policy.retry_attempts or late:
+        delay = self._wait(self._retries, self._policy.retry_attempts, failure, now)
+        if self._request is None or delay is None:
             return self._raise(failure)
         self._retries += 1
-        if self._plan.own_id and not self._unsure:
-            self._request = _renamed(self._request, self._new_id())
-            self.generation_id = self._request.generation_id
         return self._call(delay)
+
+    def _wait(self, done: int, most: int, failure: TokenStreamError, now: float) -> float | None:
+        """Seconds before another attempt; None when there is none: too many, too long a wait, no time."""
+        if done >= most or self._policy.too_long(failure):
+            return None
+        delay = self._policy.backoff(done, self._random()) + max(0.0, failure.retry_delay or 0.0)
+        left = self.time_left(now)
+        return delay if left is None or delay < left else None
 
     def _lost(self, failure: TokenStreamError, now: float) -> Action:
         """Starts anew when no output had come: the server has forgotten the generation, as after a crash."""
@@ -178,16 +152,14 @@ class Session:
             raise AssertionError("asked for the outcome of a generation that has not ended")
         if finish.status.code != grpc.StatusCode.OK.value[0]:
             return self._raise(from_status(finish.status))
-        late = time_limit_error(self._plan, finish)
-        return Finish() if late is None else self._raise(late)
+        return Finish()
 
     def _broken(self, failure: TokenStreamError) -> TokenStreamError:
         """The error of a connection that is given up: the server's own where it gave a reason."""
-        begun = self.assembler.sequence > self._plan.after
-        unreachable = not begun and failure.code is grpc.StatusCode.UNAVAILABLE
+        unreachable = not self._begun and failure.code is grpc.StatusCode.UNAVAILABLE
         if failure.reason or unreachable:
             return failure
-        return connection_lost(failure, self._attempts, resumable=begun and self._plan.resumable)
+        return connection_lost(failure, self._attempts, resumable=self._begun and self._plan.resumable)
 
     def _raise(self, error: TokenStreamError) -> Action:
         self._complete(error)
@@ -201,17 +173,3 @@ class Session:
         if error.usage is None and self.assembler.sequence:
             error.usage = self.assembler.usage
         error.partial_text = self.assembler.text
-
-
-def _asked(failure: TokenStreamError) -> float:
-    """Seconds that the server asks to wait; a negative wish is none."""
-    return max(0.0, failure.retry_delay or 0.0)
-
-
-def _renamed(
-    request: token_stream_pb2.StreamTokensRequest, generation_id: str
-) -> token_stream_pb2.StreamTokensRequest:
-    renamed = token_stream_pb2.StreamTokensRequest()
-    renamed.CopyFrom(request)
-    renamed.generation_id = generation_id
-    return renamed

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Self
 
 import grpc
 
-from tokengrpc.client.actions import AskOutcome, Finish, Raise
+from tokengrpc.client.actions import Finish, Raise
 from tokengrpc.client.channel import TRAILERS_TIMEOUT
 from tokengrpc.client.endings import closed_while_read
 from tokengrpc.client.errors import TokenStreamError, from_rpc_error
-from tokengrpc.client.plan import new_id
 from tokengrpc.client.progress import Progress
 from tokengrpc.client.resume import Session
 
@@ -43,7 +42,7 @@ class TokenStream(Progress):
 
     def __init__(self, connection: Connection, plan: Plan) -> None:
         """Made by TokenStreamClient; the call itself is made when reading begins."""
-        super().__init__(Session(plan, connection.policy, random=random, new_id=new_id))
+        super().__init__(Session(plan, connection.policy, random=random))
         self._connection = connection
         self._call: StreamCall | None = None
         self._opened = False
@@ -65,9 +64,6 @@ class TokenStream(Progress):
             while not isinstance(action, Finish):
                 if isinstance(action, Raise):
                     raise action.error
-                if isinstance(action, AskOutcome):
-                    action = await self._ask(action)
-                    continue
                 call = await self._open(action)
                 failure = None
                 try:
@@ -138,14 +134,6 @@ class TokenStream(Progress):
                     await call.code()
         call.cancel()
         return self._session.call_ended(failure, time.monotonic())
-
-    async def _ask(self, action: AskOutcome) -> Action:
-        timeout = self._session.time_left(time.monotonic())
-        try:
-            generation = await self._connection.get(action.request, timeout)
-        except TokenStreamError as failure:
-            return self._session.call_ended(failure, time.monotonic())
-        return self._session.outcome_told(generation, time.monotonic())
 
     def _explain_cancellation(self) -> None:
         """Raises the stream's own error when it was closed elsewhere: its reader's task is not cancelled."""

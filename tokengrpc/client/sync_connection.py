@@ -79,8 +79,9 @@ class SyncConnection:
         request = pb.CancelGenerationRequest(generation_id=generation_id)
         return self.unary(self.stub.CancelGeneration, request, timeout).generation
 
-    def get(self, request: pb.GetGenerationRequest, timeout: float | None) -> Generation:
+    def get(self, generation_id: str, timeout: float | None) -> Generation:
         """What is known of a generation."""
+        request = pb.GetGenerationRequest(generation_id=generation_id)
         return self.unary(self.stub.GetGeneration, request, timeout).generation
 
     def leave(self, generation_id: str) -> None:

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Self
 
 import grpc
 
-from tokengrpc.client.actions import AskOutcome, Finish, Raise
+from tokengrpc.client.actions import Finish, Raise
 from tokengrpc.client.channel import TRAILERS_TIMEOUT
 from tokengrpc.client.endings import closed_while_read
 from tokengrpc.client.errors import TokenStreamError, from_rpc_error
-from tokengrpc.client.plan import new_id
 from tokengrpc.client.progress import Progress
 from tokengrpc.client.resume import Session
 
@@ -43,7 +42,7 @@ class SyncTokenStream(Progress):
 
     def __init__(self, connection: SyncConnection, plan: Plan) -> None:
         """Made by SyncTokenStreamClient; the call itself is made when reading begins."""
-        super().__init__(Session(plan, connection.policy, random=random, new_id=new_id))
+        super().__init__(Session(plan, connection.policy, random=random))
         self._connection = connection
         self._call: SyncStreamCall | None = None
         self._opened = False
@@ -67,9 +66,6 @@ class SyncTokenStream(Progress):
             while not isinstance(action, Finish):
                 if isinstance(action, Raise):
                     raise action.error
-                if isinstance(action, AskOutcome):
-                    action = self._ask(action)
-                    continue
                 call = self._open(action)
                 failure = None
                 try:
@@ -128,11 +124,3 @@ class SyncTokenStream(Progress):
                 trailers.wait(TRAILERS_TIMEOUT)
         call.cancel()
         return self._session.call_ended(failure, time.monotonic())
-
-    def _ask(self, action: AskOutcome) -> Action:
-        timeout = self._session.time_left(time.monotonic())
-        try:
-            generation = self._connection.get(action.request, timeout)
-        except TokenStreamError as failure:
-            return self._session.call_ended(failure, time.monotonic())
-        return self._session.outcome_told(generation, time.monotonic())

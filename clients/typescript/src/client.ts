@@ -27,8 +27,7 @@ export class TokenStreamClient implements AsyncDisposable {
 
   /** Reads a generation that another call started. Leaving the stream leaves the generation alone. */
   resume(generationId: string, { after = 0, timeoutMs, signal }: ResumeOptions = {}): TokenStream {
-    const plan = { generationId, after, resumable: true, ownId: false, timeoutMs, failsAtTimeLimit: false, signal };
-    return new TokenStream(this.#connection, plan);
+    return new TokenStream(this.#connection, { generationId, after, resumable: true, timeoutMs, signal });
   }
 
   /** What is known of a generation: state, usage, kept events, outcome. */

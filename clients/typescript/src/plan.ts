@@ -3,7 +3,6 @@
 import { randomUUID } from "node:crypto";
 
 import { clone, create, type MessageInitShape } from "@bufbuild/protobuf";
-import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import {
   DeadlineAction,
   DisconnectAction,
@@ -12,8 +11,6 @@ import {
   type StreamTokensRequest,
   StreamTokensRequestSchema,
 } from "@tokengrpc/tokenstreaming-v1";
-
-import { timeLimitMs } from "./policy.js";
 
 /** A prompt, or a whole request. */
 export type Source = string | MessageInitShape<typeof StreamTokensRequestSchema>;
@@ -37,11 +34,7 @@ export interface Plan {
   request?: StreamTokensRequest;
   after: number;
   resumable: boolean;
-  /** The id is this client's, and may be replaced where nothing began. */
-  ownId: boolean;
   timeoutMs: number | undefined;
-  /** The time limit in the request stands for the timeout, and reaching it is an error. */
-  failsAtTimeLimit: boolean;
   signal: AbortSignal | undefined;
 }
 
@@ -53,34 +46,14 @@ export function planStream(source: Source, options: StreamOptions): Plan {
   }
   const init = typeof source === "string" ? { input: { case: "prompt" as const, value: source } } : source;
   const request = clone(StreamTokensRequestSchema, create(StreamTokensRequestSchema, init));
-  const chosen = options.generationId || request.generationId;
-  request.generationId = chosen || randomUUID();
+  request.generationId = options.generationId || request.generationId || randomUUID();
   const recovery = (request.recovery ??= create(RecoverySchema));
   recovery.disconnectAction ||= options.resumable === false ? DisconnectAction.CANCEL : DisconnectAction.DETACH;
   const resumable = options.resumable !== false && recovery.disconnectAction === DisconnectAction.DETACH;
-  let limited = false;
-  if (timeoutMs !== undefined && resumable) limited = limitTime(request, timeoutMs);
-  if (timeoutMs !== undefined && !resumable) {
-    const action = onDeadline === "fail" ? DeadlineAction.FAIL : DeadlineAction.FINISH_PARTIAL;
-    (request.limits ??= create(LimitsSchema)).deadlineAction = action;
+  if (timeoutMs !== undefined) {
+    // The generation's own deadline, whatever becomes of the connection.
+    const limits = (request.limits ??= create(LimitsSchema));
+    limits.deadlineAction ||= onDeadline === "fail" ? DeadlineAction.FAIL : DeadlineAction.FINISH_PARTIAL;
   }
-  return {
-    generationId: request.generationId,
-    request,
-    after: 0,
-    resumable,
-    ownId: !chosen,
-    timeoutMs,
-    failsAtTimeLimit: limited && onDeadline === "fail",
-    signal,
-  };
-}
-
-/** Lets the generation end on the server before the timeout; false when it has a smaller limit already. */
-function limitTime(request: StreamTokensRequest, timeoutMs: number): boolean {
-  const limit = timeLimitMs(timeoutMs);
-  const limits = (request.limits ??= create(LimitsSchema));
-  if (limits.timeLimit && durationMs(limits.timeLimit) <= limit) return false;
-  limits.timeLimit = durationFromMs(Math.floor(limit));
-  return true;
+  return { generationId: request.generationId, request, after: 0, resumable, timeoutMs, signal };
 }

@@ -1,29 +1,29 @@
-// The pure parts: what follows a failure, waits, time limits, assembling, the request that is sent.
+// The pure parts: what follows a failure, waits, assembling, the request that is sent.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { describe, test } from "node:test";
 
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { durationMs } from "@bufbuild/protobuf/wkt";
-import { DisconnectAction, StreamTokensResponseSchema } from "@tokengrpc/tokenstreaming-v1";
+import { DeadlineAction, DisconnectAction, StreamTokensResponseSchema } from "@tokengrpc/tokenstreaming-v1";
 
-import { Assembler } from "./assembler.js";
+import { Answer } from "./answer.js";
 import { Code, type FailureDetail, TokenStreamError } from "./errors.js";
 import { planStream } from "./plan.js";
-import { defaultPolicy, nextStep, type Standing, type Step, timeLimitMs, waitMs } from "./policy.js";
+import { defaultPolicy, nextStep, type Standing, type Step, waitMs } from "./policy.js";
 import { serviceConfig } from "./serviceConfig.js";
 
-const starting = { resuming: false, begun: false, brought: false };
-const started = { resuming: false, begun: true, brought: true };
-const resumed = { resuming: true, begun: true, brought: false };
-const reading = { resuming: true, begun: false, brought: false };
+const starting = { resuming: false, begun: false, readOnly: false };
+const started = { resuming: false, begun: true, readOnly: false };
+const resumed = { resuming: true, begun: true, readOnly: false };
+const reading = { resuming: true, begun: false, readOnly: true };
 
 type Told = Partial<FailureDetail> | undefined;
 const steps: [what: string, told: Told, standing: Standing, step: Step][] = [
   ["OK, cut on the way", undefined, started, "reconnect"],
-  ["OK, and nothing came after the cursor", undefined, resumed, "ask"],
-  ["OK after something came", undefined, { ...resumed, brought: true }, "reconnect"],
+  ["OK, cut while resuming", undefined, resumed, "reconnect"],
+  ["OK, and nothing was left to read", undefined, reading, "end"],
+  ["OK of a reader who got something", undefined, { ...reading, begun: true }, "reconnect"],
   ["a broken connection", { code: Code.UNAVAILABLE }, starting, "reconnect"],
   ["a stream that a proxy reset", { code: Code.INTERNAL }, started, "reconnect"],
   ["the caller's own deadline", { code: Code.DEADLINE_EXCEEDED }, started, "raise"],
@@ -63,17 +63,12 @@ test("what the server asks for is added to the wait, unless it is negative", () 
   assert.deepEqual([waitMs(defaultPolicy, 0, asks(700), 1), waitMs(defaultPolicy, 0, asks(-700), 1)], [750, 50]);
 });
 
-test("the time limit is one and a half of the server's margins before the timeout", () => {
-  const margins = [1_000, 5_000, 30_000].map((timeout) => timeout - timeLimitMs(timeout));
-  assert.deepEqual(margins, [300, 390, 525]);
-});
-
-test("a request is completed in a copy: own id, DETACH, time limit", () => {
+test("a request is completed in a copy: own id, DETACH, the deadline its own", () => {
   const source = { maxOutputTokenCount: 5, input: { case: "prompt" as const, value: "hello" } };
   const plan = planStream(source, { timeoutMs: 1_000 });
   assert.equal(plan.request?.recovery?.disconnectAction, DisconnectAction.DETACH);
-  assert.equal(durationMs(plan.request.limits!.timeLimit!), 700);
-  assert.ok(plan.ownId && plan.failsAtTimeLimit && plan.generationId === plan.request.generationId);
+  assert.equal(plan.request.limits?.deadlineAction, DeadlineAction.FAIL);
+  assert.ok(plan.generationId && plan.generationId === plan.request.generationId);
   assert.deepEqual(Object.keys(source), ["maxOutputTokenCount", "input"]);
 });
 
@@ -82,30 +77,29 @@ test("a request that asks for CANCEL itself is not resumable", () => {
   assert.equal(planStream({ recovery }, {}).resumable, false);
 });
 
-test("events that had come before are left out, also where they are joined with new ones", () => {
-  const assembler = new Assembler();
-  assembler.add(tokens(1, [0, "One"], [1, " two"]));
-  assert.equal(assembler.add(tokens(1, [0, "One"], [1, " two"])), false);
-  const joined = tokens(3, [1, " two"], [2, " three"]);
-  assert.equal(assembler.add(joined), true);
-  assert.deepEqual([joined.tokens.length, assembler.text, assembler.sequence], [1, "One two three", 3]);
+test("events that had come before are left out", () => {
+  const answer = new Answer();
+  answer.add(tokens(1, [0, "One"], [1, " two"]));
+  assert.equal(answer.add(tokens(1, [0, "One"], [1, " two"])), false);
+  assert.equal(answer.add(tokens(2, [2, " three"])), true);
+  assert.deepEqual([answer.text, answer.sequence], ["One two three", 2]);
 });
 
 test("a missing token is a gap", () => {
-  const assembler = new Assembler();
-  assembler.add(tokens(1, [0, "One"]));
-  assert.throws(() => assembler.add(tokens(3, [2, " three"])), { reason: "STREAM_GAP", code: Code.DATA_LOSS });
+  const answer = new Answer();
+  answer.add(tokens(1, [0, "One"]));
+  assert.throws(() => answer.add(tokens(3, [2, " three"])), { reason: "STREAM_GAP", code: Code.DATA_LOSS });
 });
 
 test("fragments of calls that interleave become whole calls", () => {
-  const assembler = new Assembler();
+  const answer = new Answer();
   const fragments = [
     { callIndex: 1, id: "b", functionName: "g", argumentsFragment: "{" },
     { callIndex: 0, id: "a", functionName: "f", argumentsFragment: "{}" },
     { callIndex: 1, argumentsFragment: "}" },
   ];
-  assembler.add(create(StreamTokensResponseSchema, { sequence: 1, toolCallFragments: fragments }));
-  const calls = assembler.toolCalls.map((call) => [call.id, call.functionName, call.arguments]);
+  answer.add(create(StreamTokensResponseSchema, { sequence: 1, toolCallFragments: fragments }));
+  const calls = answer.toolCalls.map((call) => [call.id, call.functionName, call.arguments]);
   assert.deepEqual(calls, [["a", "f", "{}"], ["b", "g", "{}"]]);
 });
 

@@ -38,23 +38,13 @@ export function waitMs(policy: ResumePolicy, attempt: number, failure: TokenStre
 }
 
 /**
- * The time limit of a generation whose stream has a timeout: its end must arrive before that. The server cuts
- * the stream one margin before the timeout (250 ms plus the unit to which gRPC rounds timeouts up, at most a
- * fifth: the contract's default); the generation ends half a margin earlier.
- */
-export function timeLimitMs(timeoutMs: number): number {
-  const unit = timeoutMs < 10_000 ? 10 : timeoutMs < 100_000 ? 100 : timeoutMs < 1_000_000 ? 1_000 : 10_000;
-  return timeoutMs - 1.5 * Math.min(250 + unit, timeoutMs / 5);
-}
-
-/**
  * - `reconnect`: the same generation again, after the cursor.
- * - `ask`: ask what became of the generation.
+ * - `end`: it had ended well where reading began.
  * - `retry`: another start, this one never began.
  * - `lost`: the rest is no longer kept.
  * - `raise`: give up.
  */
-export type Step = "reconnect" | "ask" | "retry" | "lost" | "raise";
+export type Step = "reconnect" | "end" | "retry" | "lost" | "raise";
 
 /** Where a stream stood when its call ended. */
 export interface Standing {
@@ -62,8 +52,8 @@ export interface Standing {
   resuming: boolean;
   /** Some event has arrived, in this call or before. */
   begun: boolean;
-  /** Some event has arrived in this call. */
-  brought: boolean;
+  /** The stream only reads what another call started. */
+  readOnly: boolean;
 }
 
 // gRPC makes these of a connection that broke: reset, refused, closed in the middle, a proxy's own reset.
@@ -73,9 +63,9 @@ const notStarted = new Set([...turnedAway, "ENGINE_UNAVAILABLE"]);
 const notKept = new Set(["GENERATION_NOT_FOUND", "REPLAY_EXPIRED", "SEQUENCE_OUT_OF_RANGE"]);
 
 /** What to do after a call that ended without `finished`; `failure` is undefined when it ended with OK. */
-export function nextStep(failure: TokenStreamError | undefined, { resuming, begun, brought }: Standing): Step {
-  // OK after a resumed call that brought nothing: the cursor may be `finished`'s own.
-  if (failure === undefined) return resuming && !brought ? "ask" : "reconnect";
+export function nextStep(failure: TokenStreamError | undefined, { resuming, begun, readOnly }: Standing): Step {
+  // OK where nothing was left to read: the cursor was `finished`'s own.
+  if (failure === undefined) return readOnly && !begun ? "end" : "reconnect";
   const { advice, code, ended, reason } = failure;
   if (advice === "RESUME") return "reconnect";
   if (!reason && !advice) return brokenCodes.has(code) ? "reconnect" : "raise";

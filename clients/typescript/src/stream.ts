@@ -1,18 +1,15 @@
 // One generation as an asynchronous iterable of tokens, for as many connections as that takes.
 
-import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import type { ClientReadableStream } from "@grpc/grpc-js";
 import type { StreamTokensResponse, Token } from "@tokengrpc/tokenstreaming-v1";
 
-import { Assembler } from "./assembler.js";
+import { Answer } from "./answer.js";
 import type { Connection } from "./connection.js";
-import { closedWhileRead, connectionLost, cutShort, generationLost, timeLimitError, tooLate } from "./endings.js";
-import { Code, fromCall, fromStatus, type TokenStreamError } from "./errors.js";
+import { Code, fromCall, fromStatus, TokenStreamError } from "./errors.js";
 import type { Plan } from "./plan.js";
-import { nextStep, type Standing, waitMs } from "./policy.js";
-import { Progress } from "./progress.js";
+import { nextStep, waitMs } from "./policy.js";
 
 // For a call's trailers once its generation has finished: they say nothing new, but the server has closed its
 // books when they come.
@@ -24,24 +21,18 @@ const trailersTimeoutMs = 1_000;
  *
  * Throws TokenStreamError while it is read; what had arrived stays readable here.
  */
-export class TokenStream extends Progress implements AsyncIterable<Token>, AsyncDisposable {
-  /** Changes when the call is repeated under a new id before anything came. */
-  generationId: string;
-  /** How often the same generation was called again. */
-  resumes = 0;
+export class TokenStream extends Answer implements AsyncIterable<Token>, AsyncDisposable {
+  readonly generationId: string;
   error: TokenStreamError | undefined;
   #call: ClientReadableStream<StreamTokensResponse> | undefined;
-  #calledId: string | undefined;
   #status: Promise<unknown> | undefined;
   #closed: Promise<void> | undefined;
   #deadline = Infinity;
+  #opened = false;
+  #calls = 0;
   // Calls in a row that brought nothing new, and further starts.
   #attempts = 0;
   #retries = 0;
-  // A call broke, and what became of it is not known: the generation may run. Its id is kept from then on,
-  // because repeating StreamTokens attaches to it.
-  #unsure = false;
-  #opened = false;
   readonly #closing = new AbortController();
   readonly #connection: Connection;
   readonly #plan: Plan;
@@ -52,6 +43,11 @@ export class TokenStream extends Progress implements AsyncIterable<Token>, Async
     this.#connection = connection;
     this.#plan = plan;
     this.generationId = plan.generationId;
+  }
+
+  /** How often the stream called again after its first call. */
+  get resumes(): number {
+    return Math.max(0, this.#calls - 1);
   }
 
   /** All tokens, each once, in order. */
@@ -66,21 +62,22 @@ export class TokenStream extends Progress implements AsyncIterable<Token>, Async
     try {
       for (let delayMs: number | undefined = 0; delayMs !== undefined; ) {
         await this.#wait(delayMs);
-        const cursor = this.sequence;
-        const resuming = this.#plan.request === undefined || cursor > 0;
+        const resuming = this.#plan.request === undefined || this.sequence > 0;
         let failure: TokenStreamError | undefined;
         try {
           for await (const message of this.#startCall(resuming)) {
-            if (this.#received(message)) yield message;
+            const before = this.sequence;
+            const isNew = this.add(message);
+            if (this.sequence > before) this.#attempts = 0;
+            if (isNew) yield message;
             if (this.finish || this.#closed) break;
           }
         } catch (error) {
-          if (!this.#closed) failure = fromCall(error);
+          if (!this.#closed) failure = error instanceof TokenStreamError ? error : fromCall(error);
         }
         if (this.#closed) throw this.#whyClosed();
         if (this.finish && !failure) await this.#trailers();
-        const standing = { resuming, begun: this.sequence > this.#plan.after, brought: this.sequence > cursor };
-        delayMs = this.finish ? this.#outcome() : await this.#next(failure, standing);
+        delayMs = this.#next(failure, resuming);
       }
     } finally {
       await this.close();
@@ -127,6 +124,10 @@ export class TokenStream extends Progress implements AsyncIterable<Token>, Async
     return Math.max(0, this.#deadline - performance.now());
   }
 
+  get #begun(): boolean {
+    return this.sequence > this.#plan.after;
+  }
+
   async #wait(delayMs: number): Promise<void> {
     if (delayMs > 0) await sleep(delayMs, undefined, { signal: this.#closing.signal }).catch(() => undefined);
     if (this.#closed) throw this.#whyClosed();
@@ -134,8 +135,7 @@ export class TokenStream extends Progress implements AsyncIterable<Token>, Async
 
   #startCall(resuming: boolean): ClientReadableStream<StreamTokensResponse> {
     this.#call?.cancel();
-    if (this.#calledId === this.generationId) this.resumes += 1;
-    this.#calledId = this.generationId;
+    this.#calls += 1;
     this.#call = resuming
       ? this.#connection.resume(this.generationId, this.sequence, this.#leftMs)
       : this.#connection.start(this.#plan.request!, this.#leftMs);
@@ -145,27 +145,21 @@ export class TokenStream extends Progress implements AsyncIterable<Token>, Async
     return this.#call.on("error", () => undefined);
   }
 
-  /** Whether a message holds anything new for the reader, who then gets what is left of it. */
-  #received(message: StreamTokensResponse): boolean {
-    const before = this.sequence;
-    try {
-      return this.assembler.add(message);
-    } catch (gap) {
-      throw this.#completed(gap as TokenStreamError);
-    } finally {
-      if (this.sequence > before) this.#attempts = 0;
+  /** What follows a call that ended: how long to wait before the next one, undefined at a good end, or an error. */
+  #next(failure: TokenStreamError | undefined, resuming: boolean): number | undefined {
+    if (this.finish) {
+      const { status } = this.finish;
+      if (status && status.code !== Code.OK) throw this.#completed(fromStatus(status));
+      return undefined;
     }
-  }
-
-  /** What follows a call that ended without `finished`: how long to wait before the next, or undefined at the end. */
-  async #next(failure: TokenStreamError | undefined, standing: Standing): Promise<number | undefined> {
-    switch (nextStep(failure, standing)) {
+    const readOnly = this.#plan.request === undefined;
+    switch (nextStep(failure, { resuming, begun: this.#begun, readOnly })) {
+      case "end":
+        return undefined;
       case "reconnect":
-        return this.#reconnect(failure);
-      case "ask":
-        return this.#ask(standing);
+        return this.#reconnect(failure ?? cutShort());
       case "retry":
-        return this.#retry(failure!);
+        return this.#retry(failure!, failure!);
       case "lost":
         return this.#restart(failure!);
       case "raise":
@@ -173,60 +167,33 @@ export class TokenStream extends Progress implements AsyncIterable<Token>, Async
     }
   }
 
-  #reconnect(failure = cutShort()): number {
-    const { attempts, maxRetryDelayMs } = this.#connection.policy;
-    const patient = this.#attempts < attempts && failure.retryDelayMs <= maxRetryDelayMs;
-    if (!this.#plan.resumable || !patient) throw this.#completed(this.#broken(failure));
-    const delayMs = waitMs(this.#connection.policy, this.#attempts, failure, Math.random());
-    if (delayMs >= this.#leftMs) throw this.#completed(tooLate(failure));
+  #reconnect(failure: TokenStreamError): number {
+    const delayMs = this.#plan.resumable && this.#delay(this.#attempts, this.#connection.policy.attempts, failure);
+    if (delayMs === false) throw this.#completed(this.#broken(failure));
     this.#attempts += 1;
-    this.#unsure = true;
     return delayMs;
   }
 
-  #retry(failure: TokenStreamError): number {
-    const { retryAttempts, maxRetryDelayMs } = this.#connection.policy;
-    const patient = this.#retries < retryAttempts && failure.retryDelayMs <= maxRetryDelayMs;
-    const delayMs = waitMs(this.#connection.policy, this.#retries, failure, Math.random());
-    const { request, ownId } = this.#plan;
-    if (!request || !patient || delayMs >= this.#leftMs) throw this.#completed(failure);
+  #retry(failure: TokenStreamError, otherwise: TokenStreamError): number {
+    const delayMs = this.#plan.request && this.#delay(this.#retries, this.#connection.policy.retryAttempts, failure);
+    if (typeof delayMs !== "number") throw this.#completed(otherwise);
     this.#retries += 1;
-    if (ownId && !this.#unsure) this.generationId = request.generationId = randomUUID();
     return delayMs;
   }
 
   /** Starts anew when no output had come: the server has forgotten the generation, as after a crash. */
   #restart(failure: TokenStreamError): number {
-    const forgotten = failure.reason === "GENERATION_NOT_FOUND" && !this.assembler.hasOutput;
-    if (forgotten && this.#plan.request && this.#retries < this.#connection.policy.retryAttempts) {
-      this.assembler = new Assembler();
-      return this.#retry(failure);
-    }
-    throw this.#completed(generationLost(failure));
+    const lost = generationLost(failure);
+    if (failure.reason !== "GENERATION_NOT_FOUND" || this.hasOutput) throw this.#completed(lost);
+    this.restart();
+    return this.#retry(failure, lost);
   }
 
-  /** Asks how the generation ended, when the cursor may be its end. */
-  async #ask(standing: Standing): Promise<number | undefined> {
-    try {
-      const leftMs = Number.isFinite(this.#leftMs) ? this.#leftMs : undefined;
-      const generation = await this.#connection.get(this.generationId, leftMs);
-      if (generation.finished && generation.lastSequence <= this.sequence) {
-        this.assembler.usage = generation.usage;
-        this.assembler.finish = generation.finished;
-      }
-    } catch (error) {
-      if (this.#closed) throw this.#whyClosed();
-      return this.#next(error as TokenStreamError, standing);
-    }
-    return this.finish ? this.#outcome() : this.#reconnect();
-  }
-
-  /** The end that `finished` tells: nothing more to do, or an error. */
-  #outcome(): undefined {
-    const finish = this.finish!;
-    if (finish.status && finish.status.code !== Code.OK) throw this.#completed(fromStatus(finish.status));
-    const late = timeLimitError(this.#plan, finish);
-    if (late) throw this.#completed(late);
+  /** How long to wait before another attempt, of which there are at most so many; false when there is none. */
+  #delay(done: number, most: number, failure: TokenStreamError): number | false {
+    const { policy } = this.#connection;
+    const delayMs = waitMs(policy, done, failure, Math.random());
+    return done < most && failure.retryDelayMs <= policy.maxRetryDelayMs && delayMs < this.#leftMs && delayMs;
   }
 
   async #trailers(): Promise<void> {
@@ -237,10 +204,12 @@ export class TokenStream extends Progress implements AsyncIterable<Token>, Async
   }
 
   /** The error of a connection that is given up: the server's own where it gave a reason. */
-  #broken(failure: TokenStreamError): TokenStreamError {
-    const begun = this.sequence > this.#plan.after;
-    if (failure.reason || (!begun && failure.code === Code.UNAVAILABLE)) return failure;
-    return connectionLost(failure, this.#attempts, begun && this.#plan.resumable);
+  #broken(cause: TokenStreamError): TokenStreamError {
+    if (cause.reason || (!this.#begun && cause.code === Code.UNAVAILABLE)) return cause;
+    const tried = this.#attempts > 0 ? ` and ${this.#attempts} attempts to resume failed` : "";
+    const advice = this.#begun && this.#plan.resumable ? "RESUME" : "RETRY";
+    const told = { code: cause.code, reason: "CONNECTION_LOST", advice } as const;
+    return new TokenStreamError(`the connection broke${tried} (${cause.details})`, told, { cause });
   }
 
   /** Adds what this side knows. The cursor is the reader's: the server may be ahead of it. */
@@ -255,6 +224,18 @@ export class TokenStream extends Progress implements AsyncIterable<Token>, Async
 
   #whyClosed(): unknown {
     const signal = this.#plan.signal;
-    return signal?.aborted ? signal.reason : closedWhileRead();
+    const told = { code: Code.CANCELLED, reason: "CANCELLED" };
+    return signal?.aborted ? signal.reason : new TokenStreamError("the stream was closed while it was read", told);
   }
+}
+
+/** A stream ended with OK but without the generation's end. */
+function cutShort(): TokenStreamError {
+  return new TokenStreamError("the stream ended without the generation's end", { code: Code.UNAVAILABLE });
+}
+
+/** After a broken connection the server no longer has what follows. */
+function generationLost(cause: TokenStreamError): TokenStreamError {
+  const told = { code: cause.code, reason: "GENERATION_LOST", advice: "RETRY", ended: cause.ended } as const;
+  return new TokenStreamError(`the connection broke and the rest is gone (${cause.details})`, told, { cause });
 }

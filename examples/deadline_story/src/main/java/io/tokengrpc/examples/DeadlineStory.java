@@ -49,7 +49,7 @@ public final class DeadlineStory {
     Usage usage = story.usage();
     var took = story.finish().orElseThrow().getTiming().getTotalDuration();
     String why =
-        Map.of("TIME_LIMIT", "the time was over", "END", "the story was", "MAX_TOKENS", "it was long enough")
+        Map.of("DEADLINE", "the time was over", "END", "the story was", "MAX_TOKENS", "it was long enough")
             .getOrDefault(story.finishReason(), "the engine stopped");
     return String.format(
         "%n%s (%s): %d tokens in, %d out, after %.2f s",

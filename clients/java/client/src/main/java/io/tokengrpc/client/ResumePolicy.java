@@ -42,8 +42,8 @@ public record ResumePolicy(
   enum Step {
     /** The same generation again, after the cursor. */
     RECONNECT,
-    /** Ask what became of the generation: it may have ended at the cursor. */
-    ASK,
+    /** It had ended well where reading began. */
+    END,
     /** Another start: this one never began. */
     RETRY,
     /** The rest is no longer kept. */
@@ -69,11 +69,12 @@ public record ResumePolicy(
    * @param failure null when the call ended with OK
    * @param resuming whether it was ResumeTokens
    * @param begun whether some event has arrived, in this call or before
-   * @param brought whether one arrived in this call
+   * @param readOnly whether the stream only reads what another call started
    */
-  static Step nextStep(Failure failure, boolean resuming, boolean begun, boolean brought) {
+  static Step nextStep(Failure failure, boolean resuming, boolean begun, boolean readOnly) {
     if (failure == null) {
-      return resuming && !brought ? Step.ASK : Step.RECONNECT;
+      // OK where nothing was left to read: the cursor was that of `finished`.
+      return readOnly && !begun ? Step.END : Step.RECONNECT;
     }
     if (failure.advice() == RetryAdvice.RETRY_ADVICE_RESUME) {
       return Step.RECONNECT;

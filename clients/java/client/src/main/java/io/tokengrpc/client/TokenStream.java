@@ -2,14 +2,8 @@ package io.tokengrpc.client;
 
 import io.grpc.StatusException;
 import io.grpc.stub.BlockingClientCall;
-import io.tokengrpc.client.Session.Action;
-import io.tokengrpc.client.Session.Ask;
-import io.tokengrpc.client.Session.Done;
-import io.tokengrpc.client.Session.Resume;
-import io.tokengrpc.client.Session.Start;
 import io.tokengrpc.tokenstreaming.v1.FinishReason;
 import io.tokengrpc.tokenstreaming.v1.Finished;
-import io.tokengrpc.tokenstreaming.v1.GenerationState;
 import io.tokengrpc.tokenstreaming.v1.StreamTokensResponse;
 import io.tokengrpc.tokenstreaming.v1.Token;
 import io.tokengrpc.tokenstreaming.v1.ToolCall;
@@ -41,16 +35,19 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   private static final Duration TRAILERS_TIMEOUT = Duration.ofSeconds(1);
 
   private final TokenStreamClient client;
+  private final Plan plan;
   private final Session session;
   private final CountDownLatch closed = new CountDownLatch(1);
-  private Action action;
   private BlockingClientCall<?, StreamTokensResponse> call;
+  private boolean resuming;
+  private Optional<Duration> wait = Optional.of(Duration.ZERO);
   private Iterator<Token> arrived = Collections.emptyIterator();
   private boolean over;
 
   /** Made by {@link TokenStreamClient}; the call itself is made when reading begins. */
   TokenStream(TokenStreamClient client, Plan plan) {
     this.client = client;
+    this.plan = plan;
     session = new Session(plan, client.policy(), System::nanoTime, () -> ThreadLocalRandom.current().nextDouble());
   }
 
@@ -117,56 +114,50 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     }
     client.closed(this);
     if (session.abandoned()) {
-      client.leave(session.generationId());
+      client.leave(plan.generationId());
     }
   }
 
-  /** Changes when the call is repeated under a new id before anything came. */
   public String generationId() {
-    return session.generationId();
+    return plan.generationId();
   }
 
   /** The last event that arrived: the cursor for resuming; 0 before the first. */
   public int sequence() {
-    return session.assembler().sequence;
+    return session.answer().sequence;
   }
 
   /** The answer so far. */
   public String text() {
-    return session.assembler().text.toString();
+    return session.answer().text.toString();
   }
 
   public String reasoningText() {
-    return session.assembler().reasoningText.toString();
+    return session.answer().reasoningText.toString();
   }
 
   public String refusalText() {
-    return session.assembler().refusalText.toString();
+    return session.answer().refusalText.toString();
   }
 
   /** In order; whole once the generation has finished. */
   public List<ToolCall> toolCalls() {
-    return session.assembler().toolCalls();
+    return session.answer().toolCalls();
   }
 
   /** Cumulative, as of the last event. */
   public Usage usage() {
-    return session.assembler().usage;
-  }
-
-  /** Where the generation stood when it was last heard of. */
-  public GenerationState state() {
-    return session.assembler().state;
+    return session.answer().usage;
   }
 
   /** How the generation ended, its timing included; empty until it has. */
   public Optional<Finished> finish() {
-    return Optional.ofNullable(session.assembler().finish);
+    return Optional.ofNullable(session.answer().finish);
   }
 
   /** {@code END}, {@code MAX_TOKENS}, …; the number of one that is unknown here; empty until the generation has ended. */
   public String finishReason() {
-    Finished finish = session.assembler().finish;
+    Finished finish = session.answer().finish;
     if (finish == null) {
       return "";
     }
@@ -176,77 +167,59 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
         : reason.name().substring("FINISH_REASON_".length());
   }
 
-  /** How often the client called again after a drop. */
+  /** How often the client called again after its first call. */
   public int resumes() {
     return session.resumes();
   }
 
   private Optional<StreamTokensResponse> read() throws InterruptedException {
-    if (action == null) {
-      client.opened(this);
-      action = session.begin();
-    }
-    while (!(action instanceof Done)) {
-      if (action instanceof Ask ask) {
-        action = ask(ask);
-      } else if (session.finished()) {
+    while (wait.isPresent()) {
+      if (session.finished()) {
         awaitTrailers();
-        action = session.callEnded(null);
-      } else {
-        Optional<StreamTokensResponse> news = readCall();
-        if (news.isPresent()) {
-          return news;
-        }
+        wait = session.callEnded(resuming, null);
+        continue;
+      }
+      if (call == null) {
+        open(wait.get());
+      }
+      StreamTokensResponse message = null;
+      Failure failure = null;
+      try {
+        message = call.read();
+      } catch (StatusException error) {
+        failure = Failure.of(error);
+      }
+      if (message == null && isClosed()) {
+        throw closedWhileRead();
+      } else if (message == null) {
+        call = null;
+        wait = session.callEnded(resuming, failure);
+      } else if (session.received(message)) {
+        return Optional.of(message);
       }
     }
     return Optional.empty();
   }
 
-  /** One message of the call that is open, or of the next one; empty when it brought nothing new. */
-  private Optional<StreamTokensResponse> readCall() throws InterruptedException {
-    if (call == null) {
-      open();
-    }
-    StreamTokensResponse message = null;
-    Failure failure = null;
-    try {
-      message = call.read();
-    } catch (StatusException error) {
-      failure = Failure.of(error);
-    }
-    if (message != null) {
-      return Optional.ofNullable(session.received(message));
-    }
-    if (isClosed()) {
-      throw closedWhileRead();
-    }
-    call = null;
-    action = session.callEnded(failure);
-    return Optional.empty();
-  }
-
-  private void open() throws InterruptedException {
-    Duration delay = action instanceof Start start ? start.delay() : ((Resume) action).delay();
+  private void open(Duration delay) throws InterruptedException {
+    client.opened(this);
     if (closed.await(delay.toNanos(), TimeUnit.NANOSECONDS)) {
       throw closedWhileRead();
     }
+    session.calling();
     if (session.resumes() > 0) {
       client.connectAnew();
     }
+    resuming = session.resuming();
     // Together, so that a close in between does not miss the call.
     synchronized (this) {
       if (isClosed()) {
         throw closedWhileRead();
       }
-      call = client.open(action, session.timeLeft());
-    }
-  }
-
-  private Action ask(Ask ask) {
-    try {
-      return session.outcomeTold(client.get(ask.request(), session.timeLeft()));
-    } catch (StatusException error) {
-      return session.callEnded(Failure.of(error));
+      call =
+          resuming
+              ? client.read(plan.generationId(), session.answer().sequence, session.timeLeft())
+              : client.start(plan.request(), session.timeLeft());
     }
   }
 

@@ -11,12 +11,10 @@ import io.grpc.Metadata;
 import io.grpc.StatusException;
 import io.grpc.stub.BlockingClientCall;
 import io.grpc.stub.MetadataUtils;
-import io.tokengrpc.client.Session.Action;
-import io.tokengrpc.client.Session.Resume;
-import io.tokengrpc.client.Session.Start;
 import io.tokengrpc.tokenstreaming.v1.CancelGenerationRequest;
 import io.tokengrpc.tokenstreaming.v1.Generation;
 import io.tokengrpc.tokenstreaming.v1.GetGenerationRequest;
+import io.tokengrpc.tokenstreaming.v1.ResumeTokensRequest;
 import io.tokengrpc.tokenstreaming.v1.StreamTokensRequest;
 import io.tokengrpc.tokenstreaming.v1.StreamTokensResponse;
 import io.tokengrpc.tokenstreaming.v1.TokenStreamGrpc;
@@ -120,7 +118,8 @@ public final class TokenStreamClient implements AutoCloseable {
   /** What is known of a generation: state, usage, kept events, outcome. */
   public Generation get(String generationId) {
     try {
-      return get(GetGenerationRequest.newBuilder().setGenerationId(generationId).build(), CONTROL_TIMEOUT);
+      var request = GetGenerationRequest.newBuilder().setGenerationId(generationId).build();
+      return within(CONTROL_TIMEOUT).getGeneration(request).getGeneration();
     } catch (StatusException error) {
       throw new TokenStreamException(Failure.of(error), "");
     }
@@ -151,11 +150,13 @@ public final class TokenStreamClient implements AutoCloseable {
     return policy;
   }
 
-  /** Makes the streaming call that a session asks for. */
-  BlockingClientCall<?, StreamTokensResponse> open(Action action, Duration timeout) {
-    return action instanceof Start start
-        ? within(timeout).streamTokens(start.request())
-        : within(timeout).resumeTokens(((Resume) action).request());
+  BlockingClientCall<?, StreamTokensResponse> start(StreamTokensRequest request, Duration timeout) {
+    return within(timeout).streamTokens(request);
+  }
+
+  BlockingClientCall<?, StreamTokensResponse> read(String generationId, int after, Duration timeout) {
+    var request = ResumeTokensRequest.newBuilder().setGenerationId(generationId).setAfterSequence(after);
+    return within(timeout).resumeTokens(request.build());
   }
 
   /**
@@ -166,10 +167,6 @@ public final class TokenStreamClient implements AutoCloseable {
     if (channel.getState(false) == ConnectivityState.TRANSIENT_FAILURE) {
       channel.enterIdle();
     }
-  }
-
-  Generation get(GetGenerationRequest request, Duration timeout) throws StatusException {
-    return within(timeout).getGeneration(request).getGeneration();
   }
 
   /** Cancels a generation whose reader stopped. Never fails: it is gone, or it ends by itself after its {@code detach_ttl}. */

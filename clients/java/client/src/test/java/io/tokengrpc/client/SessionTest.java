@@ -2,9 +2,6 @@ package io.tokengrpc.client;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
-import static org.junit.jupiter.api.Assertions.assertInstanceOf;
-import static org.junit.jupiter.api.Assertions.assertNotEquals;
-import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -12,9 +9,6 @@ import com.google.protobuf.ByteString;
 import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.protobuf.UnknownFieldSet;
 import io.grpc.Status;
-import io.tokengrpc.client.Session.Done;
-import io.tokengrpc.client.Session.Resume;
-import io.tokengrpc.client.Session.Start;
 import io.tokengrpc.client.StreamOptions.OnDeadline;
 import io.tokengrpc.tokenstreaming.v1.DeadlineAction;
 import io.tokengrpc.tokenstreaming.v1.DisconnectAction;
@@ -38,14 +32,14 @@ class SessionTest {
   @Test
   void aDropIsResumedAfterTheCursorUntilAttemptsBringNothing() {
     Session session = session(StreamOptions.DEFAULT);
-    session.begin();
+    session.calling();
     session.received(tokens(1, 0, "One"));
     for (int attempt = 0; attempt < ResumePolicy.DEFAULT.attempts(); attempt++) {
-      Resume resume = assertInstanceOf(Resume.class, session.callEnded(BROKEN));
-      assertEquals(1, resume.request().getAfterSequence());
-      assertEquals(ResumePolicy.DEFAULT.backoff(attempt, 0.5), resume.delay());
+      assertEquals(ResumePolicy.DEFAULT.backoff(attempt, 0.5), session.callEnded(true, BROKEN).get());
+      assertTrue(session.resuming());
+      assertEquals(1, session.answer().sequence);
     }
-    var error = assertThrows(TokenStreamException.class, () -> session.callEnded(BROKEN));
+    var error = assertThrows(TokenStreamException.class, () -> session.callEnded(session.resuming(), BROKEN));
     assertEquals("CONNECTION_LOST", error.reason());
     assertEquals("One", error.partialText());
     assertEquals(1, error.failure().lastSequence());
@@ -55,7 +49,7 @@ class SessionTest {
   @Test
   void aReaderThatIsToldOfACloseElsewhereDoesNotKeepItFromCancelling() {
     Session session = session(StreamOptions.DEFAULT);
-    session.begin();
+    session.calling();
     session.received(tokens(1, 0, "One"));
     assertEquals("CANCELLED", session.left("closed while it was read").reason());
     assertTrue(session.abandoned());
@@ -64,37 +58,39 @@ class SessionTest {
   @Test
   void progressStartsTheCountOfAttemptsAgain() {
     Session session = session(StreamOptions.DEFAULT);
-    session.begin();
+    session.calling();
     for (int sequence = 1; sequence <= 20; sequence++) {
       session.received(tokens(sequence, sequence - 1, "x"));
-      assertInstanceOf(Resume.class, session.callEnded(BROKEN));
+      assertTrue(session.callEnded(session.resuming(), BROKEN).isPresent());
+      session.calling();
     }
     assertEquals(20, session.resumes());
   }
 
   @Test
-  void aStartThatWasTurnedAwayIsRepeatedUnderANewId() {
+  void aStartThatWasTurnedAwayIsRepeated() {
     Session session = session(StreamOptions.DEFAULT);
-    Start first = (Start) session.begin();
-    Start second = (Start) session.callEnded(FULL);
-    assertNotEquals(first.request().getGenerationId(), second.request().getGenerationId());
-    session.callEnded(FULL);
-    assertEquals("OVERLOADED", assertThrows(TokenStreamException.class, () -> session.callEnded(FULL)).reason());
+    session.calling();
+    for (int start = 0; start < ResumePolicy.DEFAULT.retryAttempts(); start++) {
+      assertTrue(session.callEnded(false, FULL).isPresent());
+      assertFalse(session.resuming(), "nothing has begun");
+    }
+    var error = assertThrows(TokenStreamException.class, () -> session.callEnded(false, FULL));
+    assertEquals("OVERLOADED", error.reason());
   }
 
   @Test
-  void anIdIsKeptOnceACallBrokeBecauseItsGenerationMayRun() {
+  void okIsNoEndOfWhatWasBegun() {
     Session session = session(StreamOptions.DEFAULT);
-    Start first = (Start) session.begin();
-    session.callEnded(BROKEN);
-    Start third = (Start) session.callEnded(FULL);
-    assertEquals(first.request().getGenerationId(), third.request().getGenerationId());
+    session.calling();
+    session.received(tokens(1, 0, "One"));
+    assertTrue(session.callEnded(true, null).isPresent());
   }
 
   @Test
   void aWaitThatNobodyIsPatientForIsNotBegun() {
     Session session = session(StreamOptions.DEFAULT);
-    session.begin();
+    session.calling();
     Failure inAnHour =
         new Failure(
             Status.Code.UNAVAILABLE,
@@ -107,62 +103,58 @@ class SessionTest {
             Usage.getDefaultInstance(),
             Duration.ofHours(1),
             List.of());
-    assertEquals("OVERLOADED", assertThrows(TokenStreamException.class, () -> session.callEnded(inAnHour)).reason());
+    assertEquals("OVERLOADED", assertThrows(TokenStreamException.class, () -> session.callEnded(false, inAnHour)).reason());
   }
 
   @Test
   void noWaitGoesBeyondTheDeadline() {
     Session session = session(StreamOptions.DEFAULT.withTimeout(Duration.ofSeconds(1), OnDeadline.FAIL));
-    session.begin();
+    session.calling();
     session.received(tokens(1, 0, "One"));
     now = Duration.ofMillis(990).toNanos();
     assertEquals(Duration.ofMillis(10), session.timeLeft());
-    var error = assertThrows(TokenStreamException.class, () -> session.callEnded(BROKEN));
-    assertEquals(Status.Code.DEADLINE_EXCEEDED, error.code());
-    assertTrue(session.abandoned(), "nobody will come back");
+    var error = assertThrows(TokenStreamException.class, () -> session.callEnded(session.resuming(), BROKEN));
+    assertEquals("CONNECTION_LOST", error.reason());
   }
 
   @Test
-  void theTimeLimitIsAnErrorOnlyWhereTheDeadlineShallFail() {
-    for (OnDeadline onDeadline : OnDeadline.values()) {
-      Session session = session(StreamOptions.DEFAULT.withTimeout(Duration.ofSeconds(1), onDeadline));
-      Start start = (Start) session.begin();
-      assertEquals(700_000_000, start.request().getLimits().getTimeLimit().getNanos());
-      session.received(finished(1, FinishReason.FINISH_REASON_TIME_LIMIT_VALUE));
-      if (onDeadline == OnDeadline.PARTIAL) {
-        assertInstanceOf(Done.class, session.callEnded(null));
-      } else {
-        assertTrue(assertThrows(TokenStreamException.class, () -> session.callEnded(null)).failure().ended());
-      }
+  void aTimeoutIsTheGenerationsOwnDeadline() {
+    for (boolean resumable : new boolean[] {true, false}) {
+      var options = StreamOptions.DEFAULT.withResumable(resumable);
+      assertEquals(DeadlineAction.DEADLINE_ACTION_UNSPECIFIED, deadlineAction(options));
+      options = options.withTimeout(Duration.ofSeconds(1), OnDeadline.FAIL);
+      assertEquals(DeadlineAction.DEADLINE_ACTION_FAIL, deadlineAction(options));
+      options = options.withTimeout(Duration.ofSeconds(1), OnDeadline.PARTIAL);
+      assertEquals(DeadlineAction.DEADLINE_ACTION_FINISH_PARTIAL, deadlineAction(options));
     }
   }
 
   @Test
-  void aStreamThatIsNotResumableLeavesItsDeadlineToTheServerAndIsGivenUpAtADrop() {
-    var options = StreamOptions.DEFAULT.withResumable(false).withTimeout(Duration.ofSeconds(1), OnDeadline.PARTIAL);
+  void aStreamThatIsNotResumableIsGivenUpAtADrop() {
+    var options = StreamOptions.DEFAULT.withResumable(false);
+    var action = Plan.start(HELLO, options).request().getRecovery().getDisconnectAction();
+    assertEquals(DisconnectAction.DISCONNECT_ACTION_CANCEL, action);
     Session session = session(options);
-    StreamTokensRequest request = ((Start) session.begin()).request();
-    assertEquals(DisconnectAction.DISCONNECT_ACTION_CANCEL, request.getRecovery().getDisconnectAction());
-    assertEquals(DeadlineAction.DEADLINE_ACTION_FINISH_PARTIAL, request.getLimits().getDeadlineAction());
-    assertFalse(request.getLimits().hasTimeLimit());
+    session.calling();
     session.received(tokens(1, 0, "One"));
-    assertEquals("CONNECTION_LOST", assertThrows(TokenStreamException.class, () -> session.callEnded(BROKEN)).reason());
+    var error = assertThrows(TokenStreamException.class, () -> session.callEnded(false, BROKEN));
+    assertEquals("CONNECTION_LOST", error.reason());
   }
 
   @Test
   void noTokenIsDeliveredTwice() {
     Session session = session(StreamOptions.DEFAULT);
-    session.begin();
+    session.calling();
     session.received(tokens(2, 0, "One", " two"));
-    assertNull(session.received(tokens(2, 0, "One", " two")));
-    assertEquals(1, session.received(tokens(3, 1, " two", " three")).getTokensCount());
-    assertEquals("One two three", session.assembler().text.toString());
+    assertFalse(session.received(tokens(2, 0, "One", " two")));
+    assertTrue(session.received(tokens(3, 2, " three")));
+    assertEquals("One two three", session.answer().text.toString());
   }
 
   @Test
   void aGapIsAnErrorAndEndsTheGeneration() {
     Session session = session(StreamOptions.DEFAULT);
-    session.begin();
+    session.calling();
     session.received(tokens(1, 0, "One"));
     var gap = assertThrows(TokenStreamException.class, () -> session.received(tokens(2, 2, " three")));
     assertEquals("STREAM_GAP", gap.reason());
@@ -172,7 +164,7 @@ class SessionTest {
   @Test
   void whatANewerServerSaysIsTakenAsItIs() throws InvalidProtocolBufferException {
     Session session = session(StreamOptions.DEFAULT);
-    session.begin();
+    session.calling();
     var news = UnknownFieldSet.Field.newBuilder().addLengthDelimited(ByteString.copyFromUtf8("new")).build();
     var unknownEvent =
         StreamTokensResponse.newBuilder()
@@ -181,12 +173,16 @@ class SessionTest {
             .build();
     session.received(StreamTokensResponse.parseFrom(unknownEvent.toByteString()));
     session.received(finished(2, 77));
-    assertInstanceOf(Done.class, session.callEnded(null));
-    assertEquals(2, session.assembler().sequence);
+    assertTrue(session.callEnded(false, null).isEmpty());
+    assertEquals(2, session.answer().sequence);
   }
 
   private Session session(StreamOptions options) {
     return new Session(Plan.start(HELLO, options), ResumePolicy.DEFAULT, () -> now, () -> 0.5);
+  }
+
+  private static DeadlineAction deadlineAction(StreamOptions options) {
+    return Plan.start(HELLO, options).request().getLimits().getDeadlineAction();
   }
 
   private static StreamTokensResponse tokens(int sequence, int index, String... texts) {
