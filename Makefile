@@ -6,9 +6,11 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PORT ?= 50051
 PACE ?= 40
+# Whose properties the nightly profile tries at length.
+TESTS ?= $(addprefix tests/test_,decoding.py http1.py openai_chunks.py openai_ends.py sse.py stateful.py transcripts.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help run interop test check lint types contract generate generators generated-is-current probes bench bench-grpc clean
+.PHONY: help run interop test fuzz-nightly check lint types contract generate generators generated-is-current probes bench bench-grpc clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +23,9 @@ test: $(VENV)/dev.stamp ## run all tests; those of languages that this machine l
 
 interop: $(VENV)/dev.stamp ## run only every language's client against the real server
 	pytest -rs tests/interop
+
+fuzz-nightly: $(VENV)/dev.stamp ## a hundred thousand cases of each property, some hours (TESTS=tests/test_sse.py for one file)
+	HYPOTHESIS_PROFILE=nightly pytest --timeout 14400 $(TESTS)
 
 check: lint types contract generated-is-current test ## everything that must hold before a change lands
 

@@ -9,6 +9,7 @@ import structlog
 import uvloop
 from harness import Served, serving, upstream
 from hypothesis import settings
+from profiles import NIGHTLY
 from scripted_engine import ScriptedEngine
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 settings.register_profile("checks", deadline=None, print_blob=True)
-settings.load_profile("checks")
+settings.register_profile("nightly", settings.get_profile("checks"), max_examples=10_000)
+settings.load_profile("nightly" if NIGHTLY else "checks")
 structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
 
 

@@ -8,6 +8,7 @@ import re
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from profiles import examples
 
 from tokengrpc.decoding import StopMatcher, WholeText
 
@@ -39,6 +40,7 @@ def naive_text(text: str) -> str:
 
 
 @example(b"\xed\xa0", [])
+@examples(2000)
 @given(ANY_BYTES, st.lists(st.integers(0, 100), max_size=12))
 @example(b"\xed\xa0\x80", [1, 2])
 @example(b"\xf0\x9f\x98", [1, 2])
@@ -47,6 +49,7 @@ def test_any_split_of_bytes_gives_the_same_text(data, cuts):
     assert whole_text(split(data, cuts)) == data.decode("utf-8", "replace")
 
 
+@examples(2000)
 @given(ANY_TEXT, st.lists(st.integers(0, 100), max_size=12))
 @example("\ud83d\ude00", [1])
 @example("\ud83d\ud83d\ude00", [1, 2])
@@ -55,6 +58,7 @@ def test_any_split_of_text_gives_the_same_text(text, cuts):
     assert whole_text(split(text, cuts)) == naive_text(text)
 
 
+@examples(2000)
 @given(st.lists(st.one_of(ANY_TEXT, ANY_BYTES), max_size=8))
 def test_every_piece_that_comes_out_encodes(pieces):
     """Each piece of output encodes to UTF-8, whatever mix of text and bytes went in."""
@@ -118,6 +122,7 @@ def run_matcher(pieces: list[str], stops: list[str]) -> tuple[str, str | None]:
     return emitted + text, stop
 
 
+@examples(2000)
 @given(st.text("abc", max_size=24), STOPS, st.lists(st.integers(0, 100), max_size=12))
 @example("abcab", ["abcd", "bc"], [3])
 @example("ababc", ["abc"], [2])
@@ -126,6 +131,7 @@ def test_any_split_finds_the_same_stop_sequence(text, stops, cuts):
     assert run_matcher(split(text, cuts), stops) == naive_stop(text, stops)
 
 
+@examples(2000)
 @given(st.text("abc", max_size=24), STOPS)
 def test_only_what_could_begin_a_stop_sequence_is_held(text, stops):
     """What is held back is always the beginning of a stop sequence."""

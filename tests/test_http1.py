@@ -7,6 +7,7 @@ import itertools
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from profiles import examples
 
 from tokengrpc.engines.http1 import ResponseParser
 from tokengrpc.engines.http1_head import CutShort, Head, HTTPError, Malformed, parse_head
@@ -109,6 +110,7 @@ def fed(raw: bytes, cuts: list[int]) -> tuple[ResponseParser, bytes]:
     return parser, b"".join(parser.feed(raw[begin:end]) for begin, end in itertools.pairwise(places))
 
 
+@examples(2000)
 @given(responses(), CUTS)
 @example(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n2\r\nyy\r\n0\r\n\r\n", [57, 58])
 def test_any_split_gives_what_the_oracle_says(raw: bytes, cuts: list[int]):
@@ -128,6 +130,7 @@ PIECES = [
 PIECES += [b"5", b"0", b";", b"\r\n\r\n", b"hello", b" ", b"\0", b"ffffffffffffffffff", b"HTTP/1.1 100 Go"]
 
 
+@examples(2000)
 @given(st.lists(st.sampled_from(PIECES)).map(b"".join), st.booleans(), CUTS)
 def test_any_split_of_noise_is_judged_the_same(noise: bytes, headed: bool, cuts: list[int]):
     """What is no HTTP gives the same body and verdict, and raises nothing."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openai_payloads import DONE, EVERYTHING, STOP, chat, counts, decode, finished, sums, text
+from profiles import examples
 
 from tokengrpc.engines.finish_words import ABORT_REASONS, FINISH_REASONS
 from tokengrpc.engines.openai_chunks import ChunkDecoder
@@ -312,6 +313,7 @@ def run(chunks: list[bytes]) -> tuple[list[Delta], type | None]:
     return deltas, type(decoder.error) if decoder.error else None
 
 
+@examples(2000)
 @given(
     st.sampled_from(sorted(TRANSCRIPTS)),
     st.sampled_from([b"\n", b"\r\n", b"\r"]),

@@ -8,6 +8,7 @@ import re
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from profiles import examples
 
 from tokengrpc.engines.sse import SSEDecoder
 from tokengrpc.errors import EngineProtocolError
@@ -73,6 +74,7 @@ def pieces(whole: bytes, cuts: list[int]) -> list[bytes]:
     return [whole[begin:end] for begin, end in itertools.pairwise(places)]
 
 
+@examples(3000)
 @given(TRANSCRIPTS, CUTS)
 @example(b"data: a\r\ndata: b\r\n\r\n", [8, 9, 18, 19])
 @example(b"data: a\n\n\ndata: b\n\n", [9])
@@ -85,6 +87,7 @@ def test_any_cut_gives_what_the_specification_says(transcript: bytes, cuts: list
     assert (payloads, decoder.close()) == oracle(transcript)
 
 
+@examples(3000)
 @given(TRANSCRIPTS)
 def test_byte_by_byte_is_the_same(transcript: bytes):
     """Every single byte may come alone."""
@@ -93,7 +96,9 @@ def test_byte_by_byte_is_the_same(transcript: bytes):
     assert (payloads, decoder.close()) == oracle(transcript)
 
 
+@examples(3000)
 @given(TRANSCRIPTS, CUTS, st.integers(min_value=1, max_value=20))
+@example(b"\xef\xbb\xbf:", [2], 1)
 def test_a_bound_fails_at_the_same_place_for_any_cut(transcript: bytes, cuts: list[int], bound: int):
     """What is returned before the failure, and whether there is one, does not depend on the pieces."""
 

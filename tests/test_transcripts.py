@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 from transcripts import transcripts
 
 from tokengrpc.engines.openai_chunks import ChunkDecoder
@@ -174,6 +175,7 @@ def test_every_cut_gives_the_same_deltas(transcript: Transcript):
     assert comparable(decoded(transcript, [body[at : at + 1] for at in range(len(body))])) == whole
 
 
+@examples(2000)
 @given(st.sampled_from(ALL), st.lists(st.integers(min_value=0), min_size=2, max_size=30))
 def test_any_cuts_give_the_same_deltas(transcript: Transcript, cuts: list[int]):
     """In any number of pieces."""

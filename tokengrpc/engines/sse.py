@@ -42,6 +42,8 @@ class SSEDecoder:
             raise self._failed
         if self._start:
             chunk = self._without_bom(chunk)
+            if self._start:
+                return []
         events: list[bytes] = []
         if not self._plain:
             self._feed_lines(chunk, events)

@@ -85,8 +85,9 @@ class Reader:
         if self.failure is None:
             self.failure = failure
             self.wake()
-            if interrupt and self._task is not None:
-                self._task.cancel()
+        # A write may hang though a failure waits behind it.
+        if interrupt and self._task is not None:
+            self._task.cancel()
 
     def wake(self) -> None:
         """There may be something to read."""

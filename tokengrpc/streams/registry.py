@@ -45,6 +45,8 @@ class Streams:
         self._limits = services.limits
         self._runs: dict[tuple[str, str], Run] = {}
         self._forgetters: dict[Run, asyncio.TimerHandle] = {}
+        # Forgotten ones whose readers have not left yet: a write may hang.
+        self._lingering: list[Run] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._drain_notice: bytes | None = None
         self.ready = False
@@ -122,7 +124,7 @@ class Streams:
 
     async def wait_idle(self) -> None:
         """Returns when no generation is under way and no reader is left."""
-        while runs := [run for run in self._runs.values() if not run.done or run.readers]:
+        while runs := [run for run in self._known() if not run.done or run.readers]:
             await runs[0].wait_quiet()
 
     async def stop_all(self, ending: Ending) -> None:
@@ -212,8 +214,12 @@ class Streams:
             reader.notify(self._drain_notice)
         return reader
 
+    def _known(self) -> Iterable[Run]:
+        self._lingering = [run for run in self._lingering if run.readers]
+        return (*self._runs.values(), *self._lingering)
+
     def _readers(self) -> Iterable[Reader]:
-        return [reader for run in self._runs.values() for reader in run.readers]
+        return [reader for run in self._known() for reader in run.readers]
 
     def _ended(self, run: Run) -> None:
         if not run.started:
@@ -238,4 +244,6 @@ class Streams:
         if timer is not None:
             timer.cancel()
         self._runs.pop((run.tenant.name, run.request.generation_id), None)
+        if run.readers:
+            self._lingering.append(run)
         run.log.close()

@@ -1,0 +1,242 @@
+"""The real core over a hand-driven engine, with readers that check every message against the log's truth."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from tokenstreaming.v1 import token_stream_pb2 as pb
+
+from tokengrpc.admission import Admission, Tenant
+from tokengrpc.catalog import Catalog, ServedModel
+from tokengrpc.config import LimitSettings
+from tokengrpc.errors import TokenGrpcError
+from tokengrpc.model import Capability
+from tokengrpc.rpc import delivery
+from tokengrpc.rpc.call import CallFailed
+from tokengrpc.stores.memory import MemoryEventLog, MemoryEventLogs
+from tokengrpc.streams.registry import Streams
+from tokengrpc.streams.run import Services
+from tokengrpc.wire.encoding import ProtobufEncoder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+
+    from virtual_time import VirtualLoop
+
+    from tokengrpc.interfaces import LedgerEntry, Record
+    from tokengrpc.model import Delta
+    from tokengrpc.streams.reader import Reader
+    from tokengrpc.streams.run import Run
+
+TENANT = Tenant(name="t")
+
+LIMITS = LimitSettings(
+    max_readers=3,
+    max_time_limit=60.0,
+    first_token_timeout=20.0,
+    inter_token_timeout=10.0,
+    detach_ttl=5.0,
+    replay_ttl=15.0,
+    heartbeat_interval=4.0,
+    write_stall_timeout=8.0,
+)
+
+
+class HandDriven:
+    """An engine whose next batch is whatever is put into a generation's queue; an exception is raised.
+
+    None ends the output without an end mark.
+    """
+
+    name = kind = "hand"
+    capabilities = frozenset(Capability)
+    healthy = True
+
+    def __init__(self) -> None:
+        self.queues: dict[str, asyncio.Queue[Sequence[Delta] | Exception | None]] = {}
+        self.open: set[str] = set()
+
+    async def start(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def generate(self, request, continue_from=None) -> AsyncGenerator[Sequence[Delta], None]:
+        name = request.generation_id
+        assert name not in self.open, "an engine runs a generation once at a time"
+        self.open.add(name)
+        try:
+            while (batch := await self.queues[name].get()) is not None:
+                if isinstance(batch, Exception):
+                    raise batch
+                yield batch
+        finally:
+            self.open.remove(name)
+
+
+class Letters:
+    name, exact = "letters", False
+
+    def count(self, text: str) -> int:
+        return len(text)
+
+    def count_input(self, messages, tools) -> int:
+        return 1
+
+
+class Clock:
+    """The loop's time, since some day."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+
+    def now_ns(self) -> int:
+        return 10**18 + round(self._loop.time() * 1e9)
+
+
+class Ledger:
+    """Opened and closed once each, in this order; slow, as a database is."""
+
+    def __init__(self) -> None:
+        self.opened: dict[str, LedgerEntry] = {}
+        self.closed: dict[str, LedgerEntry] = {}
+
+    async def open(self, entry: LedgerEntry) -> None:
+        assert entry.record_id not in self.opened
+        self.opened[entry.record_id] = entry
+        await asyncio.sleep(0)
+
+    async def close(self, entry: LedgerEntry) -> None:
+        await asyncio.sleep(0)
+        assert entry.record_id in self.opened
+        assert entry.record_id not in self.closed
+        self.closed[entry.record_id] = entry
+
+
+class TruthfulLog(MemoryEventLog):
+    """Keeps all that was ever appended beside what the store keeps. May be as slow as a remote one."""
+
+    remote = False
+
+    def __init__(self, logs: MemoryEventLogs, max_bytes: int) -> None:
+        super().__init__(logs, max_bytes)
+        self.truth: list[pb.StreamTokensResponse] = []
+        self.grown_at: float | None = None
+
+    async def append(self, records: Sequence[Record]) -> None:
+        if self.remote:
+            await asyncio.sleep(0)
+        self.truth += [pb.StreamTokensResponse.FromString(record.body + record.tail) for record in records]
+        if any(message.tokens or message.tool_call_fragments for message in self.truth[-len(records) :]):
+            self.grown_at = asyncio.get_running_loop().time()
+        await super().append(records)
+
+
+class Logs(MemoryEventLogs):
+    """Makes them."""
+
+    remote = False
+
+    def create(self) -> TruthfulLog:
+        log = TruthfulLog(self, self._log_bytes)
+        log.remote = self.remote
+        return log
+
+
+@dataclass(eq=False)
+class Reading:
+    """A call that reads a generation, through the real delivery. `allowed` None: it takes whatever comes."""
+
+    allowed: int | None
+    run: Run | None = None
+    begin: int = 0
+    cursor: int = 0
+    outcome: BaseException | str = "under way"
+    task: asyncio.Task[None] | None = None
+    finished: int = 0
+    joined_at: float = 0.0
+    left_at: float = 0.0
+    _more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def read(self, attach: Callable[[], tuple[Run, Reader]]) -> None:
+        """Never raises but to be cancelled: how it ended is in `outcome`."""
+        self.joined_at = asyncio.get_running_loop().time()
+        try:
+            self.run, reader = attach()
+            self.begin = self.cursor = reader.cursor
+            await delivery.stream(self.run, reader, SimpleNamespace(context=self))  # type: ignore[arg-type]
+            self.outcome = "ended"
+        except asyncio.CancelledError:
+            self.outcome = "left"
+            raise
+        except CallFailed as failed:
+            self.outcome = failed.error
+        except TokenGrpcError as error:
+            self.outcome = error
+        finally:
+            self.left_at = asyncio.get_running_loop().time()
+
+    async def write(self, data: bytes) -> None:
+        """As a gRPC context's: returns when there is room."""
+        while self.allowed is not None and not self.allowed:
+            self._more.clear()
+            await self._more.wait()
+        if self.allowed is not None:
+            self.allowed -= 1
+        self._check(pb.StreamTokensResponse.FromString(data))
+
+    def allow(self, count: int) -> None:
+        self.allowed = (self.allowed or 0) + count
+        self._more.set()
+
+    def _check(self, message: pb.StreamTokensResponse) -> None:
+        """It is the next of the truth, whole: nothing is missing, doubled or changed."""
+        truth = self.run.log.truth
+        if message.WhichOneof("notice"):
+            assert message.sequence == self.cursor
+            return
+        assert self.cursor < message.sequence <= len(truth)
+        assert not self.finished, "nothing follows the end"
+        events = truth[self.cursor : message.sequence]
+        self.cursor = message.sequence
+        whole = pb.StreamTokensResponse()
+        for event in events:
+            whole.tokens.extend(event.tokens)
+            whole.tool_call_fragments.extend(event.tool_call_fragments)
+        last = pb.StreamTokensResponse()
+        last.CopyFrom(events[-1])
+        del last.tokens[:]
+        del last.tool_call_fragments[:]
+        whole.MergeFrom(last)
+        assert message == whole
+        self.finished += message.HasField("finished")
+
+
+class House:
+    """Streams, and everything that they need."""
+
+    def __init__(self, loop: VirtualLoop, *, remote: bool, log_bytes: int) -> None:
+        self.loop = loop
+        self.engine = HandDriven()
+        self.ledger = Ledger()
+        self.admission = Admission(2)
+        self.logs = Logs(log_bytes=log_bytes, total_bytes=1 << 20)
+        self.logs.remote = remote
+        self.services = Services(
+            clock=Clock(loop), encoder=ProtobufEncoder(), ledger=self.ledger, logs=self.logs, limits=LIMITS
+        )
+        model: Any = ServedModel(name="m", engines=(self.engine,), tokenizer=Letters())
+        self.streams = Streams(self.services, Catalog([model]), self.admission)
+        self.streams.ready = True
+        self.readings: list[Reading] = []
+
+    def call(self, attach: Callable[[], tuple[Run, Reader]], *, slow: bool) -> Reading:
+        """A caller that attaches in its handler's first step, as the servicer does."""
+        reading = Reading(0 if slow else None)
+        reading.task = self.loop.create_task(reading.read(attach))
+        self.readings.append(reading)
+        return reading

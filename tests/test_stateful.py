@@ -1,0 +1,334 @@
+"""Whatever callers, engines and time do, in any order: readers get the truth, and nothing is left behind.
+
+Hypothesis chooses the steps and, when one fails, finds the shortest story that does. Time is virtual: all
+clocks of the core run, and are moved by hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+import hypothesis.stateful as machine
+from harness import check_gapless
+from hypothesis import settings
+from hypothesis import strategies as st
+from profiles import examples
+from stateful_house import LIMITS, TENANT, House
+from stateful_story import Story, check_outcome, check_reason, check_story
+from virtual_time import VirtualLoop
+
+from tokengrpc.errors import (
+    EngineLost,
+    GenerationIdReused,
+    GenerationNotFound,
+    Overloaded,
+    ReaderLimit,
+    ReplayExpired,
+    SequenceOutOfRange,
+    TokenGrpcError,
+)
+from tokengrpc.model import Delta, EngineFinish, FinishReason, ToolCallFragment, UsageReport
+from tokengrpc.request import GenerationRequest, Recovery
+
+if TYPE_CHECKING:
+    from tokengrpc.streams.run import Run
+
+NAMES = st.sampled_from("aaab")
+PICKS = st.integers(0, 9)
+USUALLY = st.sampled_from([True, True, False])
+PIECES = st.lists(st.sampled_from(["a", "é", "🙂", ""]), min_size=1, max_size=4)
+ENDINGS = st.sampled_from([EngineLost("gone"), RuntimeError("a bug"), None])
+
+
+async def turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+class AnyOrder(machine.RuleBasedStateMachine):
+    """The steps."""
+
+    @machine.initialize(
+        remote=st.booleans(), log_bytes=st.sampled_from([1 << 20, 1200]), detach=USUALLY, slow=st.booleans()
+    )
+    def build(self, remote: bool, log_bytes: int, detach: bool, slow: bool) -> None:
+        """The store may be a slow one, and may keep little. One generation is under way."""
+        self.loop = VirtualLoop()
+        asyncio.set_event_loop(self.loop)
+        self.house = House(self.loop, remote=remote, log_bytes=log_bytes)
+        self.trims = log_bytes < 1 << 20
+        self.stories: dict[str, Story] = {}
+        self.all: list[Story] = []
+        self.settled = True
+        self.loop.call_soon(self.house.streams.sweep)
+        self.open("a", detach=detach, deadline=None, slow=slow, settle=True)
+
+    @machine.rule(
+        name=st.sampled_from("abc"),
+        detach=USUALLY,
+        deadline=st.sampled_from([None, None, 7.0]),
+        slow=st.booleans(),
+        settle=USUALLY,
+    )
+    def open(self, name: str, detach: bool, deadline: float | None, slow: bool, settle: bool) -> None:
+        """A caller starts a generation, or attaches to the one that has the name."""
+        self.loop.run()
+        request = GenerationRequest(
+            generation_id=name, prompt="p", recovery=Recovery(detach=detach), fingerprint=b"%d" % detach
+        )
+        story = self.stories.get(name)
+        if self.house.streams.find(TENANT, name) is None:
+            queue = self.house.engine.queues[name] = asyncio.Queue()
+            story = self.stories[name] = Story(request, queue, self.loop.now, deadline=deadline)
+            self.all.append(story)
+        reading = self.house.call(partial(self._open, request, deadline), slow=slow)
+        story.first = story.first or reading
+        story.readings.append(reading)
+        self._settle(settle)
+
+    def _open(self, request: GenerationRequest, deadline: float | None):
+        streams, admission = self.house.streams, self.house.admission
+        run = streams.find(TENANT, request.generation_id)
+        full = admission.active == 2
+        try:
+            return streams.open(request, TENANT, deadline)
+        except Overloaded:
+            assert run is None
+            assert full
+            raise
+        except GenerationIdReused:
+            assert run.request.fingerprint != request.fingerprint
+            raise
+        except (ReaderLimit, ReplayExpired) as error:
+            self._check_refused(run, 0, error)
+            raise
+
+    @machine.rule(name=NAMES, back=st.integers(-1, 6), slow=st.booleans(), settle=USUALLY)
+    def resume(self, name: str, back: int, slow: bool, settle: bool) -> None:
+        """A caller reads on from somewhere near the end, or from beyond it."""
+        story = self.stories.get(name)
+        if story is None:
+            return
+        reading = self.house.call(partial(self._resume, name, back), slow=slow)
+        story.readings.append(reading)
+        self._settle(settle)
+
+    def _resume(self, name: str, back: int):
+        streams = self.house.streams
+        run = streams.find(TENANT, name)
+        after = max(0, run.log.last_sequence - back) if run else 0
+        try:
+            return streams.resume(TENANT, name, after, None)
+        except GenerationNotFound:
+            assert run is None
+            raise
+        except SequenceOutOfRange:
+            assert after > run.log.last_sequence
+            raise
+        except (ReaderLimit, ReplayExpired) as error:
+            self._check_refused(run, after, error)
+            raise
+
+    def _check_refused(self, run: Run, after: int, error: TokenGrpcError) -> None:
+        if isinstance(error, ReaderLimit):
+            assert len(run.readers) == LIMITS.max_readers
+        else:
+            assert self.trims
+            assert run.log.first_sequence > after + 1
+
+    @machine.rule(name=NAMES, settle=USUALLY)
+    def accept(self, name: str, settle: bool) -> None:
+        """The engine accepts, or has nothing to say."""
+        self._feed(name, (), settle)
+
+    @machine.rule(name=NAMES, pieces=PIECES, settle=USUALLY)
+    def token(self, name: str, pieces: list[str], settle: bool) -> None:
+        """The engine gives tokens."""
+        story = self._feed(name, [Delta(text=piece, count=1) for piece in pieces], settle)
+        if story:
+            story.text += "".join(pieces)
+            story.output += len(pieces)
+
+    @machine.rule(name=NAMES, new=st.booleans(), arguments=st.sampled_from(["{", "1", "}"]), settle=USUALLY)
+    def fragment(self, name: str, new: bool, arguments: str, settle: bool) -> None:
+        """The engine gives a piece of a tool call."""
+        story = self.stories.get(name)
+        if story is None or story.over:
+            return
+        begins = new or not story.calls
+        story.calls += begins
+        piece = ToolCallFragment(
+            call_index=story.calls - 1,
+            id=f"c{story.calls}" if begins else "",
+            function_name="f" if begins else "",
+            arguments=arguments,
+        )
+        story.arguments += arguments
+        story.output += 1
+        self._feed(name, [Delta(fragments=(piece,), count=1)], settle)
+
+    @machine.rule(name=NAMES, more=st.integers(0, 3), settle=USUALLY)
+    def usage(self, name: str, more: int, settle: bool) -> None:
+        """The engine tells its own counts."""
+        story = self.stories.get(name)
+        if story is not None and not story.over:
+            story.output += more
+            report = UsageReport(input=3, output=story.output)
+            self._feed(name, [Delta(usage=report, count=0)], settle)
+
+    @machine.rule(name=NAMES, piece=st.sampled_from(["", "z"]), settle=USUALLY)
+    def finish(self, name: str, piece: str, settle: bool) -> None:
+        """The engine ends properly."""
+        finish = EngineFinish(reason=FinishReason.END, word="stop")
+        story = self._feed(name, [Delta(text=piece, count=len(piece), finish=finish)], settle)
+        if story:
+            story.text += piece
+            story.output += len(piece)
+            story.over = True
+
+    @machine.rule(name=NAMES, how=ENDINGS, settle=USUALLY)
+    def die(self, name: str, how: Exception | None, settle: bool) -> None:
+        """The engine breaks: with an error, with a bug, or without a word."""
+        story = self._feed(name, how, settle)
+        if story:
+            story.over = True
+
+    @machine.rule(pick=PICKS, settle=USUALLY)
+    def leave(self, pick: int, settle: bool) -> None:
+        """A caller goes away."""
+        here = [r for r in self.house.readings if not r.task.done()]
+        if here:
+            here[pick % len(here)].task.cancel()
+            self._settle(settle)
+
+    @machine.rule(pick=PICKS, count=st.integers(1, 5), settle=USUALLY)
+    def take(self, pick: int, count: int, settle: bool) -> None:
+        """A slow reader takes some messages."""
+        slow = [r for r in self.house.readings if not r.task.done() and r.allowed is not None]
+        if slow:
+            slow[pick % len(slow)].allow(count)
+            self._settle(settle)
+
+    @machine.rule(name=NAMES, settle=USUALLY)
+    def cancel(self, name: str, settle: bool) -> None:
+        """Somebody cancels it for all."""
+        if name in self.stories:
+            self.stories[name].cancelled = True
+        self.cancelling = self.loop.create_task(self._cancel(name))
+        self._settle(settle)
+
+    async def _cancel(self, name: str) -> None:
+        known = self.house.streams.find(TENANT, name)
+        try:
+            run = await self.house.streams.cancel(TENANT, name)
+        except GenerationNotFound:
+            assert known is None
+        else:
+            assert run is known
+            assert run.done
+
+    @machine.rule(count=st.integers(1, 4))
+    def turn(self, count: int) -> None:
+        """The tasks take some turns, and may not come to rest."""
+        self.loop.run_until_complete(turns(count))
+        self.settled = False
+
+    @machine.rule(seconds=st.sampled_from([0.1, 0.1, 1.0, 1.0, 4.5, 4.5, 6.0, 9.0, 16.0]))
+    def wait(self, seconds: float) -> None:
+        """Time passes: heartbeats, stalls, slow readers, detached generations, replays that end."""
+        self.loop.advance(seconds)
+        self.settled = True
+
+    def _feed(self, name: str, batch, settle: bool) -> Story | None:
+        story = self.stories.get(name)
+        if story is None or story.over:
+            return None
+        story.queue.put_nowait(batch)
+        self._settle(settle)
+        return story
+
+    def _settle(self, settle: bool) -> None:
+        if settle:
+            self.loop.run()
+        self.settled = settle
+
+    # --- What must hold
+
+    @machine.invariant()
+    def the_books_are_right(self) -> None:
+        """A permit for each generation under way; an engine at work for no other one."""
+        under_way = [s for s in self.all if s.run is not None and not s.run.done]
+        assert self.house.admission.active == len(under_way)
+        assert self.house.engine.open <= {s.request.generation_id for s in under_way}
+        for story in under_way:
+            assert story.run.record_id not in self.house.ledger.closed or story.run.generation.ending
+
+    @machine.invariant()
+    def every_log_is_gapless(self) -> None:
+        """Sequences, indexes, times and usage; `finished` is the last event, once."""
+        for story in self.all:
+            if story.run is not None:
+                truth = story.run.log.truth
+                assert [message.sequence for message in truth] == list(range(1, len(truth) + 1))
+                assert not any(message.HasField("finished") for message in truth[:-1])
+                check_gapless(truth)
+
+    @machine.invariant()
+    def nobody_waits_in_vain(self) -> None:
+        """Once all is quiet: readers have what there is, and whoever should have been stopped is."""
+        if not self.settled:
+            return
+        for reading in self.house.readings:
+            if reading.run is not None and not reading.task.done() and reading.allowed != 0:
+                assert reading.cursor == reading.run.log.last_sequence
+        for story in self.all:
+            if story.run is not None and not story.run.done:
+                self._check_clocks(story, story.run)
+
+    def _check_clocks(self, story: Story, run: Run) -> None:
+        now, grown_at = self.loop.now, run.log.grown_at
+        if grown_at is None:
+            assert now - story.opened_at < LIMITS.first_token_timeout
+        else:
+            assert now - grown_at < LIMITS.inter_token_timeout
+        if not run.readers:
+            assert story.request.recovery.detach
+            assert now - max(r.left_at for r in story.readings if r.run is run) < LIMITS.detach_ttl
+
+    def teardown(self) -> None:
+        """After a while without anybody, nothing is left; and every story was told as it was."""
+        if not hasattr(self, "house"):
+            return
+        try:
+            self.loop.run()
+            self.loop.advance(LIMITS.max_time_limit + LIMITS.write_stall_timeout * 2 + LIMITS.replay_ttl * 2)
+            self._check_nothing_is_left()
+            for reading in self.house.readings:
+                check_outcome(reading, trims=self.trims)
+            for story in self.all:
+                if story.run is not None:
+                    check_story(story, story.run, self.house.ledger)
+                    check_reason(story, story.run)
+        finally:
+            for task in asyncio.all_tasks(self.loop):
+                task.cancel()
+            self.loop.run()
+            self.loop.close()
+            asyncio.set_event_loop(None)
+
+    def _check_nothing_is_left(self) -> None:
+        streams, house = self.house.streams, self.house
+        assert not asyncio.all_tasks(self.loop)
+        assert not streams._runs
+        assert not house.engine.open
+        assert house.admission.active == 0
+        assert house.logs.used_bytes == 0
+        assert house.ledger.opened.keys() == house.ledger.closed.keys()
+        streams.close()
+        assert not self.loop.timers
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(examples(2000, nightly=50_000), stateful_step_count=30)
