@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     Event = dict[str, Any]
 
+# Told apart from the rest of the input, which is not counted with them.
+CACHED_TOKENS = 2
+
 # Its words for the reasons that scripts give.
 _WORDS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
@@ -71,7 +74,7 @@ class Anthropic(Dialect):
         assert call.usage is not None
         usage = {
             "output_tokens": call.usage["completion_tokens"],
-            "input_tokens": call.usage["prompt_tokens"],
+            "input_tokens": call.usage["prompt_tokens"] - CACHED_TOKENS,
         }
         return [{"type": "message_delta", "delta": {}, "usage": usage}]
 
@@ -83,7 +86,11 @@ class Anthropic(Dialect):
         if call.blocks:
             return []
         call.blocks.append("message")
-        usage = {"input_tokens": INPUT_TOKENS - 2, "cache_read_input_tokens": 2, "output_tokens": 1}
+        usage = {
+            "input_tokens": INPUT_TOKENS - CACHED_TOKENS,
+            "cache_read_input_tokens": CACHED_TOKENS,
+            "output_tokens": 1,
+        }
         message = {"id": "msg_1", "type": "message", "role": "assistant", "content": [], "usage": usage}
         return [{"type": "message_start", "message": message}, {"type": "ping"}]
 

@@ -16,8 +16,8 @@ _HEAD = """# What becomes of an engine's faults
 
 Written by `TOKENGRPC_WRITE_DOCS=1 pytest tests/test_fault_table.py` from a run; every run of the tests
 compares each line with what it sees. A real server stands before a scripted HTTP engine that keeps its own
-log, and each fault is provoked over real sockets, on each of these dialects:
-{columns}.
+log, and each fault is provoked over real sockets, on the chat and completions APIs of these dialects:
+{columns} (whose API is one of its own).
 
 In every case, when its stream had ended, the caller had exactly the text that the engine's log says it sent:
 none lost, none doubled. The engine was asked once, and its connection was let go.
@@ -43,8 +43,15 @@ def _differing(cells: Mapping[str, str]) -> str:
     for column, cell in cells.items():
         said.setdefault(cell, []).append(column)
     most = max(said, key=lambda cell: len(said[cell]))
-    others = [f"{', '.join(columns)}: {cell}" for cell, columns in said.items() if cell != most]
+    others = [f"{_named(columns)}: {cell}" for cell, columns in said.items() if cell != most]
     return "; ".join([most, *others])
+
+
+def _named(columns: Sequence[str]) -> str:
+    """Columns by their names; both APIs of a server by the server's."""
+    servers = [name.split()[0] for name in columns]
+    pairs = zip(columns, servers, strict=True)
+    return ", ".join(dict.fromkeys(server if servers.count(server) == 2 else name for name, server in pairs))
 
 
 def write(
@@ -53,7 +60,7 @@ def write(
     written: Mapping[tuple[str, str], str],
 ) -> None:
     """Writes the page; every line must have been seen."""
-    parts = [_HEAD.format(columns=", ".join(columns))]
+    parts = [_HEAD.format(columns=_named(columns))]
     for section, names in sections.items():
         rows = "".join(f"{written[section, name]}\n" for name in names)
         parts.append(_TABLE.format(section=section) + rows)

@@ -146,7 +146,10 @@ BEFORE_THE_FIRST_TOKEN = {
         steps=lambda _: (Forever(Empty()),), reason="ENGINE_STALLED", clock="first_token", request=SHORT_FIRST
     ),
     "an error object": Fault(
-        steps=lambda _: (Complaint(message="CUDA out of memory"), Done()), reason="ENGINE_ABORTED"
+        steps=lambda _: (Complaint(message="CUDA out of memory"), Done()),
+        reason="ENGINE_ABORTED",
+        # Those name the status, 500 or what means the same.
+        differs=dict.fromkeys(("Anthropic", "LiteLLM chat", "LiteLLM completions"), "ENGINE_UNAVAILABLE"),
     ),
     "an error object that says it is busy": Fault(
         steps=lambda _: (Complaint(message="Overloaded", type="overloaded_error"),),

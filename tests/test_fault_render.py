@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tokengrpc.engines.faults_client import Decoder
 from tokengrpc.engines.faults_render import Renderer
-from tokengrpc.engines.openai_chunks import ChunkDecoder
 from tokengrpc.engines.sse import SSEDecoder
 from tokengrpc.engines.tokenizer import load
 from tokengrpc.generation import Generation
@@ -78,7 +78,7 @@ def spoiled(
         written += b"".join(event for event, _ in renderer.events(delta))
         if delta.finish is not None:
             written += b"".join(renderer.ending(delta.finish, delta.usage))
-    events, decoder = SSEDecoder(), ChunkDecoder("test", output)
+    events, decoder = SSEDecoder(), Decoder("test", output)
     read: list[Delta] = []
     for at in range(0, len(written), every):
         read += decoder.feed(events.feed(written[at : at + every]))
@@ -112,16 +112,22 @@ def heard(deltas: Sequence[Delta], output: OutputOptions) -> dict[str, object]:
     body=kinds,
     finish=finishes,
     usage=usages,
+    prompt=st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=3).map(tuple) | st.none(),
+    opaque=st.binary(max_size=4),
     detailed=st.booleans(),
     odd=st.booleans(),
     split=st.booleans(),
     every=st.integers(1, 4000),
 )
-def test_nothing_is_lost_on_the_way(body, finish, usage, detailed, odd, split, every):
+def test_nothing_is_lost_on_the_way(body, finish, usage, prompt, opaque, detailed, odd, split, every):
     """Text, reasoning, refusals, calls, ids, bytes, finish and usage are those of the deltas."""
     output = OutputOptions(token_ids=detailed, raw_bytes=detailed, top_logprob_count=0 if detailed else None)
-    deltas = [*body, Delta(count=0, usage=usage, finish=finish)]
+    deltas = [Delta(count=0, prompt_ids=prompt), *body]
+    deltas += [Delta(count=0, opaque=opaque), Delta(count=0, usage=usage, finish=finish)]
     read = spoiled(deltas, output, odd=odd, split=split, every=every)
+    assert [delta.opaque for delta in read if delta.opaque] == [d.opaque for d in deltas if d.opaque]
+    prompts = [delta.prompt_ids for delta in deltas if delta.prompt_ids] if detailed else []
+    assert [delta.prompt_ids for delta in read if delta.prompt_ids] == prompts
     there, here = heard(deltas, output), heard(read, output)
     if split and any(delta.count is None for delta in body):
         # We count halves of characters in place of an engine that counts nothing.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import fault_page as page
 import grpc
 import pytest
+from anthropic_dialect import ANTHROPIC
 from fault_rows_well import SECTIONS
 from fault_steps import Seen
 from google.rpc import error_details_pb2
@@ -17,7 +18,7 @@ from harness import Outcome, Served, check_gapless, serving, until, upstream
 from harness import failed as failed_outcome
 from scripted_engine import Call, ScriptedEngine
 from tokenstreaming.v1 import generation_pb2, usage_pb2
-from wire_dialects import INPUT_TOKENS, LLAMA_CPP, OLLAMA, OPENAI, VLLM, Dialect
+from wire_dialects import INPUT_TOKENS, LITELLM, LLAMA_CPP, OLLAMA, OPENAI, SGLANG, TGI, VLLM, Dialect
 
 from tokengrpc.decoding import encodable
 from tokengrpc.wire.generation import usage_message
@@ -41,15 +42,22 @@ class Column:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+SERVERS = {
+    "OpenAI": (OPENAI, "openai"),
+    "vLLM": (VLLM, "vllm"),
+    "SGLang": (SGLANG, "sglang"),
+    "llama.cpp": (LLAMA_CPP, "llamacpp"),
+    "Ollama": (OLLAMA, "ollama"),
+    "TGI": (TGI, "tgi"),
+    "LiteLLM": (LITELLM, "litellm"),
+}
 COLUMNS = (
-    Column("OpenAI chat", OPENAI, "chat", {"dialect": "openai"}),
-    Column("OpenAI completions", OPENAI, "completions"),
-    Column("vLLM chat", VLLM, "chat", {"dialect": "vllm"}),
-    Column("vLLM completions", VLLM, "completions", {"dialect": "vllm"}),
-    Column("llama.cpp chat", LLAMA_CPP, "chat"),
-    Column("llama.cpp completions", LLAMA_CPP, "completions"),
-    Column("Ollama chat", OLLAMA, "chat"),
-    Column("Ollama completions", OLLAMA, "completions"),
+    *(
+        Column(f"{name} {api}", dialect, api, {"dialect": setting})
+        for name, (dialect, setting) in SERVERS.items()
+        for api in ("chat", "completions")
+    ),
+    Column("Anthropic", ANTHROPIC, "messages", {"kind": "anthropic", "api": "auto"}),
 )
 
 ROWS = [(section, name) for section, faults in SECTIONS.items() for name in faults]
@@ -118,7 +126,7 @@ async def test_fault(section: str, name: str) -> None:
         except AssertionError as error:
             raise AssertionError(f"{column.name}: {error}") from error
     seen = {column.name: as_told(fault, result) for column, result in zip(columns, results, strict=True)}
-    line = page.line(name, "chat" if fault.lacks else "all", seen)
+    line = page.line(name, "no completions" if fault.lacks else "all", seen)
     if page.WRITE_DOCS:
         WRITTEN[section, name] = line
     else:

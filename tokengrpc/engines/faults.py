@@ -13,14 +13,10 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tokengrpc.config import EngineSettings
 from tokengrpc.config.faults import FaultSettings
 from tokengrpc.config.messages import Problem, convert
+from tokengrpc.engines.faults_client import Client
 from tokengrpc.engines.faults_script import Script
-from tokengrpc.engines.faults_wire import WiredHTTP
-from tokengrpc.engines.http_stream import Call
-from tokengrpc.engines.openai import OpenAIEngine
-from tokengrpc.engines.openai_chunks import ChunkDecoder
 from tokengrpc.errors import EngineError, InvalidRequest
 
 if TYPE_CHECKING:
@@ -145,7 +141,7 @@ class FaultyEngine:
         self, script: Script, plan: FaultSettings, request: GenerationRequest
     ) -> AsyncGenerator[Sequence[Delta], None]:
         """What is left of the output when it has been written, spoiled and read."""
-        client = _Client(self.name, script, refused=plan.refuse)
+        client = Client(self.name, script, refused=plan.refuse)
         await client.start()
         try:
             async with aclosing(client.generate(request)) as batches:
@@ -159,21 +155,3 @@ class FaultyEngine:
             raise
         finally:
             await client.close()
-
-
-class _Client(OpenAIEngine):
-    """The client side of a wire: all of an engine over HTTP but the request, which the script knows."""
-
-    def __init__(self, name: str, script: Script, *, refused: bool) -> None:
-        super().__init__(EngineSettings(name=name, kind="openai", base_url="http://simulated/v1"), None)
-        self._http = self._wired = WiredHTTP(name, script.serve, refused=refused)
-
-    async def close(self) -> None:
-        """Hangs up, and waits until the engine behind has been closed."""
-        await super().close()
-        if self._wired.wire is not None:
-            await self._wired.wire.wait_served()
-
-    async def _call(self, request: GenerationRequest, continue_from: Continuation | None) -> Call:  # noqa: ARG002
-        decoder = ChunkDecoder(self.name, request.output, self._hide)
-        return Call(path="/chat/completions", body=b"{}", decoder=decoder)

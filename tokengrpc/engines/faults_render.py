@@ -7,6 +7,7 @@ chunk as long as all counts are known.
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
 from tokengrpc.decoding import WholeText
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from tokengrpc.model import Delta, EngineFinish, ToolCallFragment, TopLogprob, UsageReport
 
 DONE = b"data: [DONE]\n\n"
+
+OPAQUE = "tokengrpc_opaque"
+"""The one field that no chat server has: bytes that an engine wants back with its reasoning."""
 
 # Words that the decoder takes for other reasons are replaced by those that it takes for this one.
 _WORDS = {reason: word for word, reason in reversed(FINISH_REASONS.items())}
@@ -56,6 +60,10 @@ class Renderer:
         choice, count = self._choice(delta), delta.count
         if delta.usage is not None:
             self._told |= _usage(delta.usage)
+        if delta.prompt_ids is not None:
+            yield self._chunk({"choices": [], "prompt_token_ids": delta.prompt_ids}), self.tokens
+        if delta.opaque:
+            yield _encode({OPAQUE: b64encode(delta.opaque).decode()}), self.tokens
         if not (count or choice["delta"] or choice.keys() - {"delta"}):
             return
         self._output = None if count is None or self._output is None else self._output + count

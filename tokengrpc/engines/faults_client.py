@@ -1,0 +1,50 @@
+"""The client side of a simulated engine: it reads what a script wrote as it would read a real server."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from typing import TYPE_CHECKING
+
+from tokengrpc.config import EngineSettings
+from tokengrpc.engines.faults_render import OPAQUE
+from tokengrpc.engines.faults_wire import WiredHTTP
+from tokengrpc.engines.http_stream import Call
+from tokengrpc.engines.openai import OpenAIEngine
+from tokengrpc.engines.openai_chunks import ChunkDecoder
+from tokengrpc.model import Delta
+
+if TYPE_CHECKING:
+    from tokengrpc.engines.faults_script import Script
+    from tokengrpc.interfaces import Continuation
+    from tokengrpc.request import GenerationRequest
+
+
+class Client(OpenAIEngine):
+    """All of an engine over HTTP but the request, which the script knows."""
+
+    def __init__(self, name: str, script: Script, *, refused: bool) -> None:
+        super().__init__(EngineSettings(name=name, kind="openai", base_url="http://simulated/v1"), None)
+        self._http = self._wired = WiredHTTP(name, script.serve, refused=refused)
+
+    async def close(self) -> None:
+        """Hangs up, and waits until the engine behind has been closed."""
+        await super().close()
+        if self._wired.wire is not None:
+            await self._wired.wire.wait_served()
+
+    async def _call(self, request: GenerationRequest, _: Continuation | None) -> Call:
+        decoder = Decoder(self.name, request.output, self._hide)
+        return Call(path="/chat/completions", body=b"{}", decoder=decoder)
+
+
+class Decoder(ChunkDecoder):
+    """Takes the one thing more that is written."""
+
+    _MARK = b'{"%b"' % OPAQUE.encode()
+
+    def _feed_payload(self, payload: bytes, deltas: list[Delta]) -> None:
+        if payload.startswith(self._MARK):
+            deltas.append(Delta(count=0, opaque=b64decode(json.loads(payload)[OPAQUE])))
+        else:
+            super()._feed_payload(payload, deltas)
