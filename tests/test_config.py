@@ -83,6 +83,16 @@ WRONG_FILES = {
     "such as http://127.0.0.1:8000/v1",
     '[[models]]\nname = "a"\nbase_url = "http://a"': "models[0].base_url: a builtin engine has none; "
     "set kind (--engine) to openai",
+    f"{OPENAI}connect_timeout = 31": "models[0].connect_timeout: must be at most limits.connect_timeout, "
+    "which is 30",
+    f"{ENGINES}connect_timeout = 31": "models[0].engines[1].connect_timeout: must be at most "
+    "limits.connect_timeout, which is 30",
+    f"{OPENAI}first_token_timeout = 121": "models[0].first_token_timeout: must be at most "
+    "limits.first_token_timeout, which is 120",
+    f"{OPENAI}inter_token_timeout = 61": "models[0].inter_token_timeout: must be at most "
+    "limits.inter_token_timeout, which is 60",
+    f"{OPENAI}time_limit = 3601": "models[0].time_limit: must be at most limits.max_time_limit, "
+    "which is 3600",
     f"{OPENAI}pace = 3": "models[0].pace: for builtin engines only; remove it",
     f'{OPENAI}api = "soap"': "models[0].api: must be one of auto, chat, completions",
     f'{OPENAI}dialect = "x"': "models[0].dialect: must be one of generic, litellm, llamacpp, "
@@ -217,6 +227,9 @@ SAMPLES = {
     "context_token_count": "3",
     "pace": "0.5",
     "connect_timeout": "0.5",
+    "first_token_timeout": "0.5",
+    "inter_token_timeout": "0.5",
+    "time_limit": "0.5",
     "faults": '{"cut_at_token": 5}',
     "allow_request_faults": "true",
 }

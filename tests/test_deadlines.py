@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import grpc
 import pytest
+from fault_steps import Forever, SignOfLife
 from google.protobuf.duration_pb2 import Duration
 from harness import Outcome, Served, collect, failing, read_until, serving, until, upstream
 from http_peer import Peer, Server
@@ -209,27 +211,57 @@ async def test_a_time_limit_ends_well(server: Served, engine: ScriptedEngine) ->
     assert outcome.finished.finish_reason == generation_pb2.FINISH_REASON_TIME_LIMIT
 
 
-@pytest.mark.parametrize(
-    ("steps", "limits", "clock"),
-    [
-        ((Stall(),), {"first_token_timeout": seconds(0.1)}, "first_token"),
-        ((Headers(), Stall()), {"first_token_timeout": seconds(0.1)}, "first_token"),
-        ((Text("One"), Stall()), {"inter_token_timeout": seconds(0.1)}, "inter_token"),
-        ((Stall(),), {"time_limit": seconds(0.1)}, "total"),
-    ],
-)
+# For each clock that an engine's silence runs out: what the engine does, and the settings of the request, the
+# model and the server. Signs of life (comments here) prove the connection alive and not the engine.
+One = partial(Text, "One")
+ALIVE = partial(Forever, SignOfLife())
+SILENCES = {
+    "first_token": [[Stall], [Headers, Stall], [ALIVE]],
+    "inter_token": [[One, Stall], [One, ALIVE]],
+    "total": [[Stall]],
+}
+REQUESTS = {"first_token": "first_token_timeout", "inter_token": "inter_token_timeout", "total": "time_limit"}
+SERVERS = {**REQUESTS, "total": "max_time_limit"}
+
+
+@pytest.mark.parametrize("level", ["request", "model", "server"])
+@pytest.mark.parametrize(("clock", "steps"), [(c, steps) for c, rows in SILENCES.items() for steps in rows])
 async def test_a_silent_engine_is_given_up_and_the_clock_is_named(
-    server: Served, engine: ScriptedEngine, steps, limits, clock
+    engine: ScriptedEngine, clock, steps, level
 ) -> None:
-    """ENGINE_STALLED tells by which clock, and closes the engine's connection."""
-    engine.script(*steps)
-    outcome = await collect(server.stream("g", limits=input_pb2.Limits(**limits)))
-    assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.UNAVAILABLE, "ENGINE_STALLED")
-    assert outcome.info.metadata["clock"] == clock
-    await (await engine.called()).disconnected.wait()
+    """ENGINE_STALLED tells which clock with its limit, the shortest of three, and the engine is left."""
+    limits = {"request": 30.0, "model": 30.0, "server": 30.0, level: 0.2}
+    if level == "server":
+        limits["model"] = 0.0  # larger ones are refused when the server starts
+    model = upstream(engine.base_url, **{REQUESTS[clock]: limits["model"]})
+    engine.script(*(step() for step in steps))
+    async with serving(model, limits={SERVERS[clock]: limits["server"]}) as server:
+        asked = input_pb2.Limits(**{REQUESTS[clock]: seconds(limits["request"])})
+        outcome = await collect(server.stream("g", limits=asked))
+        assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.UNAVAILABLE, "ENGINE_STALLED")
+        assert dict(outcome.info.metadata) == {"clock": clock, "limit_seconds": "0.2"}
+        await (await engine.called()).disconnected.wait()
 
 
-@pytest.mark.parametrize(("model", "asked"), [(30.0, 0.2), (0.2, 30.0)], ids=["request", "model"])
+async def test_signs_of_life_do_not_stop_the_total(server: Served, engine: ScriptedEngine) -> None:
+    """Nor do tokens: it ends what goes on, well."""
+    limits = input_pb2.Limits(time_limit=seconds(0.5))
+    for steps in ((Text("One"), ALIVE()), (Forever(Text("One")),), (Headers(), ALIVE())):
+        engine.script(*steps)
+        outcome = await collect(server.stream(limits=limits))
+        assert outcome.code is grpc.StatusCode.OK
+        assert outcome.finished.finish_reason == generation_pb2.FINISH_REASON_TIME_LIMIT
+
+
+async def test_a_clock_between_tokens_runs_from_the_last_one(server: Served, engine: ScriptedEngine) -> None:
+    """An engine that speaks now and then is not silent, however long it takes in all."""
+    engine.script(*(Text("One") for _ in range(3)), Forever(Text("One")))
+    limits = input_pb2.Limits(inter_token_timeout=seconds(0.5), time_limit=seconds(1.5))
+    outcome = await collect(server.stream(limits=limits))
+    assert outcome.finished.finish_reason == generation_pb2.FINISH_REASON_TIME_LIMIT
+
+
+@pytest.mark.parametrize(("model", "asked"), [(30.0, 0.2), (0.2, 30.0), (0.2, None)])
 async def test_the_wait_for_a_connection_is_bounded(model, asked) -> None:
     """By the request within the model's own bound: ENGINE_UNAVAILABLE that names the clock."""
 
@@ -239,11 +271,26 @@ async def test_the_wait_for_a_connection_is_bounded(model, asked) -> None:
     async with Server(never_shakes_hands) as listener:
         behind = upstream(f"https://127.0.0.1:{listener.port}/v1", connect_timeout=model)
         async with serving(behind) as server:
-            limits = input_pb2.Limits(connect_timeout=seconds(asked))
+            limits = input_pb2.Limits(connect_timeout=seconds(asked) if asked else None)
             outcome = await collect(server.stream("g", limits=limits))
         await listener.all_done()
     assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.UNAVAILABLE, "ENGINE_UNAVAILABLE")
     assert dict(outcome.info.metadata) == {"clock": "connect", "limit_seconds": "0.2"}
+
+
+async def test_the_wait_for_a_connection_is_within_the_time_for_a_first_token() -> None:
+    """The clocks run beside each other: what is used up for connecting is gone."""
+
+    async def never_shakes_hands(peer: Peer) -> None:
+        await peer.until_closed()
+
+    async with Server(never_shakes_hands) as listener:
+        async with serving(upstream(f"https://127.0.0.1:{listener.port}/v1")) as server:
+            limits = input_pb2.Limits(first_token_timeout=seconds(0.2))
+            outcome = await collect(server.stream("g", limits=limits))
+        await listener.all_done()
+    assert outcome.info.reason == "ENGINE_STALLED"
+    assert outcome.info.metadata["clock"] == "first_token"
 
 
 async def test_generate_text_keeps_the_same_rules(server: Served, engine: ScriptedEngine) -> None:

@@ -13,7 +13,7 @@ import grpc
 import structlog
 
 from tokengrpc.admission import Admission, Tenant
-from tokengrpc.catalog import Catalog, ServedModel
+from tokengrpc.catalog import Catalog, ClockLimits, ServedModel
 from tokengrpc.clock import SystemClock
 from tokengrpc.config import ConfigError, EngineSettings, ModelSettings, Settings
 from tokengrpc.engines.faults import PARAM, AskedPlays, FaultyEngine
@@ -149,6 +149,11 @@ def _served(settings: ModelSettings, ledger: UsageLedger) -> ServedModel:
         tokenizer=tokenizer,
         context_token_count=settings.context_token_count,
         allowed_engine_params=frozenset(settings.allowed_engine_params) | ({PARAM} if asked else frozenset()),
+        clocks=ClockLimits(
+            first_token=settings.first_token_timeout,
+            inter_token=settings.inter_token_timeout,
+            total=settings.time_limit,
+        ),
     )
 
 

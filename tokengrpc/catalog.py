@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClockLimits:
+    """A model's own bounds on the clocks of its generations, in seconds; 0: the server's."""
+
+    first_token: float = 0.0
+    inter_token: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
     """A model and the engines that run it, at least one; `context_token_count` 0 when not known."""
 
@@ -24,6 +33,7 @@ class ServedModel:
     tokenizer: Tokenizer
     context_token_count: int = 0
     allowed_engine_params: frozenset[str] = frozenset()
+    clocks: ClockLimits = ClockLimits()
 
     @property
     def capabilities(self) -> frozenset[Capability]:

@@ -74,6 +74,9 @@ _MODEL_KEYS = (
     "context_token_count",
     "pace",
     "connect_timeout",
+    "first_token_timeout",
+    "inter_token_timeout",
+    "time_limit",
     "faults",
     "allow_request_faults",
 )

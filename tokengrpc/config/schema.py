@@ -49,6 +49,15 @@ class ModelSettings(EngineSettings, frozen=True, kw_only=True, forbid_unknown_fi
     allowed_engine_params: Annotated[
         tuple[str, ...], Meta(description="keys that requests may pass to the engine")
     ] = ()
+    first_token_timeout: Annotated[
+        SecondsOrNone, Meta(description="the longest wait for a first token, s; 0: the server's")
+    ] = 0.0
+    inter_token_timeout: Annotated[
+        SecondsOrNone, Meta(description="the longest wait for a next token, s; 0: the server's")
+    ] = 0.0
+    time_limit: Annotated[
+        SecondsOrNone, Meta(description="the longest that a generation may run, s; 0: the server's")
+    ] = 0.0
     allow_request_faults: Annotated[
         bool, Meta(description="whether requests may bring faults of their own: see simulator.md")
     ] = False
@@ -119,6 +128,7 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_readers: Annotated[Count, Meta(description="readers of one generation")] = 64
     max_output_token_count: Annotated[CountOrNone, Meta(description="output of one; 0: no limit")] = 0
     max_time_limit: Annotated[Seconds, Meta(description="the longest that one may run, s")] = 3600.0
+    connect_timeout: Annotated[Seconds, Meta(description="the most that an engine may have, s")] = 30.0
     first_token_timeout: Annotated[Seconds, Meta(description="the longest wait for a first token, s")] = 120.0
     inter_token_timeout: Annotated[Seconds, Meta(description="the longest wait for a next token, s")] = 60.0
     detach_ttl: Annotated[Seconds, Meta(description="wait for a reader where a request names none, s")] = 30.0
@@ -178,11 +188,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for index, tenant in enumerate(self.tenants):
             for position, model in enumerate(tenant.models):
                 _check_known(f"tenants[{index}].models[{position}]", model, names)
+        for index, served in enumerate(self.models):
+            self._check_clocks(f"models[{index}]", served)
+
+    def _check_clocks(self, path: str, model: ModelSettings) -> None:
+        """A model's clocks are within the server's."""
+        for name, largest in _CLOCKS:
+            _check_at_most(f"{path}.{name}", getattr(model, name), self.limits, largest)
+        engines = enumerate(model.engines)
+        for where, engine in [(f"{path}.engines[{i}]", e) for i, e in engines] or [(path, model)]:
+            _check_at_most(f"{where}.connect_timeout", engine.connect_timeout, self.limits, "connect_timeout")
 
     @property
     def default_model_name(self) -> str:
         """The model of requests that name none."""
         return self.default_model or self.models[0].name
+
+
+_CLOCKS = (
+    ("first_token_timeout", "first_token_timeout"),
+    ("inter_token_timeout", "inter_token_timeout"),
+    ("time_limit", "max_time_limit"),
+)
+"""A model's clocks, each with the server's that bounds it."""
+
+
+def _check_at_most(key: str, value: float, limits: LimitSettings, name: str) -> None:
+    if value > (most := getattr(limits, name)):
+        raise ConfigError(f"{key}: must be at most limits.{name}, which is {most:g}")
 
 
 def _check_known(key: str, name: str, names: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ from tokengrpc.interfaces import LedgerEntry
 from tokengrpc.model import UsageSource
 from tokengrpc.request import without_input
 from tokengrpc.streams.counting import count_input, count_source, input_length
-from tokengrpc.streams.timers import Timers, never_accepted
+from tokengrpc.streams.timers import Timers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -87,7 +87,14 @@ class Run:
         self._stopped: Ending | None = None
         self._producing = False
         self._billed = False
-        self._timers = Timers(request, services.limits, services.clock, deadline_left, self.stop)
+        self._timers = Timers(
+            request,
+            model.clocks,
+            services.limits,
+            clock=services.clock,
+            deadline_left=deadline_left,
+            stop=self.stop,
+        )
         self._task = asyncio.get_running_loop().create_task(self._produce())
 
     @property
@@ -238,7 +245,7 @@ class Run:
         self._timers.close()
         generation = self.generation
         if not self.started and ending.error is None:
-            ending = Ending.failed(never_accepted(ending.reason))
+            ending = Ending.failed(self._timers.never_accepted(ending.reason))
         try:
             await self._publish(ending)
         except Exception:

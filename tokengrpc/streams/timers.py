@@ -16,6 +16,7 @@ from tokengrpc.streams.deadline import margin
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tokengrpc.catalog import ClockLimits
     from tokengrpc.config import LimitSettings
     from tokengrpc.interfaces import Clock
     from tokengrpc.request import GenerationRequest
@@ -28,13 +29,20 @@ def within(asked: float | None, default: float, largest: float) -> float:
     return min(default if asked is None else asked, largest)
 
 
+def shortest(asked: float | None, models: float, servers: float) -> float:
+    """A limit of the request, within the model's, within the server's; None and 0: none of its own."""
+    return min(limit for limit in (asked, models, servers) if limit)
+
+
 class Timers:
     """Calls `stop` with the right ending when one of the clocks runs out."""
 
     def __init__(
         self,
         request: GenerationRequest,
+        model: ClockLimits,
         settings: LimitSettings,
+        *,
         clock: Clock,
         deadline_left: float | None,
         stop: Callable[[Ending], None],
@@ -43,12 +51,9 @@ class Timers:
         self._now_ns = clock.now_ns
         self._stop = stop
         limits, recovery = request.limits, request.recovery
-        self._first = within(
-            limits.first_token_timeout, settings.first_token_timeout, settings.max_time_limit
-        )
-        self._between = within(
-            limits.inter_token_timeout, settings.inter_token_timeout, settings.max_time_limit
-        )
+        self._first = shortest(limits.first_token_timeout, model.first_token, settings.first_token_timeout)
+        self._between = shortest(limits.inter_token_timeout, model.inter_token, settings.inter_token_timeout)
+        self._total = shortest(limits.time_limit, model.total, settings.max_time_limit)
         self._detach_ttl = within(recovery.detach_ttl, settings.detach_ttl, settings.max_detach_ttl)
         self._clock = "first_token"
         # When the engine last moved: set by whoever feeds the generation, once per read.
@@ -57,14 +62,11 @@ class Timers:
         self.ends_at = 0.0
         self._silence = self._loop.call_later(self._first, self._check_silence)
         self._detach: asyncio.TimerHandle | None = None
-        self._ends = self._bounds(request, settings, deadline_left)
+        self._ends = self._bounds(request, deadline_left)
 
-    def _bounds(
-        self, request: GenerationRequest, settings: LimitSettings, deadline_left: float | None
-    ) -> list[asyncio.TimerHandle]:
+    def _bounds(self, request: GenerationRequest, deadline_left: float | None) -> list[asyncio.TimerHandle]:
         limits = request.limits
-        time_limit = within(limits.time_limit, settings.max_time_limit, settings.max_time_limit)
-        ends = [self._loop.call_later(time_limit, self._stop, Ending(reason=FinishReason.TIME_LIMIT))]
+        ends = [self._loop.call_later(self._total, self._stop, Ending(reason=FinishReason.TIME_LIMIT))]
         if deadline_left is not None and request.owns_deadline:
             late = Ending.failed(DeadlineExceeded(_LATE))
             if limits.deadline_action == "partial":
@@ -91,6 +93,15 @@ class Timers:
             self._detach.cancel()
             self._detach = None
 
+    def never_accepted(self, reason: FinishReason) -> TokenGrpcError:
+        """The failure behind a time that ran out before any engine had accepted: there is nothing partial."""
+        if reason is FinishReason.DEADLINE:
+            return DeadlineExceeded(_LATE)
+        return EngineStalled(
+            f"the time limit of {self._total:g} s came before an engine had accepted: allow more",
+            metadata={"clock": "total", "limit_seconds": f"{self._total:g}"},
+        )
+
     def close(self) -> None:
         """Stops all clocks."""
         self.cancel_detach()
@@ -112,14 +123,4 @@ def stalled(clock: str, limit: float) -> TokenGrpcError:
     return EngineStalled(
         f"the engine was silent for longer than {limit:g} s (clock {clock}): try again or allow more",
         metadata={"clock": clock, "limit_seconds": f"{limit:g}"},
-    )
-
-
-def never_accepted(reason: FinishReason) -> TokenGrpcError:
-    """The failure behind a time that ran out before any engine had accepted: there is nothing partial."""
-    if reason is FinishReason.DEADLINE:
-        return DeadlineExceeded(_LATE)
-    return EngineStalled(
-        "the time limit came before an engine had accepted: try again or allow more",
-        metadata={"clock": "total"},
     )
