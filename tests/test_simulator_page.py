@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
-from commands import Server, environment, serving, shell
+from commands import Server, environment, running, serving, shell
 from simulator_table import condition_rows, fault_rows, status_rows
 from tokenstreaming.v1 import input_pb2, token_stream_pb2_grpc
 from tokenstreaming.v1 import token_stream_pb2 as pb
@@ -36,7 +37,7 @@ def flags(command: str) -> list[str]:
     return words
 
 
-def codes(server: Server, calls: int, **fields: object) -> list[str]:
+def codes(server: Server, calls: int, tokens: int = 25, **fields: object) -> list[str]:
     """How so many generations end, one after another."""
     limits = input_pb2.Limits()
     limits.first_token_timeout.FromMilliseconds(10_000)
@@ -46,7 +47,7 @@ def codes(server: Server, calls: int, **fields: object) -> list[str]:
         stub = token_stream_pb2_grpc.TokenStreamStub(channel)
         for _ in range(calls):
             request = pb.StreamTokensRequest(
-                prompt="Hello", max_output_token_count=60, limits=limits, **fields
+                prompt="Hello", max_output_token_count=tokens, limits=limits, **fields
             )
             request.sampling.logit_bias[199_999] = -100  # no end mark: the output is as long as it may be
             stream = stub.StreamTokens(request)
@@ -86,7 +87,7 @@ def test_the_lines_to_start_with(command: str) -> None:
 
 def _seeded(command: str) -> list[str]:
     with serving(*flags(command)) as server:
-        return codes(server, 40)
+        return codes(server, 40, tokens=60)
 
 
 def test_what_the_first_line_gives() -> None:
@@ -126,6 +127,18 @@ def test_the_python_example() -> None:
             check=False,
         )
     assert (done.stdout, done.stderr) == (output, "")
+
+
+def test_a_warning_at_start() -> None:
+    """It names the engine, so that nobody wonders in production."""
+    flags_ = ("serve", "--listen", "127.0.0.1:0", "--faults", '{"refuse": true}')
+    with running(*flags_) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        line = json.loads(process.stderr.readline())
+    assert (line["level"], line["engine"]) == ("warning", "builtin")
+    assert "on purpose" in line["event"]
 
 
 def test_the_environment_variable() -> None:

@@ -164,9 +164,10 @@ def _engine(
     engine: Engine = factory.load()(settings, tokenizer)
     if isinstance(engine, TellsLateUsage):
         engine.on_late_usage(ledger.settle)
-    return (
-        engine if asked is None and settings.faults.harmless else FaultyEngine(engine, settings.faults, asked)
-    )
+    if asked is None and settings.faults.harmless:
+        return engine
+    log.warning("this engine may fail on purpose: for tests only", engine=settings.name)
+    return FaultyEngine(engine, settings.faults, asked)
 
 
 def _tenants(settings: Settings) -> list[tuple[Tenant, str]]:
