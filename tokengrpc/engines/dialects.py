@@ -71,7 +71,7 @@ class Dialect:
     image_uris: bool = True
     """Whether it fetches images; otherwise they must come as bytes or data URIs."""
     tool_modes: frozenset[str] = frozenset({"none", "required", "function"})
-    """The modes of `ToolChoice` that it knows beside auto."""
+    """The modes of `ToolChoice` that it knows beside auto; without none, tools are left out for it."""
     parallel_switch: bool = True
     """Whether parallel tool calls can be switched off."""
     logprobs_with_tools: bool = True
@@ -225,7 +225,7 @@ OLLAMA = Dialect(
     always=_USAGE,
     reasoning_names=("reasoning",),
     image_uris=False,
-    tool_modes=frozenset({"none"}),
+    tool_modes=frozenset(),
     parallel_switch=False,
 )
 

@@ -92,6 +92,8 @@ def _chat_fields(request: GenerationRequest, dialect: Dialect) -> dict[str, Any]
 
 def _tool_fields(request: GenerationRequest, dialect: Dialect) -> dict[str, Any]:
     choice = request.tool_choice
+    if choice.mode == "none" and "none" not in dialect.tool_modes:
+        return {}  # what it does not know it cannot call
     if choice.mode != "auto" and choice.mode not in dialect.tool_modes:
         raise unsupported(f"tool_choice.mode {choice.mode}", "this engine, which calls tools as it likes")
     if choice.disable_parallel_calls and not dialect.parallel_switch:

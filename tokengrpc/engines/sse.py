@@ -20,10 +20,11 @@ class SSEDecoder:
     """Splits one response's body into the `data` payloads of its events.
 
     `feed` takes the bytes as they come, cut anywhere. A line or an event's data of more than
-    `max_event_bytes` raises EngineProtocolError, after the events before it were returned.
+    `max_event_bytes` raises EngineProtocolError; if there were events before it, those are returned, and
+    `failed` is set.
     """
 
-    __slots__ = ("_after_cr", "_data", "_failed", "_line", "_max", "_plain", "_size", "_start", "_tail")
+    __slots__ = ("_after_cr", "_data", "_line", "_max", "_plain", "_size", "_start", "_tail", "failed")
 
     def __init__(self, *, max_event_bytes: int = 1024 * 1024) -> None:
         self._max = max_event_bytes
@@ -34,12 +35,12 @@ class SSEDecoder:
         self._data: list[bytes] = []
         self._size = 0
         self._after_cr = False
-        self._failed: EngineProtocolError | None = None
+        self.failed: EngineProtocolError | None = None
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The payloads that this chunk completes, in order."""
-        if self._failed is not None:
-            raise self._failed
+        if self.failed is not None:
+            raise self.failed
         if self._start:
             chunk = self._without_bom(chunk)
             if self._start:
@@ -71,8 +72,8 @@ class SSEDecoder:
         WHATWG drops it, but servers exist that end with `data: [DONE]` and no line end. It may be incomplete:
         whoever reads it must not take a broken one for a fault of the server's.
         """
-        if self._failed is not None:
-            raise self._failed
+        if self.failed is not None:
+            raise self.failed
         events: list[bytes] = []
         if self._plain:
             self._feed_block(self._tail, events)
@@ -119,10 +120,10 @@ class SSEDecoder:
             self._line += unfinished
             self._check(len(self._line), "line")
         except EngineProtocolError as error:
-            self._failed = error
+            self.failed = error
             if not events:
                 raise
-        self._plain = not (self._line or self._data or self._after_cr or self._failed)
+        self._plain = not (self._line or self._data or self._after_cr or self.failed)
 
     def _take_line(self, line: bytes) -> None:
         self._check(len(line), "line")

@@ -71,4 +71,8 @@ def _decode_slice(chunk: bytes, events: SSEDecoder, decoder: StreamDecoder) -> S
         payloads = events.feed(chunk) if chunk else events.close()
     except EngineProtocolError as error:
         return (decoder.cut(error),)
-    return portions(payloads, decoder.feed(payloads) if chunk else decoder.end(payloads))
+    batches = portions(payloads, decoder.feed(payloads) if chunk else decoder.end(payloads))
+    if events.failed is not None and not decoder.ended:
+        # The same read brought what cannot be read: nothing more may come.
+        return (*batches, decoder.cut(events.failed))
+    return batches

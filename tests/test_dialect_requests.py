@@ -1,0 +1,233 @@
+"""What each kind of OpenAI-compatible server is asked, and can do: each row of the table of dialects."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, get_args
+
+import pytest
+from msgspec import structs
+
+from tokengrpc.config import EngineSettings, ModelSettings
+from tokengrpc.engines.dialects import DIALECTS, Api, capabilities
+from tokengrpc.engines.openai import create
+from tokengrpc.engines.openai_request import encode_request
+from tokengrpc.errors import (
+    UnsupportedFeature,
+)
+from tokengrpc.model import Capability
+from tokengrpc.request import (
+    GenerationRequest,
+    ImagePart,
+    Message,
+    OutputConstraint,
+    OutputOptions,
+    ReasoningPart,
+    Role,
+    Sampling,
+    TextPart,
+    Tool,
+    ToolChoice,
+)
+from tokengrpc.request import (
+    Reasoning as Thinking,
+)
+
+CHAT = GenerationRequest(messages=(Message(role=Role.USER, parts=(TextPart(text="Hi"),)),))
+
+
+def encode(dialect: str, api: str = "chat", **request: Any) -> dict[str, Any]:
+    if not {"prompt", "messages", "prompt_token_ids"} & request.keys():
+        request |= {"messages": CHAT.messages} if api == "chat" else {"prompt": "Once"}
+    made = encode_request(
+        GenerationRequest(**request), api=Api[api.upper()], dialect=DIALECTS[dialect], model="m"
+    )
+    body: dict[str, Any] = json.loads(made)
+    return body
+
+
+def test_every_dialect_can_be_set():
+    """The schema's names are the table's."""
+    field = next(field for field in structs.fields(EngineSettings) if field.name == "dialect")
+    names = next(arg for arg in get_args(field.type) if get_args(arg))
+    assert set(get_args(names)) == set(DIALECTS)
+
+
+class TestRequests:
+    """What each kind of server is asked, and what is refused because it would be ignored."""
+
+    @pytest.mark.parametrize(
+        ("name", "always"),
+        [
+            ("generic", {"stream_options": {"include_usage": True}}),
+            ("openai", {"stream_options": {"include_usage": True}}),
+            ("vllm", {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}),
+            ("sglang", {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}),
+            ("llamacpp", {"stream_options": {"include_usage": True}, "timings_per_token": True}),
+            ("ollama", {"stream_options": {"include_usage": True}}),
+            ("tgi", {"stream_options": {"include_usage": True}}),
+            ("litellm", {"stream_options": {"include_usage": True}}),
+        ],
+    )
+    def test_a_bare_one(self, name: str, always: dict[str, Any]):
+        """What every request has."""
+        bare = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
+        assert encode(name) == bare | always
+
+    @pytest.mark.parametrize(
+        ("name", "unknown"),
+        [
+            ("generic", set()),
+            ("openai", {"top_k", "min_p", "repetition_penalty"}),
+            ("vllm", set()),
+            ("sglang", set()),
+            ("llamacpp", set()),
+            ("ollama", {"top_k", "min_p", "repetition_penalty", "logit_bias"}),
+            ("tgi", {"top_k", "min_p", "presence_penalty", "repetition_penalty", "logit_bias"}),
+            ("litellm", set()),
+        ],
+    )
+    def test_sampling(self, name: str, unknown: set[str]):
+        """Each field by the server's name, or refused by ours."""
+        names = {"stop_sequences": "stop"}
+        if name == "llamacpp":
+            names["repetition_penalty"] = "repeat_penalty"
+        values = {"temperature": 0.5, "top_p": 0.5, "top_k": 3, "min_p": 0.1, "seed": 1}
+        values |= {"presence_penalty": 0.5, "frequency_penalty": 0.5, "repetition_penalty": 1.5}
+        for field, value in (values | {"stop_sequences": ("a",), "logit_bias": {5: 1.0}}).items():
+            sampling = Sampling(**{field: value})
+            if field in unknown:
+                with pytest.raises(UnsupportedFeature, match=rf"sampling\.{field}"):
+                    encode(name, sampling=sampling)
+            else:
+                assert names.get(field, field) in encode(name, sampling=sampling)
+
+    @pytest.mark.parametrize(
+        ("name", "api", "constraint", "fields"),
+        [
+            ("sglang", "chat", {"regex": "a+"}, {"regex": "a+"}),
+            ("sglang", "chat", {"grammar": "root ::= x"}, {"ebnf": "root ::= x"}),
+            ("sglang", "completions", {"json_schema": '{"a": 1.0}'}, {"json_schema": '{"a": 1.0}'}),
+            ("sglang", "chat", {"choices": ("a",)}, None),
+            ("llamacpp", "chat", {"grammar": "root ::= x"}, {"grammar": "root ::= x"}),
+            ("llamacpp", "completions", {"json_schema": '{"a":1}'}, {"json_schema": {"a": 1}}),
+            ("llamacpp", "chat", {"choices": ('a"b', "c\\\n")}, {"grammar": 'root ::= "a\\"b" | "c\\\\\\n"'}),
+            ("llamacpp", "chat", {"regex": "a"}, None),
+            ("ollama", "chat", {"regex": "a"}, None),
+            ("ollama", "completions", {"json_schema": "{}"}, None),
+            ("tgi", "chat", {"regex": "a+"}, {"response_format": {"type": "regex", "value": "a+"}}),
+            (
+                "tgi",
+                "chat",
+                {"json_schema": "{}"},
+                {"response_format": {"type": "json_schema", "value": {"name": "output", "schema": {}}}},
+            ),
+            ("tgi", "completions", {"regex": "a"}, None),
+            ("litellm", "chat", {"grammar": "x"}, None),
+        ],
+    )
+    def test_constraints(self, name: str, api: str, constraint: Any, fields: dict[str, Any] | None):
+        """Each form by the server's field, or refused."""
+        made = OutputConstraint(**constraint)
+        if fields is None:
+            with pytest.raises(UnsupportedFeature):
+                encode(name, api, constraint=made)
+        else:
+            assert encode(name, api, constraint=made).items() >= fields.items()
+
+    @pytest.mark.parametrize("name", ["vllm", "sglang", "llamacpp", "tgi", "litellm", "ollama"])
+    def test_json_schema_in_chat(self, name: str):
+        """Each has a response_format, TGI one of its own."""
+        assert "response_format" in encode(name, constraint=OutputConstraint(json_schema="{}"))
+
+    def test_logprobs_of_llama_cpp(self):
+        """None of the alternatives would be no logprobs at all; beside tools it has none."""
+        output = OutputOptions(top_logprob_count=0)
+        assert encode("llamacpp", output=output)["top_logprobs"] == 1
+        assert encode("llamacpp", "completions", output=output)["logprobs"] == 1
+        assert "top_logprobs" not in encode("vllm", output=output)
+        with pytest.raises(UnsupportedFeature, match="together with tools"):
+            encode("llamacpp", output=output, tools=(Tool(name="f"),))
+
+    @pytest.mark.parametrize(
+        ("name", "mode", "fields"),
+        [
+            ("ollama", ToolChoice(mode="required"), None),
+            ("ollama", ToolChoice(mode="function", function_name="f"), None),
+            ("ollama", ToolChoice(disable_parallel_calls=True), None),
+            ("ollama", ToolChoice(mode="none"), {}),
+            ("tgi", ToolChoice(mode="required"), {"tool_choice": "required"}),
+            ("tgi", ToolChoice(disable_parallel_calls=True), None),
+            ("vllm", ToolChoice(mode="none"), {"tool_choice": "none"}),
+        ],
+    )
+    def test_tool_choice(self, name: str, mode: ToolChoice, fields: dict[str, Any] | None):
+        """A server without the field would call as it likes: without tools it cannot."""
+        if fields is None:
+            with pytest.raises(UnsupportedFeature):
+                encode(name, tools=(Tool(name="f"),), tool_choice=mode)
+            return
+        body = encode(name, tools=(Tool(name="f"),), tool_choice=mode)
+        assert {key: body[key] for key in ("tool_choice",) if key in body} == fields
+        assert ("tools" in body) is (name != "ollama")
+
+    def test_images_of_ollama(self):
+        """It fetches none."""
+        by_uri, by_data = ImagePart(uri="https://x/a.png"), ImagePart(uri="data:image/png;base64,AP8=")
+        encode("ollama", messages=(Message(role=Role.USER, parts=(by_data,)),))
+        with pytest.raises(UnsupportedFeature, match="send its bytes"):
+            encode("ollama", messages=(Message(role=Role.USER, parts=(by_uri,)),))
+
+    def test_reasoning(self):
+        """A budget where there is a field, and thoughts under the name that the server reads."""
+        budget = Thinking(token_budget=2000)
+        assert encode("litellm", reasoning=budget)["thinking"] == {"type": "enabled", "budget_tokens": 2000}
+        for name in ("sglang", "llamacpp", "ollama"):
+            with pytest.raises(UnsupportedFeature, match=r"set reasoning\.effort"):
+                encode(name, reasoning=budget)
+        with pytest.raises(UnsupportedFeature, match="reasoning"):
+            encode("tgi", reasoning=Thinking(effort="low"))
+        thought = Message(role=Role.ASSISTANT, parts=(ReasoningPart(text="hm", opaque=b""),))
+        for name, names in {"sglang": {"reasoning_content"}, "ollama": {"reasoning"}, "tgi": set()}.items():
+            sent = encode(name, messages=(*CHAT.messages, thought))["messages"][1]
+            assert sent.keys() - {"role", "content"} == names
+
+
+class TestCapabilities:
+    """What requests may ask, by dialect, API and settings."""
+
+    @pytest.mark.parametrize("api", ["auto", "chat", "completions"])
+    @pytest.mark.parametrize("name", DIALECTS)
+    def test_what_must_hold_for_both_apis(self, name: str, api: str):
+        """Ids and continuations are wanted by the server itself: for any request, on any API."""
+        can = capabilities(DIALECTS[name], api)
+        rows = [DIALECTS[name].chat, DIALECTS[name].completions]
+        used = {"auto": rows, "chat": rows[:1], "completions": rows[1:]}[api]
+        if api == "auto" and DIALECTS[name].prompts_to is Api.CHAT:
+            used = rows[:1]
+        for capability in (Capability.TOKEN_IDS, Capability.CONTINUE_TEXT):
+            assert (capability in can) is all(capability in row.capabilities for row in used)
+
+    def test_the_settings_correct_them(self):
+        """A model without tools, and one that knows more than its dialect; the encoder agrees."""
+        settings = ModelSettings(
+            name="m",
+            kind="openai",
+            base_url="http://x/v1",
+            dialect="ollama",
+            extra_capabilities=(Capability.CONTINUE_TEXT,),
+            missing_capabilities=(Capability.TOOLS, Capability.IMAGES),
+        )
+        can = create(settings, None).capabilities
+        assert Capability.CONTINUE_TEXT in can
+        assert not {Capability.TOOLS, Capability.IMAGES} & can
+        body = encode_request(
+            GenerationRequest(prompt="a", output=OutputOptions(top_logprob_count=1)),
+            api=Api.COMPLETIONS,
+            dialect=DIALECTS["ollama"],
+            model="m",
+            extra=frozenset({Capability.LOGPROBS}),
+        )
+        assert json.loads(body)["logprobs"] == 1
+        with pytest.raises(UnsupportedFeature):
+            encode("ollama", "completions", output=OutputOptions(top_logprob_count=1))
