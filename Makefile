@@ -8,9 +8,11 @@ PORT ?= 50051
 PACE ?= 40
 # Whose properties the nightly profile tries at length.
 TESTS ?= $(addprefix tests/test_,decoding.py http1.py openai_chunks.py openai_ends.py sse.py stateful.py transcripts.py)
+# Of fuzzing, for each target.
+FUZZ_SECONDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help run interop test fuzz-nightly check lint types contract generate generators generated-is-current probes bench bench-grpc clean
+.PHONY: help run interop test fuzz fuzz-long fuzz-nightly check lint types contract generate generators generated-is-current probes bench bench-grpc clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,10 +26,16 @@ test: $(VENV)/dev.stamp ## run all tests; those of languages that this machine l
 interop: $(VENV)/dev.stamp ## run only every language's client against the real server
 	pytest -rs tests/interop
 
+fuzz: $(VENV)/fuzz.stamp ## fuzz all that reads bytes of others, 20 s each (FUZZ_SECONDS=60 TARGET=sse)
+	python -m fuzz.run --seconds $(FUZZ_SECONDS) $(if $(TARGET),--target $(TARGET))
+
+fuzz-long: $(VENV)/fuzz.stamp ## the same for an hour each, with another seed every time
+	python -m fuzz.run --seconds 3600 --runs -1 --seed $$(date +%s) $(if $(TARGET),--target $(TARGET))
+
 fuzz-nightly: $(VENV)/dev.stamp ## a hundred thousand cases of each property, some hours (TESTS=tests/test_sse.py for one file)
 	HYPOTHESIS_PROFILE=nightly pytest --timeout 14400 $(TESTS)
 
-check: lint types contract generated-is-current test ## everything that must hold before a change lands
+check: lint types contract generated-is-current test fuzz ## everything that must hold before a change lands
 
 lint: $(VENV)/dev.stamp
 	ruff check
@@ -81,6 +89,10 @@ $(VENV)/run.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/run.stamp
+
+$(VENV)/fuzz.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
 	@touch $@ $(VENV)/run.stamp
 
 $(VENV)/bench.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import re
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from profiles import examples
 
+from fuzz.reference import events_of
 from tokengrpc.engines.sse import SSEDecoder
 from tokengrpc.errors import EngineProtocolError
 
@@ -47,28 +47,6 @@ TRANSCRIPTS = st.tuples(
 CUTS = st.lists(st.integers(min_value=0))
 
 
-def oracle(transcript: bytes) -> tuple[list[bytes], list[bytes]]:
-    """The payloads by the letter of WHATWG, and the one that the end cut off."""
-    lines = re.split(rb"\r\n|\r|\n", transcript.removeprefix(b"\xef\xbb\xbf"))
-    unfinished = lines.pop()
-    payloads: list[bytes] = []
-    data: list[bytes] = []
-
-    def field(line: bytes) -> None:
-        match = re.fullmatch(rb"data(?:: ?(.*))?", line, re.DOTALL)
-        if match:
-            data.append(match[1] or b"")
-
-    for line in lines:
-        if line:
-            field(line)
-        elif data:
-            payloads.append(b"\n".join(data))
-            data.clear()
-    field(unfinished)
-    return payloads, [b"\n".join(data)] if data else []
-
-
 def pieces(whole: bytes, cuts: list[int]) -> list[bytes]:
     places = [0, *sorted(cut % (len(whole) + 1) for cut in cuts), len(whole)]
     return [whole[begin:end] for begin, end in itertools.pairwise(places)]
@@ -84,7 +62,7 @@ def test_any_cut_gives_what_the_specification_says(transcript: bytes, cuts: list
     """Payloads and the cut-off rest are the oracle's, whatever the pieces."""
     decoder = SSEDecoder()
     payloads = [payload for piece in pieces(transcript, cuts) for payload in decoder.feed(piece)]
-    assert (payloads, decoder.close()) == oracle(transcript)
+    assert (payloads, decoder.close()) == events_of(transcript)
 
 
 @examples(3000)
@@ -93,7 +71,7 @@ def test_byte_by_byte_is_the_same(transcript: bytes):
     """Every single byte may come alone."""
     decoder = SSEDecoder()
     payloads = [payload for byte in transcript for payload in decoder.feed(bytes([byte]))]
-    assert (payloads, decoder.close()) == oracle(transcript)
+    assert (payloads, decoder.close()) == events_of(transcript)
 
 
 @examples(3000)

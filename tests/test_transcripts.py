@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from profiles import examples
 from transcripts import transcripts
 
+from tokengrpc.engines.anthropic_events import EventDecoder
 from tokengrpc.engines.openai_chunks import ChunkDecoder
 from tokengrpc.engines.sse import SSEDecoder
 from tokengrpc.engines.stream_reader import decode
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from transcripts import Transcript
 
+    from tokengrpc.engines.stream_decoder import StreamDecoder
     from tokengrpc.generation import Event
     from tokengrpc.model import Delta, Token
 
@@ -42,9 +44,15 @@ def options(transcript: Transcript) -> OutputOptions:
     )
 
 
+def decoder_of(transcript: Transcript) -> StreamDecoder:
+    if transcript.dialect == "anthropic":
+        return EventDecoder("test")
+    return ChunkDecoder("test", options(transcript))
+
+
 def decoded(transcript: Transcript, pieces: Sequence[bytes]) -> Decoded:
     """The deltas and the failure, read as the engine does it."""
-    events, decoder = SSEDecoder(), ChunkDecoder("test", options(transcript))
+    events, decoder = SSEDecoder(), decoder_of(transcript)
     deltas: list[Delta] = []
     for piece in pieces:
         if piece and not decoder.ended:
@@ -92,6 +100,9 @@ def told(transcript: Transcript, result: Decoded) -> dict[str, tuple[str, ...]]:
         whole = "".join(getattr(token, channel) for token in tokens)
         if whole:
             found[channel] = (whole,)
+    opaque = tuple(delta.opaque.decode() for delta in deltas if delta.opaque)
+    if opaque:
+        found["opaque"] = opaque
     found |= calls(events)
     if error:
         found["error"] = (error.reason,)

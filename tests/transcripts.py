@@ -14,6 +14,7 @@ request asks for beside text; `lost` breaks the connection after the body, which
 Below `---` stands all that a caller gets; what is not there must not come:
 
 - `text`, `reasoning`, `refusal`: JSON strings.
+- `opaque`: what the engine wants back with its reasoning; a line for each piece.
 - `call`: id (`-` for none), name, arguments; a line for each call.
 - `finish`: reason, the engine's word, the matched stop sequence in JSON.
 - `error`: its reason.
@@ -34,7 +35,7 @@ FOLDER = Path(__file__).parent / "data" / "transcripts"
 
 _MARK = re.compile("«([^»]*)»")
 _KEYS = ("text", "reasoning", "refusal", "call", "finish", "error", "usage", "counts", "ids", "logprobs")
-KEYS = frozenset({*_KEYS, "raw", "top"})
+KEYS = frozenset({*_KEYS, "raw", "top", "opaque"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,7 +90,8 @@ def decode_event(payload: bytes) -> Event:
 def _decode_leniently(payload: bytes) -> Event:
     """Takes what msgspec does not and JSON allows: half surrogate pairs, an error whose message is text."""
     try:
-        whole = json.loads(payload)
+        # Bytes that json decodes itself may be any UTF, and half surrogate pairs as UTF-8 too.
+        whole = json.loads(payload.decode())
         if isinstance(whole, dict) and whole.get("type") == "error":
             whole = {"type": "error"}
         return msgspec.convert(whole, Event, strict=False)

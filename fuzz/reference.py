@@ -1,0 +1,30 @@
+"""Server-sent events read slowly, by the letter of WHATWG, to compare the decoder with."""
+
+from __future__ import annotations
+
+import re
+
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_DATA = re.compile(rb"data(?:: ?(.*))?", re.DOTALL)
+
+
+def events_of(transcript: bytes) -> tuple[list[bytes], list[bytes]]:
+    """The payloads of a whole body, and the one that its end cut off."""
+    lines = _LINE_END.split(transcript.removeprefix(b"\xef\xbb\xbf"))
+    unfinished = lines.pop()
+    payloads: list[bytes] = []
+    data: list[bytes] = []
+
+    def field(line: bytes) -> None:
+        match = _DATA.fullmatch(line)
+        if match:
+            data.append(match[1] or b"")
+
+    for line in lines:
+        if line:
+            field(line)
+        elif data:
+            payloads.append(b"\n".join(data))
+            data.clear()
+    field(unfinished)
+    return payloads, [b"\n".join(data)] if data else []

@@ -1,0 +1,63 @@
+"""What fuzzing begins with: the transcripts of the tests, and the inputs kept in `corpus`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from google.protobuf import text_format
+from tokenstreaming.v1 import token_stream_pb2 as pb
+
+_ROOT = Path(__file__).resolve().parent.parent
+CORPUS = _ROOT / "fuzz" / "corpus"
+sys.path.append(str(_ROOT / "tests"))
+
+from transcripts import transcripts  # noqa: E402 - the tests are no package
+
+_HEADS = {
+    "chunked": b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "sized": b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n",
+    "until close": b"HTTP/1.0 200 OK\r\n\r\n",
+}
+
+
+def seeds(target: str) -> list[bytes]:
+    """The inputs that a target begins with."""
+    return _MADE[target]() + [path.read_bytes() for path in sorted((CORPUS / target).glob("*.bin"))]
+
+
+def _bodies(*, anthropic: bool | None = None) -> list[bytes]:
+    return [
+        transcript.body
+        for transcript in transcripts()
+        if anthropic is None or (transcript.dialect == "anthropic") is anthropic
+    ]
+
+
+def _responses() -> list[bytes]:
+    made = []
+    for body in _bodies()[:40]:
+        half = len(body) // 2
+        parts = [part for part in (body[:half], body[half:]) if part]
+        chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
+        made.append(_HEADS["chunked"] + chunks + b"0\r\n\r\n")
+        made.append(_HEADS["sized"] % len(body) + body)
+        made.append(_HEADS["until close"] + body)
+    return made
+
+
+def _requests() -> list[bytes]:
+    """The readable requests of the corpus, as bytes."""
+    return [
+        text_format.Parse(path.read_text(encoding="utf-8"), pb.StreamTokensRequest()).SerializeToString()
+        for path in sorted((CORPUS / "request").glob("*.txtpb"))
+    ]
+
+
+_MADE = {
+    "sse": _bodies,
+    "http1": _responses,
+    "openai": lambda: _bodies(anthropic=False),
+    "anthropic": lambda: _bodies(anthropic=True),
+    "request": _requests,
+}

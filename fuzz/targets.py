@@ -1,0 +1,178 @@
+"""What is fuzzed: each target takes any bytes, and fails where a promise of the code under it is broken.
+
+Streams are read whole and in pieces, and both must say the same. Nothing but the errors of `tokengrpc.errors`
+may come out, and each of them must become a status that is not UNKNOWN and fits in trailers.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import grpc
+from tokenstreaming.v1 import token_stream_pb2 as pb
+
+from fuzz.reference import events_of
+from tokengrpc.engines import anthropic_request, openai_request
+from tokengrpc.engines.anthropic_events import EventDecoder
+from tokengrpc.engines.dialects import DIALECTS, Api
+from tokengrpc.engines.http1 import ResponseParser
+from tokengrpc.engines.openai_chunks import ChunkDecoder
+from tokengrpc.engines.sse import SSEDecoder
+from tokengrpc.engines.stream_reader import decode
+from tokengrpc.errors import EngineProtocolError, TokenGrpcError
+from tokengrpc.generation import Ending, Generation
+from tokengrpc.request import GenerationRequest, OutputOptions
+from tokengrpc.wire.encoding import ProtobufEncoder
+from tokengrpc.wire.parsing import parse
+from tokengrpc.wire.request import generation_request
+from tokengrpc.wire.status import CODES, MAX_TRAILER_BYTES, Failure, status_of, trailer_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tokengrpc.engines.stream_decoder import StreamDecoder
+    from tokengrpc.model import Delta
+
+_EVERYTHING = OutputOptions(top_logprob_count=2, token_ids=True, raw_bytes=True)
+_ENCODER = ProtobufEncoder()
+
+
+class Letters:
+    """Counts a token for each character."""
+
+    name, exact = "letters", False
+
+    def count(self, text: str) -> int:
+        """Tokens of a text."""
+        return len(text)
+
+    def count_input(self, messages: object, tools: object) -> int:  # noqa: ARG002 - a tokenizer's signature
+        """Tokens of any input."""
+        return 1
+
+
+def sse(data: bytes) -> None:
+    """The event parser says what a slow reading by the letter of the format says."""
+    wanted = events_of(data)
+    for pieces in _cuts(data):
+        decoder = SSEDecoder()
+        found = [payload for piece in pieces for payload in decoder.feed(piece)]
+        assert (found, decoder.close()) == wanted
+    bounded = [_bounded_events(pieces) for pieces in _cuts(data)]
+    assert all(result == bounded[0] for result in bounded)
+
+
+def http1(data: bytes) -> None:
+    """The response parser gives the same head, body and verdict for any pieces."""
+    results = []
+    for pieces in _cuts(data):
+        parser = ResponseParser()
+        body = b"".join(parser.feed(piece) for piece in pieces)
+        parser.close()
+        assert parser.ended is not (parser.error is not None)
+        results.append((parser.head and parser.head.status, body, type(parser.error)))
+    assert all(result == results[0] for result in results)
+
+
+def openai(data: bytes) -> None:
+    """A body of an OpenAI-compatible server, up to the messages that callers get."""
+    _stream(data, lambda: ChunkDecoder("fuzz", _EVERYTHING), _EVERYTHING)
+    _stream(data, lambda: ChunkDecoder("fuzz", OutputOptions()), OutputOptions())
+
+
+def anthropic(data: bytes) -> None:
+    """A body of Anthropic's Messages API, likewise."""
+    _stream(data, lambda: EventDecoder("fuzz"), OutputOptions())
+
+
+def request(data: bytes) -> None:
+    """A caller's StreamTokensRequest: refused by field, or a request that can be sent to every engine."""
+    try:
+        parsed = generation_request(parse(pb.StreamTokensRequest, data))
+    except TokenGrpcError as error:
+        _check_status(error)
+        return
+    for dialect in DIALECTS.values():
+        for api in Api:
+            _check_body(
+                lambda d=dialect, a=api: openai_request.encode_request(parsed, api=a, dialect=d, model="m")
+            )
+    options = anthropic_request.Options()
+    _check_body(lambda: anthropic_request.encode_request(parsed, model="m", options=options))
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "sse": sse,
+    "http1": http1,
+    "openai": openai,
+    "anthropic": anthropic,
+    "request": request,
+}
+
+
+def _cuts(data: bytes) -> list[list[bytes]]:
+    """Whole; in two, at a place that the bytes choose; in pieces of some bytes; byte by byte where few."""
+    at = sum(data) % (len(data) + 1)
+    size = 1 if len(data) <= 256 else 1 + len(data) // 64
+    return [[data], [data[:at], data[at:]], [data[i : i + size] for i in range(0, len(data), size)]]
+
+
+def _bounded_events(pieces: Sequence[bytes]) -> tuple[list[bytes], bool]:
+    decoder, found = SSEDecoder(max_event_bytes=16), []
+    try:
+        for piece in pieces:
+            found += decoder.feed(piece)
+        found += decoder.close()
+    except EngineProtocolError as error:
+        _check_status(error)
+        return found, True
+    return found, False
+
+
+def _stream(data: bytes, make: Callable[[], StreamDecoder], output: OutputOptions) -> None:
+    results = [_decoded(pieces, make()) for pieces in _cuts(data)]
+    assert all(result[:2] == results[0][:2] for result in results)
+    deltas, _, error = results[0]
+    generation = Generation(GenerationRequest(prompt="p", output=output), Letters(), 1)
+    events = generation.accept("fuzz", 1)
+    ending = Ending.failed(error) if error is not None else None
+    try:
+        events += generation.feed(deltas, 2)
+    except TokenGrpcError as excess:
+        ending = Ending.failed(excess)
+    if ending is None:
+        assert generation.engine_finish is not None
+        ending = Ending.of(generation.engine_finish)
+    events += generation.end(ending, 3)
+    for record in _ENCODER.records(generation, events):
+        pb.StreamTokensResponse.FromString(record.body + record.tail)
+    if ending.error is not None:
+        _check_status(ending.error)
+
+
+def _decoded(
+    pieces: Sequence[bytes], decoder: StreamDecoder
+) -> tuple[list[Delta], type | None, TokenGrpcError | None]:
+    events, deltas = SSEDecoder(), []
+    for piece in [*filter(None, pieces), b""]:
+        if not decoder.ended:
+            deltas += [delta for batch in decode(piece, events, decoder) for delta in batch]
+    assert decoder.ended
+    return deltas, type(decoder.error), decoder.error
+
+
+def _check_body(encode: Callable[[], bytes]) -> None:
+    try:
+        body = encode()
+    except TokenGrpcError as error:
+        _check_status(error)
+    else:
+        json.loads(body)
+
+
+def _check_status(error: TokenGrpcError) -> None:
+    status = status_of(error, Failure(generation_id="x" * 128))
+    assert CODES[error.reason] is not grpc.StatusCode.UNKNOWN
+    assert status.code == CODES[error.reason].value[0] != 2
+    assert trailer_bytes(status) <= MAX_TRAILER_BYTES
