@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from tokengrpc.config import EngineSettings
-from tokengrpc.engines.faults_render import OPAQUE
+from tokengrpc.engines.faults_render import BYTES, OPAQUE
 from tokengrpc.engines.faults_wire import WiredHTTP
 from tokengrpc.engines.http_stream import Call
 from tokengrpc.engines.openai import OpenAIEngine
@@ -15,9 +18,11 @@ from tokengrpc.engines.openai_chunks import ChunkDecoder
 from tokengrpc.model import Delta
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tokengrpc.engines.faults_script import Script
     from tokengrpc.interfaces import Continuation
-    from tokengrpc.request import GenerationRequest
+    from tokengrpc.request import GenerationRequest, OutputOptions
 
 
 class Client(OpenAIEngine):
@@ -39,12 +44,22 @@ class Client(OpenAIEngine):
 
 
 class Decoder(ChunkDecoder):
-    """Takes the one thing more that is written."""
+    """Takes the two things more that are written, so that deltas come out as the engine told them."""
 
-    _MARK = b'{"%b"' % OPAQUE.encode()
+    _OPAQUE = b'{"%b"' % OPAQUE.encode()
+    _BYTES = b'"%b": true' % BYTES.encode()  # in a text its quotes would be escaped
+
+    def __init__(self, engine: str, output: OutputOptions, hide: Callable[[str], str]) -> None:
+        super().__init__(engine, replace(output, raw_bytes=True), hide)
 
     def _feed_payload(self, payload: bytes, deltas: list[Delta]) -> None:
-        if payload.startswith(self._MARK):
+        if payload.startswith(self._OPAQUE):
             deltas.append(Delta(count=0, opaque=b64decode(json.loads(payload)[OPAQUE])))
-        else:
-            super()._feed_payload(payload, deltas)
+            return
+        before = len(deltas)
+        super()._feed_payload(payload, deltas)
+        if self._BYTES in payload:
+            # A character may have begun with another engine: only bytes can be joined with its own.
+            deltas[before:] = [
+                structs.replace(delta, text=None) if delta.raw else delta for delta in deltas[before:]
+            ]

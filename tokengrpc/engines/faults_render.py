@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 DONE = b"data: [DONE]\n\n"
 
 OPAQUE = "tokengrpc_opaque"
-"""The one field that no chat server has: bytes that an engine wants back with its reasoning."""
+"""A field that no chat server has: bytes that an engine wants back with its reasoning."""
+BYTES = "tokengrpc_bytes"
+"""Another: true where the engine told bytes alone, and the text was made of them here."""
 
 # Words that the decoder takes for other reasons are replaced by those that it takes for this one.
 _WORDS = {reason: word for word, reason in reversed(FINISH_REASONS.items())}
@@ -69,6 +71,9 @@ class Renderer:
         self._output = None if count is None or self._output is None else self._output + count
         before = self.tokens
         self.tokens += 1 if count is None else count
+        if delta.text is None and delta.raw:
+            yield self._event(choice, {BYTES: True}), self.tokens
+            return
         halves = _halves(choice["delta"].get("content", "")) if self._split else ()
         if halves:
             first = choice["delta"] | {"content": halves[0]}
@@ -77,10 +82,8 @@ class Renderer:
         yield self._event(choice), self.tokens
 
     def ending(self, finish: EngineFinish, usage: UsageReport | None) -> Iterator[bytes]:
-        """What is left of the text, the finish, the usage and the end mark."""
-        rest = self._text.flush()
-        choice: dict[str, Any] = {"delta": {"content": rest} if rest else {}}
-        choice["finish_reason"] = self._word or _word(finish)
+        """The finish, the usage and the end mark."""
+        choice: dict[str, Any] = {"delta": {}, "finish_reason": self._word or _word(finish)}
         if finish.matched_stop:
             choice["stop_reason"] = finish.matched_stop
         yield self._chunk({"choices": [{"index": 0, **choice}]})
@@ -116,8 +119,8 @@ class Renderer:
             choice["logprobs"] = {"content": [_entry(delta, text)]}
         return choice
 
-    def _event(self, choice: dict[str, Any]) -> bytes:
-        chunk: dict[str, Any] = {"choices": [{"index": 0, "finish_reason": None, **choice}]}
+    def _event(self, choice: dict[str, Any], more: dict[str, Any] | None = None) -> bytes:
+        chunk = {**(more or {}), "choices": [{"index": 0, "finish_reason": None, **choice}]}
         if self._tells and self._output is not None:
             self._told = self._told | {"completion_tokens": self._output}
             chunk["usage"] = self._told
