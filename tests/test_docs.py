@@ -28,12 +28,17 @@ from tokengrpc.config import (
     load,
 )
 from tokengrpc.config.keys import KEYS, variable
+from tokengrpc.engines import anthropic, replay
+from tokengrpc.engines.builtin import BuiltinEngine
+from tokengrpc.engines.dialects import DIALECTS
 from tokengrpc.engines.finish_words import ABORT_REASONS, FINISH_REASONS
 from tokengrpc.model import Capability, FinishReason
 from tokengrpc.wire.status import CODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tokengrpc.engines.dialects import Dialect
 
 ROOT = Path(__file__).parent.parent
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -190,6 +195,36 @@ def test_all_capabilities_are_told():
     """In the table of engines."""
     told = re.findall(r"[A-Z_]+", section("engines.md", "Capabilities"))
     assert {capability.value for capability in Capability} <= set(told)
+
+
+def test_the_table_of_capabilities_is_the_code():
+    """What each kind of engine can do by itself."""
+    told = rows(section("engines.md", "Capabilities"))
+    made = {
+        "anthropic": anthropic.create(ModelSettings(name="m", kind="anthropic"), None),
+        "replay": replay.create(ModelSettings(name="m", kind="replay", options={"file": "x"}), None),
+    }
+    can = {"builtin": BuiltinEngine.capabilities} | {kind: made[kind].capabilities for kind in made}
+    for capability in Capability:
+        cells = [cell.rstrip(" |") for cell in told[capability.value]]
+        assert cells == ["yes" if capability in can[kind] else "no" for kind in told["Capability"]]
+
+
+def test_the_table_of_dialects_is_the_code():
+    """What each API of each dialect can do, and what is sent for the most output tokens."""
+    told = rows(page("dialects.md"))
+    assert told.keys() >= DIALECTS.keys()
+    for capability in Capability:
+        cells = [cell.rstrip(" |") for cell in told[capability.value]]
+        assert cells == [_over(capability, dialect) for dialect in DIALECTS.values()]
+    names = [cell.strip("` |") for cell in told["Most output tokens (chat)"]]
+    assert names == [dialect.chat.max_tokens for dialect in DIALECTS.values()]
+
+
+def _over(capability: Capability, dialect: Dialect) -> str:
+    apis = ("chat", "completions")
+    able = [api for api in apis if capability in getattr(dialect, api).capabilities]
+    return "both" if len(able) == 2 else "".join(able) or "no"
 
 
 def test_all_commands_of_the_engines_page_are_valid():

@@ -43,7 +43,9 @@ OWNED_ENGINE_PARAMS = frozenset(
         "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias", "logprobs",
         "top_logprobs", "tools", "tool_choice", "parallel_tool_calls", "response_format", "reasoning_effort",
         "return_token_ids", "structured_outputs", "guided_json", "guided_regex", "guided_grammar",
-        "guided_choice",
+        "guided_choice", "regex", "ebnf", "json_schema", "grammar", "format", "repeat_penalty",
+        "continue_final_message", "add_generation_prompt", "thinking_token_budget", "system",
+        "stop_sequences",
     }
 )  # fmt: skip
 """Keys of the engines' dialects that fields of the contract decide."""
