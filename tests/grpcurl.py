@@ -1,4 +1,4 @@
-"""grpcurl itself, as people run it."""
+"""grpcurl and grpc-health-probe themselves, as people run them."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Answer:
         return found
 
 
-def grpcurl(*words: str) -> Answer:
-    """Runs it with these words."""
+def run(program: str, *words: str) -> Answer:
+    """Runs one of them with these words."""
     done = subprocess.run(
-        [str(go_program("grpcurl")), *words],
+        [str(go_program(program)), *words],
         env=for_running(),
         capture_output=True,
         text=True,
@@ -47,6 +47,11 @@ def grpcurl(*words: str) -> Answer:
         check=False,
     )
     return Answer(done)
+
+
+def grpcurl(*words: str) -> Answer:
+    """Runs grpcurl."""
+    return run("grpcurl", *words)
 
 
 def call(target: str, method: str, *options: str, **fields: Any) -> Answer:

@@ -1,4 +1,4 @@
-"""The grpcurl calls that the documents show, and whether what came is what they show of it."""
+"""The calls of grpcurl and grpc-health-probe that the documents show, and whether what came is as shown."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import grpc
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_PROGRAMS = ("grpcurl ", "grpc-health-probe ")
 _FENCED = re.compile(r"^```(?:sh|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _CODES: Final = {code.name: code.value[0] for code in grpc.StatusCode}
 # Of grpcurl: a call that failed exits with this and its code.
@@ -31,6 +32,11 @@ class Call:
     shown: str = ""
 
     @property
+    def timed(self) -> bool:
+        """Whether it brings what there is when its time is over."""
+        return "-max-time" in self.words
+
+    @property
     def exit_code(self) -> int:
         """0, or that of the status which the comment names."""
         named = [_CODES[word] for word in re.findall(r"[A-Z_]+", self.comment) if word in _CODES]
@@ -46,7 +52,7 @@ def shown_calls(page: str) -> Iterator[Call]:
             line = lines.pop(0).removeprefix("$ ")
             if line.startswith("#"):
                 comment = line
-            elif line.startswith("grpcurl "):
+            elif line.startswith(_PROGRAMS):
                 words = _words(line, lines)
                 yield Call(words=words, comment=comment, shown=_output(lines))
                 comment = ""
@@ -67,7 +73,7 @@ def _words(line: str, following: list[str]) -> tuple[str, ...]:
 def _output(lines: list[str]) -> str:
     """The lines up to the next command."""
     shown = []
-    while lines and not lines[0].startswith(("$ ", "grpcurl ", "#")):
+    while lines and not lines[0].startswith(("$ ", "#", *_PROGRAMS)):
         shown.append(lines.pop(0))
     return "\n".join(shown).strip()
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 
 import pytest
 from commands import CLOSED, serving, until
-from grpcurl import SERVICE
-from toolchains import BUILD_TIMEOUT, for_running, go_program
+from grpcurl import SERVICE, run
+from toolchains import BUILD_TIMEOUT
 
 pytestmark = pytest.mark.timeout(BUILD_TIMEOUT + 60)
 
@@ -17,9 +16,8 @@ READY_NAMES = ("", "readiness", SERVICE)
 
 def probe(target: str, name: str) -> tuple[int, str]:
     """The exit code for a name, and what is printed."""
-    words = [str(go_program("grpc-health-probe")), "-addr", target, "-service", name]
-    done = subprocess.run(words, env=for_running(), capture_output=True, text=True, timeout=60, check=False)
-    return done.returncode, (done.stdout + done.stderr).strip()
+    answer = run("grpc-health-probe", "-addr", target, "-service", name)
+    return answer.exit_code, (answer.out + answer.err).strip()
 
 
 def test_each_name_has_its_health():
