@@ -12,7 +12,7 @@ TESTS ?= $(addprefix tests/test_,decoding.py http1.py openai_chunks.py openai_en
 FUZZ_SECONDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help run interop test fuzz fuzz-long fuzz-nightly check lint types contract generate generators generated-is-current probes bench bench-grpc clean
+.PHONY: help run interop test fuzz fuzz-long fuzz-nightly check lint types contract generate generators generated-is-current probes bench bench-grpc bench-deadlines clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench: $(VENV)/bench.stamp ## measure against the textbook relay, about two minu
 
 bench-grpc: $(VENV)/bench.stamp .tools/bin/ghz ## put ghz's load on it, about half a minute; needs Go
 	python -m bench.grpc_load
+
+bench-deadlines: $(VENV)/bench.stamp ## measure how late deadlines and the four clocks are, about half a minute
+	python -m bench.deadlines
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache bench/results

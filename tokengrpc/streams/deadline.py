@@ -20,14 +20,13 @@ def rounding_unit(left: float) -> float:
     return next(unit for below, unit in _ROUNDING if left < below)
 
 
-def stream_end(left: float, generation_end: float) -> float:
-    """When a stream ends by itself that has `left` until its deadline; both and the answer count from now.
+def stream_end(left: float, generation_end: float) -> float | None:
+    """When a stream ends by itself that has `left` until its deadline: one margin before.
 
-    One margin before its deadline; but where the generation itself ends before that deadline, not before the
-    middle between the two, so that the reader gets `finished` and not just the end of its stream.
+    None where the generation ends before that deadline: its `finished` is to come, and is waited for. Both
+    times and the answer count from now.
     """
-    at = left - margin(left)
-    return max(at, (generation_end + left) / 2) if generation_end < left else at
+    return None if generation_end < left else left - margin(left)
 
 
 def margin(left: float, asked: float | None = None) -> float:

@@ -41,7 +41,8 @@ class Reader:
         self._timers.append(self._loop.call_later(self._heartbeat, self._beat))
         if self._left is not None:
             ends = stream_end(self._left, self.run.ends_at - self._loop.time())
-            self._timers.append(self._loop.call_later(ends, self._expire))
+            if ends is not None:
+                self._timers.append(self._loop.call_later(ends, self._expire))
         self.run.join(self)
         return self
 
