@@ -65,10 +65,10 @@ async def test_the_usage_is_settled(dialect: Dialect):
         async with serving(drained(engine, dialect="vllm" if dialect is VLLM else "generic")) as server:
             await leave_after(server, "a")
             bill = entry(server)
-            assert bill.late_usage is None
+            assert bill.settled_usage is None
             assert bill.usage.output == 1
             pause.release()
-            late = await until(lambda: entry(server).late_usage, "the late usage")
+            late = await until(lambda: entry(server).settled_usage, "the late usage")
             assert (late.input, late.output) == (7, 6)
             assert entry(server).usage == bill.usage
             assert entry(server).finish_reason is FinishReason.CANCELLED
@@ -118,7 +118,7 @@ async def test_leaving_in_prefill(before: tuple[Any, ...]):
                 return
             await until(lambda: server.app.streams.active == 0)
             pause.release()
-            assert await until(lambda: entry(server).late_usage) == UsageReport(input=7, output=1)
+            assert await until(lambda: entry(server).settled_usage) == UsageReport(input=7, output=1)
 
 
 async def read_until_started(server: Served) -> None:
@@ -135,7 +135,7 @@ class TestBounds:
             async with serving(drained(engine, drain_limit=0.05)) as server:
                 await leave_after(server, "a")
                 await gone(await engine.called(), engine)
-                assert entry(server).late_usage is None
+                assert entry(server).settled_usage is None
 
     async def test_bytes(self, monkeypatch: pytest.MonkeyPatch):
         """After so many bytes too."""
@@ -146,7 +146,7 @@ class TestBounds:
                 await leave_after(server, "a")
                 pause.release()
                 await gone(await engine.called(), engine)
-                assert entry(server).late_usage is None
+                assert entry(server).settled_usage is None
 
     async def test_number(self, monkeypatch: pytest.MonkeyPatch):
         """More at once are not drained but closed."""
@@ -182,4 +182,4 @@ class TestBounds:
                 await leave_after(server, "a")
                 pause.release()
                 await engine.until(lambda e: e.open_connections == 0)
-                assert entry(server).late_usage is None
+                assert entry(server).settled_usage is None

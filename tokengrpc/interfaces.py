@@ -194,7 +194,7 @@ class EventEncoder(Protocol):
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A generation as the ledger sees it. Times are nanoseconds since the epoch.
 
-    `usage` is the bill. `late_usage` is what the engine told after the generation was cut short.
+    `usage` is the bill. `settled_usage` is what the engine told after the generation was cut short.
     """
 
     record_id: str
@@ -207,7 +207,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     end_time_ns: int | None = None
     finish_reason: FinishReason | None = None
     error_reason: str = ""
-    late_usage: UsageReport | None = None
+    settled_usage: UsageReport | None = None
 
 
 class UsageLedger(Protocol):
@@ -220,7 +220,7 @@ class UsageLedger(Protocol):
         """Replaces it by its final form. Called exactly once per opened entry."""
 
     async def settle(self, record_id: str, usage: UsageReport) -> None:
-        """Puts what the engine told late beside the bill, as `late_usage`. May come before `close`."""
+        """Puts what the engine told late beside the bill, as `settled_usage`. May come before `close`."""
 
 
 class Observer(Protocol):

@@ -13,7 +13,7 @@ from tokengrpc.engines.hiding import hiding
 from tokengrpc.engines.openai_calls import ToolCallAssembler
 from tokengrpc.engines.openai_logprobs import TokenInfo, share_text, token_infos
 from tokengrpc.engines.openai_usage import OutputCounter, usage_report
-from tokengrpc.engines.openai_wire import Text, decode_chunk, join_parts, plain_chunk, plain_text
+from tokengrpc.engines.openai_wire import Text, decode_chunk, join_parts, plain_text
 from tokengrpc.engines.stream_decoder import StreamDecoder
 from tokengrpc.errors import EngineAborted
 from tokengrpc.model import Delta
@@ -54,7 +54,13 @@ class ChunkDecoder(StreamDecoder):
             return
         chunk = decode_chunk(payload)
         choices = chunk.choices
-        if choices and len(choices) == 1 and plain_chunk(chunk):
+        if (
+            choices
+            and len(choices) == 1
+            and chunk.usage is None
+            and chunk.timings is None
+            and not chunk.error
+        ):
             # The short way of nearly all chunks.
             text = plain_text(choices[0])
             if text:

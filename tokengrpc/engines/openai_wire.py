@@ -129,13 +129,6 @@ class Chunk(msgspec.Struct, gc=False):
     prompt_token_ids: list[_Natural] | None = None
 
 
-def plain_chunk(chunk: Chunk) -> bool:
-    """Whether there is nothing beside its choices."""
-    return (
-        chunk.usage is None and chunk.timings is None and chunk.prompt_token_ids is None and not chunk.error
-    )
-
-
 def plain_text(choice: Choice) -> str | None:
     """The text of a chat's choice that is a piece of the answer and nothing else; None for all others."""
     delta = choice.delta
@@ -146,7 +139,6 @@ def plain_text(choice: Choice) -> str | None:
         and choice.finish_reason is None
         and choice.logprobs is None
         and choice.token_ids is None
-        and choice.prompt_token_ids is None
         and choice.text is None
         and not (
             delta.reasoning_content

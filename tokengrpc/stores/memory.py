@@ -191,11 +191,11 @@ class MemoryLedger:
     async def close(self, entry: LedgerEntry) -> None:
         """Replaces it by its final form."""
         before = self.entries.get(entry.record_id)
-        if before is not None and before.late_usage is not None:
-            entry = structs.replace(entry, late_usage=before.late_usage)
+        if before is not None and before.settled_usage is not None:
+            entry = structs.replace(entry, settled_usage=before.settled_usage)
         self.entries[entry.record_id] = entry
 
     async def settle(self, record_id: str, usage: UsageReport) -> None:
         """Puts what came late beside the bill, if it is still remembered."""
         if record_id in self.entries:
-            self.entries[record_id] = structs.replace(self.entries[record_id], late_usage=usage)
+            self.entries[record_id] = structs.replace(self.entries[record_id], settled_usage=usage)
