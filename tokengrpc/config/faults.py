@@ -17,6 +17,7 @@ class FaultSettings(
 ):
     """A plan of faults. With no fault in it, nothing is changed."""
 
+    connect_delay: Annotated[SecondsOrNone, Meta(description="the connection is made so late, s")] = 0.0
     accept_delay: Annotated[SecondsOrNone, Meta(description="silence before the response's headers, s")] = 0.0
     first_token_delay: Annotated[SecondsOrNone, Meta(description="silence before the first token, s")] = 0.0
     pace: Annotated[

@@ -76,9 +76,18 @@ class AskedPlays:
 class FaultyEngine:
     """An engine behind a plan, and behind those of requests where `asked` is given."""
 
-    def __init__(self, inner: Engine, plan: FaultSettings, asked: AskedPlays | None = None) -> None:
+    def __init__(
+        self,
+        inner: Engine,
+        plan: FaultSettings,
+        asked: AskedPlays | None = None,
+        *,
+        connect_timeout: float = 5.0,
+    ) -> None:
+        """`connect_timeout` is the inner one's own, in seconds."""
         self._inner = inner
         self._plays = None if plan.harmless else Plays(plan)
+        self._connect_timeout = connect_timeout
         self._asked = asked
         self._failed = False
 
@@ -132,16 +141,16 @@ class FaultyEngine:
             batches = self._inner.generate(request, continue_from)
         else:
             script = Script(plays.plan, chance, lambda: self._inner.generate(request, continue_from))
-            batches = self._read(script, plays.plan, request)
+            batches = self._read(script, request)
         async with aclosing(batches):
             async for batch in batches:
                 yield batch
 
     async def _read(
-        self, script: Script, plan: FaultSettings, request: GenerationRequest
+        self, script: Script, request: GenerationRequest
     ) -> AsyncGenerator[Sequence[Delta], None]:
         """What is left of the output when it has been written, spoiled and read."""
-        client = Client(self.name, script, refused=plan.refuse)
+        client = Client(self.name, script, connect_timeout=self._connect_timeout)
         await client.start()
         try:
             async with aclosing(client.generate(request)) as batches:

@@ -28,9 +28,15 @@ if TYPE_CHECKING:
 class Client(OpenAIEngine):
     """All of an engine over HTTP but the request, which the script knows."""
 
-    def __init__(self, name: str, script: Script, *, refused: bool) -> None:
+    def __init__(self, name: str, script: Script, *, connect_timeout: float) -> None:
         super().__init__(EngineSettings(name=name, kind="openai", base_url="http://simulated/v1"), None)
-        self._http = self._wired = WiredHTTP(name, script.serve, refused=refused)
+        self._http = self._wired = WiredHTTP(
+            name,
+            script.serve,
+            connect_timeout=connect_timeout,
+            delay=script.plan.connect_delay,
+            refused=script.plan.refuse,
+        )
 
     async def close(self) -> None:
         """Hangs up, and waits until the engine behind has been closed."""

@@ -28,6 +28,9 @@ class Outcome:
 _SILENT = EngineStalled.reason
 
 OUTCOMES = {
+    "connect_delay": Outcome(
+        "nothing; beyond `connect_timeout` the failure, clock `connect`", (EngineUnavailable.reason,)
+    ),
     "accept_delay": Outcome("no message until then; beyond `first_token_timeout` the failure", (_SILENT,)),
     "first_token_delay": Outcome(
         "`started`, then nothing; beyond `first_token_timeout` the failure", (_SILENT,)

@@ -38,7 +38,7 @@ class Script:
 
     def __init__(self, plan: FaultSettings, chance: random.Random, batches: Batches) -> None:
         self.error: Exception | None = None
-        self._plan = plan
+        self.plan = plan
         self._chance = chance
         self._batches = batches
         self._renderer = Renderer(
@@ -74,7 +74,7 @@ class Script:
             wire.reset()
 
     async def _answer(self) -> None:
-        plan = self._plan
+        plan = self.plan
         if plan.status:
             await asyncio.sleep(plan.accept_delay)
             complaint = {"error": {"message": "simulated", "type": "simulated", "code": plan.status}}
@@ -90,10 +90,10 @@ class Script:
 
     async def _accept(self) -> None:
         """The engine has accepted: so says the head."""
-        await asyncio.sleep(self._plan.accept_delay)
+        await asyncio.sleep(self.plan.accept_delay)
         await self._wire.send_head()
         await self._write(b"")
-        await self._silence(self._plan.first_token_delay)
+        await self._silence(self.plan.first_token_delay)
         self._began = asyncio.get_running_loop().time()
         await self._reached(0)
 
@@ -107,16 +107,16 @@ class Script:
                 await self._write(event)
 
     async def _keep_pace(self, out: int) -> None:
-        wait = self._chance.uniform(0, self._plan.jitter)
-        if self._plan.pace and self._began is not None:
-            due = self._began + out / self._plan.pace
+        wait = self._chance.uniform(0, self.plan.jitter)
+        if self.plan.pace and self._began is not None:
+            due = self._began + out / self.plan.pace
             wait += max(0.0, due - asyncio.get_running_loop().time())
         if wait:
             await self._silence(wait)
 
     async def _reached(self, out: int) -> None:
         """So many tokens are out: what is planned for them happens."""
-        plan = self._plan
+        plan = self.plan
         if plan.stall_at_token is not None and out >= plan.stall_at_token and not self._stalled:
             self._stalled = True
             await self._silence(plan.stall_time or math.inf)
@@ -126,7 +126,7 @@ class Script:
 
     async def _silence(self, seconds: float) -> None:
         """Nothing but comments, if those are planned."""
-        every = self._plan.keep_alive
+        every = self.plan.keep_alive
         while seconds > 0:
             step = min(seconds, every or 3600.0)
             await asyncio.sleep(step)
@@ -136,7 +136,7 @@ class Script:
 
     async def _write(self, data: bytes) -> None:
         """Sends a part of the body, in pieces where that is planned, up to the byte where it is cut."""
-        limit = self._plan.cut_at_byte
+        limit = self.plan.cut_at_byte
         cut = limit is not None and self._sent + len(data) >= limit
         data = data[: limit - self._sent] if cut and limit is not None else data
         for piece in self._pieces(data):
@@ -146,9 +146,9 @@ class Script:
             await self._cut()
 
     def _pieces(self, data: bytes) -> Iterable[bytes]:
-        if self._plan.trickle:
+        if self.plan.trickle:
             return [data[at : at + 1] for at in range(len(data))]
-        if not self._plan.split_characters:
+        if not self.plan.split_characters:
             return [data]
         # Before each byte that goes on with a character.
         cuts = [0, *(at for at, byte in enumerate(data) if byte & 0xC0 == 0x80), len(data)]

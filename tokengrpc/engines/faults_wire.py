@@ -112,21 +112,28 @@ class Wire(asyncio.Transport):
 
 
 class WiredHTTP(EngineHTTP):
-    """An HTTP client whose connections lead to a server within the process, or are refused."""
+    """An HTTP client whose connections lead to a server within the process: late, or not at all."""
 
     def __init__(
-        self, engine: str, serve: Callable[[Wire], Coroutine[None, None, None]], *, refused: bool
+        self,
+        engine: str,
+        serve: Callable[[Wire], Coroutine[None, None, None]],
+        *,
+        connect_timeout: float,
+        delay: float,
+        refused: bool,
     ) -> None:
-        super().__init__(engine, "http://simulated/v1", connect_timeout=1.0)
+        super().__init__(engine, "http://simulated/v1", connect_timeout=connect_timeout)
         self._serve = serve
+        self._delay = delay
         self._refused = refused
         self.wire: Wire | None = None
 
-    async def _connect(self, origin: Origin, limit: float) -> Connection:  # noqa: ARG002 - it leads nowhere else
+    async def _dial(self, _: Origin) -> Connection:
+        await asyncio.sleep(self._delay)
         if self._refused:
             raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
         connection = Connection(self)
         self.wire = Wire(connection, self._serve)
         connection.connection_made(self.wire)
-        self._connections.add(connection)
         return connection

@@ -105,7 +105,7 @@ class EngineHTTP:
         clock = asyncio.timeout(limit)
         try:
             async with clock:
-                connection = await dial(origin, lambda: Connection(self))
+                connection = await self._dial(origin)
         except TimeoutError:
             if not clock.expired():  # the system gave up by itself
                 raise
@@ -119,6 +119,9 @@ class EngineHTTP:
         if connection.usable:
             self._connections.add(connection)
         return connection
+
+    async def _dial(self, origin: Origin) -> Connection:
+        return await dial(origin, lambda: Connection(self))
 
     def linger(self, response: Response) -> None:
         """After the last event: lets the connection be used again if the body ends soon. Does not wait."""
