@@ -53,7 +53,8 @@ class Fault:
     differs: Mapping[str, str] = field(default_factory=dict)
     """Reasons of the APIs where it is another one."""
     request: Mapping[str, Any] = field(default_factory=dict)
-    listening: bool = True
+    listener: str = "well"
+    """Or `gone`: connections are refused; or `deaf`: they are never made."""
     retry_after: float | None = None
     """Seconds, where the engine's own wish must be passed on."""
 
@@ -68,6 +69,8 @@ NOT_UTF8 = b'data: {"choices":[{"index":0,"delta":{"content":"\xff\xfe"},"text":
 HUGE = b"data: {" + b" " * (1 << 20)
 HUGE_EVENT = (b"data: {\n" + b"data: " + b" " * 1000 + b"\n") * 1100 + b"\n"
 
+SHORT_CONNECT = {"limits": input_pb2.Limits()}
+SHORT_CONNECT["limits"].connect_timeout.FromMilliseconds(400)
 SHORT_FIRST = {"limits": input_pb2.Limits()}
 SHORT_FIRST["limits"].first_token_timeout.FromMilliseconds(400)
 SHORT_BETWEEN = {"limits": input_pb2.Limits()}
@@ -84,7 +87,14 @@ def _status(status: int, body: object, headers: Mapping[str, str] | None = None)
 
 
 BEFORE_HEADERS = {
-    "nobody listens": Fault(steps=lambda _: (), reason="ENGINE_UNAVAILABLE", listening=False),
+    "nobody listens": Fault(steps=lambda _: (), reason="ENGINE_UNAVAILABLE", listener="gone"),
+    "nobody accepts": Fault(
+        steps=lambda _: (),
+        reason="ENGINE_UNAVAILABLE",
+        clock="connect",
+        request=SHORT_CONNECT,
+        listener="deaf",
+    ),
     "connection reset": Fault(steps=lambda _: (HardReset(),), reason="ENGINE_UNAVAILABLE"),
     "connection closed": Fault(steps=lambda _: (Raw(b"", close=True),), reason="ENGINE_UNAVAILABLE"),
     "closed in the middle of the head": Fault(

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
@@ -45,7 +46,7 @@ from script_steps import (
 from wire_dialects import OPENAI, Dialect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = [
     "Bytes",
@@ -160,6 +161,17 @@ class ScriptedEngine:
         """Nobody listens any more: connections are refused."""
         assert self._site is not None
         await self._site.stop()
+
+    async def go_deaf(self) -> Sequence[socket.socket]:
+        """Nobody accepts: connections to its address are never made. Until what is returned is closed."""
+        await self.hang_up()
+        listener = socket.create_server(("127.0.0.1", self._port), backlog=0)
+        waiting = [listener]
+        while len(waiting) < 4:  # one fills the queue of a backlog of 0; a kernel may take some more
+            waiting.append(socket.socket())
+            waiting[-1].setblocking(False)
+            waiting[-1].connect_ex(listener.getsockname())
+        return waiting
 
     @property
     def base_url(self) -> str:

@@ -110,10 +110,13 @@ async def test_fault(section: str, name: str) -> None:
     """The documented code and reason on each dialect, the text of the engine's own log, an honest bill."""
     fault = SECTIONS[section][name]
     columns = [column for column in COLUMNS if column.api not in fault.lacks]
-    async with asyncio.timeout(30), staged() as stage:
-        if not fault.listening:
-            for engine in stage.engines.values():
+    async with asyncio.timeout(30), AsyncExitStack() as waiting, staged() as stage:
+        for engine in stage.engines.values():
+            if fault.listener == "gone":
                 await engine.hang_up()
+            elif fault.listener == "deaf":
+                for plug in await engine.go_deaf():
+                    waiting.enter_context(plug)
         results = await asyncio.gather(*(provoke(stage, column, fault) for column in columns))
         await until(lambda: stage.server.app.streams.active == 0, "all permits are back")
         for column in columns:
@@ -147,7 +150,7 @@ async def provoke(stage: Stage, column: Column, fault: Fault) -> Result:
             seen.said += "".join(part.arguments_fragment for part in message.tool_call_fragments)
     except grpc.aio.AioRpcError as error:
         outcome = failed_outcome(error, outcome.messages)
-    assert len(engine.calls) == fault.listening, "the engine is asked once"
+    assert len(engine.calls) == (fault.listener == "well"), "the engine is asked once"
     return Result(outcome, seen.said, engine.calls[0] if engine.calls else None)
 
 

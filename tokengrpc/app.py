@@ -167,7 +167,7 @@ def _engine(
     if asked is None and settings.faults.harmless:
         return engine
     log.warning("this engine may fail on purpose: for tests only", engine=settings.name)
-    return FaultyEngine(engine, settings.faults, asked, connect_timeout=settings.connect_timeout)
+    return FaultyEngine(engine, settings.faults, asked)
 
 
 def _tenants(settings: Settings) -> list[tuple[Tenant, str]]:
