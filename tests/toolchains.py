@@ -112,8 +112,9 @@ def go_program(name: str) -> Path:
 
 
 def for_building() -> dict[str, str]:
-    """This environment, without what a `make` above has set for its own."""
-    return {name: value for name, value in os.environ.items() if name not in _OF_MAKE}
+    """This environment, without what a `make` above has set for its own. npm asks only for what it lacks."""
+    kept = {name: value for name, value in os.environ.items() if name not in _OF_MAKE}
+    return kept | {"npm_config_prefer_offline": "true"}
 
 
 def for_running(**variables: str) -> dict[str, str]:
