@@ -12,7 +12,7 @@ TESTS ?= $(addprefix tests/test_,decoding.py http1.py openai_chunks.py openai_en
 FUZZ_SECONDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help run interop test fuzz fuzz-long fuzz-nightly check lint types contract generate generators generated-is-current probes bench bench-grpc bench-deadlines clean
+.PHONY: help run interop test fuzz fuzz-long fuzz-nightly check lint types contract generate generators generated-is-current probes bench bench-grpc bench-deadlines chaos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ bench-grpc: $(VENV)/bench.stamp .tools/bin/ghz ## put ghz's load on it, about ha
 
 bench-deadlines: $(VENV)/bench.stamp ## measure how late deadlines and the four clocks are, about half a minute
 	python -m bench.deadlines
+
+chaos: $(VENV)/dev.stamp ## kill engine processes 1,000 times while generations run on them, about two minutes
+	python tests/engine_kills.py --kills 1000
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache bench/results

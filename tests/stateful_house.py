@@ -14,11 +14,12 @@ from tokengrpc.catalog import Catalog, ServedModel
 from tokengrpc.config import LimitSettings
 from tokengrpc.errors import TokenGrpcError
 from tokengrpc.model import Capability
+from tokengrpc.routing import Member, Pool
 from tokengrpc.rpc import delivery
 from tokengrpc.rpc.call import CallFailed
 from tokengrpc.stores.memory import MemoryEventLog, MemoryEventLogs
 from tokengrpc.streams.registry import Streams
-from tokengrpc.streams.run import Services
+from tokengrpc.streams.services import Services
 from tokengrpc.wire.encoding import ProtobufEncoder
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ class House:
         self.services = Services(
             clock=Clock(loop), encoder=ProtobufEncoder(), ledger=self.ledger, logs=self.logs, limits=LIMITS
         )
-        model: Any = ServedModel(name="m", engines=(self.engine,), tokenizer=Letters())
+        model: Any = ServedModel(name="m", pool=Pool([Member(self.engine)]), tokenizer=Letters())
         self.streams = Streams(self.services, Catalog([model]), self.admission)
         self.streams.ready = True
         self.readings: list[Reading] = []

@@ -28,6 +28,7 @@ from tokengrpc.engines.anthropic import create
 from tokengrpc.errors import (
     EngineAborted,
     EngineAuthFailed,
+    EngineBusy,
     EngineLost,
     EngineTruncated,
     EngineUnavailable,
@@ -129,10 +130,10 @@ async def test_what_is_asked(server: ScriptedEngine, monkeypatch: pytest.MonkeyP
         (403, "permission_error", EngineAuthFailed, None),
         (404, "not_found_error", ModelNotFound, None),
         (413, "request_too_large", InvalidRequest, None),
-        (429, "rate_limit_error", EngineUnavailable, 7.0),
+        (429, "rate_limit_error", EngineBusy, 7.0),
         (500, "api_error", EngineUnavailable, 7.0),
         (504, "timeout_error", EngineUnavailable, 7.0),
-        (529, "overloaded_error", EngineUnavailable, 7.0),
+        (529, "overloaded_error", EngineBusy, 7.0),
     ],
 )
 async def test_refusals(server: ScriptedEngine, status: int, kind: str, error: type, wait: float | None):
@@ -200,12 +201,12 @@ class TestContinuing:
     """Going on where another engine stopped, for models that take a prefill."""
 
     async def test_by_prefill(self, server: ScriptedEngine):
-        """The text so far is the last message; it counts against the maximum, and nothing is thought."""
+        """The text so far is the last message; the maximum is what is left, and nothing is thought."""
         server.script(Text(" time"), Finish(), Done())
         request = GenerationRequest(
             messages=CHAT.messages, max_output_token_count=10, reasoning=Thinking(effort="low")
         )
-        before = Continuation(token_ids=(1, 2, 3), text="Once upon a")
+        before = Continuation(token_ids=None, text="Once upon a")
         deltas, error = await run(server, request, before, **PREFILL)
         call = await server.called()
         assert (answer(deltas), error) == (" time", None)
@@ -213,7 +214,7 @@ class TestContinuing:
             "role": "assistant",
             "content": [{"type": "text", "text": "Once upon a"}],
         }
-        assert call.body["max_tokens"] == 7
+        assert call.body["max_tokens"] == 10
         assert "thinking" not in call.body
 
     @pytest.mark.parametrize(

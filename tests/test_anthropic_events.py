@@ -16,6 +16,7 @@ from tokengrpc.errors import (
     ContextLengthExceeded,
     EngineAborted,
     EngineAuthFailed,
+    EngineBusy,
     EngineLost,
     EngineProtocolError,
     EngineTruncated,
@@ -267,8 +268,8 @@ class TestEnds:
     @pytest.mark.parametrize(
         ("kind", "before", "after"),
         [
-            ("overloaded_error", EngineUnavailable, EngineAborted),
-            ("rate_limit_error", EngineUnavailable, EngineAborted),
+            ("overloaded_error", EngineBusy, EngineAborted),
+            ("rate_limit_error", EngineBusy, EngineAborted),
             ("api_error", EngineUnavailable, EngineAborted),
             ("timeout_error", EngineUnavailable, EngineAborted),
             ("invalid_request_error", InvalidRequest, EngineAborted),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -288,7 +288,8 @@ async def test_a_continuation_by_token_ids_is_exact(engine, cut, stops):
     whole = await run(engine, request)
     ids = tuple(delta.id for delta in whole[:cut])
     emitted = "".join(delta.text or "" for delta in whole[:cut])
-    rest = await run(engine, request, Continuation(token_ids=ids, text=emitted))
+    left = replace(request, max_output_token_count=50 - cut)
+    rest = await run(engine, left, Continuation(token_ids=ids, text=emitted))
     assert [(d.text, d.raw, d.finish) for d in rest] == [(d.text, d.raw, d.finish) for d in whole[cut:]]
 
 
@@ -301,12 +302,12 @@ async def test_a_continuation_by_text_goes_on(engine):
 
 
 async def test_a_continuation_keeps_to_the_limit(engine):
-    """What was generated before counts against the limit, and is input of the new run."""
+    """The limit is what is left, the default is not; what was generated before is input of the new run."""
     continuation = Continuation(token_ids=(24912, 2375), text="hello world")
-    deltas = await run(engine, ask(most=5, logit_bias=NO_END), continuation)
+    deltas = await run(engine, ask(most=3, logit_bias=NO_END), continuation)
     assert (deltas[-1].usage.input, deltas[-1].usage.output) == (5 + 2, 3)
-    (only,) = await run(engine, ask(most=2), continuation)
-    assert (only.count, only.finish.reason) == (0, FinishReason.MAX_TOKENS)
+    unlimited = await run(engine, ask(logit_bias=NO_END), continuation)
+    assert unlimited[-1].usage.output == 256 - 2
 
 
 async def test_with_a_pace_tokens_come_one_by_one(engine):

@@ -26,6 +26,7 @@ from tokengrpc.errors import (
     ContextLengthExceeded,
     EngineAborted,
     EngineAuthFailed,
+    EngineBusy,
     EngineUnavailable,
     InvalidRequest,
     TokenGrpcError,
@@ -194,7 +195,7 @@ class TestErrors:
                 EngineUnavailable,
                 EngineAborted,
             ),
-            (TGI, {"message": "Model is overloaded"}, EngineUnavailable, EngineAborted),
+            (TGI, {"message": "Model is overloaded"}, EngineBusy, EngineAborted),
             (
                 TGI,
                 {"message": "Input validation error: `top_p` must be > 0.0 and < 1.0"},
@@ -213,7 +214,7 @@ class TestErrors:
                 ContextLengthExceeded,
                 ContextLengthExceeded,
             ),
-            (LITELLM, {"message": "litellm.RateLimitError", "code": 429}, EngineUnavailable, EngineAborted),
+            (LITELLM, {"message": "litellm.RateLimitError", "code": 429}, EngineBusy, EngineAborted),
             (
                 LITELLM,
                 {"message": "litellm.ContextWindowExceededError: no", "code": 400},
@@ -243,7 +244,7 @@ class TestErrors:
                 {"error": "Request failed during generation", "error_type": "generation"},
                 EngineUnavailable,
             ),
-            (429, {"error": "Model is overloaded", "error_type": "overloaded"}, EngineUnavailable),
+            (429, {"error": "Model is overloaded", "error_type": "overloaded"}, EngineBusy),
             # Ollama, openai.go and llama_server.go
             (
                 400,

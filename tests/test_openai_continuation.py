@@ -85,15 +85,17 @@ class TestByIds:
         ids=lambda asked: next(iter(asked)),
     )
     async def test_what_ids_do_not_tell(self, asked: dict[str, Any]):
-        """Then the text is gone on from, over chat, which knows all that."""
-        call = await go_on(IDS, "vllm", CHAT | asked)
+        """It is refused; from the text it goes on over chat, which knows all that."""
+        with pytest.raises(UnsupportedFeature):
+            await go_on(IDS, "vllm", CHAT | asked)
+        call = await go_on(TEXT, "vllm", CHAT | asked)
         assert call.path == "/v1/chat/completions"
         assert call.body["messages"][-1] == ANSWER
 
-    async def test_unknown_input(self):
-        """Ids of the output alone are not enough."""
-        call = await go_on(Continuation(token_ids=(100,), text="upon a"), "vllm", CHAT)
-        assert call.body["messages"][-1] == ANSWER
+    async def test_what_is_left(self):
+        """The maximum is what is left, and asked for as it is."""
+        call = await go_on(IDS, "vllm", CHAT | {"max_output_token_count": 5})
+        assert call.body["max_tokens"] == 5
 
 
 class TestByText:
@@ -140,7 +142,7 @@ class TestByText:
         ("ollama", TEXT, PROMPT),
         ("litellm", IDS, CHAT),
         ("vllm", Continuation(token_ids=None, text=""), CHAT),
-        ("vllm", Continuation(token_ids=(100,), text="", prompt_token_ids=(1,)), CHAT),
+        ("vllm", Continuation(token_ids=(100,), text="upon a"), CHAT),
         ("vllm", TEXT, {"messages": BEGUN}),
         ("vllm", TEXT, {"prompt_token_ids": (1, 2)}),
         ("tgi", Continuation(token_ids=None, text="upon "), CHAT),
@@ -152,7 +154,7 @@ class TestByText:
             "ollama",
             "litellm",
             "nothing yet",
-            "thinking",
+            "unknown input",
             "begun before",
             "ids without ids",
         ),

@@ -18,6 +18,7 @@ from tokengrpc.errors import (
     ContextLengthExceeded,
     EngineAborted,
     EngineAuthFailed,
+    EngineBusy,
     EngineLost,
     EngineProtocolError,
     EngineTruncated,
@@ -176,10 +177,10 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("payload", "before", "after"),
         [
-            ({"error": BUSY}, EngineUnavailable, EngineAborted),
+            ({"error": BUSY}, EngineBusy, EngineAborted),
             (
                 {"error": {"message": "Overloaded", "type": "overloaded_error"}},
-                EngineUnavailable,
+                EngineBusy,
                 EngineAborted,
             ),
             ({"error": {"message": "down", "code": 503}}, EngineUnavailable, EngineAborted),

@@ -13,7 +13,7 @@ from tokenstreaming.v1 import generation_pb2
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
 from tokengrpc import errors
-from tokengrpc.errors import InvalidRequest, TokenGrpcError
+from tokengrpc.errors import EngineUnavailable, InvalidRequest, TokenGrpcError
 from tokengrpc.model import Token, TopLogprob, Usage, UsageSource
 from tokengrpc.rpc.call import pushback_ms
 from tokengrpc.wire.encoding import tail, token_body, varint
@@ -102,7 +102,8 @@ def leaves(kind: type[TokenGrpcError]) -> list[type[TokenGrpcError]]:
     return [leaf for sub in below for leaf in leaves(sub)] if below else [kind]
 
 
-ERRORS = leaves(TokenGrpcError)
+# An engine that is busy is a special case of one that is not available, which is raised as well.
+ERRORS = [*leaves(TokenGrpcError), EngineUnavailable]
 
 CONTRACT: dict[str, tuple[str, str]] = {
     "InvalidRequest": ("INVALID_ARGUMENT", "NEVER"),
@@ -124,6 +125,7 @@ CONTRACT: dict[str, tuple[str, str]] = {
     "StreamDrained": ("UNAVAILABLE", "RESUME"),
     "ReaderTooSlow": ("UNAVAILABLE", "RESUME"),
     "EngineUnavailable": ("UNAVAILABLE", "RETRY"),
+    "EngineBusy": ("UNAVAILABLE", "RETRY"),
     "EngineLost": ("UNAVAILABLE", "RETRY"),
     "EngineTruncated": ("UNAVAILABLE", "RETRY"),
     "EngineStalled": ("UNAVAILABLE", "RETRY"),

@@ -21,14 +21,16 @@ from tokengrpc.engines.tokenizer import load as load_tokenizer
 from tokengrpc.errors import Draining
 from tokengrpc.generation import Ending
 from tokengrpc.interfaces import TellsLateUsage
+from tokengrpc.routing import Member, Pool
 from tokengrpc.rpc.auth import Authenticator
 from tokengrpc.rpc.call import Guard
 from tokengrpc.rpc.lifecycle import Health, register_reflection
 from tokengrpc.rpc.options import server_options
 from tokengrpc.rpc.servicer import TokenStreamServicer
 from tokengrpc.stores.memory import MemoryEventLogs, MemoryLedger
+from tokengrpc.streams.health import HealthChecks
 from tokengrpc.streams.registry import Streams
-from tokengrpc.streams.run import Services
+from tokengrpc.streams.services import Services
 from tokengrpc.telemetry.logs import GenerationLog, configure_logs
 from tokengrpc.wire.encoding import ProtobufEncoder
 
@@ -62,6 +64,7 @@ class App:
         self.catalog: Catalog | None = None
         self._streams: Streams | None = None
         self._observers = observers
+        self._checks = HealthChecks(self.clock)
         self._server = grpc.aio.server(options=server_options(limits))
         self.port = 0
 
@@ -103,6 +106,7 @@ class App:
             ) from error
         await self._server.start()
         await asyncio.gather(*(engine.start() for model in self.catalog.all() for engine in model.engines))
+        self._checks.start(self.catalog)
         self.streams.ready = True
         self.streams.sweep()
         await self.health.ready()
@@ -125,6 +129,7 @@ class App:
         if self._streams is not None:
             ending = Ending.failed(Draining("the server is shutting down: try another one"))
             await self._streams.stop_all(ending)
+        await self._checks.stop()
         await self._server.stop(_STOP_GRACE)
         if self._streams is not None:
             self._streams.close()
@@ -145,7 +150,7 @@ def _served(settings: ModelSettings, ledger: UsageLedger) -> ServedModel:
     asked = AskedPlays() if settings.allow_request_faults else None
     return ServedModel(
         name=settings.name,
-        engines=tuple(_engine(engine, tokenizer, ledger, asked) for engine in engines),
+        pool=Pool([_member(engine, tokenizer, ledger, asked) for engine in engines]),
         tokenizer=tokenizer,
         context_token_count=settings.context_token_count,
         allowed_engine_params=frozenset(settings.allowed_engine_params) | ({PARAM} if asked else frozenset()),
@@ -157,17 +162,23 @@ def _served(settings: ModelSettings, ledger: UsageLedger) -> ServedModel:
     )
 
 
-def _engine(
+def _member(
     settings: EngineSettings, tokenizer: Tokenizer, ledger: UsageLedger, asked: AskedPlays | None
-) -> Engine:
+) -> Member:
     (factory,) = entry_points(group=ENGINE_GROUP, name=settings.kind)
     engine: Engine = factory.load()(settings, tokenizer)
     if isinstance(engine, TellsLateUsage):
         engine.on_late_usage(ledger.settle)
-    if asked is None and settings.faults.harmless:
-        return engine
-    log.warning("this engine may fail on purpose: for tests only", engine=settings.name)
-    return FaultyEngine(engine, settings.faults, asked)
+    if asked is not None or not settings.faults.harmless:
+        log.warning("this engine may fail on purpose: for tests only", engine=settings.name)
+        engine = FaultyEngine(engine, settings.faults, asked)
+    return Member(
+        engine,
+        weight=settings.weight,
+        priority=settings.priority,
+        max_connections=settings.max_connections,
+        check_interval=settings.health_check_interval,
+    )
 
 
 def _tenants(settings: Settings) -> list[tuple[Tenant, str]]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from tokengrpc.interfaces import Engine, Tokenizer
     from tokengrpc.request import GenerationRequest
+    from tokengrpc.routing import Member, Pool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,14 +27,19 @@ class ClockLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
-    """A model and the engines that run it, at least one; `context_token_count` 0 when not known."""
+    """A model and the pool of engines that run it; `context_token_count` 0 when not known."""
 
     name: str
-    engines: tuple[Engine, ...]
+    pool: Pool
     tokenizer: Tokenizer
     context_token_count: int = 0
     allowed_engine_params: frozenset[str] = frozenset()
     clocks: ClockLimits = ClockLimits()
+
+    @property
+    def engines(self) -> list[Engine]:
+        """The engines of its pool."""
+        return [member.engine for member in self.pool.members]
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -81,7 +87,7 @@ ASKS: tuple[tuple[Capability, str, Callable[[GenerationRequest], object]], ...] 
 """Each capability that a request can ask for, its name for people, and whether a request asks."""
 
 
-def able_engines(request: GenerationRequest, model: ServedModel) -> list[Engine]:
+def able_members(request: GenerationRequest, model: ServedModel) -> list[Member]:
     """The model's engines that can do all that a request asks for.
 
     Raises UnsupportedFeature when there is none, or when an engine parameter is not allowed.
@@ -92,10 +98,10 @@ def able_engines(request: GenerationRequest, model: ServedModel) -> list[Engine]
             f"engine_params.{unknown[0][:64]} is not on the allow-list of model {model.name}",
             metadata={"model": model.name},
         )
-    able = list(model.engines)
+    able = list(model.pool.members)
     for capability, what, asked in ASKS:
         if asked(request):
-            able = [engine for engine in able if capability in engine.capabilities]
+            able = [member for member in able if capability in member.engine.capabilities]
             if not able:
                 # One engine may do this, another the rest, and none both.
                 with_rest = " together with the rest of the request" * (capability in model.capabilities)

@@ -35,6 +35,11 @@ class WholeText:
         # The beginning of a character: bytes of one, or one high surrogate.
         self._held: str | bytes = ""
 
+    @property
+    def holds_half_pair(self) -> bool:
+        """Whether half a surrogate pair waits for the other one."""
+        return bool(self._held) and isinstance(self._held, str)
+
     def push(self, piece: str | bytes) -> str:
         """The characters that are whole now."""
         # Runs once per token: nearly all pieces leave here.

@@ -227,6 +227,10 @@ class EngineUnavailable(EngineError):
     usual_wait = 1.0
 
 
+class EngineBusy(EngineUnavailable):
+    """The engine is well and asks to be left alone for `retry_after` seconds (HTTP 429)."""
+
+
 class EngineLost(EngineError):
     """The connection to the engine broke after tokens came."""
 

@@ -21,7 +21,17 @@ from tokengrpc.errors import (
 )
 from tokengrpc.interfaces import RecordKind
 from tokengrpc.metering import MAX_COUNT, Meter
-from tokengrpc.model import Delta, EngineFinish, FinishReason, State, Token, ToolCallFragment, Usage
+from tokengrpc.model import (
+    ContinuationMethod,
+    Delta,
+    EngineFinish,
+    FinishReason,
+    State,
+    Switch,
+    Token,
+    ToolCallFragment,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +93,7 @@ class Times(msgspec.Struct, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """One numbered event. `tokens`, `fragments` or `ending` is set by its kind; none for the start."""
+    """One numbered event. `tokens`, `fragments`, `ending` or `switch` is set; none for the start."""
 
     sequence: int
     kind: RecordKind
@@ -92,10 +102,14 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     tokens: Sequence[Token] = ()
     fragments: Sequence[ToolCallFragment] = ()
     ending: Ending | None = None
+    switch: Switch | None = None
 
 
 class Generation:
-    """The state of one generation. Times never go back, whatever the clock says."""
+    """The state of one generation. Times never go back, whatever the clock says.
+
+    `engine` is the one that runs it, or ran it last.
+    """
 
     def __init__(self, request: GenerationRequest, tokenizer: Tokenizer, now_ns: int) -> None:
         self.request = request
@@ -127,9 +141,26 @@ class Generation:
         """Takes our own count of the input, which stands until the engine tells one."""
         self._meter.count_input(count, source)
 
+    @property
+    def token_count(self) -> int:
+        """The tokens that events stand for, until now: the next one's index."""
+        return self._index
+
+    @property
+    def spoken(self) -> bool:
+        """Whether readers have some of its output."""
+        return bool(self.times.first_token)
+
+    @property
+    def holds_half_pair(self) -> bool:
+        """Whether half a surrogate pair of the answer is held back."""
+        return self._text.holds_half_pair
+
     def accept(self, engine: str, now_ns: int) -> list[Event]:
-        """An engine has accepted the request: the first event."""
+        """An engine has accepted the request: the first event. Others that accept later make none."""
         self.engine = engine
+        if self.times.started:
+            return []
         self.state = State.PREFILLING
         self.times.started = self._advance(now_ns)
         return [self._event(RecordKind.EVENT)]
@@ -167,6 +198,26 @@ class Generation:
         if self._index > MAX_COUNT:
             raise EngineProtocolError("the engine told of more tokens than any model gives: check what it is")
         return events
+
+    def give_up(self) -> None:
+        """The engine was lost before it had brought output: another one is asked in its place."""
+        self._meter.give_up()
+        if not self.spoken:
+            self._text, self._reasoning, self._refusal = WholeText(), WholeText(), WholeText()
+
+    def keep(self) -> None:
+        """The engine was lost after it had brought output: that stays, and another one is to go on."""
+        self._meter.keep()
+
+    def switch(self, switch: Switch, now_ns: int) -> list[Event]:
+        """Another engine goes on: the event that says so. It comes before that engine's first output."""
+        exact = switch.method is ContinuationMethod.TOKEN_IDS
+        if not exact:
+            # It goes on after the last whole character, and so brings this one again.
+            self._text = WholeText()
+        self._meter.repeat_prefill(exact=exact)
+        self._advance(now_ns)
+        return [self._event(RecordKind.EVENT, switch=switch)]
 
     def resync(self, sequence: int) -> None:
         """The events after this one reached nobody, so their numbers are free. For an end by an error."""
@@ -298,6 +349,9 @@ class Generation:
         tokens: Sequence[Token] = (),
         fragments: Sequence[ToolCallFragment] = (),
         ending: Ending | None = None,
+        switch: Switch | None = None,
     ) -> Event:
         self.last_sequence += 1
-        return Event(self.last_sequence, kind, self._meter.usage, self._now, tokens, fragments, ending)
+        return Event(
+            self.last_sequence, kind, self._meter.usage, self._now, tokens, fragments, ending, switch
+        )

@@ -41,9 +41,15 @@ class Tokenizer(Protocol):
 
 
 class Continuation(msgspec.Struct, frozen=True, kw_only=True):
-    """What was generated before, to go on from: token ids where all are known, and the text.
+    """What was generated before, to go on from.
 
-    `prompt_token_ids` is the input as the engine before tokenized it, where known.
+    With `token_ids` None an engine goes on right after `text`, a prefill of the answer. Otherwise after
+    `token_ids`, which are all that was generated; `text` is the answer in them as far as it was whole. Where
+    the ids end within a character, an engine that tells `raw` tells the rest of its bytes, one that tells
+    text the whole character. `prompt_token_ids` is the input as the engine before tokenized it, where known.
+
+    The request's `max_output_token_count` is what is left for the rest. Usage is this engine's own: all that
+    it read is input, what it adds is output.
     """
 
     token_ids: tuple[int, ...] | None
@@ -51,8 +57,16 @@ class Continuation(msgspec.Struct, frozen=True, kw_only=True):
     prompt_token_ids: tuple[int, ...] | None = None
 
 
+@runtime_checkable
+class Checkable(Protocol):
+    """An engine that can be asked how it is."""
+
+    async def check(self) -> None:
+        """A cheap question, such as a GET of its models. Raises EngineError when it does not go well."""
+
+
 class Engine(Protocol):
-    """Runs a model."""
+    """Runs a model. It may be `Checkable`."""
 
     @property
     def name(self) -> str:
@@ -76,6 +90,9 @@ class Engine(Protocol):
         self, request: GenerationRequest, continue_from: Continuation | None = None
     ) -> AsyncGenerator[Sequence[Delta], None]:
         """Runs a request; its consumer closes it (`aclosing`), which must stop the engine at once.
+
+        With `continue_from`, goes on from what another engine generated for the request; UnsupportedFeature
+        where it cannot.
 
         The first batch is empty and says that the engine has accepted the request. Each further one holds
         all deltas that one network read brought. The last delta has `finish`, and nothing follows it.
@@ -194,7 +211,8 @@ class EventEncoder(Protocol):
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A generation as the ledger sees it. Times are nanoseconds since the epoch.
 
-    `usage` is the bill. `settled_usage` is what the engine told after the generation was cut short.
+    `usage` is the bill. `settled_usage` is what the engine told after the generation was cut short. `engines`
+    are those that it was sent to, in order.
     """
 
     record_id: str
@@ -207,6 +225,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     end_time_ns: int | None = None
     finish_reason: FinishReason | None = None
     error_reason: str = ""
+    engines: tuple[str, ...] = ()
     settled_usage: UsageReport | None = None
 
 

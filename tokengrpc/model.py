@@ -148,6 +148,22 @@ class Delta(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     opaque: bytes = b""
 
 
+class ContinuationMethod(StrEnum):
+    """How an engine goes on from another's output."""
+
+    TOKEN_IDS = "TOKEN_IDS"
+    TEXT_PREFILL = "TEXT_PREFILL"
+
+
+class Switch(msgspec.Struct, frozen=True, kw_only=True):
+    """Another engine goes on; `reason` is that of the error by which the one before was lost."""
+
+    from_engine: str
+    to_engine: str
+    reason: str
+    method: ContinuationMethod
+
+
 class Token(msgspec.Struct, frozen=True, gc=False):
     """A generated token with whole characters only; `id`, `logprob` and `raw` where they were asked for."""
 

@@ -9,7 +9,7 @@ from tokengrpc.engines import capabilities as settled
 from tokengrpc.engines import http_stream
 from tokengrpc.engines.anthropic_events import EventDecoder
 from tokengrpc.engines.anthropic_request import Options, encode_request
-from tokengrpc.engines.continuing import ELSEWHERE, OUT_OF_TOKENS, prefilled, tokens_left
+from tokengrpc.engines.continuing import ELSEWHERE, prefilled
 from tokengrpc.engines.http_stream import Call, HTTPStreamEngine
 from tokengrpc.engines.options import read_options
 from tokengrpc.engines.request_json import unsupported
@@ -17,10 +17,9 @@ from tokengrpc.model import Capability
 from tokengrpc.request import Reasoning
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from tokengrpc.interfaces import Continuation, Tokenizer
-    from tokengrpc.model import Delta
     from tokengrpc.request import GenerationRequest
 
 BASE_URL = "https://api.anthropic.com/v1"
@@ -58,13 +57,12 @@ class AnthropicEngine(HTTPStreamEngine):
 
     kind = "anthropic"
 
-    def __init__(self, settings: Settings, tokenizer: Tokenizer | None) -> None:
+    def __init__(self, settings: Settings) -> None:
         """Raises ConfigError for options that it does not have."""
         can = settled.adjusted(_CAPABILITIES, settings)
         super().__init__(settings, can, base_url=settings.base_url or BASE_URL)
         self._model = settings.upstream_model or settings.name
         self._options = read_options(settings.name, settings.options, Options)
-        self._tokenizer = tokenizer
 
     def _headers(self, key: str | None) -> Mapping[str, str]:
         headers = {"anthropic-version": self._options.version}
@@ -74,14 +72,9 @@ class AnthropicEngine(HTTPStreamEngine):
             headers["anthropic-beta"] = self._options.beta
         return headers
 
-    async def _call(
-        self, request: GenerationRequest, continue_from: Continuation | None
-    ) -> Call | Sequence[Delta]:
+    def _call(self, request: GenerationRequest, continue_from: Continuation | None) -> Call:
         if continue_from is not None:
-            left = await tokens_left(request, continue_from, self._tokenizer)
-            if left == 0:
-                return OUT_OF_TOKENS
-            request = replace(self._continued(request, continue_from), max_output_token_count=left)
+            request = self._continued(request, continue_from)
         body = encode_request(request, model=self._model, options=self._options)
         return Call(path="/messages", body=body, decoder=EventDecoder(self.name, self._hide))
 
@@ -93,6 +86,6 @@ class AnthropicEngine(HTTPStreamEngine):
         return replace(prefilled(request, before.text), reasoning=Reasoning())
 
 
-def create(settings: Settings, tokenizer: Tokenizer | None) -> AnthropicEngine:
+def create(settings: Settings, tokenizer: Tokenizer | None) -> AnthropicEngine:  # noqa: ARG001 - all engines' factories are called alike; this one leaves counting to the core
     """Makes the engine of a model; the factory of the entry point `anthropic`."""
-    return AnthropicEngine(settings, tokenizer)
+    return AnthropicEngine(settings)

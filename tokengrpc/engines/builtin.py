@@ -8,7 +8,7 @@ sequences as the contract says, and it tells logprobs, token ids and bytes of o2
 - The default of `max_output_token_count` is 256, of `temperature` 0.6.
 - The end mark is a token: it has an id (199999), no text, and is counted in the output.
 - A continuation goes on where the earlier run stopped: what was generated before is input in its usage, and
-  counts against `max_output_token_count`. By token ids and with a seed it is exact.
+  counts against the default of `max_output_token_count`. By token ids and with a seed it is exact.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from tokengrpc.errors import (
     ContextLengthExceeded,
     EngineAborted,
     EngineAuthFailed,
+    EngineBusy,
     EngineProtocolError,
     EngineUnavailable,
     InvalidRequest,
@@ -144,7 +145,7 @@ def stream_error(engine: str, complaint: Complaint, *, started: bool) -> TokenGr
         if complaint.mentions(_BAD_REQUEST_MARKS):
             return _invalid(engine, complaint, None)
         if complaint.mentions(_BUSY_MARKS):
-            return _unavailable(engine, complaint, None)
+            return _busy(engine, complaint, None)
     return EngineAborted(f"engine {engine} gave up{_quoted(complaint)}; start again under a new id")
 
 
@@ -217,6 +218,13 @@ def _unavailable(engine: str, complaint: Complaint, retry_after: float | None) -
     )
 
 
+def _busy(engine: str, complaint: Complaint, retry_after: float | None) -> TokenGrpcError:
+    return EngineBusy(
+        f"engine {engine} is busy{_status(complaint)}{_quoted(complaint)}; try again later",
+        retry_after=retry_after,
+    )
+
+
 def _unexpected(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
     return EngineProtocolError(
         f"engine {engine} gave an answer that no dialect has{_status(complaint)}{_quoted(complaint)}; "
@@ -236,12 +244,12 @@ _STATUSES: dict[int, Callable[[str, Complaint, float | None], TokenGrpcError]] =
     413: _invalid,
     422: _invalid,
     424: _unavailable,  # TGI: "Request failed during generation"
-    429: _unavailable,
+    429: _busy,
     500: _unavailable,
     502: _unavailable,
     503: _unavailable,
     504: _unavailable,
-    529: _unavailable,  # Anthropic
+    529: _busy,  # Anthropic
 }
 
 # Types of error objects that need no status: OpenAI's, vLLM's, TGI's and Anthropic's.
@@ -255,8 +263,8 @@ _TYPES: dict[str, Callable[[str, Complaint, float | None], TokenGrpcError]] = {
     "permission_error": _auth,
     "billing_error": _unpaid,
     "not_found_error": _missing,
-    "rate_limit_error": _unavailable,
-    "overloaded_error": _unavailable,
+    "rate_limit_error": _busy,
+    "overloaded_error": _busy,
     "timeout_error": _unavailable,
     "api_error": _unavailable,
 }

@@ -29,7 +29,7 @@ class Client(OpenAIEngine):
     """All of an engine over HTTP but the request, which the script knows."""
 
     def __init__(self, name: str, script: Script, *, connect_timeout: float) -> None:
-        super().__init__(EngineSettings(name=name, kind="openai", base_url="http://simulated/v1"), None)
+        super().__init__(EngineSettings(name=name, kind="openai", base_url="http://simulated/v1"))
         self._http = self._wired = WiredHTTP(
             name,
             script.serve,
@@ -44,7 +44,7 @@ class Client(OpenAIEngine):
         if self._wired.wire is not None:
             await self._wired.wire.wait_served()
 
-    async def _call(self, request: GenerationRequest, _: Continuation | None) -> Call:
+    def _call(self, request: GenerationRequest, _: Continuation | None) -> Call:
         decoder = Decoder(self.name, request.output, self._hide)
         return Call(path="/chat/completions", body=b"{}", decoder=decoder)
 

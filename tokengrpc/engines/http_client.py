@@ -69,12 +69,19 @@ class EngineHTTP:
         `connect_timeout` is a shorter bound, in seconds, on the wait for a connection than the engine's own.
         Raises EngineUnavailable when there is no answer, EngineProtocolError when it is not HTTP.
         """
+        limit = min(connect_timeout or self._connect_timeout, self._connect_timeout)
+        return await self._ask("POST", path, body, limit)
+
+    async def get(self, path: str) -> Response:
+        """The same without a body."""
+        return await self._ask("GET", path, b"", self._connect_timeout)
+
+    async def _ask(self, method: str, path: str, body: bytes, limit: float) -> Response:
         if self._origin is None:
             raise EngineUnavailable(f"engine {self._engine} is not started; wait until the server is ready")
-        line = f"POST {self._origin.path}{path}".encode("ascii")
+        line = f"{method} {self._origin.path}{path}".encode("ascii")
         request = b"%b%b%d\r\n\r\n%b" % (line, self._head, len(body), body)
         try:
-            limit = min(connect_timeout or self._connect_timeout, self._connect_timeout)
             return await self._send(self._origin, request, limit)
         except Malformed as error:
             raise EngineProtocolError(

@@ -23,7 +23,7 @@ from tokengrpc.engines.http_client import EngineHTTP, cause, read_body
 from tokengrpc.engines.portions import portions
 from tokengrpc.engines.sse import SSEDecoder
 from tokengrpc.engines.stream_reader import Reader, read_on
-from tokengrpc.errors import EngineError, EngineLost, EngineProtocolError, TokenGrpcError
+from tokengrpc.errors import EngineBusy, EngineError, EngineLost, EngineProtocolError, TokenGrpcError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
@@ -119,28 +119,30 @@ class HTTPStreamEngine(ABC):
             await self._drains.close()
         await self._http.close()
 
+    async def check(self) -> None:
+        """Asks for the list of models. The server may have none: that it answers is enough."""
+        response = await self._http.get("/models")
+        try:
+            if response.head.status >= 500:
+                raise await self._refusal(response)
+            with suppress(HTTPError, OSError):  # lets the connection be used again
+                await read_body(response)
+        finally:
+            self._http.release(response)
+
     @abstractmethod
     def _headers(self, key: str | None) -> Mapping[str, str]:
         """The dialect's own headers."""
 
     @abstractmethod
-    async def _call(
-        self, request: GenerationRequest, continue_from: Continuation | None
-    ) -> Call | Sequence[Delta]:
-        """The request to send; the deltas of one that is complete before it begins.
-
-        Raises UnsupportedFeature and InvalidRequest.
-        """
+    def _call(self, request: GenerationRequest, continue_from: Continuation | None) -> Call:
+        """The request to send. Raises UnsupportedFeature and InvalidRequest."""
 
     async def generate(
         self, request: GenerationRequest, continue_from: Continuation | None = None
     ) -> AsyncGenerator[Sequence[Delta], None]:
         """Runs a request as `Engine` says."""
-        call = await self._call(request, continue_from)
-        if not isinstance(call, Call):
-            yield ()
-            yield call
-            return
+        call = self._call(request, continue_from)
         decoder = call.decoder
         response: Response | None = None
         reader: Reader | None = None
@@ -167,7 +169,7 @@ class HTTPStreamEngine(ABC):
                 steps = await read_on(reader, self._lost)
             decoder.check()
         except BaseException as error:
-            self._stopped(error, request, response, reader)
+            self._stopped(error, request, reader)
             raise
         finally:
             self._release(response)
@@ -176,13 +178,11 @@ class HTTPStreamEngine(ABC):
         self,
         error: BaseException,
         request: GenerationRequest,
-        response: Response | None,
         reader: Reader | None,
     ) -> None:
         """Something ended it: the engine, whoever reads, or a bug of ours."""
         if isinstance(error, EngineError):
-            # An engine that asks to wait is busy, not ill.
-            self._healthy = response is not None and response.head.status == 429
+            self._healthy = isinstance(error, EngineBusy)
             return
         gone = isinstance(error, asyncio.CancelledError | GeneratorExit)
         if gone and self._drains is not None and reader is not None and not reader.decoder.ended:

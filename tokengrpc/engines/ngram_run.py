@@ -189,8 +189,9 @@ def _budget(
     request: GenerationRequest, input_count: int, before_count: int, context: int
 ) -> tuple[int, FinishReason]:
     """The most tokens to generate, and the reason to end with them."""
-    asked = _DEFAULT_OUTPUT if request.max_output_token_count is None else request.max_output_token_count
-    most = max(0, asked - before_count)
+    most = request.max_output_token_count
+    if most is None:
+        most = max(0, _DEFAULT_OUTPUT - before_count)
     room = context - input_count
     if context == 0 or most <= room:
         return most, FinishReason.MAX_TOKENS

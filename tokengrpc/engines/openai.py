@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from tokengrpc.engines import capabilities as settled
 from tokengrpc.engines import http_stream
-from tokengrpc.engines.continuing import OUT_OF_TOKENS, tokens_left
 from tokengrpc.engines.dialects import DIALECTS, capabilities
 from tokengrpc.engines.http_stream import Call, HTTPStreamEngine
 from tokengrpc.engines.openai_chunks import ChunkDecoder
@@ -15,10 +13,9 @@ from tokengrpc.engines.openai_continuation import Continued, continued
 from tokengrpc.engines.openai_request import choose_api, encode_request
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from tokengrpc.interfaces import Continuation, Tokenizer
-    from tokengrpc.model import Delta
     from tokengrpc.request import GenerationRequest
 
 
@@ -43,30 +40,23 @@ class OpenAIEngine(HTTPStreamEngine):
 
     kind = "openai"
 
-    def __init__(self, settings: Settings, tokenizer: Tokenizer | None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._dialect = DIALECTS[settings.dialect]
         can = settled.adjusted(capabilities(self._dialect, settings.api), settings)
         super().__init__(settings, can, base_url=settings.base_url)
         self._extra = settled.additional(settings)
         self._api = settings.api
         self._model = settings.upstream_model or settings.name
-        self._tokenizer = tokenizer
 
     def _headers(self, key: str | None) -> Mapping[str, str]:
         return {"Authorization": f"Bearer {key}"} if key else {}
 
-    async def _call(
-        self, request: GenerationRequest, continue_from: Continuation | None
-    ) -> Call | Sequence[Delta]:
+    def _call(self, request: GenerationRequest, continue_from: Continuation | None) -> Call:
         decoder = ChunkDecoder(self.name, request.output, self._hide)
         api = choose_api(self._api, request, self._dialect)
         asked = Continued(request=request, api=api)
         if continue_from is not None:
             asked = continued(request, continue_from, api, self._dialect, self.capabilities)
-            left = await tokens_left(request, continue_from, self._tokenizer)
-            if left == 0:
-                return OUT_OF_TOKENS
-            asked = replace(asked, request=replace(asked.request, max_output_token_count=left))
         body = encode_request(
             asked.request,
             api=asked.api,
@@ -78,6 +68,6 @@ class OpenAIEngine(HTTPStreamEngine):
         return Call(path=asked.api.value, body=body, decoder=decoder)
 
 
-def create(settings: Settings, tokenizer: Tokenizer | None) -> OpenAIEngine:
+def create(settings: Settings, tokenizer: Tokenizer | None) -> OpenAIEngine:  # noqa: ARG001 - all engines' factories are called alike; this one leaves counting to the core
     """Makes the engine of a model; the factory of the entry point `openai`."""
-    return OpenAIEngine(settings, tokenizer)
+    return OpenAIEngine(settings)

@@ -39,12 +39,14 @@ def continued(
 
     Raises UnsupportedFeature when the engine cannot go on without a seam.
     """
-    if Capability.CONTINUE_TOKEN_IDS in capabilities:
-        ids = _all_ids(request, before)
-        if ids is not None:
-            # The chat template and what it made of the reasoning effort are in the ids.
-            plain = replace(request, prompt=None, messages=None, prompt_token_ids=ids, reasoning=Reasoning())
-            return Continued(request=plain, api=Api.COMPLETIONS)
+    if before.token_ids is not None:
+        ids = _all_ids(request, before) if Capability.CONTINUE_TOKEN_IDS in capabilities else None
+        if ids is None:
+            # Whoever asks may ask again, with the text alone.
+            raise unsupported("token ids that another engine began", ELSEWHERE)
+        # The chat template and what it made of the reasoning effort are in the ids.
+        plain = replace(request, prompt=None, messages=None, prompt_token_ids=ids, reasoning=Reasoning())
+        return Continued(request=plain, api=Api.COMPLETIONS)
     if Capability.CONTINUE_TEXT not in capabilities or not before.text:
         raise unsupported("what another engine began", ELSEWHERE)
     if api is Api.COMPLETIONS:
@@ -64,7 +66,5 @@ def _all_ids(request: GenerationRequest, before: Continuation) -> tuple[int, ...
     if request.tools or request.constraint or request.output.raw_bytes:
         return None  # completions neither have fields for them nor take calls apart
     if request.sampling.stop_sequences:
-        return None  # the ids may hold text that was held back, which nobody would tell
-    if request.messages is not None and not before.text:
-        return None  # reasoning is under way, and completions do not tell it from the answer
+        return None  # they would not be met across the seam
     return (*prompt, *before.token_ids)

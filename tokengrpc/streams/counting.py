@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+from tokengrpc.errors import ContextLengthExceeded
 from tokengrpc.model import UsageSource
 
 if TYPE_CHECKING:
     from tokengrpc.catalog import ServedModel
+    from tokengrpc.generation import Generation
     from tokengrpc.request import GenerationRequest
+
+_LONG_INPUT = 4_000
+"""Characters from which counting costs more than half a millisecond, and so leaves the event loop."""
 
 _COUNTED = ("text", "function_name", "arguments")
 
@@ -37,3 +43,43 @@ def count_source(request: GenerationRequest, model: ServedModel) -> UsageSource:
         return UsageSource.COUNTED
     exact = model.tokenizer.exact and not request.has_image
     return UsageSource.COUNTED if exact else UsageSource.ESTIMATED
+
+
+class InputCount:
+    """Counts a generation's input: a short one at once, a long one on a thread while the engine is asked."""
+
+    def __init__(self, generation: Generation, model: ServedModel) -> None:
+        self._generation = generation
+        self._request = generation.request
+        self._model = model
+        self._counting: asyncio.Future[int] | None = None
+
+    async def begin(self) -> None:
+        """Begins to count, and waits for it where the length decides whether an engine is asked at all.
+
+        Raises ContextLengthExceeded.
+        """
+        request, model = self._request, self._model
+        if request.prompt_token_ids is not None or input_length(request) < _LONG_INPUT:
+            self._take(count_input(request, model))
+            return
+        self._counting = asyncio.get_running_loop().run_in_executor(None, count_input, request, model)
+        if model.context_token_count and model.tokenizer.exact:
+            await self.end()
+
+    async def end(self) -> None:
+        """Waits until it is counted. Raises ContextLengthExceeded."""
+        if self._counting is not None:
+            self._take(await self._counting)
+            self._counting = None
+
+    def _take(self, count: int) -> None:
+        model = self._model
+        source = count_source(self._request, model)
+        if model.context_token_count and source is UsageSource.COUNTED and count >= model.context_token_count:
+            raise ContextLengthExceeded(
+                f"the input has {count} tokens, model {model.name} takes {model.context_token_count} with the"
+                " output: shorten the input",
+                metadata={"input_token_count": str(count), "limit": str(model.context_token_count)},
+            )
+        self._generation.count_input(count, source)

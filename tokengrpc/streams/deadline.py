@@ -6,6 +6,9 @@ timeout up before they send it, so the server sees a later deadline than the cal
 
 from __future__ import annotations
 
+ROUNDING = 1e-6
+"""Sums of times are rounded: a timer that looks back may find itself this much too early."""
+
 MIN_LEFT = 0.05
 """With less left than this a call is refused before an engine is called."""
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tokengrpc.errors import StreamDeadlineExceeded
-from tokengrpc.streams.deadline import stream_end
+from tokengrpc.streams.deadline import ROUNDING, stream_end
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -106,7 +106,7 @@ class Reader:
     def _beat(self) -> None:
         # One timer per reader that looks back, not one per message that is moved.
         silent = self._loop.time() - self.last_sent
-        if silent >= self._heartbeat:
+        if silent >= self._heartbeat - ROUNDING:
             self._notices.append(self.run.encoder.heartbeat(self.run.generation.state))
             self.wake()
             silent = 0.0

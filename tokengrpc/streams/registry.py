@@ -8,7 +8,7 @@ import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from tokengrpc.catalog import able_engines
+from tokengrpc.catalog import able_members
 from tokengrpc.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -24,7 +24,7 @@ from tokengrpc.errors import (
 from tokengrpc.generation import Ending
 from tokengrpc.streams.deadline import MIN_LEFT
 from tokengrpc.streams.reader import Reader
-from tokengrpc.streams.run import Run, Services
+from tokengrpc.streams.run import Run
 from tokengrpc.streams.timers import within
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tokengrpc.admission import Admission, Tenant
     from tokengrpc.catalog import Catalog
     from tokengrpc.request import GenerationRequest
+    from tokengrpc.streams.services import Services
 
 
 class Streams:
@@ -162,7 +163,7 @@ class Streams:
         if not self.ready:
             raise Overloaded("the server is still loading its models: try again shortly")
         model = self._catalog.resolve(request.model)
-        able_engines(request, model)
+        able = able_members(request, model)
         if deadline_left is not None and deadline_left < MIN_LEFT:
             raise DeadlineExceeded(
                 f"{deadline_left * 1000:.0f} ms are left, less than the {MIN_LEFT * 1000:.0f} ms that a"
@@ -177,6 +178,7 @@ class Streams:
             record_id=record_id,
             tenant=tenant,
             model=model,
+            able=able,
             services=self._services,
             permit=permit,
             deadline_left=deadline_left,

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 
 from tokengrpc.errors import (
     Cancelled,
-    ContextLengthExceeded,
     DetachExpired,
     Draining,
-    EngineTruncated,
     Internal,
     TokenGrpcError,
 )
 from tokengrpc.generation import Ending, Generation
 from tokengrpc.interfaces import LedgerEntry
-from tokengrpc.model import UsageSource
 from tokengrpc.request import without_input
-from tokengrpc.streams.counting import count_input, count_source, input_length
+from tokengrpc.streams.attempts import Attempts
 from tokengrpc.streams.timers import Timers
 
 if TYPE_CHECKING:
@@ -30,28 +25,13 @@ if TYPE_CHECKING:
 
     from tokengrpc.admission import Permit, Tenant
     from tokengrpc.catalog import ServedModel
-    from tokengrpc.config import LimitSettings
-    from tokengrpc.generation import Event
-    from tokengrpc.interfaces import Clock, EventEncoder, EventLogs, Observer, UsageLedger
+    from tokengrpc.errors import EngineStalled
     from tokengrpc.request import GenerationRequest
+    from tokengrpc.routing import Member
     from tokengrpc.streams.reader import Reader
-
-_LONG_INPUT = 4_000
-"""Characters from which counting costs more than half a millisecond, and so leaves the event loop."""
+    from tokengrpc.streams.services import Services
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Services:
-    """What every generation needs from the house."""
-
-    clock: Clock
-    encoder: EventEncoder
-    ledger: UsageLedger
-    logs: EventLogs
-    limits: LimitSettings
-    observers: Sequence[Observer] = ()
 
 
 class Run:
@@ -64,6 +44,7 @@ class Run:
         record_id: str,
         tenant: Tenant,
         model: ServedModel,
+        able: Sequence[Member],
         services: Services,
         permit: Permit,
         deadline_left: float | None,
@@ -85,6 +66,7 @@ class Run:
         self._permit = permit
         self._on_end = on_end
         self._stopped: Ending | None = None
+        self._engines: list[str] = []
         self._producing = False
         self._billed = False
         self._timers = Timers(
@@ -94,6 +76,17 @@ class Run:
             clock=services.clock,
             deadline_left=deadline_left,
             stop=self.stop,
+            silent=self._interrupt,
+        )
+        self._attempts: Attempts | None = Attempts(
+            self.generation,
+            model,
+            able,
+            services=services,
+            log=self.log,
+            timers=self._timers,
+            on_accept=self._accepted,
+            engines=self._engines,
         )
         self._task = asyncio.get_running_loop().create_task(self._produce())
 
@@ -122,6 +115,7 @@ class Run:
             end_time_ns=generation.times.ended or None,
             finish_reason=ending.reason if ending else None,
             error_reason=ending.error.reason if ending and ending.error else "",
+            engines=tuple(self._engines),
         )
 
     def join(self, reader: Reader) -> None:
@@ -149,9 +143,17 @@ class Run:
         """Ends the generation now, wherever its engine is; without effect on one that is ending."""
         if self._stopped is None and self.generation.ending is None:
             self._stopped = ending
+            if self._attempts is not None:
+                self._attempts.stall = None
             # A task that is cancelled before its first step never runs, and this one must.
             if self._producing:
                 self._task.cancel()
+
+    def _interrupt(self, stall: EngineStalled) -> None:
+        """Ends the attempt that runs, and with it the generation unless another engine goes on."""
+        if self._stopped is None and self._attempts is not None:
+            self._attempts.stall = stall
+            self._task.cancel()
 
     async def wait_ended(self) -> None:
         """Returns when everything about the end is done."""
@@ -182,64 +184,22 @@ class Run:
         finish = self.generation.engine_finish
         if finish is not None and self.generation.last_sequence == self.log.last_sequence:
             return Ending.of(finish)
+        if self._attempts is not None and self._attempts.stall is not None:
+            return Ending.failed(self._attempts.stall)
         return self._stopped or Ending.failed(Draining("the server is shutting down: try another one"))
 
     async def _generate(self) -> Ending:
+        attempts = self._attempts
         self._producing = True
-        if self._stopped is not None:
-            return self._stopped
-        generation, timers = self.generation, self._timers
-        now_ns, records = self._services.clock.now_ns, self.encoder.records
-        counting = await self._count_input()
-        async with aclosing(self.model.engines[0].generate(self.request)) as batches:
-            async for batch in batches:
-                now = now_ns()
-                if generation.times.started:
-                    events = generation.feed(batch, now)
-                else:
-                    events = await self._accept(counting)
-                    events += generation.feed(batch, now_ns())
-                if events:
-                    timers.progress_ns = now
-                    if generation.times.first_token >= now:
-                        timers.first_token()
-                    await self.log.append(records(generation, events))
-                if generation.engine_finish is not None:
-                    return Ending.of(generation.engine_finish)
-        raise EngineTruncated("the engine's output stopped without its end mark: what came may be incomplete")
+        if self._stopped is not None or attempts is None:
+            return self._interrupted()
+        return await attempts.run()
 
-    async def _accept(self, counting: asyncio.Future[int] | None) -> list[Event]:
-        if counting is not None:
-            self._take_count(await counting)
-        self._billed = True
-        await self._services.ledger.open(self.entry())
-        return self.generation.accept(self.model.engines[0].name, self._services.clock.now_ns())
-
-    async def _count_input(self) -> asyncio.Future[int] | None:
-        """Counts a short input; begins to count a long one on a thread, unless its length decides first."""
-        request, model = self.request, self.model
-        if request.prompt_token_ids is not None:
-            self._take_count(len(request.prompt_token_ids))
-            return None
-        if input_length(request) < _LONG_INPUT:
-            self._take_count(count_input(request, model))
-            return None
-        counting = asyncio.get_running_loop().run_in_executor(None, count_input, request, model)
-        if model.context_token_count and model.tokenizer.exact:
-            self._take_count(await counting)
-            return None
-        return counting
-
-    def _take_count(self, count: int) -> None:
-        model = self.model
-        source = count_source(self.request, model)
-        if model.context_token_count and source is UsageSource.COUNTED and count >= model.context_token_count:
-            raise ContextLengthExceeded(
-                f"the input has {count} tokens, model {model.name} takes {model.context_token_count} with the"
-                " output: shorten the input",
-                metadata={"input_token_count": str(count), "limit": str(model.context_token_count)},
-            )
-        self.generation.count_input(count, source)
+    async def _accepted(self) -> None:
+        """An engine has accepted: the first time, the bill is opened."""
+        if not self._billed:
+            self._billed = True
+            await self._services.ledger.open(self.entry())
 
     async def _finish(self, ending: Ending) -> None:
         self._timers.close()
@@ -254,6 +214,7 @@ class Run:
             generation.ending = Ending.failed(Internal("the server failed at the generation's end"))
             generation.state = generation.ending.state
         # What is left is for replays, which need the id and the bill, not the input.
+        self._attempts = None
         self.request = generation.request = without_input(self.request)
         if not self.readers:
             self.log.seal()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tokengrpc.errors import DeadlineExceeded, EngineStalled, TokenGrpcError
 from tokengrpc.generation import Ending
 from tokengrpc.model import FinishReason
-from tokengrpc.streams.deadline import margin
+from tokengrpc.streams.deadline import ROUNDING, margin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ def shortest(asked: float | None, models: float, servers: float) -> float:
 
 
 class Timers:
-    """Calls `stop` with the right ending when one of the clocks runs out."""
+    """Calls `stop` when a clock of the generation runs out, `silent` when it is the running engine's."""
 
     def __init__(
         self,
@@ -46,10 +46,12 @@ class Timers:
         clock: Clock,
         deadline_left: float | None,
         stop: Callable[[Ending], None],
+        silent: Callable[[EngineStalled], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._now_ns = clock.now_ns
         self._stop = stop
+        self._silent = silent
         limits, recovery = request.limits, request.recovery
         self._first = shortest(limits.first_token_timeout, model.first_token, settings.first_token_timeout)
         self._between = shortest(limits.inter_token_timeout, model.inter_token, settings.inter_token_timeout)
@@ -83,6 +85,12 @@ class Timers:
             self._silence.cancel()
             self._silence = self._loop.call_later(self._between, self._check_silence)
 
+    def next_engine(self) -> None:
+        """Another engine is to go on after the first token: it gets the time for a first token anew."""
+        self._clock = "first_token"
+        self._silence.cancel()
+        self._silence = self._loop.call_later(self._first, self._check_silence)
+
     def start_detach(self, ending: Ending) -> None:
         """No reader is left: end after the time to wait for one."""
         self._detach = self._loop.call_later(self._detach_ttl, self._stop, ending)
@@ -109,16 +117,16 @@ class Timers:
             timer.cancel()
 
     def _check_silence(self) -> None:
-        # The first-token clock runs from the call's arrival, acceptance does not restart it.
+        # The first-token clock runs from the call's arrival; acceptance or another attempt do not restart it.
         limit = self._first if self._clock == "first_token" else self._between
         silent = limit if self._clock == "first_token" else (self._now_ns() - self.progress_ns) / 1e9
-        if silent >= limit:
-            self._stop(Ending.failed(stalled(self._clock, limit)))
+        if silent >= limit - ROUNDING:
+            self._silent(stalled(self._clock, limit))
         else:
             self._silence = self._loop.call_later(limit - silent, self._check_silence)
 
 
-def stalled(clock: str, limit: float) -> TokenGrpcError:
+def stalled(clock: str, limit: float) -> EngineStalled:
     """The failure of an engine that was silent for longer than one of the clocks allows."""
     return EngineStalled(
         f"the engine was silent for longer than {limit:g} s (clock {clock}): try again or allow more",

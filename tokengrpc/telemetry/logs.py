@@ -24,7 +24,7 @@ log = structlog.get_logger("tokengrpc.generations")
 
 
 class GenerationLog:
-    """One line for each generation that has ended: what it was, what it cost, how it ended."""
+    """One line for each generation that has ended: what it was, who ran it, what it cost, how it ended."""
 
     def generation_ended(self, entry: LedgerEntry) -> None:
         """As `interfaces.Observer` says. What an engine failed at is a warning."""
@@ -35,6 +35,7 @@ class GenerationLog:
             generation_id=entry.generation_id,
             tenant=entry.tenant,
             model=entry.model,
+            engines=" ".join(entry.engines),
             finish_reason=entry.finish_reason.value if entry.finish_reason else "",
             error_reason=entry.error_reason,
             input_tokens=entry.usage.input,

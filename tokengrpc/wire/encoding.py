@@ -15,7 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tokenstreaming.v1 import generation_pb2, token_stream_pb2
 
 from tokengrpc.interfaces import Record, RecordKind
-from tokengrpc.wire.generation import engine_started, finished, usage_message
+from tokengrpc.wire.generation import engine_started, engine_switched, finished, usage_message
 from tokengrpc.wire.tables import STATES
 
 if TYPE_CHECKING:
@@ -168,11 +168,13 @@ class ProtobufEncoder:
             return token_body(event.tokens, event.time_ns)
         if event.kind is RecordKind.FRAGMENTS:
             return _fragment_body(event.fragments)
-        message = (
-            token_stream_pb2.StreamTokensResponse(finished=finished(generation))
-            if event.kind is RecordKind.FINISHED
-            else token_stream_pb2.StreamTokensResponse(started=engine_started(generation))
-        )
+        make = token_stream_pb2.StreamTokensResponse
+        if event.kind is RecordKind.FINISHED:
+            message = make(finished=finished(generation))
+        elif event.switch is not None:
+            message = make(engine_switched=engine_switched(event.switch))
+        else:
+            message = make(started=engine_started(generation))
         return message.SerializeToString()
 
     def attached(self, state: State, last_sequence: int) -> bytes:

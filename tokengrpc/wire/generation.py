@@ -9,14 +9,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tokenstreaming.v1 import generation_pb2, model_pb2, usage_pb2
 
 from tokengrpc.wire.status import Failure, status_of
-from tokengrpc.wire.tables import CAPABILITIES, FINISH_REASONS, SOURCES, STATES
+from tokengrpc.wire.tables import CAPABILITIES, FINISH_REASONS, METHODS, SOURCES, STATES
 
 if TYPE_CHECKING:
     from google.rpc.status_pb2 import Status
 
     from tokengrpc.catalog import ServedModel
     from tokengrpc.generation import Generation
-    from tokengrpc.model import Capability, Usage
+    from tokengrpc.model import Capability, Switch, Usage
     from tokengrpc.streams.run import Run
 
 _SECOND = 1_000_000_000
@@ -81,6 +81,16 @@ def engine_started(generation: Generation) -> generation_pb2.Started:
     )
 
 
+def engine_switched(switch: Switch) -> generation_pb2.EngineSwitched:
+    """Another engine goes on."""
+    return generation_pb2.EngineSwitched(
+        from_engine=switch.from_engine,
+        to_engine=switch.to_engine,
+        reason=switch.reason,
+        method=METHODS.there[switch.method],
+    )
+
+
 def finished(generation: Generation) -> generation_pb2.Finished | None:
     """The last event; None before the end, and when nothing had begun."""
     ending, times = generation.ending, generation.times
@@ -128,12 +138,12 @@ def model_message(model: ServedModel, *, is_default: bool) -> model_pb2.Model:
         is_default=is_default,
         engines=[
             model_pb2.ModelEngine(
-                name=engine.name,
-                kind=engine.kind,
-                health=_HEALTH[engine.healthy],
-                capabilities=_capabilities(engine.capabilities),
+                name=member.engine.name,
+                kind=member.engine.kind,
+                health=_HEALTH[member.healthy],
+                capabilities=_capabilities(member.engine.capabilities),
             )
-            for engine in model.engines
+            for member in model.pool.members
         ],
         context_token_count=model.context_token_count,
         tokenizer=model.tokenizer.name if model.tokenizer.exact else "",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from tokenstreaming.v1 import generation_pb2, model_pb2, usage_pb2
 
 from tokengrpc.errors import Advice
-from tokengrpc.model import Capability, FinishReason, State, UsageSource
+from tokengrpc.model import Capability, ContinuationMethod, FinishReason, State, UsageSource
 
 if TYPE_CHECKING:
     from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
@@ -29,4 +29,5 @@ STATES = EnumTable(State, generation_pb2.GenerationState, "GENERATION_STATE")
 FINISH_REASONS = EnumTable(FinishReason, generation_pb2.FinishReason, "FINISH_REASON")
 ADVICE = EnumTable(Advice, generation_pb2.RetryAdvice, "RETRY_ADVICE")
 SOURCES = EnumTable(UsageSource, usage_pb2.UsageSource, "USAGE_SOURCE")
+METHODS = EnumTable(ContinuationMethod, generation_pb2.ContinuationMethod, "CONTINUATION_METHOD")
 CAPABILITIES = EnumTable(Capability, model_pb2.Capability, "CAPABILITY")

@@ -747,7 +747,8 @@ type Started struct {
 	GenerationId string `protobuf:"bytes,1,opt,name=generation_id,json=generationId,proto3" json:"generation_id,omitempty"`
 	// The model that runs it.
 	Model string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
-	// The engine that runs it, by its name in the server's configuration.
+	// The engine that accepted first, by its name in the server's configuration. Until the first token another
+	// may take its place without an event; `Generation.engine` is the one that runs it.
 	Engine string `protobuf:"bytes,3,opt,name=engine,proto3" json:"engine,omitempty"`
 	// When the engine accepted.
 	StartTime     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
@@ -813,7 +814,8 @@ func (x *Started) GetStartTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// The engine was lost and another one goes on; text and indexes have no seam.
+// The engine was lost after tokens had come, and another one goes on; text and indexes have no seam. Comes
+// before the first token of the engine that goes on.
 type EngineSwitched struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The engine that was lost.

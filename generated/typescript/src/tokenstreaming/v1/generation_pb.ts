@@ -325,7 +325,8 @@ export type Started = Message<"tokenstreaming.v1.Started"> & {
   model: string;
 
   /**
-   * The engine that runs it, by its name in the server's configuration.
+   * The engine that accepted first, by its name in the server's configuration. Until the first token another
+   * may take its place without an event; `Generation.engine` is the one that runs it.
    *
    * @generated from field: string engine = 3;
    */
@@ -347,7 +348,8 @@ export const StartedSchema: GenMessage<Started> = /*@__PURE__*/
   messageDesc(file_tokenstreaming_v1_generation, 4);
 
 /**
- * The engine was lost and another one goes on; text and indexes have no seam.
+ * The engine was lost after tokens had come, and another one goes on; text and indexes have no seam. Comes
+ * before the first token of the engine that goes on.
  *
  * @generated from message tokenstreaming.v1.EngineSwitched
  */

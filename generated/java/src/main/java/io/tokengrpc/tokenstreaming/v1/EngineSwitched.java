@@ -7,7 +7,8 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * The engine was lost and another one goes on; text and indexes have no seam.
+ * The engine was lost after tokens had come, and another one goes on; text and indexes have no seam. Comes
+ * before the first token of the engine that goes on.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.EngineSwitched}
@@ -415,7 +416,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The engine was lost and another one goes on; text and indexes have no seam.
+   * The engine was lost after tokens had come, and another one goes on; text and indexes have no seam. Comes
+   * before the first token of the engine that goes on.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.EngineSwitched}

@@ -155,7 +155,8 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object engine_ = "";
   /**
    * <pre>
-   * The engine that runs it, by its name in the server's configuration.
+   * The engine that accepted first, by its name in the server's configuration. Until the first token another
+   * may take its place without an event; `Generation.engine` is the one that runs it.
    * </pre>
    *
    * <code>string engine = 3 [json_name = "engine"];</code>
@@ -176,7 +177,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The engine that runs it, by its name in the server's configuration.
+   * The engine that accepted first, by its name in the server's configuration. Until the first token another
+   * may take its place without an event; `Generation.engine` is the one that runs it.
    * </pre>
    *
    * <code>string engine = 3 [json_name = "engine"];</code>
@@ -817,7 +819,8 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object engine_ = "";
     /**
      * <pre>
-     * The engine that runs it, by its name in the server's configuration.
+     * The engine that accepted first, by its name in the server's configuration. Until the first token another
+     * may take its place without an event; `Generation.engine` is the one that runs it.
      * </pre>
      *
      * <code>string engine = 3 [json_name = "engine"];</code>
@@ -837,7 +840,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engine that runs it, by its name in the server's configuration.
+     * The engine that accepted first, by its name in the server's configuration. Until the first token another
+     * may take its place without an event; `Generation.engine` is the one that runs it.
      * </pre>
      *
      * <code>string engine = 3 [json_name = "engine"];</code>
@@ -858,7 +862,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engine that runs it, by its name in the server's configuration.
+     * The engine that accepted first, by its name in the server's configuration. Until the first token another
+     * may take its place without an event; `Generation.engine` is the one that runs it.
      * </pre>
      *
      * <code>string engine = 3 [json_name = "engine"];</code>
@@ -875,7 +880,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engine that runs it, by its name in the server's configuration.
+     * The engine that accepted first, by its name in the server's configuration. Until the first token another
+     * may take its place without an event; `Generation.engine` is the one that runs it.
      * </pre>
      *
      * <code>string engine = 3 [json_name = "engine"];</code>
@@ -889,7 +895,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engine that runs it, by its name in the server's configuration.
+     * The engine that accepted first, by its name in the server's configuration. Until the first token another
+     * may take its place without an event; `Generation.engine` is the one that runs it.
      * </pre>
      *
      * <code>string engine = 3 [json_name = "engine"];</code>

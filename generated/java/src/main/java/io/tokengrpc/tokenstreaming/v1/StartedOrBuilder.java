@@ -52,7 +52,8 @@ public interface StartedOrBuilder extends
 
   /**
    * <pre>
-   * The engine that runs it, by its name in the server's configuration.
+   * The engine that accepted first, by its name in the server's configuration. Until the first token another
+   * may take its place without an event; `Generation.engine` is the one that runs it.
    * </pre>
    *
    * <code>string engine = 3 [json_name = "engine"];</code>
@@ -61,7 +62,8 @@ public interface StartedOrBuilder extends
   java.lang.String getEngine();
   /**
    * <pre>
-   * The engine that runs it, by its name in the server's configuration.
+   * The engine that accepted first, by its name in the server's configuration. Until the first token another
+   * may take its place without an event; `Generation.engine` is the one that runs it.
    * </pre>
    *
    * <code>string engine = 3 [json_name = "engine"];</code>

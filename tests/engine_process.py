@@ -1,0 +1,178 @@
+"""Engines as processes of their own, to be killed: token i is a function of the generation and i.
+
+    python engine_process.py PACE    # reads a port a line, writes `PORT PID` once an engine listens there
+
+The first process only forks engines, which is quick, and must not be done in a process with gRPC's threads.
+When its input ends, all of them end.
+
+An engine speaks vLLM's dialect, chat and completions: token and prompt ids, usage on every chunk, and prompts
+of ids, from which it goes on when they are another engine's output. An id that is not what it would have said
+itself is answered with 400, so that a gap or a repeat never looks like an answer. It imports nothing of the
+package.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import zlib
+from contextlib import suppress
+
+FIRST_OUTPUT_ID = 1000
+# A sign whose bytes are spread over two tokens: the first one brings no text.
+SIGNS = "éß€🦜"
+
+
+def prompt_ids(prompt: str) -> list[int]:
+    """An id per byte."""
+    return list(prompt.encode())
+
+
+def token_id(prompt: str, i: int) -> int:
+    """Different for each place of each generation."""
+    return FIRST_OUTPUT_ID + i * 1000 + zlib.crc32(f"{prompt}/{i}".encode()) % 1000
+
+
+def split(prompt: str, i: int) -> bool:
+    """Whether token i is the first half of a sign."""
+    return i % 7 == zlib.crc32(prompt.encode()) % 7
+
+
+def token_text(prompt: str, i: int) -> str:
+    """What token i adds to the text that is whole."""
+    if split(prompt, i):
+        return ""
+    sign = SIGNS[i % len(SIGNS)] if i and split(prompt, i - 1) else ""
+    return f"{sign}{token_id(prompt, i) % 1000}:{i} "
+
+
+def answer(prompt: str, count: int) -> str:
+    """The whole text of so many tokens."""
+    return "".join(token_text(prompt, i) for i in range(count))
+
+
+class Wrong(Exception):
+    """The request is not what an engine that was killed can have left behind."""
+
+
+def read_request(path: str, body: dict) -> tuple[str, int]:
+    """The generation's prompt, and how many of its tokens were generated before."""
+    if path.endswith("/chat/completions"):
+        return body["messages"][-1]["content"], 0
+    prompt = body["prompt"]
+    if isinstance(prompt, str):
+        return prompt, 0
+    text = bytes(number for number in prompt if number < FIRST_OUTPUT_ID).decode()
+    before = [number for number in prompt if number >= FIRST_OUTPUT_ID]
+    if prompt != prompt_ids(text) + before:
+        raise Wrong("output among the input")
+    for i, number in enumerate(before):
+        if number != token_id(text, i):
+            raise Wrong(f"id {number} at {i} is not {token_id(text, i)}")
+    return text, len(before)
+
+
+class Answer:
+    """One response: its chunks."""
+
+    def __init__(self, path: str, body: dict) -> None:
+        self.chat = path.endswith("/chat/completions")
+        self.prompt, self.first = read_request(path, body)
+        self.end = self.first + body["max_tokens" if "max_tokens" in body else "max_completion_tokens"]
+        self.ids = bool(body.get("return_token_ids"))
+        self._given = len(prompt_ids(self.prompt)) + self.first
+
+    def chunk(self, start: int, stop: int) -> bytes:
+        """Tokens as one event; the last one has the finish reason."""
+        text = "".join(token_text(self.prompt, i) for i in range(start, stop))
+        choice = {"index": 0, "finish_reason": "length" if stop == self.end else None}
+        choice |= {"delta": {"content": text}} if self.chat else {"text": text}
+        done = stop - self.first
+        usage = {"prompt_tokens": self._given, "completion_tokens": done, "total_tokens": self._given + done}
+        event = {"id": "x", "model": "m", "choices": [choice], "usage": usage}
+        if self.ids:
+            choice["token_ids"] = [token_id(self.prompt, i) for i in range(start, stop)]
+            if start == self.first:
+                # vLLM has them beside the choices of a chat, and within those of a completion.
+                (event if self.chat else choice)["prompt_token_ids"] = prompt_ids(self.prompt) + [
+                    token_id(self.prompt, i) for i in range(self.first)
+                ]
+        return b"data: " + json.dumps(event).encode() + b"\n\n"
+
+
+async def respond(writer: asyncio.StreamWriter, path: str, body: dict, pace: float) -> None:
+    """Answers one request, in its own time."""
+    chance = random.Random()
+    try:
+        told = Answer(path, body)
+    except Wrong as error:
+        text = json.dumps({"error": {"message": str(error), "type": "BadRequestError"}}).encode()
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n")
+        writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(text), text))
+        await writer.drain()
+        return
+    await asyncio.sleep(chance.random() * 2 * pace)
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+    i = told.first
+    while i < told.end:
+        await asyncio.sleep(chance.random() * 2 * pace)
+        stop = min(told.end, i + chance.choice((1, 1, 1, 2, 3)))
+        data = told.chunk(i, stop)
+        writer.write(b"%x\r\n%b\r\n" % (len(data), data))
+        await writer.drain()
+        i = stop
+    writer.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
+    await writer.drain()
+
+
+async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pace: float) -> None:
+    """Requests on one connection, one after another."""
+    with suppress(asyncio.IncompleteReadError, ConnectionError):
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            path = head.split(" ", 2)[1]
+            fields = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
+            body = await reader.readexactly(int(fields.get("content-length", "0")))
+            if body:
+                await respond(writer, path, json.loads(body), pace)
+            else:
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+                )
+                await writer.drain()
+    writer.close()
+
+
+async def main(port: int, pace: float) -> None:
+    """Listens until it is killed."""
+    while True:
+        try:
+            server = await asyncio.start_server(lambda r, w: serve(r, w, pace), "127.0.0.1", port)
+            break
+        except OSError:  # the one that was killed has not gone yet
+            await asyncio.sleep(0.002)
+    print(port, os.getpid(), flush=True)
+    await server.serve_forever()
+
+
+def nursery(pace: float) -> None:
+    """Forks engines."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+    born = []
+    for line in sys.stdin:
+        pid = os.fork()
+        if not pid:
+            sys.stdin.close()
+            asyncio.run(main(int(line), pace))
+        born.append(pid)
+    for pid in born:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    nursery(float(sys.argv[1]))

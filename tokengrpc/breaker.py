@@ -1,0 +1,100 @@
+"""A circuit breaker: whether an engine may be asked, from how it did lately. No I/O; times are seconds."""
+
+from __future__ import annotations
+
+from collections import deque
+
+CONSECUTIVE = 3
+"""So many failures one after another open it."""
+
+_SEEN, _LEAST_SEEN, _SHARE = 20, 10, 0.5
+_FIRST_COOL_DOWN, _LONGEST_COOL_DOWN = 1.0, 60.0
+_LEAST_BUSY, _LONGEST_BUSY = 0.1, 30.0
+
+
+class Breaker:
+    """Closed, it lets everything through; open, nothing for a while; half-open, one trial at a time.
+
+    It opens after `CONSECUTIVE` failures, or when half of the last 20 outcomes, at least 10, were failures.
+    Each opening that a failed trial causes lasts twice as long as the one before, 1 s to 60 s. A success of
+    the trial closes it. An engine that is busy is passed over for a while, but not held to be ill.
+    """
+
+    __slots__ = ("_busy_until", "_consecutive", "_cool_down", "_open_until", "_recent", "_trial")
+
+    def __init__(self) -> None:
+        self._recent: deque[bool] = deque(maxlen=_SEEN)
+        self._consecutive = 0
+        self._cool_down = 0.0
+        # None while closed. Once it is past, the breaker is half-open.
+        self._open_until: float | None = None
+        self._trial = False
+        self._busy_until = 0.0
+
+    @property
+    def closed(self) -> bool:
+        """Whether the engine is held to be well."""
+        return self._open_until is None
+
+    @property
+    def waits_until(self) -> float:
+        """When it will let something through again; a time that is past where it does so now."""
+        return max(self._open_until or 0.0, self._busy_until)
+
+    def busy_at(self, now: float) -> bool:
+        """Whether the engine asked to be left alone."""
+        return now < self._busy_until
+
+    def admits(self, now: float) -> bool:
+        """Whether the engine may be asked now."""
+        if self.busy_at(now):
+            return False
+        return self._open_until is None or (now >= self._open_until and not self._trial)
+
+    def begin(self) -> bool:
+        """The engine is asked now. Answers whether that is a trial; who asked tells the outcome with it."""
+        if self._open_until is None:
+            return False
+        self._trial = True
+        return True
+
+    def succeeded(self, *, trial: bool) -> None:
+        """The engine did well. What was asked before it opened says nothing about how it is now."""
+        if self.closed or trial:
+            self._open_until, self._trial, self._cool_down = None, False, 0.0
+            self._consecutive = 0
+            self._recent.append(True)
+
+    def failed(self, now: float, *, trial: bool) -> None:
+        """The engine was at fault."""
+        if trial:
+            self._trial = False
+            self._open(now)
+        elif self.closed:
+            self._consecutive += 1
+            self._recent.append(False)
+            bad = self._recent.count(False)
+            share = len(self._recent) >= _LEAST_SEEN and bad >= len(self._recent) * _SHARE
+            if self._consecutive >= CONSECUTIVE or share:
+                self._open(now)
+
+    def unjudged(self, *, trial: bool) -> None:
+        """What was asked has ended without telling anything of the engine."""
+        if trial:
+            self._trial = False
+
+    def busy(self, now: float, wait: float, *, trial: bool) -> None:
+        """The engine asks to be left alone for so many seconds."""
+        self.unjudged(trial=trial)
+        self._busy_until = now + min(max(wait, _LEAST_BUSY), _LONGEST_BUSY)
+
+    def checked_well(self, now: float) -> None:
+        """A check went well: an open one is half-open from now on."""
+        if self._open_until is not None:
+            self._open_until = min(self._open_until, now)
+
+    def _open(self, now: float) -> None:
+        self._cool_down = min(max(self._cool_down * 2, _FIRST_COOL_DOWN), _LONGEST_COOL_DOWN)
+        self._open_until = now + self._cool_down
+        self._consecutive = 0
+        self._recent.clear()

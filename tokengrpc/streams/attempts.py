@@ -1,0 +1,226 @@
+"""The attempts of one generation: one engine after another, as its plan says, until one of them has ended it.
+
+Readers are told of an engine that goes on from another's output before its first token, and of no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from tokengrpc.errors import EngineStalled, EngineTruncated, EngineUnavailable, TokenGrpcError
+from tokengrpc.generation import Ending
+from tokengrpc.routing import Verdict, judge
+from tokengrpc.streams.counting import InputCount
+from tokengrpc.streams.plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+
+    from tokengrpc.catalog import ServedModel
+    from tokengrpc.generation import Event, Generation
+    from tokengrpc.interfaces import EventLog
+    from tokengrpc.model import Delta
+    from tokengrpc.routing import Claim, Member
+    from tokengrpc.streams.services import Services
+    from tokengrpc.streams.timers import Timers
+
+_USUAL_WAIT = 1.0
+
+
+class Attempts:
+    """Runs a generation on the members of its model that are able to."""
+
+    def __init__(
+        self,
+        generation: Generation,
+        model: ServedModel,
+        able: Sequence[Member],
+        *,
+        services: Services,
+        log: EventLog,
+        timers: Timers,
+        engines: list[str],
+        on_accept: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`engines` gets the names of those that are asked; `on_accept` is called when one has accepted."""
+        # Set by whoever cancels the task because the engine, and not the generation, ran out of time.
+        self.stall: EngineStalled | None = None
+        self._generation = generation
+        self._limits = generation.request.limits
+        self._model = model
+        self._services = services
+        self._log = log
+        self._timers = timers
+        self._on_accept = on_accept
+        self._engines = engines
+        self._count = InputCount(generation, model)
+        self._plan = Plan(generation, able, services.limits.max_engine_attempts)
+        # Whether readers have something of the attempt.
+        self._announced = False
+
+    async def run(self) -> Ending:
+        """Returns the end that an engine told. Raises what the generation fails with."""
+        await self._count.begin()
+        while True:
+            claim = await self._place()
+            try:
+                ending = await self._attempt(claim)
+            except TokenGrpcError as error:
+                self._release(claim, self._verdict(error), error)
+                over = self._next(claim.member, error)
+                if over is not None:
+                    return over
+            except BaseException:
+                self._release(claim, Verdict.UNJUDGED)
+                raise
+            else:
+                self._release(claim, Verdict.WELL)
+                return ending
+
+    # --- One attempt.
+
+    async def _place(self) -> Claim:
+        """A place on an engine; waits in line while all are full."""
+        pool, ask, now = self._model.pool, self._plan.way.ask, self._services.seconds
+        claim = pool.claim(ask, now())
+        if claim is not None:
+            return claim
+        waiting: asyncio.Future[Claim] = asyncio.get_running_loop().create_future()
+
+        def granted(claim: Claim) -> None:
+            if waiting.done():
+                pool.release(claim, Verdict.UNJUDGED, now())
+            else:
+                waiting.set_result(claim)
+
+        pool.wait(ask, granted)
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            pool.leave(ask)
+            if not waiting.cancelled():
+                self._release(waiting.result(), Verdict.UNJUDGED)
+            stall = self._take_stall()
+            if stall is None:
+                raise
+            raise self._plan.loss or self._all_busy(stall) from None
+
+    async def _attempt(self, claim: Claim) -> Ending:
+        engine = claim.member.engine
+        self._engines.append(engine.name)
+        self._announced = False
+        request = self._plan.begin(claim.member)
+        try:
+            return await self._read(claim, engine.generate(request, self._plan.way.continuation))
+        except asyncio.CancelledError:
+            stall = self._take_stall()
+            if stall is None:
+                raise
+            finish = self._generation.engine_finish
+            if finish is not None and self._all_logged:
+                return Ending.of(finish)
+            raise stall from None
+
+    async def _read(self, claim: Claim, batches: AsyncGenerator[Sequence[Delta], None]) -> Ending:
+        generation, timers, transcript = self._generation, self._timers, self._plan.transcript
+        now_ns, records, append = (
+            self._services.clock.now_ns,
+            self._services.encoder.records,
+            self._log.append,
+        )
+        accepted = speaking = False
+        async with aclosing(batches):
+            async for batch in batches:
+                now = now_ns()
+                if speaking:
+                    events = generation.feed(batch, now)
+                else:
+                    events = [] if accepted else await self._accept(claim)
+                    accepted = True
+                    events += self._announce(claim, batch)
+                    output = generation.feed(batch, now_ns())
+                    events += output
+                    if output:
+                        speaking = True
+                        self._announced = True
+                        claim.speaks()
+                        timers.first_token()
+                if transcript is not None:
+                    transcript.take(batch, events)
+                if events:
+                    timers.progress_ns = now
+                    await append(records(generation, events))
+                if generation.engine_finish is not None:
+                    return Ending.of(generation.engine_finish)
+        raise EngineTruncated("the engine's output stopped without its end mark: what came may be incomplete")
+
+    async def _accept(self, claim: Claim) -> list[Event]:
+        await self._count.end()
+        await self._on_accept()
+        return self._generation.accept(claim.member.engine.name, self._services.clock.now_ns())
+
+    def _announce(self, claim: Claim, batch: Sequence[Delta]) -> list[Event]:
+        """The event before the first output of an engine that goes on from another's."""
+        switch, transcript = self._plan.way.switch(claim.member), self._plan.transcript
+        if switch is None or transcript is None or self._announced or not any(map(_speaks, batch)):
+            return []
+        self._announced = True
+        transcript.went_on(switch.method)
+        return self._generation.switch(switch, self._services.clock.now_ns())
+
+    def _take_stall(self) -> EngineStalled | None:
+        """The stall that cancelled the task; None when somebody stopped the generation."""
+        stall, self.stall = self.stall, None
+        task = asyncio.current_task()
+        if stall is not None and task is not None:
+            task.uncancel()
+        return stall
+
+    def _next(self, member: Member, error: TokenGrpcError) -> Ending | None:
+        """Gets ready for the next attempt, or answers the end of an output that is whole.
+
+        Raises when nobody can go on.
+        """
+        if not self._announced:
+            self._plan.failed(member, error, self._services.seconds())
+            return None
+        if not self._all_logged:
+            raise error  # something is numbered that no reader can get
+        over = self._plan.lost(member, error)
+        if over is None:
+            self._timers.next_engine()
+        return over
+
+    def _verdict(self, error: TokenGrpcError) -> Verdict:
+        own = f"{error.metadata.get('clock')}_timeout"
+        # A caller that has no patience of its own accord says nothing about the engine.
+        return Verdict.UNJUDGED if getattr(self._limits, own, None) else judge(error)
+
+    def _release(self, claim: Claim, verdict: Verdict, error: TokenGrpcError | None = None) -> None:
+        wait = _USUAL_WAIT if error is None or error.retry_after is None else error.retry_after
+        self._model.pool.release(claim, verdict, self._services.seconds(), wait=wait)
+
+    @property
+    def _all_logged(self) -> bool:
+        return self._generation.last_sequence == self._log.last_sequence
+
+    def _all_busy(self, stall: EngineStalled) -> EngineUnavailable:
+        return EngineUnavailable(
+            f"all engines of model {self._model.name} were busy for {stall.metadata['limit_seconds']} s:"
+            " try again later or allow more",
+            metadata=stall.metadata,
+        )
+
+
+def _speaks(delta: Delta) -> bool:
+    return bool(
+        delta.text
+        or delta.raw
+        or delta.reasoning
+        or delta.refusal
+        or delta.fragments
+        or delta.count
+        or delta.finish
+    )

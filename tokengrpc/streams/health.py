@@ -1,0 +1,74 @@
+"""Asks engines how they are while no traffic tells it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import structlog
+
+from tokengrpc.errors import TokenGrpcError
+from tokengrpc.interfaces import Checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tokengrpc.catalog import Catalog
+    from tokengrpc.interfaces import Clock
+    from tokengrpc.routing import Member, Pool
+
+_JITTER = 0.25
+_PATIENCE = 5.0
+"""Seconds, at most: an engine that takes longer for so little is not well."""
+
+log = structlog.get_logger(__name__)
+
+
+class HealthChecks:
+    """One task for each engine that can be checked, unless its interval is 0."""
+
+    def __init__(self, clock: Clock, jitter: Callable[[], float] = random.random) -> None:
+        """`jitter` gives numbers from 0 to 1, so that engines and replicas do not ask all at once."""
+        self._clock = clock
+        self._jitter = jitter
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, catalog: Catalog) -> None:
+        """Begins, for all engines that have been started."""
+        for model in catalog.all():
+            for member in model.pool.members:
+                if member.check_interval and isinstance(member.engine, Checkable):
+                    watching = self._watch(model.pool, member, member.engine)
+                    self._tasks.append(asyncio.get_running_loop().create_task(watching))
+
+    async def stop(self) -> None:
+        """Ends all tasks."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    async def _watch(self, pool: Pool, member: Member, engine: Checkable) -> None:
+        interval = member.check_interval
+        while True:
+            await asyncio.sleep(interval * (1 - _JITTER + 2 * _JITTER * self._jitter()))
+            if member.wants_check(self._now()):
+                well = await self._ask(engine, member.engine.name, min(interval, _PATIENCE))
+                member.checked(self._now(), well=well)
+                pool.serve(self._now())
+
+    async def _ask(self, engine: Checkable, name: str, patience: float) -> bool:
+        try:
+            async with asyncio.timeout(patience):
+                await engine.check()
+        except (TokenGrpcError, TimeoutError) as error:
+            log.debug("an engine's check did not go well", engine=name, error=type(error).__name__)
+            return False
+        except Exception:
+            log.exception("an engine's check failed by a bug", engine=name)
+            return False
+        return True
+
+    def _now(self) -> float:
+        return self._clock.now_ns() / 1e9
