@@ -128,7 +128,7 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_readers: Annotated[Count, Meta(description="readers of one generation")] = 64
     max_output_token_count: Annotated[CountOrNone, Meta(description="output of one; 0: no limit")] = 0
     max_time_limit: Annotated[Seconds, Meta(description="the longest that one may run, s")] = 3600.0
-    connect_timeout: Annotated[Seconds, Meta(description="the most that an engine may have, s")] = 30.0
+    connect_timeout: Annotated[Seconds, Meta(description="the most that an engine's may be, s")] = 30.0
     first_token_timeout: Annotated[Seconds, Meta(description="the longest wait for a first token, s")] = 120.0
     inter_token_timeout: Annotated[Seconds, Meta(description="the longest wait for a next token, s")] = 60.0
     detach_ttl: Annotated[Seconds, Meta(description="wait for a reader where a request names none, s")] = 30.0

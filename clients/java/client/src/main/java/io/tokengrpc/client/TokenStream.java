@@ -202,7 +202,6 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   }
 
   private void open(Duration delay) throws InterruptedException {
-    client.opened(this);
     if (closed.await(delay.toNanos(), TimeUnit.NANOSECONDS)) {
       throw closedWhileRead();
     }
@@ -216,6 +215,7 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
       if (isClosed()) {
         throw closedWhileRead();
       }
+      client.opened(this);
       call =
           resuming
               ? client.read(plan.generationId(), session.answer().sequence, session.timeLeft())
