@@ -6,7 +6,7 @@ thinking_config_*_param.py; and in the docs, "Adaptive thinking" and "Extended t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
@@ -45,7 +45,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     before). `version` and `beta` are the headers `anthropic-version` and `anthropic-beta`.
     """
 
-    max_tokens: int = 4096
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 4096
     thinking: Literal["adaptive", "budget"] = "adaptive"
     version: str = "2023-06-01"
     beta: str = ""
