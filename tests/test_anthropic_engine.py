@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from anthropic_dialect import ANTHROPIC
+from engine_runs import answer, run_once
 from scripted_engine import (
     Bytes,
     Complaint,
@@ -61,23 +61,8 @@ async def run(
     **settings: Any,
 ) -> tuple[list[Delta], TokenGrpcError | None]:
     """All deltas of a generation and the failure that ended it."""
-    engine = create(ModelSettings(name="m", kind="anthropic", base_url=server.base_url, **settings), None)
-    await engine.start()
-    deltas: list[Delta] = []
-    try:
-        async with aclosing(engine.generate(request, before)) as batches:
-            assert await anext(batches) == ()
-            async for batch in batches:
-                deltas += batch
-    except TokenGrpcError as error:
-        return deltas, error
-    finally:
-        await engine.close()
-    return deltas, None
-
-
-def answer(deltas: list[Delta]) -> str:
-    return "".join(delta.text or "" for delta in deltas)
+    made = ModelSettings(name="m", kind="anthropic", base_url=server.base_url, **settings)
+    return await run_once(create(made, None), request, before)
 
 
 async def test_a_whole_answer(server: ScriptedEngine):

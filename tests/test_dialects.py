@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from engine_runs import answer, run_once
 from scripted_engine import (
     Bytes,
     Complaint,
@@ -63,23 +63,8 @@ async def run(
     server: ScriptedEngine, request: GenerationRequest, **settings: Any
 ) -> tuple[list[Delta], TokenGrpcError | None]:
     """All deltas of a generation and the failure that ended it."""
-    engine = create(ModelSettings(name="m", kind="openai", base_url=server.base_url, **settings), None)
-    await engine.start()
-    deltas: list[Delta] = []
-    try:
-        async with aclosing(engine.generate(request)) as batches:
-            assert await anext(batches) == ()
-            async for batch in batches:
-                deltas += batch
-    except TokenGrpcError as error:
-        return deltas, error
-    finally:
-        await engine.close()
-    return deltas, None
-
-
-def answer(deltas: list[Delta]) -> str:
-    return "".join(delta.text or "" for delta in deltas)
+    made = ModelSettings(name="m", kind="openai", base_url=server.base_url, **settings)
+    return await run_once(create(made, None), request)
 
 
 class TestAnswers:

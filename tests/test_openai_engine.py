@@ -9,6 +9,8 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from engine_runs import answer, run_once
+from engine_runs import run as run_engine
 from http_peer import Peer, Server
 from openai_payloads import chat, counts, text
 from scripted_engine import (
@@ -88,32 +90,14 @@ async def run(
     engine: OpenAIEngine, request: GenerationRequest = CHAT
 ) -> tuple[list[Delta], TokenGrpcError | None]:
     """All deltas of a generation and the failure that ended it."""
-    deltas: list[Delta] = []
-    try:
-        async with aclosing(engine.generate(request)) as batches:
-            assert await anext(batches) == ()
-            async for batch in batches:
-                assert batch
-                deltas += batch
-    except TokenGrpcError as error:
-        return deltas, error
-    return deltas, None
+    return await run_engine(engine, request)
 
 
 async def run_on(server: ScriptedEngine, request: GenerationRequest, **settings: Any) -> list[Delta]:
     """All deltas of a generation that ends well, on an engine with some settings."""
-    engine = engine_of(server, **settings)
-    await engine.start()
-    try:
-        deltas, error = await run(engine, request)
-    finally:
-        await engine.close()
+    deltas, error = await run_once(engine_of(server, **settings), request)
     assert error is None
     return deltas
-
-
-def answer(deltas: list[Delta]) -> str:
-    return "".join(delta.text or "" for delta in deltas)
 
 
 class TestDialects:

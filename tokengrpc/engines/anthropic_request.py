@@ -11,17 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from tokengrpc.engines.anthropic_messages import system_text, turns
-from tokengrpc.engines.request_json import (
-    NO_PARAMETERS,
-    raw_json,
-    sampling_fields,
-    unsupported,
-    whole_numbers,
-)
+from tokengrpc.engines.request_json import raw_json, sampling_fields, tool_fields, unsupported, whole_numbers
 from tokengrpc.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from tokengrpc.request import GenerationRequest, Tool, ToolChoice
+    from tokengrpc.request import GenerationRequest, ToolChoice
 
 # The fields of Sampling that the API knows; newer models refuse some of them.
 SAMPLING = {
@@ -64,7 +58,9 @@ def encode_request(request: GenerationRequest, *, model: str, options: Options) 
         body["system"] = system
     body |= sampling_fields(request.sampling, SAMPLING)
     if request.tools:
-        body["tools"] = [_tool(tool, f"tools[{i}]") for i, tool in enumerate(request.tools)]
+        body["tools"] = [
+            tool_fields(tool, f"tools[{i}]", "input_schema") for i, tool in enumerate(request.tools)
+        ]
         body |= _tool_choice(request.tool_choice)
     body |= _thinking(request, options, body["max_tokens"])
     if request.constraint is not None:
@@ -75,19 +71,6 @@ def encode_request(request: GenerationRequest, *, model: str, options: Options) 
         body["output_config"] = {**body.get("output_config", {}), "format": form}
     body |= {key: whole_numbers(value) for key, value in request.engine_params.items()}
     return msgspec.json.encode(body)
-
-
-def _tool(tool: Tool, path: str) -> dict[str, Any]:
-    schema = tool.parameters_json_schema
-    fields: dict[str, Any] = {
-        "name": tool.name,
-        "input_schema": raw_json(schema, f"{path}.parameters_json_schema") if schema else NO_PARAMETERS,
-    }
-    if tool.description:
-        fields["description"] = tool.description
-    if tool.strict:
-        fields["strict"] = True
-    return fields
 
 
 def _tool_choice(choice: ToolChoice) -> dict[str, Any]:

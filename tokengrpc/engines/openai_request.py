@@ -9,20 +9,14 @@ import msgspec
 from tokengrpc.catalog import ASKS
 from tokengrpc.engines.dialects import BUDGET, Api
 from tokengrpc.engines.openai_messages import chat_messages
-from tokengrpc.engines.request_json import (
-    NO_PARAMETERS,
-    raw_json,
-    sampling_fields,
-    unsupported,
-    whole_numbers,
-)
+from tokengrpc.engines.request_json import raw_json, sampling_fields, tool_fields, unsupported, whole_numbers
 from tokengrpc.model import Capability
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tokengrpc.engines.dialects import ApiRow, Dialect
-    from tokengrpc.request import GenerationRequest, OutputConstraint, Tool, ToolChoice
+    from tokengrpc.request import GenerationRequest, OutputConstraint, ToolChoice
 
 # The API itself, not a field of it.
 _INPUTS = frozenset({Capability.PROMPT, Capability.CONVERSATION, Capability.PROMPT_TOKEN_IDS})
@@ -98,21 +92,11 @@ def _tool_fields(request: GenerationRequest, dialect: Dialect) -> dict[str, Any]
         raise unsupported(f"tool_choice.mode {choice.mode}", "this engine, which calls tools as it likes")
     if choice.disable_parallel_calls and not dialect.parallel_switch:
         raise unsupported("tool_choice.disable_parallel_calls", "this engine, which has no field for it")
-    tools = [_tool(tool, f"tools[{i}]") for i, tool in enumerate(request.tools)]
+    tools = [
+        {"type": "function", "function": tool_fields(tool, f"tools[{i}]", "parameters")}
+        for i, tool in enumerate(request.tools)
+    ]
     return {"tools": tools, **_tool_choice_fields(choice)}
-
-
-def _tool(tool: Tool, path: str) -> dict[str, Any]:
-    schema = tool.parameters_json_schema
-    function: dict[str, Any] = {
-        "name": tool.name,
-        "parameters": raw_json(schema, f"{path}.parameters_json_schema") if schema else NO_PARAMETERS,
-    }
-    if tool.description:
-        function["description"] = tool.description
-    if tool.strict:
-        function["strict"] = True
-    return {"type": "function", "function": function}
 
 
 def _tool_choice_fields(choice: ToolChoice) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from tokengrpc.errors import InvalidRequest, UnsupportedFeature
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tokengrpc.request import Sampling
+    from tokengrpc.request import Sampling, Tool
 
 # The schema of a tool without parameters.
-NO_PARAMETERS = msgspec.Raw(b'{"type":"object","properties":{}}')
+_NO_PARAMETERS = msgspec.Raw(b'{"type":"object","properties":{}}')
 
 # Whole numbers below this are what they seem as floats; greater ones stay floats.
 _EXACT_FLOATS = 2.0**53
@@ -50,6 +50,20 @@ def sampling_fields(sampling: Sampling, names: Mapping[str, str]) -> dict[str, A
         if name not in names:
             raise unsupported(f"sampling.{name}", "this engine, which has no field for it")
     return {names[name]: value for name, value in asked.items()}
+
+
+def tool_fields(tool: Tool, path: str, schema_name: str) -> dict[str, Any]:
+    """A tool, its schema under the engine's name for it. Raises InvalidRequest for one that is no JSON."""
+    schema = tool.parameters_json_schema
+    fields: dict[str, Any] = {
+        "name": tool.name,
+        schema_name: raw_json(schema, f"{path}.parameters_json_schema") if schema else _NO_PARAMETERS,
+    }
+    if tool.description:
+        fields["description"] = tool.description
+    if tool.strict:
+        fields["strict"] = True
+    return fields
 
 
 def raw_json(text: str, field: str) -> msgspec.Raw:
