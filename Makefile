@@ -12,7 +12,7 @@ TESTS ?= $(addprefix tests/test_,decoding.py http1.py openai_chunks.py openai_en
 FUZZ_SECONDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help run interop test fuzz fuzz-long fuzz-nightly check lint types contract generate generators generated-is-current probes bench bench-grpc bench-deadlines chaos clean
+.PHONY: help run interop test fuzz fuzz-long fuzz-nightly check lint types contract generate generators generated-is-current probes bench bench-cancels bench-grpc bench-deadlines chaos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ probes: .tools/bin/grpcurl .tools/bin/grpc-health-probe ## build grpcurl and grp
 
 bench: $(VENV)/bench.stamp ## measure against the textbook relay, about two minutes
 	python -m bench.run
+
+bench-cancels: $(VENV)/bench.stamp ## time 10,000 cancels, and see that nothing is left, about a minute and a half
+	python -m bench.cancels
 
 bench-grpc: $(VENV)/bench.stamp .tools/bin/ghz ## put ghz's load on it, about half a minute; needs Go
 	python -m bench.grpc_load

@@ -212,7 +212,16 @@ class GenerationRequest:
 
 
 def without_input(request: GenerationRequest) -> GenerationRequest:
-    """The request as it may be kept for long: what can be large is left out."""
+    """The request as it may be kept for long: without what is large, or many small objects."""
     return replace(
-        request, prompt="", messages=None, prompt_token_ids=None, tools=(), constraint=None, engine_params={}
+        _NOTHING,
+        generation_id=request.generation_id,
+        model=request.model,
+        recovery=request.recovery,
+        labels=request.labels,
+        fingerprint=request.fingerprint,
+        record_id=request.record_id,
     )
+
+
+_NOTHING = GenerationRequest(prompt="")

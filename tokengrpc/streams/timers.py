@@ -62,7 +62,7 @@ class Timers:
         self.progress_ns = 0
         # When the generation ends at the latest, on the loop's clock.
         self.ends_at = 0.0
-        self._silence = self._loop.call_later(self._first, self._check_silence)
+        self._silence: asyncio.TimerHandle | None = self._loop.call_later(self._first, self._check_silence)
         self._detach: asyncio.TimerHandle | None = None
         self._ends = self._bounds(request, deadline_left)
 
@@ -82,7 +82,7 @@ class Timers:
         """The first token has come: from now on the clock between tokens runs."""
         if self._clock == "first_token":
             self._clock = "inter_token"
-            self._silence.cancel()
+            self._stop_silence()
             self._silence = self._loop.call_later(self._between, self._check_silence)
 
     def next_engine(self) -> None:
@@ -113,8 +113,15 @@ class Timers:
     def close(self) -> None:
         """Stops all clocks."""
         self.cancel_detach()
-        for timer in (self._silence, *self._ends):
+        for timer in self._ends:
             timer.cancel()
+        self._ends.clear()
+        self._stop_silence()
+
+    def _stop_silence(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
 
     def _check_silence(self) -> None:
         # The first-token clock runs from the call's arrival; acceptance or another attempt do not restart it.
