@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from tokengrpc.admission import Admission, Tenant
 from tokengrpc.catalog import Catalog, ServedModel
 from tokengrpc.config import LimitSettings
 from tokengrpc.errors import TokenGrpcError
-from tokengrpc.model import Capability
+from tokengrpc.model import Capability, Delta, UsageReport
 from tokengrpc.routing import Member, Pool
 from tokengrpc.rpc import delivery
 from tokengrpc.rpc.call import CallFailed
@@ -23,12 +24,11 @@ from tokengrpc.streams.services import Services
 from tokengrpc.wire.encoding import ProtobufEncoder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable
 
     from virtual_time import VirtualLoop
 
-    from tokengrpc.interfaces import LedgerEntry, Record
-    from tokengrpc.model import Delta
+    from tokengrpc.interfaces import Continuation, LedgerEntry, Record
     from tokengrpc.streams.reader import Reader
     from tokengrpc.streams.run import Run
 
@@ -46,19 +46,48 @@ LIMITS = LimitSettings(
 )
 
 
+@dataclass(frozen=True)
+class UsageGrowth:
+    """The engine tells its own counts: so many tokens more than it gave."""
+
+    more: int
+
+
+Batch = Sequence[Delta] | Exception | UsageGrowth | None
+
+
+@dataclass
+class Handed:
+    """What engines are to give out for one generation, and have given; `text` is what readers must have."""
+
+    queue: asyncio.Queue[Sequence[Delta] | Exception | UsageGrowth | None] = field(
+        default_factory=asyncio.Queue
+    )
+    text: str = ""
+    arguments: str = ""
+    output: int = 0
+    attempts: int = 0
+    asked_at: float = 0.0
+    told_usage: bool = False
+
+
 class HandDriven:
     """An engine whose next batch is whatever is put into a generation's queue; an exception is raised.
 
-    None ends the output without an end mark.
+    None ends the output without an end mark. What another one began it goes on with from the next batch: it
+    must have been told all that readers have, and nothing else.
     """
 
-    name = kind = "hand"
+    kind = "hand"
     capabilities = frozenset(Capability)
     healthy = True
 
-    def __init__(self) -> None:
-        self.queues: dict[str, asyncio.Queue[Sequence[Delta] | Exception | None]] = {}
+    def __init__(self, name: str, handed: dict[str, Handed], read: Callable[[str], str]) -> None:
+        """`read` is what readers can have of a generation's text."""
+        self.name = name
         self.open: set[str] = set()
+        self._handed = handed
+        self._read = read
 
     async def start(self) -> None:
         pass
@@ -71,12 +100,39 @@ class HandDriven:
         assert name not in self.open, "an engine runs a generation once at a time"
         self.open.add(name)
         try:
-            while (batch := await self.queues[name].get()) is not None:
+            handed = self._begin(name, continue_from)
+            produced = 0
+            while (batch := await handed.queue.get()) is not None:
                 if isinstance(batch, Exception):
                     raise batch
+                if isinstance(batch, UsageGrowth):
+                    produced += batch.more
+                    handed.output += batch.more
+                    handed.told_usage = True
+                    yield [Delta(usage=UsageReport(input=3, output=produced), count=0)]
+                    continue
+                for delta in batch:
+                    handed.text += delta.text or ""
+                    handed.arguments += "".join(part.arguments for part in delta.fragments)
+                    handed.output += delta.count
+                    produced += delta.count
                 yield batch
         finally:
             self.open.remove(name)
+
+    def _begin(self, name: str, continue_from: Continuation | None) -> Handed:
+        handed = self._handed[name]
+        handed.attempts += 1
+        handed.asked_at = asyncio.get_running_loop().time()
+        read = self._read(name)
+        assert (continue_from.text if continue_from else "") == read
+        # What the engine before gave out, and nobody can have, is gone with it.
+        handed.text = read
+        return handed
+
+
+def text_of(messages: Sequence[pb.StreamTokensResponse]) -> str:
+    return "".join(token.text for message in messages for token in message.tokens)
 
 
 class Letters:
@@ -222,7 +278,8 @@ class House:
 
     def __init__(self, loop: VirtualLoop, *, remote: bool, log_bytes: int) -> None:
         self.loop = loop
-        self.engine = HandDriven()
+        self.handed: dict[str, Handed] = {}
+        self.engines = [HandDriven(name, self.handed, self._read) for name in "ab"]
         self.ledger = Ledger()
         self.admission = Admission(2)
         self.logs = Logs(log_bytes=log_bytes, total_bytes=1 << 20)
@@ -230,10 +287,22 @@ class House:
         self.services = Services(
             clock=Clock(loop), encoder=ProtobufEncoder(), ledger=self.ledger, logs=self.logs, limits=LIMITS
         )
-        model: Any = ServedModel(name="m", pool=Pool([Member(self.engine)]), tokenizer=Letters())
-        self.streams = Streams(self.services, Catalog([model]), self.admission)
+        self.model: Any = ServedModel(
+            name="m", pool=Pool([Member(engine) for engine in self.engines]), tokenizer=Letters()
+        )
+        self.streams = Streams(self.services, Catalog([self.model]), self.admission)
         self.streams.ready = True
         self.readings: list[Reading] = []
+
+    @property
+    def working(self) -> list[str]:
+        """The generations that engines are at work on."""
+        return [name for engine in self.engines for name in engine.open]
+
+    def _read(self, name: str) -> str:
+        run = self.streams.find(TENANT, name)
+        assert run is not None
+        return text_of(run.log.truth)
 
     def call(self, attach: Callable[[], tuple[Run, Reader]], *, slow: bool) -> Reading:
         """A caller that attaches in its handler's first step, as the servicer does."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from stateful_house import LIMITS
+from stateful_house import LIMITS, text_of
 
 from tokengrpc.errors import (
     Cancelled,
@@ -21,9 +21,8 @@ from tokengrpc.errors import (
 )
 
 if TYPE_CHECKING:
-    import asyncio
-
-    from stateful_house import Ledger, Reading
+    from stateful_house import Handed, Ledger, Reading
+    from tokenstreaming.v1 import token_stream_pb2 as pb
 
     from tokengrpc.request import GenerationRequest
     from tokengrpc.streams.run import Run
@@ -34,13 +33,11 @@ class Story:
     """A generation as the test has told it. `first` is the call that began it."""
 
     request: GenerationRequest
-    queue: asyncio.Queue
+    handed: Handed
     opened_at: float
     first: Reading | None = None
-    text: str = ""
-    arguments: str = ""
-    output: int = 0
     calls: int = 0
+    deaths: int = 0
     deadline: float | None = None
     over: bool = False
     cancelled: bool = False
@@ -53,6 +50,8 @@ class Story:
 
 def check_outcome(reading: Reading, *, trims: bool) -> None:
     run, outcome = reading.run, reading.outcome
+    if not reading.task.cancelled() and reading.task.exception() is not None:
+        raise reading.task.exception()
     if outcome == "left" or run is None:
         return
     truth, ending = run.log.truth, run.generation.ending
@@ -68,7 +67,7 @@ def check_outcome(reading: Reading, *, trims: bool) -> None:
 
 def check_story(story: Story, run: Run, ledger: Ledger) -> None:
     truth, ending = run.log.truth, run.generation.ending
-    text = "".join(token.text for message in truth for token in message.tokens)
+    text, handed = text_of(truth), story.handed
     arguments = "".join(f.arguments_fragment for m in truth for f in m.tool_call_fragments)
     if not truth:
         assert ending.error is not None
@@ -81,12 +80,30 @@ def check_story(story: Story, run: Run, ledger: Ledger) -> None:
     assert entry.finish_reason is ending.reason
     # Of what an engine ended, all has come; of what somebody else ended, the beginning.
     if ending.error is None or isinstance(ending.error, (EngineLost, EngineTruncated, Internal)):
-        assert (text, arguments) == (story.text, story.arguments)
-        assert last.usage.output_token_count == story.output
+        assert (text, arguments) == (handed.text, handed.arguments)
+        if handed.attempts == 1:
+            assert last.usage.output_token_count == handed.output
     else:
-        assert story.text.startswith(text)
-        assert story.arguments.startswith(arguments)
-        assert last.usage.output_token_count <= story.output
+        assert handed.text.startswith(text)
+        assert handed.arguments.startswith(arguments)
+        assert last.usage.output_token_count <= handed.output
+    check_switches(story, truth)
+
+
+def check_switches(story: Story, truth: list[pb.StreamTokensResponse]) -> None:
+    """As many as allowed, never after a piece of a call; what was read again is overhead."""
+    switches = [at for at, message in enumerate(truth) if message.HasField("engine_switched")]
+    assert len(switches) <= story.request.recovery.max_engine_switch_count
+    assert len(switches) < story.handed.attempts
+    for at in switches:
+        assert not any(message.tool_call_fragments for message in truth[:at])
+        assert truth[at].usage.overhead_token_count > 0
+    if not story.handed.told_usage:
+        counted = sum(token.count for message in truth for token in message.tokens)
+        counted += sum(len(message.tool_call_fragments) for message in truth)
+        assert truth[-1].usage.output_token_count >= counted
+    overheads = [message.usage.overhead_token_count for message in truth]
+    assert overheads == sorted(overheads)
 
 
 def check_reason(story: Story, run: Run) -> None:
@@ -97,7 +114,7 @@ def check_reason(story: Story, run: Run) -> None:
         case None:
             assert story.over if run.generation.engine_finish else age >= LIMITS.max_time_limit
         case EngineLost() | EngineTruncated() | Internal():
-            assert story.over
+            assert story.deaths
         case EngineStalled(metadata={"clock": "first_token"}):
             assert age >= LIMITS.first_token_timeout
         case EngineStalled(metadata={"clock": "inter_token"}):

@@ -6,10 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from stateful_house import LIMITS, TENANT, House, Ledger, Reading
+from stateful_house import LIMITS, TENANT, Handed, House, Ledger, Reading
 from virtual_time import VirtualLoop
 
-from tokengrpc.errors import GenerationNotFound, ReaderTooSlow, StreamDeadlineExceeded
+from tokengrpc.errors import GenerationNotFound, ReaderTooSlow, ReplayExpired, StreamDeadlineExceeded
 from tokengrpc.model import Delta, EngineFinish, FinishReason
 from tokengrpc.request import GenerationRequest, Recovery
 
@@ -23,7 +23,7 @@ DETACHED = GenerationRequest(generation_id="g", prompt="p", recovery=Recovery(de
 def house() -> Iterator[House]:
     loop = VirtualLoop()
     built = House(loop, remote=False, log_bytes=1 << 20)
-    built.engine.queues["g"] = asyncio.Queue()
+    built.handed["g"] = Handed()
     loop.call_soon(built.streams.sweep)
     loop.run()
     yield built
@@ -65,9 +65,9 @@ def test_what_the_engine_has_ended_is_not_cancelled_any_more(house: House) -> No
 
     object.__setattr__(house.services, "ledger", Waiting())
     reading = opened(house)
-    house.engine.queues["g"].put_nowait(())
+    house.handed["g"].queue.put_nowait(())
     finish = EngineFinish(reason=FinishReason.END)
-    house.engine.queues["g"].put_nowait([Delta(text="a", count=1, finish=finish)])
+    house.handed["g"].queue.put_nowait([Delta(text="a", count=1, finish=finish)])
     house.loop.run()
     cancelling = house.loop.create_task(house.streams.cancel(TENANT, "g"))
     house.loop.run()
@@ -81,7 +81,7 @@ def test_what_the_engine_has_ended_is_not_cancelled_any_more(house: House) -> No
 def test_a_write_that_hangs_is_ended_though_the_deadline_waits_behind_it(house: House) -> None:
     """A stream that has ended already, but whose reader takes nothing, lets go of its handler."""
     reading = opened(house, deadline=7.0, slow=True)
-    house.engine.queues["g"].put_nowait(())
+    house.handed["g"].queue.put_nowait(())
     house.loop.advance(7.0)
     assert not reading.task.done()
     house.loop.advance(LIMITS.write_stall_timeout * 2)
@@ -97,3 +97,22 @@ def test_a_write_that_hangs_is_ended_though_the_generation_is_forgotten(house: H
     assert not reading.task.done()
     house.loop.advance(LIMITS.write_stall_timeout * 2)
     assert isinstance(reading.outcome, ReaderTooSlow)
+
+
+def test_a_notice_repeats_a_cursor_that_the_log_has_dropped(house: House) -> None:
+    """A slow reader's heartbeat carries its cursor, though the record is gone, and not 0."""
+    small = House(house.loop, remote=False, log_bytes=1200)
+    small.handed["g"] = Handed()
+    reading = small.call(lambda: small.streams.open(DETACHED, TENANT, None), slow=True)
+    small.handed["g"].queue.put_nowait([Delta(text="a", count=1)])
+    house.loop.advance(LIMITS.heartbeat_interval + 0.5)
+    for _ in range(4):
+        small.handed["g"].queue.put_nowait([Delta(text="b", count=1)])
+        house.loop.run()
+    assert reading.run.log.first_sequence > 2
+    reading.allow(2)
+    house.loop.run()
+    assert isinstance(reading.outcome, ReplayExpired)
+    assert (reading.cursor, reading.allowed) == (1, 0)
+    house.loop.advance(LIMITS.detach_ttl * 2)
+    small.streams.close()

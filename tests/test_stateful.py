@@ -15,7 +15,7 @@ from harness import check_gapless
 from hypothesis import settings
 from hypothesis import strategies as st
 from profiles import examples
-from stateful_house import LIMITS, TENANT, House
+from stateful_house import LIMITS, TENANT, Handed, House, UsageGrowth
 from stateful_story import Story, check_outcome, check_reason, check_story
 from virtual_time import VirtualLoop
 
@@ -29,17 +29,18 @@ from tokengrpc.errors import (
     SequenceOutOfRange,
     TokenGrpcError,
 )
-from tokengrpc.model import Delta, EngineFinish, FinishReason, ToolCallFragment, UsageReport
+from tokengrpc.model import Delta, EngineFinish, FinishReason, ToolCallFragment
 from tokengrpc.request import GenerationRequest, Recovery
 
 if TYPE_CHECKING:
     from tokengrpc.streams.run import Run
 
 NAMES = st.sampled_from("aaab")
+SWITCHES = st.sampled_from([0, 1, 2, 2])
 PICKS = st.integers(0, 9)
 USUALLY = st.sampled_from([True, True, False])
 PIECES = st.lists(st.sampled_from(["a", "é", "🙂", ""]), min_size=1, max_size=4)
-ENDINGS = st.sampled_from([EngineLost("gone"), RuntimeError("a bug"), None])
+ENDINGS = st.sampled_from([EngineLost("gone"), EngineLost("gone"), None, None, RuntimeError("a bug")])
 
 
 async def turns(count: int) -> None:
@@ -51,9 +52,13 @@ class AnyOrder(machine.RuleBasedStateMachine):
     """The steps."""
 
     @machine.initialize(
-        remote=st.booleans(), log_bytes=st.sampled_from([1 << 20, 1200]), detach=USUALLY, slow=st.booleans()
+        remote=st.booleans(),
+        log_bytes=st.sampled_from([1 << 20, 1200]),
+        detach=USUALLY,
+        switches=SWITCHES,
+        slow=st.booleans(),
     )
-    def build(self, remote: bool, log_bytes: int, detach: bool, slow: bool) -> None:
+    def build(self, remote: bool, log_bytes: int, detach: bool, switches: int, slow: bool) -> None:
         """The store may be a slow one, and may keep little. One generation is under way."""
         self.loop = VirtualLoop()
         asyncio.set_event_loop(self.loop)
@@ -63,25 +68,41 @@ class AnyOrder(machine.RuleBasedStateMachine):
         self.all: list[Story] = []
         self.settled = True
         self.loop.call_soon(self.house.streams.sweep)
-        self.open("a", detach=detach, deadline=None, slow=slow, settle=True)
+        self.open("a", detach=detach, deadline=None, switches=switches, slow=slow, again=False, settle=True)
 
     @machine.rule(
         name=st.sampled_from("abc"),
         detach=USUALLY,
         deadline=st.sampled_from([None, None, 7.0]),
+        switches=SWITCHES,
         slow=st.booleans(),
+        again=USUALLY,
         settle=USUALLY,
     )
-    def open(self, name: str, detach: bool, deadline: float | None, slow: bool, settle: bool) -> None:
+    def open(
+        self,
+        name: str,
+        detach: bool,
+        deadline: float | None,
+        switches: int,
+        slow: bool,
+        again: bool,
+        settle: bool,
+    ) -> None:
         """A caller starts a generation, or attaches to the one that has the name."""
         self.loop.run()
         request = GenerationRequest(
-            generation_id=name, prompt="p", recovery=Recovery(detach=detach), fingerprint=b"%d" % detach
+            generation_id=name,
+            prompt="p",
+            recovery=Recovery(detach=detach, max_engine_switch_count=switches),
+            fingerprint=b"%d %d" % (detach, switches),
         )
         story = self.stories.get(name)
+        if again and story is not None:
+            request = story.request
         if self.house.streams.find(TENANT, name) is None:
-            queue = self.house.engine.queues[name] = asyncio.Queue()
-            story = self.stories[name] = Story(request, queue, self.loop.now, deadline=deadline)
+            handed = self.house.handed[name] = Handed()
+            story = self.stories[name] = Story(request, handed, self.loop.now, deadline=deadline)
             self.all.append(story)
         reading = self.house.call(partial(self._open, request, deadline), slow=slow)
         story.first = story.first or reading
@@ -146,12 +167,14 @@ class AnyOrder(machine.RuleBasedStateMachine):
     @machine.rule(name=NAMES, pieces=PIECES, settle=USUALLY)
     def token(self, name: str, pieces: list[str], settle: bool) -> None:
         """The engine gives tokens."""
-        story = self._feed(name, [Delta(text=piece, count=1) for piece in pieces], settle)
-        if story:
-            story.text += "".join(pieces)
-            story.output += len(pieces)
+        self._feed(name, [Delta(text=piece, count=1, id=7) for piece in pieces], settle)
 
-    @machine.rule(name=NAMES, new=st.booleans(), arguments=st.sampled_from(["{", "1", "}"]), settle=USUALLY)
+    @machine.rule(
+        name=st.sampled_from("abbb"),
+        new=st.booleans(),
+        arguments=st.sampled_from(["{", "1", "}"]),
+        settle=USUALLY,
+    )
     def fragment(self, name: str, new: bool, arguments: str, settle: bool) -> None:
         """The engine gives a piece of a tool call."""
         story = self.stories.get(name)
@@ -165,27 +188,19 @@ class AnyOrder(machine.RuleBasedStateMachine):
             function_name="f" if begins else "",
             arguments=arguments,
         )
-        story.arguments += arguments
-        story.output += 1
         self._feed(name, [Delta(fragments=(piece,), count=1)], settle)
 
     @machine.rule(name=NAMES, more=st.integers(0, 3), settle=USUALLY)
     def usage(self, name: str, more: int, settle: bool) -> None:
         """The engine tells its own counts."""
-        story = self.stories.get(name)
-        if story is not None and not story.over:
-            story.output += more
-            report = UsageReport(input=3, output=story.output)
-            self._feed(name, [Delta(usage=report, count=0)], settle)
+        self._feed(name, UsageGrowth(more), settle)
 
     @machine.rule(name=NAMES, piece=st.sampled_from(["", "z"]), settle=USUALLY)
     def finish(self, name: str, piece: str, settle: bool) -> None:
         """The engine ends properly."""
         finish = EngineFinish(reason=FinishReason.END, word="stop")
-        story = self._feed(name, [Delta(text=piece, count=len(piece), finish=finish)], settle)
+        story = self._feed(name, [Delta(text=piece, count=len(piece), id=7, finish=finish)], settle)
         if story:
-            story.text += piece
-            story.output += len(piece)
             story.over = True
 
     @machine.rule(name=NAMES, how=ENDINGS, settle=USUALLY)
@@ -193,7 +208,14 @@ class AnyOrder(machine.RuleBasedStateMachine):
         """The engine breaks: with an error, with a bug, or without a word."""
         story = self._feed(name, how, settle)
         if story:
-            story.over = True
+            story.deaths += 1
+
+    @machine.rule(name=NAMES, before=PIECES, after=PIECES, settle=USUALLY)
+    def lose(self, name: str, before: list[str], after: list[str], settle: bool) -> None:
+        """The engine is lost between two tokens; another one may go on, if it is allowed to."""
+        self.token(name, before, settle=settle)
+        self.die(name, EngineLost("gone"), settle=settle)
+        self.token(name, after, settle=settle)
 
     @machine.rule(pick=PICKS, settle=USUALLY)
     def leave(self, pick: int, settle: bool) -> None:
@@ -245,7 +267,7 @@ class AnyOrder(machine.RuleBasedStateMachine):
         story = self.stories.get(name)
         if story is None or story.over:
             return None
-        story.queue.put_nowait(batch)
+        story.handed.queue.put_nowait(batch)
         self._settle(settle)
         return story
 
@@ -261,7 +283,9 @@ class AnyOrder(machine.RuleBasedStateMachine):
         """A permit for each generation under way; an engine at work for no other one."""
         under_way = [s for s in self.all if s.run is not None and not s.run.done]
         assert self.house.admission.active == len(under_way)
-        assert self.house.engine.open <= {s.request.generation_id for s in under_way}
+        working = self.house.working
+        assert len(set(working)) == len(working), "one engine at a time"
+        assert set(working) <= {s.request.generation_id for s in under_way}
         for story in under_way:
             assert story.run.record_id not in self.house.ledger.closed or story.run.generation.ending
 
@@ -288,11 +312,13 @@ class AnyOrder(machine.RuleBasedStateMachine):
                 self._check_clocks(story, story.run)
 
     def _check_clocks(self, story: Story, run: Run) -> None:
-        now, grown_at = self.loop.now, run.log.grown_at
+        now, grown_at, asked_at = self.loop.now, run.log.grown_at, story.handed.asked_at
         if grown_at is None:
             assert now - story.opened_at < LIMITS.first_token_timeout
-        else:
+        elif asked_at <= grown_at:
             assert now - grown_at < LIMITS.inter_token_timeout
+        else:
+            assert now - asked_at < LIMITS.first_token_timeout
         if not run.readers:
             assert story.request.recovery.detach
             assert now - max(r.left_at for r in story.readings if r.run is run) < LIMITS.detach_ttl
@@ -322,7 +348,8 @@ class AnyOrder(machine.RuleBasedStateMachine):
         streams, house = self.house.streams, self.house
         assert not asyncio.all_tasks(self.loop)
         assert not streams._runs
-        assert not house.engine.open
+        assert not house.working
+        assert all(not member.running for member in house.model.pool.members)
         assert house.admission.active == 0
         assert house.logs.used_bytes == 0
         assert house.ledger.opened.keys() == house.ledger.closed.keys()

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tokengrpc.errors import StreamDeadlineExceeded
-from tokengrpc.streams.deadline import ROUNDING, stream_end
+from tokengrpc.streams.deadline import stream_end
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -28,6 +28,8 @@ class Reader:
         self._left = deadline_left
         self._heartbeat = heartbeat
         self._notices: list[bytes] = []
+        # Of the last message, which notices repeat: the log may drop it before they are sent.
+        self._tail: bytes | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._loop = asyncio.get_running_loop()
@@ -64,11 +66,13 @@ class Reader:
             if self.failure is not None:
                 raise self.failure
             if self._notices:
-                return log.tail(self.cursor) + self._notices.pop(0)
+                tail = log.tail(self.cursor) if self._tail is None else self._tail
+                return tail + self._notices.pop(0)
             records = log.read(self.cursor, MAX_MESSAGE_BYTES)
             if records:
                 last = records[-1]
                 self.cursor = last.sequence
+                self._tail = last.tail
                 if len(records) == 1:
                     return last.body + last.tail
                 return b"".join([record.body for record in records]) + last.tail
@@ -106,7 +110,7 @@ class Reader:
     def _beat(self) -> None:
         # One timer per reader that looks back, not one per message that is moved.
         silent = self._loop.time() - self.last_sent
-        if silent >= self._heartbeat - ROUNDING:
+        if silent >= self._heartbeat:
             self._notices.append(self.run.encoder.heartbeat(self.run.generation.state))
             self.wake()
             silent = 0.0

@@ -88,7 +88,7 @@ class Timers:
     def next_engine(self) -> None:
         """Another engine is to go on after the first token: it gets the time for a first token anew."""
         self._clock = "first_token"
-        self._silence.cancel()
+        self._stop_silence()
         self._silence = self._loop.call_later(self._first, self._check_silence)
 
     def start_detach(self, ending: Ending) -> None:
