@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 
 from tokengrpc.engines.anthropic_events import EventDecoder
 from tokengrpc.engines.sse import SSEDecoder
@@ -333,6 +334,7 @@ KINDS = (
 )
 
 
+@examples(2000)
 @given(
     st.lists(
         st.recursive(
@@ -366,6 +368,7 @@ TRANSCRIPT = [
 ]
 
 
+@examples(2000)
 @given(st.lists(st.integers(min_value=0)), st.sampled_from([b"\n", b"\r\n"]), st.integers(0, len(TRANSCRIPT)))
 def test_any_split_gives_the_same(cuts: list[int], newline: bytes, length: int):
     """Deltas and failure do not depend on where the bytes were cut."""

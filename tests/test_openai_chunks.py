@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openai_payloads import DONE, EVERYTHING, STOP, chat, counts, finished, sums, text
+from profiles import examples
 
 from tokengrpc.model import Delta, EngineFinish, FinishReason, ToolCallFragment, UsageReport
 from tokengrpc.request import OutputOptions
@@ -223,6 +224,7 @@ class TestTokens:
         replaced = {"token": "\ufffd", "logprob": -1, "bytes": list("\ufffd".encode())}
         assert finished(text("", logprobs={"content": [replaced]}), STOP, output=EVERYTHING)[0].raw is None
 
+    @examples(2000)
     @given(
         st.text(max_size=6),
         st.lists(

@@ -262,6 +262,7 @@ class TestErrors:
         assert isinstance(error, EngineProtocolError | EngineAborted)
         assert "secret" not in error.message
 
+    @examples(2000)
     @given(
         st.recursive(
             st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),

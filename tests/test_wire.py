@@ -9,6 +9,7 @@ import pytest
 from google.rpc import error_details_pb2
 from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 from tokenstreaming.v1 import generation_pb2
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
@@ -201,6 +202,7 @@ def test_unknown_fields_are_named() -> None:
     assert [path for path, _ in caught.value.violations] == ["127", "conversation.messages[0].100"]
 
 
+@examples(2000)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_request_or_refused(data) -> None:
     """No bytes make the parser or the checks fail in another way."""
