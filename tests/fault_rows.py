@@ -70,11 +70,11 @@ HUGE = b"data: {" + b" " * (1 << 20)
 HUGE_EVENT = (b"data: {\n" + b"data: " + b" " * 1000 + b"\n") * 1100 + b"\n"
 
 SHORT_CONNECT = {"limits": input_pb2.Limits()}
-SHORT_CONNECT["limits"].connect_timeout.FromMilliseconds(400)
+SHORT_CONNECT["limits"].connect_timeout.FromMilliseconds(600)
 SHORT_FIRST = {"limits": input_pb2.Limits()}
-SHORT_FIRST["limits"].first_token_timeout.FromMilliseconds(400)
+SHORT_FIRST["limits"].first_token_timeout.FromMilliseconds(600)
 SHORT_BETWEEN = {"limits": input_pb2.Limits()}
-SHORT_BETWEEN["limits"].inter_token_timeout.FromMilliseconds(400)
+SHORT_BETWEEN["limits"].inter_token_timeout.FromMilliseconds(600)
 TOOLS = {"tools": [input_pb2.Tool(name="look")]}
 
 

@@ -14,6 +14,7 @@ from tokenstreaming.v1 import input_pb2
 from tokengrpc.config import ModelSettings
 from tokengrpc.config.faults import ENDS
 from tokengrpc.engines.faults_outcomes import OUTCOMES, STATUS_REASONS
+from tokengrpc.engines.faults_script import Script
 
 TOKENS = 30
 PLANS = 120
@@ -76,3 +77,31 @@ async def test_any_plan(seed: int) -> None:
             if end.endswith("_token"):
                 assert count == min(plan[end], TOKENS), plan
         await until(lambda: server.app.streams.active == 0)
+
+
+def is_scripts(task: asyncio.Task[Any]) -> bool:
+    """Whether it plays a plan."""
+    return task.get_coro().__qualname__ == Script.serve.__qualname__
+
+
+async def test_cancels_leave_nothing() -> None:
+    """Callers who leave at any moment of any plan: no task, no stream and no place is left over."""
+    chance = random.Random(7)
+    played: set[asyncio.Task[Any]] = set()
+    async with asyncio.timeout(60), serving(ModelSettings(name="m", allow_request_faults=True)) as server:
+
+        async def leave(plan: dict[str, Any]) -> None:
+            call = server.stream(prompt="Tell me", engine_params={"faults": plan})
+            for _ in range(chance.randrange(12)):
+                try:
+                    if await call.read() is grpc.aio.EOF:
+                        return
+                except grpc.aio.AioRpcError:
+                    return
+                played.update(filter(is_scripts, asyncio.all_tasks()))
+            call.cancel()
+
+        await asyncio.gather(*(leave(plan_of(chance) | {"pace": 300}) for _ in range(PLANS)))
+        assert len(played) > PLANS / 4
+        await until(lambda: server.app.streams.active == 0, "no place is left over")
+        await until(lambda: not [task for task in asyncio.all_tasks() if is_scripts(task)], "nor a task")
