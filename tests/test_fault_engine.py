@@ -182,12 +182,14 @@ async def test_silence(served: Served, faults: dict[str, Any], clock: str, count
 
 
 async def test_a_connection_that_is_not_made(served: Served) -> None:
-    """The connect clock is told."""
+    """The connect clock is told, by the request's limit as by the engine's."""
     limits = input_pb2.Limits()
     limits.connect_timeout.FromMilliseconds(100)
     late = await run(served, {"connect_delay": 60}, limits=limits)
     assert told(late) == failure("ENGINE_UNAVAILABLE")
     assert (late.info.metadata["clock"], late.messages) == ("connect", [])
+    async with serving(builtin(connect_timeout=0.1, faults=FaultSettings(connect_delay=60))) as server:
+        assert told(await run(server)) == failure("ENGINE_UNAVAILABLE")
 
 
 async def test_finish_reasons_and_usage(served: Served) -> None:

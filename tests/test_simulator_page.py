@@ -102,7 +102,7 @@ def test_what_the_first_line_gives() -> None:
 
 
 def test_the_settings_file(tmp_path: Path) -> None:
-    """Its three models are what their names say."""
+    """Its models are what their names say."""
     file = tmp_path / "tokengrpc.toml"
     file.write_text(blocks("toml")[0], encoding="utf-8")
     with serving("--config", str(file)) as server:
@@ -112,6 +112,9 @@ def test_the_settings_file(tmp_path: Path) -> None:
         plan = {"faults": {"end_at_token": 3}}
         assert codes(server, 1, model="on-demand", engine_params=plan) == ["UNAVAILABLE"]
         assert codes(server, 1, model="steady", engine_params=plan) == ["INVALID_ARGUMENT"]
+        switch = input_pb2.Recovery(max_engine_switch_count=1)
+        assert codes(server, 1, model="pair") == ["UNAVAILABLE"]
+        assert codes(server, 1, model="pair", recovery=switch) == ["OK"]
 
 
 def test_the_python_example() -> None:

@@ -174,7 +174,7 @@ def _member(
         engine.on_late_usage(ledger.settle)
     if asked is not None or not settings.faults.harmless:
         log.warning("this engine may fail on purpose: for tests only", engine=settings.name)
-        engine = FaultyEngine(engine, settings.faults, asked)
+        engine = FaultyEngine(engine, settings.faults, asked, connect_timeout=settings.connect_timeout)
     return Member(
         engine,
         weight=settings.weight,
