@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokengrpc import errors
-from tokengrpc.breaker import CONSECUTIVE
-from tokengrpc.routing import Ask, Claim, Member, Pool, Verdict, judge
+from tokengrpc.breaker import CONSECUTIVE, Verdict, judge
+from tokengrpc.routing import Ask, Claim, Member, Pool
 
 WELL, ILL, BUSY, UNJUDGED = Verdict.WELL, Verdict.ILL, Verdict.BUSY, Verdict.UNJUDGED
 

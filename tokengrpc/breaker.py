@@ -1,8 +1,11 @@
-"""A circuit breaker: whether an engine may be asked, from how it did lately. No I/O; times are seconds."""
+"""What an attempt tells of its engine, and whether that may be asked again. No I/O; times are seconds."""
 
 from __future__ import annotations
 
 from collections import deque
+from enum import Enum
+
+from tokengrpc.errors import EngineBusy, EngineError, ModelNotFound
 
 CONSECUTIVE = 3
 """So many failures one after another open it."""
@@ -10,6 +13,25 @@ CONSECUTIVE = 3
 _SEEN, _LEAST_SEEN, _SHARE = 20, 10, 0.5
 _FIRST_COOL_DOWN, _LONGEST_COOL_DOWN = 1.0, 60.0
 _LEAST_BUSY, _LONGEST_BUSY = 0.1, 30.0
+
+
+class Verdict(Enum):
+    """What an attempt tells of its engine."""
+
+    WELL = "well"
+    ILL = "ill"
+    BUSY = "busy"
+    UNJUDGED = "unjudged"
+
+
+def judge(error: BaseException | None) -> Verdict:
+    """Faults of the engine count, the caller's never; an engine that asks to wait is busy, not ill."""
+    if error is None:
+        return Verdict.WELL
+    if isinstance(error, EngineBusy):
+        return Verdict.BUSY
+    # Only an engine says at this stage that it has no such model: it is set up wrongly.
+    return Verdict.ILL if isinstance(error, EngineError | ModelNotFound) else Verdict.UNJUDGED
 
 
 class Breaker:
@@ -57,6 +79,18 @@ class Breaker:
             return False
         self._trial = True
         return True
+
+    def judged(self, verdict: Verdict, now: float, *, trial: bool, wait: float) -> None:
+        """What was asked has ended; `wait` is for how long a busy engine wants to be left alone."""
+        match verdict:
+            case Verdict.WELL:
+                self.succeeded(trial=trial)
+            case Verdict.ILL:
+                self.failed(now, trial=trial)
+            case Verdict.BUSY:
+                self.busy(now, wait, trial=trial)
+            case Verdict.UNJUDGED:
+                self.unjudged(trial=trial)
 
     def succeeded(self, *, trial: bool) -> None:
         """The engine did well. What was asked before it opened says nothing about how it is now."""

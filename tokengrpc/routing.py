@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import TYPE_CHECKING
 
-from tokengrpc.breaker import Breaker
-from tokengrpc.errors import EngineBusy, EngineError, ModelNotFound
+from tokengrpc.breaker import Breaker, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,25 +17,6 @@ _LEARNING = 0.1
 _REFRESH = 0.1
 # Checks come at intervals that vary by a quarter; traffic in the shortest of them replaces one.
 _QUIET = 0.75
-
-
-class Verdict(Enum):
-    """What an attempt tells of its engine."""
-
-    WELL = "well"
-    ILL = "ill"
-    BUSY = "busy"
-    UNJUDGED = "unjudged"
-
-
-def judge(error: BaseException | None) -> Verdict:
-    """Faults of the engine count, the caller's never; an engine that asks to wait is busy, not ill."""
-    if error is None:
-        return Verdict.WELL
-    if isinstance(error, EngineBusy):
-        return Verdict.BUSY
-    # Only an engine says at this stage that it has no such model: it is set up wrongly.
-    return Verdict.ILL if isinstance(error, EngineError | ModelNotFound) else Verdict.UNJUDGED
 
 
 class Member:
@@ -117,15 +96,7 @@ class Member:
         del self._claims[claim]
         self._load_until = 0.0
         self.last_used = now
-        breaker, trial = self.breaker, claim.trial
-        if verdict is Verdict.WELL:
-            breaker.succeeded(trial=trial)
-        elif verdict is Verdict.ILL:
-            breaker.failed(now, trial=trial)
-        elif verdict is Verdict.BUSY:
-            breaker.busy(now, wait, trial=trial)
-        else:
-            breaker.unjudged(trial=trial)
+        self.breaker.judged(verdict, now, trial=claim.trial, wait=wait)
         if verdict is not Verdict.UNJUDGED:
             self._answered = verdict is not Verdict.ILL
 

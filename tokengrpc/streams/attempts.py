@@ -9,9 +9,9 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from tokengrpc.breaker import Verdict, judge
 from tokengrpc.errors import EngineStalled, EngineTruncated, EngineUnavailable, TokenGrpcError
 from tokengrpc.generation import Ending
-from tokengrpc.routing import Verdict, judge
 from tokengrpc.streams.counting import InputCount
 from tokengrpc.streams.plan import Plan
 
