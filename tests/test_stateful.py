@@ -315,7 +315,7 @@ class AnyOrder(machine.RuleBasedStateMachine):
         now, grown_at, asked_at = self.loop.now, run.log.grown_at, story.handed.asked_at
         if grown_at is None:
             assert now - story.opened_at < LIMITS.first_token_timeout
-        elif asked_at <= grown_at:
+        elif asked_at < grown_at:
             assert now - grown_at < LIMITS.inter_token_timeout
         else:
             assert now - asked_at < LIMITS.first_token_timeout
