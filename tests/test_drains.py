@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from anthropic_dialect import ANTHROPIC
-from harness import Served, read_until, serving, until, upstream
+from harness import Served, collect, read_until, serving, until, upstream
 from scripted_engine import (
     Bytes,
     Call,
@@ -123,6 +123,18 @@ async def test_leaving_in_prefill(before: tuple[Any, ...]):
 
 async def read_until_started(server: Served) -> None:
     await until(lambda: server.app.ledger.entries, "the engine has accepted")
+
+
+async def test_a_silent_engine_is_not_waited_for():
+    """What it would tell one day is of no use: another engine goes on, or the generation has failed."""
+    async with ScriptedEngine() as engine:
+        engine.script(Text("a"), Stall())
+        async with serving(drained(engine), limits={"inter_token_timeout": 0.1}) as server:
+            outcome = await collect(server.stream())
+            assert outcome.info is not None
+            assert outcome.info.reason == "ENGINE_STALLED"
+            await gone(await engine.called(), engine)
+            assert entry(server).settled_usage is None
 
 
 class TestBounds:

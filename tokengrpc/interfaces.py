@@ -106,6 +106,10 @@ class Engine(Protocol):
         """How the last contact went; None when there was none."""
 
 
+SILENT = "the engine was silent for too long"
+"""The message of the cancellation that gives an engine up for its silence: its usage is not waited for."""
+
+
 class LateUsage(Protocol):
     """Takes what an engine told of a generation that had been closed before: its final usage."""
 

@@ -24,6 +24,7 @@ from tokengrpc.engines.portions import portions
 from tokengrpc.engines.sse import SSEDecoder
 from tokengrpc.engines.stream_reader import Reader, read_on
 from tokengrpc.errors import EngineBusy, EngineError, EngineLost, EngineProtocolError, TokenGrpcError
+from tokengrpc.interfaces import SILENT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
@@ -184,7 +185,7 @@ class HTTPStreamEngine(ABC):
         if isinstance(error, EngineError):
             self._healthy = isinstance(error, EngineBusy)
             return
-        gone = isinstance(error, asyncio.CancelledError | GeneratorExit)
+        gone = isinstance(error, asyncio.CancelledError | GeneratorExit) and SILENT not in error.args
         if gone and self._drains is not None and reader is not None and not reader.decoder.ended:
             self._drains.begin(request.record_id, reader)
 

@@ -15,7 +15,7 @@ from tokengrpc.errors import (
     TokenGrpcError,
 )
 from tokengrpc.generation import Ending, Generation
-from tokengrpc.interfaces import LedgerEntry
+from tokengrpc.interfaces import SILENT, LedgerEntry
 from tokengrpc.request import without_input
 from tokengrpc.streams.attempts import Attempts
 from tokengrpc.streams.timers import Timers
@@ -153,7 +153,7 @@ class Run:
         """Ends the attempt that runs, and with it the generation unless another engine goes on."""
         if self._stopped is None and self._attempts is not None:
             self._attempts.stall = stall
-            self._task.cancel()
+            self._task.cancel(SILENT)
 
     async def wait_ended(self) -> None:
         """Returns when everything about the end is done."""
