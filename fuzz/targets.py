@@ -21,7 +21,8 @@ from tokengrpc.engines.openai_chunks import ChunkDecoder
 from tokengrpc.engines.sse import SSEDecoder
 from tokengrpc.engines.stream_reader import decode
 from tokengrpc.errors import EngineProtocolError, TokenGrpcError
-from tokengrpc.generation import Ending, Generation
+from tokengrpc.events import Ending
+from tokengrpc.generation import Generation
 from tokengrpc.request import GenerationRequest, OutputOptions
 from tokengrpc.wire.encoding import ProtobufEncoder
 from tokengrpc.wire.parsing import parse

@@ -246,3 +246,32 @@ def test_ctrl_c_in_a_chat_stops_the_answer_and_keeps_the_talk(server):
             os.close(ours)
     assert process.returncode == 0
     assert first < second
+
+
+def test_an_engine_that_goes_on_is_told(tmp_path):
+    """With --switches another engine goes on after a loss: the same text, and a line that says so."""
+    config = tmp_path / "two.toml"
+    config.write_text(
+        """
+        [[models]]
+        name = "chat"
+        [[models.engines]]
+        name = "weak"
+        faults = { cut_at_token = 5 }
+        [[models.engines]]
+        name = "spare"
+        priority = 1
+        [[models]]
+        name = "whole"
+        """
+    )
+    ask = ("stream", "What is token streaming?", "--seed", "1", "--max-tokens", "12", "--model")
+    with serving("--config", str(config)) as server:
+        whole = server(*ask, "whole")
+        switched = server(*ask, "chat", "--switches", "1")
+        lost = server(*ask, "chat")
+    assert (switched.returncode, switched.stdout) == (0, whole.stdout)
+    assert switched.stderr.startswith("\nengine weak was lost (ENGINE_LOST), spare goes on\n")
+    assert "ENGINE_LOST" in lost.stderr
+    assert whole.stdout.startswith(lost.stdout.rstrip("\n"))
+    assert lost.returncode != 0

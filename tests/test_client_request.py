@@ -11,7 +11,10 @@ from tokengrpc import SyncTokenStreamClient, TokenStreamClient
 from tokengrpc.client.names import short_name
 
 NOWHERE = "127.0.0.1:1"
-OPTIONS = "model, max_tokens, temperature, top_p, top_k, seed, stop, tools, tool_choice, json_schema, labels"
+OPTIONS = (
+    "model, max_tokens, temperature, top_p, top_k, seed, stop, tools, tool_choice, json_schema,"
+    " max_engine_switch_count, labels"
+)
 OWN = {
     "stream": "generation_id, resumable, timeout, on_deadline",
     "generate": "generation_id, timeout, on_deadline",

@@ -139,7 +139,10 @@ async def test_an_owned_deadline_needs_no_reader(server: Served, engine: Scripte
 async def test_an_owned_deadline_before_acceptance(server: Served, engine: ScriptedEngine) -> None:
     """There is nothing partial under DETACH either: trailers only, and the id is free."""
     engine.script(Stall())
-    outcome = await collect(server.stream("g", limits=PARTIAL, recovery=DETACH, timeout=1.0))
+    limits = input_pb2.Limits(
+        deadline_action=input_pb2.DEADLINE_ACTION_FINISH_PARTIAL, deadline_margin=seconds(1)
+    )
+    outcome = await collect(server.stream("g", limits=limits, recovery=DETACH, timeout=2.0))
     assert (outcome.messages, outcome.info.reason) == ([], "DEADLINE_EXCEEDED")
     assert outcome.failure.retry_advice == generation_pb2.RETRY_ADVICE_RETRY
     assert (await failing(server.get("g"))).info.reason == "GENERATION_NOT_FOUND"

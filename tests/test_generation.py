@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokengrpc.errors import Cancelled, DeadlineExceeded, EngineLost, EngineProtocolError
-from tokengrpc.generation import MAX_EVENT_TOKENS, Ending, Generation
+from tokengrpc.events import Ending
+from tokengrpc.generation import MAX_EVENT_TOKENS, Generation
 from tokengrpc.interfaces import RecordKind
 from tokengrpc.model import (
     Delta,

@@ -18,7 +18,8 @@ from tokengrpc.engines.openai_chunks import ChunkDecoder
 from tokengrpc.engines.sse import SSEDecoder
 from tokengrpc.engines.stream_reader import decode
 from tokengrpc.errors import EngineLost, TokenGrpcError
-from tokengrpc.generation import Ending, Generation
+from tokengrpc.events import Ending
+from tokengrpc.generation import Generation
 from tokengrpc.model import UsageSource
 from tokengrpc.request import GenerationRequest, OutputOptions
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from transcripts import Transcript
 
     from tokengrpc.engines.stream_decoder import StreamDecoder
-    from tokengrpc.generation import Event
+    from tokengrpc.events import Event
     from tokengrpc.model import Delta, Token
 
     Decoded = tuple[list[Delta], TokenGrpcError | None]

@@ -20,7 +20,7 @@ from tokengrpc.config import ConfigError, EngineSettings, ModelSettings, Setting
 from tokengrpc.engines.faults import PARAM, AskedPlays, FaultyEngine
 from tokengrpc.engines.tokenizer import load as load_tokenizer
 from tokengrpc.errors import Draining
-from tokengrpc.generation import Ending
+from tokengrpc.events import Ending
 from tokengrpc.interfaces import TellsLateUsage
 from tokengrpc.routing import Member, Pool
 from tokengrpc.rpc.auth import Authenticator

@@ -6,26 +6,17 @@ engine, no reader, no clock and no encoding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from tokengrpc.decoding import WholeText, encodable
-from tokengrpc.errors import (
-    Cancelled,
-    DeadlineExceeded,
-    DetachExpired,
-    EngineProtocolError,
-    TokenGrpcError,
-)
+from tokengrpc.errors import EngineProtocolError
+from tokengrpc.events import Event, Times
 from tokengrpc.interfaces import RecordKind
 from tokengrpc.metering import MAX_COUNT, Meter
 from tokengrpc.model import (
     ContinuationMethod,
     Delta,
     EngineFinish,
-    FinishReason,
     State,
     Switch,
     Token,
@@ -36,73 +27,13 @@ from tokengrpc.model import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tokengrpc.events import Ending
     from tokengrpc.interfaces import Tokenizer
     from tokengrpc.model import UsageSource
     from tokengrpc.request import GenerationRequest
 
 MAX_EVENT_TOKENS = 128
 """One event holds what one read brought, up to this many tokens: the step in which a reader can resume."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """How a generation ended; `error` is None when it ended well."""
-
-    reason: FinishReason
-    word: str = ""
-    matched_stop: str = ""
-    error: TokenGrpcError | None = None
-
-    @classmethod
-    def of(cls, finish: EngineFinish) -> Ending:
-        """As the engine told it."""
-        return cls(
-            reason=finish.reason, word=encodable(finish.word), matched_stop=encodable(finish.matched_stop)
-        )
-
-    @classmethod
-    def failed(cls, error: TokenGrpcError) -> Ending:
-        """By an error."""
-        for kind, reason in _REASONS.items():
-            if isinstance(error, kind):
-                return cls(reason=reason, error=error)
-        return cls(reason=FinishReason.ERROR, error=error)
-
-    @property
-    def state(self) -> State:
-        """The generation's state after it."""
-        if self.error is None:
-            return State.SUCCEEDED
-        return State.CANCELLED if self.reason is FinishReason.CANCELLED else State.FAILED
-
-
-_REASONS: dict[type[TokenGrpcError], FinishReason] = {
-    Cancelled: FinishReason.CANCELLED,
-    DetachExpired: FinishReason.CANCELLED,
-    DeadlineExceeded: FinishReason.DEADLINE,
-}
-
-
-class Times(msgspec.Struct, kw_only=True):
-    """When things happened, in nanoseconds since the epoch; 0 for what has not."""
-
-    created: int
-    started: int = 0
-    first_token: int = 0
-    ended: int = 0
-
-
-class Event(msgspec.Struct, frozen=True, gc=False):
-    """One numbered event. `tokens`, `fragments`, `ending` or `switch` is set; none for the start."""
-
-    sequence: int
-    kind: RecordKind
-    usage: Usage
-    time_ns: int
-    tokens: Sequence[Token] = ()
-    fragments: Sequence[ToolCallFragment] = ()
-    ending: Ending | None = None
-    switch: Switch | None = None
 
 
 class Generation:

@@ -10,7 +10,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
-    from tokengrpc.generation import Event, Generation
+    from tokengrpc.events import Event
+    from tokengrpc.generation import Generation
     from tokengrpc.model import Capability, Delta, FinishReason, State, Usage, UsageReport
     from tokengrpc.request import GenerationRequest, Message, Tool
 

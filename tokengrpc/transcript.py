@@ -15,7 +15,8 @@ from tokengrpc.model import Capability, ContinuationMethod
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tokengrpc.generation import Event, Generation
+    from tokengrpc.events import Event
+    from tokengrpc.generation import Generation
     from tokengrpc.model import Delta
     from tokengrpc.request import GenerationRequest
 

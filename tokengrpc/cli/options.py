@@ -39,6 +39,13 @@ SHOW_REASONING = typer.Option(False, "--show-reasoning", help="Show the model's 
 JSON = typer.Option(False, "--json", help="Print the contract's message as JSON.")
 STOP = typer.Option([], "--stop", metavar="TEXT", help="Ends the answer, not part of it; may be repeated.")
 RECORD = typer.Option(None, "--record", metavar="FILE", help="Write it down, for a replay engine.")
+SWITCHES = typer.Option(
+    None,
+    "--switches",
+    metavar="N",
+    min=0,
+    help="How often another engine may go on after a loss.",
+)
 TIMEOUT = typer.Option(None, "--timeout", metavar="SECONDS", help="The longest to wait for the end.")
 
 

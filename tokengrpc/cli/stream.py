@@ -20,6 +20,7 @@ from tokengrpc.client import TokenStreamError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tokenstreaming.v1.generation_pb2 import EngineSwitched
     from tokenstreaming.v1.token_stream_pb2 import StreamTokensResponse
 
     from tokengrpc.client import TokenStream, TokenStreamClient
@@ -45,6 +46,8 @@ class Show:
         if self.json:
             say_message(message)
             return
+        if message.HasField("engine_switched"):
+            self._switched(message.engine_switched)
         for token in message.tokens:
             if self.reasoning and token.reasoning_text:
                 remark(token.reasoning_text, end="")
@@ -53,6 +56,11 @@ class Show:
             if token.text:
                 say(token.text)
                 self.unfinished = not token.text.endswith("\n")
+
+    def _switched(self, switched: EngineSwitched) -> None:
+        apart = "\n" if self.unfinished else ""  # on a terminal it would stand in the answer's line
+        lost = f"engine {switched.from_engine} was lost ({switched.reason})"
+        remark(f"{apart}{lost}, {switched.to_engine} goes on")
 
     def end(self, summary: Summary) -> None:
         """Ends the line of text and tells what it came to, unless nothing came at all."""
@@ -75,6 +83,7 @@ def stream(
     temperature: float = options.TEMPERATURE,
     seed: int = options.SEED,
     stop: list[str] = options.STOP,
+    switches: int = options.SWITCHES,
     timeout: float = options.TIMEOUT,
     partial: bool = typer.Option(False, "--partial", help="At --timeout, take what there is: no failure."),
     generation_id: str = typer.Option(None, "--id", metavar="ID", help="Name the generation yourself."),
@@ -110,6 +119,7 @@ def stream(
             temperature=temperature,
             seed=seed,
             stop=stop,
+            max_engine_switch_count=switches,
         )
 
     text = read_prompt(prompt) if resume is None else ""

@@ -32,6 +32,7 @@ class RequestOptions(TypedDict, total=False):
     tools: Sequence[input_pb2.Tool]
     tool_choice: input_pb2.ToolChoice | None
     json_schema: str | None
+    max_engine_switch_count: int | None
     labels: Mapping[str, str] | None
 
 
@@ -100,4 +101,6 @@ def _apply(request: token_stream_pb2.StreamTokensRequest, options: RequestOption
         request.tool_choice.CopyFrom(tool_choice)
     if (json_schema := options.get("json_schema")) is not None:
         request.output_constraint.json_schema = json_schema
+    if (switches := options.get("max_engine_switch_count")) is not None:
+        request.recovery.max_engine_switch_count = switches
     request.labels.update(options.get("labels") or {})

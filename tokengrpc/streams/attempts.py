@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tokengrpc.breaker import Verdict, judge
 from tokengrpc.errors import EngineStalled, EngineTruncated, EngineUnavailable, TokenGrpcError
-from tokengrpc.generation import Ending
+from tokengrpc.events import Ending
 from tokengrpc.streams.counting import InputCount
 from tokengrpc.streams.plan import Plan
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from tokengrpc.catalog import ServedModel
-    from tokengrpc.generation import Event, Generation
+    from tokengrpc.events import Event
+    from tokengrpc.generation import Generation
     from tokengrpc.interfaces import EventLog
     from tokengrpc.model import Delta
     from tokengrpc.routing import Claim, Member

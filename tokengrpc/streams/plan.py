@@ -19,7 +19,7 @@ from tokengrpc.errors import (
     TokenGrpcError,
     UnsupportedFeature,
 )
-from tokengrpc.generation import Ending
+from tokengrpc.events import Ending
 from tokengrpc.model import Capability, ContinuationMethod, FinishReason, Switch
 from tokengrpc.routing import Ask
 from tokengrpc.streams.counting import input_length

@@ -21,7 +21,7 @@ from tokengrpc.errors import (
     ReplayExpired,
     SequenceOutOfRange,
 )
-from tokengrpc.generation import Ending
+from tokengrpc.events import Ending
 from tokengrpc.streams.deadline import MIN_LEFT
 from tokengrpc.streams.reader import Reader
 from tokengrpc.streams.run import Run

@@ -14,7 +14,8 @@ from tokengrpc.errors import (
     Internal,
     TokenGrpcError,
 )
-from tokengrpc.generation import Ending, Generation
+from tokengrpc.events import Ending
+from tokengrpc.generation import Generation
 from tokengrpc.interfaces import SILENT, LedgerEntry
 from tokengrpc.request import without_input
 from tokengrpc.streams.attempts import Attempts

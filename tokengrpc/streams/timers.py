@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tokengrpc.errors import DeadlineExceeded, EngineStalled, TokenGrpcError
-from tokengrpc.generation import Ending
+from tokengrpc.events import Ending
 from tokengrpc.model import FinishReason
 from tokengrpc.streams.deadline import ROUNDING, margin
 

@@ -21,7 +21,8 @@ from tokengrpc.wire.tables import STATES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tokengrpc.generation import Event, Generation
+    from tokengrpc.events import Event
+    from tokengrpc.generation import Generation
     from tokengrpc.model import State, Token, ToolCallFragment, TopLogprob, Usage
 
 

@@ -1,0 +1,80 @@
+"""What happens in a generation: its numbered events, its times, how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tokengrpc.decoding import encodable
+from tokengrpc.errors import Cancelled, DeadlineExceeded, DetachExpired
+from tokengrpc.model import FinishReason, State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tokengrpc.errors import TokenGrpcError
+    from tokengrpc.interfaces import RecordKind
+    from tokengrpc.model import EngineFinish, Switch, Token, ToolCallFragment, Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a generation ended; `error` is None when it ended well."""
+
+    reason: FinishReason
+    word: str = ""
+    matched_stop: str = ""
+    error: TokenGrpcError | None = None
+
+    @classmethod
+    def of(cls, finish: EngineFinish) -> Ending:
+        """As the engine told it."""
+        return cls(
+            reason=finish.reason, word=encodable(finish.word), matched_stop=encodable(finish.matched_stop)
+        )
+
+    @classmethod
+    def failed(cls, error: TokenGrpcError) -> Ending:
+        """By an error."""
+        for kind, reason in _REASONS.items():
+            if isinstance(error, kind):
+                return cls(reason=reason, error=error)
+        return cls(reason=FinishReason.ERROR, error=error)
+
+    @property
+    def state(self) -> State:
+        """The generation's state after it."""
+        if self.error is None:
+            return State.SUCCEEDED
+        return State.CANCELLED if self.reason is FinishReason.CANCELLED else State.FAILED
+
+
+_REASONS: dict[type[TokenGrpcError], FinishReason] = {
+    Cancelled: FinishReason.CANCELLED,
+    DetachExpired: FinishReason.CANCELLED,
+    DeadlineExceeded: FinishReason.DEADLINE,
+}
+
+
+class Times(msgspec.Struct, kw_only=True):
+    """When things happened, in nanoseconds since the epoch; 0 for what has not."""
+
+    created: int
+    started: int = 0
+    first_token: int = 0
+    ended: int = 0
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """One numbered event. `tokens`, `fragments`, `ending` or `switch` is set; none for the start."""
+
+    sequence: int
+    kind: RecordKind
+    usage: Usage
+    time_ns: int
+    tokens: Sequence[Token] = ()
+    fragments: Sequence[ToolCallFragment] = ()
+    ending: Ending | None = None
+    switch: Switch | None = None
