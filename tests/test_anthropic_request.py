@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -229,9 +230,17 @@ class TestSettings:
 
     def test_options_are_checked(self):
         """One line names the engine, the key and what is allowed."""
-        for options in ({"max_token": 5}, {"thinking": "much"}, {"max_tokens": "many"}):
+        wrong: dict[str, tuple[dict[str, Any], str]] = {
+            "max_token": (
+                {"max_token": 5},
+                "no such key; did you mean `max_tokens`? allowed are: max_tokens, ",
+            ),
+            "thinking": ({"thinking": "much"}, "must be one of adaptive, budget"),
+            "max_tokens": ({"max_tokens": "many"}, "must be a whole number of at least 1"),
+        }
+        for key, (options, what) in wrong.items():
             settings = ModelSettings(name="claude", kind="anthropic", options=options)
-            with pytest.raises(ConfigError, match=r"options of engine claude: .*allowed are max_tokens"):
+            with pytest.raises(ConfigError, match=re.escape(f"engine claude: options.{key}: {what}")):
                 create(settings, None)
 
     def test_capabilities(self):

@@ -35,6 +35,7 @@ class ModelSettings:
     name: str = "default"
     pace: float = 0.0
     context_token_count: int = 0
+    missing_capabilities: tuple[Capability, ...] = ()
 
 
 @pytest.fixture
@@ -157,6 +158,13 @@ async def test_without_a_seed_the_source_of_seeds_is_asked():
     engine = BuiltinEngine("default", new_seed=lambda: next(seeds))
     assert await run(engine, ask(seed=None)) == await run(engine, ask(seed=5))
     assert await run(engine, ask(seed=None)) == await run(engine, ask(seed=6))
+
+
+def test_what_it_shall_not_do_it_does_not_declare():
+    """So that other engines' gaps can be tried with it; the others of its kind keep theirs."""
+    settings = ModelSettings(name="m", missing_capabilities=(Capability.CONTINUE_TOKEN_IDS,))
+    made = create(settings, None)
+    assert BuiltinEngine.capabilities - made.capabilities == {Capability.CONTINUE_TOKEN_IDS}
 
 
 async def test_greedy_needs_no_seed(engine):

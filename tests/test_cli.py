@@ -132,10 +132,26 @@ def test_get_and_cancel_show_a_generation(server):
     facts = dict(line.split(maxsplit=1) for line in got.stdout.splitlines() if "finish" not in line)
     assert facts["state"] == "SUCCEEDED"
     assert facts["output"] == "3 tokens"
+    assert (facts["engine"], facts["counts"]) == ("builtin", "told by the engine")
     assert "finish reason MAX_TOKENS" in got.stdout
     assert server("cancel", "shown").stdout == got.stdout
     message = json.loads(server("get", "shown", "--json").stdout)
     assert message["usage"]["output_token_count"] == 3
+
+
+def test_get_shows_the_engine_at_the_end_and_what_a_switch_cost(tmp_path):
+    """Where another engine went on, it is that one."""
+    file = tmp_path / "tokengrpc.toml"
+    file.write_text(
+        '[[models]]\nname = "pair"\n'
+        '[[models.engines]]\nname = "first"\nfaults = { cut_at_token = 3 }\n'
+        '[[models.engines]]\nname = "second"\npriority = 1\n'
+    )
+    with serving("--config", str(file)) as server:
+        server("stream", "a", "--max-tokens", "6", "--switches", "1", "--id", "switched")
+        facts = dict(line.split(maxsplit=1) for line in server("get", "switched").stdout.splitlines())
+        assert facts["engine"] == "second"
+        assert int(facts["overhead"].split()[0]) > 3
 
 
 def test_an_engine_that_was_sent_nothing_is_not_asked_yet():

@@ -41,20 +41,21 @@ def test_config_shows_what_is_in_force_and_where_it_comes_from(tmp_path):
     """As TOML, without secrets; the same flags as serve's."""
     file = tmp_path / "tokengrpc.toml"
     file.write_text(
-        'log_level = "error"\n[[models]]\nname = "a"\napi_key_env = "KEY"\noptions = {token = "s3cret"}\n'
+        'log_level = "error"\n[[models]]\nname = "a"\nkind = "replay"\napi_key_env = "KEY"\n'
+        'options = {token = "s3cret"}\n'
     )
     done = tokengrpc(
-        "config", "--config", str(file), "--listen", "127.0.0.1:0", TOKENGRPC_PACE="3", KEY="s3cret"
+        "config", "--config", str(file), "--listen", "127.0.0.1:0", TOKENGRPC_TIME_LIMIT="3", KEY="s3cret"
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "s3cret" not in done.stdout
     settings = tomllib.loads(done.stdout)
-    assert (settings["listen"], settings["log_level"], settings["models"][0]["pace"]) == (
+    assert (settings["listen"], settings["log_level"], settings["models"][0]["time_limit"]) == (
         "127.0.0.1:0",
         "error",
         3,
     )
-    for line in ("(--listen)", "(TOKENGRPC_PACE)", f"({file})", "(default)"):
+    for line in ("(--listen)", "(TOKENGRPC_TIME_LIMIT)", f"({file})", "(default)"):
         assert line in done.stdout
     assert tokengrpc("config", "--pace", "-1").stderr.startswith(
         "error: --pace: must be a number of at least 0 "
@@ -71,8 +72,11 @@ def test_serve_tells_what_its_flags_take():
         "--base-url URL ",
         "[default: (127.0.0.1:50051)]",
         "[default: (5.0)]",
+        "--faults JSON ",
+        "--allow-request-faults true|false\n",
     ):
         assert line in text
+    assert "FaultSettings" not in text
 
 
 def test_make_run_takes_a_port():

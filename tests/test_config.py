@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COUNT = "must be a whole number of at least 1 and at most 1,000,000"
+REPLAY = '[[models]]\nname = "a"\nkind = "replay"\n'
 OPENAI = '[[models]]\nname = "m"\nkind = "openai"\nbase_url = "http://127.0.0.1:8000/v1"\n'
 
 ENGINES = """[[models]]
@@ -94,6 +95,15 @@ WRONG_FILES = {
     f"{OPENAI}time_limit = 3601": "models[0].time_limit: must be at most limits.max_time_limit, "
     "which is 3600",
     f"{OPENAI}pace = 3": "models[0].pace: for builtin engines only; remove it",
+    '[[models]]\nname = "a"\ndialect = "vllm"': "models[0].dialect: for openai engines only; remove it",
+    '[[models]]\nname = "a"\nkind = "anthropic"\napi = "chat"': "models[0].api: for openai engines only; "
+    "remove it",
+    '[[models]]\nname = "a"\nextra_capabilities = ["TOOLS"]': "models[0].extra_capabilities: for openai and "
+    "anthropic and replay engines only; remove it",
+    '[[models]]\nname = "a"\non_cancel = "drain"': "models[0].on_cancel: for openai and anthropic engines "
+    "only; remove it",
+    f"{OPENAI}options = {{ max_tokens = 3 }}": "models[0].options: for anthropic and replay engines only; "
+    "remove it",
     f'{OPENAI}api = "soap"': "models[0].api: must be one of auto, chat, completions",
     f'{OPENAI}dialect = "x"': "models[0].dialect: must be one of generic, litellm, llamacpp, "
     "ollama, openai, sglang, tgi, vllm",
@@ -242,6 +252,8 @@ def test_every_key_has_a_variable_and_a_flag(key):
     if KEYS[key].section == "limits":
         text = "99999999" if key.endswith("bytes") else "60"
     extra = {"model": "m"} if key == "base_url" else {}
+    if key in {"api", "dialect"}:
+        extra = {"model": "m", "base_url": "http://engine/v1"}
     from_variable = load_with_origins(None, {variable(key): text}, extra)
     from_flag = load_with_origins(None, {}, {key: text} | extra)
     assert from_variable.settings == from_flag.settings
@@ -380,7 +392,7 @@ def test_settings_made_in_code_are_checked_as_well():
 def test_the_description_reads_back_as_the_same_settings(settings_file, tmp_path):
     """What is in force can be saved as a file; each line says where it came from."""
     file = settings_file(
-        f'{OPENAI}[models.options]\n"a b" = [1, 2.5, true, "x\\ny"]\n[[tenants]]\nname = "t"\nkey_env = "K"'
+        f'{REPLAY}[models.options]\n"a b" = [1, 2.5, true, "x\\ny"]\n[[tenants]]\nname = "t"\nkey_env = "K"'
     )
     loaded = load_with_origins(file, {"TOKENGRPC_LOG_LEVEL": "debug"}, {"listen": "[::1]:0"})
     text = describe(loaded.settings, loaded.origins)
@@ -393,14 +405,14 @@ def test_the_description_reads_back_as_the_same_settings(settings_file, tmp_path
     lines = {line.partition(" = ")[0]: line for line in text.splitlines()}
     assert lines["listen"].endswith("(--listen)")
     assert lines["log_level"].endswith("(TOKENGRPC_LOG_LEVEL)")
-    assert lines["base_url"].endswith(f"({file})")
+    assert lines["kind"].endswith(f"({file})")
     assert lines["max_readers"].endswith("(default)")
 
 
 def test_the_description_masks_secrets(settings_file):
     """Options that are named like secrets are hidden, however deep."""
     file = settings_file(
-        f'{OPENAI}options = {{ api_key = "s3cret", list = [{{ Password = "s3cret", size = 3 }}] }}'
+        f'{REPLAY}options = {{ api_key = "s3cret", list = [{{ Password = "s3cret", size = 3 }}] }}'
     )
     text = describe(load(file, {}, {}))
     assert "s3cret" not in text

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 
 def drained(engine: ScriptedEngine, **settings: Any) -> Any:
-    kind = "anthropic" if engine.dialect is ANTHROPIC else "openai"
-    return upstream(engine.base_url, kind=kind, on_cancel="drain", **settings)
+    of_anthropic = {"kind": "anthropic", "api": "auto"} if engine.dialect is ANTHROPIC else {}
+    return upstream(engine.base_url, on_cancel="drain", **of_anthropic, **settings)
 
 
 async def leave_after(server: Served, text: str) -> None:

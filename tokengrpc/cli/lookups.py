@@ -13,7 +13,7 @@ from tokengrpc.cli import options
 from tokengrpc.cli.output import say, say_message
 from tokengrpc.cli.prompt import as_input, read_prompt
 from tokengrpc.cli.session import Server, interruptible, run
-from tokengrpc.cli.summary import tokens
+from tokengrpc.cli.summary import SOURCES, tokens
 from tokengrpc.client.names import short_name
 
 if TYPE_CHECKING:
@@ -109,6 +109,8 @@ def _facts(generation: generation_pb2.Generation) -> Iterator[tuple[str, str]]:
     usage = generation.usage
     yield "generation", generation.generation_id
     yield "model", generation.model
+    if generation.engine:
+        yield "engine", generation.engine
     yield "state", short_name(generation_pb2.GenerationState, generation.state, "GENERATION_STATE_")
     if generation.HasField("finished"):
         finished = generation.finished
@@ -120,6 +122,10 @@ def _facts(generation: generation_pb2.Generation) -> Iterator[tuple[str, str]]:
             yield "error", finished.status.message
     yield "input", tokens(usage.input_token_count)
     yield "output", tokens(usage.output_token_count)
+    if usage.overhead_token_count:
+        yield "overhead", tokens(usage.overhead_token_count)
+    if usage.source in SOURCES:
+        yield "counts", SOURCES[usage.source]
     yield "events", f"{generation.first_kept_sequence} to {generation.last_sequence}"
     yield "readers", str(generation.reader_count)
     for name in ("create", "start", "first_token", "end"):

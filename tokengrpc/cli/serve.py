@@ -51,22 +51,28 @@ def _option(key: str) -> Any:  # noqa: ANN401 - what Typer says it is
     meaning = KEYS[key].meaning
     if key in DEFINING_KEYS:
         meaning += "; with it, one model replaces those of the file"
-    default = "" if key in DEFINING_KEYS else KEYS[key].default
+    place = KEYS[key]
+    # A table has too many defaults to show, and a missing switch needs none.
+    shown = "" if key in DEFINING_KEYS or place.is_table else place.default
     return typer.Option(
         flag(key),
         metavar=_metavar(key),
         help=f"{meaning[0].upper()}{meaning[1:]}.",
-        show_default=str(default) if default else False,
+        show_default=str(shown) if shown else False,
     )
 
 
 def _metavar(key: str) -> str:
     """What a flag takes."""
+    if KEYS[key].is_table:
+        return "JSON"
     match bare(inspect.type_info(KEYS[key].type)):
         case inspect.LiteralType(values=values):
             return "|".join(map(str, values))
         case inspect.IntType() | inspect.FloatType():
             return "NUMBER"
+        case inspect.BoolType():
+            return "true|false"
     return _METAVARS.get(key, "NAME")
 
 

@@ -12,7 +12,7 @@ from tokengrpc.client.names import short_name
 if TYPE_CHECKING:
     from tokengrpc.client.progress import Progress
 
-_SOURCES = {
+SOURCES = {
     usage_pb2.USAGE_SOURCE_ENGINE: "told by the engine",
     usage_pb2.USAGE_SOURCE_COUNTED: "counted",
     usage_pb2.USAGE_SOURCE_ESTIMATED: "estimated",
@@ -50,8 +50,8 @@ class Summary:
             parts.append(f"reasoning {usage.reasoning_token_count}")
         if usage.overhead_token_count:
             parts.append(f"overhead {usage.overhead_token_count}")
-        if usage.source in _SOURCES:
-            parts[-1] += f" ({_SOURCES[usage.source]})"
+        if usage.source in SOURCES:
+            parts[-1] += f" ({SOURCES[usage.source]})"
         return parts
 
     def _times(self) -> list[str]:

@@ -98,7 +98,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Bytes, Meta(description="the longest line or event that is read of an engine")
     ] = 1 << 20
     faults: Annotated[
-        FaultSettings, Meta(description="what goes wrong with its calls, for tests: see simulator.md")
+        FaultSettings, Meta(description="what goes wrong with its calls, for tests: see docs/simulator.md")
     ] = FaultSettings()
     options: Annotated[dict[str, Any], Meta(description="an engine's own settings, by its kind")] = {}
 
@@ -116,8 +116,9 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             _check_url(self.base_url)
         if both := sorted(set(self.extra_capabilities) & set(self.missing_capabilities)):
             raise ConfigError(f"missing_capabilities: {both[0]} is in extra_capabilities as well; keep one")
-        if self.pace and self.kind in SHIPPED_KINDS - {"builtin"}:
-            raise ConfigError("pace: for builtin engines only; remove it")
+        for name, (unset, kinds) in _READ_BY.items():
+            if getattr(self, name) != unset and self.kind in SHIPPED_KINDS - {*kinds}:
+                raise ConfigError(f"{name}: for {' and '.join(kinds)} engines only; remove it")
 
     def read_api_key(self, environ: Mapping[str, str] = os.environ) -> str | None:
         """The engine's key as it is now; None when no key is configured.
@@ -125,6 +126,17 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Raises ConfigError when the variable or file is missing or empty.
         """
         return read_secret(f"{self.what} {self.name}: api_key", self.api_key_env, self.api_key_file, environ)
+
+
+_READ_BY: dict[str, tuple[object, tuple[str, ...]]] = {
+    "pace": (0.0, ("builtin",)),
+    "api": ("auto", ("openai",)),
+    "dialect": ("generic", ("openai",)),
+    "extra_capabilities": ((), ("openai", "anthropic", "replay")),
+    "on_cancel": ("abort", ("openai", "anthropic")),
+    "options": ({}, ("anthropic", "replay")),
+}
+"""What not every shipped kind reads: its default, and who does. Elsewhere it would silently do nothing."""
 
 
 def _check_url(url: str) -> None:

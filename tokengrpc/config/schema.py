@@ -59,7 +59,7 @@ class ModelSettings(EngineSettings, frozen=True, kw_only=True, forbid_unknown_fi
         SecondsOrNone, Meta(description="the longest that a generation may run, s; 0: the server's")
     ] = 0.0
     allow_request_faults: Annotated[
-        bool, Meta(description="whether requests may bring faults of their own: see simulator.md")
+        bool, Meta(description="whether requests may bring faults of their own: see docs/simulator.md")
     ] = False
     engines: Annotated[
         tuple[EngineSettings, ...],

@@ -24,7 +24,7 @@ from tokengrpc.engines.tokenizer import load
 from tokengrpc.model import Capability
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 
     from tokengrpc.interfaces import Continuation, Tokenizer
     from tokengrpc.model import Delta
@@ -53,6 +53,10 @@ class Settings(Protocol):
     def context_token_count(self) -> int:
         """The most tokens of input and output together; 0: no limit."""
 
+    @property
+    def missing_capabilities(self) -> Collection[Capability]:
+        """What it shall not do, as if it could not."""
+
 
 class BuiltinEngine:
     """An `Engine` over the n-gram model. `new_seed` is asked for requests without a seed."""
@@ -77,9 +81,11 @@ class BuiltinEngine:
         *,
         pace: float = 0.0,
         context_token_count: int = 0,
+        missing: Collection[Capability] = (),
         new_seed: Callable[[], int] = _any_seed,
     ) -> None:
         self.name = name
+        self.capabilities = BuiltinEngine.capabilities.difference(missing)
         self._pace = pace
         self._context = context_token_count
         self._new_seed = new_seed
@@ -137,4 +143,9 @@ class BuiltinEngine:
 
 def create(settings: Settings, tokenizer: Tokenizer | None) -> BuiltinEngine:  # noqa: ARG001 - all engines' factories are called alike; this one's vocabulary is always o200k_base
     """Makes the engine of a model; the factory of the entry point `builtin`."""
-    return BuiltinEngine(settings.name, pace=settings.pace, context_token_count=settings.context_token_count)
+    return BuiltinEngine(
+        settings.name,
+        pace=settings.pace,
+        context_token_count=settings.context_token_count,
+        missing=settings.missing_capabilities,
+    )

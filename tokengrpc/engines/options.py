@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from tokengrpc.config import ConfigError
+from tokengrpc.config.messages import Problem, convert
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +18,6 @@ T = TypeVar("T", bound=msgspec.Struct)
 def read_options(engine: str, options: Mapping[str, object], kind: type[T]) -> T:
     """The options as a struct. Raises ConfigError, one line for people."""
     try:
-        return msgspec.convert(dict(options), kind)
-    except msgspec.ValidationError as error:
-        allowed = ", ".join(kind.__struct_fields__)
-        raise ConfigError(f"options of engine {engine}: {error}; allowed are {allowed}") from None
+        return convert(dict(options), kind)
+    except Problem as problem:
+        raise ConfigError(f"engine {engine}: options.{problem}") from None

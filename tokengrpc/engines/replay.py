@@ -36,8 +36,15 @@ _FILE_BYTES = 64 * 1024 * 1024
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The engine's own settings. `speed` 2 is twice as fast as it was, 0 without any waiting."""
 
-    file: str
+    file: str = ""
     speed: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] = 1.0
+
+    def __post_init__(self) -> None:
+        """Checks that there is a recording; no flag names one."""
+        if not self.file:
+            raise ConfigError(
+                "file: required: a recording's path; write options = { file = … } in the settings file"
+            )
 
 
 class Settings(settled.Settings, Protocol):
@@ -109,7 +116,7 @@ class ReplayEngine:
         return kind(f"replayed by engine {self.name}: {what}", metadata=failure.metadata)
 
     def _read(self) -> tuple[Step, ...]:
-        where = f"options.file of engine {self.name}: {self._options.file}"
+        where = f"engine {self.name}: options.file: {self._options.file}"
         try:
             with Path(self._options.file).open("rb") as file:
                 data = file.read(_FILE_BYTES + 1)
