@@ -38,6 +38,7 @@ tokens = st.builds(
     logprob=st.none() | floats,
     top_logprobs=st.lists(tops, max_size=3).map(tuple),
     raw=optional,
+    opaque=st.binary(max_size=200),
 )
 usages = st.builds(
     Usage,
@@ -63,6 +64,7 @@ def test_bytes_written_by_hand_are_the_message(sent, time_ns, sequence, usage) -
     for got, token in zip(message.tokens, sent, strict=True):
         assert (got.index, got.count, got.text) == (token.index, token.count, token.text)
         assert (got.reasoning_text, got.refusal_text) == (token.reasoning, token.refusal)
+        assert got.reasoning_opaque == token.opaque
         assert (got.emit_time.seconds, got.emit_time.nanos) == divmod(time_ns, 10**9)
         assert (got.id if got.HasField("id") else None) == token.id
         assert (got.raw_bytes if got.HasField("raw_bytes") else None) == token.raw

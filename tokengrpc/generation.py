@@ -200,13 +200,14 @@ class Generation:
             count = self._meter.count_output(delta.text or "", delta.reasoning, delta.refusal)
         else:
             self._meter.told_output(count, reasoning=bool(delta.reasoning))
-        if not (count or text or reasoning or refusal):
+        opaque = b"" if self.request.output.omit_reasoning else delta.opaque
+        if not (count or text or reasoning or refusal or opaque):
             return None
         index = self._index
         self._index = index + count
         if self._plain:
-            return Token(index, count, text, reasoning, refusal)
-        return self._detailed(delta, Token(index, count, text, reasoning, refusal))
+            return Token(index, count, text, reasoning, refusal, opaque=opaque)
+        return self._detailed(delta, Token(index, count, text, reasoning, refusal, opaque=opaque))
 
     def _whole(self, delta: Delta) -> str:
         if delta.text is not None:
@@ -228,6 +229,7 @@ class Generation:
             delta.logprob if asked is not None else None,
             delta.top_logprobs[:asked] if asked else (),
             delta.raw if output.raw_bytes else None,
+            token.opaque,
         )
 
     def _fragments(self, delta: Delta) -> list[ToolCallFragment]:

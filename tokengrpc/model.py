@@ -165,7 +165,10 @@ class Switch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Token(msgspec.Struct, frozen=True, gc=False):
-    """A generated token with whole characters only; `id`, `logprob` and `raw` where they were asked for."""
+    """A generated token with whole characters only; `id`, `logprob` and `raw` where they were asked for.
+
+    `opaque` as in Delta.
+    """
 
     index: int
     count: int
@@ -176,3 +179,4 @@ class Token(msgspec.Struct, frozen=True, gc=False):
     logprob: float | None = None
     top_logprobs: tuple[TopLogprob, ...] = ()
     raw: bytes | None = None
+    opaque: bytes = b""

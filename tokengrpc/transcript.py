@@ -112,7 +112,7 @@ class Transcript:
                 self._raw = None
             else:
                 self._raw.append(delta.raw)
-        self._reasoned = self._reasoned or bool(delta.reasoning)
+        self._reasoned = self._reasoned or bool(delta.reasoning or delta.opaque)
         self._refused = self._refused or bool(delta.refusal)
         self._called = self._called or bool(delta.fragments)
 

@@ -38,6 +38,8 @@ class Assembler:
         self._next_index = 0 if after == 0 else None
         self._text: list[str] = []
         self._reasoning: list[str] = []
+        self._thoughts: list[input_pb2.ReasoningPart] = []
+        self._thought: list[str] = []
         self._refusal: list[str] = []
         self._calls: dict[int, _Call] = {}
 
@@ -50,6 +52,11 @@ class Assembler:
     def reasoning_text(self) -> str:
         """The reasoning so far."""
         return _joined(self._reasoning)
+
+    @property
+    def reasoning_parts(self) -> tuple[input_pb2.ReasoningPart, ...]:
+        """The reasoning so far in the pieces that the engine wants back; what it wants not is left out."""
+        return tuple(self._thoughts)
 
     @property
     def refusal_text(self) -> str:
@@ -115,6 +122,11 @@ class Assembler:
                 self._text.append(token.text)
             if token.reasoning_text:
                 self._reasoning.append(token.reasoning_text)
+                self._thought.append(token.reasoning_text)
+            if token.reasoning_opaque:
+                thought = input_pb2.ReasoningPart(text="".join(self._thought), opaque=token.reasoning_opaque)
+                self._thoughts.append(thought)
+                self._thought.clear()
             if token.refusal_text:
                 self._refusal.append(token.refusal_text)
         self._next_index = expected

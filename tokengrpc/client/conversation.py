@@ -37,12 +37,16 @@ class Conversation:
         return self._add(input_pb2.ROLE_TOOL, [input_pb2.MessagePart(tool_result=result)])
 
     def add(self, stream: Progress) -> Self:
-        """Adds the answer that a stream brought, tool calls included; nothing when it brought none."""
+        """Adds the answer that a stream brought, with tool calls and the reasoning that the engine wants back.
+
+        Adds nothing when it brought neither text nor calls.
+        """
         text = stream.text or stream.refusal_text
         calls = [input_pb2.MessagePart(tool_call=call) for call in stream.tool_calls]
-        if calls:
+        thoughts = [input_pb2.MessagePart(reasoning=part) for part in stream.reasoning_parts]
+        if calls or (text and thoughts):
             said = [input_pb2.MessagePart(text=text)] if text else []
-            return self._add(input_pb2.ROLE_ASSISTANT, [*said, *calls])
+            return self._add(input_pb2.ROLE_ASSISTANT, [*thoughts, *said, *calls])
         return self.assistant(text) if text else self
 
     def to_proto(self) -> input_pb2.Conversation:

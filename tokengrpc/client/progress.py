@@ -10,7 +10,7 @@ from tokengrpc.client.names import short_name
 
 if TYPE_CHECKING:
     from tokenstreaming.v1.generation_pb2 import Finished, GenerationState, Started, Timing
-    from tokenstreaming.v1.input_pb2 import ToolCall
+    from tokenstreaming.v1.input_pb2 import ReasoningPart, ToolCall
     from tokenstreaming.v1.usage_pb2 import Usage
 
     from tokengrpc.client.resume import Session
@@ -41,6 +41,11 @@ class Progress:
     def reasoning_text(self) -> str:
         """The model's reasoning so far."""
         return self._session.assembler.reasoning_text
+
+    @property
+    def reasoning_parts(self) -> tuple[ReasoningPart, ...]:
+        """The reasoning so far in the pieces that the engine wants back, as `Conversation.add` keeps them."""
+        return self._session.assembler.reasoning_parts
 
     @property
     def refusal_text(self) -> str:

@@ -55,6 +55,7 @@ class Token(msgspec.Struct):
     logprob: float | str | None = None
     top_logprobs: tuple[Top, ...] = ()
     raw_bytes: bytes | None = None
+    reasoning_opaque: bytes = b""
 
 
 class Fragment(msgspec.Struct):
@@ -196,6 +197,7 @@ def _deltas(message: Message) -> Iterator[Delta]:
         yield Delta(
             text=token.text,
             reasoning=token.reasoning_text,
+            opaque=token.reasoning_opaque,
             refusal=token.refusal_text,
             count=token.count,
             id=token.id,

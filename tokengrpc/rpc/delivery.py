@@ -47,6 +47,7 @@ async def answer(run: Run, reader: Reader) -> token_stream_pb2.GenerateTextRespo
     """Everything at once. Raises as `stream` does."""
     text: list[str] = []
     reasoning: list[str] = []
+    thoughts = [input_pb2.ReasoningPart()]
     refusal: list[str] = []
     calls: dict[int, input_pb2.ToolCall] = {}
     arguments: defaultdict[int, list[str]] = defaultdict(list)
@@ -56,6 +57,11 @@ async def answer(run: Run, reader: Reader) -> token_stream_pb2.GenerateTextRespo
             for token in message.tokens:
                 text.append(token.text)
                 reasoning.append(token.reasoning_text)
+                if token.reasoning_text or token.reasoning_opaque:
+                    thoughts[-1].text += token.reasoning_text
+                    if token.reasoning_opaque:
+                        thoughts[-1].opaque = token.reasoning_opaque
+                        thoughts.append(input_pb2.ReasoningPart())
                 refusal.append(token.refusal_text)
             for fragment in message.tool_call_fragments:
                 call = calls.setdefault(fragment.call_index, input_pb2.ToolCall())
@@ -71,6 +77,7 @@ async def answer(run: Run, reader: Reader) -> token_stream_pb2.GenerateTextRespo
         refusal_text="".join(refusal),
         tool_calls=[calls[index] for index in sorted(calls)],
         generation=generation_message(run),
+        reasoning_parts=[thought for thought in thoughts if thought.text or thought.opaque],
     )
 
 

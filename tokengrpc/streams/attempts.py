@@ -220,6 +220,7 @@ def _speaks(delta: Delta) -> bool:
         delta.text
         or delta.raw
         or delta.reasoning
+        or delta.opaque
         or delta.refusal
         or delta.fragments
         or delta.count

@@ -102,6 +102,8 @@ def _details(token: Token) -> bytes:
         parts.extend(_top_logprob(top) for top in token.top_logprobs)
     if token.raw is not None:
         parts.append(b"\x52" + varint(len(token.raw)) + token.raw)
+    if token.opaque:
+        parts.append(b"\x5a" + varint(len(token.opaque)) + token.opaque)
     return b"".join(parts)
 
 
@@ -124,6 +126,7 @@ def token_body(tokens: Sequence[Token], time_ns: int) -> bytes:
             or token.id is not None
             or token.logprob is not None
             or token.raw is not None
+            or token.opaque
         ):
             inner += _details(token)
         parts.append(b"\x12%b%b" % (varint(len(inner)), inner))

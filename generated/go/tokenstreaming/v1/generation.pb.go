@@ -489,9 +489,14 @@ type Token struct {
 	// The likeliest tokens at its place, likeliest first. As many as asked for.
 	TopLogprobs []*TopLogprob `protobuf:"bytes,9,rep,name=top_logprobs,json=topLogprobs,proto3" json:"top_logprobs,omitempty"`
 	// Its own bytes, which need not be whole characters. Set when asked for and told by the engine.
-	RawBytes      []byte `protobuf:"bytes,10,opt,name=raw_bytes,json=rawBytes,proto3,oneof" json:"raw_bytes,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	RawBytes []byte `protobuf:"bytes,10,opt,name=raw_bytes,json=rawBytes,proto3,oneof" json:"raw_bytes,omitempty"`
+	// What the engine wants back with its reasoning, such as a signature, where it tells any. It ends a piece of
+	// reasoning: the `reasoning_text` since the last such bytes and these are one ReasoningPart, to be put into
+	// the assistant's message when the conversation goes on. Usually on a token of its own with count 0. Never
+	// sent with `omit_reasoning`.
+	ReasoningOpaque []byte `protobuf:"bytes,11,opt,name=reasoning_opaque,json=reasoningOpaque,proto3" json:"reasoning_opaque,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Token) Reset() {
@@ -590,6 +595,13 @@ func (x *Token) GetTopLogprobs() []*TopLogprob {
 func (x *Token) GetRawBytes() []byte {
 	if x != nil {
 		return x.RawBytes
+	}
+	return nil
+}
+
+func (x *Token) GetReasoningOpaque() []byte {
+	if x != nil {
+		return x.ReasoningOpaque
 	}
 	return nil
 }
@@ -1290,7 +1302,7 @@ const file_tokenstreaming_v1_generation_proto_rawDesc = "" +
 	"\x06engine\x18\x0e \x01(\tR\x06engine\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x83\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xae\x03\n" +
 	"\x05Token\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x05R\x05count\x12\x12\n" +
@@ -1302,7 +1314,8 @@ const file_tokenstreaming_v1_generation_proto_rawDesc = "" +
 	"\alogprob\x18\b \x01(\x02H\x01R\alogprob\x88\x01\x01\x12@\n" +
 	"\ftop_logprobs\x18\t \x03(\v2\x1d.tokenstreaming.v1.TopLogprobR\vtopLogprobs\x12 \n" +
 	"\traw_bytes\x18\n" +
-	" \x01(\fH\x02R\brawBytes\x88\x01\x01B\x05\n" +
+	" \x01(\fH\x02R\brawBytes\x88\x01\x01\x12)\n" +
+	"\x10reasoning_opaque\x18\v \x01(\fR\x0freasoningOpaqueB\x05\n" +
 	"\x03_idB\n" +
 	"\n" +
 	"\b_logprobB\f\n" +

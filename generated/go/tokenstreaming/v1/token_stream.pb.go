@@ -612,9 +612,12 @@ type GenerateTextResponse struct {
 	// The tool calls that the model made, whole, in order.
 	ToolCalls []*ToolCall `protobuf:"bytes,4,rep,name=tool_calls,json=toolCalls,proto3" json:"tool_calls,omitempty"`
 	// The generation as it ended: usage, finish reason, times.
-	Generation    *Generation `protobuf:"bytes,5,opt,name=generation,proto3" json:"generation,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Generation *Generation `protobuf:"bytes,5,opt,name=generation,proto3" json:"generation,omitempty"`
+	// The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+	// when the conversation goes on. Empty when there was none or it was omitted.
+	ReasoningParts []*ReasoningPart `protobuf:"bytes,6,rep,name=reasoning_parts,json=reasoningParts,proto3" json:"reasoning_parts,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *GenerateTextResponse) Reset() {
@@ -678,6 +681,13 @@ func (x *GenerateTextResponse) GetToolCalls() []*ToolCall {
 func (x *GenerateTextResponse) GetGeneration() *Generation {
 	if x != nil {
 		return x.Generation
+	}
+	return nil
+}
+
+func (x *GenerateTextResponse) GetReasoningParts() []*ReasoningPart {
+	if x != nil {
+		return x.ReasoningParts
 	}
 	return nil
 }
@@ -1134,7 +1144,7 @@ const file_tokenstreaming_v1_token_stream_proto_rawDesc = "" +
 	"\rgeneration_id\x18\x01 \x01(\tR\fgenerationId\x12%\n" +
 	"\x0eafter_sequence\x18\x02 \x01(\x05R\rafterSequence\"W\n" +
 	"\x13GenerateTextRequest\x12@\n" +
-	"\arequest\x18\x01 \x01(\v2&.tokenstreaming.v1.StreamTokensRequestR\arequest\"\xef\x01\n" +
+	"\arequest\x18\x01 \x01(\v2&.tokenstreaming.v1.StreamTokensRequestR\arequest\"\xba\x02\n" +
 	"\x14GenerateTextResponse\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12%\n" +
 	"\x0ereasoning_text\x18\x02 \x01(\tR\rreasoningText\x12!\n" +
@@ -1143,7 +1153,8 @@ const file_tokenstreaming_v1_token_stream_proto_rawDesc = "" +
 	"tool_calls\x18\x04 \x03(\v2\x1b.tokenstreaming.v1.ToolCallR\ttoolCalls\x12=\n" +
 	"\n" +
 	"generation\x18\x05 \x01(\v2\x1d.tokenstreaming.v1.GenerationR\n" +
-	"generation\">\n" +
+	"generation\x12I\n" +
+	"\x0freasoning_parts\x18\x06 \x03(\v2 .tokenstreaming.v1.ReasoningPartR\x0ereasoningParts\">\n" +
 	"\x17CancelGenerationRequest\x12#\n" +
 	"\rgeneration_id\x18\x01 \x01(\tR\fgenerationId\"Y\n" +
 	"\x18CancelGenerationResponse\x12=\n" +
@@ -1230,8 +1241,9 @@ var file_tokenstreaming_v1_token_stream_proto_goTypes = []any{
 	(*DrainNotice)(nil),              // 33: tokenstreaming.v1.DrainNotice
 	(*ToolCall)(nil),                 // 34: tokenstreaming.v1.ToolCall
 	(*Generation)(nil),               // 35: tokenstreaming.v1.Generation
-	(UsageSource)(0),                 // 36: tokenstreaming.v1.UsageSource
-	(*Model)(nil),                    // 37: tokenstreaming.v1.Model
+	(*ReasoningPart)(nil),            // 36: tokenstreaming.v1.ReasoningPart
+	(UsageSource)(0),                 // 37: tokenstreaming.v1.UsageSource
+	(*Model)(nil),                    // 38: tokenstreaming.v1.Model
 }
 var file_tokenstreaming_v1_token_stream_proto_depIdxs = []int32{
 	14, // 0: tokenstreaming.v1.StreamTokensRequest.conversation:type_name -> tokenstreaming.v1.Conversation
@@ -1258,30 +1270,31 @@ var file_tokenstreaming_v1_token_stream_proto_depIdxs = []int32{
 	0,  // 21: tokenstreaming.v1.GenerateTextRequest.request:type_name -> tokenstreaming.v1.StreamTokensRequest
 	34, // 22: tokenstreaming.v1.GenerateTextResponse.tool_calls:type_name -> tokenstreaming.v1.ToolCall
 	35, // 23: tokenstreaming.v1.GenerateTextResponse.generation:type_name -> tokenstreaming.v1.Generation
-	35, // 24: tokenstreaming.v1.CancelGenerationResponse.generation:type_name -> tokenstreaming.v1.Generation
-	35, // 25: tokenstreaming.v1.GetGenerationResponse.generation:type_name -> tokenstreaming.v1.Generation
-	0,  // 26: tokenstreaming.v1.CountTokensRequest.request:type_name -> tokenstreaming.v1.StreamTokensRequest
-	36, // 27: tokenstreaming.v1.CountTokensResponse.source:type_name -> tokenstreaming.v1.UsageSource
-	37, // 28: tokenstreaming.v1.ListModelsResponse.models:type_name -> tokenstreaming.v1.Model
-	0,  // 29: tokenstreaming.v1.TokenStream.StreamTokens:input_type -> tokenstreaming.v1.StreamTokensRequest
-	2,  // 30: tokenstreaming.v1.TokenStream.ResumeTokens:input_type -> tokenstreaming.v1.ResumeTokensRequest
-	3,  // 31: tokenstreaming.v1.TokenStream.GenerateText:input_type -> tokenstreaming.v1.GenerateTextRequest
-	5,  // 32: tokenstreaming.v1.TokenStream.CancelGeneration:input_type -> tokenstreaming.v1.CancelGenerationRequest
-	7,  // 33: tokenstreaming.v1.TokenStream.GetGeneration:input_type -> tokenstreaming.v1.GetGenerationRequest
-	9,  // 34: tokenstreaming.v1.TokenStream.CountTokens:input_type -> tokenstreaming.v1.CountTokensRequest
-	11, // 35: tokenstreaming.v1.TokenStream.ListModels:input_type -> tokenstreaming.v1.ListModelsRequest
-	1,  // 36: tokenstreaming.v1.TokenStream.StreamTokens:output_type -> tokenstreaming.v1.StreamTokensResponse
-	1,  // 37: tokenstreaming.v1.TokenStream.ResumeTokens:output_type -> tokenstreaming.v1.StreamTokensResponse
-	4,  // 38: tokenstreaming.v1.TokenStream.GenerateText:output_type -> tokenstreaming.v1.GenerateTextResponse
-	6,  // 39: tokenstreaming.v1.TokenStream.CancelGeneration:output_type -> tokenstreaming.v1.CancelGenerationResponse
-	8,  // 40: tokenstreaming.v1.TokenStream.GetGeneration:output_type -> tokenstreaming.v1.GetGenerationResponse
-	10, // 41: tokenstreaming.v1.TokenStream.CountTokens:output_type -> tokenstreaming.v1.CountTokensResponse
-	12, // 42: tokenstreaming.v1.TokenStream.ListModels:output_type -> tokenstreaming.v1.ListModelsResponse
-	36, // [36:43] is the sub-list for method output_type
-	29, // [29:36] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	36, // 24: tokenstreaming.v1.GenerateTextResponse.reasoning_parts:type_name -> tokenstreaming.v1.ReasoningPart
+	35, // 25: tokenstreaming.v1.CancelGenerationResponse.generation:type_name -> tokenstreaming.v1.Generation
+	35, // 26: tokenstreaming.v1.GetGenerationResponse.generation:type_name -> tokenstreaming.v1.Generation
+	0,  // 27: tokenstreaming.v1.CountTokensRequest.request:type_name -> tokenstreaming.v1.StreamTokensRequest
+	37, // 28: tokenstreaming.v1.CountTokensResponse.source:type_name -> tokenstreaming.v1.UsageSource
+	38, // 29: tokenstreaming.v1.ListModelsResponse.models:type_name -> tokenstreaming.v1.Model
+	0,  // 30: tokenstreaming.v1.TokenStream.StreamTokens:input_type -> tokenstreaming.v1.StreamTokensRequest
+	2,  // 31: tokenstreaming.v1.TokenStream.ResumeTokens:input_type -> tokenstreaming.v1.ResumeTokensRequest
+	3,  // 32: tokenstreaming.v1.TokenStream.GenerateText:input_type -> tokenstreaming.v1.GenerateTextRequest
+	5,  // 33: tokenstreaming.v1.TokenStream.CancelGeneration:input_type -> tokenstreaming.v1.CancelGenerationRequest
+	7,  // 34: tokenstreaming.v1.TokenStream.GetGeneration:input_type -> tokenstreaming.v1.GetGenerationRequest
+	9,  // 35: tokenstreaming.v1.TokenStream.CountTokens:input_type -> tokenstreaming.v1.CountTokensRequest
+	11, // 36: tokenstreaming.v1.TokenStream.ListModels:input_type -> tokenstreaming.v1.ListModelsRequest
+	1,  // 37: tokenstreaming.v1.TokenStream.StreamTokens:output_type -> tokenstreaming.v1.StreamTokensResponse
+	1,  // 38: tokenstreaming.v1.TokenStream.ResumeTokens:output_type -> tokenstreaming.v1.StreamTokensResponse
+	4,  // 39: tokenstreaming.v1.TokenStream.GenerateText:output_type -> tokenstreaming.v1.GenerateTextResponse
+	6,  // 40: tokenstreaming.v1.TokenStream.CancelGeneration:output_type -> tokenstreaming.v1.CancelGenerationResponse
+	8,  // 41: tokenstreaming.v1.TokenStream.GetGeneration:output_type -> tokenstreaming.v1.GetGenerationResponse
+	10, // 42: tokenstreaming.v1.TokenStream.CountTokens:output_type -> tokenstreaming.v1.CountTokensResponse
+	12, // 43: tokenstreaming.v1.TokenStream.ListModels:output_type -> tokenstreaming.v1.ListModelsResponse
+	37, // [37:44] is the sub-list for method output_type
+	30, // [30:37] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_tokenstreaming_v1_token_stream_proto_init() }

@@ -119,7 +119,7 @@ class Generation(_message.Message):
     def __init__(self, generation_id: _Optional[str] = ..., model: _Optional[str] = ..., state: _Optional[_Union[GenerationState, str]] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., first_kept_sequence: _Optional[int] = ..., last_sequence: _Optional[int] = ..., reader_count: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., first_token_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., engine: _Optional[str] = ...) -> None: ...
 
 class Token(_message.Message):
-    __slots__ = ("index", "count", "text", "reasoning_text", "refusal_text", "emit_time", "id", "logprob", "top_logprobs", "raw_bytes")
+    __slots__ = ("index", "count", "text", "reasoning_text", "refusal_text", "emit_time", "id", "logprob", "top_logprobs", "raw_bytes", "reasoning_opaque")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
@@ -130,6 +130,7 @@ class Token(_message.Message):
     LOGPROB_FIELD_NUMBER: _ClassVar[int]
     TOP_LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     RAW_BYTES_FIELD_NUMBER: _ClassVar[int]
+    REASONING_OPAQUE_FIELD_NUMBER: _ClassVar[int]
     index: int
     count: int
     text: str
@@ -140,7 +141,8 @@ class Token(_message.Message):
     logprob: float
     top_logprobs: _containers.RepeatedCompositeFieldContainer[TopLogprob]
     raw_bytes: bytes
-    def __init__(self, index: _Optional[int] = ..., count: _Optional[int] = ..., text: _Optional[str] = ..., reasoning_text: _Optional[str] = ..., refusal_text: _Optional[str] = ..., emit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., id: _Optional[int] = ..., logprob: _Optional[float] = ..., top_logprobs: _Optional[_Iterable[_Union[TopLogprob, _Mapping]]] = ..., raw_bytes: _Optional[bytes] = ...) -> None: ...
+    reasoning_opaque: bytes
+    def __init__(self, index: _Optional[int] = ..., count: _Optional[int] = ..., text: _Optional[str] = ..., reasoning_text: _Optional[str] = ..., refusal_text: _Optional[str] = ..., emit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., id: _Optional[int] = ..., logprob: _Optional[float] = ..., top_logprobs: _Optional[_Iterable[_Union[TopLogprob, _Mapping]]] = ..., raw_bytes: _Optional[bytes] = ..., reasoning_opaque: _Optional[bytes] = ...) -> None: ...
 
 class TopLogprob(_message.Message):
     __slots__ = ("text", "logprob", "id", "raw_bytes")

@@ -93,18 +93,20 @@ class GenerateTextRequest(_message.Message):
     def __init__(self, request: _Optional[_Union[StreamTokensRequest, _Mapping]] = ...) -> None: ...
 
 class GenerateTextResponse(_message.Message):
-    __slots__ = ("text", "reasoning_text", "refusal_text", "tool_calls", "generation")
+    __slots__ = ("text", "reasoning_text", "refusal_text", "tool_calls", "generation", "reasoning_parts")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     REASONING_TEXT_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_TEXT_FIELD_NUMBER: _ClassVar[int]
     TOOL_CALLS_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
+    REASONING_PARTS_FIELD_NUMBER: _ClassVar[int]
     text: str
     reasoning_text: str
     refusal_text: str
     tool_calls: _containers.RepeatedCompositeFieldContainer[_input_pb2.ToolCall]
     generation: _generation_pb2.Generation
-    def __init__(self, text: _Optional[str] = ..., reasoning_text: _Optional[str] = ..., refusal_text: _Optional[str] = ..., tool_calls: _Optional[_Iterable[_Union[_input_pb2.ToolCall, _Mapping]]] = ..., generation: _Optional[_Union[_generation_pb2.Generation, _Mapping]] = ...) -> None: ...
+    reasoning_parts: _containers.RepeatedCompositeFieldContainer[_input_pb2.ReasoningPart]
+    def __init__(self, text: _Optional[str] = ..., reasoning_text: _Optional[str] = ..., refusal_text: _Optional[str] = ..., tool_calls: _Optional[_Iterable[_Union[_input_pb2.ToolCall, _Mapping]]] = ..., generation: _Optional[_Union[_generation_pb2.Generation, _Mapping]] = ..., reasoning_parts: _Optional[_Iterable[_Union[_input_pb2.ReasoningPart, _Mapping]]] = ...) -> None: ...
 
 class CancelGenerationRequest(_message.Message):
     __slots__ = ("generation_id",)

@@ -36,6 +36,7 @@ private static final long serialVersionUID = 0L;
     reasoningText_ = "";
     refusalText_ = "";
     toolCalls_ = java.util.Collections.emptyList();
+    reasoningParts_ = java.util.Collections.emptyList();
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -299,6 +300,72 @@ private static final long serialVersionUID = 0L;
     return generation_ == null ? io.tokengrpc.tokenstreaming.v1.Generation.getDefaultInstance() : generation_;
   }
 
+  public static final int REASONING_PARTS_FIELD_NUMBER = 6;
+  @SuppressWarnings("serial")
+  private java.util.List<io.tokengrpc.tokenstreaming.v1.ReasoningPart> reasoningParts_;
+  /**
+   * <pre>
+   * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+   * when the conversation goes on. Empty when there was none or it was omitted.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+   */
+  @java.lang.Override
+  public java.util.List<io.tokengrpc.tokenstreaming.v1.ReasoningPart> getReasoningPartsList() {
+    return reasoningParts_;
+  }
+  /**
+   * <pre>
+   * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+   * when the conversation goes on. Empty when there was none or it was omitted.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+   */
+  @java.lang.Override
+  public java.util.List<? extends io.tokengrpc.tokenstreaming.v1.ReasoningPartOrBuilder> 
+      getReasoningPartsOrBuilderList() {
+    return reasoningParts_;
+  }
+  /**
+   * <pre>
+   * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+   * when the conversation goes on. Empty when there was none or it was omitted.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+   */
+  @java.lang.Override
+  public int getReasoningPartsCount() {
+    return reasoningParts_.size();
+  }
+  /**
+   * <pre>
+   * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+   * when the conversation goes on. Empty when there was none or it was omitted.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+   */
+  @java.lang.Override
+  public io.tokengrpc.tokenstreaming.v1.ReasoningPart getReasoningParts(int index) {
+    return reasoningParts_.get(index);
+  }
+  /**
+   * <pre>
+   * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+   * when the conversation goes on. Empty when there was none or it was omitted.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+   */
+  @java.lang.Override
+  public io.tokengrpc.tokenstreaming.v1.ReasoningPartOrBuilder getReasoningPartsOrBuilder(
+      int index) {
+    return reasoningParts_.get(index);
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -328,6 +395,9 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000001) != 0)) {
       output.writeMessage(5, getGeneration());
     }
+    for (int i = 0; i < reasoningParts_.size(); i++) {
+      output.writeMessage(6, reasoningParts_.get(i));
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -354,6 +424,15 @@ private static final long serialVersionUID = 0L;
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(5, getGeneration());
     }
+
+        {
+          final int count = reasoningParts_.size();
+          for (int i = 0; i < count; i++) {
+            size += com.google.protobuf.CodedOutputStream
+              .computeMessageSizeNoTag(reasoningParts_.get(i));
+          }
+          size += 1 * count;
+        }
     return size;
   }
   @java.lang.Override
@@ -391,6 +470,8 @@ private static final long serialVersionUID = 0L;
       if (!getGeneration()
           .equals(other.getGeneration())) return false;
     }
+    if (!getReasoningPartsList()
+        .equals(other.getReasoningPartsList())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -415,6 +496,10 @@ private static final long serialVersionUID = 0L;
     if (hasGeneration()) {
       hash = (37 * hash) + GENERATION_FIELD_NUMBER;
       hash = (53 * hash) + getGeneration().hashCode();
+    }
+    if (getReasoningPartsCount() > 0) {
+      hash = (37 * hash) + REASONING_PARTS_FIELD_NUMBER;
+      hash = (53 * hash) + getReasoningPartsList().hashCode();
     }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
@@ -552,6 +637,7 @@ private static final long serialVersionUID = 0L;
               .alwaysUseFieldBuilders) {
         internalGetToolCallsFieldBuilder();
         internalGetGenerationFieldBuilder();
+        internalGetReasoningPartsFieldBuilder();
       }
     }
     @java.lang.Override
@@ -573,6 +659,13 @@ private static final long serialVersionUID = 0L;
         generationBuilder_.dispose();
         generationBuilder_ = null;
       }
+      if (reasoningPartsBuilder_ == null) {
+        reasoningParts_ = java.util.Collections.emptyList();
+      } else {
+        reasoningParts_ = null;
+        reasoningPartsBuilder_.clear();
+      }
+      bitField0_ = (bitField0_ & ~0x00000020);
       return this;
     }
 
@@ -614,6 +707,15 @@ private static final long serialVersionUID = 0L;
         result.toolCalls_ = toolCalls_;
       } else {
         result.toolCalls_ = toolCallsBuilder_.build();
+      }
+      if (reasoningPartsBuilder_ == null) {
+        if (((bitField0_ & 0x00000020) != 0)) {
+          reasoningParts_ = java.util.Collections.unmodifiableList(reasoningParts_);
+          bitField0_ = (bitField0_ & ~0x00000020);
+        }
+        result.reasoningParts_ = reasoningParts_;
+      } else {
+        result.reasoningParts_ = reasoningPartsBuilder_.build();
       }
     }
 
@@ -694,6 +796,32 @@ private static final long serialVersionUID = 0L;
       if (other.hasGeneration()) {
         mergeGeneration(other.getGeneration());
       }
+      if (reasoningPartsBuilder_ == null) {
+        if (!other.reasoningParts_.isEmpty()) {
+          if (reasoningParts_.isEmpty()) {
+            reasoningParts_ = other.reasoningParts_;
+            bitField0_ = (bitField0_ & ~0x00000020);
+          } else {
+            ensureReasoningPartsIsMutable();
+            reasoningParts_.addAll(other.reasoningParts_);
+          }
+          onChanged();
+        }
+      } else {
+        if (!other.reasoningParts_.isEmpty()) {
+          if (reasoningPartsBuilder_.isEmpty()) {
+            reasoningPartsBuilder_.dispose();
+            reasoningPartsBuilder_ = null;
+            reasoningParts_ = other.reasoningParts_;
+            bitField0_ = (bitField0_ & ~0x00000020);
+            reasoningPartsBuilder_ = 
+              com.google.protobuf.GeneratedMessage.alwaysUseFieldBuilders ?
+                 internalGetReasoningPartsFieldBuilder() : null;
+          } else {
+            reasoningPartsBuilder_.addAllMessages(other.reasoningParts_);
+          }
+        }
+      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -755,6 +883,19 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000010;
               break;
             } // case 42
+            case 50: {
+              io.tokengrpc.tokenstreaming.v1.ReasoningPart m =
+                  input.readMessage(
+                      io.tokengrpc.tokenstreaming.v1.ReasoningPart.parser(),
+                      extensionRegistry);
+              if (reasoningPartsBuilder_ == null) {
+                ensureReasoningPartsIsMutable();
+                reasoningParts_.add(m);
+              } else {
+                reasoningPartsBuilder_.addMessage(m);
+              }
+              break;
+            } // case 50
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -1520,6 +1661,336 @@ private static final long serialVersionUID = 0L;
         generation_ = null;
       }
       return generationBuilder_;
+    }
+
+    private java.util.List<io.tokengrpc.tokenstreaming.v1.ReasoningPart> reasoningParts_ =
+      java.util.Collections.emptyList();
+    private void ensureReasoningPartsIsMutable() {
+      if (!((bitField0_ & 0x00000020) != 0)) {
+        reasoningParts_ = new java.util.ArrayList<io.tokengrpc.tokenstreaming.v1.ReasoningPart>(reasoningParts_);
+        bitField0_ |= 0x00000020;
+       }
+    }
+
+    private com.google.protobuf.RepeatedFieldBuilder<
+        io.tokengrpc.tokenstreaming.v1.ReasoningPart, io.tokengrpc.tokenstreaming.v1.ReasoningPart.Builder, io.tokengrpc.tokenstreaming.v1.ReasoningPartOrBuilder> reasoningPartsBuilder_;
+
+    /**
+     * <pre>
+     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+     * when the conversation goes on. Empty when there was none or it was omitted.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+     */
+    public java.util.List<io.tokengrpc.tokenstreaming.v1.ReasoningPart> getReasoningPartsList() {
+      if (reasoningPartsBuilder_ == null) {
+        return java.util.Collections.unmodifiableList(reasoningParts_);
+      } else {
+        return reasoningPartsBuilder_.getMessageList();
+      }
+    }
+    /**
+     * <pre>
+     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+     * when the conversation goes on. Empty when there was none or it was omitted.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+     */
+    public int getReasoningPartsCount() {
+      if (reasoningPartsBuilder_ == null) {
+        return reasoningParts_.size();
+      } else {
+        return reasoningPartsBuilder_.getCount();
+      }
+    }
+    /**
+     * <pre>
+     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+     * when the conversation goes on. Empty when there was none or it was omitted.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+     */
+    public io.tokengrpc.tokenstreaming.v1.ReasoningPart getReasoningParts(int index) {
+      if (reasoningPartsBuilder_ == null) {
+        return reasoningParts_.get(index);
+      } else {
+        return reasoningPartsBuilder_.getMessage(index);
+      }
+    }
+    /**
+     * <pre>
+     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+     * when the conversation goes on. Empty when there was none or it was omitted.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+     */
+    public Builder setReasoningParts(
+        int index, io.tokengrpc.tokenstreaming.v1.ReasoningPart value) {
+      if (reasoningPartsBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        ensureReasoningPartsIsMutable();
+        reasoningParts_.set(index, value);
+        onChanged();
+      } else {
+        reasoningPartsBuilder_.setMessage(index, value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+     * when the conversation goes on. Empty when there was none or it was omitted.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+     */
+    public Builder setReasoningParts(
+        int index, io.tokengrpc.tokenstreaming.v1.ReasoningPart.Builder builderForValue) {
+      if (reasoningPartsBuilder_ == null) {
+        ensureReasoningPartsIsMutable();
+        reasoningParts_.set(index, builderForValue.build());
+        onChanged();
+      } else {
+        reasoningPartsBuilder_.setMessage(index, builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+     * when the conversation goes on. Empty when there was none or it was omitted.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+     */
+    public Builder addReasoningParts(io.tokengrpc.tokenstreaming.v1.ReasoningPart value) {
+      if (reasoningPartsBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        ensureReasoningPartsIsMutable();
+        reasoningParts_.add(value);
+        onChanged();
+      } else {
+        reasoningPartsBuilder_.addMessage(value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+     * when the conversation goes on. Empty when there was none or it was omitted.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+     */
+    public Builder addReasoningParts(
+        int index, io.tokengrpc.tokenstreaming.v1.ReasoningPart value) {
+      if (reasoningPartsBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        ensureReasoningPartsIsMutable();
+        reasoningParts_.add(index, value);
+        onChanged();
+      } else {
+        reasoningPartsBuilder_.addMessage(index, value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+     * when the conversation goes on. Empty when there was none or it was omitted.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+     */
+    public Builder addReasoningParts(
+        io.tokengrpc.tokenstreaming.v1.ReasoningPart.Builder builderForValue) {
+      if (reasoningPartsBuilder_ == null) {
+        ensureReasoningPartsIsMutable();
+        reasoningParts_.add(builderForValue.build());
+        onChanged();
+      } else {
+        reasoningPartsBuilder_.addMessage(builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+     * when the conversation goes on. Empty when there was none or it was omitted.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+     */
+    public Builder addReasoningParts(
+        int index, io.tokengrpc.tokenstreaming.v1.ReasoningPart.Builder builderForValue) {
+      if (reasoningPartsBuilder_ == null) {
+        ensureReasoningPartsIsMutable();
+        reasoningParts_.add(index, builderForValue.build());
+        onChanged();
+      } else {
+        reasoningPartsBuilder_.addMessage(index, builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+     * when the conversation goes on. Empty when there was none or it was omitted.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+     */
+    public Builder addAllReasoningParts(
+        java.lang.Iterable<? extends io.tokengrpc.tokenstreaming.v1.ReasoningPart> values) {
+      if (reasoningPartsBuilder_ == null) {
+        ensureReasoningPartsIsMutable();
+        com.google.protobuf.AbstractMessageLite.Builder.addAll(
+            values, reasoningParts_);
+        onChanged();
+      } else {
+        reasoningPartsBuilder_.addAllMessages(values);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+     * when the conversation goes on. Empty when there was none or it was omitted.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+     */
+    public Builder clearReasoningParts() {
+      if (reasoningPartsBuilder_ == null) {
+        reasoningParts_ = java.util.Collections.emptyList();
+        bitField0_ = (bitField0_ & ~0x00000020);
+        onChanged();
+      } else {
+        reasoningPartsBuilder_.clear();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+     * when the conversation goes on. Empty when there was none or it was omitted.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+     */
+    public Builder removeReasoningParts(int index) {
+      if (reasoningPartsBuilder_ == null) {
+        ensureReasoningPartsIsMutable();
+        reasoningParts_.remove(index);
+        onChanged();
+      } else {
+        reasoningPartsBuilder_.remove(index);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+     * when the conversation goes on. Empty when there was none or it was omitted.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+     */
+    public io.tokengrpc.tokenstreaming.v1.ReasoningPart.Builder getReasoningPartsBuilder(
+        int index) {
+      return internalGetReasoningPartsFieldBuilder().getBuilder(index);
+    }
+    /**
+     * <pre>
+     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+     * when the conversation goes on. Empty when there was none or it was omitted.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+     */
+    public io.tokengrpc.tokenstreaming.v1.ReasoningPartOrBuilder getReasoningPartsOrBuilder(
+        int index) {
+      if (reasoningPartsBuilder_ == null) {
+        return reasoningParts_.get(index);  } else {
+        return reasoningPartsBuilder_.getMessageOrBuilder(index);
+      }
+    }
+    /**
+     * <pre>
+     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+     * when the conversation goes on. Empty when there was none or it was omitted.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+     */
+    public java.util.List<? extends io.tokengrpc.tokenstreaming.v1.ReasoningPartOrBuilder> 
+         getReasoningPartsOrBuilderList() {
+      if (reasoningPartsBuilder_ != null) {
+        return reasoningPartsBuilder_.getMessageOrBuilderList();
+      } else {
+        return java.util.Collections.unmodifiableList(reasoningParts_);
+      }
+    }
+    /**
+     * <pre>
+     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+     * when the conversation goes on. Empty when there was none or it was omitted.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+     */
+    public io.tokengrpc.tokenstreaming.v1.ReasoningPart.Builder addReasoningPartsBuilder() {
+      return internalGetReasoningPartsFieldBuilder().addBuilder(
+          io.tokengrpc.tokenstreaming.v1.ReasoningPart.getDefaultInstance());
+    }
+    /**
+     * <pre>
+     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+     * when the conversation goes on. Empty when there was none or it was omitted.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+     */
+    public io.tokengrpc.tokenstreaming.v1.ReasoningPart.Builder addReasoningPartsBuilder(
+        int index) {
+      return internalGetReasoningPartsFieldBuilder().addBuilder(
+          index, io.tokengrpc.tokenstreaming.v1.ReasoningPart.getDefaultInstance());
+    }
+    /**
+     * <pre>
+     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+     * when the conversation goes on. Empty when there was none or it was omitted.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+     */
+    public java.util.List<io.tokengrpc.tokenstreaming.v1.ReasoningPart.Builder> 
+         getReasoningPartsBuilderList() {
+      return internalGetReasoningPartsFieldBuilder().getBuilderList();
+    }
+    private com.google.protobuf.RepeatedFieldBuilder<
+        io.tokengrpc.tokenstreaming.v1.ReasoningPart, io.tokengrpc.tokenstreaming.v1.ReasoningPart.Builder, io.tokengrpc.tokenstreaming.v1.ReasoningPartOrBuilder> 
+        internalGetReasoningPartsFieldBuilder() {
+      if (reasoningPartsBuilder_ == null) {
+        reasoningPartsBuilder_ = new com.google.protobuf.RepeatedFieldBuilder<
+            io.tokengrpc.tokenstreaming.v1.ReasoningPart, io.tokengrpc.tokenstreaming.v1.ReasoningPart.Builder, io.tokengrpc.tokenstreaming.v1.ReasoningPartOrBuilder>(
+                reasoningParts_,
+                ((bitField0_ & 0x00000020) != 0),
+                getParentForChildren(),
+                isClean());
+        reasoningParts_ = null;
+      }
+      return reasoningPartsBuilder_;
     }
 
     // @@protoc_insertion_point(builder_scope:tokenstreaming.v1.GenerateTextResponse)

@@ -142,4 +142,53 @@ public interface GenerateTextResponseOrBuilder extends
    * <code>.tokenstreaming.v1.Generation generation = 5 [json_name = "generation"];</code>
    */
   io.tokengrpc.tokenstreaming.v1.GenerationOrBuilder getGenerationOrBuilder();
+
+  /**
+   * <pre>
+   * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+   * when the conversation goes on. Empty when there was none or it was omitted.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+   */
+  java.util.List<io.tokengrpc.tokenstreaming.v1.ReasoningPart> 
+      getReasoningPartsList();
+  /**
+   * <pre>
+   * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+   * when the conversation goes on. Empty when there was none or it was omitted.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+   */
+  io.tokengrpc.tokenstreaming.v1.ReasoningPart getReasoningParts(int index);
+  /**
+   * <pre>
+   * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+   * when the conversation goes on. Empty when there was none or it was omitted.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+   */
+  int getReasoningPartsCount();
+  /**
+   * <pre>
+   * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+   * when the conversation goes on. Empty when there was none or it was omitted.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+   */
+  java.util.List<? extends io.tokengrpc.tokenstreaming.v1.ReasoningPartOrBuilder> 
+      getReasoningPartsOrBuilderList();
+  /**
+   * <pre>
+   * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
+   * when the conversation goes on. Empty when there was none or it was omitted.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
+   */
+  io.tokengrpc.tokenstreaming.v1.ReasoningPartOrBuilder getReasoningPartsOrBuilder(
+      int index);
 }

@@ -123,7 +123,7 @@ public final class GenerationProto extends com.google.protobuf.GeneratedFile {
       "\030\r \001(\0132\033.tokenstreaming.v1.FinishedR\010fin" +
       "ished\022\026\n\006engine\030\016 \001(\tR\006engine\0329\n\013LabelsE" +
       "ntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\tR\005v" +
-      "alue:\0028\001\"\203\003\n\005Token\022\024\n\005index\030\001 \001(\005R\005index" +
+      "alue:\0028\001\"\256\003\n\005Token\022\024\n\005index\030\001 \001(\005R\005index" +
       "\022\024\n\005count\030\002 \001(\005R\005count\022\022\n\004text\030\003 \001(\tR\004te" +
       "xt\022%\n\016reasoning_text\030\004 \001(\tR\rreasoningTex" +
       "t\022!\n\014refusal_text\030\005 \001(\tR\013refusalText\0227\n\t" +
@@ -132,75 +132,77 @@ public final class GenerationProto extends com.google.protobuf.GeneratedFile {
       "gprob\030\010 \001(\002H\001R\007logprob\210\001\001\022@\n\014top_logprob" +
       "s\030\t \003(\0132\035.tokenstreaming.v1.TopLogprobR\013" +
       "topLogprobs\022 \n\traw_bytes\030\n \001(\014H\002R\010rawByt" +
-      "es\210\001\001B\005\n\003_idB\n\n\010_logprobB\014\n\n_raw_bytes\"\206" +
-      "\001\n\nTopLogprob\022\022\n\004text\030\001 \001(\tR\004text\022\030\n\007log" +
-      "prob\030\002 \001(\002R\007logprob\022\023\n\002id\030\003 \001(\005H\000R\002id\210\001\001" +
-      "\022 \n\traw_bytes\030\004 \001(\014H\001R\010rawBytes\210\001\001B\005\n\003_i" +
-      "dB\014\n\n_raw_bytes\"\225\001\n\020ToolCallFragment\022\035\n\n" +
-      "call_index\030\001 \001(\005R\tcallIndex\022\016\n\002id\030\002 \001(\tR" +
-      "\002id\022#\n\rfunction_name\030\003 \001(\tR\014functionName" +
-      "\022-\n\022arguments_fragment\030\004 \001(\tR\021argumentsF" +
-      "ragment\"\227\001\n\007Started\022#\n\rgeneration_id\030\001 \001" +
-      "(\tR\014generationId\022\024\n\005model\030\002 \001(\tR\005model\022\026" +
-      "\n\006engine\030\003 \001(\tR\006engine\0229\n\nstart_time\030\004 \001" +
-      "(\0132\032.google.protobuf.TimestampR\tstartTim" +
-      "e\"\245\001\n\016EngineSwitched\022\037\n\013from_engine\030\001 \001(" +
-      "\tR\nfromEngine\022\033\n\tto_engine\030\002 \001(\tR\010toEngi" +
-      "ne\022\026\n\006reason\030\003 \001(\tR\006reason\022=\n\006method\030\004 \001" +
-      "(\0162%.tokenstreaming.v1.ContinuationMetho" +
-      "dR\006method\"\225\002\n\010Finished\022D\n\rfinish_reason\030" +
-      "\001 \001(\0162\037.tokenstreaming.v1.FinishReasonR\014" +
-      "finishReason\0220\n\024engine_finish_reason\030\002 \001" +
-      "(\tR\022engineFinishReason\0222\n\025matched_stop_s" +
-      "equence\030\003 \001(\tR\023matchedStopSequence\022*\n\006st" +
-      "atus\030\004 \001(\0132\022.google.rpc.StatusR\006status\0221" +
-      "\n\006timing\030\005 \001(\0132\031.tokenstreaming.v1.Timin" +
-      "gR\006timing\"\326\001\n\006Timing\022@\n\016queue_duration\030\001" +
-      " \001(\0132\031.google.protobuf.DurationR\rqueueDu" +
-      "ration\022H\n\023time_to_first_token\030\002 \001(\0132\031.go" +
-      "ogle.protobuf.DurationR\020timeToFirstToken" +
-      "\022@\n\016total_duration\030\003 \001(\0132\031.google.protob" +
-      "uf.DurationR\rtotalDuration\"i\n\010Attached\0228" +
-      "\n\005state\030\001 \001(\0162\".tokenstreaming.v1.Genera" +
-      "tionStateR\005state\022#\n\rlast_sequence\030\002 \001(\005R" +
-      "\014lastSequence\"E\n\tHeartbeat\0228\n\005state\030\001 \001(" +
-      "\0162\".tokenstreaming.v1.GenerationStateR\005s" +
-      "tate\"N\n\013DrainNotice\022?\n\rdeadline_time\030\001 \001" +
-      "(\0132\032.google.protobuf.TimestampR\014deadline" +
-      "Time\"\346\001\n\021GenerationFailure\022#\n\rgeneration" +
-      "_id\030\001 \001(\tR\014generationId\022#\n\rlast_sequence" +
-      "\030\002 \001(\005R\014lastSequence\022.\n\005usage\030\003 \001(\0132\030.to" +
-      "kenstreaming.v1.UsageR\005usage\022A\n\014retry_ad" +
-      "vice\030\004 \001(\0162\036.tokenstreaming.v1.RetryAdvi" +
-      "ceR\013retryAdvice\022\024\n\005ended\030\005 \001(\010R\005ended*\357\001" +
-      "\n\017GenerationState\022 \n\034GENERATION_STATE_UN" +
-      "SPECIFIED\020\000\022\033\n\027GENERATION_STATE_QUEUED\020\001" +
-      "\022\037\n\033GENERATION_STATE_PREFILLING\020\002\022\037\n\033GEN" +
-      "ERATION_STATE_GENERATING\020\003\022\036\n\032GENERATION" +
-      "_STATE_SUCCEEDED\020\004\022\033\n\027GENERATION_STATE_F" +
-      "AILED\020\005\022\036\n\032GENERATION_STATE_CANCELLED\020\006*" +
-      "\202\001\n\022ContinuationMethod\022#\n\037CONTINUATION_M" +
-      "ETHOD_UNSPECIFIED\020\000\022!\n\035CONTINUATION_METH" +
-      "OD_TOKEN_IDS\020\001\022$\n CONTINUATION_METHOD_TE" +
-      "XT_PREFILL\020\002*\211\003\n\014FinishReason\022\035\n\031FINISH_" +
-      "REASON_UNSPECIFIED\020\000\022\025\n\021FINISH_REASON_EN" +
-      "D\020\001\022\037\n\033FINISH_REASON_STOP_SEQUENCE\020\002\022\034\n\030" +
-      "FINISH_REASON_MAX_TOKENS\020\003\022 \n\034FINISH_REA" +
-      "SON_CONTEXT_LENGTH\020\004\022\034\n\030FINISH_REASON_TO" +
-      "OL_CALLS\020\005\022 \n\034FINISH_REASON_CONTENT_FILT" +
-      "ER\020\006\022\031\n\025FINISH_REASON_REFUSAL\020\007\022\034\n\030FINIS" +
-      "H_REASON_TIME_LIMIT\020\010\022\032\n\026FINISH_REASON_D" +
-      "EADLINE\020\t\022\027\n\023FINISH_REASON_OTHER\020\n\022\033\n\027FI" +
-      "NISH_REASON_CANCELLED\020\013\022\027\n\023FINISH_REASON" +
-      "_ERROR\020\014*t\n\013RetryAdvice\022\034\n\030RETRY_ADVICE_" +
-      "UNSPECIFIED\020\000\022\027\n\023RETRY_ADVICE_RESUME\020\001\022\026" +
-      "\n\022RETRY_ADVICE_RETRY\020\002\022\026\n\022RETRY_ADVICE_N" +
-      "EVER\020\003B\337\001\n\036io.tokengrpc.tokenstreaming.v" +
-      "1B\017GenerationProtoP\001ZNgithub.com/tokengr" +
-      "pc/tokengrpc/generated/go/tokenstreaming" +
-      "/v1;tokenstreamingv1\252\002\033TokenGrpc.TokenSt" +
-      "reaming.V1\312\002\033TokenGrpc\\TokenStreaming\\V1" +
-      "\352\002\035TokenGrpc::TokenStreaming::V1b\006proto3"
+      "es\210\001\001\022)\n\020reasoning_opaque\030\013 \001(\014R\017reasoni" +
+      "ngOpaqueB\005\n\003_idB\n\n\010_logprobB\014\n\n_raw_byte" +
+      "s\"\206\001\n\nTopLogprob\022\022\n\004text\030\001 \001(\tR\004text\022\030\n\007" +
+      "logprob\030\002 \001(\002R\007logprob\022\023\n\002id\030\003 \001(\005H\000R\002id" +
+      "\210\001\001\022 \n\traw_bytes\030\004 \001(\014H\001R\010rawBytes\210\001\001B\005\n" +
+      "\003_idB\014\n\n_raw_bytes\"\225\001\n\020ToolCallFragment\022" +
+      "\035\n\ncall_index\030\001 \001(\005R\tcallIndex\022\016\n\002id\030\002 \001" +
+      "(\tR\002id\022#\n\rfunction_name\030\003 \001(\tR\014functionN" +
+      "ame\022-\n\022arguments_fragment\030\004 \001(\tR\021argumen" +
+      "tsFragment\"\227\001\n\007Started\022#\n\rgeneration_id\030" +
+      "\001 \001(\tR\014generationId\022\024\n\005model\030\002 \001(\tR\005mode" +
+      "l\022\026\n\006engine\030\003 \001(\tR\006engine\0229\n\nstart_time\030" +
+      "\004 \001(\0132\032.google.protobuf.TimestampR\tstart" +
+      "Time\"\245\001\n\016EngineSwitched\022\037\n\013from_engine\030\001" +
+      " \001(\tR\nfromEngine\022\033\n\tto_engine\030\002 \001(\tR\010toE" +
+      "ngine\022\026\n\006reason\030\003 \001(\tR\006reason\022=\n\006method\030" +
+      "\004 \001(\0162%.tokenstreaming.v1.ContinuationMe" +
+      "thodR\006method\"\225\002\n\010Finished\022D\n\rfinish_reas" +
+      "on\030\001 \001(\0162\037.tokenstreaming.v1.FinishReaso" +
+      "nR\014finishReason\0220\n\024engine_finish_reason\030" +
+      "\002 \001(\tR\022engineFinishReason\0222\n\025matched_sto" +
+      "p_sequence\030\003 \001(\tR\023matchedStopSequence\022*\n" +
+      "\006status\030\004 \001(\0132\022.google.rpc.StatusR\006statu" +
+      "s\0221\n\006timing\030\005 \001(\0132\031.tokenstreaming.v1.Ti" +
+      "mingR\006timing\"\326\001\n\006Timing\022@\n\016queue_duratio" +
+      "n\030\001 \001(\0132\031.google.protobuf.DurationR\rqueu" +
+      "eDuration\022H\n\023time_to_first_token\030\002 \001(\0132\031" +
+      ".google.protobuf.DurationR\020timeToFirstTo" +
+      "ken\022@\n\016total_duration\030\003 \001(\0132\031.google.pro" +
+      "tobuf.DurationR\rtotalDuration\"i\n\010Attache" +
+      "d\0228\n\005state\030\001 \001(\0162\".tokenstreaming.v1.Gen" +
+      "erationStateR\005state\022#\n\rlast_sequence\030\002 \001" +
+      "(\005R\014lastSequence\"E\n\tHeartbeat\0228\n\005state\030\001" +
+      " \001(\0162\".tokenstreaming.v1.GenerationState" +
+      "R\005state\"N\n\013DrainNotice\022?\n\rdeadline_time\030" +
+      "\001 \001(\0132\032.google.protobuf.TimestampR\014deadl" +
+      "ineTime\"\346\001\n\021GenerationFailure\022#\n\rgenerat" +
+      "ion_id\030\001 \001(\tR\014generationId\022#\n\rlast_seque" +
+      "nce\030\002 \001(\005R\014lastSequence\022.\n\005usage\030\003 \001(\0132\030" +
+      ".tokenstreaming.v1.UsageR\005usage\022A\n\014retry" +
+      "_advice\030\004 \001(\0162\036.tokenstreaming.v1.RetryA" +
+      "dviceR\013retryAdvice\022\024\n\005ended\030\005 \001(\010R\005ended" +
+      "*\357\001\n\017GenerationState\022 \n\034GENERATION_STATE" +
+      "_UNSPECIFIED\020\000\022\033\n\027GENERATION_STATE_QUEUE" +
+      "D\020\001\022\037\n\033GENERATION_STATE_PREFILLING\020\002\022\037\n\033" +
+      "GENERATION_STATE_GENERATING\020\003\022\036\n\032GENERAT" +
+      "ION_STATE_SUCCEEDED\020\004\022\033\n\027GENERATION_STAT" +
+      "E_FAILED\020\005\022\036\n\032GENERATION_STATE_CANCELLED" +
+      "\020\006*\202\001\n\022ContinuationMethod\022#\n\037CONTINUATIO" +
+      "N_METHOD_UNSPECIFIED\020\000\022!\n\035CONTINUATION_M" +
+      "ETHOD_TOKEN_IDS\020\001\022$\n CONTINUATION_METHOD" +
+      "_TEXT_PREFILL\020\002*\211\003\n\014FinishReason\022\035\n\031FINI" +
+      "SH_REASON_UNSPECIFIED\020\000\022\025\n\021FINISH_REASON" +
+      "_END\020\001\022\037\n\033FINISH_REASON_STOP_SEQUENCE\020\002\022" +
+      "\034\n\030FINISH_REASON_MAX_TOKENS\020\003\022 \n\034FINISH_" +
+      "REASON_CONTEXT_LENGTH\020\004\022\034\n\030FINISH_REASON" +
+      "_TOOL_CALLS\020\005\022 \n\034FINISH_REASON_CONTENT_F" +
+      "ILTER\020\006\022\031\n\025FINISH_REASON_REFUSAL\020\007\022\034\n\030FI" +
+      "NISH_REASON_TIME_LIMIT\020\010\022\032\n\026FINISH_REASO" +
+      "N_DEADLINE\020\t\022\027\n\023FINISH_REASON_OTHER\020\n\022\033\n" +
+      "\027FINISH_REASON_CANCELLED\020\013\022\027\n\023FINISH_REA" +
+      "SON_ERROR\020\014*t\n\013RetryAdvice\022\034\n\030RETRY_ADVI" +
+      "CE_UNSPECIFIED\020\000\022\027\n\023RETRY_ADVICE_RESUME\020" +
+      "\001\022\026\n\022RETRY_ADVICE_RETRY\020\002\022\026\n\022RETRY_ADVIC" +
+      "E_NEVER\020\003B\337\001\n\036io.tokengrpc.tokenstreamin" +
+      "g.v1B\017GenerationProtoP\001ZNgithub.com/toke" +
+      "ngrpc/tokengrpc/generated/go/tokenstream" +
+      "ing/v1;tokenstreamingv1\252\002\033TokenGrpc.Toke" +
+      "nStreaming.V1\312\002\033TokenGrpc\\TokenStreaming" +
+      "\\V1\352\002\035TokenGrpc::TokenStreaming::V1b\006pro" +
+      "to3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -227,7 +229,7 @@ public final class GenerationProto extends com.google.protobuf.GeneratedFile {
     internal_static_tokenstreaming_v1_Token_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_Token_descriptor,
-        new java.lang.String[] { "Index", "Count", "Text", "ReasoningText", "RefusalText", "EmitTime", "Id", "Logprob", "TopLogprobs", "RawBytes", });
+        new java.lang.String[] { "Index", "Count", "Text", "ReasoningText", "RefusalText", "EmitTime", "Id", "Logprob", "TopLogprobs", "RawBytes", "ReasoningOpaque", });
     internal_static_tokenstreaming_v1_TopLogprob_descriptor =
       getDescriptor().getMessageType(2);
     internal_static_tokenstreaming_v1_TopLogprob_fieldAccessorTable = new

@@ -37,6 +37,7 @@ private static final long serialVersionUID = 0L;
     refusalText_ = "";
     topLogprobs_ = java.util.Collections.emptyList();
     rawBytes_ = com.google.protobuf.ByteString.EMPTY;
+    reasoningOpaque_ = com.google.protobuf.ByteString.EMPTY;
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -413,6 +414,24 @@ private static final long serialVersionUID = 0L;
     return rawBytes_;
   }
 
+  public static final int REASONING_OPAQUE_FIELD_NUMBER = 11;
+  private com.google.protobuf.ByteString reasoningOpaque_ = com.google.protobuf.ByteString.EMPTY;
+  /**
+   * <pre>
+   * What the engine wants back with its reasoning, such as a signature, where it tells any. It ends a piece of
+   * reasoning: the `reasoning_text` since the last such bytes and these are one ReasoningPart, to be put into
+   * the assistant's message when the conversation goes on. Usually on a token of its own with count 0. Never
+   * sent with `omit_reasoning`.
+   * </pre>
+   *
+   * <code>bytes reasoning_opaque = 11 [json_name = "reasoningOpaque"];</code>
+   * @return The reasoningOpaque.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString getReasoningOpaque() {
+    return reasoningOpaque_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -456,6 +475,9 @@ private static final long serialVersionUID = 0L;
     }
     if (((bitField0_ & 0x00000008) != 0)) {
       output.writeBytes(10, rawBytes_);
+    }
+    if (!reasoningOpaque_.isEmpty()) {
+      output.writeBytes(11, reasoningOpaque_);
     }
     getUnknownFields().writeTo(output);
   }
@@ -502,6 +524,10 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000008) != 0)) {
       size += com.google.protobuf.CodedOutputStream
         .computeBytesSize(10, rawBytes_);
+    }
+    if (!reasoningOpaque_.isEmpty()) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeBytesSize(11, reasoningOpaque_);
     }
     return size;
   }
@@ -560,6 +586,8 @@ private static final long serialVersionUID = 0L;
       if (!getRawBytes()
           .equals(other.getRawBytes())) return false;
     }
+    if (!getReasoningOpaque()
+        .equals(other.getReasoningOpaque())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -602,6 +630,8 @@ private static final long serialVersionUID = 0L;
       hash = (37 * hash) + RAW_BYTES_FIELD_NUMBER;
       hash = (53 * hash) + getRawBytes().hashCode();
     }
+    hash = (37 * hash) + REASONING_OPAQUE_FIELD_NUMBER;
+    hash = (53 * hash) + getReasoningOpaque().hashCode();
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -764,6 +794,7 @@ private static final long serialVersionUID = 0L;
       }
       bitField0_ = (bitField0_ & ~0x00000100);
       rawBytes_ = com.google.protobuf.ByteString.EMPTY;
+      reasoningOpaque_ = com.google.protobuf.ByteString.EMPTY;
       return this;
     }
 
@@ -844,6 +875,9 @@ private static final long serialVersionUID = 0L;
         result.rawBytes_ = rawBytes_;
         to_bitField0_ |= 0x00000008;
       }
+      if (((from_bitField0_ & 0x00000400) != 0)) {
+        result.reasoningOpaque_ = reasoningOpaque_;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -917,6 +951,9 @@ private static final long serialVersionUID = 0L;
       }
       if (other.hasRawBytes()) {
         setRawBytes(other.getRawBytes());
+      }
+      if (!other.getReasoningOpaque().isEmpty()) {
+        setReasoningOpaque(other.getReasoningOpaque());
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -1004,6 +1041,11 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000200;
               break;
             } // case 82
+            case 90: {
+              reasoningOpaque_ = input.readBytes();
+              bitField0_ |= 0x00000400;
+              break;
+            } // case 90
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -2029,6 +2071,59 @@ private static final long serialVersionUID = 0L;
     public Builder clearRawBytes() {
       bitField0_ = (bitField0_ & ~0x00000200);
       rawBytes_ = getDefaultInstance().getRawBytes();
+      onChanged();
+      return this;
+    }
+
+    private com.google.protobuf.ByteString reasoningOpaque_ = com.google.protobuf.ByteString.EMPTY;
+    /**
+     * <pre>
+     * What the engine wants back with its reasoning, such as a signature, where it tells any. It ends a piece of
+     * reasoning: the `reasoning_text` since the last such bytes and these are one ReasoningPart, to be put into
+     * the assistant's message when the conversation goes on. Usually on a token of its own with count 0. Never
+     * sent with `omit_reasoning`.
+     * </pre>
+     *
+     * <code>bytes reasoning_opaque = 11 [json_name = "reasoningOpaque"];</code>
+     * @return The reasoningOpaque.
+     */
+    @java.lang.Override
+    public com.google.protobuf.ByteString getReasoningOpaque() {
+      return reasoningOpaque_;
+    }
+    /**
+     * <pre>
+     * What the engine wants back with its reasoning, such as a signature, where it tells any. It ends a piece of
+     * reasoning: the `reasoning_text` since the last such bytes and these are one ReasoningPart, to be put into
+     * the assistant's message when the conversation goes on. Usually on a token of its own with count 0. Never
+     * sent with `omit_reasoning`.
+     * </pre>
+     *
+     * <code>bytes reasoning_opaque = 11 [json_name = "reasoningOpaque"];</code>
+     * @param value The reasoningOpaque to set.
+     * @return This builder for chaining.
+     */
+    public Builder setReasoningOpaque(com.google.protobuf.ByteString value) {
+      if (value == null) { throw new NullPointerException(); }
+      reasoningOpaque_ = value;
+      bitField0_ |= 0x00000400;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * What the engine wants back with its reasoning, such as a signature, where it tells any. It ends a piece of
+     * reasoning: the `reasoning_text` since the last such bytes and these are one ReasoningPart, to be put into
+     * the assistant's message when the conversation goes on. Usually on a token of its own with count 0. Never
+     * sent with `omit_reasoning`.
+     * </pre>
+     *
+     * <code>bytes reasoning_opaque = 11 [json_name = "reasoningOpaque"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearReasoningOpaque() {
+      bitField0_ = (bitField0_ & ~0x00000400);
+      reasoningOpaque_ = getDefaultInstance().getReasoningOpaque();
       onChanged();
       return this;
     }

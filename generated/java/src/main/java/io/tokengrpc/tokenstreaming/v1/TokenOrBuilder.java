@@ -221,4 +221,17 @@ public interface TokenOrBuilder extends
    * @return The rawBytes.
    */
   com.google.protobuf.ByteString getRawBytes();
+
+  /**
+   * <pre>
+   * What the engine wants back with its reasoning, such as a signature, where it tells any. It ends a piece of
+   * reasoning: the `reasoning_text` since the last such bytes and these are one ReasoningPart, to be put into
+   * the assistant's message when the conversation goes on. Usually on a token of its own with count 0. Never
+   * sent with `omit_reasoning`.
+   * </pre>
+   *
+   * <code>bytes reasoning_opaque = 11 [json_name = "reasoningOpaque"];</code>
+   * @return The reasoningOpaque.
+   */
+  com.google.protobuf.ByteString getReasoningOpaque();
 }

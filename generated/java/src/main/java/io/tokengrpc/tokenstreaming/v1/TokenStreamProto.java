@@ -156,55 +156,57 @@ public final class TokenStreamProto extends com.google.protobuf.GeneratedFile {
       "R\014generationId\022%\n\016after_sequence\030\002 \001(\005R\r" +
       "afterSequence\"W\n\023GenerateTextRequest\022@\n\007" +
       "request\030\001 \001(\0132&.tokenstreaming.v1.Stream" +
-      "TokensRequestR\007request\"\357\001\n\024GenerateTextR" +
+      "TokensRequestR\007request\"\272\002\n\024GenerateTextR" +
       "esponse\022\022\n\004text\030\001 \001(\tR\004text\022%\n\016reasoning" +
       "_text\030\002 \001(\tR\rreasoningText\022!\n\014refusal_te" +
       "xt\030\003 \001(\tR\013refusalText\022:\n\ntool_calls\030\004 \003(" +
       "\0132\033.tokenstreaming.v1.ToolCallR\ttoolCall" +
       "s\022=\n\ngeneration\030\005 \001(\0132\035.tokenstreaming.v" +
-      "1.GenerationR\ngeneration\">\n\027CancelGenera" +
-      "tionRequest\022#\n\rgeneration_id\030\001 \001(\tR\014gene" +
-      "rationId\"Y\n\030CancelGenerationResponse\022=\n\n" +
-      "generation\030\001 \001(\0132\035.tokenstreaming.v1.Gen" +
-      "erationR\ngeneration\";\n\024GetGenerationRequ" +
-      "est\022#\n\rgeneration_id\030\001 \001(\tR\014generationId" +
-      "\"V\n\025GetGenerationResponse\022=\n\ngeneration\030" +
-      "\001 \001(\0132\035.tokenstreaming.v1.GenerationR\nge" +
-      "neration\"V\n\022CountTokensRequest\022@\n\007reques" +
-      "t\030\001 \001(\0132&.tokenstreaming.v1.StreamTokens" +
-      "RequestR\007request\"\217\001\n\023CountTokensResponse" +
-      "\022*\n\021input_token_count\030\001 \001(\005R\017inputTokenC" +
-      "ount\0226\n\006source\030\002 \001(\0162\036.tokenstreaming.v1" +
-      ".UsageSourceR\006source\022\024\n\005model\030\003 \001(\tR\005mod" +
-      "el\"O\n\021ListModelsRequest\022\033\n\tpage_size\030\001 \001" +
-      "(\005R\010pageSize\022\035\n\npage_token\030\002 \001(\tR\tpageTo" +
-      "ken\"n\n\022ListModelsResponse\0220\n\006models\030\001 \003(" +
-      "\0132\030.tokenstreaming.v1.ModelR\006models\022&\n\017n" +
-      "ext_page_token\030\002 \001(\tR\rnextPageToken2\276\005\n\013" +
-      "TokenStream\022a\n\014StreamTokens\022&.tokenstrea" +
-      "ming.v1.StreamTokensRequest\032\'.tokenstrea" +
-      "ming.v1.StreamTokensResponse0\001\022a\n\014Resume" +
-      "Tokens\022&.tokenstreaming.v1.ResumeTokensR" +
-      "equest\032\'.tokenstreaming.v1.StreamTokensR" +
-      "esponse0\001\022_\n\014GenerateText\022&.tokenstreami" +
-      "ng.v1.GenerateTextRequest\032\'.tokenstreami" +
-      "ng.v1.GenerateTextResponse\022k\n\020CancelGene" +
-      "ration\022*.tokenstreaming.v1.CancelGenerat" +
-      "ionRequest\032+.tokenstreaming.v1.CancelGen" +
-      "erationResponse\022b\n\rGetGeneration\022\'.token" +
-      "streaming.v1.GetGenerationRequest\032(.toke" +
-      "nstreaming.v1.GetGenerationResponse\022\\\n\013C" +
-      "ountTokens\022%.tokenstreaming.v1.CountToke" +
-      "nsRequest\032&.tokenstreaming.v1.CountToken" +
-      "sResponse\022Y\n\nListModels\022$.tokenstreaming" +
-      ".v1.ListModelsRequest\032%.tokenstreaming.v" +
-      "1.ListModelsResponseB\340\001\n\036io.tokengrpc.to" +
-      "kenstreaming.v1B\020TokenStreamProtoP\001ZNgit" +
-      "hub.com/tokengrpc/tokengrpc/generated/go" +
-      "/tokenstreaming/v1;tokenstreamingv1\252\002\033To" +
-      "kenGrpc.TokenStreaming.V1\312\002\033TokenGrpc\\To" +
-      "kenStreaming\\V1\352\002\035TokenGrpc::TokenStream" +
-      "ing::V1b\006proto3"
+      "1.GenerationR\ngeneration\022I\n\017reasoning_pa" +
+      "rts\030\006 \003(\0132 .tokenstreaming.v1.ReasoningP" +
+      "artR\016reasoningParts\">\n\027CancelGenerationR" +
+      "equest\022#\n\rgeneration_id\030\001 \001(\tR\014generatio" +
+      "nId\"Y\n\030CancelGenerationResponse\022=\n\ngener" +
+      "ation\030\001 \001(\0132\035.tokenstreaming.v1.Generati" +
+      "onR\ngeneration\";\n\024GetGenerationRequest\022#" +
+      "\n\rgeneration_id\030\001 \001(\tR\014generationId\"V\n\025G" +
+      "etGenerationResponse\022=\n\ngeneration\030\001 \001(\013" +
+      "2\035.tokenstreaming.v1.GenerationR\ngenerat" +
+      "ion\"V\n\022CountTokensRequest\022@\n\007request\030\001 \001" +
+      "(\0132&.tokenstreaming.v1.StreamTokensReque" +
+      "stR\007request\"\217\001\n\023CountTokensResponse\022*\n\021i" +
+      "nput_token_count\030\001 \001(\005R\017inputTokenCount\022" +
+      "6\n\006source\030\002 \001(\0162\036.tokenstreaming.v1.Usag" +
+      "eSourceR\006source\022\024\n\005model\030\003 \001(\tR\005model\"O\n" +
+      "\021ListModelsRequest\022\033\n\tpage_size\030\001 \001(\005R\010p" +
+      "ageSize\022\035\n\npage_token\030\002 \001(\tR\tpageToken\"n" +
+      "\n\022ListModelsResponse\0220\n\006models\030\001 \003(\0132\030.t" +
+      "okenstreaming.v1.ModelR\006models\022&\n\017next_p" +
+      "age_token\030\002 \001(\tR\rnextPageToken2\276\005\n\013Token" +
+      "Stream\022a\n\014StreamTokens\022&.tokenstreaming." +
+      "v1.StreamTokensRequest\032\'.tokenstreaming." +
+      "v1.StreamTokensResponse0\001\022a\n\014ResumeToken" +
+      "s\022&.tokenstreaming.v1.ResumeTokensReques" +
+      "t\032\'.tokenstreaming.v1.StreamTokensRespon" +
+      "se0\001\022_\n\014GenerateText\022&.tokenstreaming.v1" +
+      ".GenerateTextRequest\032\'.tokenstreaming.v1" +
+      ".GenerateTextResponse\022k\n\020CancelGeneratio" +
+      "n\022*.tokenstreaming.v1.CancelGenerationRe" +
+      "quest\032+.tokenstreaming.v1.CancelGenerati" +
+      "onResponse\022b\n\rGetGeneration\022\'.tokenstrea" +
+      "ming.v1.GetGenerationRequest\032(.tokenstre" +
+      "aming.v1.GetGenerationResponse\022\\\n\013CountT" +
+      "okens\022%.tokenstreaming.v1.CountTokensReq" +
+      "uest\032&.tokenstreaming.v1.CountTokensResp" +
+      "onse\022Y\n\nListModels\022$.tokenstreaming.v1.L" +
+      "istModelsRequest\032%.tokenstreaming.v1.Lis" +
+      "tModelsResponseB\340\001\n\036io.tokengrpc.tokenst" +
+      "reaming.v1B\020TokenStreamProtoP\001ZNgithub.c" +
+      "om/tokengrpc/tokengrpc/generated/go/toke" +
+      "nstreaming/v1;tokenstreamingv1\252\002\033TokenGr" +
+      "pc.TokenStreaming.V1\312\002\033TokenGrpc\\TokenSt" +
+      "reaming\\V1\352\002\035TokenGrpc::TokenStreaming::" +
+      "V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -250,7 +252,7 @@ public final class TokenStreamProto extends com.google.protobuf.GeneratedFile {
     internal_static_tokenstreaming_v1_GenerateTextResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_GenerateTextResponse_descriptor,
-        new java.lang.String[] { "Text", "ReasoningText", "RefusalText", "ToolCalls", "Generation", });
+        new java.lang.String[] { "Text", "ReasoningText", "RefusalText", "ToolCalls", "Generation", "ReasoningParts", });
     internal_static_tokenstreaming_v1_CancelGenerationRequest_descriptor =
       getDescriptor().getMessageType(5);
     internal_static_tokenstreaming_v1_CancelGenerationRequest_fieldAccessorTable = new
