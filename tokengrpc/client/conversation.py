@@ -37,7 +37,7 @@ class Conversation:
         return self._add(input_pb2.ROLE_TOOL, [input_pb2.MessagePart(tool_result=result)])
 
     def add(self, stream: Progress) -> Self:
-        """Adds the answer that a stream brought, with tool calls and the reasoning that the engine wants back.
+        """Adds the answer that a stream brought, its tool calls and the reasoning to be sent back.
 
         Adds nothing when it brought neither text nor calls.
         """
