@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import grpc
 import pytest
@@ -107,6 +108,22 @@ async def test_a_drain_ends_what_does_not_finish(engine: ScriptedEngine) -> None
         assert outcome.failure.retry_advice == generation_pb2.RETRY_ADVICE_RETRY
         assert outcome.finished.finish_reason == generation_pb2.FINISH_REASON_ERROR
         await (await engine.called()).disconnected.wait()
+
+
+async def test_a_drain_ends_a_long_line(engine: ScriptedEngine) -> None:
+    """Whoever runs and all who wait for its place are told the same, and the place is free."""
+    async with serving(upstream(engine.base_url, max_connections=1)) as server:
+        pool = server.app.catalog.resolve("").pool
+        engine.script(Text("One"), Stall())
+        calls = [server.stream()]
+        await read_until(calls[0], lambda m: m.tokens)
+        calls += [server.stream() for _ in range(sys.getrecursionlimit() // 2)]
+        await until(lambda: pool.waiting == len(calls) - 1, "all are in line")
+        await server.app.drain(0.05)
+        outcomes = await asyncio.gather(*map(collect, calls))
+        assert {outcome.info.reason for outcome in outcomes} == {"DRAINING"}
+        assert (pool.waiting, pool.members[0].running, server.app.streams.active) == (0, 0, 0)
+        assert len(engine.calls) == 1
 
 
 async def test_an_open_health_watch_sees_the_drain_and_does_not_hold_it_up(engine: ScriptedEngine) -> None:

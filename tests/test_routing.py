@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 
 import pytest
@@ -179,7 +180,7 @@ def test_the_line_is_served_in_order():
 
 
 def test_who_gives_a_place_back_at_once_hands_it_on():
-    """Each gets it once, in order, and it is free again."""
+    """Each gets it once, in order, however long the line, and it is free again."""
     pool = Pool([member("a", max_connections=1)])
     running = pool.claim(ask(pool), 0.0)
     served = []
@@ -188,11 +189,12 @@ def test_who_gives_a_place_back_at_once_hands_it_on():
         served.append(claim.ask)
         pool.release(claim, UNJUDGED, 1.0)
 
-    line = [ask(pool) for _ in range(3)]
+    line = [ask(pool) for _ in range(2 * sys.getrecursionlimit())]
     for waiting in line:
         pool.wait(waiting, in_vain)
     pool.release(running, WELL, 1.0)
     assert served == line
+    assert pool.waiting == 0
     assert taken(pool, 1.0) == "a"
 
 

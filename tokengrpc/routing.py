@@ -173,6 +173,7 @@ class Pool:
         self.members = tuple(members)
         self._line: dict[Ask, Callable[[Claim], None]] = {}
         self._typical_output = _FIRST_GUESS
+        self._serving = False
 
     @property
     def waiting(self) -> int:
@@ -202,14 +203,21 @@ class Pool:
 
     def serve(self, now: float) -> None:
         """Gives free places to those in line, first come, first served."""
-        for ask, granted in list(self._line.items()):
-            if not any(member.has_place for member in self.members):
-                return
-            # Who is granted a place may give it back at once, which serves those behind.
-            member = _choose(ask, now) if ask in self._line else None
-            if member is not None:
-                del self._line[ask]
-                granted(self._take(ask, member, now))
+        # Who is granted a place may give it back at once, a whole line of callers who are gone: the loop that
+        # runs hands it on.
+        if self._serving:
+            return
+        self._serving = True
+        try:
+            for ask, granted in list(self._line.items()):
+                if not any(member.has_place for member in self.members):
+                    return
+                member = _choose(ask, now)
+                if member is not None:
+                    del self._line[ask]
+                    granted(self._take(ask, member, now))
+        finally:
+            self._serving = False
 
     def _take(self, ask: Ask, member: Member, now: float) -> Claim:
         most = ask.most_output
