@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -350,6 +352,24 @@ async def test_a_crowd_of_empty_messages_is_refused_at_once(server: Served) -> N
     outcome = await collect(server.stub.StreamTokens(message))
     bad = outcome.detail(error_details_pb2.BadRequest)
     assert [violation.field for violation in bad.field_violations] == ["conversation.messages"]
+
+
+async def test_nothing_is_kept_of_what_never_began(engine: ScriptedEngine) -> None:
+    """Neither the generation nor its log, which would pass for room that can be made."""
+    limits = {"generation_log_bytes": 1 << 20, "total_log_bytes": 1 << 20, "write_stall_timeout": 0.4}
+    async with serving(upstream(engine.base_url), limits=limits) as server:
+        runs = []
+        for _ in range(5):
+            engine.script(pause := Pause(), Status(503, {}))
+            call = server.stream("g")
+            await pause.reached.wait()
+            runs.append(weakref.ref(server.app.streams.get(ANYBODY, "g")))
+            pause.release()
+            assert (await collect(call)).info.reason == "ENGINE_UNAVAILABLE"
+        # gRPC's one AbortError holds the first call that it ended, and some frame the last.
+        await until(lambda: gc.collect() >= 0 and not any(run() for run in runs[1:-1]), "they are forgotten")
+        server.app.logs.added(1 << 20)  # generations that run have all there is
+        assert not server.app.logs.has_room
 
 
 async def test_logs_that_are_read_are_not_dropped(engine: ScriptedEngine) -> None:

@@ -74,6 +74,7 @@ class MemoryEventLog:
         self._last = 0
         self._dropped: Record | None = None
         self._listeners: dict[Callable[[], None], None] = {}
+        self._closed = False
 
     @property
     def first_sequence(self) -> int:
@@ -135,7 +136,8 @@ class MemoryEventLog:
 
     def seal(self) -> None:
         """Nothing more will be appended, and nobody reads it: it may be dropped."""
-        self._logs.sealed(self)
+        if not self._closed:  # a forgotten generation's last reader leaves later
+            self._logs.sealed(self)
 
     def unseal(self) -> None:
         """Somebody reads it again."""
@@ -147,6 +149,7 @@ class MemoryEventLog:
 
     def close(self) -> None:
         """Forgets everything."""
+        self._closed = True
         self.drop()
         self._logs.unsealed(self)
 
