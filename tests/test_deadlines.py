@@ -13,7 +13,7 @@ from harness import Outcome, Served, collect, failing, read_until, serving, unti
 from http_peer import Peer, Server
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted_engine import Headers, Pause, ScriptedEngine, Stall, Text
+from scripted_engine import Finish, Headers, Pause, ScriptedEngine, Stall, Text
 from tokenstreaming.v1 import generation_pb2, input_pb2
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
@@ -244,6 +244,31 @@ async def test_a_silent_engine_is_given_up_and_the_clock_is_named(
         assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.UNAVAILABLE, "ENGINE_STALLED")
         assert dict(outcome.info.metadata) == {"clock": clock, "limit_seconds": "0.2"}
         await (await engine.called()).disconnected.wait()
+
+
+@pytest.mark.parametrize("ends", ["a clock", "a deadline", "a cancel", "the last reader"])
+async def test_what_ends_the_wait_for_usage_does_not_end_the_answer(
+    server: Served, engine: ScriptedEngine, ends
+) -> None:
+    """The engine has finished: the answer is whole, and its connection is closed."""
+    engine.script(Text("One"), Finish(), stall := Stall())
+    between = input_pb2.Limits(inter_token_timeout=seconds(0.2))
+    limits, timeout = {"a clock": (between, None), "a deadline": (None, 1.0)}.get(ends, (None, None))
+    call = server.stream("g", limits=limits, timeout=timeout)
+    await read_until(call, lambda m: m.tokens)
+    await stall.reached.wait()
+    if ends == "a cancel":
+        await server.cancel("g")
+    if ends == "the last reader":
+        call.cancel()
+        await until(lambda: server.app.streams.active == 0)
+        generation = await server.get("g")
+        assert generation.finished.finish_reason == generation_pb2.FINISH_REASON_END
+    else:
+        outcome = await collect(call)
+        assert outcome.code is grpc.StatusCode.OK
+        assert outcome.finished.finish_reason == generation_pb2.FINISH_REASON_END
+    await (await engine.called()).disconnected.wait()
 
 
 async def test_signs_of_life_do_not_stop_the_total(server: Served, engine: ScriptedEngine) -> None:

@@ -110,6 +110,18 @@ async def test_a_deadline_ends_it_with_what_there_is():
         assert not [m for m in outcome.messages if m.HasField("engine_switched")]
 
 
+async def test_nobody_goes_on_from_an_answer_that_is_whole():
+    """An engine that is silent after its finish has said all."""
+    async with two_engines(of_a=BY_TEXT, of_b=BY_TEXT) as two:
+        two.a.script(Text("One", " two."), Finish(), Stall())
+        limits = input_pb2.Limits()
+        limits.inter_token_timeout.FromMilliseconds(50)
+        outcome = await collect(stream(two, limits=limits))
+        assert (outcome.code.name, outcome.text) == ("OK", "One two.")
+        assert outcome.finished.finish_reason == generation_pb2.FINISH_REASON_END
+        assert not two.b.calls
+
+
 async def test_an_engine_that_stalls_gives_way():
     """The clock between tokens closes its connection; the next one goes on."""
     async with two_engines(of_a=BY_IDS, of_b=BY_IDS, dialect=VLLM) as two:

@@ -171,7 +171,10 @@ class HTTPStreamEngine(ABC):
             decoder.check()
         except BaseException as error:
             self._stopped(error, request, reader)
-            raise
+            if not isinstance(error, asyncio.CancelledError) or not decoder.complete or decoder.ended:
+                raise
+            # The answer is whole, and only its usage was waited for: it is not stopped any more.
+            yield decoder.last()
         finally:
             self._release(response)
 

@@ -98,14 +98,20 @@ class StreamDecoder(ABC):
         """Output that was held back until now, if any."""
         return None
 
+    def last(self) -> list[Delta]:
+        """What an output ends with: what was held back, and the finish if it has come.
+
+        For whoever does not wait for what may follow the finish as for the end.
+        """
+        held = self._held()
+        deltas = [] if held is None else [held]
+        return deltas if self._finish is None else [*deltas, self._last(self._finish)]
+
     def _end(self, deltas: list[Delta]) -> None:
         """The end mark, or the body's end in its place."""
         self.ended = True
-        held = self._held()
-        if held is not None:
-            deltas.append(held)
+        deltas += self.last()
         if self._finish is not None:
-            deltas.append(self._last(self._finish))
             return
         self._fail(
             EngineTruncated(
