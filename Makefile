@@ -15,7 +15,7 @@ FUZZ_SECONDS ?= 20
 .PHONY: help run interop test fuzz fuzz-long fuzz-nightly check lint types contract generate generators generated-is-current probes bench bench-cancels bench-grpc bench-deadlines chaos clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/run.stamp ## serve on 127.0.0.1:50051 with the builtin engine (make run PORT=50052)
 	@tokengrpc serve --listen 127.0.0.1:$(PORT) --engine builtin --pace $(PACE) --hints

@@ -117,6 +117,22 @@ def test_the_settings_file(tmp_path: Path) -> None:
         assert codes(server, 1, model="pair", recovery=switch) == ["OK"]
 
 
+def test_what_the_pair_gives(tmp_path: Path) -> None:
+    """Word for word, however the two outputs are put together."""
+    file = tmp_path / "tokengrpc.toml"
+    file.write_text(blocks("toml")[0], encoding="utf-8")
+    shown = next(block for block in blocks("console") if "--switches" in block)
+    command, _, output = shown.partition("\n")
+    with serving("--config", str(file)) as server:
+        words = command.removeprefix("$ tokengrpc ")
+        done = shell(words, TOKENGRPC_TARGET=server.target)
+    *text, told, rest, summary = output.strip().split("\n")
+    assert done.stdout == "".join([*text, rest]) + "\n"
+    assert re.fullmatch(re.escape(f"\n{told}\n{summary}\n").replace("…", r"[\w.-]+"), done.stderr), (
+        done.stderr
+    )
+
+
 def test_the_python_example() -> None:
     """It prints what the page shows."""
     (program,), (output,) = blocks("python"), blocks("text")

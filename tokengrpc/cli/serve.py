@@ -139,7 +139,7 @@ Ask it something, in another terminal:
   {program} stream{there} "{question}"
   grpcurl -plaintext -d '{{"prompt": "{question}"}}' {target} tokenstreaming.v1.TokenStream/StreamTokens
 Or serve an engine of your own, such as Ollama:
-  {program} serve --base-url http://127.0.0.1:11434/v1 --model llama3.2
+  {program} serve --base-url http://127.0.0.1:11434/v1 --model llama3.2 --dialect ollama
 """
     )
 
