@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from engine_runs import answer, run_once
 from engine_runs import run as run_engine
+from harness import until
 from http_peer import Peer, Server
 from openai_payloads import chat, counts, text
 from scripted_engine import (
@@ -575,6 +576,28 @@ class TestCancelling:
             await anext(batches)
             await anext(batches)
         assert await stopped(await server.called(), server)
+
+    async def test_before_all_of_a_finished_answer_was_taken(
+        self, server: ScriptedEngine, engine: OpenAIEngine
+    ):
+        """What came with the finish is not whole without what came before it: no end is told."""
+        server.script(Together(Text("x" * 3 * PORTION), Finish()), stall := Stall())
+        batches: list[Any] = []
+
+        async def leave() -> None:
+            async with aclosing(engine.generate(CHAT)) as reading:
+                batches.append(await anext(reading))
+                await stall.reached.wait()
+                (connection,) = engine._http._connections
+                await until(lambda: connection._response._unread > 3 * PORTION)
+                async for batch in reading:
+                    batches.append(batch)
+                    leaving.cancel()
+
+        leaving = asyncio.ensure_future(leave())
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        assert not any(delta.finish for batch in batches for delta in batch)
 
     async def test_with_a_large_request(self, server: ScriptedEngine, engine: OpenAIEngine):
         """A request of several MiB arrives whole, and can be cancelled."""

@@ -167,14 +167,19 @@ class HTTPStreamEngine(ABC):
                         yield batch
                 if decoder.ended:
                     break
-                steps = await read_on(reader, self._lost)
+                try:
+                    steps = await read_on(reader, self._lost)
+                except asyncio.CancelledError as error:
+                    if not decoder.complete:
+                        raise
+                    # The answer is whole, and only its usage was waited for: it is not stopped any more.
+                    self._stopped(error, request, reader)
+                    yield decoder.last()
+                    return
             decoder.check()
         except BaseException as error:
             self._stopped(error, request, reader)
-            if not isinstance(error, asyncio.CancelledError) or not decoder.complete or decoder.ended:
-                raise
-            # The answer is whole, and only its usage was waited for: it is not stopped any more.
-            yield decoder.last()
+            raise
         finally:
             self._release(response)
 
