@@ -156,7 +156,7 @@ def test_a_warning_at_start() -> None:
         assert process.stderr is not None
         process.stdout.readline()
         line = json.loads(process.stderr.readline())
-    assert (line["level"], line["engine"]) == ("warning", "builtin")
+    assert (line["level"], line["model"], line["engine"]) == ("warning", "builtin", "builtin")
     assert "on purpose" in line["event"]
 
 

@@ -153,7 +153,7 @@ def _served(settings: ModelSettings, ledger: UsageLedger) -> ServedModel:
     asked = AskedPlays() if settings.allow_request_faults else None
     return ServedModel(
         name=settings.name,
-        pool=Pool([_member(engine, tokenizer, ledger, asked) for engine in engines]),
+        pool=Pool([_member(settings.name, engine, tokenizer, ledger, asked) for engine in engines]),
         tokenizer=tokenizer,
         context_token_count=settings.context_token_count,
         allowed_engine_params=frozenset(settings.allowed_engine_params) | ({PARAM} if asked else frozenset()),
@@ -166,14 +166,14 @@ def _served(settings: ModelSettings, ledger: UsageLedger) -> ServedModel:
 
 
 def _member(
-    settings: EngineSettings, tokenizer: Tokenizer, ledger: UsageLedger, asked: AskedPlays | None
+    model: str, settings: EngineSettings, tokenizer: Tokenizer, ledger: UsageLedger, asked: AskedPlays | None
 ) -> Member:
     (factory,) = entry_points(group=ENGINE_GROUP, name=settings.kind)
     engine: Engine = factory.load()(settings, tokenizer)
     if isinstance(engine, TellsLateUsage):
         engine.on_late_usage(ledger.settle)
     if asked is not None or not settings.faults.harmless:
-        log.warning("this engine may fail on purpose: for tests only", engine=settings.name)
+        log.warning("this engine may fail on purpose: for tests only", engine=settings.name, model=model)
         engine = FaultyEngine(engine, settings.faults, asked, connect_timeout=settings.connect_timeout)
     return Member(
         engine,

@@ -95,7 +95,8 @@ def able_members(request: GenerationRequest, model: ServedModel) -> list[Member]
     unknown = sorted(set(request.engine_params) - model.allowed_engine_params)
     if unknown:
         raise UnsupportedFeature(
-            f"engine_params.{unknown[0][:64]} is not on the allow-list of model {model.name}",
+            f"engine_params.{unknown[0][:64]} is not allowed for model {model.name}: "
+            "leave it out, or let its operator allow it",
             metadata={"model": model.name},
         )
     able = list(model.pool.members)
