@@ -121,6 +121,24 @@ async def test_leaving_in_prefill(before: tuple[Any, ...]):
             assert await until(lambda: entry(server).settled_usage) == UsageReport(input=7, output=1)
 
 
+async def test_leaving_after_the_finish():
+    """The answer ended well, without its usage, which is read on for, once."""
+    async with ScriptedEngine() as engine:
+        engine.script(Text("a"), Finish(), pause := Pause(), UsageChunk(7, 1), Done())
+        async with serving(drained(engine)) as server:
+            call = server.stream("g")
+            await read_until(call, lambda message: message.tokens)
+            await pause.reached.wait()
+            call.cancel()
+            await until(lambda: server.app.streams.active == 0, "the generation has ended")
+            assert entry(server).finish_reason is FinishReason.END
+            assert entry(server).settled_usage is None
+            running = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]
+            assert running.count(drains.Drains._run.__qualname__) == 1
+            pause.release()
+            assert await until(lambda: entry(server).settled_usage) == UsageReport(input=7, output=1)
+
+
 async def read_until_started(server: Served) -> None:
     await until(lambda: server.app.ledger.entries, "the engine has accepted")
 

@@ -174,6 +174,7 @@ class HTTPStreamEngine(ABC):
                         raise
                     # The answer is whole, and only its usage was waited for: it is not stopped any more.
                     self._stopped(error, request, reader)
+                    reader = None  # another one may be reading on
                     yield decoder.last()
                     return
             decoder.check()
