@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -217,7 +218,17 @@ async def test_any_request(tmp_path: Path):
             '{"transcript":1}\n{"at":0,"message":{"finished":{"finish_reason":"FINISH_REASON_ERROR"}}}',
             "line 2",
         ),
+        ('{"transcript":1}\n{"at":-1,"message":{}}', "line 2"),
+        ('{"transcript":1}\n{"at":0,"message":{"tokens":[{"count":-1}]}}', "line 2"),
+        ('{"transcript":1}\n{"at":0,"message":{"tokens":[{"id":2147483648}]}}', "line 2"),
+        (
+            '{"transcript":1}\n{"at":0,"message":{"tool_call_fragments":[{"call_index":-1}]}}',
+            "line 2",
+        ),
+        ('{"transcript":1}\n{"at":0,"message":{"usage":{"output_token_count":-1}}}', "line 2"),
+        ('{"transcript":1}\n{"at":0,"message":{"started":' + '{"a":' * 3000, "line 2"),
     ],
+    ids=itertools.count(),
 )
 def test_what_is_no_recording(text: str, what: str):
     """The line is named."""

@@ -7,7 +7,7 @@ contract as JSON, or the failure of a call that had no `finished`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
+# What the contract has for counts, indexes and ids.
+_Natural = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+
 _FAILURES = frozenset({FinishReason.ERROR, FinishReason.CANCELLED})
 
 
@@ -40,18 +43,18 @@ class Top(msgspec.Struct):
 
     text: str = ""
     logprob: float | str = 0.0
-    id: int | None = None
+    id: _Natural | None = None
     raw_bytes: bytes | None = None
 
 
 class Token(msgspec.Struct):
     """As the contract's Token."""
 
-    count: int = 0
+    count: _Natural = 0
     text: str = ""
     reasoning_text: str = ""
     refusal_text: str = ""
-    id: int | None = None
+    id: _Natural | None = None
     logprob: float | str | None = None
     top_logprobs: tuple[Top, ...] = ()
     raw_bytes: bytes | None = None
@@ -61,7 +64,7 @@ class Token(msgspec.Struct):
 class Fragment(msgspec.Struct):
     """As the contract's ToolCallFragment."""
 
-    call_index: int = 0
+    call_index: _Natural = 0
     id: str = ""
     function_name: str = ""
     arguments_fragment: str = ""
@@ -70,11 +73,11 @@ class Fragment(msgspec.Struct):
 class Usage(msgspec.Struct):
     """As the contract's Usage."""
 
-    input_token_count: int = 0
-    output_token_count: int = 0
-    cached_input_token_count: int | None = None
-    cache_write_input_token_count: int | None = None
-    reasoning_token_count: int | None = None
+    input_token_count: _Natural = 0
+    output_token_count: _Natural = 0
+    cached_input_token_count: _Natural | None = None
+    cache_write_input_token_count: _Natural | None = None
+    reasoning_token_count: _Natural | None = None
     source: str = ""
 
 
@@ -123,7 +126,7 @@ class Failure(msgspec.Struct, frozen=True):
 class Line(msgspec.Struct):
     """A line after the first."""
 
-    at: float
+    at: Annotated[float, msgspec.Meta(ge=0)]
     message: Message | None = None
     failure: Failure | None = None
 
@@ -155,7 +158,7 @@ def read_transcript(data: bytes) -> tuple[Step, ...]:
         if line.strip():
             try:
                 steps += _steps(msgspec.json.decode(line, type=Line))
-            except ValueError as error:  # msgspec's are such
+            except (ValueError, RecursionError) as error:  # msgspec's are such
                 raise ValueError(f"line {number}: {error}") from None
     return tuple(steps) or (_truncated(0.0),)
 
