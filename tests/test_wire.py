@@ -187,13 +187,21 @@ def test_no_error_outgrows_its_trailers(kind, filler) -> None:
     if isinstance(error, InvalidRequest):
         error = InvalidRequest([(long, long)] * 500)
     else:
-        error = kind(long, metadata={"a": long, "b": long}, retry_after=1.5)
+        error = kind(long, metadata={f"{i}{long}": long for i in range(99)}, retry_after=1.5)
     status = status_of(error, Failure(generation_id="g" * 128))
     assert len(status.message.encode()) <= 1024
     assert "\n" not in status.message
     assert trailer_bytes(status) <= 4096 - 256
     bad = detail(status, error_details_pb2.BadRequest)
     assert bad is None or len(bad.field_violations) <= 16
+
+
+def test_a_crowd_of_stop_sequences_is_not_looked_at() -> None:
+    """Only those that may be there are checked: what a caller sends does not decide how long that takes."""
+    crowd = pb.StreamTokensRequest(prompt="a", sampling={"stop_sequences": [""] * 100_000})
+    with pytest.raises(InvalidRequest) as refused:
+        generation_request(crowd)
+    assert len(refused.value.violations) == 17
 
 
 def test_unknown_fields_are_named() -> None:

@@ -146,7 +146,7 @@ def _sampling(message: input_pb2.Sampling, checks: Checks) -> Sampling:
             values[name] = getattr(message, name)
             checks.bounds(f"sampling.{name}", values[name], least, most)
     checks.that(len(message.stop_sequences) <= 16, "sampling.stop_sequences", "must be at most 16")
-    for i, stop in enumerate(message.stop_sequences):
+    for i, stop in enumerate(itertools.islice(message.stop_sequences, 16)):
         checks.that(1 <= len(stop) <= 256, f"sampling.stop_sequences[{i}]", "must have 1 to 256 characters")
     checks.that(len(message.logit_bias) <= 1024, "sampling.logit_bias", "must have at most 1024 entries")
     for token_id, bias in itertools.islice(message.logit_bias.items(), 1024):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 DOMAIN = "tokengrpc"
 MAX_MESSAGE_BYTES = 1024
 MAX_VIOLATIONS = 16
+MAX_METADATA = 16
 MAX_TRAILER_BYTES = 4096 - 256
 """The contract's 4 KiB for all trailers, less room for those that gRPC adds itself."""
 
@@ -104,7 +106,8 @@ def _build(
 
 def _details(error: TokenGrpcError, failure: Failure | None, limit: int) -> list[Message]:
     share = max(8, limit // 8)
-    metadata = {key: cut(value, share) for key, value in error.metadata.items()}
+    some = islice(error.metadata.items(), MAX_METADATA)
+    metadata = {cut(key, share): cut(value, share) for key, value in some}
     details: list[Message] = [
         error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
     ]
