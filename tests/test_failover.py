@@ -23,11 +23,12 @@ from scripted_engine import (
     Text,
     UsageChunk,
 )
-from several_engines import two_engines
+from several_engines import ANSWER, two_engines
 from tokenstreaming.v1 import generation_pb2, input_pb2, model_pb2
 from tokenstreaming.v1 import token_stream_pb2 as pb
 from wire_dialects import VLLM
 
+from tokengrpc.breaker import CONSECUTIVE
 from tokengrpc.errors import EngineAuthFailed, EngineLost
 from tokengrpc.model import Delta, EngineFinish, FinishReason
 from tokengrpc.request import GenerationRequest
@@ -104,6 +105,66 @@ async def test_the_last_error_counts_unless_only_an_earlier_one_may_pass():
         two.a.script(Status(401, {}))
         outcome = await collect(two.server.stream())
         assert outcome.info.reason == "ENGINE_AUTH_FAILED"
+
+
+async def test_who_waits_is_served_when_an_engine_may_be_asked_again():
+    """Nothing else happens then: one engine is full, and the other one's time to be left alone is over."""
+    async with two_engines(of_b={"max_connections": 1}) as two:
+        two.a.script(Status(429, {}, {"Retry-After": "0.5"}))
+        two.b.script(Text("One"), Stall())
+        running = two.server.stream("running")
+        await read_until(running, lambda message: message.tokens)
+        two.a.script(*ANSWER)
+        outcome = await collect(two.server.stream(timeout=10))
+        assert (outcome.code.name, outcome.text) == ("OK", "Well said")
+        assert two.ended.entries[-1].engines == ("a",)
+        assert two.members["b"].running == 1
+        running.cancel()
+
+
+async def test_who_waits_is_served_when_an_engine_that_asked_to_wait_meanwhile_may_be_asked():
+    """All were full when it came; who was told to wait has gone elsewhere, or nowhere."""
+    full = {"max_connections": 1}
+    async with two_engines(of_a=full, of_b=full, limits={"max_engine_attempts": 1}) as two:
+        two.a.script(pause := Pause(), Status(429, {}, {"Retry-After": "0.5"}))
+        two.b.script(Text("One"), Stall())
+        told = two.server.stream("told")
+        await pause.reached.wait()
+        running = two.server.stream("running")
+        await read_until(running, lambda message: message.tokens)
+        waiting = two.server.stream("waiting", timeout=10)
+        pool = two.server.app.catalog.resolve("").pool
+        await until(lambda: pool.waiting == 1)
+        two.a.script(*ANSWER)
+        pause.release()
+        assert (await collect(told)).info.reason == "ENGINE_UNAVAILABLE"
+        outcome = await collect(waiting)
+        assert (outcome.code.name, outcome.text) == ("OK", "Well said")
+        running.cancel()
+
+
+async def test_who_waits_is_served_when_a_trial_has_gone_well():
+    """At its first output, not at its end."""
+    async with two_engines(of_b={"max_connections": 1}) as two:
+        two.a.script(Status(503, {}))
+        for _ in range(CONSECUTIVE):
+            await collect(two.server.stream())
+        assert not two.members["a"].breaker.closed
+        two.b.script(Text("One"), Stall())
+        on_b = two.server.stream("on-b")
+        await read_until(on_b, lambda message: message.tokens)
+        two.a.script(pause := Pause(), Text("One"), Stall())
+        on_trial, waiting = two.server.stream("on-trial"), two.server.stream("waiting", timeout=10)
+        await pause.reached.wait()
+        pool = two.server.app.catalog.resolve("").pool
+        await until(lambda: pool.waiting == 1)
+        two.a.script(*ANSWER)
+        pause.release()
+        outcome = await collect(waiting)
+        assert (outcome.code.name, outcome.text) == ("OK", "Well said")
+        assert [two.members[name].running for name in "ab"] == [1, 1]
+        on_trial.cancel()
+        on_b.cancel()
 
 
 async def test_attempts_are_bounded():

@@ -174,6 +174,7 @@ class Pool:
         self._line: dict[Ask, Callable[[Claim], None]] = {}
         self._typical_output = _FIRST_GUESS
         self._serving = False
+        self._wakes_at = 0.0
 
     @property
     def waiting(self) -> int:
@@ -199,6 +200,28 @@ class Pool:
         claim.member.give_back(claim, verdict, wait, now)
         if verdict is Verdict.WELL:
             self._typical_output += _LEARNING * (claim.ask.progress() - self._typical_output)
+        self.serve(now)
+
+    def speaks(self, claim: Claim, now: float) -> None:
+        """An engine has brought output; if that was a trial, others in line may be sent there too."""
+        if claim.trial:
+            claim.speaks()
+            self.serve(now)
+
+    def wakes_in(self, now: float) -> float | None:
+        """How long until `wake` is to be called, for those in line: an engine may be asked again then.
+
+        None where no engine is left alone, and where the same was answered before.
+        """
+        left_alone = [m.breaker.waits_until for m in self.members if m.breaker.waits_until > now]
+        if not self._line or not left_alone or now < self._wakes_at <= min(left_alone):
+            return None
+        self._wakes_at = min(left_alone)
+        return self._wakes_at - now
+
+    def wake(self, now: float) -> None:
+        """The time that `wakes_in` told is over."""
+        self._wakes_at = 0.0
         self.serve(now)
 
     def serve(self, now: float) -> None:

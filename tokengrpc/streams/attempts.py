@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tokengrpc.generation import Generation
     from tokengrpc.interfaces import EventLog
     from tokengrpc.model import Delta
-    from tokengrpc.routing import Claim, Member
+    from tokengrpc.routing import Claim, Member, Pool
     from tokengrpc.streams.services import Services
     from tokengrpc.streams.timers import Timers
 
@@ -97,6 +97,7 @@ class Attempts:
                 waiting.set_result(claim)
 
         pool.wait(ask, granted)
+        _watch(pool, now)
         try:
             return await waiting
         except asyncio.CancelledError:
@@ -146,7 +147,7 @@ class Attempts:
                     if output:
                         speaking = True
                         self._announced = True
-                        claim.speaks()
+                        self._model.pool.speaks(claim, self._services.seconds())
                         timers.first_token()
                 if transcript is not None:
                     transcript.take(batch, events)
@@ -201,7 +202,9 @@ class Attempts:
 
     def _release(self, claim: Claim, verdict: Verdict, error: TokenGrpcError | None = None) -> None:
         wait = _USUAL_WAIT if error is None or error.retry_after is None else error.retry_after
-        self._model.pool.release(claim, verdict, self._services.seconds(), wait=wait)
+        pool, now = self._model.pool, self._services.seconds
+        pool.release(claim, verdict, now(), wait=wait)
+        _watch(pool, now)
 
     @property
     def _all_logged(self) -> bool:
@@ -213,6 +216,18 @@ class Attempts:
             " try again later or allow more",
             metadata=stall.metadata,
         )
+
+
+def _watch(pool: Pool, now: Callable[[], float]) -> None:
+    """Has the line served when an engine that is left alone may be asked again, which nobody tells."""
+    wait = pool.wakes_in(now())
+    if wait is not None:
+        asyncio.get_running_loop().call_later(wait, _wake, pool, now)
+
+
+def _wake(pool: Pool, now: Callable[[], float]) -> None:
+    pool.wake(now())
+    _watch(pool, now)
 
 
 def _speaks(delta: Delta) -> bool:
