@@ -279,6 +279,10 @@ REFUSED = {
         [Delta(reasoning="hm", count=1), Delta(text="One", count=1)],
     ),
     "a refusal": (ask(), [Delta(refusal="no", count=1, id=1)]),
+    "a stop sequence under way": (
+        ask(sampling={"stop_sequences": ("x", "STOP")}),
+        [word("One ST", 1, raw=b"One ST")],
+    ),
     "penalties over the output": (ask(sampling={"presence_penalty": 0.5}), [word("One", 1)]),
 }
 

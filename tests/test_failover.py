@@ -30,7 +30,7 @@ from wire_dialects import VLLM
 
 from tokengrpc.breaker import CONSECUTIVE
 from tokengrpc.errors import EngineAuthFailed, EngineLost
-from tokengrpc.model import Delta, EngineFinish, FinishReason
+from tokengrpc.model import Delta, EngineFinish, FinishReason, ToolCallFragment
 from tokengrpc.request import GenerationRequest
 
 END = FinishReason.END
@@ -165,6 +165,18 @@ async def test_who_waits_is_served_when_a_trial_has_gone_well():
         assert [two.members[name].running for name in "ab"] == [1, 1]
         on_trial.cancel()
         on_b.cancel()
+
+
+async def test_nothing_of_a_lost_attempt_is_left_in_the_answer():
+    """Halves of characters that were held back, of texts and of arguments."""
+    half = ToolCallFragment(call_index=0, arguments="\ud83e")
+    a = Played("a", [(), [Delta(text="\ud83e", count=0), Delta(fragments=(half,), count=0)], EngineLost("x")])
+    call = ToolCallFragment(call_index=0, id="c", function_name="f", arguments="{}")
+    end = Delta(count=0, finish=EngineFinish(reason=FinishReason.TOOL_CALLS))
+    b = Played("b", [(), [Delta(text="Well", count=1), Delta(fragments=(call,), count=1)], [end]])
+    told = await generate(GenerationRequest(prompt="Hi"), a, b)
+    fragments = [fragment for message in told.messages for fragment in message.tool_call_fragments]
+    assert (told.text, [fragment.arguments_fragment for fragment in fragments]) == ("Well", ["{}"])
 
 
 async def test_attempts_are_bounded():

@@ -135,6 +135,7 @@ class Generation:
         self._meter.give_up()
         if not self.spoken:
             self._text, self._reasoning, self._refusal = WholeText(), WholeText(), WholeText()
+            self._arguments.clear()
 
     def keep(self) -> None:
         """The engine was lost after it had brought output: that stays, and another one is to go on."""

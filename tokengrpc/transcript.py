@@ -77,6 +77,8 @@ class Transcript:
         """The ways in which another engine may go on, the exact one first; none where it must not."""
         if self._too_long or self._called or self._refused or (self._reasoned and not self._text):
             return []
+        if self._ends_in_a_stop(request.sampling.stop_sequences):
+            return []
         methods = []
         if self._ids and not request.has_image and self._nothing_owed(request, generation):
             methods.append(ContinuationMethod.TOKEN_IDS)
@@ -115,6 +117,11 @@ class Transcript:
         self._reasoned = self._reasoned or bool(delta.reasoning or delta.opaque)
         self._refused = self._refused or bool(delta.refusal)
         self._called = self._called or bool(delta.fragments)
+
+    def _ends_in_a_stop(self, stops: Sequence[str]) -> bool:
+        """Whether readers have the beginning of a stop sequence: the next engine would not know its end."""
+        text = "".join(self._text)
+        return any(text.endswith(stop[:size]) for stop in stops for size in range(1, len(stop)))
 
     def _nothing_owed(self, request: GenerationRequest, generation: Generation) -> bool:
         """Whether readers have all text of the ids, but for the beginning of a character."""
