@@ -178,7 +178,7 @@ async def read_until(call: Any, condition: Callable[[pb.StreamTokensResponse], A
 
 
 def check_gapless(messages: Iterable[pb.StreamTokensResponse], after: int = 0) -> None:
-    """Rule 2: sequences without a gap, indexes without a gap, times and usage that never go back."""
+    """Rule 2: sequences and indexes without a gap, times and usage that never go back, parts within sums."""
     sequence, index, emitted, output = after, None, (0, 0), {}
     for message in messages:
         if message.WhichOneof("notice"):
@@ -194,3 +194,6 @@ def check_gapless(messages: Iterable[pb.StreamTokensResponse], after: int = 0) -
             emitted = now
         assert message.usage.output_token_count >= output.get(message.usage.source, 0)
         output[message.usage.source] = message.usage.output_token_count
+        assert message.usage.reasoning_token_count <= message.usage.output_token_count
+        assert message.usage.cached_input_token_count <= message.usage.input_token_count
+        assert message.usage.cache_write_input_token_count <= message.usage.input_token_count

@@ -9,10 +9,12 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from harness import Served, check_gapless, collect, failing, read_until, serving, until, upstream
 from scripted_engine import (
+    Chunk,
     Done,
     Drop,
     Finish,
     Pause,
+    Reasoning,
     ScriptedEngine,
     Stall,
     Text,
@@ -49,6 +51,21 @@ async def test_a_whole_generation(server: Served, engine: ScriptedEngine) -> Non
     assert usage.input_token_count == call.usage["prompt_tokens"]
     assert usage.source == usage_pb2.USAGE_SOURCE_ENGINE
     check_gapless(outcome.messages)
+
+
+async def test_reasoning_that_we_counted_is_within_an_output_that_the_engine_did(
+    server: Served, engine: ScriptedEngine
+) -> None:
+    """Engines that tell no reasoning tokens of their own may have fewer tokens than we thought."""
+    sums = {"prompt_tokens": 5, "completion_tokens": 2}
+    engine.script(
+        Reasoning("a thought of quite some words"), Text("a"), Finish(), Chunk({"usage": sums}), Done()
+    )
+    outcome = await collect(server.stream())
+    check_gapless(outcome.messages)
+    usage = outcome.messages[-1].usage
+    assert (usage.output_token_count, usage.source) == (2, usage_pb2.USAGE_SOURCE_ENGINE)
+    assert usage.reasoning_token_count == 2
 
 
 # --- Rule 1: ends

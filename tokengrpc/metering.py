@@ -79,12 +79,14 @@ class Meter:
             return self._usage
         if self._corrected:
             self._settle()
+        inputs, outputs = min(self._input, MAX_COUNT), min(self._output, MAX_COUNT)
+        # Parts are no more than their sums, though one may be our count and the other the engine's.
         self._usage = self._said[self._source] = Usage(
-            min(self._input, MAX_COUNT),
-            min(self._output, MAX_COUNT),
-            min(self._cached, MAX_COUNT),
-            min(self._cache_write, MAX_COUNT),
-            min(self._reasoning, MAX_COUNT),
+            inputs,
+            outputs,
+            min(self._cached, inputs),
+            min(self._cache_write, inputs),
+            min(self._reasoning, outputs),
             self._all_overhead,
             self._source,
         )
