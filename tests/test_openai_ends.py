@@ -166,6 +166,17 @@ class TestFinish:
         calls = [{"id": f"c{n}", "function": {"name": "f"}} for n in range(1024)]
         assert len(finished(chat({"tool_calls": calls * 2}), STOP)[0].fragments) == 1024
 
+    def test_arguments_that_wait_for_a_name_are_bounded(self):
+        """More than 1 MiB of them are no answer; once the name is told they may be as long as they like."""
+        piece = {"index": 0, "function": {"arguments": "x" * 400_000}}
+        deltas, error = decode(text("a"), *[chat({"tool_calls": [piece]})] * 3)
+        assert deltas == [Delta(text="a")]
+        assert isinstance(error, EngineProtocolError)
+        assert "without a name" in error.message
+        named = {"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}
+        whole = finished(chat({"tool_calls": [named]}), *[chat({"tool_calls": [piece]})] * 3, STOP)
+        assert sum(len(part.arguments) for delta in whole for part in delta.fragments) == 1_200_000
+
 
 BUSY = {"message": "Rate limit reached", "type": "rate_limit_error", "code": "rate_limit_exceeded"}
 CONTEXT = {"message": "This model's maximum context length is 8 tokens", "code": "context_length_exceeded"}

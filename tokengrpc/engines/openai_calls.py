@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # The most calls of one answer; more is no model's honest output.
 _CALLS = 1024
+# The most characters of arguments that wait for their call's name: servers tell it first.
+_HELD = 1024 * 1024
 
 
 class _Call:
@@ -56,12 +58,13 @@ class ToolCallAssembler:
     the index 0 (Ollama had that).
     """
 
-    __slots__ = ("_by_id", "_by_index", "_calls")
+    __slots__ = ("_by_id", "_by_index", "_calls", "_held")
 
     def __init__(self) -> None:
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
         self._by_id: dict[str, _Call] = {}
+        self._held = 0
 
     def __bool__(self) -> bool:
         """Whether there was a call."""
@@ -72,7 +75,7 @@ class ToolCallAssembler:
     ) -> tuple[ToolCallFragment, ...]:
         """The fragments that a chunk's pieces give. `function_call` is OpenAI's form before tools.
 
-        Raises ValueError when there are too many calls.
+        Raises ValueError when there are too many calls, or too long arguments of calls without a name.
         """
         if function_call is not None:
             pieces = [*(pieces or ()), ToolCall(index=0, function=function_call)]
@@ -95,6 +98,10 @@ class ToolCallAssembler:
             call.id = call.id or id_
             self._by_id.setdefault(call.id, call)
         call.name = call.name or name
+        if not call.name:
+            self._held += len(arguments)
+            if self._held > _HELD:
+                raise ValueError(f"more than {_HELD} characters of arguments of tool calls without a name")
         return call.fragment(arguments)
 
     def _find(self, index: int | None, id_: str, name: str) -> _Call:
