@@ -7,13 +7,14 @@ nanoseconds of the monotonic clock, which all processes of a machine share; and 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import time
 from typing import Any
 
 import uvloop
+
+from bench.engine import serve
 
 _TOKEN_SECONDS = 0.2
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -88,21 +89,10 @@ class Connection(asyncio.Protocol):
         self._transport.close()
 
 
-async def serve(host: str, port: int) -> None:
-    """Serves until cancelled; prints where."""
-    log = Log()
-    server = await asyncio.get_running_loop().create_server(lambda: Connection(log), host, port, backlog=4096)
-    address = server.sockets[0].getsockname()
-    print(f"listening on {address[0]}:{address[1]}", flush=True)
-    await server.serve_forever()
-
-
 def main() -> None:
     """Serves on --listen."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--listen", default="127.0.0.1:0")
-    host, _, port = parser.parse_args().listen.rpartition(":")
-    uvloop.run(serve(host, int(port)))
+    log = Log()
+    uvloop.run(serve(lambda: Connection(log), __doc__))
 
 
 if __name__ == "__main__":

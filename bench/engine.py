@@ -11,11 +11,14 @@ import json
 import select
 import selectors
 import time
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from bench.script import MODEL, WORDS, Script, stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _BURST_WRITE_BYTES = 16 * 1024
 _HEAD = (
@@ -175,9 +178,12 @@ def _user_text(messages: list[dict[str, Any]]) -> str:
     return content if isinstance(content, str) else "".join(part["text"] for part in content)
 
 
-async def serve(host: str, port: int) -> None:
-    """Serves until cancelled; prints where."""
-    server = await asyncio.get_running_loop().create_server(Connection, host, port, backlog=4096)
+async def serve(make: Callable[[], asyncio.Protocol], description: str | None) -> None:
+    """Serves on --listen until cancelled, with a protocol for each connection; prints where."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--listen", default="127.0.0.1:0")
+    host, _, port = parser.parse_args().listen.rpartition(":")
+    server = await asyncio.get_running_loop().create_server(make, host, int(port), backlog=4096)
     address = server.sockets[0].getsockname()
     print(f"listening on {address[0]}:{address[1]}", flush=True)
     await server.serve_forever()
@@ -185,11 +191,8 @@ async def serve(host: str, port: int) -> None:
 
 def main() -> None:
     """Serves on --listen."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--listen", default="127.0.0.1:0")
-    host, _, port = parser.parse_args().listen.rpartition(":")
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(PreciseSelector())) as runner:
-        runner.run(serve(host, int(port)))
+        runner.run(serve(Connection, __doc__))
 
 
 if __name__ == "__main__":

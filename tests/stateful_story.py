@@ -74,7 +74,7 @@ def check_story(story: Story, run: Run, ledger: Ledger) -> None:
         return
     last = truth[-1]
     assert last.HasField("finished")
-    entry = ledger.closed[run.record_id]
+    entry = ledger.closed[run.request.record_id]
     assert entry.usage.output == last.usage.output_token_count
     assert entry.usage.input == last.usage.input_token_count
     assert entry.finish_reason is ending.reason

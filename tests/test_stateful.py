@@ -287,7 +287,7 @@ class AnyOrder(machine.RuleBasedStateMachine):
         assert len(set(working)) == len(working), "one engine at a time"
         assert set(working) <= {s.request.generation_id for s in under_way}
         for story in under_way:
-            assert story.run.record_id not in self.house.ledger.closed or story.run.generation.ending
+            assert story.run.request.record_id not in self.house.ledger.closed or story.run.generation.ending
 
     @machine.invariant()
     def every_log_is_gapless(self) -> None:

@@ -47,7 +47,8 @@ async def answer(run: Run, reader: Reader) -> token_stream_pb2.GenerateTextRespo
     """Everything at once. Raises as `stream` does."""
     text: list[str] = []
     reasoning: list[str] = []
-    thoughts = [input_pb2.ReasoningPart()]
+    thoughts: list[input_pb2.ReasoningPart] = []
+    begin = 0  # of the reasoning that is in no part yet
     refusal: list[str] = []
     calls: dict[int, input_pb2.ToolCall] = {}
     arguments: defaultdict[int, list[str]] = defaultdict(list)
@@ -57,11 +58,10 @@ async def answer(run: Run, reader: Reader) -> token_stream_pb2.GenerateTextRespo
             for token in message.tokens:
                 text.append(token.text)
                 reasoning.append(token.reasoning_text)
-                if token.reasoning_text or token.reasoning_opaque:
-                    thoughts[-1].text += token.reasoning_text
-                    if token.reasoning_opaque:
-                        thoughts[-1].opaque = token.reasoning_opaque
-                        thoughts.append(input_pb2.ReasoningPart())
+                if token.reasoning_opaque:
+                    thought = "".join(reasoning[begin:])
+                    thoughts.append(input_pb2.ReasoningPart(text=thought, opaque=token.reasoning_opaque))
+                    begin = len(reasoning)
                 refusal.append(token.refusal_text)
             for fragment in message.tool_call_fragments:
                 call = calls.setdefault(fragment.call_index, input_pb2.ToolCall())
@@ -71,13 +71,15 @@ async def answer(run: Run, reader: Reader) -> token_stream_pb2.GenerateTextRespo
     _raise_end(run, reader)
     for index, call in calls.items():
         call.arguments = "".join(arguments[index])
+    if rest := "".join(reasoning[begin:]):
+        thoughts.append(input_pb2.ReasoningPart(text=rest))
     return token_stream_pb2.GenerateTextResponse(
         text="".join(text),
         reasoning_text="".join(reasoning),
         refusal_text="".join(refusal),
         tool_calls=[calls[index] for index in sorted(calls)],
         generation=generation_message(run),
-        reasoning_parts=[thought for thought in thoughts if thought.text or thought.opaque],
+        reasoning_parts=thoughts,
     )
 
 

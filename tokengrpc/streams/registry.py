@@ -172,10 +172,8 @@ class Streams:
         if not self._services.logs.has_room:
             raise Overloaded("the server's memory for replays is full: try again shortly")
         permit = self._admission.admit(tenant, model.name)
-        record_id = uuid.uuid4().hex
         run = Run(
-            self._bounded(dataclasses.replace(request, model=model.name, record_id=record_id)),
-            record_id=record_id,
+            self._bounded(dataclasses.replace(request, model=model.name, record_id=uuid.uuid4().hex)),
             tenant=tenant,
             model=model,
             able=able,

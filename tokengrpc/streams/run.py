@@ -42,7 +42,6 @@ class Run:
         self,
         request: GenerationRequest,
         *,
-        record_id: str,
         tenant: Tenant,
         model: ServedModel,
         able: Sequence[Member],
@@ -52,7 +51,6 @@ class Run:
         on_end: Callable[[Run], None],
     ) -> None:
         self.request = request
-        self.record_id = record_id
         self.tenant = tenant
         self.model = model
         self.encoder = services.encoder
@@ -106,7 +104,7 @@ class Run:
         generation = self.generation
         ending = generation.ending
         return LedgerEntry(
-            record_id=self.record_id,
+            record_id=self.request.record_id,
             generation_id=self.request.generation_id,
             tenant=self.tenant.name,
             model=self.model.name,
