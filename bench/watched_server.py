@@ -8,11 +8,11 @@ import json
 import signal
 from pathlib import Path
 
-from tokengrpc import app
+from tokengrpc import server
 from tokengrpc.config import LimitSettings, ModelSettings, Settings
 
 
-class Watched(app.App):
+class Watched(server.App):
     """Tells on a signal what it holds."""
 
     engine_port = 0
@@ -53,10 +53,10 @@ def main() -> None:
     parser.add_argument("--permits", type=int, required=True)
     arguments = parser.parse_args()
     Watched.engine_port = int(arguments.base_url.rpartition(":")[2].partition("/")[0])
-    app.App = Watched  # type: ignore[misc] - `run` makes this one
+    server.App = Watched  # type: ignore[misc] - `run` makes this one
     model = ModelSettings(name="scripted", kind="openai", base_url=arguments.base_url, api="chat")
     limits = LimitSettings(max_generations=arguments.permits)
-    app.run(Settings(listen="127.0.0.1:0", models=(model,), limits=limits, log_level="warning"))
+    server.run(Settings(listen="127.0.0.1:0", models=(model,), limits=limits, log_level="warning"))
 
 
 if __name__ == "__main__":

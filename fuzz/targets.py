@@ -13,6 +13,9 @@ import grpc
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
 from fuzz.reference import events_of
+from tokengrpc.core.events import Ending
+from tokengrpc.core.generation import Generation
+from tokengrpc.core.request import GenerationRequest, OutputOptions
 from tokengrpc.engines import anthropic_request, openai_request
 from tokengrpc.engines.anthropic_events import EventDecoder
 from tokengrpc.engines.dialects import DIALECTS, Api
@@ -21,9 +24,6 @@ from tokengrpc.engines.openai_chunks import ChunkDecoder
 from tokengrpc.engines.sse import SSEDecoder
 from tokengrpc.engines.stream_reader import decode
 from tokengrpc.errors import EngineProtocolError, TokenGrpcError
-from tokengrpc.events import Ending
-from tokengrpc.generation import Generation
-from tokengrpc.request import GenerationRequest, OutputOptions
 from tokengrpc.wire.encoding import ProtobufEncoder
 from tokengrpc.wire.parsing import parse
 from tokengrpc.wire.request import generation_request
@@ -32,8 +32,8 @@ from tokengrpc.wire.status import CODES, MAX_TRAILER_BYTES, Failure, status_of, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tokengrpc.core.model import Delta
     from tokengrpc.engines.stream_decoder import StreamDecoder
-    from tokengrpc.model import Delta
 
 _EVERYTHING = OutputOptions(top_logprob_count=2, token_ids=True, raw_bytes=True)
 _ENCODER = ProtobufEncoder()

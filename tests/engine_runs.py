@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from tokengrpc.errors import TokenGrpcError
 
 if TYPE_CHECKING:
-    from tokengrpc.interfaces import Continuation, Engine
-    from tokengrpc.model import Delta
-    from tokengrpc.request import GenerationRequest
+    from tokengrpc.core.model import Delta
+    from tokengrpc.core.ports.engine import Continuation, Engine
+    from tokengrpc.core.request import GenerationRequest
 
 
 async def run(

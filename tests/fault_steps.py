@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from script_steps import Content
 
-from tokengrpc.decoding import encodable
+from tokengrpc.core.text import encodable
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -13,8 +13,8 @@ from grpc_status import rpc_status
 from tokenstreaming.v1 import generation_pb2, token_stream_pb2_grpc
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
-from tokengrpc.app import App
 from tokengrpc.config import LimitSettings, ModelSettings, Settings
+from tokengrpc.server import App
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable

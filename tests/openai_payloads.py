@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from tokengrpc.core.request import OutputOptions
 from tokengrpc.engines.openai_chunks import ChunkDecoder
-from tokengrpc.request import OutputOptions
 
 if TYPE_CHECKING:
+    from tokengrpc.core.model import Delta
     from tokengrpc.errors import TokenGrpcError
-    from tokengrpc.model import Delta
 
 DONE = b"[DONE]"
 EVERYTHING = OutputOptions(top_logprob_count=2, token_ids=True, raw_bytes=True)

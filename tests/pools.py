@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 from harness import check_gapless
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
-from tokengrpc.admission import Admission, Tenant
-from tokengrpc.catalog import Catalog, ServedModel
-from tokengrpc.clock import SystemClock
 from tokengrpc.config import LimitSettings
+from tokengrpc.core.admission import Admission
+from tokengrpc.core.catalog import Catalog, ServedModel
+from tokengrpc.core.clock import SystemClock
+from tokengrpc.core.model import Capability
+from tokengrpc.core.routing import Member, Pool
+from tokengrpc.core.tenant import Tenant
 from tokengrpc.engines.builtin import BuiltinEngine
 from tokengrpc.engines.tokenizer import load
 from tokengrpc.errors import EngineLost
-from tokengrpc.model import Capability
-from tokengrpc.routing import Member, Pool
 from tokengrpc.stores.memory import MemoryEventLogs, MemoryLedger
 from tokengrpc.streams.registry import Streams
 from tokengrpc.streams.services import Services
@@ -27,9 +28,10 @@ from tokengrpc.wire.encoding import ProtobufEncoder
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from tokengrpc.interfaces import Continuation, LedgerEntry
-    from tokengrpc.model import Delta
-    from tokengrpc.request import GenerationRequest
+    from tokengrpc.core.model import Delta
+    from tokengrpc.core.ports.engine import Continuation
+    from tokengrpc.core.ports.ledger import LedgerEntry
+    from tokengrpc.core.request import GenerationRequest
 
 TENANT = Tenant(name="t")
 

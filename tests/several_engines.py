@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from wire_dialects import Dialect
 
-    from tokengrpc.interfaces import LedgerEntry
+    from tokengrpc.core.ports.ledger import LedgerEntry
 
 ANSWER = (Text("Well", " said"), Finish(), UsageChunk(), Done())
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
-from tokengrpc.admission import Admission, Tenant
-from tokengrpc.catalog import Catalog, ServedModel
 from tokengrpc.config import LimitSettings
+from tokengrpc.core.admission import Admission
+from tokengrpc.core.catalog import Catalog, ServedModel
+from tokengrpc.core.model import Capability, Delta, UsageReport
+from tokengrpc.core.routing import Member, Pool
+from tokengrpc.core.tenant import Tenant
 from tokengrpc.errors import TokenGrpcError
-from tokengrpc.model import Capability, Delta, UsageReport
-from tokengrpc.routing import Member, Pool
 from tokengrpc.rpc import delivery
 from tokengrpc.rpc.call import CallFailed
 from tokengrpc.stores.memory import MemoryEventLog, MemoryEventLogs
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 
     from virtual_time import VirtualLoop
 
-    from tokengrpc.interfaces import Continuation, LedgerEntry, Record
+    from tokengrpc.core.ports.engine import Continuation
+    from tokengrpc.core.ports.ledger import LedgerEntry
+    from tokengrpc.core.ports.log import Record
     from tokengrpc.streams.reader import Reader
     from tokengrpc.streams.run import Run
 

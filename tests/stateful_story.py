@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from stateful_house import Handed, Ledger, Reading
     from tokenstreaming.v1 import token_stream_pb2 as pb
 
-    from tokengrpc.request import GenerationRequest
+    from tokengrpc.core.request import GenerationRequest
     from tokengrpc.streams.run import Run
 
 

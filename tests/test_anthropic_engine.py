@@ -24,6 +24,10 @@ from scripted_engine import (
 )
 
 from tokengrpc.config import ModelSettings
+from tokengrpc.core.model import Capability, Delta, FinishReason, UsageReport
+from tokengrpc.core.ports.engine import Continuation
+from tokengrpc.core.request import GenerationRequest, Message, Role, TextPart
+from tokengrpc.core.request import Reasoning as Thinking
 from tokengrpc.engines.anthropic import create
 from tokengrpc.errors import (
     EngineAborted,
@@ -37,10 +41,6 @@ from tokengrpc.errors import (
     TokenGrpcError,
     UnsupportedFeature,
 )
-from tokengrpc.interfaces import Continuation
-from tokengrpc.model import Capability, Delta, FinishReason, UsageReport
-from tokengrpc.request import GenerationRequest, Message, Role, TextPart
-from tokengrpc.request import Reasoning as Thinking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

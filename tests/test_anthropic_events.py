@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from profiles import examples
 
+from tokengrpc.core.model import Delta, EngineFinish, FinishReason, ToolCallFragment, UsageReport
 from tokengrpc.engines.anthropic_events import EventDecoder
 from tokengrpc.engines.sse import SSEDecoder
 from tokengrpc.errors import (
@@ -26,7 +27,6 @@ from tokengrpc.errors import (
     ModelNotFound,
     TokenGrpcError,
 )
-from tokengrpc.model import Delta, EngineFinish, FinishReason, ToolCallFragment, UsageReport
 
 
 def event(kind: str, **fields: Any) -> bytes:

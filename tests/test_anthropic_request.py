@@ -9,11 +9,8 @@ from typing import Any
 import pytest
 
 from tokengrpc.config import ConfigError, ModelSettings
-from tokengrpc.engines.anthropic import create
-from tokengrpc.engines.anthropic_request import Options, encode_request
-from tokengrpc.errors import InvalidRequest, UnsupportedFeature
-from tokengrpc.model import Capability
-from tokengrpc.request import (
+from tokengrpc.core.model import Capability
+from tokengrpc.core.request import (
     GenerationRequest,
     ImagePart,
     Message,
@@ -29,6 +26,9 @@ from tokengrpc.request import (
     ToolChoice,
     ToolResultPart,
 )
+from tokengrpc.engines.anthropic import create
+from tokengrpc.engines.anthropic_request import Options, encode_request
+from tokengrpc.errors import InvalidRequest, UnsupportedFeature
 
 BARE = {"model": "m", "stream": True, "max_tokens": 4096}
 HELLO = {"role": "user", "content": [{"type": "text", "text": "Hi"}]}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokengrpc.breaker import CONSECUTIVE, Breaker
+from tokengrpc.core.breaker import CONSECUTIVE, Breaker
 
 
 def opened(now: float = 0.0) -> Breaker:

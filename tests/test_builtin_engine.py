@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokengrpc.decoding import WholeText
+from tokengrpc.core.model import Capability, Delta, FinishReason
+from tokengrpc.core.ports.engine import Continuation
+from tokengrpc.core.request import GenerationRequest, Message, OutputOptions, Role, Sampling, TextPart
+from tokengrpc.core.text import WholeText
 from tokengrpc.engines.builtin import BuiltinEngine, create
 from tokengrpc.engines.guide import learn
 from tokengrpc.engines.tokenizer import END_OF_TEXT, load
 from tokengrpc.errors import ContextLengthExceeded, InvalidRequest
-from tokengrpc.interfaces import Continuation
-from tokengrpc.model import Capability, Delta, FinishReason
-from tokengrpc.request import GenerationRequest, Message, OutputOptions, Role, Sampling, TextPart
 
 if TYPE_CHECKING:
-    from tokengrpc.interfaces import Engine
+    from tokengrpc.core.ports.engine import Engine
 
 QUESTION = "What is token streaming?"
 NO_END = {END_OF_TEXT: -100.0}

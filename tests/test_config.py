@@ -17,7 +17,7 @@ from tokengrpc.config import (
     load_with_origins,
 )
 from tokengrpc.config.keys import KEYS, flag, variable
-from tokengrpc.model import Capability
+from tokengrpc.core.model import Capability
 
 if TYPE_CHECKING:
     from pathlib import Path

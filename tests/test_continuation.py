@@ -10,11 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pools import Dying, Played, generate
 
-from tokengrpc.decoding import WholeText
-from tokengrpc.engines.guide import learn
-from tokengrpc.errors import EngineAborted, EngineLost, EngineUnavailable, InvalidRequest, UnsupportedFeature
-from tokengrpc.interfaces import Continuation
-from tokengrpc.model import (
+from tokengrpc.core.model import (
     Capability,
     Delta,
     EngineFinish,
@@ -23,7 +19,8 @@ from tokengrpc.model import (
     UsageReport,
     UsageSource,
 )
-from tokengrpc.request import (
+from tokengrpc.core.ports.engine import Continuation
+from tokengrpc.core.request import (
     GenerationRequest,
     ImagePart,
     Limits,
@@ -36,6 +33,9 @@ from tokengrpc.request import (
     Tool,
     ToolChoice,
 )
+from tokengrpc.core.text import WholeText
+from tokengrpc.engines.guide import learn
+from tokengrpc.errors import EngineAborted, EngineLost, EngineUnavailable, InvalidRequest, UnsupportedFeature
 
 # Its answer has signs whose bytes are spread over several tokens.
 QUESTION = "Why can a token end inside a character?"

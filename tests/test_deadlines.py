@@ -17,7 +17,7 @@ from scripted_engine import Finish, Headers, Pause, ScriptedEngine, Stall, Text
 from tokenstreaming.v1 import generation_pb2, input_pb2
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
-from tokengrpc.streams.deadline import MIN_LEFT, margin, rounding_unit, stream_end
+from tokengrpc.core.deadline import MIN_LEFT, margin, rounding_unit, stream_end
 
 DETACH = input_pb2.Recovery(disconnect_action=input_pb2.DISCONNECT_ACTION_DETACH)
 FAIL = input_pb2.Limits(deadline_action=input_pb2.DEADLINE_ACTION_FAIL)

@@ -9,14 +9,8 @@ import pytest
 from msgspec import structs
 
 from tokengrpc.config import EngineSettings, ModelSettings
-from tokengrpc.engines.dialects import DIALECTS, Api, capabilities
-from tokengrpc.engines.openai import create
-from tokengrpc.engines.openai_request import encode_request
-from tokengrpc.errors import (
-    UnsupportedFeature,
-)
-from tokengrpc.model import Capability
-from tokengrpc.request import (
+from tokengrpc.core.model import Capability
+from tokengrpc.core.request import (
     GenerationRequest,
     ImagePart,
     Message,
@@ -29,8 +23,12 @@ from tokengrpc.request import (
     Tool,
     ToolChoice,
 )
-from tokengrpc.request import (
-    Reasoning as Thinking,
+from tokengrpc.core.request import Reasoning as Thinking
+from tokengrpc.engines.dialects import DIALECTS, Api, capabilities
+from tokengrpc.engines.openai import create
+from tokengrpc.engines.openai_request import encode_request
+from tokengrpc.errors import (
+    UnsupportedFeature,
 )
 
 CHAT = GenerationRequest(messages=(Message(role=Role.USER, parts=(TextPart(text="Hi"),)),))

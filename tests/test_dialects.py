@@ -21,6 +21,8 @@ from scripted_engine import (
 from wire_dialects import LITELLM, LLAMA_CPP, OLLAMA, OPENAI, PROMPT_IDS, SGLANG, TGI, VLLM
 
 from tokengrpc.config import ModelSettings
+from tokengrpc.core.model import FinishReason, UsageReport
+from tokengrpc.core.request import GenerationRequest, Message, OutputOptions, Role, TextPart
 from tokengrpc.engines.openai import create
 from tokengrpc.errors import (
     ContextLengthExceeded,
@@ -31,19 +33,11 @@ from tokengrpc.errors import (
     InvalidRequest,
     TokenGrpcError,
 )
-from tokengrpc.model import FinishReason, UsageReport
-from tokengrpc.request import (
-    GenerationRequest,
-    Message,
-    OutputOptions,
-    Role,
-    TextPart,
-)
 
 if TYPE_CHECKING:
     from wire_dialects import Dialect
 
-    from tokengrpc.model import Delta
+    from tokengrpc.core.model import Delta
 
 SERVERS = {
     "openai": OPENAI,

@@ -28,11 +28,11 @@ from tokengrpc.config import (
     load,
 )
 from tokengrpc.config.keys import KEYS, variable
+from tokengrpc.core.model import Capability, FinishReason
 from tokengrpc.engines import anthropic, replay
 from tokengrpc.engines.builtin import BuiltinEngine
 from tokengrpc.engines.dialects import DIALECTS
 from tokengrpc.engines.finish_words import ABORT_REASONS, FINISH_REASONS
-from tokengrpc.model import Capability, FinishReason
 from tokengrpc.wire.status import CODES
 
 if TYPE_CHECKING:
@@ -296,7 +296,7 @@ def test_the_engine_of_the_architecture_page_runs(tmp_path):
 LEDGER_RUN = """
 import sys
 from tokengrpc import TokenStreamClient
-from tokengrpc.app import App
+from tokengrpc.server import App
 from tokengrpc.config import Settings
 
 async def main():

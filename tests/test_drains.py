@@ -23,13 +23,13 @@ from scripted_engine import (
 )
 from wire_dialects import OPENAI, VLLM
 
+from tokengrpc.core.model import FinishReason, UsageReport
 from tokengrpc.engines import drains
-from tokengrpc.model import FinishReason, UsageReport
 
 if TYPE_CHECKING:
     from wire_dialects import Dialect
 
-    from tokengrpc.interfaces import LedgerEntry
+    from tokengrpc.core.ports.ledger import LedgerEntry
 
 
 def drained(engine: ScriptedEngine, **settings: Any) -> Any:

@@ -9,12 +9,12 @@ import pytest
 from http_peer import Peer, Server
 
 from tokengrpc.config import ModelSettings
+from tokengrpc.core.request import GenerationRequest
 from tokengrpc.engines import anthropic, openai
 from tokengrpc.errors import EngineProtocolError, InvalidRequest, TokenGrpcError
-from tokengrpc.request import GenerationRequest
 
 if TYPE_CHECKING:
-    from tokengrpc.model import Delta
+    from tokengrpc.core.model import Delta
 
 HEAD = b"HTTP/1.1 %d OK\r\nContent-Type: %b\r\nConnection: close\r\n%b\r\n"
 STREAM = HEAD % (200, b"text/event-stream", b"")

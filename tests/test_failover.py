@@ -28,10 +28,10 @@ from tokenstreaming.v1 import generation_pb2, input_pb2, model_pb2
 from tokenstreaming.v1 import token_stream_pb2 as pb
 from wire_dialects import VLLM
 
-from tokengrpc.breaker import CONSECUTIVE
+from tokengrpc.core.breaker import CONSECUTIVE
+from tokengrpc.core.model import Delta, EngineFinish, FinishReason, ToolCallFragment
+from tokengrpc.core.request import GenerationRequest
 from tokengrpc.errors import EngineAuthFailed, EngineLost
-from tokengrpc.model import Delta, EngineFinish, FinishReason, ToolCallFragment
-from tokengrpc.request import GenerationRequest
 
 END = FinishReason.END
 State = generation_pb2.GenerationState

@@ -294,7 +294,7 @@ async def test_a_request_without_a_plan_is_the_engines_own(served: Served) -> No
 
 
 def next_request() -> Any:
-    from tokengrpc.request import GenerationRequest  # noqa: PLC0415 - for this test alone
+    from tokengrpc.core.request import GenerationRequest  # noqa: PLC0415 - for this test alone
 
     return GenerationRequest(prompt="Hello")
 

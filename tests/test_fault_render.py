@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tokengrpc.core.generation import Generation
+from tokengrpc.core.model import Delta, EngineFinish, FinishReason, ToolCallFragment, UsageReport
+from tokengrpc.core.request import GenerationRequest, OutputOptions
 from tokengrpc.engines.faults_client import Decoder
 from tokengrpc.engines.faults_render import Renderer
 from tokengrpc.engines.sse import SSEDecoder
 from tokengrpc.engines.tokenizer import load
-from tokengrpc.generation import Generation
-from tokengrpc.model import Delta, EngineFinish, FinishReason, ToolCallFragment, UsageReport
-from tokengrpc.request import GenerationRequest, OutputOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

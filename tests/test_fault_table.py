@@ -20,7 +20,7 @@ from scripted_engine import Call, ScriptedEngine
 from tokenstreaming.v1 import generation_pb2, usage_pb2
 from wire_dialects import INPUT_TOKENS, LITELLM, LLAMA_CPP, OLLAMA, OPENAI, SGLANG, TGI, VLLM, Dialect
 
-from tokengrpc.decoding import encodable
+from tokengrpc.core.text import encodable
 from tokengrpc.wire.generation import usage_message
 from tokengrpc.wire.status import CODES
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from fault_rows import Fault
 
-    from tokengrpc.interfaces import LedgerEntry
+    from tokengrpc.core.ports.ledger import LedgerEntry
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokengrpc.errors import Cancelled, DeadlineExceeded, EngineLost, EngineProtocolError
-from tokengrpc.events import Ending
-from tokengrpc.generation import MAX_EVENT_TOKENS, Generation
-from tokengrpc.interfaces import RecordKind
-from tokengrpc.model import (
+from tokengrpc.core.events import Ending, RecordKind
+from tokengrpc.core.generation import MAX_EVENT_TOKENS, Generation
+from tokengrpc.core.model import (
     Delta,
     EngineFinish,
     FinishReason,
@@ -21,7 +19,8 @@ from tokengrpc.model import (
     UsageReport,
     UsageSource,
 )
-from tokengrpc.request import GenerationRequest, OutputOptions
+from tokengrpc.core.request import GenerationRequest, OutputOptions
+from tokengrpc.errors import Cancelled, DeadlineExceeded, EngineLost, EngineProtocolError
 
 
 class Letters:

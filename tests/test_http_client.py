@@ -11,13 +11,13 @@ from harness import until
 from http_peer import CHUNKED, OK, Peer, Server, always_ok, client, drain
 
 from tokengrpc.config import ModelSettings
+from tokengrpc.core.request import GenerationRequest
 from tokengrpc.engines import http_client
 from tokengrpc.engines.http1_head import CutShort, Malformed
 from tokengrpc.engines.http_client import EngineHTTP, read_body
 from tokengrpc.engines.http_dial import Origin
 from tokengrpc.engines.openai import create
 from tokengrpc.errors import EngineProtocolError, EngineUnavailable
-from tokengrpc.request import GenerationRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,9 +9,9 @@ import pytest
 from stateful_house import LIMITS, TENANT, Handed, House, Ledger, Reading
 from virtual_time import VirtualLoop
 
+from tokengrpc.core.model import Delta, EngineFinish, FinishReason
+from tokengrpc.core.request import GenerationRequest, Recovery
 from tokengrpc.errors import GenerationNotFound, ReaderTooSlow, ReplayExpired, StreamDeadlineExceeded
-from tokengrpc.model import Delta, EngineFinish, FinishReason
-from tokengrpc.request import GenerationRequest, Recovery
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

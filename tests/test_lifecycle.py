@@ -14,8 +14,8 @@ from scripted_engine import Pause, ScriptedEngine, Stall, Text
 from test_rules import whole
 from tokenstreaming.v1 import generation_pb2
 
-from tokengrpc.app import App
 from tokengrpc.config import ModelSettings, Settings
+from tokengrpc.server import App
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from openai_payloads import DONE, EVERYTHING, STOP, chat, counts, finished, sums, text
 from profiles import examples
 
-from tokengrpc.model import Delta, EngineFinish, FinishReason, ToolCallFragment, UsageReport
-from tokengrpc.request import OutputOptions
+from tokengrpc.core.model import Delta, EngineFinish, FinishReason, ToolCallFragment, UsageReport
+from tokengrpc.core.request import OutputOptions
 
 
 class TestContent:

@@ -10,11 +10,9 @@ from scripted_engine import Call, Done, Finish, ScriptedEngine, Text
 from wire_dialects import PROMPT_IDS, VLLM
 
 from tokengrpc.config import ModelSettings
-from tokengrpc.engines.openai import create
-from tokengrpc.errors import UnsupportedFeature
-from tokengrpc.interfaces import Continuation
-from tokengrpc.model import Capability
-from tokengrpc.request import (
+from tokengrpc.core.model import Capability
+from tokengrpc.core.ports.engine import Continuation
+from tokengrpc.core.request import (
     GenerationRequest,
     Message,
     OutputConstraint,
@@ -25,6 +23,8 @@ from tokengrpc.request import (
     TextPart,
     Tool,
 )
+from tokengrpc.engines.openai import create
+from tokengrpc.errors import UnsupportedFeature
 
 HELLO = (Message(role=Role.USER, parts=(TextPart(text="Hi"),)),)
 BEGUN = (*HELLO, Message(role=Role.ASSISTANT, parts=(TextPart(text="Once"),)))

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from openai_payloads import DONE, EVERYTHING, STOP, chat, counts, decode, finished, sums, text
 from profiles import examples
 
+from tokengrpc.core.model import Delta, EngineFinish, FinishReason, UsageReport
+from tokengrpc.core.request import OutputOptions
 from tokengrpc.engines.finish_words import ABORT_REASONS, FINISH_REASONS
 from tokengrpc.engines.openai_chunks import ChunkDecoder
 from tokengrpc.engines.sse import SSEDecoder
@@ -25,8 +27,6 @@ from tokengrpc.errors import (
     EngineUnavailable,
     InvalidRequest,
 )
-from tokengrpc.model import Delta, EngineFinish, FinishReason, UsageReport
-from tokengrpc.request import OutputOptions
 
 # What the decoder looks at.
 FIELDS = (

@@ -39,6 +39,9 @@ from scripted_engine import (
 from wire_dialects import LITELLM, LLAMA_CPP, OLLAMA, OPENAI, SGLANG, TGI, VLLM, Dialect
 
 from tokengrpc.config import ModelSettings
+from tokengrpc.core.model import Delta, FinishReason, UsageReport
+from tokengrpc.core.ports.engine import Continuation
+from tokengrpc.core.request import GenerationRequest, Message, OutputOptions, Role, TextPart
 from tokengrpc.engines import stream_reader
 from tokengrpc.engines.openai import OpenAIEngine, create
 from tokengrpc.engines.openai_chunks import ChunkDecoder
@@ -58,9 +61,6 @@ from tokengrpc.errors import (
     TokenGrpcError,
     UnsupportedFeature,
 )
-from tokengrpc.interfaces import Continuation
-from tokengrpc.model import Delta, FinishReason, UsageReport
-from tokengrpc.request import GenerationRequest, Message, OutputOptions, Role, TextPart
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -8,13 +8,8 @@ from typing import Any
 import pytest
 
 from tokengrpc.config import ModelSettings
-from tokengrpc.engines.dialects import DIALECTS, Api
-from tokengrpc.engines.openai import create
-from tokengrpc.engines.openai_request import choose_api, encode_request
-from tokengrpc.engines.request_json import whole_numbers
-from tokengrpc.errors import InvalidRequest, UnsupportedFeature
-from tokengrpc.model import Capability
-from tokengrpc.request import (
+from tokengrpc.core.model import Capability
+from tokengrpc.core.request import (
     GenerationRequest,
     ImagePart,
     Message,
@@ -30,6 +25,11 @@ from tokengrpc.request import (
     ToolChoice,
     ToolResultPart,
 )
+from tokengrpc.engines.dialects import DIALECTS, Api
+from tokengrpc.engines.openai import create
+from tokengrpc.engines.openai_request import choose_api, encode_request
+from tokengrpc.engines.request_json import whole_numbers
+from tokengrpc.errors import InvalidRequest, UnsupportedFeature
 
 HELLO = (Message(role=Role.USER, parts=(TextPart(text="Hi"),)),)
 

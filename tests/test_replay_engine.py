@@ -15,11 +15,11 @@ from harness import serving as serving_here
 from scripted_engine import Done, Drop, Finish, Reasoning, ScriptedEngine, Text, ToolCall, UsageChunk
 
 from tokengrpc.config import ConfigError, ModelSettings
+from tokengrpc.core.ports.engine import Continuation
+from tokengrpc.core.request import GenerationRequest
 from tokengrpc.engines.replay import create
 from tokengrpc.engines.transcript import read_transcript
 from tokengrpc.errors import UnsupportedFeature
-from tokengrpc.interfaces import Continuation
-from tokengrpc.request import GenerationRequest
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokengrpc import errors
-from tokengrpc.breaker import CONSECUTIVE, Verdict, judge
-from tokengrpc.routing import Ask, Claim, Member, Pool
+from tokengrpc.core.breaker import CONSECUTIVE, Verdict, judge
+from tokengrpc.core.routing import Ask, Claim, Member, Pool
 
 WELL, ILL, BUSY, UNJUDGED = Verdict.WELL, Verdict.ILL, Verdict.BUSY, Verdict.UNJUDGED
 

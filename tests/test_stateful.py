@@ -19,6 +19,8 @@ from stateful_house import LIMITS, TENANT, Handed, House, UsageGrowth
 from stateful_story import Story, check_outcome, check_reason, check_story
 from virtual_time import VirtualLoop
 
+from tokengrpc.core.model import Delta, EngineFinish, FinishReason, ToolCallFragment
+from tokengrpc.core.request import GenerationRequest, Recovery
 from tokengrpc.errors import (
     EngineLost,
     GenerationIdReused,
@@ -29,8 +31,6 @@ from tokengrpc.errors import (
     SequenceOutOfRange,
     TokenGrpcError,
 )
-from tokengrpc.model import Delta, EngineFinish, FinishReason, ToolCallFragment
-from tokengrpc.request import GenerationRequest, Recovery
 
 if TYPE_CHECKING:
     from tokengrpc.streams.run import Run

@@ -11,7 +11,7 @@ from several_engines import Two, two_engines
 from tokenstreaming.v1 import generation_pb2, input_pb2
 from wire_dialects import PROMPT_IDS, VLLM
 
-from tokengrpc.model import Capability
+from tokengrpc.core.model import Capability
 
 CHAT = input_pb2.Conversation(
     messages=[input_pb2.ConversationMessage(role=input_pb2.ROLE_USER, text="Say hello.")]

@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokengrpc.engines import tokenizer as module
-from tokengrpc.engines.tokenizer import END_OF_TEXT, load
-from tokengrpc.request import (
+from tokengrpc.core.request import (
     ImagePart,
     Message,
     ReasoningPart,
@@ -21,6 +19,8 @@ from tokengrpc.request import (
     ToolCallPart,
     ToolResultPart,
 )
+from tokengrpc.engines import tokenizer as module
+from tokengrpc.engines.tokenizer import END_OF_TEXT, load
 
 
 @pytest.fixture(scope="module")

@@ -13,24 +13,24 @@ from hypothesis import strategies as st
 from profiles import examples
 from transcripts import transcripts
 
+from tokengrpc.core.events import Ending
+from tokengrpc.core.generation import Generation
+from tokengrpc.core.model import UsageSource
+from tokengrpc.core.request import GenerationRequest, OutputOptions
 from tokengrpc.engines.anthropic_events import EventDecoder
 from tokengrpc.engines.openai_chunks import ChunkDecoder
 from tokengrpc.engines.sse import SSEDecoder
 from tokengrpc.engines.stream_reader import decode
 from tokengrpc.errors import EngineLost, TokenGrpcError
-from tokengrpc.events import Ending
-from tokengrpc.generation import Generation
-from tokengrpc.model import UsageSource
-from tokengrpc.request import GenerationRequest, OutputOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transcripts import Transcript
 
+    from tokengrpc.core.events import Event
+    from tokengrpc.core.model import Delta, Token
     from tokengrpc.engines.stream_decoder import StreamDecoder
-    from tokengrpc.events import Event
-    from tokengrpc.model import Delta, Token
 
     Decoded = tuple[list[Delta], TokenGrpcError | None]
 

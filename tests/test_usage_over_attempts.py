@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokengrpc.metering import Meter
-from tokengrpc.model import Usage, UsageReport, UsageSource
+from tokengrpc.core.metering import Meter
+from tokengrpc.core.model import Usage, UsageReport, UsageSource
 
 
 class Letters:

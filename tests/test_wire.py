@@ -14,8 +14,8 @@ from tokenstreaming.v1 import generation_pb2
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
 from tokengrpc import errors
+from tokengrpc.core.model import Token, TopLogprob, Usage, UsageSource
 from tokengrpc.errors import EngineUnavailable, InvalidRequest, TokenGrpcError
-from tokengrpc.model import Token, TopLogprob, Usage, UsageSource
 from tokengrpc.rpc.call import pushback_ms
 from tokengrpc.wire.encoding import tail, token_body, varint
 from tokengrpc.wire.parsing import parse

@@ -96,7 +96,7 @@ def serve(
     if loaded is None:
         return exits.USAGE
     # It brings the whole server, which wrong settings need not wait for.
-    from tokengrpc.app import run  # noqa: PLC0415 - see above
+    from tokengrpc.server import run  # noqa: PLC0415 - see above
 
     try:
         return run(loaded.settings, on_ready=_show_hints if hints else None)

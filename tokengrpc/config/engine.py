@@ -22,7 +22,7 @@ from tokengrpc.config.values import (
     Variable,
     read_secret,
 )
-from tokengrpc.model import Capability  # noqa: TC001 - msgspec reads annotations at run time
+from tokengrpc.core.model import Capability  # noqa: TC001 - msgspec reads annotations at run time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tokengrpc.core.model import Capability
+from tokengrpc.core.request import Reasoning
 from tokengrpc.engines import capabilities as settled
 from tokengrpc.engines import http_stream
 from tokengrpc.engines.anthropic_events import EventDecoder
@@ -13,14 +15,12 @@ from tokengrpc.engines.continuing import ELSEWHERE, prefilled
 from tokengrpc.engines.http_stream import Call, HTTPStreamEngine
 from tokengrpc.engines.options import read_options
 from tokengrpc.engines.request_json import unsupported
-from tokengrpc.model import Capability
-from tokengrpc.request import Reasoning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tokengrpc.interfaces import Continuation, Tokenizer
-    from tokengrpc.request import GenerationRequest
+    from tokengrpc.core.ports.engine import Continuation, Tokenizer
+    from tokengrpc.core.request import GenerationRequest
 
 BASE_URL = "https://api.anthropic.com/v1"
 

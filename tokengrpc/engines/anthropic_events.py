@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tokengrpc.decoding import encodable
+from tokengrpc.core.model import Delta, ToolCallFragment, UsageReport
+from tokengrpc.core.text import encodable
 from tokengrpc.engines.anthropic_reasoning import redacted, signature
 from tokengrpc.engines.anthropic_wire import Event, decode_event
 from tokengrpc.engines.complaints import read_complaint
@@ -13,13 +14,12 @@ from tokengrpc.engines.finish_words import read_finish
 from tokengrpc.engines.hiding import hiding
 from tokengrpc.engines.stream_decoder import StreamDecoder
 from tokengrpc.errors import EngineAborted
-from tokengrpc.model import Delta, ToolCallFragment, UsageReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tokengrpc.core.model import EngineFinish
     from tokengrpc.engines.anthropic_wire import Block, Piece, Usage
-    from tokengrpc.model import EngineFinish
 
 # The most calls of one answer; more is no model's honest output.
 _CALLS = 1024

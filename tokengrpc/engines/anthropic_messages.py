@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tokengrpc.core.request import ImagePart, ReasoningPart, Role, TextPart, ToolCallPart, ToolResultPart
 from tokengrpc.engines.anthropic_reasoning import block_of
 from tokengrpc.errors import InvalidRequest
-from tokengrpc.request import ImagePart, ReasoningPart, Role, TextPart, ToolCallPart, ToolResultPart
 
 if TYPE_CHECKING:
-    from tokengrpc.request import GenerationRequest, Message, Part
+    from tokengrpc.core.request import GenerationRequest, Message, Part
 
 _DATA_URI = re.compile(r"data:([^;,]+);base64,(.*)", re.DOTALL)
 

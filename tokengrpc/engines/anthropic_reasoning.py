@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tokengrpc.request import ReasoningPart
+    from tokengrpc.core.request import ReasoningPart
 
 _SIGNATURE = b"signature:"
 _REDACTED = b"redacted:"

@@ -15,7 +15,7 @@ from tokengrpc.engines.request_json import raw_json, sampling_fields, tool_field
 from tokengrpc.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from tokengrpc.request import GenerationRequest, ToolChoice
+    from tokengrpc.core.request import GenerationRequest, ToolChoice
 
 # The fields of Sampling that the API knows; newer models refuse some of them.
 SAMPLING = {

@@ -18,17 +18,17 @@ import itertools
 import secrets
 from typing import TYPE_CHECKING, Protocol
 
+from tokengrpc.core.model import Capability
 from tokengrpc.engines.guide import learn
 from tokengrpc.engines.ngram_run import NgramRun
 from tokengrpc.engines.tokenizer import load
-from tokengrpc.model import Capability
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 
-    from tokengrpc.interfaces import Continuation, Tokenizer
-    from tokengrpc.model import Delta
-    from tokengrpc.request import GenerationRequest
+    from tokengrpc.core.model import Delta
+    from tokengrpc.core.ports.engine import Continuation, Tokenizer
+    from tokengrpc.core.request import GenerationRequest
 
 # With no pace, the loop gets its turn after this many tokens: well under a millisecond.
 _BATCH = 32

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tokengrpc.model import Capability
+    from tokengrpc.core.model import Capability
 
 
 class Settings(Protocol):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tokengrpc.core.request import Message, Role, TextPart
 from tokengrpc.engines.request_json import unsupported
-from tokengrpc.request import Message, Role, TextPart
 
 if TYPE_CHECKING:
-    from tokengrpc.request import GenerationRequest
+    from tokengrpc.core.request import GenerationRequest
 
 # Of everything that cannot be continued.
 ELSEWHERE = "this engine; it can only be generated anew"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from tokengrpc.core.model import Capability
 from tokengrpc.engines.constraints import (
     Constrain,
     as_field,
@@ -21,7 +22,6 @@ from tokengrpc.engines.constraints import (
     as_tgi_json_schema,
     as_tgi_regex,
 )
-from tokengrpc.model import Capability
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,11 +11,11 @@ from tokengrpc.engines.stream_reader import read_on
 from tokengrpc.errors import EngineLost
 
 if TYPE_CHECKING:
+    from tokengrpc.core.model import UsageReport
+    from tokengrpc.core.ports.engine import LateUsage
     from tokengrpc.engines.http_client import EngineHTTP
     from tokengrpc.engines.http_connection import Response
     from tokengrpc.engines.stream_reader import Reader
-    from tokengrpc.interfaces import LateUsage
-    from tokengrpc.model import UsageReport
 
 # So many at once; callers who leave after that are not waited for.
 _DRAINS = 64

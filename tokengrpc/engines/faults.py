@@ -22,9 +22,9 @@ from tokengrpc.errors import EngineError, InvalidRequest
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from tokengrpc.interfaces import Continuation, Engine
-    from tokengrpc.model import Capability, Delta
-    from tokengrpc.request import GenerationRequest
+    from tokengrpc.core.model import Capability, Delta
+    from tokengrpc.core.ports.engine import Continuation, Engine
+    from tokengrpc.core.request import GenerationRequest
 
 PARAM = "faults"
 """The key of `engine_params` that holds a request's plan."""

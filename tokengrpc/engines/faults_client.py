@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from tokengrpc.config import EngineSettings
+from tokengrpc.core.model import Delta
 from tokengrpc.engines.faults_render import BYTES, OPAQUE
 from tokengrpc.engines.faults_wire import WiredHTTP
 from tokengrpc.engines.http_stream import Call
 from tokengrpc.engines.openai import OpenAIEngine
 from tokengrpc.engines.openai_chunks import ChunkDecoder
-from tokengrpc.model import Delta
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tokengrpc.core.ports.engine import Continuation
+    from tokengrpc.core.request import GenerationRequest, OutputOptions
     from tokengrpc.engines.faults_script import Script
-    from tokengrpc.interfaces import Continuation
-    from tokengrpc.request import GenerationRequest, OutputOptions
 
 
 class Client(OpenAIEngine):

@@ -10,14 +10,14 @@ import json
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
-from tokengrpc.decoding import WholeText
+from tokengrpc.core.model import FinishReason
+from tokengrpc.core.text import WholeText
 from tokengrpc.engines.finish_words import FINISH_REASONS
-from tokengrpc.model import FinishReason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tokengrpc.model import Delta, EngineFinish, ToolCallFragment, TopLogprob, UsageReport
+    from tokengrpc.core.model import Delta, EngineFinish, ToolCallFragment, TopLogprob, UsageReport
 
 DONE = b"data: [DONE]\n\n"
 

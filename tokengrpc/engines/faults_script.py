@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 
     from tokengrpc.config.faults import FaultSettings
+    from tokengrpc.core.model import Delta
     from tokengrpc.engines.faults_wire import Wire
-    from tokengrpc.model import Delta
 
     Batches = Callable[[], AsyncGenerator[Sequence[Delta], None]]
 

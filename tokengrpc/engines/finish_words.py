@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tokengrpc.decoding import encodable
+from tokengrpc.core.model import EngineFinish, FinishReason
+from tokengrpc.core.text import encodable
 from tokengrpc.errors import EngineAborted
-from tokengrpc.model import EngineFinish, FinishReason
 
 # Words for a proper end, in lower case. Others are passed on as OTHER.
 FINISH_REASONS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tokengrpc.decoding import encodable
+from tokengrpc.core.text import encodable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from tokengrpc.core.ports.engine import SILENT
 from tokengrpc.engines.complaints import (
     Complaint,
     read_complaint,
@@ -24,16 +25,15 @@ from tokengrpc.engines.portions import portions
 from tokengrpc.engines.sse import SSEDecoder
 from tokengrpc.engines.stream_reader import Reader, read_on
 from tokengrpc.errors import EngineBusy, EngineError, EngineLost, EngineProtocolError, TokenGrpcError
-from tokengrpc.interfaces import SILENT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 
+    from tokengrpc.core.model import Capability, Delta
+    from tokengrpc.core.ports.engine import Continuation, LateUsage
+    from tokengrpc.core.request import GenerationRequest
     from tokengrpc.engines.http_connection import Response
     from tokengrpc.engines.stream_decoder import StreamDecoder
-    from tokengrpc.interfaces import Continuation, LateUsage
-    from tokengrpc.model import Capability, Delta
-    from tokengrpc.request import GenerationRequest
 
 
 class Settings(Protocol):

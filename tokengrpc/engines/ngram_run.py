@@ -7,22 +7,22 @@ import math
 import random
 from typing import TYPE_CHECKING
 
-from tokengrpc.decoding import StopMatcher, WholeText
+from tokengrpc.core.model import Delta, EngineFinish, FinishReason, TopLogprob, UsageReport
+from tokengrpc.core.request import Role
+from tokengrpc.core.text import StopMatcher, WholeText
 from tokengrpc.engines.ngram import MAX_CONTEXT
 from tokengrpc.engines.sampling import Sampler
 from tokengrpc.engines.tokenizer import END_OF_TEXT
 from tokengrpc.errors import ContextLengthExceeded, InvalidRequest
-from tokengrpc.model import Delta, EngineFinish, FinishReason, TopLogprob, UsageReport
-from tokengrpc.request import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from tokengrpc.core.ports.engine import Continuation
+    from tokengrpc.core.request import GenerationRequest
     from tokengrpc.engines.guide import Guide
     from tokengrpc.engines.ngram import Distribution
     from tokengrpc.engines.tokenizer import TiktokenTokenizer
-    from tokengrpc.interfaces import Continuation
-    from tokengrpc.request import GenerationRequest
 
 _DEFAULT_OUTPUT = 256
 

@@ -15,8 +15,8 @@ from tokengrpc.engines.openai_request import choose_api, encode_request
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tokengrpc.interfaces import Continuation, Tokenizer
-    from tokengrpc.request import GenerationRequest
+    from tokengrpc.core.ports.engine import Continuation, Tokenizer
+    from tokengrpc.core.request import GenerationRequest
 
 
 class Settings(http_stream.Settings, settled.Settings, Protocol):

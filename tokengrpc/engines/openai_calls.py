@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tokengrpc.decoding import encodable
+from tokengrpc.core.model import ToolCallFragment
+from tokengrpc.core.text import encodable
 from tokengrpc.engines.openai_wire import ToolCall
-from tokengrpc.model import ToolCallFragment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tokengrpc.core.model import Delta
 from tokengrpc.engines.complaints import read_complaint
 from tokengrpc.engines.finish_words import judge, read_finish
 from tokengrpc.engines.hiding import hiding
@@ -16,14 +17,13 @@ from tokengrpc.engines.openai_usage import OutputCounter, usage_report
 from tokengrpc.engines.openai_wire import Text, decode_chunk, join_parts, plain_text
 from tokengrpc.engines.stream_decoder import StreamDecoder
 from tokengrpc.errors import EngineAborted
-from tokengrpc.model import Delta
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tokengrpc.core.model import EngineFinish, UsageReport
+    from tokengrpc.core.request import OutputOptions
     from tokengrpc.engines.openai_wire import Choice, Chunk
-    from tokengrpc.model import EngineFinish, UsageReport
-    from tokengrpc.request import OutputOptions
 
 _DONE = b"[DONE]"
 _NOTHING = Text()

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from tokengrpc.core.model import Capability
+from tokengrpc.core.request import Reasoning
 from tokengrpc.engines.continuing import ELSEWHERE, prefilled
 from tokengrpc.engines.dialects import Api
 from tokengrpc.engines.request_json import unsupported
-from tokengrpc.model import Capability
-from tokengrpc.request import Reasoning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tokengrpc.core.ports.engine import Continuation
+    from tokengrpc.core.request import GenerationRequest
     from tokengrpc.engines.dialects import Dialect
-    from tokengrpc.interfaces import Continuation
-    from tokengrpc.request import GenerationRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

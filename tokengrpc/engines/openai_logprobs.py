@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tokengrpc.decoding import encodable
-from tokengrpc.model import TopLogprob
+from tokengrpc.core.model import TopLogprob
+from tokengrpc.core.text import encodable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

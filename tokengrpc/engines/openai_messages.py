@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
-from tokengrpc.request import ImagePart, ReasoningPart, Role, TextPart, ToolCallPart, ToolResultPart
+from tokengrpc.core.request import ImagePart, ReasoningPart, Role, TextPart, ToolCallPart, ToolResultPart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tokengrpc.request import GenerationRequest, Message
+    from tokengrpc.core.request import GenerationRequest, Message
 
 
 def chat_messages(request: GenerationRequest, reasoning_names: Sequence[str]) -> list[dict[str, Any]]:

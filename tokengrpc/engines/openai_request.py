@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tokengrpc.catalog import ASKS
+from tokengrpc.core.features import ASKS
+from tokengrpc.core.model import Capability
 from tokengrpc.engines.dialects import BUDGET, Api
 from tokengrpc.engines.openai_messages import chat_messages
 from tokengrpc.engines.request_json import raw_json, sampling_fields, tool_fields, unsupported, whole_numbers
-from tokengrpc.model import Capability
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tokengrpc.core.request import GenerationRequest, OutputConstraint, ToolChoice
     from tokengrpc.engines.dialects import ApiRow, Dialect
-    from tokengrpc.request import GenerationRequest, OutputConstraint, ToolChoice
 
 # The API itself, not a field of it.
 _INPUTS = frozenset({Capability.PROMPT, Capability.CONVERSATION, Capability.PROMPT_TOKEN_IDS})

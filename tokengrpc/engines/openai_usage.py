@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tokengrpc.model import UsageReport
+from tokengrpc.core.model import UsageReport
 
 if TYPE_CHECKING:
     from tokengrpc.engines.openai_wire import Chunk, Timings, Usage

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tokengrpc.model import Delta
+from tokengrpc.core.model import Delta
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tokengrpc.model import ToolCallFragment
+    from tokengrpc.core.model import ToolCallFragment
 
 # Decoding so many bytes, or counting the tokens of so many characters, takes a few milliseconds. A network
 # read that is no flood is shorter.

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import msgspec
 
 from tokengrpc.config import ConfigError
+from tokengrpc.core.model import Capability
 from tokengrpc.engines import capabilities as settled
 from tokengrpc.engines.options import read_options
 from tokengrpc.engines.request_json import unsupported
 from tokengrpc.engines.transcript import read_transcript
 from tokengrpc.errors import EngineAborted, EngineError, EngineUnavailable, TokenGrpcError
-from tokengrpc.model import Capability
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
+    from tokengrpc.core.model import Delta
+    from tokengrpc.core.ports.engine import Continuation, Tokenizer
+    from tokengrpc.core.request import GenerationRequest
     from tokengrpc.engines.transcript import Failure, Step
-    from tokengrpc.interfaces import Continuation, Tokenizer
-    from tokengrpc.model import Delta
-    from tokengrpc.request import GenerationRequest
 
 _CONTINUES = frozenset({Capability.CONTINUE_TOKEN_IDS, Capability.CONTINUE_TEXT})
 

@@ -11,7 +11,7 @@ from tokengrpc.errors import InvalidRequest, UnsupportedFeature
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tokengrpc.request import Sampling, Tool
+    from tokengrpc.core.request import Sampling, Tool
 
 # The schema of a tool without parameters.
 _NO_PARAMETERS = msgspec.Raw(b'{"type":"object","properties":{}}')

@@ -12,8 +12,8 @@ from tokengrpc.engines.ngram import Distribution
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from tokengrpc.core.request import Sampling
     from tokengrpc.engines.ngram import Unigram
-    from tokengrpc.request import Sampling
 
 # Readable, and different from seed to seed.
 DEFAULT_TEMPERATURE = 0.6

@@ -11,9 +11,9 @@ from tokengrpc.errors import EngineProtocolError, EngineTruncated
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tokengrpc.core.model import Delta, EngineFinish
     from tokengrpc.engines.complaints import Complaint
     from tokengrpc.errors import TokenGrpcError
-    from tokengrpc.model import Delta, EngineFinish
 
 
 class StreamDecoder(ABC):

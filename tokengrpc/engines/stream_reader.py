@@ -12,11 +12,11 @@ from tokengrpc.errors import EngineProtocolError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from tokengrpc.core.model import Delta
     from tokengrpc.engines.http_connection import Response
     from tokengrpc.engines.sse import SSEDecoder
     from tokengrpc.engines.stream_decoder import StreamDecoder
     from tokengrpc.errors import TokenGrpcError
-    from tokengrpc.model import Delta
 
 # After the finish, this long is waited for the usage and the end mark.
 _AFTER_FINISH_SECONDS = 2.0

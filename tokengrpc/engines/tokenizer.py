@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import tiktoken
 
-from tokengrpc.request import (
+from tokengrpc.core.request import (
     ImagePart,
     Message,
     Part,

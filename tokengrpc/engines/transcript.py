@@ -11,14 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from tokengrpc.model import (
-    Delta,
-    EngineFinish,
-    FinishReason,
-    ToolCallFragment,
-    TopLogprob,
-    UsageReport,
-)
+from tokengrpc.core.model import Delta, EngineFinish, FinishReason, ToolCallFragment, TopLogprob, UsageReport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

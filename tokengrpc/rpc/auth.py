@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from tokengrpc.admission import Tenant
+from tokengrpc.core.tenant import Tenant
 from tokengrpc.errors import Unauthenticated
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from tokengrpc.wire.status import status_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tokengrpc.admission import Tenant
+    from tokengrpc.core.tenant import Tenant
     from tokengrpc.rpc.auth import Authenticator
     from tokengrpc.wire.status import Failure
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import grpc
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
+from tokengrpc.core.input_tokens import count_input, count_source
 from tokengrpc.errors import InvalidRequest
 from tokengrpc.rpc import delivery
-from tokengrpc.streams.counting import count_input, count_source
 from tokengrpc.wire.generation import failure_of, generation_message, model_message
 from tokengrpc.wire.parsing import parse
 from tokengrpc.wire.request import GENERATION_ID, ID_RULE, generation_request
@@ -21,8 +21,8 @@ from tokengrpc.wire.status import Failure
 from tokengrpc.wire.tables import SOURCES
 
 if TYPE_CHECKING:
-    from tokengrpc.catalog import Catalog
-    from tokengrpc.request import GenerationRequest
+    from tokengrpc.core.catalog import Catalog
+    from tokengrpc.core.request import GenerationRequest
     from tokengrpc.rpc.call import Call, Guard
     from tokengrpc.streams.reader import Reader
     from tokengrpc.streams.registry import Streams

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
+from tokengrpc.core.events import RecordKind
 from tokengrpc.errors import ReplayExpired
-from tokengrpc.interfaces import RecordKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tokengrpc.interfaces import LedgerEntry, Record
-    from tokengrpc.model import UsageReport
+    from tokengrpc.core.model import UsageReport
+    from tokengrpc.core.ports.ledger import LedgerEntry
+    from tokengrpc.core.ports.log import Record
 
 _JOINABLE = frozenset({RecordKind.TOKENS, RecordKind.FRAGMENTS})
 RECORD_OVERHEAD = 250

@@ -9,21 +9,21 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from tokengrpc.breaker import Verdict, judge
+from tokengrpc.core.breaker import Verdict, judge
+from tokengrpc.core.events import Ending
+from tokengrpc.core.failover import Plan
 from tokengrpc.errors import EngineStalled, EngineTruncated, EngineUnavailable, TokenGrpcError
-from tokengrpc.events import Ending
 from tokengrpc.streams.counting import InputCount
-from tokengrpc.streams.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-    from tokengrpc.catalog import ServedModel
-    from tokengrpc.events import Event
-    from tokengrpc.generation import Generation
-    from tokengrpc.interfaces import EventLog
-    from tokengrpc.model import Delta
-    from tokengrpc.routing import Claim, Member, Pool
+    from tokengrpc.core.catalog import ServedModel
+    from tokengrpc.core.events import Event
+    from tokengrpc.core.generation import Generation
+    from tokengrpc.core.model import Delta
+    from tokengrpc.core.ports.log import EventLog
+    from tokengrpc.core.routing import Claim, Member, Pool
     from tokengrpc.streams.services import Services
     from tokengrpc.streams.timers import Timers
 

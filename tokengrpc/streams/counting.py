@@ -1,48 +1,20 @@
-"""Input tokens of a request, by the tokenizer of its model."""
+"""Counts a generation's input while its engine is asked."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
+from tokengrpc.core.input_tokens import count_input, count_source, input_length
+from tokengrpc.core.model import UsageSource
 from tokengrpc.errors import ContextLengthExceeded
-from tokengrpc.model import UsageSource
 
 if TYPE_CHECKING:
-    from tokengrpc.catalog import ServedModel
-    from tokengrpc.generation import Generation
-    from tokengrpc.request import GenerationRequest
+    from tokengrpc.core.catalog import ServedModel
+    from tokengrpc.core.generation import Generation
 
 _LONG_INPUT = 4_000
 """Characters from which counting costs more than half a millisecond, and so leaves the event loop."""
-
-_COUNTED = ("text", "function_name", "arguments")
-
-
-def input_length(request: GenerationRequest) -> int:
-    """Characters to count: tells whether counting them would keep the event loop busy."""
-    parts = (part for message in request.messages or () for part in message.parts)
-    tools = (len(t.name) + len(t.description) + len(t.parameters_json_schema) for t in request.tools)
-    texts = (len(getattr(part, name, "")) for part in parts for name in _COUNTED)
-    return len(request.prompt or "") + sum(texts) + sum(tools)
-
-
-def count_input(request: GenerationRequest, model: ServedModel) -> int:
-    """Input tokens that a request would be billed for; takes time in proportion to the input."""
-    if request.prompt_token_ids is not None:
-        return len(request.prompt_token_ids)
-    if request.messages is not None:
-        return model.tokenizer.count_input(request.messages, request.tools)
-    tools = model.tokenizer.count_input((), request.tools) if request.tools else 0
-    return model.tokenizer.count(request.prompt or "") + tools
-
-
-def count_source(request: GenerationRequest, model: ServedModel) -> UsageSource:
-    """What `count_input` is worth: COUNTED by the model's own tokenizer, which knows no images."""
-    if request.prompt_token_ids is not None:
-        return UsageSource.COUNTED
-    exact = model.tokenizer.exact and not request.has_image
-    return UsageSource.COUNTED if exact else UsageSource.ESTIMATED
 
 
 class InputCount:

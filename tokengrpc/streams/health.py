@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from tokengrpc.core.ports.engine import Checkable
 from tokengrpc.errors import TokenGrpcError
-from tokengrpc.interfaces import Checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tokengrpc.catalog import Catalog
-    from tokengrpc.interfaces import Clock
-    from tokengrpc.routing import Member, Pool
+    from tokengrpc.core.catalog import Catalog
+    from tokengrpc.core.clock import Clock
+    from tokengrpc.core.routing import Member, Pool
 
 _JITTER = 0.25
 _PATIENCE = 5.0

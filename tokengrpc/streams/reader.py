@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from tokengrpc.core.deadline import stream_end
 from tokengrpc.errors import StreamDeadlineExceeded
-from tokengrpc.streams.deadline import stream_end
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -8,7 +8,9 @@ import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from tokengrpc.catalog import able_members
+from tokengrpc.core.catalog import able_members
+from tokengrpc.core.deadline import MIN_LEFT
+from tokengrpc.core.events import Ending
 from tokengrpc.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -21,8 +23,6 @@ from tokengrpc.errors import (
     ReplayExpired,
     SequenceOutOfRange,
 )
-from tokengrpc.events import Ending
-from tokengrpc.streams.deadline import MIN_LEFT
 from tokengrpc.streams.reader import Reader
 from tokengrpc.streams.run import Run
 from tokengrpc.streams.timers import within
@@ -30,9 +30,10 @@ from tokengrpc.streams.timers import within
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tokengrpc.admission import Admission, Tenant
-    from tokengrpc.catalog import Catalog
-    from tokengrpc.request import GenerationRequest
+    from tokengrpc.core.admission import Admission
+    from tokengrpc.core.catalog import Catalog
+    from tokengrpc.core.request import GenerationRequest
+    from tokengrpc.core.tenant import Tenant
     from tokengrpc.streams.services import Services
 
 

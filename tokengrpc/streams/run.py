@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from tokengrpc.core.events import Ending
+from tokengrpc.core.generation import Generation
+from tokengrpc.core.ports.engine import SILENT
+from tokengrpc.core.ports.ledger import LedgerEntry
+from tokengrpc.core.request import without_input
 from tokengrpc.errors import (
     Cancelled,
     DetachExpired,
@@ -14,21 +19,18 @@ from tokengrpc.errors import (
     Internal,
     TokenGrpcError,
 )
-from tokengrpc.events import Ending
-from tokengrpc.generation import Generation
-from tokengrpc.interfaces import SILENT, LedgerEntry
-from tokengrpc.request import without_input
 from tokengrpc.streams.attempts import Attempts
 from tokengrpc.streams.timers import Timers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tokengrpc.admission import Permit, Tenant
-    from tokengrpc.catalog import ServedModel
+    from tokengrpc.core.admission import Permit
+    from tokengrpc.core.catalog import ServedModel
+    from tokengrpc.core.request import GenerationRequest
+    from tokengrpc.core.routing import Member
+    from tokengrpc.core.tenant import Tenant
     from tokengrpc.errors import EngineStalled
-    from tokengrpc.request import GenerationRequest
-    from tokengrpc.routing import Member
     from tokengrpc.streams.reader import Reader
     from tokengrpc.streams.services import Services
 

@@ -9,7 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tokengrpc.config import LimitSettings
-    from tokengrpc.interfaces import Clock, EventEncoder, EventLogs, Observer, UsageLedger
+    from tokengrpc.core.clock import Clock
+    from tokengrpc.core.ports.ledger import UsageLedger
+    from tokengrpc.core.ports.log import EventEncoder, EventLogs
+    from tokengrpc.core.ports.observer import Observer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

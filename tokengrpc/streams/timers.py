@@ -8,18 +8,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from tokengrpc.core.deadline import ROUNDING, margin
+from tokengrpc.core.events import Ending
+from tokengrpc.core.model import FinishReason
 from tokengrpc.errors import DeadlineExceeded, EngineStalled, TokenGrpcError
-from tokengrpc.events import Ending
-from tokengrpc.model import FinishReason
-from tokengrpc.streams.deadline import ROUNDING, margin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tokengrpc.catalog import ClockLimits
     from tokengrpc.config import LimitSettings
-    from tokengrpc.interfaces import Clock
-    from tokengrpc.request import GenerationRequest
+    from tokengrpc.core.catalog import ClockLimits
+    from tokengrpc.core.clock import Clock
+    from tokengrpc.core.request import GenerationRequest
 
 _LATE = "the deadline came: allow more time or ask for less"
 

@@ -11,7 +11,7 @@ import structlog
 if TYPE_CHECKING:
     from structlog.typing import Processor
 
-    from tokengrpc.interfaces import LedgerEntry
+    from tokengrpc.core.ports.ledger import LedgerEntry
 
 _LEVELS = {
     "debug": logging.DEBUG,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tokenstreaming.v1 import input_pb2
 
-from tokengrpc.request import (
+from tokengrpc.core.request import (
     ImagePart,
     Message,
     Part,

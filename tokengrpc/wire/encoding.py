@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING
 from google.protobuf.timestamp_pb2 import Timestamp
 from tokenstreaming.v1 import generation_pb2, token_stream_pb2
 
-from tokengrpc.interfaces import Record, RecordKind
+from tokengrpc.core.events import RecordKind
+from tokengrpc.core.ports.log import Record
 from tokengrpc.wire.generation import engine_started, engine_switched, finished, usage_message
 from tokengrpc.wire.tables import STATES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tokengrpc.events import Event
-    from tokengrpc.generation import Generation
-    from tokengrpc.model import State, Token, ToolCallFragment, TopLogprob, Usage
+    from tokengrpc.core.events import Event
+    from tokengrpc.core.generation import Generation
+    from tokengrpc.core.model import State, Token, ToolCallFragment, TopLogprob, Usage
 
 
 def _varint(value: int) -> bytes:

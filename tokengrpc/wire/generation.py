@@ -14,9 +14,9 @@ from tokengrpc.wire.tables import CAPABILITIES, FINISH_REASONS, METHODS, SOURCES
 if TYPE_CHECKING:
     from google.rpc.status_pb2 import Status
 
-    from tokengrpc.catalog import ServedModel
-    from tokengrpc.generation import Generation
-    from tokengrpc.model import Capability, Switch, Usage
+    from tokengrpc.core.catalog import ServedModel
+    from tokengrpc.core.generation import Generation
+    from tokengrpc.core.model import Capability, Switch, Usage
     from tokengrpc.streams.run import Run
 
 _SECOND = 1_000_000_000

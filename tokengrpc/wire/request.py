@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.json_format import MessageToDict, SerializeToJsonError
 from tokenstreaming.v1 import input_pb2
 
-from tokengrpc.errors import InvalidRequest
-from tokengrpc.request import (
+from tokengrpc.core.features import OWNED_ENGINE_PARAMS
+from tokengrpc.core.request import (
     GenerationRequest,
     Limits,
     OutputConstraint,
@@ -26,6 +26,7 @@ from tokengrpc.request import (
     Tool,
     ToolChoice,
 )
+from tokengrpc.errors import InvalidRequest
 from tokengrpc.wire.checks import Checks
 from tokengrpc.wire.conversation import messages_of
 
@@ -35,20 +36,6 @@ if TYPE_CHECKING:
 GENERATION_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 ID_RULE = "must be 1 to 128 characters of [A-Za-z0-9._~-]"
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-
-OWNED_ENGINE_PARAMS = frozenset(
-    {
-        "model", "messages", "prompt", "input", "stream", "stream_options", "n", "best_of", "echo",
-        "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "stop",
-        "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias", "logprobs",
-        "top_logprobs", "tools", "tool_choice", "parallel_tool_calls", "response_format", "reasoning_effort",
-        "return_token_ids", "structured_outputs", "guided_json", "guided_regex", "guided_grammar",
-        "guided_choice", "regex", "ebnf", "json_schema", "grammar", "format", "repeat_penalty",
-        "continue_final_message", "add_generation_prompt", "thinking_token_budget", "system",
-        "stop_sequences",
-    }
-)  # fmt: skip
-"""Keys of the engines' dialects that fields of the contract decide."""
 
 _SAMPLING_BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("temperature", 0, 2),

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tokenstreaming.v1 import generation_pb2, model_pb2, usage_pb2
 
+from tokengrpc.core.model import Capability, ContinuationMethod, FinishReason, State, UsageSource
 from tokengrpc.errors import Advice
-from tokengrpc.model import Capability, ContinuationMethod, FinishReason, State, UsageSource
 
 if TYPE_CHECKING:
     from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tokengrpc.breaker import Breaker, Verdict
+from tokengrpc.core.breaker import Breaker, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tokengrpc.interfaces import Engine
+    from tokengrpc.core.ports.engine import Engine
 
 _FIRST_GUESS = 256.0
 _LEARNING = 0.1

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tokengrpc.core.features import ASKS
 from tokengrpc.errors import ModelNotFound, UnsupportedFeature
-from tokengrpc.model import Capability
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from tokengrpc.interfaces import Engine, Tokenizer
-    from tokengrpc.request import GenerationRequest
-    from tokengrpc.routing import Member, Pool
+    from tokengrpc.core.model import Capability
+    from tokengrpc.core.ports.engine import Engine, Tokenizer
+    from tokengrpc.core.request import GenerationRequest
+    from tokengrpc.core.routing import Member, Pool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,24 +68,6 @@ class Catalog:
                 metadata={"model": name[:100]},
             )
         return model
-
-
-ASKS: tuple[tuple[Capability, str, Callable[[GenerationRequest], object]], ...] = (
-    (Capability.PROMPT, "prompt", lambda r: r.prompt is not None),
-    (Capability.CONVERSATION, "conversation", lambda r: r.messages is not None),
-    (Capability.PROMPT_TOKEN_IDS, "prompt_token_ids", lambda r: r.prompt_token_ids is not None),
-    (Capability.TOOLS, "tools", lambda r: r.tools),
-    (Capability.IMAGES, "an image", lambda r: r.has_image),
-    (Capability.REASONING, "reasoning", lambda r: r.reasoning.effort or r.reasoning.token_budget),
-    (Capability.LOGPROBS, "output.top_logprob_count", lambda r: r.output.top_logprob_count is not None),
-    (Capability.TOKEN_IDS, "output.include_token_ids", lambda r: r.output.token_ids),
-    (Capability.RAW_BYTES, "output.include_raw_bytes", lambda r: r.output.raw_bytes),
-    (Capability.JSON_SCHEMA, "json_schema", lambda r: r.constraint and r.constraint.json_schema is not None),
-    (Capability.REGEX, "regex", lambda r: r.constraint and r.constraint.regex is not None),
-    (Capability.GRAMMAR, "grammar", lambda r: r.constraint and r.constraint.grammar is not None),
-    (Capability.CHOICES, "choices", lambda r: r.constraint and r.constraint.choices is not None),
-)
-"""Each capability that a request can ask for, its name for people, and whether a request asks."""
 
 
 def able_members(request: GenerationRequest, model: ServedModel) -> list[Member]:

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from tokengrpc.decoding import encodable
+from tokengrpc.core.model import FinishReason, State
+from tokengrpc.core.text import encodable
 from tokengrpc.errors import Cancelled, DeadlineExceeded, DetachExpired
-from tokengrpc.model import FinishReason, State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tokengrpc.core.model import EngineFinish, Switch, Token, ToolCallFragment, Usage
     from tokengrpc.errors import TokenGrpcError
-    from tokengrpc.interfaces import RecordKind
-    from tokengrpc.model import EngineFinish, Switch, Token, ToolCallFragment, Usage
+
+
+class RecordKind(StrEnum):
+    """What a record of the log holds; consecutive ones of a kind that joins may go out as one message."""
+
+    TOKENS = "TOKENS"
+    FRAGMENTS = "FRAGMENTS"
+    EVENT = "EVENT"
+    FINISHED = "FINISHED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING
 import grpc
 import structlog
 
-from tokengrpc.admission import Admission, Tenant
-from tokengrpc.catalog import Catalog, ClockLimits, ServedModel
-from tokengrpc.clock import SystemClock
 from tokengrpc.config import ConfigError, EngineSettings, ModelSettings, Settings
+from tokengrpc.core.admission import Admission
+from tokengrpc.core.catalog import Catalog, ClockLimits, ServedModel
+from tokengrpc.core.clock import SystemClock
+from tokengrpc.core.events import Ending
+from tokengrpc.core.ports.engine import TellsLateUsage
+from tokengrpc.core.routing import Member, Pool
+from tokengrpc.core.tenant import Tenant
 from tokengrpc.engines.faults import PARAM, AskedPlays, FaultyEngine
 from tokengrpc.engines.tokenizer import load as load_tokenizer
 from tokengrpc.errors import Draining
-from tokengrpc.events import Ending
-from tokengrpc.interfaces import TellsLateUsage
-from tokengrpc.routing import Member, Pool
 from tokengrpc.rpc.auth import Authenticator
 from tokengrpc.rpc.call import Guard
 from tokengrpc.rpc.lifecycle import Health, register_reflection
@@ -38,7 +39,9 @@ from tokengrpc.wire.encoding import ProtobufEncoder
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tokengrpc.interfaces import Engine, Observer, Tokenizer, UsageLedger
+    from tokengrpc.core.ports.engine import Engine, Tokenizer
+    from tokengrpc.core.ports.ledger import UsageLedger
+    from tokengrpc.core.ports.observer import Observer
 
 ENGINE_GROUP = "tokengrpc.engines"
 ESTIMATOR = "o200k_base"

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tokengrpc.decoding import WholeText, encodable
-from tokengrpc.errors import EngineProtocolError
-from tokengrpc.events import Event, Times
-from tokengrpc.interfaces import RecordKind
-from tokengrpc.metering import MAX_COUNT, Meter
-from tokengrpc.model import (
+from tokengrpc.core.events import Event, RecordKind, Times
+from tokengrpc.core.metering import MAX_COUNT, Meter
+from tokengrpc.core.model import (
     ContinuationMethod,
     Delta,
     EngineFinish,
@@ -23,14 +20,16 @@ from tokengrpc.model import (
     ToolCallFragment,
     Usage,
 )
+from tokengrpc.core.text import WholeText, encodable
+from tokengrpc.errors import EngineProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tokengrpc.events import Ending
-    from tokengrpc.interfaces import Tokenizer
-    from tokengrpc.model import UsageSource
-    from tokengrpc.request import GenerationRequest
+    from tokengrpc.core.events import Ending
+    from tokengrpc.core.model import UsageSource
+    from tokengrpc.core.ports.engine import Tokenizer
+    from tokengrpc.core.request import GenerationRequest
 
 MAX_EVENT_TOKENS = 128
 """One event holds what one read brought, up to this many tokens: the step in which a reader can resume."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tokengrpc.model import Usage, UsageReport, UsageSource
+from tokengrpc.core.model import Usage, UsageReport, UsageSource
 
 if TYPE_CHECKING:
-    from tokengrpc.interfaces import Tokenizer
+    from tokengrpc.core.ports.engine import Tokenizer
 
 _NOTHING = Usage()
 

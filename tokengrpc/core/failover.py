@@ -10,6 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tokengrpc.core.continuation import NEEDED, Transcript, can_be_continued, with_token_ids
+from tokengrpc.core.events import Ending
+from tokengrpc.core.input_tokens import input_length
+from tokengrpc.core.model import Capability, ContinuationMethod, FinishReason, Switch
+from tokengrpc.core.routing import Ask
 from tokengrpc.errors import (
     Advice,
     EngineAuthFailed,
@@ -19,19 +24,14 @@ from tokengrpc.errors import (
     TokenGrpcError,
     UnsupportedFeature,
 )
-from tokengrpc.events import Ending
-from tokengrpc.model import Capability, ContinuationMethod, FinishReason, Switch
-from tokengrpc.routing import Ask
-from tokengrpc.streams.counting import input_length
-from tokengrpc.transcript import NEEDED, Transcript, can_be_continued, with_token_ids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tokengrpc.generation import Generation
-    from tokengrpc.interfaces import Continuation
-    from tokengrpc.request import GenerationRequest
-    from tokengrpc.routing import Member
+    from tokengrpc.core.generation import Generation
+    from tokengrpc.core.ports.engine import Continuation
+    from tokengrpc.core.request import GenerationRequest
+    from tokengrpc.core.routing import Member
 
 _CHARACTERS_PER_TOKEN = 4
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tokengrpc.interfaces import Continuation
-from tokengrpc.model import Capability, ContinuationMethod
+from tokengrpc.core.model import Capability, ContinuationMethod
+from tokengrpc.core.ports.engine import Continuation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tokengrpc.events import Event
-    from tokengrpc.generation import Generation
-    from tokengrpc.model import Delta
-    from tokengrpc.request import GenerationRequest
+    from tokengrpc.core.events import Event
+    from tokengrpc.core.generation import Generation
+    from tokengrpc.core.model import Delta
+    from tokengrpc.core.request import GenerationRequest
 
 NEEDED = {
     ContinuationMethod.TOKEN_IDS: Capability.CONTINUE_TOKEN_IDS,

@@ -1,8 +1,16 @@
-"""The system's clock as one that never goes back."""
+"""The one clock, and the system's as one that never goes back."""
 
 from __future__ import annotations
 
 import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """One clock for everything."""
+
+    def now_ns(self) -> int:
+        """Nanoseconds since the Unix epoch; never goes back within a process."""
 
 
 class SystemClock:

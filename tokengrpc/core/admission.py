@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from tokengrpc.errors import ModelNotAllowed, Overloaded, QuotaExceeded
+from tokengrpc.errors import Overloaded, QuotaExceeded
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tenant:
-    """A caller. `models` empty: all; `max_generations` 0: no limit of its own."""
-
-    name: str
-    models: frozenset[str] = frozenset()
-    admin: bool = False
-    max_generations: int = 0
-
-    def may_use(self, model: str) -> bool:
-        """Whether it may use a model."""
-        return not self.models or model in self.models
-
-    def check_may_use(self, model: str) -> None:
-        """Raises ModelNotAllowed when it may not."""
-        if not self.may_use(model):
-            raise ModelNotAllowed(f"tenant {self.name} may not use model {model}: ask for another model")
+if TYPE_CHECKING:
+    from tokengrpc.core.tenant import Tenant
 
 
 class Admission:
