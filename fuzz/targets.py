@@ -16,13 +16,14 @@ from fuzz.reference import events_of
 from tokengrpc.core.events import Ending
 from tokengrpc.core.generation import Generation
 from tokengrpc.core.request import GenerationRequest, OutputOptions
-from tokengrpc.engines import anthropic_request, openai_request
-from tokengrpc.engines.anthropic_events import EventDecoder
-from tokengrpc.engines.dialects import DIALECTS, Api
-from tokengrpc.engines.http1 import ResponseParser
-from tokengrpc.engines.openai_chunks import ChunkDecoder
-from tokengrpc.engines.sse import SSEDecoder
-from tokengrpc.engines.stream_reader import decode
+from tokengrpc.engines.anthropic import request as anthropic_request
+from tokengrpc.engines.anthropic.events import EventDecoder
+from tokengrpc.engines.http.parser import ResponseParser
+from tokengrpc.engines.openai import request as openai_request
+from tokengrpc.engines.openai.chunks import ChunkDecoder
+from tokengrpc.engines.openai.dialects import DIALECTS, Api
+from tokengrpc.engines.upstream.sse import SSEDecoder
+from tokengrpc.engines.upstream.stream_reader import decode
 from tokengrpc.errors import EngineProtocolError, TokenGrpcError
 from tokengrpc.wire.encoding import ProtobufEncoder
 from tokengrpc.wire.parsing import parse
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tokengrpc.core.model import Delta
-    from tokengrpc.engines.stream_decoder import StreamDecoder
+    from tokengrpc.engines.upstream.stream_decoder import StreamDecoder
 
 _EVERYTHING = OutputOptions(top_logprob_count=2, token_ids=True, raw_bytes=True)
 _ENCODER = ProtobufEncoder()

@@ -8,13 +8,13 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any, Self
 
-from tokengrpc.engines.http_client import EngineHTTP
+from tokengrpc.engines.http.client import EngineHTTP
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from tokengrpc.engines.http_connection import Response
+    from tokengrpc.engines.http.connection import Response
 
     Script = Callable[["Peer"], Awaitable[object]]
 

@@ -17,12 +17,12 @@ from tokengrpc.core.clock import SystemClock
 from tokengrpc.core.model import Capability
 from tokengrpc.core.routing import Member, Pool
 from tokengrpc.core.tenant import Tenant
-from tokengrpc.engines.builtin import BuiltinEngine
-from tokengrpc.engines.tokenizer import load
+from tokengrpc.engines.builtin.engine import BuiltinEngine
 from tokengrpc.errors import EngineLost
 from tokengrpc.stores.memory import MemoryEventLogs, MemoryLedger
 from tokengrpc.streams.registry import Streams
 from tokengrpc.streams.services import Services
+from tokengrpc.tokenizers.tiktoken import load
 from tokengrpc.wire.encoding import ProtobufEncoder
 
 if TYPE_CHECKING:

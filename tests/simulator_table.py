@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from msgspec import inspect
+from simulator_outcomes import OUTCOMES, STATUS_REASONS
 
 from tokengrpc.config import FaultSettings
-from tokengrpc.engines.faults_outcomes import OUTCOMES, STATUS_REASONS
 from tokengrpc.wire.status import CODES
 
 if TYPE_CHECKING:

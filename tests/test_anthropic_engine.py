@@ -28,7 +28,7 @@ from tokengrpc.core.model import Capability, Delta, FinishReason, UsageReport
 from tokengrpc.core.ports.engine import Continuation
 from tokengrpc.core.request import GenerationRequest, Message, Role, TextPart
 from tokengrpc.core.request import Reasoning as Thinking
-from tokengrpc.engines.anthropic import create
+from tokengrpc.engines.anthropic.engine import create
 from tokengrpc.errors import (
     EngineAborted,
     EngineAuthFailed,

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from profiles import examples
 
 from tokengrpc.core.model import Delta, EngineFinish, FinishReason, ToolCallFragment, UsageReport
-from tokengrpc.engines.anthropic_events import EventDecoder
-from tokengrpc.engines.sse import SSEDecoder
+from tokengrpc.engines.anthropic.events import EventDecoder
+from tokengrpc.engines.upstream.sse import SSEDecoder
 from tokengrpc.errors import (
     ContextLengthExceeded,
     EngineAborted,

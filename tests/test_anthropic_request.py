@@ -26,8 +26,8 @@ from tokengrpc.core.request import (
     ToolChoice,
     ToolResultPart,
 )
-from tokengrpc.engines.anthropic import create
-from tokengrpc.engines.anthropic_request import Options, encode_request
+from tokengrpc.engines.anthropic.engine import create
+from tokengrpc.engines.anthropic.request import Options, encode_request
 from tokengrpc.errors import InvalidRequest, UnsupportedFeature
 
 BARE = {"model": "m", "stream": True, "max_tokens": 4096}

@@ -16,10 +16,10 @@ from tokengrpc.core.model import Capability, Delta, FinishReason
 from tokengrpc.core.ports.engine import Continuation
 from tokengrpc.core.request import GenerationRequest, Message, OutputOptions, Role, Sampling, TextPart
 from tokengrpc.core.text import WholeText
-from tokengrpc.engines.builtin import BuiltinEngine, create
-from tokengrpc.engines.guide import learn
-from tokengrpc.engines.tokenizer import END_OF_TEXT, load
+from tokengrpc.engines.builtin.engine import BuiltinEngine, create
+from tokengrpc.engines.builtin.guide import learn
 from tokengrpc.errors import ContextLengthExceeded, InvalidRequest
+from tokengrpc.tokenizers.tiktoken import END_OF_TEXT, load
 
 if TYPE_CHECKING:
     from tokengrpc.core.ports.engine import Engine

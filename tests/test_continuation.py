@@ -34,7 +34,7 @@ from tokengrpc.core.request import (
     ToolChoice,
 )
 from tokengrpc.core.text import WholeText
-from tokengrpc.engines.guide import learn
+from tokengrpc.engines.builtin.guide import learn
 from tokengrpc.errors import EngineAborted, EngineLost, EngineUnavailable, InvalidRequest, UnsupportedFeature
 
 # Its answer has signs whose bytes are spread over several tokens.

@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from profiles import examples
 
-from tokengrpc.core.text import StopMatcher, WholeText
+from tokengrpc.core.text import WholeText
+from tokengrpc.engines.builtin.stop_matcher import StopMatcher
 
 # Surrogates on purpose: JSON may bring any half alone.
 ANY_TEXT = st.text(st.one_of(st.characters(), st.sampled_from("a\ud83d\ude00\udbff\udc00é€🦜")), max_size=12)

@@ -24,9 +24,9 @@ from tokengrpc.core.request import (
     ToolChoice,
 )
 from tokengrpc.core.request import Reasoning as Thinking
-from tokengrpc.engines.dialects import DIALECTS, Api, capabilities
-from tokengrpc.engines.openai import create
-from tokengrpc.engines.openai_request import encode_request
+from tokengrpc.engines.openai.dialects import DIALECTS, Api, capabilities
+from tokengrpc.engines.openai.engine import create
+from tokengrpc.engines.openai.request import encode_request
 from tokengrpc.errors import (
     UnsupportedFeature,
 )

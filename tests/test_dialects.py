@@ -23,7 +23,7 @@ from wire_dialects import LITELLM, LLAMA_CPP, OLLAMA, OPENAI, PROMPT_IDS, SGLANG
 from tokengrpc.config import ModelSettings
 from tokengrpc.core.model import FinishReason, UsageReport
 from tokengrpc.core.request import GenerationRequest, Message, OutputOptions, Role, TextPart
-from tokengrpc.engines.openai import create
+from tokengrpc.engines.openai.engine import create
 from tokengrpc.errors import (
     ContextLengthExceeded,
     EngineAborted,

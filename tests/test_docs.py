@@ -29,16 +29,17 @@ from tokengrpc.config import (
 )
 from tokengrpc.config.keys import KEYS, variable
 from tokengrpc.core.model import Capability, FinishReason
-from tokengrpc.engines import anthropic, replay
-from tokengrpc.engines.builtin import BuiltinEngine
-from tokengrpc.engines.dialects import DIALECTS
-from tokengrpc.engines.finish_words import ABORT_REASONS, FINISH_REASONS
+from tokengrpc.engines.anthropic import engine as anthropic
+from tokengrpc.engines.builtin.engine import BuiltinEngine
+from tokengrpc.engines.openai.dialects import DIALECTS
+from tokengrpc.engines.replay import engine as replay
+from tokengrpc.engines.upstream.finish_reasons import ABORT_REASONS, FINISH_REASONS
 from tokengrpc.wire.status import CODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tokengrpc.engines.dialects import Dialect
+    from tokengrpc.engines.openai.dialects import Dialect
 
 ROOT = Path(__file__).parent.parent
 DOCS = sorted((ROOT / "docs").glob("*.md"))

@@ -24,7 +24,7 @@ from scripted_engine import (
 from wire_dialects import OPENAI, VLLM
 
 from tokengrpc.core.model import FinishReason, UsageReport
-from tokengrpc.engines import drains
+from tokengrpc.engines.upstream import late_usage as drains
 
 if TYPE_CHECKING:
     from wire_dialects import Dialect

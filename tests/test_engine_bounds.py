@@ -10,7 +10,8 @@ from http_peer import Peer, Server
 
 from tokengrpc.config import ModelSettings
 from tokengrpc.core.request import GenerationRequest
-from tokengrpc.engines import anthropic, openai
+from tokengrpc.engines.anthropic import engine as anthropic
+from tokengrpc.engines.openai import engine as openai
 from tokengrpc.errors import EngineProtocolError, InvalidRequest, TokenGrpcError
 
 if TYPE_CHECKING:

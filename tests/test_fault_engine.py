@@ -21,13 +21,13 @@ from scripted_engine import (
     ToolCall,
     UsageChunk,
 )
+from simulator_outcomes import OUTCOMES, STATUS_REASONS
 from tokenstreaming.v1 import generation_pb2, input_pb2, usage_pb2
 from wire_dialects import VLLM
 
 from tokengrpc.config import FaultSettings, ModelSettings
 from tokengrpc.config.faults import DEFAULTS, ENDS
-from tokengrpc.engines.builtin import BuiltinEngine
-from tokengrpc.engines.faults_outcomes import OUTCOMES, STATUS_REASONS
+from tokengrpc.engines.builtin.engine import BuiltinEngine
 from tokengrpc.wire.status import CODES
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from typing import Any
 import grpc
 import pytest
 from harness import check_gapless, collect, serving, until
+from simulator_outcomes import OUTCOMES, STATUS_REASONS
 from tokenstreaming.v1 import input_pb2
 
 from tokengrpc.config import ModelSettings
 from tokengrpc.config.faults import ENDS
-from tokengrpc.engines.faults_outcomes import OUTCOMES, STATUS_REASONS
-from tokengrpc.engines.faults_script import Script
+from tokengrpc.engines.simulator.script import Script
 
 TOKENS = 30
 PLANS = 120

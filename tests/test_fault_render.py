@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from tokengrpc.core.generation import Generation
 from tokengrpc.core.model import Delta, EngineFinish, FinishReason, ToolCallFragment, UsageReport
 from tokengrpc.core.request import GenerationRequest, OutputOptions
-from tokengrpc.engines.faults_client import Decoder
-from tokengrpc.engines.faults_render import Renderer
-from tokengrpc.engines.sse import SSEDecoder
-from tokengrpc.engines.tokenizer import load
+from tokengrpc.engines.simulator.client import Decoder
+from tokengrpc.engines.simulator.renderer import Renderer
+from tokengrpc.engines.upstream.sse import SSEDecoder
+from tokengrpc.tokenizers.tiktoken import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

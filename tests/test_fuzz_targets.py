@@ -43,7 +43,7 @@ def test_changed_requests_hold():
 
 def test_a_broken_promise_is_noticed(monkeypatch: pytest.MonkeyPatch):
     """A decoder that loses a byte at a piece's border is found by its target."""
-    from tokengrpc.engines.sse import SSEDecoder  # noqa: PLC0415 - patched here alone
+    from tokengrpc.engines.upstream.sse import SSEDecoder  # noqa: PLC0415 - patched here alone
 
     feed = SSEDecoder.feed
     monkeypatch.setattr(SSEDecoder, "feed", lambda self, chunk: feed(self, chunk.removesuffix(b"x")))

@@ -12,7 +12,7 @@ from tokenstreaming.v1 import model_pb2
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
 from tokengrpc.config import EngineSettings
-from tokengrpc.engines.openai import create
+from tokengrpc.engines.openai.engine import create
 from tokengrpc.errors import EngineBusy, EngineUnavailable
 
 OFTEN = {"health_check_interval": 0.02}

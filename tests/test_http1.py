@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from profiles import examples
 
-from tokengrpc.engines.http1 import ResponseParser
-from tokengrpc.engines.http1_head import CutShort, Head, HTTPError, Malformed, parse_head
+from tokengrpc.engines.http.head import CutShort, Head, HTTPError, Malformed, parse_head
+from tokengrpc.engines.http.parser import ResponseParser
 
 CUTS = st.lists(st.integers(min_value=0), max_size=8)
 BODIES = st.lists(

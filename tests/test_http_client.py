@@ -12,11 +12,11 @@ from http_peer import CHUNKED, OK, Peer, Server, always_ok, client, drain
 
 from tokengrpc.config import ModelSettings
 from tokengrpc.core.request import GenerationRequest
-from tokengrpc.engines import http_client
-from tokengrpc.engines.http1_head import CutShort, Malformed
-from tokengrpc.engines.http_client import EngineHTTP, read_body
-from tokengrpc.engines.http_dial import Origin
-from tokengrpc.engines.openai import create
+from tokengrpc.engines.http import client as http_client
+from tokengrpc.engines.http.client import EngineHTTP, read_body
+from tokengrpc.engines.http.connect import Origin
+from tokengrpc.engines.http.head import CutShort, Malformed
+from tokengrpc.engines.openai.engine import create
 from tokengrpc.errors import EngineProtocolError, EngineUnavailable
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class TestConnections:
 
     async def test_idle_connections_are_closed(self, monkeypatch: pytest.MonkeyPatch):
         """After a while, so that the server does not do it in the middle of a request."""
-        monkeypatch.setattr("tokengrpc.engines.http_client._KEEPALIVE_SECONDS", 0.01)
+        monkeypatch.setattr("tokengrpc.engines.http.client._KEEPALIVE_SECONDS", 0.01)
         async with Server(always_ok) as server, client(server.port) as http:
             await drain(await http.post("/x", b""))
             await until(lambda: not http._connections)

@@ -15,15 +15,15 @@ import uvloop
 from harness import until
 from http_peer import CHUNKED, Peer, Server, always_ok, client, drain
 
-from tokengrpc.engines import http_dial
+from tokengrpc.engines.http import connect as http_dial
 from tokengrpc.errors import EngineProtocolError, EngineUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tokengrpc.engines.http_client import EngineHTTP
-    from tokengrpc.engines.http_dial import Origin
+    from tokengrpc.engines.http.client import EngineHTTP
+    from tokengrpc.engines.http.connect import Origin
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ async def test_all_names_serve(server: Served) -> None:
 
 async def test_not_serving_until_the_models_are_loaded(monkeypatch) -> None:
     """The port answers while an engine loads; generations are refused with the advice to retry."""
-    from tokengrpc.engines.builtin import BuiltinEngine  # noqa: PLC0415
+    from tokengrpc.engines.builtin.engine import BuiltinEngine  # noqa: PLC0415
 
     loading, go = asyncio.Event(), asyncio.Event()
     start = BuiltinEngine.start

@@ -23,7 +23,7 @@ from tokengrpc.core.request import (
     TextPart,
     Tool,
 )
-from tokengrpc.engines.openai import create
+from tokengrpc.engines.openai.engine import create
 from tokengrpc.errors import UnsupportedFeature
 
 HELLO = (Message(role=Role.USER, parts=(TextPart(text="Hi"),)),)

@@ -13,9 +13,9 @@ from profiles import examples
 
 from tokengrpc.core.model import Delta, EngineFinish, FinishReason, UsageReport
 from tokengrpc.core.request import OutputOptions
-from tokengrpc.engines.finish_words import ABORT_REASONS, FINISH_REASONS
-from tokengrpc.engines.openai_chunks import ChunkDecoder
-from tokengrpc.engines.sse import SSEDecoder
+from tokengrpc.engines.openai.chunks import ChunkDecoder
+from tokengrpc.engines.upstream.finish_reasons import ABORT_REASONS, FINISH_REASONS
+from tokengrpc.engines.upstream.sse import SSEDecoder
 from tokengrpc.errors import (
     ContextLengthExceeded,
     EngineAborted,

@@ -25,10 +25,10 @@ from tokengrpc.core.request import (
     ToolChoice,
     ToolResultPart,
 )
-from tokengrpc.engines.dialects import DIALECTS, Api
-from tokengrpc.engines.openai import create
-from tokengrpc.engines.openai_request import choose_api, encode_request
-from tokengrpc.engines.request_json import whole_numbers
+from tokengrpc.engines.openai.dialects import DIALECTS, Api
+from tokengrpc.engines.openai.engine import create
+from tokengrpc.engines.openai.request import choose_api, encode_request
+from tokengrpc.engines.upstream.request_body import whole_numbers
 from tokengrpc.errors import InvalidRequest, UnsupportedFeature
 
 HELLO = (Message(role=Role.USER, parts=(TextPart(text="Hi"),)),)

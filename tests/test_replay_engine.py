@@ -17,8 +17,8 @@ from scripted_engine import Done, Drop, Finish, Reasoning, ScriptedEngine, Text,
 from tokengrpc.config import ConfigError, ModelSettings
 from tokengrpc.core.ports.engine import Continuation
 from tokengrpc.core.request import GenerationRequest
-from tokengrpc.engines.replay import create
-from tokengrpc.engines.transcript import read_transcript
+from tokengrpc.engines.replay.engine import create
+from tokengrpc.engines.replay.recording import read_transcript
 from tokengrpc.errors import UnsupportedFeature
 
 if TYPE_CHECKING:

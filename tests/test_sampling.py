@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokengrpc.core.request import Sampling
-from tokengrpc.engines.ngram import NgramModel
-from tokengrpc.engines.sampling import Sampler
+from tokengrpc.engines.builtin.model import NgramModel
+from tokengrpc.engines.builtin.sampling import Sampler
 
 TOKENS = st.lists(st.integers(0, 9), min_size=1, max_size=40)
 MODEL = NgramModel([([-1], [1, 2, 3, 1, 2, 4, 1, 2, 3, 5]), ([-2], [2, 3, 4, 6, 7])])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from profiles import examples
 
 from fuzz.reference import events_of
-from tokengrpc.engines.sse import SSEDecoder
+from tokengrpc.engines.upstream.sse import SSEDecoder
 from tokengrpc.errors import EngineProtocolError
 
 LINES = st.sampled_from(

@@ -19,8 +19,8 @@ from tokengrpc.core.request import (
     ToolCallPart,
     ToolResultPart,
 )
-from tokengrpc.engines import tokenizer as module
-from tokengrpc.engines.tokenizer import END_OF_TEXT, load
+from tokengrpc.tokenizers import tiktoken as module
+from tokengrpc.tokenizers.tiktoken import END_OF_TEXT, load
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,10 @@ from tokengrpc.core.events import Ending
 from tokengrpc.core.generation import Generation
 from tokengrpc.core.model import UsageSource
 from tokengrpc.core.request import GenerationRequest, OutputOptions
-from tokengrpc.engines.anthropic_events import EventDecoder
-from tokengrpc.engines.openai_chunks import ChunkDecoder
-from tokengrpc.engines.sse import SSEDecoder
-from tokengrpc.engines.stream_reader import decode
+from tokengrpc.engines.anthropic.events import EventDecoder
+from tokengrpc.engines.openai.chunks import ChunkDecoder
+from tokengrpc.engines.upstream.sse import SSEDecoder
+from tokengrpc.engines.upstream.stream_reader import decode
 from tokengrpc.errors import EngineLost, TokenGrpcError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from tokengrpc.core.events import Event
     from tokengrpc.core.model import Delta, Token
-    from tokengrpc.engines.stream_decoder import StreamDecoder
+    from tokengrpc.engines.upstream.stream_decoder import StreamDecoder
 
     Decoded = tuple[list[Delta], TokenGrpcError | None]
 

@@ -21,8 +21,7 @@ from tokengrpc.core.events import Ending
 from tokengrpc.core.ports.engine import TellsLateUsage
 from tokengrpc.core.routing import Member, Pool
 from tokengrpc.core.tenant import Tenant
-from tokengrpc.engines.faults import PARAM, AskedPlays, FaultyEngine
-from tokengrpc.engines.tokenizer import load as load_tokenizer
+from tokengrpc.engines.simulator.engine import PARAM, AskedPlays, FaultyEngine
 from tokengrpc.errors import Draining
 from tokengrpc.rpc.auth import Authenticator
 from tokengrpc.rpc.call import Guard
@@ -34,6 +33,7 @@ from tokengrpc.streams.health import HealthChecks
 from tokengrpc.streams.registry import Streams
 from tokengrpc.streams.services import Services
 from tokengrpc.telemetry.logs import GenerationLog, configure_logs
+from tokengrpc.tokenizers.tiktoken import load as load_tokenizer
 from tokengrpc.wire.encoding import ProtobufEncoder
 
 if TYPE_CHECKING:

@@ -1,0 +1,106 @@
+"""What the builtin engine knows: a guide in sections, and the model that has learned it."""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections import Counter
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from tokengrpc.engines.builtin.model import MAX_CONTEXT, NgramModel
+from tokengrpc.tokenizers.tiktoken import END_OF_TEXT, load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+# How much of a question is looked at for its topic.
+_LOOKED_AT = 20_000
+
+# Words are compared by their beginnings, so that `cancel` finds `cancellation`.
+_STEM = 5
+
+
+class Guide:
+    """A learned guide. Answers end with the token END_OF_TEXT."""
+
+    def __init__(self, text: str) -> None:
+        tokenizer = load("o200k_base", exact=True)
+        sections = list(_sections(text))
+        self.model = NgramModel(
+            (_opening(index), [*tokenizer.encode(answer), END_OF_TEXT])
+            for index, (_, answer) in enumerate(sections)
+        )
+        self.headings = tuple(heading for heading, _ in sections)
+        self._headings = [_stems(heading) for heading in self.headings]
+        self._answers = [_stems(answer) for _, answer in sections]
+        self._informs_in_heading = _informs(self._headings)
+        self._informs_in_answer = _informs(self._answers)
+
+    def opening(self, question: str) -> tuple[int, ...]:
+        """The context in which an answer begins; the last section answers what fits nowhere."""
+        asked = frozenset(_stems(question[-_LOOKED_AT:]))
+        scores = [self._score(asked, index) for index in range(len(self._headings))]
+        best = max(scores)
+        return _opening(scores.index(best) if best > 0 else len(scores) - 1)
+
+    def goes_on(self, tokens: list[int]) -> bool:
+        """Whether a text ends like a part of the guide, so that it can be continued as it stands."""
+        return len(tokens) >= MAX_CONTEXT and self.model.knows(tokens[-MAX_CONTEXT:])
+
+    def _score(self, asked: frozenset[str], index: int) -> float:
+        heading, answer = self._headings[index], self._answers[index]
+        weights = self._informs_in_heading
+        in_heading = sum(weights[stem] for stem in asked & heading.keys())
+        covered = in_heading / sum(weights[stem] for stem in heading) if heading else 0.0
+        in_answer = sum(
+            self._informs_in_answer[stem] * (1 + math.log(answer[stem])) for stem in asked & answer.keys()
+        )
+        return 2 * in_heading + 2 * covered + in_answer
+
+
+@functools.cache
+def learn() -> Guide:
+    """Learns the packaged guide, once per process. Takes some hundred milliseconds."""
+    return Guide(resources.files("tokengrpc.engines.builtin").joinpath("data", "guide.md").read_text("utf-8"))
+
+
+def _opening(index: int) -> tuple[int, ...]:
+    # A negative number is no token: it only tells sections apart. It fills the context, so that the first few
+    # tokens of an answer depend on it as well.
+    return (-1 - index,) * MAX_CONTEXT
+
+
+def _sections(text: str) -> Iterator[tuple[str, str]]:
+    """Headings and answers; lines of a paragraph are joined."""
+    for section in text.split("\n## ")[1:]:
+        heading, _, body = section.partition("\n")
+        paragraphs = [" ".join(paragraph.split()) for paragraph in body.strip().split("\n\n")]
+        yield heading, "\n\n".join(paragraphs)
+
+
+def _informs(texts: Sequence[Counter[str]]) -> dict[str, float]:
+    """How much a word says about which text it stands in; one that is in all of them says least."""
+    spread = Counter(stem for text in texts for stem in text)
+    return {stem: math.log(len(texts) / count) + 0.2 for stem, count in spread.items()}
+
+
+# Words that say nothing about a topic.
+_COMMON = frozenset(
+    re.findall(
+        r"\w+",
+        """
+    a about after all an and any are as at be between but by can describe did do does explain
+    for from get give had has have how i if in into is it its just let like made make me more my
+    no not of on one only or our out please say show so some tell than that the their them then
+    there they thing this to up us use used using want was we were what when where which who why
+    will with work would write you your
+    """,
+    )
+)
+
+
+def _stems(text: str) -> Counter[str]:
+    words = re.findall(r"[^\W\d_]+", text.lower())
+    return Counter(word[:_STEM] for word in words if word not in _COMMON)

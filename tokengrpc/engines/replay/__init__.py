@@ -1,0 +1,1 @@
+"""The engine that replays a recorded stream."""

@@ -1,0 +1,1 @@
+"""Faults on demand: wraps any engine and spoils its output byte by byte."""

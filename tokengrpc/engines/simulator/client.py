@@ -1,0 +1,71 @@
+"""The client side of a simulated engine: it reads what a script wrote as it would read a real server."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from msgspec import structs
+
+from tokengrpc.config import EngineSettings
+from tokengrpc.core.model import Delta
+from tokengrpc.engines.openai.chunks import ChunkDecoder
+from tokengrpc.engines.openai.engine import OpenAIEngine
+from tokengrpc.engines.simulator.renderer import BYTES, OPAQUE
+from tokengrpc.engines.simulator.transport import WiredHTTP
+from tokengrpc.engines.upstream.engine import Call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tokengrpc.core.ports.engine import Continuation
+    from tokengrpc.core.request import GenerationRequest, OutputOptions
+    from tokengrpc.engines.simulator.script import Script
+
+
+class Client(OpenAIEngine):
+    """All of an engine over HTTP but the request, which the script knows."""
+
+    def __init__(self, name: str, script: Script, *, connect_timeout: float) -> None:
+        super().__init__(EngineSettings(name=name, kind="openai", base_url="http://simulated/v1"))
+        self._http = self._wired = WiredHTTP(
+            name,
+            script.serve,
+            connect_timeout=connect_timeout,
+            delay=script.plan.connect_delay,
+            refused=script.plan.refuse,
+        )
+
+    async def close(self) -> None:
+        """Hangs up, and waits until the engine behind has been closed."""
+        await super().close()
+        if self._wired.wire is not None:
+            await self._wired.wire.wait_served()
+
+    def _call(self, request: GenerationRequest, _: Continuation | None) -> Call:
+        decoder = Decoder(self.name, request.output, self._hide)
+        return Call(path="/chat/completions", body=b"{}", decoder=decoder)
+
+
+class Decoder(ChunkDecoder):
+    """Takes the two things more that are written, so that deltas come out as the engine told them."""
+
+    _OPAQUE = b'{"%b"' % OPAQUE.encode()
+    _BYTES = b'"%b": true' % BYTES.encode()  # in a text its quotes would be escaped
+
+    def __init__(self, engine: str, output: OutputOptions, hide: Callable[[str], str]) -> None:
+        super().__init__(engine, replace(output, raw_bytes=True), hide)
+
+    def _feed_payload(self, payload: bytes, deltas: list[Delta]) -> None:
+        if payload.startswith(self._OPAQUE):
+            deltas.append(Delta(count=0, opaque=b64decode(json.loads(payload)[OPAQUE])))
+            return
+        before = len(deltas)
+        super()._feed_payload(payload, deltas)
+        if self._BYTES in payload:
+            # A character may have begun with another engine: only bytes can be joined with its own.
+            deltas[before:] = [
+                structs.replace(delta, text=None) if delta.raw else delta for delta in deltas[before:]
+            ]

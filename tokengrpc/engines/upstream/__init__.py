@@ -1,0 +1,1 @@
+"""What all engines over HTTP and server-sent events share."""

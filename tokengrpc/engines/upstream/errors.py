@@ -1,0 +1,270 @@
+"""What servers say when they fail, as our errors: HTTP statuses and error objects."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from tokengrpc.engines.upstream.redaction import hiding
+from tokengrpc.errors import (
+    ContextLengthExceeded,
+    EngineAborted,
+    EngineAuthFailed,
+    EngineBusy,
+    EngineProtocolError,
+    EngineUnavailable,
+    InvalidRequest,
+    ModelNotFound,
+    TokenGrpcError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+# Engines may repeat a prompt in their message: its caller may see some of it, logs nothing.
+_SAID_CHARACTERS = 200
+
+# A longer wait is nobody's honest answer, and no client would keep it.
+_LONGEST_WAIT_SECONDS = 31 * 24 * 3600.0
+
+# OpenAI's code, llama.cpp's type, and the words of vLLM, SGLang, TGI, llama.cpp, Ollama and Anthropic.
+_CONTEXT_MARKS = (
+    "context_length_exceeded",
+    "exceed_context_size",
+    "maximum context length",
+    "maximum model length",
+    "model's context length",
+    "available context size",
+    "exceeds the context",
+    "prompt is too long",
+    "max_input_length",
+    "`inputs` must have less than",
+    "`inputs` tokens + `max_new_tokens`",
+    "longer than the context length",
+    "contextwindowexceeded",  # LiteLLM
+)
+_BUSY_MARKS = (
+    "rate_limit",
+    "ratelimit",
+    "rate limit",
+    "overloaded",
+    "serviceunavailable",
+    "too many requests",
+)
+# TGI's words; the status in its error objects is always 422.
+_BAD_REQUEST_MARKS = ("input validation error",)
+
+
+_HIDE = hiding(None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complaint:
+    """An engine's own words about a failure. `status` is an HTTP status where it told one."""
+
+    message: str = ""
+    type: str = ""
+    code: str = ""
+    status: int | None = None
+
+    @property
+    def said(self) -> str:
+        """Its message in one line, cut; its type or code where it has none."""
+        words = " ".join((self.message or self.type or self.code).split())
+        return words if len(words) <= _SAID_CHARACTERS else words[: _SAID_CHARACTERS - 1] + "…"
+
+    def mentions(self, marks: tuple[str, ...]) -> bool:
+        """Whether any part of it holds one of some lower-case words."""
+        whole = f"{self.code} {self.type} {self.message}".lower()
+        return any(mark in whole for mark in marks)
+
+
+def read_complaint(payload: object, hide: Callable[[str], str] = _HIDE) -> Complaint | None:
+    """The complaint in a decoded JSON payload, or None when it holds none. `hide` makes it fit to be told.
+
+    Knows `{"error": {…}}`, `{"error": "…"}` (Ollama, TGI), `{"object": "error", "message": …}` (older vLLM)
+    and `{"detail": …}` (FastAPI).
+    """
+    found = _find(payload)
+    if found is None:
+        return None
+    return replace(found, message=hide(found.message), type=hide(found.type), code=hide(found.code))
+
+
+def _find(payload: object) -> Complaint | None:
+    if not isinstance(payload, dict):
+        return None
+    error = payload.get("error")
+    if isinstance(error, dict):
+        return _from_object(error)
+    if error:
+        return Complaint(message=str(error), type=_text(payload.get("error_type")))
+    if payload.get("object") == "error" or "message" in payload:
+        return _from_object(payload)
+    if payload.get("detail"):
+        return Complaint(message=str(payload["detail"]))
+    return None
+
+
+def _from_object(error: dict[str, Any]) -> Complaint:
+    code = error.get("code")
+    status = code if isinstance(code, int) else None
+    if isinstance(code, str) and code.isdecimal():
+        status = int(code)
+    message = error.get("message") or error.get("detail")
+    return Complaint(message=_text(message), type=_text(error.get("type")), code=_text(code), status=status)
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def status_error(
+    engine: str, status: int, complaint: Complaint | None, retry_after: float | None
+) -> TokenGrpcError:
+    """The error for an HTTP status that is not 200. `retry_after` is seconds."""
+    said = complaint or Complaint()
+    if status in _MAY_BE_CONTEXT and said.mentions(_CONTEXT_MARKS):
+        return _context(engine, said, retry_after)
+    make = _STATUSES.get(status)
+    if make is None:
+        make = _unavailable if status >= 500 else _unexpected
+    return make(engine, Complaint(message=said.said, status=status), retry_after)
+
+
+def stream_error(engine: str, complaint: Complaint, *, started: bool) -> TokenGrpcError:
+    """The error for an error object inside a stream; `started` once there was a token."""
+    if complaint.mentions(_CONTEXT_MARKS):
+        return _context(engine, complaint, None)
+    if not started:
+        make = _STATUSES.get(complaint.status or 0) or _TYPES.get(complaint.type.lower())
+        if make is not None:
+            return make(engine, complaint, None)
+        if complaint.mentions(_BAD_REQUEST_MARKS):
+            return _invalid(engine, complaint, None)
+        if complaint.mentions(_BUSY_MARKS):
+            return _busy(engine, complaint, None)
+    return EngineAborted(f"engine {engine} gave up{_quoted(complaint)}; start again under a new id")
+
+
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """How long the engine asks to wait, in seconds; None when it does not say (RFC 9110, 10.2.3).
+
+    What makes no sense is not said: no number, or more than a month.
+    """
+    value = headers.get("Retry-After", "")
+    try:
+        wait = float(value)
+    except ValueError:
+        wait = _seconds_until(value, headers.get("Date", ""))
+    if not math.isfinite(wait) or wait > _LONGEST_WAIT_SECONDS:
+        return None
+    return max(0.0, wait)
+
+
+def _seconds_until(date: str, now: str) -> float:
+    """A date is compared with the engine's own, so that no clock of ours matters. NaN if either is none."""
+    try:
+        return (parsedate_to_datetime(date) - parsedate_to_datetime(now)).total_seconds()
+    except (TypeError, ValueError, OverflowError, IndexError):
+        return math.nan
+
+
+def _quoted(complaint: Complaint) -> str:
+    return f': "{complaint.said}"' if complaint.said else ""
+
+
+def _status(complaint: Complaint) -> str:
+    return f" (HTTP {complaint.status})" if complaint.status else ""
+
+
+def _context(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
+    return ContextLengthExceeded(
+        f"the input is longer than the context of engine {engine}{_quoted(complaint)}; "
+        "shorten it or lower max_output_token_count"
+    )
+
+
+def _invalid(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
+    return InvalidRequest([("", f"engine {engine} refused the request{_quoted(complaint)}")])
+
+
+def _auth(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
+    return EngineAuthFailed(
+        f"engine {engine} does not accept the server's API key{_status(complaint)}; set the right one"
+    )
+
+
+def _unpaid(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
+    return EngineAuthFailed(
+        f"engine {engine} wants the server's account to be paid{_status(complaint)}; see to its billing"
+    )
+
+
+def _missing(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
+    return ModelNotFound(
+        f"engine {engine} knows no such path or model{_status(complaint)}{_quoted(complaint)}; "
+        "whoever runs the server should check base_url and upstream_model",
+        metadata={"model": engine},
+    )
+
+
+def _unavailable(engine: str, complaint: Complaint, retry_after: float | None) -> TokenGrpcError:
+    return EngineUnavailable(
+        f"engine {engine} is busy or failing{_status(complaint)}{_quoted(complaint)}; try again later",
+        retry_after=retry_after,
+    )
+
+
+def _busy(engine: str, complaint: Complaint, retry_after: float | None) -> TokenGrpcError:
+    return EngineBusy(
+        f"engine {engine} is busy{_status(complaint)}{_quoted(complaint)}; try again later",
+        retry_after=retry_after,
+    )
+
+
+def _unexpected(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
+    return EngineProtocolError(
+        f"engine {engine} gave an answer that no dialect has{_status(complaint)}{_quoted(complaint)}; "
+        "check its base_url"
+    )
+
+
+_MAY_BE_CONTEXT = frozenset({400, 413, 422, 500})
+
+_STATUSES: dict[int, Callable[[str, Complaint, float | None], TokenGrpcError]] = {
+    400: _invalid,
+    401: _auth,
+    402: _unpaid,
+    403: _auth,
+    404: _missing,
+    408: _unavailable,
+    413: _invalid,
+    422: _invalid,
+    424: _unavailable,  # TGI: "Request failed during generation"
+    429: _busy,
+    500: _unavailable,
+    502: _unavailable,
+    503: _unavailable,
+    504: _unavailable,
+    529: _busy,  # Anthropic
+}
+
+# Types of error objects that need no status: OpenAI's, vLLM's, TGI's and Anthropic's.
+_TYPES: dict[str, Callable[[str, Complaint, float | None], TokenGrpcError]] = {
+    "badrequesterror": _invalid,
+    "badrequest": _invalid,
+    "validation": _invalid,
+    "invalid_request_error": _invalid,
+    "request_too_large": _invalid,
+    "authentication_error": _auth,
+    "permission_error": _auth,
+    "billing_error": _unpaid,
+    "not_found_error": _missing,
+    "rate_limit_error": _busy,
+    "overloaded_error": _busy,
+    "timeout_error": _unavailable,
+    "api_error": _unavailable,
+}

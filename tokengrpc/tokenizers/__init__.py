@@ -1,0 +1,1 @@
+"""Tokenizers: count a model's tokens."""
