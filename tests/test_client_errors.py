@@ -12,19 +12,16 @@ from tokenstreaming.v1 import generation_pb2, usage_pb2
 
 import tokengrpc
 from tokengrpc import client, errors
-from tokengrpc.client.advice import OWN_REASONS
 from tokengrpc.client.errors import (
-    CLASS_OF_CODE,
-    CLASS_OF_REASON,
+    OWN_REASONS,
     GenerationCancelledError,
     InvalidRequestError,
     QuotaError,
     ServerFailedError,
     TokenStreamError,
     UnavailableError,
-    from_rpc_error,
-    from_status,
 )
+from tokengrpc.client.status import CLASS_OF_CODE, CLASS_OF_REASON, from_rpc_error, from_status
 from tokengrpc.errors import Advice
 
 DETAILS_KEY = "grpc-status-details-bin"

@@ -16,8 +16,8 @@ from msgspec import NODEFAULT, inspect, to_builtins
 from tokenstreaming.v1 import token_stream_pb2, usage_service_pb2
 
 from tokengrpc import client, errors
-from tokengrpc.client.errors import CLASS_OF_REASON
 from tokengrpc.client.policy import ResumePolicy
+from tokengrpc.client.status import CLASS_OF_REASON
 from tokengrpc.config import (
     EngineSettings,
     FaultSettings,

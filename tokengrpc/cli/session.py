@@ -16,8 +16,8 @@ from tokengrpc.cli import exits
 from tokengrpc.cli.output import fail
 from tokengrpc.cli.target import unreachable
 from tokengrpc.client import ResumePolicy, TokenStreamClient, TokenStreamError
-from tokengrpc.client.advice import without_advice
 from tokengrpc.client.channel import channel_options
+from tokengrpc.client.errors import without_advice
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine

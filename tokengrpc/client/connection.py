@@ -11,7 +11,8 @@ from tokenstreaming.v1 import token_stream_pb2 as pb
 
 from tokengrpc.client.actions import StartCall
 from tokengrpc.client.channel import CONTROL_TIMEOUT
-from tokengrpc.client.errors import TokenStreamError, from_rpc_error
+from tokengrpc.client.errors import TokenStreamError
+from tokengrpc.client.status import from_rpc_error
 from tokengrpc.client.stubs import aio_stub
 
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import grpc
 
-from tokengrpc.client.advice import without_advice
 from tokengrpc.client.errors import (
     ConnectionLostError,
     GenerationCancelledError,
     GenerationLostError,
     TokenStreamError,
+    without_advice,
 )
 from tokengrpc.errors import Advice
 

@@ -1,26 +1,36 @@
-"""What a caller of the client catches: few classes, each with everything the server told about the failure.
-
-`from_rpc_error` and `from_status` make them; one table says which reason is which class.
-"""
+"""What a caller of the client catches: few classes, each with all that the server told of the failure."""
 
 from __future__ import annotations
 
+import re
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
-from google.protobuf.message import DecodeError, Message
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
-from tokenstreaming.v1 import generation_pb2, usage_pb2
 
-from tokengrpc.client.advice import line
 from tokengrpc.errors import Advice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from tokenstreaming.v1 import usage_pb2
 
-Detail = TypeVar("Detail", bound=Message)
+# Reasons of failures that this side finds: their messages may quote others, and say what happened only.
+OWN_REASONS: Final = frozenset({"CONNECTION_LOST", "GENERATION_LOST", "STREAM_GAP"})
+
+# The server's messages end with what to do, after a colon or a semicolon.
+_ADVISED: Final = re.compile(r"[:;] ")
+
+_HINTS: Final = {
+    "GENERATION_NOT_FOUND": "check the id, or start a new generation",
+    "CANCELLED": "start a new generation to have the rest",
+    "INVALID_ARGUMENT": "change the request",
+    "NOT_FOUND": "check the name",
+    "ALREADY_EXISTS": "use a new id",
+    "UNAUTHENTICATED": "pass a valid token",
+    "PERMISSION_DENIED": "ask an administrator for access",
+    "UNAVAILABLE": "check that the server runs at this address",
+    "UNIMPLEMENTED": "check that the address is a tokengrpc server's",
+    "DEADLINE_EXCEEDED": "allow more time",
+}
 
 
 class TokenStreamError(Exception):
@@ -63,7 +73,7 @@ class TokenStreamError(Exception):
         self.partial_text = partial_text
 
     def __str__(self) -> str:
-        return line(self)
+        return _line(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions with keyword arguments do not survive pickling by themselves.
@@ -115,112 +125,40 @@ class GenerationCancelledError(TokenStreamError):
     """Someone cancelled the generation, or nobody came back for it in time."""
 
 
-CLASS_OF_REASON: dict[str, type[TokenStreamError]] = {
-    "INVALID_REQUEST": InvalidRequestError,
-    "CONTEXT_LENGTH_EXCEEDED": InvalidRequestError,
-    "UNSUPPORTED_FEATURE": InvalidRequestError,
-    "GENERATION_ID_REUSED": InvalidRequestError,
-    "SEQUENCE_OUT_OF_RANGE": InvalidRequestError,
-    "REPLAY_EXPIRED": NotFoundError,
-    "MODEL_NOT_FOUND": NotFoundError,
-    "GENERATION_NOT_FOUND": NotFoundError,
-    "UNAUTHENTICATED": NotAllowedError,
-    "MODEL_NOT_ALLOWED": NotAllowedError,
-    "ADMIN_REQUIRED": NotAllowedError,
-    "QUOTA_EXCEEDED": QuotaError,
-    "BUDGET_EXHAUSTED": QuotaError,
-    "READER_LIMIT": QuotaError,
-    "OVERLOADED": UnavailableError,
-    "DRAINING": UnavailableError,
-    "READER_TOO_SLOW": UnavailableError,
-    "ENGINE_UNAVAILABLE": UnavailableError,
-    "ENGINE_LOST": EngineFailedError,
-    "ENGINE_TRUNCATED": EngineFailedError,
-    "ENGINE_STALLED": EngineFailedError,
-    "ENGINE_PROTOCOL_ERROR": EngineFailedError,
-    "ENGINE_ABORTED": EngineFailedError,
-    "ENGINE_AUTH_FAILED": EngineFailedError,
-    "INTERNAL": ServerFailedError,
-    "DEADLINE_EXCEEDED": DeadlineExceededError,
-    "CANCELLED": GenerationCancelledError,
-    "DETACH_EXPIRED": GenerationCancelledError,
-}
+def _line(error: TokenStreamError) -> str:
+    """An error in one line: its reason, what happened, what to do.
 
-# For failures without a reason that is known here: the gRPC library's, a proxy's, a newer server's.
-CLASS_OF_CODE: dict[grpc.StatusCode, type[TokenStreamError]] = {
-    grpc.StatusCode.CANCELLED: GenerationCancelledError,
-    grpc.StatusCode.UNKNOWN: ServerFailedError,
-    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
-    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
-    grpc.StatusCode.NOT_FOUND: NotFoundError,
-    grpc.StatusCode.ALREADY_EXISTS: InvalidRequestError,
-    grpc.StatusCode.PERMISSION_DENIED: NotAllowedError,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: QuotaError,
-    grpc.StatusCode.FAILED_PRECONDITION: InvalidRequestError,
-    grpc.StatusCode.ABORTED: EngineFailedError,
-    grpc.StatusCode.OUT_OF_RANGE: InvalidRequestError,
-    grpc.StatusCode.UNIMPLEMENTED: InvalidRequestError,
-    grpc.StatusCode.INTERNAL: ServerFailedError,
-    grpc.StatusCode.UNAVAILABLE: UnavailableError,
-    grpc.StatusCode.DATA_LOSS: ServerFailedError,
-    grpc.StatusCode.UNAUTHENTICATED: NotAllowedError,
-}
-
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
-_ADVICE = {
-    generation_pb2.RETRY_ADVICE_RESUME: Advice.RESUME,
-    generation_pb2.RETRY_ADVICE_RETRY: Advice.RETRY,
-    generation_pb2.RETRY_ADVICE_NEVER: Advice.NEVER,
-}
+    A server's message says what to do itself; only numbers that it cannot know are added then.
+    """
+    message = " ".join(error.message.split()).rstrip(".") or "the call failed"
+    told = f"{error.reason or error.code.name}: {message}"
+    if error.reason and error.reason not in OWN_REASONS and _ADVISED.search(message):
+        facts = "; ".join(_facts(error))
+        return f"{told} ({facts})" if facts else told
+    return f"{told}; {_what_to_do(error)}"
 
 
-def from_rpc_error(error: grpc.RpcError) -> TokenStreamError:
-    """The typed error of a failed call, with the details of its trailers as far as they can be read."""
-    try:
-        status = rpc_status.from_call(error)
-    except (ValueError, DecodeError):
-        # A proxy changed the status or the trailers: what gRPC says itself still holds.
-        status = None
-    details = status.details if status is not None else ()
-    return _decode(error.code(), error.details() or "", details)
+def without_advice(message: str) -> str:
+    """What a server's message says before its advice, for a place that has a better one."""
+    return _ADVISED.split(message, maxsplit=1)[0]
 
 
-def from_status(status: Any) -> TokenStreamError:  # noqa: ANN401 - google.rpc publishes no types
-    """The typed error of a google.rpc.Status that is not OK, such as `Finished.status`."""
-    return _decode(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, status.details)
+def _facts(error: TokenStreamError) -> list[str]:
+    facts = []
+    if error.advice is Advice.RESUME:
+        facts.append(f"generation {error.generation_id}, sequence {error.last_sequence}")
+    if error.retry_delay and error.advice is not Advice.NEVER:
+        facts.append(f"worth another try in {error.retry_delay:g} s")
+    if error.advice is Advice.RETRY and error.last_sequence:
+        facts.append("what was generated is billed")
+    return facts
 
 
-def _decode(code: grpc.StatusCode, message: str, details: Iterable[Any]) -> TokenStreamError:
-    kept = list(details)
-    info = _find(kept, error_details_pb2.ErrorInfo())
-    failure = _find(kept, generation_pb2.GenerationFailure())
-    bad_request = _find(kept, error_details_pb2.BadRequest())
-    retry = _find(kept, error_details_pb2.RetryInfo())
-    reason = info.reason if info else ""
-    kind = CLASS_OF_REASON.get(reason) or CLASS_OF_CODE.get(code, TokenStreamError)
-    return kind(
-        message,
-        code=code,
-        reason=reason,
-        # An advice of a later contract is none that this client could follow.
-        advice=_ADVICE.get(failure.retry_advice, Advice.NEVER) if failure else None,
-        last_sequence=failure.last_sequence if failure else 0,
-        usage=failure.usage if failure and failure.HasField("usage") else None,
-        ended=failure.ended if failure else False,
-        generation_id=failure.generation_id if failure else "",
-        violations=tuple((v.field, v.description) for v in bad_request.field_violations)
-        if bad_request
-        else (),
-        retry_delay=retry.retry_delay.ToTimedelta().total_seconds() if retry else None,
-    )
-
-
-def _find(details: list[Any], found: Detail) -> Detail | None:
-    """The first detail of a type, put into `found`; None when there is none that can be read."""
-    for detail in details:
-        try:
-            if detail.Unpack(found):
-                return found
-        except DecodeError:
-            continue
-    return None
+def _what_to_do(error: TokenStreamError) -> str:
+    if error.advice is Advice.RESUME:
+        return f"resume generation {error.generation_id} after sequence {error.last_sequence}"
+    if error.advice is Advice.RETRY:
+        wait = f" in {error.retry_delay:g} s" if error.retry_delay else ""
+        billed = " (what was generated is billed)" if error.last_sequence else ""
+        return f"try again{wait} under a new id{billed}"
+    return _HINTS.get(error.reason) or _HINTS.get(error.code.name, "trying again will not help")

@@ -14,8 +14,9 @@ from tokenstreaming.v1 import token_stream_pb2
 from tokengrpc.client.actions import Action, Finish, Raise, ResumeCall, StartCall
 from tokengrpc.client.assembler import Assembler
 from tokengrpc.client.endings import connection_lost, cut_short, generation_lost
-from tokengrpc.client.errors import DeadlineExceededError, ServerFailedError, TokenStreamError, from_status
+from tokengrpc.client.errors import DeadlineExceededError, ServerFailedError, TokenStreamError
 from tokengrpc.client.policy import Step, next_step
+from tokengrpc.client.status import from_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable

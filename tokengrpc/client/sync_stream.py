@@ -13,9 +13,9 @@ import grpc
 from tokengrpc.client.actions import Finish, Raise
 from tokengrpc.client.channel import TRAILERS_TIMEOUT
 from tokengrpc.client.endings import closed_while_read
-from tokengrpc.client.errors import TokenStreamError, from_rpc_error
 from tokengrpc.client.progress import Progress
 from tokengrpc.client.resume import Session
+from tokengrpc.client.status import from_rpc_error
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tokenstreaming.v1.token_stream_pb2 import StreamTokensResponse
 
     from tokengrpc.client.actions import Action, ResumeCall, StartCall
+    from tokengrpc.client.errors import TokenStreamError
     from tokengrpc.client.plan import Plan
     from tokengrpc.client.sync_connection import SyncConnection, SyncStreamCall
 

@@ -1,0 +1,140 @@
+"""Statuses of failed calls as the client's errors: one table says which reason is which class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from tokenstreaming.v1 import generation_pb2
+
+from tokengrpc.client.errors import (
+    DeadlineExceededError,
+    EngineFailedError,
+    GenerationCancelledError,
+    InvalidRequestError,
+    NotAllowedError,
+    NotFoundError,
+    QuotaError,
+    ServerFailedError,
+    TokenStreamError,
+    UnavailableError,
+)
+from tokengrpc.errors import Advice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Detail = TypeVar("Detail", bound=Message)
+
+CLASS_OF_REASON: dict[str, type[TokenStreamError]] = {
+    "INVALID_REQUEST": InvalidRequestError,
+    "CONTEXT_LENGTH_EXCEEDED": InvalidRequestError,
+    "UNSUPPORTED_FEATURE": InvalidRequestError,
+    "GENERATION_ID_REUSED": InvalidRequestError,
+    "SEQUENCE_OUT_OF_RANGE": InvalidRequestError,
+    "REPLAY_EXPIRED": NotFoundError,
+    "MODEL_NOT_FOUND": NotFoundError,
+    "GENERATION_NOT_FOUND": NotFoundError,
+    "UNAUTHENTICATED": NotAllowedError,
+    "MODEL_NOT_ALLOWED": NotAllowedError,
+    "ADMIN_REQUIRED": NotAllowedError,
+    "QUOTA_EXCEEDED": QuotaError,
+    "BUDGET_EXHAUSTED": QuotaError,
+    "READER_LIMIT": QuotaError,
+    "OVERLOADED": UnavailableError,
+    "DRAINING": UnavailableError,
+    "READER_TOO_SLOW": UnavailableError,
+    "ENGINE_UNAVAILABLE": UnavailableError,
+    "ENGINE_LOST": EngineFailedError,
+    "ENGINE_TRUNCATED": EngineFailedError,
+    "ENGINE_STALLED": EngineFailedError,
+    "ENGINE_PROTOCOL_ERROR": EngineFailedError,
+    "ENGINE_ABORTED": EngineFailedError,
+    "ENGINE_AUTH_FAILED": EngineFailedError,
+    "INTERNAL": ServerFailedError,
+    "DEADLINE_EXCEEDED": DeadlineExceededError,
+    "CANCELLED": GenerationCancelledError,
+    "DETACH_EXPIRED": GenerationCancelledError,
+}
+
+# For failures without a reason that is known here: the gRPC library's, a proxy's, a newer server's.
+CLASS_OF_CODE: dict[grpc.StatusCode, type[TokenStreamError]] = {
+    grpc.StatusCode.CANCELLED: GenerationCancelledError,
+    grpc.StatusCode.UNKNOWN: ServerFailedError,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.ALREADY_EXISTS: InvalidRequestError,
+    grpc.StatusCode.PERMISSION_DENIED: NotAllowedError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: QuotaError,
+    grpc.StatusCode.FAILED_PRECONDITION: InvalidRequestError,
+    grpc.StatusCode.ABORTED: EngineFailedError,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidRequestError,
+    grpc.StatusCode.UNIMPLEMENTED: InvalidRequestError,
+    grpc.StatusCode.INTERNAL: ServerFailedError,
+    grpc.StatusCode.UNAVAILABLE: UnavailableError,
+    grpc.StatusCode.DATA_LOSS: ServerFailedError,
+    grpc.StatusCode.UNAUTHENTICATED: NotAllowedError,
+}
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_ADVICE = {
+    generation_pb2.RETRY_ADVICE_RESUME: Advice.RESUME,
+    generation_pb2.RETRY_ADVICE_RETRY: Advice.RETRY,
+    generation_pb2.RETRY_ADVICE_NEVER: Advice.NEVER,
+}
+
+
+def from_rpc_error(error: grpc.RpcError) -> TokenStreamError:
+    """The typed error of a failed call, with the details of its trailers as far as they can be read."""
+    try:
+        status = rpc_status.from_call(error)
+    except (ValueError, DecodeError):
+        # A proxy changed the status or the trailers: what gRPC says itself still holds.
+        status = None
+    details = status.details if status is not None else ()
+    return _decode(error.code(), error.details() or "", details)
+
+
+def from_status(status: Any) -> TokenStreamError:  # noqa: ANN401 - google.rpc publishes no types
+    """The typed error of a google.rpc.Status that is not OK, such as `Finished.status`."""
+    return _decode(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, status.details)
+
+
+def _decode(code: grpc.StatusCode, message: str, details: Iterable[Any]) -> TokenStreamError:
+    kept = list(details)
+    info = _find(kept, error_details_pb2.ErrorInfo())
+    failure = _find(kept, generation_pb2.GenerationFailure())
+    bad_request = _find(kept, error_details_pb2.BadRequest())
+    retry = _find(kept, error_details_pb2.RetryInfo())
+    reason = info.reason if info else ""
+    kind = CLASS_OF_REASON.get(reason) or CLASS_OF_CODE.get(code, TokenStreamError)
+    return kind(
+        message,
+        code=code,
+        reason=reason,
+        # An advice of a later contract is none that this client could follow.
+        advice=_ADVICE.get(failure.retry_advice, Advice.NEVER) if failure else None,
+        last_sequence=failure.last_sequence if failure else 0,
+        usage=failure.usage if failure and failure.HasField("usage") else None,
+        ended=failure.ended if failure else False,
+        generation_id=failure.generation_id if failure else "",
+        violations=tuple((v.field, v.description) for v in bad_request.field_violations)
+        if bad_request
+        else (),
+        retry_delay=retry.retry_delay.ToTimedelta().total_seconds() if retry else None,
+    )
+
+
+def _find(details: list[Any], found: Detail) -> Detail | None:
+    """The first detail of a type, put into `found`; None when there is none that can be read."""
+    for detail in details:
+        try:
+            if detail.Unpack(found):
+                return found
+        except DecodeError:
+            continue
+    return None
