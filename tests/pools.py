@@ -19,9 +19,10 @@ from tokengrpc.core.routing import Member, Pool
 from tokengrpc.core.tenant import Tenant
 from tokengrpc.engines.builtin.engine import BuiltinEngine
 from tokengrpc.errors import EngineLost
-from tokengrpc.stores.memory import MemoryEventLogs, MemoryLedger
-from tokengrpc.streams.registry import Streams
-from tokengrpc.streams.services import Services
+from tokengrpc.generations.buffer import MemoryEventLogs
+from tokengrpc.generations.registry import Streams
+from tokengrpc.generations.services import Services
+from tokengrpc.stores.memory import MemoryLedger
 from tokengrpc.tokenizers.tiktoken import load
 from tokengrpc.wire.encoding import ProtobufEncoder
 

@@ -17,11 +17,11 @@ from tokengrpc.core.model import Capability, Delta, UsageReport
 from tokengrpc.core.routing import Member, Pool
 from tokengrpc.core.tenant import Tenant
 from tokengrpc.errors import TokenGrpcError
+from tokengrpc.generations.buffer import MemoryEventLog, MemoryEventLogs
+from tokengrpc.generations.registry import Streams
+from tokengrpc.generations.services import Services
 from tokengrpc.rpc import delivery
 from tokengrpc.rpc.call import CallFailed
-from tokengrpc.stores.memory import MemoryEventLog, MemoryEventLogs
-from tokengrpc.streams.registry import Streams
-from tokengrpc.streams.services import Services
 from tokengrpc.wire.encoding import ProtobufEncoder
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from tokengrpc.core.ports.engine import Continuation
     from tokengrpc.core.ports.ledger import LedgerEntry
     from tokengrpc.core.ports.log import Record
-    from tokengrpc.streams.reader import Reader
-    from tokengrpc.streams.run import Run
+    from tokengrpc.generations.subscription import Reader
+    from tokengrpc.generations.task import Run
 
 TENANT = Tenant(name="t")
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tokenstreaming.v1 import token_stream_pb2 as pb
 
     from tokengrpc.core.request import GenerationRequest
-    from tokengrpc.streams.run import Run
+    from tokengrpc.generations.task import Run
 
 
 @dataclass(eq=False)

@@ -33,7 +33,7 @@ from tokengrpc.errors import (
 )
 
 if TYPE_CHECKING:
-    from tokengrpc.streams.run import Run
+    from tokengrpc.generations.task import Run
 
 NAMES = st.sampled_from("aaab")
 SWITCHES = st.sampled_from([0, 1, 2, 2])

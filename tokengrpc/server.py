@@ -23,15 +23,16 @@ from tokengrpc.core.routing import Member, Pool
 from tokengrpc.core.tenant import Tenant
 from tokengrpc.engines.simulator.engine import PARAM, AskedPlays, FaultyEngine
 from tokengrpc.errors import Draining
+from tokengrpc.generations.buffer import MemoryEventLogs
+from tokengrpc.generations.health_checks import HealthChecks
+from tokengrpc.generations.registry import Streams
+from tokengrpc.generations.services import Services
 from tokengrpc.rpc.auth import Authenticator
 from tokengrpc.rpc.call import Guard
 from tokengrpc.rpc.lifecycle import Health, register_reflection
 from tokengrpc.rpc.options import server_options
 from tokengrpc.rpc.servicer import TokenStreamServicer
-from tokengrpc.stores.memory import MemoryEventLogs, MemoryLedger
-from tokengrpc.streams.health import HealthChecks
-from tokengrpc.streams.registry import Streams
-from tokengrpc.streams.services import Services
+from tokengrpc.stores.memory import MemoryLedger
 from tokengrpc.telemetry.logs import GenerationLog, configure_logs
 from tokengrpc.tokenizers.tiktoken import load as load_tokenizer
 from tokengrpc.wire.encoding import ProtobufEncoder

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from aiohttp import web
     from harness import Served
 
-    from tokengrpc.streams.reader import Reader
-    from tokengrpc.streams.run import Run
+    from tokengrpc.generations.subscription import Reader
+    from tokengrpc.generations.task import Run
 
 Report = dict[str, Any]
 

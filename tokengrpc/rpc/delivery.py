@@ -13,8 +13,8 @@ from tokengrpc.rpc.call import Call, CallFailed
 from tokengrpc.wire.generation import generation_message
 
 if TYPE_CHECKING:
-    from tokengrpc.streams.reader import Reader
-    from tokengrpc.streams.run import Run
+    from tokengrpc.generations.subscription import Reader
+    from tokengrpc.generations.task import Run
 
 
 async def stream(run: Run, reader: Reader, call: Call) -> None:

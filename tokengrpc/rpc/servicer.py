@@ -23,10 +23,10 @@ from tokengrpc.wire.tables import SOURCES
 if TYPE_CHECKING:
     from tokengrpc.core.catalog import Catalog
     from tokengrpc.core.request import GenerationRequest
+    from tokengrpc.generations.registry import Streams
+    from tokengrpc.generations.subscription import Reader
+    from tokengrpc.generations.task import Run
     from tokengrpc.rpc.call import Call, Guard
-    from tokengrpc.streams.reader import Reader
-    from tokengrpc.streams.registry import Streams
-    from tokengrpc.streams.run import Run
 
 SERVICE = pb.DESCRIPTOR.services_by_name["TokenStream"]
 _PAGE_SIZE = 50

@@ -1,1 +1,1 @@
-"""Event logs and usage ledgers: in memory for one process."""
+"""Usage ledgers."""

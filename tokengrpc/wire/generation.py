@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tokengrpc.core.catalog import ServedModel
     from tokengrpc.core.generation import Generation
     from tokengrpc.core.model import Capability, Switch, Usage
-    from tokengrpc.streams.run import Run
+    from tokengrpc.generations.task import Run
 
 _SECOND = 1_000_000_000
 _ENGINE_WORD_LENGTH = 64

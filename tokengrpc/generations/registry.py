@@ -23,9 +23,9 @@ from tokengrpc.errors import (
     ReplayExpired,
     SequenceOutOfRange,
 )
-from tokengrpc.streams.reader import Reader
-from tokengrpc.streams.run import Run
-from tokengrpc.streams.timers import within
+from tokengrpc.generations.subscription import Reader
+from tokengrpc.generations.task import Run
+from tokengrpc.generations.timers import within
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tokengrpc.core.catalog import Catalog
     from tokengrpc.core.request import GenerationRequest
     from tokengrpc.core.tenant import Tenant
-    from tokengrpc.streams.services import Services
+    from tokengrpc.generations.services import Services
 
 
 class Streams:

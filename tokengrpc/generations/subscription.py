@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from tokengrpc.errors import StreamEnded
-    from tokengrpc.streams.run import Run
+    from tokengrpc.generations.task import Run
 
 # The contract's 256 KiB, less room for the tail.
 MAX_MESSAGE_BYTES = 255 * 1024

@@ -13,7 +13,7 @@ from tokengrpc.core.breaker import Verdict, judge
 from tokengrpc.core.events import Ending
 from tokengrpc.core.failover import Plan
 from tokengrpc.errors import EngineStalled, EngineTruncated, EngineUnavailable, TokenGrpcError
-from tokengrpc.streams.counting import InputCount
+from tokengrpc.generations.input_count import InputCount
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from tokengrpc.core.model import Delta
     from tokengrpc.core.ports.log import EventLog
     from tokengrpc.core.routing import Claim, Member, Pool
-    from tokengrpc.streams.services import Services
-    from tokengrpc.streams.timers import Timers
+    from tokengrpc.generations.services import Services
+    from tokengrpc.generations.timers import Timers
 
 _USUAL_WAIT = 1.0
 

@@ -19,8 +19,8 @@ from tokengrpc.errors import (
     Internal,
     TokenGrpcError,
 )
-from tokengrpc.streams.attempts import Attempts
-from tokengrpc.streams.timers import Timers
+from tokengrpc.generations.attempts import Attempts
+from tokengrpc.generations.timers import Timers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from tokengrpc.core.routing import Member
     from tokengrpc.core.tenant import Tenant
     from tokengrpc.errors import EngineStalled
-    from tokengrpc.streams.reader import Reader
-    from tokengrpc.streams.services import Services
+    from tokengrpc.generations.services import Services
+    from tokengrpc.generations.subscription import Reader
 
 log = structlog.get_logger(__name__)
 
