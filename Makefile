@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 PORT ?= 50051
 PACE ?= 40
 # Whose properties the nightly profile tries at length.
-TESTS ?= $(addprefix tests/test_,anthropic_events.py decoding.py http1.py openai_chunks.py openai_ends.py sse.py stateful.py transcripts.py wire.py)
+TESTS ?= $(addprefix tests/test_,anthropic_events.py decoding.py http1.py openai_chunks.py openai_ends.py sse.py stateful.py wire.py wire_samples.py)
 # Of fuzzing, for each target.
 FUZZ_SECONDS ?= 20
 

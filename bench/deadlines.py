@@ -147,7 +147,7 @@ SCENARIOS: Final = (
 async def measure(client: Client, scenario: Scenario) -> Figures:
     """Starts the streams one after another, at random over a second, and waits for all their ends."""
     chance = random.Random(2)
-    figures = Figures(scenario.name, scenario.streams, scenario.target_ms)
+    figures = Figures(scenario.name, scenario.registry, scenario.target_ms)
 
     async def one(number: int) -> None:
         await asyncio.sleep(chance.random() * _RAMP_S)
@@ -157,7 +157,7 @@ async def measure(client: Client, scenario: Scenario) -> Figures:
         if (end.code, end.clock, end.finish_reason) != scenario.expected:
             figures.wrong.append(f"{end.code} {end.reason} {end.clock} {end.finish_reason}")
 
-    await asyncio.gather(*(one(number) for number in range(scenario.streams)))
+    await asyncio.gather(*(one(number) for number in range(scenario.registry)))
     return figures
 
 
@@ -192,7 +192,7 @@ async def run(engine: str, tell: Callable[[str], None]) -> list[Figures]:
             await client.connect()
             rows = []
             for scenario in SCENARIOS:
-                tell(f"{scenario.name}, {scenario.streams} streams")
+                tell(f"{scenario.name}, {scenario.registry} streams")
                 before = _waited_ms(server.pid)
                 rows.append(await measure(client, scenario))
                 rows[-1].waited_ms = _waited_ms(server.pid) - before

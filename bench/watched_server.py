@@ -26,7 +26,7 @@ class Watched(server.App):
         held = {
             "tasks": len(asyncio.all_tasks()),
             "permits": self.admission.active,
-            "readers": sum(len(run.readers) for run in self.streams._runs.values()),
+            "readers": sum(len(task.subscriptions) for task in self.registry._tasks.values()),
             "sockets to the engine": _sockets_to(self.engine_port),
         }
         print(f"held {json.dumps(held)}", flush=True)

@@ -8,9 +8,9 @@ _LINE_END = re.compile(rb"\r\n|\r|\n")
 _DATA = re.compile(rb"data(?:: ?(.*))?", re.DOTALL)
 
 
-def events_of(transcript: bytes) -> tuple[list[bytes], list[bytes]]:
+def events_of(sample: bytes) -> tuple[list[bytes], list[bytes]]:
     """The payloads of a whole body, and the one that its end cut off."""
-    lines = _LINE_END.split(transcript.removeprefix(b"\xef\xbb\xbf"))
+    lines = _LINE_END.split(sample.removeprefix(b"\xef\xbb\xbf"))
     unfinished = lines.pop()
     payloads: list[bytes] = []
     data: list[bytes] = []

@@ -1,4 +1,4 @@
-"""What fuzzing begins with: the transcripts of the tests, and the inputs kept in `corpus`."""
+"""What fuzzing begins with: the samples of the tests, and the inputs kept in `corpus`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 CORPUS = _ROOT / "fuzz" / "corpus"
 sys.path.append(str(_ROOT / "tests"))
 
-from transcripts import transcripts  # noqa: E402 - the tests are no package
+from wire_samples import wire_samples  # noqa: E402 - the tests are no package
 
 _HEADS = {
     "chunked": b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -28,9 +28,9 @@ def seeds(target: str) -> list[bytes]:
 
 def _bodies(*, anthropic: bool | None = None) -> list[bytes]:
     return [
-        transcript.body
-        for transcript in transcripts()
-        if anthropic is None or (transcript.dialect == "anthropic") is anthropic
+        sample.body
+        for sample in wire_samples()
+        if anthropic is None or (sample.dialect == "anthropic") is anthropic
     ]
 
 

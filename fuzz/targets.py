@@ -13,7 +13,7 @@ import grpc
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
 from fuzz.reference import events_of
-from tokengrpc.core.events import Ending
+from tokengrpc.core.events import Termination
 from tokengrpc.core.generation import Generation
 from tokengrpc.core.request import GenerationRequest, OutputOptions
 from tokengrpc.engines.anthropic import request as anthropic_request
@@ -138,19 +138,19 @@ def _stream(data: bytes, make: Callable[[], StreamDecoder], output: OutputOption
     deltas, _, error = results[0]
     generation = Generation(GenerationRequest(prompt="p", output=output), Letters(), 1)
     events = generation.accept("fuzz", 1)
-    ending = Ending.failed(error) if error is not None else None
+    termination = Termination.failed(error) if error is not None else None
     try:
         events += generation.feed(deltas, 2)
     except TokenGrpcError as excess:
-        ending = Ending.failed(excess)
-    if ending is None:
+        termination = Termination.failed(excess)
+    if termination is None:
         assert generation.engine_finish is not None
-        ending = Ending.of(generation.engine_finish)
-    events += generation.end(ending, 3)
+        termination = Termination.of(generation.engine_finish)
+    events += generation.end(termination, 3)
     for record in _ENCODER.records(generation, events):
         pb.StreamTokensResponse.FromString(record.body + record.tail)
-    if ending.error is not None:
-        _check_status(ending.error)
+    if termination.error is not None:
+        _check_status(termination.error)
 
 
 def _decoded(

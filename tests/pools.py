@@ -15,12 +15,12 @@ from tokengrpc.core.admission import Admission
 from tokengrpc.core.catalog import Catalog, ServedModel
 from tokengrpc.core.clock import SystemClock
 from tokengrpc.core.model import Capability
-from tokengrpc.core.routing import Member, Pool
+from tokengrpc.core.routing import EnginePool, PooledEngine
 from tokengrpc.core.tenant import Tenant
 from tokengrpc.engines.builtin.engine import BuiltinEngine
 from tokengrpc.errors import EngineLost
 from tokengrpc.generations.buffer import MemoryEventLogs
-from tokengrpc.generations.registry import Streams
+from tokengrpc.generations.registry import GenerationRegistry
 from tokengrpc.generations.services import Services
 from tokengrpc.stores.memory import MemoryLedger
 from tokengrpc.tokenizers.tiktoken import load
@@ -120,7 +120,7 @@ class Told:
 
 async def generate(request: GenerationRequest, *engines: Any, **limits: Any) -> Told:
     """Runs a request on a pool of the engines, in the order of their priority, and reads it to its end."""
-    pool = Pool([Member(engine, priority=number) for number, engine in enumerate(engines)])
+    pool = EnginePool([PooledEngine(engine, priority=number) for number, engine in enumerate(engines)])
     ledger = MemoryLedger()
     services = Services(
         clock=SystemClock(),
@@ -130,18 +130,18 @@ async def generate(request: GenerationRequest, *engines: Any, **limits: Any) -> 
         limits=LimitSettings(**limits),
     )
     model = ServedModel(name="m", pool=pool, tokenizer=load("o200k_base", exact=True))
-    streams = Streams(services, Catalog([model]), Admission(10))
-    streams.ready = True
-    run, reader = streams.open(request, TENANT, None)
+    registry = GenerationRegistry(services, Catalog([model]), Admission(10))
+    registry.ready = True
+    task, subscription = registry.open(request, TENANT, None)
     messages = []
-    with reader:
-        while (data := await reader.next()) is not None:
+    with subscription:
+        while (data := await subscription.next()) is not None:
             messages.append(pb.StreamTokensResponse.FromString(data))
-    await run.wait_ended()
-    assert not any(member.running for member in pool.members)
+    await task.wait_ended()
+    assert not any(pooled.running for pooled in pool.engines)
     assert pool.waiting == 0
     check_gapless(messages)
-    ending = run.generation.ending
-    error = ending.error.reason if ending.error else ""
-    streams.close()
+    termination = task.generation.termination
+    error = termination.error.reason if termination.error else ""
+    registry.close()
     return Told(messages, next(iter(ledger.entries.values()), None), error)

@@ -42,9 +42,9 @@ class Two:
     ended: Ended
 
     @property
-    def members(self) -> dict[str, Any]:
+    def engines(self) -> dict[str, Any]:
         pool = self.server.app.catalog.resolve("").pool
-        return {member.engine.name: member for member in pool.members}
+        return {pooled.engine.name: pooled for pooled in pool.engines}
 
 
 def engine(name: str, **more: Any) -> EngineSettings:

@@ -14,11 +14,11 @@ from tokengrpc.config import LimitSettings
 from tokengrpc.core.admission import Admission
 from tokengrpc.core.catalog import Catalog, ServedModel
 from tokengrpc.core.model import Capability, Delta, UsageReport
-from tokengrpc.core.routing import Member, Pool
+from tokengrpc.core.routing import EnginePool, PooledEngine
 from tokengrpc.core.tenant import Tenant
 from tokengrpc.errors import TokenGrpcError
 from tokengrpc.generations.buffer import MemoryEventLog, MemoryEventLogs
-from tokengrpc.generations.registry import Streams
+from tokengrpc.generations.registry import GenerationRegistry
 from tokengrpc.generations.services import Services
 from tokengrpc.rpc import delivery
 from tokengrpc.rpc.call import CallFailed
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from tokengrpc.core.ports.engine import Continuation
     from tokengrpc.core.ports.ledger import LedgerEntry
     from tokengrpc.core.ports.log import Record
-    from tokengrpc.generations.subscription import Reader
-    from tokengrpc.generations.task import Run
+    from tokengrpc.generations.subscription import Subscription
+    from tokengrpc.generations.task import GenerationTask
 
 TENANT = Tenant(name="t")
 
@@ -212,23 +212,23 @@ class Reading:
     """A call that reads a generation, through the real delivery. `allowed` None: it takes whatever comes."""
 
     allowed: int | None
-    run: Run | None = None
+    task: GenerationTask | None = None
     begin: int = 0
     cursor: int = 0
     outcome: BaseException | str = "under way"
-    task: asyncio.Task[None] | None = None
+    call: asyncio.Task[None] | None = None
     finished: int = 0
     joined_at: float = 0.0
     left_at: float = 0.0
     _more: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def read(self, attach: Callable[[], tuple[Run, Reader]]) -> None:
+    async def read(self, attach: Callable[[], tuple[GenerationTask, Subscription]]) -> None:
         """Never raises but to be cancelled: how it ended is in `outcome`."""
         self.joined_at = asyncio.get_running_loop().time()
         try:
-            self.run, reader = attach()
-            self.begin = self.cursor = reader.cursor
-            await delivery.stream(self.run, reader, SimpleNamespace(context=self))  # type: ignore[arg-type]
+            self.task, subscription = attach()
+            self.begin = self.cursor = subscription.cursor
+            await delivery.stream(self.task, subscription, SimpleNamespace(context=self))  # type: ignore[arg-type]
             self.outcome = "ended"
         except asyncio.CancelledError:
             self.outcome = "left"
@@ -255,7 +255,7 @@ class Reading:
 
     def _check(self, message: pb.StreamTokensResponse) -> None:
         """It is the next of the truth, whole: nothing is missing, doubled or changed."""
-        truth = self.run.log.truth
+        truth = self.task.log.truth
         if message.WhichOneof("notice"):
             assert message.sequence == self.cursor
             return
@@ -291,10 +291,10 @@ class House:
             clock=Clock(loop), encoder=ProtobufEncoder(), ledger=self.ledger, logs=self.logs, limits=LIMITS
         )
         self.model: Any = ServedModel(
-            name="m", pool=Pool([Member(engine) for engine in self.engines]), tokenizer=Letters()
+            name="m", pool=EnginePool([PooledEngine(engine) for engine in self.engines]), tokenizer=Letters()
         )
-        self.streams = Streams(self.services, Catalog([self.model]), self.admission)
-        self.streams.ready = True
+        self.registry = GenerationRegistry(self.services, Catalog([self.model]), self.admission)
+        self.registry.ready = True
         self.readings: list[Reading] = []
 
     @property
@@ -303,13 +303,13 @@ class House:
         return [name for engine in self.engines for name in engine.open]
 
     def _read(self, name: str) -> str:
-        run = self.streams.find(TENANT, name)
-        assert run is not None
-        return text_of(run.log.truth)
+        task = self.registry.find(TENANT, name)
+        assert task is not None
+        return text_of(task.log.truth)
 
-    def call(self, attach: Callable[[], tuple[Run, Reader]], *, slow: bool) -> Reading:
+    def call(self, attach: Callable[[], tuple[GenerationTask, Subscription]], *, slow: bool) -> Reading:
         """A caller that attaches in its handler's first step, as the servicer does."""
         reading = Reading(0 if slow else None)
-        reading.task = self.loop.create_task(reading.read(attach))
+        reading.call = self.loop.create_task(reading.read(attach))
         self.readings.append(reading)
         return reading

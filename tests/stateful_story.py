@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tokenstreaming.v1 import token_stream_pb2 as pb
 
     from tokengrpc.core.request import GenerationRequest
-    from tokengrpc.generations.task import Run
+    from tokengrpc.generations.task import GenerationTask
 
 
 @dataclass(eq=False)
@@ -44,42 +44,42 @@ class Story:
     readings: list[Reading] = field(default_factory=list)
 
     @property
-    def run(self) -> Run | None:
-        return self.first.run if self.first else None
+    def task(self) -> GenerationTask | None:
+        return self.first.task if self.first else None
 
 
 def check_outcome(reading: Reading, *, trims: bool) -> None:
-    run, outcome = reading.run, reading.outcome
-    if not reading.task.cancelled() and reading.task.exception() is not None:
-        raise reading.task.exception()
-    if outcome == "left" or run is None:
+    task, outcome = reading.task, reading.outcome
+    if not reading.call.cancelled() and reading.call.exception() is not None:
+        raise reading.call.exception()
+    if outcome == "left" or task is None:
         return
-    truth, ending = run.log.truth, run.generation.ending
+    truth, termination = task.log.truth, task.generation.termination
     if isinstance(outcome, ReaderTooSlow):
         assert reading.allowed == 0
     elif isinstance(outcome, ReplayExpired):
         assert trims
     elif not isinstance(outcome, StreamDeadlineExceeded):
-        assert ending.error is (None if outcome == "ended" else outcome)
+        assert termination.error is (None if outcome == "ended" else outcome)
         assert reading.cursor == len(truth)
         assert reading.finished == (reading.begin < len(truth))
 
 
-def check_story(story: Story, run: Run, ledger: Ledger) -> None:
-    truth, ending = run.log.truth, run.generation.ending
+def check_story(story: Story, task: GenerationTask, ledger: Ledger) -> None:
+    truth, termination = task.log.truth, task.generation.termination
     text, handed = text_of(truth), story.handed
     arguments = "".join(f.arguments_fragment for m in truth for f in m.tool_call_fragments)
     if not truth:
-        assert ending.error is not None
+        assert termination.error is not None
         return
     last = truth[-1]
     assert last.HasField("finished")
-    entry = ledger.closed[run.request.record_id]
+    entry = ledger.closed[task.request.record_id]
     assert entry.usage.output == last.usage.output_token_count
     assert entry.usage.input == last.usage.input_token_count
-    assert entry.finish_reason is ending.reason
+    assert entry.finish_reason is termination.reason
     # Of what an engine ended, all has come; of what somebody else ended, the beginning.
-    if ending.error is None or isinstance(ending.error, (EngineLost, EngineTruncated, Internal)):
+    if termination.error is None or isinstance(termination.error, (EngineLost, EngineTruncated, Internal)):
         assert (text, arguments) == (handed.text, handed.arguments)
         if handed.attempts == 1:
             assert last.usage.output_token_count == handed.output
@@ -106,22 +106,22 @@ def check_switches(story: Story, truth: list[pb.StreamTokensResponse]) -> None:
     assert overheads == sorted(overheads)
 
 
-def check_reason(story: Story, run: Run) -> None:
+def check_reason(story: Story, task: GenerationTask) -> None:
     """It ended by what happened, and by nothing else."""
-    error, ended = run.generation.ending.error, run.generation.times.ended / 1e9 - 1e9
+    error, ended = task.generation.termination.error, task.generation.timestamps.ended / 1e9 - 1e9
     age, detached = ended - story.opened_at + 1e-3, story.request.recovery.detach
     match error:
         case None:
-            assert story.over if run.generation.engine_finish else age >= LIMITS.max_time_limit
+            assert story.over if task.generation.engine_finish else age >= LIMITS.max_time_limit
         case EngineLost() | EngineTruncated() | Internal():
             assert story.deaths
         case EngineStalled(metadata={"clock": "first_token"}):
             assert age >= LIMITS.first_token_timeout
         case EngineStalled(metadata={"clock": "inter_token"}):
-            assert ended - run.log.grown_at + 1e-3 >= LIMITS.inter_token_timeout
+            assert ended - task.log.grown_at + 1e-3 >= LIMITS.inter_token_timeout
         case DetachExpired():
             assert detached
-            left = [r.left_at for r in story.readings if r.run is run and r.joined_at < ended]
+            left = [r.left_at for r in story.readings if r.task is task and r.joined_at < ended]
             assert ended - max(left) + 1e-3 >= LIMITS.detach_ttl
         case DeadlineExceeded():
             assert not detached

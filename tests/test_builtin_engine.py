@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tokengrpc.core.model import Capability, Delta, FinishReason
 from tokengrpc.core.ports.engine import Continuation
 from tokengrpc.core.request import GenerationRequest, Message, OutputOptions, Role, Sampling, TextPart
-from tokengrpc.core.text import WholeText
+from tokengrpc.core.text import IncrementalDecoder
 from tokengrpc.engines.builtin.engine import BuiltinEngine, create
 from tokengrpc.engines.builtin.guide import learn
 from tokengrpc.errors import ContextLengthExceeded, InvalidRequest
@@ -61,7 +61,7 @@ async def run(engine, request, continue_from=None) -> list[Delta]:
 
 
 def text_of(deltas) -> str:
-    characters = WholeText()
+    characters = IncrementalDecoder()
     pieces = [characters.push(delta.raw) if delta.text is None else delta.text for delta in deltas]
     return "".join(pieces) + characters.flush()
 

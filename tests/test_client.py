@@ -79,7 +79,7 @@ class Setup:
     async def released(self, call: Call) -> None:
         """Waits until the engine's connection is closed and nothing runs any more."""
         await asyncio.wait_for(call.disconnected.wait(), 10)
-        await until(lambda: self.served.app.streams.active == 0)
+        await until(lambda: self.served.app.registry.active == 0)
 
 
 @asynccontextmanager

@@ -33,7 +33,7 @@ from tokengrpc.core.request import (
     Tool,
     ToolChoice,
 )
-from tokengrpc.core.text import WholeText
+from tokengrpc.core.text import IncrementalDecoder
 from tokengrpc.engines.builtin.guide import learn
 from tokengrpc.errors import EngineAborted, EngineLost, EngineUnavailable, InvalidRequest, UnsupportedFeature
 
@@ -139,7 +139,7 @@ async def test_characters_survive_a_switch_after_every_token(cut):
 
 async def generate_rest(request, continuation) -> str:
     """What the engine says when it is asked alone."""
-    text, characters = "", WholeText()
+    text, characters = "", IncrementalDecoder()
     async for batch in Dying("x", []).generate(request, continuation):
         for delta in batch:
             text += delta.text if delta.text is not None else characters.push(delta.raw)

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from profiles import examples
 
-from tokengrpc.core.text import WholeText
+from tokengrpc.core.text import IncrementalDecoder
 from tokengrpc.engines.builtin.stop_matcher import StopMatcher
 
 # Surrogates on purpose: JSON may bring any half alone.
@@ -30,7 +30,7 @@ def split(whole, cuts):
 
 
 def whole_text(pieces: list[str] | list[bytes]) -> str:
-    maker = WholeText()
+    maker = IncrementalDecoder()
     return "".join(maker.push(piece) for piece in pieces) + maker.flush()
 
 
@@ -63,7 +63,7 @@ def test_any_split_of_text_gives_the_same_text(text, cuts):
 @given(st.lists(st.one_of(ANY_TEXT, ANY_BYTES), max_size=8))
 def test_every_piece_that_comes_out_encodes(pieces):
     """Each piece of output encodes to UTF-8, whatever mix of text and bytes went in."""
-    maker = WholeText()
+    maker = IncrementalDecoder()
     for piece in pieces:
         maker.push(piece).encode()
     maker.flush().encode()
@@ -71,14 +71,14 @@ def test_every_piece_that_comes_out_encodes(pieces):
 
 def test_a_split_character_comes_with_its_last_byte():
     """The bytes of one character are held until it is whole."""
-    maker = WholeText()
+    maker = IncrementalDecoder()
     assert [maker.push(bytes([byte])) for byte in "🦜".encode()] == ["", "", "", "🦜"]
     assert maker.flush() == ""
 
 
 def test_a_split_surrogate_pair_comes_with_its_low_half():
     """The high half of a pair is held until the low half comes."""
-    maker = WholeText()
+    maker = IncrementalDecoder()
     assert maker.push("a\ud83d") == "a"
     assert maker.push("\ude00b") == "😀b"
 
@@ -86,7 +86,7 @@ def test_a_split_surrogate_pair_comes_with_its_low_half():
 @pytest.mark.parametrize("held", [b"\xe2\x82", "\ud83d"])
 def test_an_empty_piece_changes_nothing(held):
     """An empty piece neither releases nor loses what is held."""
-    maker = WholeText()
+    maker = IncrementalDecoder()
     assert maker.push(held) == ""
     assert maker.push("") == ""
     assert maker.push(b"") == ""
@@ -96,7 +96,7 @@ def test_an_empty_piece_changes_nothing(held):
 
 def test_a_beginning_of_one_kind_is_ended_by_the_other_kind():
     """Bytes cannot complete a surrogate, nor text a byte sequence."""
-    maker = WholeText()
+    maker = IncrementalDecoder()
     assert maker.push(b"\xe2\x82") + maker.push("\ud83d") == "\ufffd"
     assert maker.push(b"a") == "\ufffda"
 

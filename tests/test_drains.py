@@ -42,7 +42,7 @@ async def leave_after(server: Served, text: str) -> None:
     call = server.stream()
     await read_until(call, lambda message: any(token.text == text for token in message.tokens))
     call.cancel()
-    await until(lambda: server.app.streams.active == 0, "the generation has ended")
+    await until(lambda: server.app.registry.active == 0, "the generation has ended")
 
 
 def entry(server: Served) -> LedgerEntry:
@@ -116,7 +116,7 @@ async def test_leaving_in_prefill(before: tuple[Any, ...]):
             if not before:
                 await gone(call, engine)
                 return
-            await until(lambda: server.app.streams.active == 0)
+            await until(lambda: server.app.registry.active == 0)
             pause.release()
             assert await until(lambda: entry(server).settled_usage) == UsageReport(input=7, output=1)
 
@@ -130,11 +130,11 @@ async def test_leaving_after_the_finish():
             await read_until(call, lambda message: message.tokens)
             await pause.reached.wait()
             call.cancel()
-            await until(lambda: server.app.streams.active == 0, "the generation has ended")
+            await until(lambda: server.app.registry.active == 0, "the generation has ended")
             assert entry(server).finish_reason is FinishReason.END
             assert entry(server).settled_usage is None
             running = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]
-            assert running.count(drains.Drains._run.__qualname__) == 1
+            assert running.count(drains.LateUsageReaders._run.__qualname__) == 1
             pause.release()
             assert await until(lambda: entry(server).settled_usage) == UsageReport(input=7, output=1)
 

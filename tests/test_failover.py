@@ -89,7 +89,7 @@ async def test_what_is_wrong_with_the_request_is_not_tried_elsewhere(steps):
             outcome = await collect(two.server.stream())
             assert outcome.info.reason == "INVALID_REQUEST"
         assert not two.b.calls
-        assert two.members["a"].breaker.closed
+        assert two.engines["a"].breaker.closed
 
 
 async def test_the_last_error_counts_unless_only_an_earlier_one_may_pass():
@@ -118,7 +118,7 @@ async def test_who_waits_is_served_when_an_engine_may_be_asked_again():
         outcome = await collect(two.server.stream(timeout=10))
         assert (outcome.code.name, outcome.text) == ("OK", "Well said")
         assert two.ended.entries[-1].engines == ("a",)
-        assert two.members["b"].running == 1
+        assert two.engines["b"].running == 1
         running.cancel()
 
 
@@ -149,7 +149,7 @@ async def test_who_waits_is_served_when_a_trial_has_gone_well():
         two.a.script(Status(503, {}))
         for _ in range(CONSECUTIVE):
             await collect(two.server.stream())
-        assert not two.members["a"].breaker.closed
+        assert not two.engines["a"].breaker.closed
         two.b.script(Text("One"), Stall())
         on_b = two.server.stream("on-b")
         await read_until(on_b, lambda message: message.tokens)
@@ -162,7 +162,7 @@ async def test_who_waits_is_served_when_a_trial_has_gone_well():
         pause.release()
         outcome = await collect(waiting)
         assert (outcome.code.name, outcome.text) == ("OK", "Well said")
-        assert [two.members[name].running for name in "ab"] == [1, 1]
+        assert [two.engines[name].running for name in "ab"] == [1, 1]
         on_trial.cancel()
         on_b.cancel()
 
@@ -212,7 +212,7 @@ async def test_a_first_token_that_does_not_come_is_waited_for_once():
             assert outcome.info.reason == "ENGINE_STALLED"
             assert outcome.info.metadata["clock"] == "first_token"
         assert not two.b.calls
-        assert two.members["a"].breaker.closed
+        assert two.engines["a"].breaker.closed
 
 
 async def test_an_ill_engine_is_passed_over_and_comes_back():
@@ -223,7 +223,7 @@ async def test_an_ill_engine_is_passed_over_and_comes_back():
             assert (await collect(two.server.stream())).text == "Well said"
         asked = len(two.a.calls)
         assert asked < 5
-        assert two.members["a"].healthy is False
+        assert two.engines["a"].healthy is False
         models = await two.server.stub.ListModels(pb.ListModelsRequest())
         health = {engine.name: engine.health for engine in models.models[0].engines}
         assert health == {"a": model_pb2.ENGINE_HEALTH_UNHEALTHY, "b": model_pb2.ENGINE_HEALTH_HEALTHY}
@@ -232,7 +232,7 @@ async def test_an_ill_engine_is_passed_over_and_comes_back():
         while "Back" not in texts:
             texts.add((await collect(two.server.stream())).text)
         assert texts <= {"Well said", "Back"}
-        assert two.members["a"].breaker.closed
+        assert two.engines["a"].breaker.closed
 
 
 async def test_a_feature_goes_to_the_engine_that_has_it():
@@ -272,7 +272,7 @@ async def test_a_full_engine_is_waited_for_in_line():
         assert (len(two.a.calls), len(two.b.calls)) == (3, 1)
         pauses[1].release()
         assert [(await collect(call)).code.name for call in running] == ["OK", "OK"]
-        assert [member.running for member in two.members.values()] == [0, 0]
+        assert [pooled.running for pooled in two.engines.values()] == [0, 0]
 
 
 async def test_a_place_that_does_not_come_is_an_engine_that_is_not_available():
@@ -290,7 +290,7 @@ async def test_a_place_that_does_not_come_is_an_engine_that_is_not_available():
         assert outcome.info.metadata["clock"] == "first_token"
         for call in running:
             call.cancel()
-        await until(lambda: not any(member.running for member in two.members.values()))
+        await until(lambda: not any(pooled.running for pooled in two.engines.values()))
 
 
 async def test_usage_of_an_attempt_that_failed_is_overhead():

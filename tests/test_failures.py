@@ -125,7 +125,7 @@ async def test_error_table(server: Served, engine: ScriptedEngine, name: str) ->
     assert never == (row.started or row.advice == "NEVER")
     assert len(outcome.message.encode()) <= 1024
     assert "\n" not in outcome.message
-    await until(lambda: server.app.streams.active == 0)
+    await until(lambda: server.app.registry.active == 0)
     if row.started:
         again = await collect(server.resume("g", outcome.messages[-1].sequence))
         assert again.status == outcome.status
@@ -230,7 +230,9 @@ async def test_a_reader_that_takes_nothing_is_let_go_and_can_resume() -> None:
         async with server.another() as second:
             other = await collect(second.resume("g"))
             assert other.text == "".join(words)
-        await until(lambda: not next(iter(server.app.streams._runs.values())).readers, "it was let go")
+        await until(
+            lambda: not next(iter(server.app.registry._tasks.values())).subscriptions, "it was let go"
+        )
         outcome = await collect(slow)
         assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.UNAVAILABLE, "READER_TOO_SLOW")
         assert outcome.finished is None
@@ -276,7 +278,7 @@ async def test_a_bug_is_told_without_internals(server: Served, engine: ScriptedE
 
     call = server.stream("g")
     await read_until(call, lambda m: m.tokens)
-    run = next(iter(server.app.streams._runs.values()))
+    run = next(iter(server.app.registry._tasks.values()))
     monkeypatch.setattr(run.generation, "feed", broken)
     engine_call = await engine.called()
     await engine_call.write(Text("Two").render(engine_call)[0])
@@ -363,7 +365,7 @@ async def test_nothing_is_kept_of_what_never_began(engine: ScriptedEngine) -> No
             engine.script(pause := Pause(), Status(503, {}))
             call = server.stream("g")
             await pause.reached.wait()
-            runs.append(weakref.ref(server.app.streams.get(ANYBODY, "g")))
+            runs.append(weakref.ref(server.app.registry.get(ANYBODY, "g")))
             pause.release()
             assert (await collect(call)).info.reason == "ENGINE_UNAVAILABLE"
         # gRPC's one AbortError holds the first call that it ended, and some frame the last.
@@ -379,7 +381,7 @@ async def test_logs_that_are_read_are_not_dropped(engine: ScriptedEngine) -> Non
         words = [f" {i:01000d}" for i in range(100)]
         engine.script(*(Text(word) for word in words), *WELL[1:])
         await collect(server.stream("first"))
-        _, behind = server.app.streams.resume(ANYBODY, "first", 0, None)
+        _, behind = server.app.registry.resume(ANYBODY, "first", 0, None)
         messages = []
         with behind:
             for i in range(12):

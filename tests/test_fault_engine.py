@@ -93,7 +93,7 @@ async def test_what_ends_an_output(served: Served, fault: str) -> None:
     assert tokens(broken) == count if count is not None else 0 < tokens(broken) < tokens(whole)
     assert (broken.finished is None) == (fault == "refuse")
     check_gapless(broken.messages)
-    await until(lambda: served.app.streams.active == 0)
+    await until(lambda: served.app.registry.active == 0)
 
 
 @pytest.mark.parametrize("fault", [name for name in ENDS if name.endswith(("_token", "_byte"))])
@@ -178,7 +178,7 @@ async def test_silence(served: Served, faults: dict[str, Any], clock: str, count
     silent = await run(served, faults, **SILENT)
     assert told(silent) == failure("ENGINE_STALLED")
     assert (silent.info.metadata["clock"], tokens(silent)) == (clock, count)
-    await until(lambda: served.app.streams.active == 0)
+    await until(lambda: served.app.registry.active == 0)
 
 
 async def test_a_connection_that_is_not_made(served: Served) -> None:
@@ -359,7 +359,7 @@ async def test_a_cancel_reaches_the_engine_behind() -> None:
             call: Call = await engine.called()
             stream.cancel()
             await asyncio.wait_for(call.disconnected.wait(), 5)
-            await until(lambda: server.app.streams.active == 0)
+            await until(lambda: server.app.registry.active == 0)
             assert engine.open_connections == 0
 
 

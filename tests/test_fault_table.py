@@ -118,7 +118,7 @@ async def test_fault(section: str, name: str) -> None:
                 for plug in await engine.go_deaf():
                     waiting.enter_context(plug)
         results = await asyncio.gather(*(provoke(stage, column, fault) for column in columns))
-        await until(lambda: stage.server.app.streams.active == 0, "all permits are back")
+        await until(lambda: stage.server.app.registry.active == 0, "all permits are back")
         for column in columns:
             await let_go(stage.engines[column.name], fault)
     bills = {entry.model: entry for entry in stage.server.app.ledger.entries.values()}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokengrpc.core.events import Ending, RecordKind
+from tokengrpc.core.events import RecordKind, Termination
 from tokengrpc.core.generation import MAX_EVENT_TOKENS, Generation
 from tokengrpc.core.model import (
     Delta,
@@ -65,8 +65,8 @@ def test_any_deltas_are_numbered_without_gaps(reads, well) -> None:
     for batch, step in reads:
         now += step
         events += generation.feed(batch, now)
-    ending = Ending(reason=FinishReason.END) if well else Ending.failed(EngineLost("gone"))
-    events += generation.end(ending, now)
+    termination = Termination(reason=FinishReason.END) if well else Termination.failed(EngineLost("gone"))
+    events += generation.end(termination, now)
     assert [e.sequence for e in events] == list(range(2, len(events) + 2))
     assert [e.kind for e in events].count(RecordKind.FINISHED) == 1
     assert events[-1].kind is RecordKind.FINISHED
@@ -86,15 +86,15 @@ def test_any_deltas_are_numbered_without_gaps(reads, well) -> None:
 def test_a_generation_ends_once() -> None:
     """A second end is a bug, and loud."""
     generation = started()
-    generation.end(Ending(reason=FinishReason.END), 2)
+    generation.end(Termination(reason=FinishReason.END), 2)
     with pytest.raises(RuntimeError, match="ends once"):
-        generation.end(Ending(reason=FinishReason.END), 3)
+        generation.end(Termination(reason=FinishReason.END), 3)
 
 
 def test_what_was_never_accepted_has_no_events() -> None:
     """It ends in its state alone."""
     generation = new()
-    assert generation.end(Ending.failed(EngineLost("x")), 5) == []
+    assert generation.end(Termination.failed(EngineLost("x")), 5) == []
     assert generation.state is State.FAILED
 
 
@@ -109,8 +109,8 @@ def test_what_was_never_accepted_has_no_events() -> None:
 def test_errors_end_it_with_their_reason(error, reason, state) -> None:
     """The finish reason and the state follow from the error."""
     generation = started()
-    (event,) = generation.end(Ending.failed(error), 2)
-    assert (event.ending.reason, generation.state) == (reason, state)
+    (event,) = generation.end(Termination.failed(error), 2)
+    assert (event.termination.reason, generation.state) == (reason, state)
 
 
 def test_text_held_back_is_released_at_the_end_without_a_new_token() -> None:
@@ -118,7 +118,7 @@ def test_text_held_back_is_released_at_the_end_without_a_new_token() -> None:
     generation = started()
     events = generation.feed([Delta(text=None, raw="é".encode()[:1], count=1)], 2)
     assert [t.text for t in events[0].tokens] == [""]
-    released, _ = generation.end(Ending(reason=FinishReason.END), 3)
+    released, _ = generation.end(Termination(reason=FinishReason.END), 3)
     assert [(t.index, t.count, t.text) for t in released.tokens] == [(1, 0, "\ufffd")]
 
 
@@ -199,8 +199,8 @@ def test_half_characters_of_an_engine_reach_nobody() -> None:
     ((sent,),) = [e.fragments for e in generation.feed([Delta(fragments=(fragment,), count=1)], 2)]
     assert (sent.id, sent.function_name) == ("\ufffd", "f\ufffd")
     finish = EngineFinish(reason=FinishReason.OTHER, word="\ud83d", matched_stop="\ud83d")
-    ending = Ending.of(finish)
-    assert (ending.word, ending.matched_stop) == ("\ufffd", "\ufffd")
+    termination = Termination.of(finish)
+    assert (termination.word, termination.matched_stop) == ("\ufffd", "\ufffd")
 
 
 def test_counts_beyond_the_contracts_are_refused_not_wrapped() -> None:

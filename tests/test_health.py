@@ -59,7 +59,7 @@ async def test_an_idle_engine_that_is_gone_is_found_before_a_request_meets_it():
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         async with two_engines(of_a={"base_url": f"http://127.0.0.1:{port}/v1", **OFTEN}) as two:
-            a = two.members["a"]
+            a = two.engines["a"]
             await until(lambda: not a.breaker.closed, "the checks open the breaker")
             models = await two.server.stub.ListModels(pb.ListModelsRequest())
             assert models.models[0].engines[0].health == model_pb2.ENGINE_HEALTH_UNHEALTHY

@@ -86,7 +86,7 @@ async def test_a_drain_lets_streams_finish_and_refuses_new_ones(engine: Scripted
         assert (refused.code, refused.info.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
         assert refused.failure.retry_advice == generation_pb2.RETRY_ADVICE_RETRY
         second = asyncio.ensure_future(collect(server.resume("g")))
-        await until(lambda: len(next(iter(server.app.streams._runs.values())).readers) == 2)
+        await until(lambda: len(next(iter(server.app.registry._tasks.values())).subscriptions) == 2)
         pause.release()
         first = await collect(call)
         assert first.text == " two"
@@ -122,7 +122,7 @@ async def test_a_drain_ends_a_long_line(engine: ScriptedEngine) -> None:
         await server.app.drain(0.05)
         outcomes = await asyncio.gather(*map(collect, calls))
         assert {outcome.info.reason for outcome in outcomes} == {"DRAINING"}
-        assert (pool.waiting, pool.members[0].running, server.app.streams.active) == (0, 0, 0)
+        assert (pool.waiting, pool.engines[0].running, server.app.registry.active) == (0, 0, 0)
         assert len(engine.calls) == 1
 
 

@@ -7,7 +7,7 @@ import sys
 
 GROW = """
 import gc
-from tokengrpc import app
+from tokengrpc import server
 
 {prepare}
 full = 0

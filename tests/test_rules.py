@@ -167,7 +167,7 @@ async def test_the_last_reader_stops_the_engine(server: Served, engine: Scripted
     await upstream_call.disconnected.wait()
     if stage == "prefill":
         await asyncio.wait({reading})
-    await until(lambda: server.app.streams.active == 0, "no permit is held")
+    await until(lambda: server.app.registry.active == 0, "no permit is held")
     await until(lambda: engine.open_connections == 0, "no engine connection is open")
     await until(lambda: len(asyncio.all_tasks()) <= before, "no task is left")
     if stage == "prefill":
@@ -450,7 +450,7 @@ async def test_a_reader_that_stops_reading_for_a_while_loses_nothing(engine: Scr
         first = await read_until(call, lambda m: m.tokens)
         upstream_call = await engine.called()
         await upstream_call.finished.wait()
-        await until(lambda: server.app.streams.active == 0, "the producer is done")
+        await until(lambda: server.app.registry.active == 0, "the producer is done")
         rest = await collect(call)
         assert "".join(t.text for m in first for t in m.tokens) + rest.text == "".join(words)
         check_gapless([*first, *rest.messages])
@@ -494,7 +494,7 @@ async def test_the_total_of_kept_bytes_is_bounded(engine: ScriptedEngine) -> Non
 def _readers(server: Served, generation_id: str) -> int:
     from tokengrpc.rpc.auth import ANYBODY  # noqa: PLC0415
 
-    return len(server.app.streams.get(ANYBODY, generation_id).readers)
+    return len(server.app.registry.get(ANYBODY, generation_id).subscriptions)
 
 
 async def test_running_generations_obey_the_total_too(engine: ScriptedEngine) -> None:

@@ -33,7 +33,7 @@ from tokengrpc.errors import (
 )
 
 if TYPE_CHECKING:
-    from tokengrpc.generations.task import Run
+    from tokengrpc.generations.task import GenerationTask
 
 NAMES = st.sampled_from("aaab")
 SWITCHES = st.sampled_from([0, 1, 2, 2])
@@ -67,7 +67,7 @@ class AnyOrder(machine.RuleBasedStateMachine):
         self.stories: dict[str, Story] = {}
         self.all: list[Story] = []
         self.settled = True
-        self.loop.call_soon(self.house.streams.sweep)
+        self.loop.call_soon(self.house.registry.sweep)
         self.open("a", detach=detach, deadline=None, switches=switches, slow=slow, again=False, settle=True)
 
     @machine.rule(
@@ -100,7 +100,7 @@ class AnyOrder(machine.RuleBasedStateMachine):
         story = self.stories.get(name)
         if again and story is not None:
             request = story.request
-        if self.house.streams.find(TENANT, name) is None:
+        if self.house.registry.find(TENANT, name) is None:
             handed = self.house.handed[name] = Handed()
             story = self.stories[name] = Story(request, handed, self.loop.now, deadline=deadline)
             self.all.append(story)
@@ -110,20 +110,20 @@ class AnyOrder(machine.RuleBasedStateMachine):
         self._settle(settle)
 
     def _open(self, request: GenerationRequest, deadline: float | None):
-        streams, admission = self.house.streams, self.house.admission
-        run = streams.find(TENANT, request.generation_id)
+        registry, admission = self.house.registry, self.house.admission
+        task = registry.find(TENANT, request.generation_id)
         full = admission.active == 2
         try:
-            return streams.open(request, TENANT, deadline)
+            return registry.open(request, TENANT, deadline)
         except Overloaded:
-            assert run is None
+            assert task is None
             assert full
             raise
         except GenerationIdReused:
-            assert run.request.fingerprint != request.fingerprint
+            assert task.request.fingerprint != request.fingerprint
             raise
         except (ReaderLimit, ReplayExpired) as error:
-            self._check_refused(run, 0, error)
+            self._check_refused(task, 0, error)
             raise
 
     @machine.rule(name=NAMES, back=st.integers(-1, 6), slow=st.booleans(), settle=USUALLY)
@@ -137,27 +137,27 @@ class AnyOrder(machine.RuleBasedStateMachine):
         self._settle(settle)
 
     def _resume(self, name: str, back: int):
-        streams = self.house.streams
-        run = streams.find(TENANT, name)
-        after = max(0, run.log.last_sequence - back) if run else 0
+        registry = self.house.registry
+        task = registry.find(TENANT, name)
+        after = max(0, task.log.last_sequence - back) if task else 0
         try:
-            return streams.resume(TENANT, name, after, None)
+            return registry.resume(TENANT, name, after, None)
         except GenerationNotFound:
-            assert run is None
+            assert task is None
             raise
         except SequenceOutOfRange:
-            assert after > run.log.last_sequence
+            assert after > task.log.last_sequence
             raise
         except (ReaderLimit, ReplayExpired) as error:
-            self._check_refused(run, after, error)
+            self._check_refused(task, after, error)
             raise
 
-    def _check_refused(self, run: Run, after: int, error: TokenGrpcError) -> None:
+    def _check_refused(self, task: GenerationTask, after: int, error: TokenGrpcError) -> None:
         if isinstance(error, ReaderLimit):
-            assert len(run.readers) == LIMITS.max_readers
+            assert len(task.subscriptions) == LIMITS.max_readers
         else:
             assert self.trims
-            assert run.log.first_sequence > after + 1
+            assert task.log.first_sequence > after + 1
 
     @machine.rule(name=NAMES, settle=USUALLY)
     def accept(self, name: str, settle: bool) -> None:
@@ -220,15 +220,15 @@ class AnyOrder(machine.RuleBasedStateMachine):
     @machine.rule(pick=PICKS, settle=USUALLY)
     def leave(self, pick: int, settle: bool) -> None:
         """A caller goes away."""
-        here = [r for r in self.house.readings if not r.task.done()]
+        here = [r for r in self.house.readings if not r.call.done()]
         if here:
-            here[pick % len(here)].task.cancel()
+            here[pick % len(here)].call.cancel()
             self._settle(settle)
 
     @machine.rule(pick=PICKS, count=st.integers(1, 5), settle=USUALLY)
     def take(self, pick: int, count: int, settle: bool) -> None:
         """A slow reader takes some messages."""
-        slow = [r for r in self.house.readings if not r.task.done() and r.allowed is not None]
+        slow = [r for r in self.house.readings if not r.call.done() and r.allowed is not None]
         if slow:
             slow[pick % len(slow)].allow(count)
             self._settle(settle)
@@ -242,14 +242,14 @@ class AnyOrder(machine.RuleBasedStateMachine):
         self._settle(settle)
 
     async def _cancel(self, name: str) -> None:
-        known = self.house.streams.find(TENANT, name)
+        known = self.house.registry.find(TENANT, name)
         try:
-            run = await self.house.streams.cancel(TENANT, name)
+            task = await self.house.registry.cancel(TENANT, name)
         except GenerationNotFound:
             assert known is None
         else:
-            assert run is known
-            assert run.done
+            assert task is known
+            assert task.done
 
     @machine.rule(count=st.integers(1, 4))
     def turn(self, count: int) -> None:
@@ -281,20 +281,23 @@ class AnyOrder(machine.RuleBasedStateMachine):
     @machine.invariant()
     def the_books_are_right(self) -> None:
         """A permit for each generation under way; an engine at work for no other one."""
-        under_way = [s for s in self.all if s.run is not None and not s.run.done]
+        under_way = [s for s in self.all if s.task is not None and not s.task.done]
         assert self.house.admission.active == len(under_way)
         working = self.house.working
         assert len(set(working)) == len(working), "one engine at a time"
         assert set(working) <= {s.request.generation_id for s in under_way}
         for story in under_way:
-            assert story.run.request.record_id not in self.house.ledger.closed or story.run.generation.ending
+            assert (
+                story.task.request.record_id not in self.house.ledger.closed
+                or story.task.generation.termination
+            )
 
     @machine.invariant()
     def every_log_is_gapless(self) -> None:
         """Sequences, indexes, times and usage; `finished` is the last event, once."""
         for story in self.all:
-            if story.run is not None:
-                truth = story.run.log.truth
+            if story.task is not None:
+                truth = story.task.log.truth
                 assert [message.sequence for message in truth] == list(range(1, len(truth) + 1))
                 assert not any(message.HasField("finished") for message in truth[:-1])
                 check_gapless(truth)
@@ -305,23 +308,23 @@ class AnyOrder(machine.RuleBasedStateMachine):
         if not self.settled:
             return
         for reading in self.house.readings:
-            if reading.run is not None and not reading.task.done() and reading.allowed != 0:
-                assert reading.cursor == reading.run.log.last_sequence
+            if reading.task is not None and not reading.call.done() and reading.allowed != 0:
+                assert reading.cursor == reading.task.log.last_sequence
         for story in self.all:
-            if story.run is not None and not story.run.done:
-                self._check_clocks(story, story.run)
+            if story.task is not None and not story.task.done:
+                self._check_clocks(story, story.task)
 
-    def _check_clocks(self, story: Story, run: Run) -> None:
-        now, grown_at, asked_at = self.loop.now, run.log.grown_at, story.handed.asked_at
+    def _check_clocks(self, story: Story, task: GenerationTask) -> None:
+        now, grown_at, asked_at = self.loop.now, task.log.grown_at, story.handed.asked_at
         if grown_at is None:
             assert now - story.opened_at < LIMITS.first_token_timeout
         elif asked_at < grown_at:
             assert now - grown_at < LIMITS.inter_token_timeout
         else:
             assert now - asked_at < LIMITS.first_token_timeout
-        if not run.readers:
+        if not task.subscriptions:
             assert story.request.recovery.detach
-            assert now - max(r.left_at for r in story.readings if r.run is run) < LIMITS.detach_ttl
+            assert now - max(r.left_at for r in story.readings if r.task is task) < LIMITS.detach_ttl
 
     def teardown(self) -> None:
         """After a while without anybody, nothing is left; and every story was told as it was."""
@@ -334,9 +337,9 @@ class AnyOrder(machine.RuleBasedStateMachine):
             for reading in self.house.readings:
                 check_outcome(reading, trims=self.trims)
             for story in self.all:
-                if story.run is not None:
-                    check_story(story, story.run, self.house.ledger)
-                    check_reason(story, story.run)
+                if story.task is not None:
+                    check_story(story, story.task, self.house.ledger)
+                    check_reason(story, story.task)
         finally:
             for task in asyncio.all_tasks(self.loop):
                 task.cancel()
@@ -345,15 +348,15 @@ class AnyOrder(machine.RuleBasedStateMachine):
             asyncio.set_event_loop(None)
 
     def _check_nothing_is_left(self) -> None:
-        streams, house = self.house.streams, self.house
+        registry, house = self.house.registry, self.house
         assert not asyncio.all_tasks(self.loop)
-        assert not streams._runs
+        assert not registry._tasks
         assert not house.working
-        assert all(not member.running for member in house.model.pool.members)
+        assert all(not pooled.running for pooled in house.model.pool.engines)
         assert house.admission.active == 0
         assert house.logs.used_bytes == 0
         assert house.ledger.opened.keys() == house.ledger.closed.keys()
-        streams.close()
+        registry.close()
         assert not self.loop.timers
 
 

@@ -94,7 +94,7 @@ async def test_a_cancel_reaches_the_engine_that_is_to_go_on():
         await asyncio.wait_for(going_on.disconnected.wait(), 20)
         assert ended.state == State.GENERATION_STATE_CANCELLED
         assert ended.usage.output_token_count == 1
-        await until(lambda: not any(member.running for member in two.members.values()))
+        await until(lambda: not any(pooled.running for pooled in two.engines.values()))
         call.cancel()
 
 

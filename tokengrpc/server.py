@@ -17,18 +17,18 @@ from tokengrpc.config import ConfigError, EngineSettings, ModelSettings, Setting
 from tokengrpc.core.admission import Admission
 from tokengrpc.core.catalog import Catalog, ClockLimits, ServedModel
 from tokengrpc.core.clock import SystemClock
-from tokengrpc.core.events import Ending
+from tokengrpc.core.events import Termination
 from tokengrpc.core.ports.engine import TellsLateUsage
-from tokengrpc.core.routing import Member, Pool
+from tokengrpc.core.routing import EnginePool, PooledEngine
 from tokengrpc.core.tenant import Tenant
 from tokengrpc.engines.simulator.engine import PARAM, AskedPlays, FaultyEngine
 from tokengrpc.errors import Draining
 from tokengrpc.generations.buffer import MemoryEventLogs
 from tokengrpc.generations.health_checks import HealthChecks
-from tokengrpc.generations.registry import Streams
+from tokengrpc.generations.registry import GenerationRegistry
 from tokengrpc.generations.services import Services
 from tokengrpc.rpc.auth import Authenticator
-from tokengrpc.rpc.call import Guard
+from tokengrpc.rpc.call import CallInterceptor
 from tokengrpc.rpc.lifecycle import Health, register_reflection
 from tokengrpc.rpc.options import server_options
 from tokengrpc.rpc.servicer import TokenStreamServicer
@@ -69,18 +69,18 @@ class App:
         self.admission = Admission(limits.max_generations)
         self.encoder = ProtobufEncoder()
         self.catalog: Catalog | None = None
-        self._streams: Streams | None = None
+        self._registry: GenerationRegistry | None = None
         self._observers = observers
         self._checks = HealthChecks(self.clock)
         self._server = grpc.aio.server(options=server_options(limits))
         self.port = 0
 
     @property
-    def streams(self) -> Streams:
+    def registry(self) -> GenerationRegistry:
         """The generations of a server that was started."""
-        if self._streams is None:
+        if self._registry is None:
             raise RuntimeError("the server was not started")
-        return self._streams
+        return self._registry
 
     async def start(self) -> None:
         """Listens, loads the models, then takes calls.
@@ -99,9 +99,9 @@ class App:
             limits=settings.limits,
             observers=self._observers,
         )
-        self._streams = Streams(services, self.catalog, self.admission)
-        guard = Guard(Authenticator(_tenants(settings)))
-        TokenStreamServicer(self.streams, self.catalog).register(self._server, guard)
+        self._registry = GenerationRegistry(services, self.catalog, self.admission)
+        interceptor = CallInterceptor(Authenticator(_tenants(settings)))
+        TokenStreamServicer(self.registry, self.catalog).register(self._server, interceptor)
         await self.health.register(self._server)
         register_reflection(self._server)
         try:
@@ -114,32 +114,34 @@ class App:
         await self._server.start()
         await asyncio.gather(*(engine.start() for model in self.catalog.all() for engine in model.engines))
         self._checks.start(self.catalog)
-        self.streams.ready = True
-        self.streams.sweep()
+        self.registry.ready = True
+        self.registry.sweep()
         await self.health.ready()
 
     async def drain(self, seconds: float) -> None:
         """Takes no new generations, lets those under way finish for a while, then ends them."""
         deadline_ns = self.clock.now_ns() + round(seconds * 1e9)
         await self.health.draining()
-        self.streams.begin_drain(self.encoder.drain_notice(deadline_ns))
+        self.registry.begin_drain(self.encoder.drain_notice(deadline_ns))
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self.streams.wait_idle()
-        await self.streams.stop_all(
-            Ending.failed(Draining("the server shut down before the generation had ended: try another one"))
+                await self.registry.wait_idle()
+        await self.registry.stop_all(
+            Termination.failed(
+                Draining("the server shut down before the generation had ended: try another one")
+            )
         )
 
     async def stop(self) -> None:
         """Closes everything, however far the start came; what still runs ends with DRAINING."""
         await self.health.draining()
-        if self._streams is not None:
-            ending = Ending.failed(Draining("the server is shutting down: try another one"))
-            await self._streams.stop_all(ending)
+        if self._registry is not None:
+            termination = Termination.failed(Draining("the server is shutting down: try another one"))
+            await self._registry.stop_all(termination)
         await self._checks.stop()
         await self._server.stop(_STOP_GRACE)
-        if self._streams is not None:
-            self._streams.close()
+        if self._registry is not None:
+            self._registry.close()
         if self.catalog is not None:
             for model in self.catalog.all():
                 for engine in model.engines:
@@ -157,7 +159,9 @@ def _served(settings: ModelSettings, ledger: UsageLedger) -> ServedModel:
     asked = AskedPlays() if settings.allow_request_faults else None
     return ServedModel(
         name=settings.name,
-        pool=Pool([_member(settings.name, engine, tokenizer, ledger, asked) for engine in engines]),
+        pool=EnginePool(
+            [_pooled_engine(settings.name, engine, tokenizer, ledger, asked) for engine in engines]
+        ),
         tokenizer=tokenizer,
         context_token_count=settings.context_token_count,
         allowed_engine_params=frozenset(settings.allowed_engine_params) | ({PARAM} if asked else frozenset()),
@@ -169,9 +173,9 @@ def _served(settings: ModelSettings, ledger: UsageLedger) -> ServedModel:
     )
 
 
-def _member(
+def _pooled_engine(
     model: str, settings: EngineSettings, tokenizer: Tokenizer, ledger: UsageLedger, asked: AskedPlays | None
-) -> Member:
+) -> PooledEngine:
     (factory,) = entry_points(group=ENGINE_GROUP, name=settings.kind)
     engine: Engine = factory.load()(settings, tokenizer)
     if isinstance(engine, TellsLateUsage):
@@ -179,7 +183,7 @@ def _member(
     if asked is not None or not settings.faults.harmless:
         log.warning("this engine may fail on purpose: for tests only", engine=settings.name, model=model)
         engine = FaultyEngine(engine, settings.faults, asked, connect_timeout=settings.connect_timeout)
-    return Member(
+    return PooledEngine(
         engine,
         weight=settings.weight,
         priority=settings.priority,
@@ -240,7 +244,7 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] | None = Non
         log.info(
             "draining: streams in flight may finish; another signal ends them now",
             signal=name,
-            generations=app.streams.active,
+            generations=app.registry.active,
             seconds=settings.limits.drain_time,
         )
         drain = asyncio.ensure_future(app.drain(settings.limits.drain_time))

@@ -66,12 +66,12 @@ class LeadAway:
         other = await stage.leaving.enter_async_context(
             serving(upstream(stage.engine.base_url, dialect="vllm"))
         )
-        cursors = self._cursors(stage.served.app.streams)
+        cursors = self._cursors(stage.served.app.registry)
         await stage.handed_over(call)
-        while stage.run.log.last_sequence not in cursors:
+        while stage.task.log.last_sequence not in cursors:
             await stage.delivered(call)
             stage.cut()
-            await until(lambda: stage.run.readers.keys() - stage.cut_off, "the client has come back")
+            await until(lambda: stage.task.subscriptions.keys() - stage.cut_off, "the client has come back")
         stage.proxy.lead_to(other.app.port)
 
     def _cursors(self, streams: Any) -> list[int]:
@@ -99,7 +99,7 @@ class HoldNetwork:
         stage.leaving.callback(watching.cancel)
 
     async def _let_flow(self, stage: Stage) -> None:
-        await until(lambda: not stage.run.readers, "the reader was let go", 60)
+        await until(lambda: not stage.task.subscriptions, "the reader was let go", 60)
         stage.proxy.resume()
 
 
@@ -141,7 +141,7 @@ class CancelledElsewhere:
     async def happen(self, stage: Stage, call: Call | None) -> None:
         assert call is not None
         await stage.handed_over(call)
-        cancelling = asyncio.ensure_future(stage.served.cancel(stage.run.request.generation_id))
+        cancelling = asyncio.ensure_future(stage.served.cancel(stage.task.request.generation_id))
         stage.leaving.callback(cancelling.cancel)
 
 
@@ -179,7 +179,7 @@ class OthersLeave:
     when_refused: str
 
     async def happen(self, stage: Stage, call: Call | None) -> None:
-        streams = stage.served.app.streams
+        streams = stage.served.app.registry
         take = getattr(streams, self.when_refused)
 
         def taken(*arguments: Any) -> Any:

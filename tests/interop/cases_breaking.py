@@ -27,7 +27,7 @@ async def engine_was_left(stage: Stage, report: Report) -> None:
 async def was_cancelled(stage: Stage, report: Report) -> None:
     """So is the generation, as the server tells it."""
     await engine_was_left(stage, report)
-    assert stage.run.generation.state.value == "CANCELLED"
+    assert stage.task.generation.state.value == "CANCELLED"
 
 
 async def was_cut(stage: Stage, report: Report) -> None:

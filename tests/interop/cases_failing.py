@@ -20,7 +20,7 @@ UNKNOWN = 77
 
 def id_is_free(stage: Stage, report: Report) -> None:
     """The start that was turned away was never kept: there is one generation, the one that was told of."""
-    ((_, generation_id),) = stage.served.app.streams._runs
+    ((_, generation_id),) = stage.served.app.registry._tasks
     assert generation_id == "mine"
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from aiohttp import web
     from harness import Served
 
-    from tokengrpc.generations.subscription import Reader
-    from tokengrpc.generations.task import Run
+    from tokengrpc.generations.subscription import Subscription
+    from tokengrpc.generations.task import GenerationTask
 
 Report = dict[str, Any]
 
@@ -77,16 +77,16 @@ class Stage:
     proxy: TcpProxy
     leaving: AsyncExitStack
     others: list[Any] = field(default_factory=list)
-    cut_off: set[Reader] = field(default_factory=set)
+    cut_off: set[Subscription] = field(default_factory=set)
 
     def script(self, *steps: Step | Act) -> None:
         """What the engine does from now on."""
         self.engine.script(*(_Bound(step, self) if isinstance(step, Act) else step for step in steps))
 
     @property
-    def run(self) -> Run:
+    def task(self) -> GenerationTask:
         """The newest generation."""
-        return list(self.served.app.streams._runs.values())[-1]
+        return list(self.served.app.registry._tasks.values())[-1]
 
     async def handed_over(self, call: Call) -> None:
         """Waits until the server has given a reader all that the engine has sent."""
@@ -100,15 +100,15 @@ class Stage:
 
     def _handed_over(self, call: Call) -> bool:
         """Whether it has; engines of the dialect used here tell the count with each token."""
-        run = self.run
-        told = run.generation.usage.output == call.token_count
+        task = self.task
+        told = task.generation.usage.output == call.token_count
         # The server may not have noticed yet that a reader's connection was cut.
-        readers = run.readers.keys() - self.cut_off
-        return told and any(reader.cursor == run.log.last_sequence for reader in readers)
+        subscriptions = task.subscriptions.keys() - self.cut_off
+        return told and any(subscription.cursor == task.log.last_sequence for subscription in subscriptions)
 
     def cut(self) -> None:
         """Resets the connection of the server's readers."""
-        self.cut_off |= self.run.readers.keys()
+        self.cut_off |= self.task.subscriptions.keys()
         self.proxy.cut()
 
     async def read(self, generation_id: str, **fields: Any) -> None:
@@ -136,4 +136,4 @@ async def staged(case: Case) -> AsyncIterator[Stage]:
 async def settle(stage: Stage) -> None:
     """Waits until nothing runs any more, so that what is left can be looked at."""
     async with asyncio.timeout(20):
-        await stage.served.app.streams.wait_idle()
+        await stage.served.app.registry.wait_idle()

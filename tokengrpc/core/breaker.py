@@ -15,26 +15,28 @@ _FIRST_COOL_DOWN, _LONGEST_COOL_DOWN = 1.0, 60.0
 _LEAST_BUSY, _LONGEST_BUSY = 0.1, 30.0
 
 
-class Verdict(Enum):
+class AttemptOutcome(Enum):
     """What an attempt tells of its engine."""
 
-    WELL = "well"
-    ILL = "ill"
-    BUSY = "busy"
-    UNJUDGED = "unjudged"
+    SUCCESS = "well"
+    FAILURE = "ill"
+    BACKOFF = "busy"
+    NEUTRAL = "unjudged"
 
 
-def judge(error: BaseException | None) -> Verdict:
+def classify_outcome(error: BaseException | None) -> AttemptOutcome:
     """Faults of the engine count, the caller's never; an engine that asks to wait is busy, not ill."""
     if error is None:
-        return Verdict.WELL
+        return AttemptOutcome.SUCCESS
     if isinstance(error, EngineBusy):
-        return Verdict.BUSY
+        return AttemptOutcome.BACKOFF
     # Only an engine says at this stage that it has no such model: it is set up wrongly.
-    return Verdict.ILL if isinstance(error, EngineError | ModelNotFound) else Verdict.UNJUDGED
+    return (
+        AttemptOutcome.FAILURE if isinstance(error, EngineError | ModelNotFound) else AttemptOutcome.NEUTRAL
+    )
 
 
-class Breaker:
+class CircuitBreaker:
     """Closed, it lets everything through; open, nothing for a while; half-open, one trial at a time.
 
     It opens after `CONSECUTIVE` failures, or when half of the last 20 outcomes, at least 10, were failures.
@@ -59,17 +61,17 @@ class Breaker:
         return self._open_until is None
 
     @property
-    def waits_until(self) -> float:
+    def allowed_from(self) -> float:
         """When it will let something through again; a time that is past where it does so now."""
         return max(self._open_until or 0.0, self._busy_until)
 
-    def busy_at(self, now: float) -> bool:
+    def backing_off_at(self, now: float) -> bool:
         """Whether the engine asked to be left alone."""
         return now < self._busy_until
 
-    def admits(self, now: float) -> bool:
+    def allows(self, now: float) -> bool:
         """Whether the engine may be asked now."""
-        if self.busy_at(now):
+        if self.backing_off_at(now):
             return False
         return self._open_until is None or (now >= self._open_until and not self._trial)
 
@@ -80,17 +82,17 @@ class Breaker:
         self._trial = True
         return True
 
-    def judged(self, verdict: Verdict, now: float, *, trial: bool, wait: float) -> None:
+    def record(self, verdict: AttemptOutcome, now: float, *, trial: bool, wait: float) -> None:
         """What was asked has ended; `wait` is for how long a busy engine wants to be left alone."""
         match verdict:
-            case Verdict.WELL:
+            case AttemptOutcome.SUCCESS:
                 self.succeeded(trial=trial)
-            case Verdict.ILL:
+            case AttemptOutcome.FAILURE:
                 self.failed(now, trial=trial)
-            case Verdict.BUSY:
+            case AttemptOutcome.BACKOFF:
                 self.busy(now, wait, trial=trial)
-            case Verdict.UNJUDGED:
-                self.unjudged(trial=trial)
+            case AttemptOutcome.NEUTRAL:
+                self.neutral(trial=trial)
 
     def succeeded(self, *, trial: bool) -> None:
         """The engine did well. What was asked before it opened says nothing about how it is now."""
@@ -112,17 +114,17 @@ class Breaker:
             if self._consecutive >= CONSECUTIVE or share:
                 self._open(now)
 
-    def unjudged(self, *, trial: bool) -> None:
+    def neutral(self, *, trial: bool) -> None:
         """What was asked has ended without telling anything of the engine."""
         if trial:
             self._trial = False
 
     def busy(self, now: float, wait: float, *, trial: bool) -> None:
         """The engine asks to be left alone for so many seconds."""
-        self.unjudged(trial=trial)
+        self.neutral(trial=trial)
         self._busy_until = now + min(max(wait, _LEAST_BUSY), _LONGEST_BUSY)
 
-    def checked_well(self, now: float) -> None:
+    def probe_succeeded(self, now: float) -> None:
         """A check went well: an open one is half-open from now on."""
         if self._open_until is not None:
             self._open_until = min(self._open_until, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tokengrpc.core.features import ASKS
+from tokengrpc.core.features import REQUESTED_FEATURES
 from tokengrpc.errors import ModelNotFound, UnsupportedFeature
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tokengrpc.core.model import Capability
     from tokengrpc.core.ports.engine import Engine, Tokenizer
     from tokengrpc.core.request import GenerationRequest
-    from tokengrpc.core.routing import Member, Pool
+    from tokengrpc.core.routing import EnginePool, PooledEngine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class ServedModel:
     """A model and the pool of engines that run it; `context_token_count` 0 when not known."""
 
     name: str
-    pool: Pool
+    pool: EnginePool
     tokenizer: Tokenizer
     context_token_count: int = 0
     allowed_engine_params: frozenset[str] = frozenset()
@@ -40,7 +40,7 @@ class ServedModel:
     @property
     def engines(self) -> list[Engine]:
         """The engines of its pool."""
-        return [member.engine for member in self.pool.members]
+        return [pooled.engine for pooled in self.pool.engines]
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -70,7 +70,7 @@ class Catalog:
         return model
 
 
-def able_members(request: GenerationRequest, model: ServedModel) -> list[Member]:
+def capable_engines(request: GenerationRequest, model: ServedModel) -> list[PooledEngine]:
     """The model's engines that can do all that a request asks for.
 
     Raises UnsupportedFeature when there is none, or when an engine parameter is not allowed.
@@ -82,11 +82,11 @@ def able_members(request: GenerationRequest, model: ServedModel) -> list[Member]
             "leave it out, or let its operator allow it",
             metadata={"model": model.name},
         )
-    able = list(model.pool.members)
-    for capability, what, asked in ASKS:
+    capable = list(model.pool.engines)
+    for capability, what, asked in REQUESTED_FEATURES:
         if asked(request):
-            able = [member for member in able if capability in member.engine.capabilities]
-            if not able:
+            capable = [pooled for pooled in capable if capability in pooled.engine.capabilities]
+            if not capable:
                 # One engine may do this, another the rest, and none both.
                 with_rest = " together with the rest of the request" * (capability in model.capabilities)
                 raise UnsupportedFeature(
@@ -94,4 +94,4 @@ def able_members(request: GenerationRequest, model: ServedModel) -> list[Member]
                     " leave it out or choose another model",
                     metadata={"model": model.name, "capability": capability.value},
                 )
-    return able
+    return capable

@@ -48,7 +48,7 @@ def with_token_ids(request: GenerationRequest) -> GenerationRequest:
     return replace(request, output=replace(request.output, token_ids=True))
 
 
-class Transcript:
+class ContinuationState:
     """Takes what the engine brought, and the events that readers got of it."""
 
     def __init__(self) -> None:

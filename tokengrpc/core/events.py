@@ -29,7 +29,7 @@ class RecordKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class Termination:
     """How a generation ended; `error` is None when it ended well."""
 
     reason: FinishReason
@@ -38,14 +38,14 @@ class Ending:
     error: TokenGrpcError | None = None
 
     @classmethod
-    def of(cls, finish: EngineFinish) -> Ending:
+    def of(cls, finish: EngineFinish) -> Termination:
         """As the engine told it."""
         return cls(
             reason=finish.reason, word=encodable(finish.word), matched_stop=encodable(finish.matched_stop)
         )
 
     @classmethod
-    def failed(cls, error: TokenGrpcError) -> Ending:
+    def failed(cls, error: TokenGrpcError) -> Termination:
         """By an error."""
         for kind, reason in _REASONS.items():
             if isinstance(error, kind):
@@ -67,7 +67,7 @@ _REASONS: dict[type[TokenGrpcError], FinishReason] = {
 }
 
 
-class Times(msgspec.Struct, kw_only=True):
+class Timestamps(msgspec.Struct, kw_only=True):
     """When things happened, in nanoseconds since the epoch; 0 for what has not."""
 
     created: int
@@ -77,7 +77,7 @@ class Times(msgspec.Struct, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """One numbered event. `tokens`, `fragments`, `ending` or `switch` is set; none for the start."""
+    """One numbered event. `tokens`, `fragments`, `termination` or `switch` is set; none for the start."""
 
     sequence: int
     kind: RecordKind
@@ -85,5 +85,5 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     time_ns: int
     tokens: Sequence[Token] = ()
     fragments: Sequence[ToolCallFragment] = ()
-    ending: Ending | None = None
+    termination: Termination | None = None
     switch: Switch | None = None

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from tokengrpc.core.request import GenerationRequest
 
-ASKS: tuple[tuple[Capability, str, Callable[[GenerationRequest], object]], ...] = (
+REQUESTED_FEATURES: tuple[tuple[Capability, str, Callable[[GenerationRequest], object]], ...] = (
     (Capability.PROMPT, "prompt", lambda r: r.prompt is not None),
     (Capability.CONVERSATION, "conversation", lambda r: r.messages is not None),
     (Capability.PROMPT_TOKEN_IDS, "prompt_token_ids", lambda r: r.prompt_token_ids is not None),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tokengrpc.core.events import Event, RecordKind, Times
+from tokengrpc.core.events import Event, RecordKind, Timestamps
 from tokengrpc.core.metering import MAX_COUNT, Meter
 from tokengrpc.core.model import (
     ContinuationMethod,
@@ -20,13 +20,13 @@ from tokengrpc.core.model import (
     ToolCallFragment,
     Usage,
 )
-from tokengrpc.core.text import WholeText, encodable
+from tokengrpc.core.text import IncrementalDecoder, encodable
 from tokengrpc.errors import EngineProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tokengrpc.core.events import Ending
+    from tokengrpc.core.events import Termination
     from tokengrpc.core.model import UsageSource
     from tokengrpc.core.ports.engine import Tokenizer
     from tokengrpc.core.request import GenerationRequest
@@ -44,18 +44,18 @@ class Generation:
     def __init__(self, request: GenerationRequest, tokenizer: Tokenizer, now_ns: int) -> None:
         self.request = request
         self.state = State.QUEUED
-        self.times = Times(created=now_ns)
+        self.timestamps = Timestamps(created=now_ns)
         self.last_sequence = 0
         self.engine = ""
         self.engine_finish: EngineFinish | None = None
-        self.ending: Ending | None = None
+        self.termination: Termination | None = None
         self._meter = Meter(tokenizer)
         self._index = 0
         self._now = now_ns
-        self._text = WholeText()
-        self._reasoning = WholeText()
-        self._refusal = WholeText()
-        self._arguments: dict[int, WholeText] = {}
+        self._text = IncrementalDecoder()
+        self._reasoning = IncrementalDecoder()
+        self._refusal = IncrementalDecoder()
+        self._arguments: dict[int, IncrementalDecoder] = {}
         output = request.output
         # Most requests want text alone; theirs is the short path.
         self._plain = not (output.omit_reasoning or output.token_ids or output.raw_bytes) and (
@@ -79,7 +79,7 @@ class Generation:
     @property
     def spoken(self) -> bool:
         """Whether readers have some of its output."""
-        return bool(self.times.first_token)
+        return bool(self.timestamps.first_token)
 
     @property
     def holds_half_pair(self) -> bool:
@@ -89,10 +89,10 @@ class Generation:
     def accept(self, engine: str, now_ns: int) -> list[Event]:
         """An engine has accepted the request: the first event. Others that accept later make none."""
         self.engine = engine
-        if self.times.started:
+        if self.timestamps.started:
             return []
         self.state = State.PREFILLING
-        self.times.started = self._advance(now_ns)
+        self.timestamps.started = self._advance(now_ns)
         return [self._event(RecordKind.EVENT)]
 
     def feed(self, deltas: Sequence[Delta], now_ns: int) -> list[Event]:
@@ -133,7 +133,11 @@ class Generation:
         """The engine was lost before it had brought output: another one is asked in its place."""
         self._meter.give_up()
         if not self.spoken:
-            self._text, self._reasoning, self._refusal = WholeText(), WholeText(), WholeText()
+            self._text, self._reasoning, self._refusal = (
+                IncrementalDecoder(),
+                IncrementalDecoder(),
+                IncrementalDecoder(),
+            )
             self._arguments.clear()
 
     def keep(self) -> None:
@@ -145,7 +149,7 @@ class Generation:
         exact = switch.method is ContinuationMethod.TOKEN_IDS
         if not exact:
             # It goes on after the last whole character, and so brings this one again.
-            self._text = WholeText()
+            self._text = IncrementalDecoder()
         self._meter.repeat_prefill(exact=exact)
         self._advance(now_ns)
         return [self._event(RecordKind.EVENT, switch=switch)]
@@ -154,17 +158,17 @@ class Generation:
         """The events after this one reached nobody, so their numbers are free. For an end by an error."""
         self.last_sequence = sequence
 
-    def end(self, ending: Ending, now_ns: int) -> list[Event]:
+    def end(self, termination: Termination, now_ns: int) -> list[Event]:
         """Ends it: releases text that was held back, then the last event. None before a start."""
-        if self.ending is not None:
+        if self.termination is not None:
             raise RuntimeError("a generation ends once")
-        self.ending = ending
-        self.times.ended = self._advance(now_ns)
+        self.termination = termination
+        self.timestamps.ended = self._advance(now_ns)
         events: list[Event] = []
-        if self.times.started:
+        if self.timestamps.started:
             self._release(events)
-            events.append(self._event(RecordKind.FINISHED, ending=ending))
-        self.state = ending.state
+            events.append(self._event(RecordKind.FINISHED, termination=termination))
+        self.state = termination.state
         return events
 
     def _advance(self, now_ns: int) -> int:
@@ -235,7 +239,7 @@ class Generation:
     def _fragments(self, delta: Delta) -> list[ToolCallFragment]:
         whole: list[ToolCallFragment] = []
         for fragment in delta.fragments:
-            held = self._arguments.setdefault(fragment.call_index, WholeText())
+            held = self._arguments.setdefault(fragment.call_index, IncrementalDecoder())
             arguments = held.push(fragment.arguments) if fragment.arguments else ""
             if arguments or fragment.id or fragment.function_name:
                 whole.append(
@@ -250,7 +254,7 @@ class Generation:
 
     def _flush(self, tokens: list[Token], events: list[Event]) -> None:
         if tokens:
-            if not self.times.first_token:
+            if not self.timestamps.first_token:
                 self._mark_output()
             self.last_sequence += 1
             events.append(
@@ -271,8 +275,8 @@ class Generation:
             events.append(self._event(RecordKind.FRAGMENTS, fragments=fragments))
 
     def _mark_output(self) -> None:
-        if not self.times.first_token:
-            self.times.first_token = self._now
+        if not self.timestamps.first_token:
+            self.timestamps.first_token = self._now
             self.state = State.GENERATING
 
     def _event(
@@ -281,10 +285,10 @@ class Generation:
         *,
         tokens: Sequence[Token] = (),
         fragments: Sequence[ToolCallFragment] = (),
-        ending: Ending | None = None,
+        termination: Termination | None = None,
         switch: Switch | None = None,
     ) -> Event:
         self.last_sequence += 1
         return Event(
-            self.last_sequence, kind, self._meter.usage, self._now, tokens, fragments, ending, switch
+            self.last_sequence, kind, self._meter.usage, self._now, tokens, fragments, termination, switch
         )

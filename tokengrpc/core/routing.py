@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tokengrpc.core.breaker import Breaker, Verdict
+from tokengrpc.core.breaker import AttemptOutcome, CircuitBreaker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ _REFRESH = 0.1
 _QUIET = 0.75
 
 
-class Member:
+class PooledEngine:
     """One engine of a model, with what runs on it and how it did. `max_connections` 0 is no limit."""
 
     def __init__(
@@ -34,11 +34,11 @@ class Member:
         self.engine = engine
         self.priority = priority
         self.check_interval = check_interval
-        self.breaker = Breaker()
+        self.breaker = CircuitBreaker()
         self.last_used = 0.0
         self._weight = weight
         self._max = max_connections
-        self._claims: dict[Claim, None] = {}
+        self._slots: dict[Slot, None] = {}
         self._answered: bool | None = None
         self._load = 0.0
         self._load_until = 0.0
@@ -46,7 +46,7 @@ class Member:
     @property
     def running(self) -> int:
         """Attempts that run on it."""
-        return len(self._claims)
+        return len(self._slots)
 
     @property
     def failed(self) -> bool:
@@ -54,9 +54,9 @@ class Member:
         return self._answered is False
 
     @property
-    def has_place(self) -> bool:
+    def has_free_slot(self) -> bool:
         """Whether another attempt may run on it."""
-        return not self._max or len(self._claims) < self._max
+        return not self._max or len(self._slots) < self._max
 
     @property
     def healthy(self) -> bool | None:
@@ -67,100 +67,100 @@ class Member:
         """Tokens still to be worked off, divided by its weight."""
         # What has come since is looked up ten times a second at most: engines may run thousands.
         if now >= self._load_until:
-            self._load = sum(claim.outstanding for claim in self._claims)
+            self._load = sum(slot.outstanding for slot in self._slots)
             self._load_until = now + _REFRESH
         return self._load / self._weight
 
-    def wants_check(self, now: float) -> bool:
+    def needs_check(self, now: float) -> bool:
         """Whether only a check would tell how it is: no traffic lately, or none that is let through."""
         return not self.breaker.closed or (
-            not self._claims and now - self.last_used >= self.check_interval * _QUIET
+            not self._slots and now - self.last_used >= self.check_interval * _QUIET
         )
 
     def checked(self, now: float, *, well: bool) -> None:
         """A check in the background has ended."""
         self._answered = well
         if well:
-            self.breaker.checked_well(now)
+            self.breaker.probe_succeeded(now)
         else:
             self.breaker.failed(now, trial=False)
 
-    def take(self, claim: Claim, now: float) -> None:
+    def take(self, slot: Slot, now: float) -> None:
         """A claim has got a place."""
-        self._claims[claim] = None
-        self._load += claim.outstanding
+        self._slots[slot] = None
+        self._load += slot.outstanding
         self.last_used = now
 
-    def give_back(self, claim: Claim, verdict: Verdict, wait: float, now: float) -> None:
+    def remove_slot(self, slot: Slot, outcome: AttemptOutcome, wait: float, now: float) -> None:
         """A claim has ended."""
-        del self._claims[claim]
+        del self._slots[slot]
         self._load_until = 0.0
         self.last_used = now
-        self.breaker.judged(verdict, now, trial=claim.trial, wait=wait)
-        if verdict is not Verdict.UNJUDGED:
-            self._answered = verdict is not Verdict.ILL
+        self.breaker.record(outcome, now, trial=slot.trial, wait=wait)
+        if outcome is not AttemptOutcome.NEUTRAL:
+            self._answered = outcome is not AttemptOutcome.FAILURE
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Ask:
+class SlotRequest:
     """A request that wants a place. `progress` tells how many tokens have been generated for it."""
 
-    able: Sequence[Member]
+    capable: Sequence[PooledEngine]
     input_tokens: int
     most_output: int | None
     progress: Callable[[], int]
-    left: list[Member] = field(init=False)
+    left: list[PooledEngine] = field(init=False)
     """The members that it may run on next."""
     retries: bool = field(init=False, default=False)
-    _last: Member | None = field(init=False, default=None)
-    _unable: set[Member] = field(init=False, default_factory=set)
+    _last: PooledEngine | None = field(init=False, default=None)
+    _incapable: set[PooledEngine] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
         """All may at first."""
-        self.left = list(self.able)
+        self.left = list(self.capable)
 
-    def failed(self, member: Member, *, for_good: bool) -> None:
-        """An attempt on a member has failed; `for_good` where another one there would fail as well."""
+    def failed(self, pooled: PooledEngine, *, permanent: bool) -> None:
+        """An attempt on a member has failed; `permanent` where another one there would fail as well."""
         self.retries = True
-        if for_good:
-            self._unable.add(member)
-        self.left = [other for other in self.left if other is not member]
-        self._last = member
+        if permanent:
+            self._incapable.add(pooled)
+        self.left = [other for other in self.left if other is not pooled]
+        self._last = pooled
 
-    def wants_more(self, now: float) -> bool:
+    def can_try_again(self, now: float) -> bool:
         """Whether another attempt may help.
 
         When all were tried, those that failed before the last one may be asked again: an engine that was lost
         may be back. Not those of which it is known to be in vain, nor those that asked to be left alone.
         """
         if not self.left:
-            again = (m for m in self.able if m is not self._last and m not in self._unable)
-            self.left = [member for member in again if not member.breaker.busy_at(now)]
+            again = (m for m in self.capable if m is not self._last and m not in self._incapable)
+            self.left = [pooled for pooled in again if not pooled.breaker.backing_off_at(now)]
         return bool(self.left)
 
 
-class Claim:
+class Slot:
     """A place on an engine, for one attempt."""
 
-    def __init__(self, ask: Ask, member: Member, expected: float) -> None:
-        self.member = member
-        self.ask = ask
-        self.trial = member.breaker.begin()
+    def __init__(self, request: SlotRequest, pooled: PooledEngine, expected: float) -> None:
+        self.pooled = pooled
+        self.request = request
+        self.trial = pooled.breaker.begin()
         self._expected = expected
 
     @property
     def outstanding(self) -> float:
         """Tokens of the input, and of the output that is still expected."""
-        return self.ask.input_tokens + max(self._expected - self.ask.progress(), 0.0)
+        return self.request.input_tokens + max(self._expected - self.request.progress(), 0.0)
 
-    def speaks(self) -> None:
+    def output_started(self) -> None:
         """The engine has brought output: a trial has succeeded."""
         if self.trial:
-            self.member.breaker.succeeded(trial=True)
+            self.pooled.breaker.succeeded(trial=True)
             self.trial = False
 
 
-class Pool:
+class EnginePool:
     """The engines of a model.
 
     A request runs where the fewest tokens are outstanding for the engine's weight, among those with the
@@ -169,62 +169,62 @@ class Pool:
     would only make the failure certain.
     """
 
-    def __init__(self, members: Sequence[Member]) -> None:
-        self.members = tuple(members)
-        self._line: dict[Ask, Callable[[Claim], None]] = {}
+    def __init__(self, engines: Sequence[PooledEngine]) -> None:
+        self.engines = tuple(engines)
+        self._wait_queue: dict[SlotRequest, Callable[[Slot], None]] = {}
         self._typical_output = _FIRST_GUESS
         self._serving = False
-        self._wakes_at = 0.0
+        self._wakeup_at = 0.0
 
     @property
     def waiting(self) -> int:
         """Requests in the line."""
-        return len(self._line)
+        return len(self._wait_queue)
 
-    def claim(self, ask: Ask, now: float) -> Claim | None:
+    def acquire(self, slot_request: SlotRequest, now: float) -> Slot | None:
         """A place for a request that has members left; None when it must wait for one."""
-        self.serve(now)
-        member = _choose(ask, now)
-        return None if member is None else self._take(ask, member, now)
+        self.serve_waiters(now)
+        pooled = _choose(slot_request, now)
+        return None if pooled is None else self._take(slot_request, pooled, now)
 
-    def wait(self, ask: Ask, granted: Callable[[Claim], None]) -> None:
+    def wait(self, slot_request: SlotRequest, granted: Callable[[Slot], None]) -> None:
         """Puts a request that got no place at the end of the line; `granted` is called with its claim."""
-        self._line[ask] = granted
+        self._wait_queue[slot_request] = granted
 
-    def leave(self, ask: Ask) -> None:
+    def leave(self, slot_request: SlotRequest) -> None:
         """A request does not wait any more."""
-        self._line.pop(ask, None)
+        self._wait_queue.pop(slot_request, None)
 
-    def release(self, claim: Claim, verdict: Verdict, now: float, *, wait: float = 0.0) -> None:
+    def release(self, slot: Slot, outcome: AttemptOutcome, now: float, *, wait: float = 0.0) -> None:
         """An attempt has ended; who waits may get its place. `wait` is what a busy engine asks for."""
-        claim.member.give_back(claim, verdict, wait, now)
-        if verdict is Verdict.WELL:
-            self._typical_output += _LEARNING * (claim.ask.progress() - self._typical_output)
-        self.serve(now)
+        slot.pooled.remove_slot(slot, outcome, wait, now)
+        if outcome is AttemptOutcome.SUCCESS:
+            self._typical_output += _LEARNING * (slot.request.progress() - self._typical_output)
+        self.serve_waiters(now)
 
-    def speaks(self, claim: Claim, now: float) -> None:
+    def output_started(self, slot: Slot, now: float) -> None:
         """An engine has brought output; if that was a trial, others in line may be sent there too."""
-        if claim.trial:
-            claim.speaks()
-            self.serve(now)
+        if slot.trial:
+            slot.output_started()
+            self.serve_waiters(now)
 
-    def wakes_in(self, now: float) -> float | None:
+    def next_wakeup(self, now: float) -> float | None:
         """How long until `wake` is to be called, for those in line: an engine may be asked again then.
 
         None where no engine is left alone, and where the same was answered before.
         """
-        left_alone = [m.breaker.waits_until for m in self.members if m.breaker.waits_until > now]
-        if not self._line or not left_alone or now < self._wakes_at <= min(left_alone):
+        backing_off = [m.breaker.allowed_from for m in self.engines if m.breaker.allowed_from > now]
+        if not self._wait_queue or not backing_off or now < self._wakeup_at <= min(backing_off):
             return None
-        self._wakes_at = min(left_alone)
-        return self._wakes_at - now
+        self._wakeup_at = min(backing_off)
+        return self._wakeup_at - now
 
     def wake(self, now: float) -> None:
-        """The time that `wakes_in` told is over."""
-        self._wakes_at = 0.0
-        self.serve(now)
+        """The time that `next_wakeup` told is over."""
+        self._wakeup_at = 0.0
+        self.serve_waiters(now)
 
-    def serve(self, now: float) -> None:
+    def serve_waiters(self, now: float) -> None:
         """Gives free places to those in line, first come, first served."""
         # Who is granted a place may give it back at once, a whole line of callers who are gone: the loop that
         # runs hands it on.
@@ -232,37 +232,37 @@ class Pool:
             return
         self._serving = True
         try:
-            for ask, granted in list(self._line.items()):
-                if not any(member.has_place for member in self.members):
+            for slot_request, granted in list(self._wait_queue.items()):
+                if not any(pooled.has_free_slot for pooled in self.engines):
                     return
-                member = _choose(ask, now)
-                if member is not None:
-                    del self._line[ask]
-                    granted(self._take(ask, member, now))
+                pooled = _choose(slot_request, now)
+                if pooled is not None:
+                    del self._wait_queue[slot_request]
+                    granted(self._take(slot_request, pooled, now))
         finally:
             self._serving = False
 
-    def _take(self, ask: Ask, member: Member, now: float) -> Claim:
-        most = ask.most_output
+    def _take(self, slot_request: SlotRequest, pooled: PooledEngine, now: float) -> Slot:
+        most = slot_request.most_output
         expected = self._typical_output if most is None else min(self._typical_output, most)
-        claim = Claim(ask, member, expected)
-        member.take(claim, now)
-        return claim
+        slot = Slot(slot_request, pooled, expected)
+        pooled.take(slot, now)
+        return slot
 
 
-def _choose(ask: Ask, now: float) -> Member | None:
-    left = ask.left
+def _choose(slot_request: SlotRequest, now: float) -> PooledEngine | None:
+    left = slot_request.left
     if len(left) == 1:
-        return left[0] if left[0].has_place else None
-    admitted = [member for member in left if member.breaker.admits(now)]
-    free = [member for member in admitted if member.has_place]
+        return left[0] if left[0].has_free_slot else None
+    admitted = [pooled for pooled in left if pooled.breaker.allows(now)]
+    free = [pooled for pooled in admitted if pooled.has_free_slot]
     if free:
         # After a failure, one that did not fail the last it was asked. Of equals, the one idle longest.
         return min(
             free,
-            key=lambda m: (ask.retries and m.failed, m.priority, m.outstanding(now), m.last_used),
+            key=lambda m: (slot_request.retries and m.failed, m.priority, m.outstanding(now), m.last_used),
         )
     if admitted:
         return None
-    free = [member for member in left if member.has_place]
-    return min(free, key=lambda m: (m.breaker.waits_until, m.priority), default=None)
+    free = [pooled for pooled in left if pooled.has_free_slot]
+    return min(free, key=lambda m: (m.breaker.allowed_from, m.priority), default=None)

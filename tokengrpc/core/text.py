@@ -17,7 +17,7 @@ def encodable(text: str) -> str:
     return text
 
 
-class WholeText:
+class IncrementalDecoder:
     """Makes whole characters of pieces that may be split anywhere.
 
     A character whose bytes, or whose surrogate halves, are split over pieces comes out with its last piece.

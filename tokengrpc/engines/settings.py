@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-class Settings(Protocol):
+class CapabilitySettings(Protocol):
     """What the settings say of a model that is not as its dialect."""
 
     @property
@@ -29,12 +29,12 @@ class Settings(Protocol):
         """What it cannot."""
 
 
-def additional(settings: Settings) -> frozenset[Capability]:
+def additional(settings: CapabilitySettings) -> frozenset[Capability]:
     """What it can do beyond the dialect."""
     return frozenset(settings.extra_capabilities)
 
 
-def adjusted(usual: frozenset[Capability], settings: Settings) -> frozenset[Capability]:
+def adjusted(usual: frozenset[Capability], settings: CapabilitySettings) -> frozenset[Capability]:
     """What it can do at all."""
     return (usual | additional(settings)) - frozenset(settings.missing_capabilities)
 

@@ -9,9 +9,9 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from tokengrpc.core.breaker import Verdict, judge
-from tokengrpc.core.events import Ending
-from tokengrpc.core.failover import Plan
+from tokengrpc.core.breaker import AttemptOutcome, classify_outcome
+from tokengrpc.core.events import Termination
+from tokengrpc.core.failover import FailoverPlan
 from tokengrpc.errors import EngineStalled, EngineTruncated, EngineUnavailable, TokenGrpcError
 from tokengrpc.generations.input_count import InputCount
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from tokengrpc.core.generation import Generation
     from tokengrpc.core.model import Delta
     from tokengrpc.core.ports.log import EventLog
-    from tokengrpc.core.routing import Claim, Member, Pool
+    from tokengrpc.core.routing import EnginePool, PooledEngine, Slot
     from tokengrpc.generations.services import Services
     from tokengrpc.generations.timers import Timers
 
 _USUAL_WAIT = 1.0
 
 
-class Attempts:
+class AttemptRunner:
     """Runs a generation on the members of its model that are able to."""
 
     def __init__(
         self,
         generation: Generation,
         model: ServedModel,
-        able: Sequence[Member],
+        capable: Sequence[PooledEngine],
         *,
         services: Services,
         log: EventLog,
@@ -57,76 +57,76 @@ class Attempts:
         self._on_accept = on_accept
         self._engines = engines
         self._count = InputCount(generation, model)
-        self._plan = Plan(generation, able, services.limits.max_engine_attempts)
+        self._plan = FailoverPlan(generation, capable, services.limits.max_engine_attempts)
         # Whether readers have something of the attempt.
         self._announced = False
 
-    async def run(self) -> Ending:
+    async def run(self) -> Termination:
         """Returns the end that an engine told. Raises what the generation fails with."""
         await self._count.begin()
         while True:
-            claim = await self._place()
+            slot = await self._place()
             try:
-                ending = await self._attempt(claim)
+                termination = await self._attempt(slot)
             except TokenGrpcError as error:
-                self._release(claim, self._verdict(error), error)
-                over = self._next(claim.member, error)
+                self._release(slot, self._outcome(error), error)
+                over = self._next(slot.pooled, error)
                 if over is not None:
                     return over
             except BaseException:
-                self._release(claim, Verdict.UNJUDGED)
+                self._release(slot, AttemptOutcome.NEUTRAL)
                 raise
             else:
-                self._release(claim, Verdict.WELL)
-                return ending
+                self._release(slot, AttemptOutcome.SUCCESS)
+                return termination
 
     # --- One attempt.
 
-    async def _place(self) -> Claim:
+    async def _place(self) -> Slot:
         """A place on an engine; waits in line while all are full."""
-        pool, ask, now = self._model.pool, self._plan.way.ask, self._services.seconds
-        claim = pool.claim(ask, now())
-        if claim is not None:
-            return claim
-        waiting: asyncio.Future[Claim] = asyncio.get_running_loop().create_future()
+        pool, slot_request, now = self._model.pool, self._plan.candidate.slot_request, self._services.seconds
+        slot = pool.acquire(slot_request, now())
+        if slot is not None:
+            return slot
+        waiting: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
 
-        def granted(claim: Claim) -> None:
+        def granted(slot: Slot) -> None:
             if waiting.done():
-                pool.release(claim, Verdict.UNJUDGED, now())
+                pool.release(slot, AttemptOutcome.NEUTRAL, now())
             else:
-                waiting.set_result(claim)
+                waiting.set_result(slot)
 
-        pool.wait(ask, granted)
+        pool.wait(slot_request, granted)
         _watch(pool, now)
         try:
             return await waiting
         except asyncio.CancelledError:
-            pool.leave(ask)
+            pool.leave(slot_request)
             if not waiting.cancelled():
-                self._release(waiting.result(), Verdict.UNJUDGED)
+                self._release(waiting.result(), AttemptOutcome.NEUTRAL)
             stall = self._take_stall()
             if stall is None:
                 raise
             raise self._plan.loss or self._all_busy(stall) from None
 
-    async def _attempt(self, claim: Claim) -> Ending:
-        engine = claim.member.engine
+    async def _attempt(self, slot: Slot) -> Termination:
+        engine = slot.pooled.engine
         self._engines.append(engine.name)
         self._announced = False
-        request = self._plan.begin(claim.member)
+        request = self._plan.begin(slot.pooled)
         try:
-            return await self._read(claim, engine.generate(request, self._plan.way.continuation))
+            return await self._read(slot, engine.generate(request, self._plan.candidate.continuation))
         except asyncio.CancelledError:
             stall = self._take_stall()
             if stall is None:
                 raise
             finish = self._generation.engine_finish
             if finish is not None and self._all_logged:
-                return Ending.of(finish)
+                return Termination.of(finish)
             raise stall from None
 
-    async def _read(self, claim: Claim, batches: AsyncGenerator[Sequence[Delta], None]) -> Ending:
-        generation, timers, transcript = self._generation, self._timers, self._plan.transcript
+    async def _read(self, slot: Slot, batches: AsyncGenerator[Sequence[Delta], None]) -> Termination:
+        generation, timers, continuation_state = self._generation, self._timers, self._plan.continuation_state
         now_ns, records, append = (
             self._services.clock.now_ns,
             self._services.encoder.records,
@@ -139,37 +139,37 @@ class Attempts:
                 if speaking:
                     events = generation.feed(batch, now)
                 else:
-                    events = [] if accepted else await self._accept(claim)
+                    events = [] if accepted else await self._accept(slot)
                     accepted = True
-                    events += self._announce(claim, batch)
+                    events += self._announce(slot, batch)
                     output = generation.feed(batch, now_ns())
                     events += output
                     if output:
                         speaking = True
                         self._announced = True
-                        self._model.pool.speaks(claim, self._services.seconds())
+                        self._model.pool.output_started(slot, self._services.seconds())
                         timers.first_token()
-                if transcript is not None:
-                    transcript.take(batch, events)
+                if continuation_state is not None:
+                    continuation_state.take(batch, events)
                 if events:
                     timers.progress_ns = now
                     await append(records(generation, events))
                 if generation.engine_finish is not None:
-                    return Ending.of(generation.engine_finish)
+                    return Termination.of(generation.engine_finish)
         raise EngineTruncated("the engine's output stopped without its end mark: what came may be incomplete")
 
-    async def _accept(self, claim: Claim) -> list[Event]:
+    async def _accept(self, slot: Slot) -> list[Event]:
         await self._count.end()
         await self._on_accept()
-        return self._generation.accept(claim.member.engine.name, self._services.clock.now_ns())
+        return self._generation.accept(slot.pooled.engine.name, self._services.clock.now_ns())
 
-    def _announce(self, claim: Claim, batch: Sequence[Delta]) -> list[Event]:
+    def _announce(self, slot: Slot, batch: Sequence[Delta]) -> list[Event]:
         """The event before the first output of an engine that goes on from another's."""
-        switch, transcript = self._plan.way.switch(claim.member), self._plan.transcript
-        if switch is None or transcript is None or self._announced or not any(map(_speaks, batch)):
+        switch, continuation_state = self._plan.candidate.switch(slot.pooled), self._plan.continuation_state
+        if switch is None or continuation_state is None or self._announced or not any(map(_speaks, batch)):
             return []
         self._announced = True
-        transcript.went_on(switch.method)
+        continuation_state.went_on(switch.method)
         return self._generation.switch(switch, self._services.clock.now_ns())
 
     def _take_stall(self) -> EngineStalled | None:
@@ -180,30 +180,30 @@ class Attempts:
             task.uncancel()
         return stall
 
-    def _next(self, member: Member, error: TokenGrpcError) -> Ending | None:
+    def _next(self, pooled: PooledEngine, error: TokenGrpcError) -> Termination | None:
         """Gets ready for the next attempt, or answers the end of an output that is whole.
 
         Raises when nobody can go on.
         """
         if not self._announced:
-            self._plan.failed(member, error, self._services.seconds())
+            self._plan.failed(pooled, error, self._services.seconds())
             return None
         if not self._all_logged:
             raise error  # something is numbered that no reader can get
-        over = self._plan.lost(member, error)
+        over = self._plan.lost(pooled, error)
         if over is None:
             self._timers.next_engine()
         return over
 
-    def _verdict(self, error: TokenGrpcError) -> Verdict:
+    def _outcome(self, error: TokenGrpcError) -> AttemptOutcome:
         own = f"{error.metadata.get('clock')}_timeout"
         # A caller that has no patience of its own accord says nothing about the engine.
-        return Verdict.UNJUDGED if getattr(self._limits, own, None) else judge(error)
+        return AttemptOutcome.NEUTRAL if getattr(self._limits, own, None) else classify_outcome(error)
 
-    def _release(self, claim: Claim, verdict: Verdict, error: TokenGrpcError | None = None) -> None:
+    def _release(self, slot: Slot, outcome: AttemptOutcome, error: TokenGrpcError | None = None) -> None:
         wait = _USUAL_WAIT if error is None or error.retry_after is None else error.retry_after
         pool, now = self._model.pool, self._services.seconds
-        pool.release(claim, verdict, now(), wait=wait)
+        pool.release(slot, outcome, now(), wait=wait)
         _watch(pool, now)
 
     @property
@@ -218,14 +218,14 @@ class Attempts:
         )
 
 
-def _watch(pool: Pool, now: Callable[[], float]) -> None:
+def _watch(pool: EnginePool, now: Callable[[], float]) -> None:
     """Has the line served when an engine that is left alone may be asked again, which nobody tells."""
-    wait = pool.wakes_in(now())
+    wait = pool.next_wakeup(now())
     if wait is not None:
         asyncio.get_running_loop().call_later(wait, _wake, pool, now)
 
 
-def _wake(pool: Pool, now: Callable[[], float]) -> None:
+def _wake(pool: EnginePool, now: Callable[[], float]) -> None:
     pool.wake(now())
     _watch(pool, now)
 

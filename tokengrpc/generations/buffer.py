@@ -28,13 +28,13 @@ class MemoryEventLogs:
     def __init__(self, *, log_bytes: int, total_bytes: int) -> None:
         self._log_bytes = log_bytes
         self._total_bytes = total_bytes
-        self._sealed: OrderedDict[MemoryEventLog, None] = OrderedDict()
+        self._evictable: OrderedDict[MemoryEventLog, None] = OrderedDict()
         self.used_bytes = 0
 
     @property
     def has_room(self) -> bool:
         """Whether the total is under its bound, or can be brought there."""
-        return self.used_bytes < self._total_bytes or bool(self._sealed)
+        return self.used_bytes < self._total_bytes or bool(self._evictable)
 
     def create(self) -> MemoryEventLog:
         """A new, empty log."""
@@ -43,21 +43,21 @@ class MemoryEventLogs:
     def added(self, size: int) -> int:
         """A log has grown; answers how many bytes it has to give back."""
         self.used_bytes += size
-        while self.used_bytes > self._total_bytes and self._sealed:
-            self._sealed.popitem(last=False)[0].drop()
+        while self.used_bytes > self._total_bytes and self._evictable:
+            self._evictable.popitem(last=False)[0].drop()
         return max(0, self.used_bytes - self._total_bytes)
 
     def freed(self, size: int) -> None:
         """A log has shrunk."""
         self.used_bytes -= size
 
-    def sealed(self, log: MemoryEventLog) -> None:
+    def evictable(self, log: MemoryEventLog) -> None:
         """A log may be dropped from now on."""
-        self._sealed[log] = None
+        self._evictable[log] = None
 
-    def unsealed(self, log: MemoryEventLog) -> None:
+    def pinned(self, log: MemoryEventLog) -> None:
         """A log is in use again, or gone."""
-        self._sealed.pop(log, None)
+        self._evictable.pop(log, None)
 
 
 class MemoryEventLog:
@@ -115,7 +115,7 @@ class MemoryEventLog:
             )
         if behind == 1:
             return (records[-1],)
-        return _run(islice(records, start, None), max_bytes)
+        return _joinable_run(islice(records, start, None), max_bytes)
 
     def tail(self, sequence: int) -> bytes:
         """The tail of a record that is kept or was the last to be dropped; empty where neither."""
@@ -131,14 +131,14 @@ class MemoryEventLog:
         self._listeners[listener] = None
         return lambda: self._listeners.pop(listener, None)
 
-    def seal(self) -> None:
+    def allow_eviction(self) -> None:
         """Nothing more will be appended, and nobody reads it: it may be dropped."""
         if not self._closed:  # a forgotten generation's last reader leaves later
-            self._logs.sealed(self)
+            self._logs.evictable(self)
 
-    def unseal(self) -> None:
+    def forbid_eviction(self) -> None:
         """Somebody reads it again."""
-        self._logs.unsealed(self)
+        self._logs.pinned(self)
 
     def drop(self) -> None:
         """Forgets the events, not their count."""
@@ -148,7 +148,7 @@ class MemoryEventLog:
         """Forgets everything."""
         self._closed = True
         self.drop()
-        self._logs.unsealed(self)
+        self._logs.pinned(self)
 
     def _trim(self, max_bytes: int) -> int:
         freed = 0
@@ -160,7 +160,7 @@ class MemoryEventLog:
         return freed
 
 
-def _run(records: islice[Record], max_bytes: int) -> list[Record]:
+def _joinable_run(records: islice[Record], max_bytes: int) -> list[Record]:
     """The first records that may be joined: of one kind that joins, together within `max_bytes`."""
     first = next(records)
     run = [first]

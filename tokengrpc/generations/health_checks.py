@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tokengrpc.core.catalog import Catalog
     from tokengrpc.core.clock import Clock
-    from tokengrpc.core.routing import Member, Pool
+    from tokengrpc.core.routing import EnginePool, PooledEngine
 
 _JITTER = 0.25
 _PATIENCE = 5.0
@@ -37,9 +37,9 @@ class HealthChecks:
     def start(self, catalog: Catalog) -> None:
         """Begins, for all engines that have been started."""
         for model in catalog.all():
-            for member in model.pool.members:
-                if member.check_interval and isinstance(member.engine, Checkable):
-                    watching = self._watch(model.pool, member, member.engine)
+            for pooled in model.pool.engines:
+                if pooled.check_interval and isinstance(pooled.engine, Checkable):
+                    watching = self._watch(model.pool, pooled, pooled.engine)
                     self._tasks.append(asyncio.get_running_loop().create_task(watching))
 
     async def stop(self) -> None:
@@ -49,16 +49,16 @@ class HealthChecks:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
 
-    async def _watch(self, pool: Pool, member: Member, engine: Checkable) -> None:
-        interval = member.check_interval
+    async def _watch(self, pool: EnginePool, pooled: PooledEngine, engine: Checkable) -> None:
+        interval = pooled.check_interval
         while True:
             await asyncio.sleep(interval * (1 - _JITTER + 2 * _JITTER * self._jitter()))
-            if member.wants_check(self._now()):
-                well = await self._ask(engine, member.engine.name, min(interval, _PATIENCE))
-                member.checked(self._now(), well=well)
-                pool.serve(self._now())
+            if pooled.needs_check(self._now()):
+                well = await self._slot_request(engine, pooled.engine.name, min(interval, _PATIENCE))
+                pooled.checked(self._now(), well=well)
+                pool.serve_waiters(self._now())
 
-    async def _ask(self, engine: Checkable, name: str, patience: float) -> bool:
+    async def _slot_request(self, engine: Checkable, name: str, patience: float) -> bool:
         try:
             async with asyncio.timeout(patience):
                 await engine.check()

@@ -12,17 +12,19 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from tokengrpc.errors import StreamEnded
-    from tokengrpc.generations.task import Run
+    from tokengrpc.generations.task import GenerationTask
 
 # The contract's 256 KiB, less room for the tail.
 MAX_MESSAGE_BYTES = 255 * 1024
 
 
-class Reader:
+class Subscription:
     """Reads a generation from a cursor to its end. Entered, it counts as a reader; left, no longer."""
 
-    def __init__(self, run: Run, after: int, *, deadline_left: float | None, heartbeat: float) -> None:
-        self.run = run
+    def __init__(
+        self, task: GenerationTask, after: int, *, deadline_left: float | None, heartbeat: float
+    ) -> None:
+        self.task = task
         self.cursor = after
         self.failure: StreamEnded | None = None
         self._left = deadline_left
@@ -38,14 +40,14 @@ class Reader:
         self.last_sent = self._loop.time()
         self.write_began: float | None = None
 
-    def __enter__(self) -> Reader:
+    def __enter__(self) -> Subscription:
         self._task = asyncio.current_task()
         self._timers.append(self._loop.call_later(self._heartbeat, self._beat))
         if self._left is not None:
-            ends = stream_end(self._left, self.run.ends_at - self._loop.time())
+            ends = stream_end(self._left, self.task.ends_at - self._loop.time())
             if ends is not None:
                 self._timers.append(self._loop.call_later(ends, self._expire))
-        self.run.join(self)
+        self.task.join(self)
         return self
 
     def __exit__(
@@ -54,14 +56,14 @@ class Reader:
         for timer in self._timers:
             timer.cancel()
         self._task = None
-        self.run.leave(self)
+        self.task.leave(self)
 
     async def next(self) -> bytes | None:
         """The next message; None after the last one.
 
         Raises StreamEnded when only this stream ends, ReplayExpired when it is too far behind.
         """
-        log = self.run.log
+        log = self.task.log
         while True:
             if self.failure is not None:
                 raise self.failure
@@ -76,7 +78,7 @@ class Reader:
                 if len(records) == 1:
                     return last.body + last.tail
                 return b"".join([record.body for record in records]) + last.tail
-            if self.run.done:
+            if self.task.done:
                 return None
             await self._wait()
 
@@ -111,7 +113,7 @@ class Reader:
         # One timer per reader that looks back, not one per message that is moved.
         silent = self._loop.time() - self.last_sent
         if silent >= self._heartbeat:
-            self._notices.append(self.run.encoder.heartbeat(self.run.generation.state))
+            self._notices.append(self.task.encoder.heartbeat(self.task.generation.state))
             self.wake()
             silent = 0.0
         self._timers[0] = self._loop.call_later(self._heartbeat - silent, self._beat)

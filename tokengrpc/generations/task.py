@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from tokengrpc.core.events import Ending
+from tokengrpc.core.events import Termination
 from tokengrpc.core.generation import Generation
 from tokengrpc.core.ports.engine import SILENT
 from tokengrpc.core.ports.ledger import LedgerEntry
@@ -19,7 +19,7 @@ from tokengrpc.errors import (
     Internal,
     TokenGrpcError,
 )
-from tokengrpc.generations.attempts import Attempts
+from tokengrpc.generations.attempts import AttemptRunner
 from tokengrpc.generations.timers import Timers
 
 if TYPE_CHECKING:
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from tokengrpc.core.admission import Permit
     from tokengrpc.core.catalog import ServedModel
     from tokengrpc.core.request import GenerationRequest
-    from tokengrpc.core.routing import Member
+    from tokengrpc.core.routing import PooledEngine
     from tokengrpc.core.tenant import Tenant
     from tokengrpc.errors import EngineStalled
     from tokengrpc.generations.services import Services
-    from tokengrpc.generations.subscription import Reader
+    from tokengrpc.generations.subscription import Subscription
 
 log = structlog.get_logger(__name__)
 
 
-class Run:
+class GenerationTask:
     """A generation, from admission until it is forgotten."""
 
     def __init__(
@@ -46,11 +46,11 @@ class Run:
         *,
         tenant: Tenant,
         model: ServedModel,
-        able: Sequence[Member],
+        capable: Sequence[PooledEngine],
         services: Services,
         permit: Permit,
         deadline_left: float | None,
-        on_end: Callable[[Run], None],
+        on_end: Callable[[GenerationTask], None],
     ) -> None:
         self.request = request
         self.tenant = tenant
@@ -59,14 +59,14 @@ class Run:
         self.generation = Generation(request, model.tokenizer, services.clock.now_ns())
         self.log = services.logs.create()
         self.log.listen(self._wake_readers)
-        self.readers: dict[Reader, None] = {}
+        self.subscriptions: dict[Subscription, None] = {}
         self.done = False
         self._ended = asyncio.Event()
         self._left = asyncio.Event()
         self._services = services
         self._permit = permit
         self._on_end = on_end
-        self._stopped: Ending | None = None
+        self._stopped: Termination | None = None
         self._engines: list[str] = []
         self._producing = False
         self._billed = False
@@ -79,10 +79,10 @@ class Run:
             stop=self.stop,
             silent=self._interrupt,
         )
-        self._attempts: Attempts | None = Attempts(
+        self._attempts: AttemptRunner | None = AttemptRunner(
             self.generation,
             model,
-            able,
+            capable,
             services=services,
             log=self.log,
             timers=self._timers,
@@ -94,7 +94,7 @@ class Run:
     @property
     def started(self) -> bool:
         """Whether an engine has accepted it."""
-        return bool(self.generation.times.started)
+        return bool(self.generation.timestamps.started)
 
     @property
     def ends_at(self) -> float:
@@ -104,46 +104,48 @@ class Run:
     def entry(self) -> LedgerEntry:
         """The generation as the ledger sees it."""
         generation = self.generation
-        ending = generation.ending
+        termination = generation.termination
         return LedgerEntry(
             record_id=self.request.record_id,
             generation_id=self.request.generation_id,
             tenant=self.tenant.name,
             model=self.model.name,
             labels=dict(self.request.labels),
-            create_time_ns=generation.times.created,
+            create_time_ns=generation.timestamps.created,
             usage=generation.usage,
-            end_time_ns=generation.times.ended or None,
-            finish_reason=ending.reason if ending else None,
-            error_reason=ending.error.reason if ending and ending.error else "",
+            end_time_ns=generation.timestamps.ended or None,
+            finish_reason=termination.reason if termination else None,
+            error_reason=termination.error.reason if termination and termination.error else "",
             engines=tuple(self._engines),
         )
 
-    def join(self, reader: Reader) -> None:
+    def join(self, subscription: Subscription) -> None:
         """A reader has come."""
-        self.readers[reader] = None
+        self.subscriptions[subscription] = None
         self._timers.cancel_detach()
         if self.done:
-            self.log.unseal()
+            self.log.forbid_eviction()
 
-    def leave(self, reader: Reader) -> None:
+    def leave(self, subscription: Subscription) -> None:
         """A reader has gone; without the last one the generation stops, or waits for another."""
-        del self.readers[reader]
+        del self.subscriptions[subscription]
         self._left.set()
-        if self.readers:
+        if self.subscriptions:
             return
         if self.done:
-            self.log.seal()
+            self.log.allow_eviction()
             return
         if self.request.recovery.detach:
-            self._timers.start_detach(Ending.failed(DetachExpired("nobody came back to read it in time")))
+            self._timers.start_detach(
+                Termination.failed(DetachExpired("nobody came back to read it in time"))
+            )
         else:
-            self.stop(Ending.failed(Cancelled("its last reader has left")))
+            self.stop(Termination.failed(Cancelled("its last reader has left")))
 
-    def stop(self, ending: Ending) -> None:
+    def stop(self, termination: Termination) -> None:
         """Ends the generation now, wherever its engine is; without effect on one that is ending."""
-        if self._stopped is None and self.generation.ending is None:
-            self._stopped = ending
+        if self._stopped is None and self.generation.termination is None:
+            self._stopped = termination
             if self._attempts is not None:
                 self._attempts.stall = None
             # A task that is cancelled before its first step never runs, and this one must.
@@ -163,33 +165,35 @@ class Run:
     async def wait_quiet(self) -> None:
         """Returns when it has ended and no reader is left."""
         await self._ended.wait()
-        while self.readers:
+        while self.subscriptions:
             self._left.clear()
             await self._left.wait()
 
     async def _produce(self) -> None:
         try:
-            ending = await self._generate()
+            termination = await self._generate()
         except asyncio.CancelledError:
             self._task.uncancel()
-            ending = self._interrupted()
+            termination = self._interrupted()
         except TokenGrpcError as error:
-            ending = Ending.failed(error)
+            termination = Termination.failed(error)
         except Exception:
             log.exception("generation failed by a bug", generation_id=self.request.generation_id)
-            ending = Ending.failed(Internal("the server failed: try again; its log has the details"))
-        await self._finish(ending)
+            termination = Termination.failed(
+                Internal("the server failed: try again; its log has the details")
+            )
+        await self._finish(termination)
 
-    def _interrupted(self) -> Ending:
+    def _interrupted(self) -> Termination:
         # What the engine has ended is not stopped any more: the end that came first counts.
         finish = self.generation.engine_finish
         if finish is not None and self.generation.last_sequence == self.log.last_sequence:
-            return Ending.of(finish)
+            return Termination.of(finish)
         if self._attempts is not None and self._attempts.stall is not None:
-            return Ending.failed(self._attempts.stall)
-        return self._stopped or Ending.failed(Draining("the server is shutting down: try another one"))
+            return Termination.failed(self._attempts.stall)
+        return self._stopped or Termination.failed(Draining("the server is shutting down: try another one"))
 
-    async def _generate(self) -> Ending:
+    async def _generate(self) -> Termination:
         attempts = self._attempts
         self._producing = True
         if self._stopped is not None or attempts is None:
@@ -202,23 +206,23 @@ class Run:
             self._billed = True
             await self._services.ledger.open(self.entry())
 
-    async def _finish(self, ending: Ending) -> None:
+    async def _finish(self, termination: Termination) -> None:
         self._timers.close()
         generation = self.generation
-        if not self.started and ending.error is None:
-            ending = Ending.failed(self._timers.never_accepted(ending.reason))
+        if not self.started and termination.error is None:
+            termination = Termination.failed(self._timers.never_accepted(termination.reason))
         try:
-            await self._publish(ending)
+            await self._publish(termination)
         except Exception:
             # Readers must not wait for ever, nor take this for a good end.
             log.exception("a generation's end could not be told", generation_id=self.request.generation_id)
-            generation.ending = Ending.failed(Internal("the server failed at the generation's end"))
-            generation.state = generation.ending.state
+            generation.termination = Termination.failed(Internal("the server failed at the generation's end"))
+            generation.state = generation.termination.state
         # What is left is for replays, which need the id and the bill, not the input.
         self._attempts = None
         self.request = generation.request = without_input(self.request)
-        if not self.readers:
-            self.log.seal()
+        if not self.subscriptions:
+            self.log.allow_eviction()
         self._permit.release()
         self.done = True
         self._wake_readers()
@@ -227,10 +231,10 @@ class Run:
         for observer in self._services.observers:
             observer.generation_ended(self.entry())
 
-    async def _publish(self, ending: Ending) -> None:
+    async def _publish(self, termination: Termination) -> None:
         generation = self.generation
         generation.resync(self.log.last_sequence)
-        last = generation.end(ending, self._services.clock.now_ns())
+        last = generation.end(termination, self._services.clock.now_ns())
         records = self.encoder.records(generation, last)
         if self._billed:
             # The bill is written before anybody can see the end.
@@ -239,5 +243,5 @@ class Run:
             await self.log.append(records)
 
     def _wake_readers(self) -> None:
-        for reader in self.readers:
-            reader.wake()
+        for subscription in self.subscriptions:
+            subscription.wake()

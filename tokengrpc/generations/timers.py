@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tokengrpc.core.deadline import ROUNDING, margin
-from tokengrpc.core.events import Ending
+from tokengrpc.core.events import Termination
 from tokengrpc.core.model import FinishReason
 from tokengrpc.errors import DeadlineExceeded, EngineStalled, TokenGrpcError
 
@@ -45,7 +45,7 @@ class Timers:
         *,
         clock: Clock,
         deadline_left: float | None,
-        stop: Callable[[Ending], None],
+        stop: Callable[[Termination], None],
         silent: Callable[[EngineStalled], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -68,11 +68,11 @@ class Timers:
 
     def _bounds(self, request: GenerationRequest, deadline_left: float | None) -> list[asyncio.TimerHandle]:
         limits = request.limits
-        ends = [self._loop.call_later(self._total, self._stop, Ending(reason=FinishReason.TIME_LIMIT))]
+        ends = [self._loop.call_later(self._total, self._stop, Termination(reason=FinishReason.TIME_LIMIT))]
         if deadline_left is not None and request.owns_deadline:
-            late = Ending.failed(DeadlineExceeded(_LATE))
+            late = Termination.failed(DeadlineExceeded(_LATE))
             if limits.deadline_action == "partial":
-                late = Ending(reason=FinishReason.DEADLINE)
+                late = Termination(reason=FinishReason.DEADLINE)
             at = deadline_left - margin(deadline_left, limits.deadline_margin)
             ends.append(self._loop.call_later(at, self._stop, late))
         self.ends_at = min(timer.when() for timer in ends)
@@ -91,9 +91,9 @@ class Timers:
         self._stop_silence()
         self._silence = self._loop.call_later(self._first, self._check_silence)
 
-    def start_detach(self, ending: Ending) -> None:
+    def start_detach(self, termination: Termination) -> None:
         """No reader is left: end after the time to wait for one."""
-        self._detach = self._loop.call_later(self._detach_ttl, self._stop, ending)
+        self._detach = self._loop.call_later(self._detach_ttl, self._stop, termination)
 
     def cancel_detach(self) -> None:
         """A reader has come."""

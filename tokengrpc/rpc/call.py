@@ -38,7 +38,7 @@ class CallFailed(Exception):
 
 
 @dataclass(slots=True, kw_only=True)
-class Call:
+class RpcCall:
     """One RPC under way. `failure` tells its errors' generation as it is then, once one is concerned."""
 
     method: str
@@ -54,24 +54,24 @@ class Call:
         return self.context.time_remaining()
 
 
-class Method(Protocol[R_co]):
+class Handler(Protocol[R_co]):
     """The body of an RPC: takes the request's bytes."""
 
-    def __call__(self, data: bytes, call: Call) -> Awaitable[R_co]:
+    def __call__(self, data: bytes, call: RpcCall) -> Awaitable[R_co]:
         """Answers or raises."""
 
 
-class Guard:
+class CallInterceptor:
     """Wraps the bodies of RPCs. No exception leaves it as gRPC's UNKNOWN, which would tell our internals."""
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
 
-    def __call__(self, name: str, method: Method[R_co]) -> Callable[[bytes, Context], Awaitable[R_co]]:
+    def __call__(self, name: str, method: Handler[R_co]) -> Callable[[bytes, Context], Awaitable[R_co]]:
         """A handler for grpc.aio."""
 
         async def handle(data: bytes, context: Context) -> R_co:
-            call = Call(method=name, context=context)
+            call = RpcCall(method=name, context=context)
             try:
                 call.tenant = self._authenticator.tenant(context.invocation_metadata())
                 answer = await method(data, call)
@@ -94,7 +94,7 @@ class Guard:
         return handle
 
 
-async def _abort(call: Call, error: TokenGrpcError) -> None:
+async def _abort(call: RpcCall, error: TokenGrpcError) -> None:
     try:
         failure = call.failure() if call.failure is not None else None
         status = rpc_status.to_status(status_of(error, failure))
@@ -135,7 +135,7 @@ def pushback_ms(error: TokenGrpcError, *, ended: bool) -> int | None:
     return None if error.retry_after is None else round(error.retry_after * 1000)
 
 
-def _log(call: Call, code: str, reason: str, level: str) -> None:
+def _log(call: RpcCall, code: str, reason: str, level: str) -> None:
     getattr(log, level)(
         "call",
         method=call.method,

@@ -9,41 +9,41 @@ from typing import TYPE_CHECKING
 from grpc._cython.cygrpc import ExecuteBatchError
 from tokenstreaming.v1 import input_pb2, token_stream_pb2
 
-from tokengrpc.rpc.call import Call, CallFailed
+from tokengrpc.rpc.call import CallFailed, RpcCall
 from tokengrpc.wire.generation import generation_message
 
 if TYPE_CHECKING:
-    from tokengrpc.generations.subscription import Reader
-    from tokengrpc.generations.task import Run
+    from tokengrpc.generations.subscription import Subscription
+    from tokengrpc.generations.task import GenerationTask
 
 
-async def stream(run: Run, reader: Reader, call: Call) -> None:
+async def stream(task: GenerationTask, subscription: Subscription, call: RpcCall) -> None:
     """Writes everything the reader gets, then ends the call as the generation ended.
 
     Raises CallFailed when the generation ended badly, TokenGrpcError when only this stream did.
     """
     write = call.context.write
     now = asyncio.get_running_loop().time
-    with reader:
+    with subscription:
         try:
-            while (message := await reader.next()) is not None:
-                reader.write_began = reader.last_sent = now()
+            while (message := await subscription.next()) is not None:
+                subscription.write_began = subscription.last_sent = now()
                 await write(message)
-                reader.write_began = None
+                subscription.write_began = None
         except ExecuteBatchError:
             # The caller has gone in the middle of a write (grpc.aio says so with this and not with a
             # cancellation, which follows).
             raise asyncio.CancelledError from None
         except asyncio.CancelledError:
-            if reader.failure is None:
+            if subscription.failure is None:
                 raise
-            task = asyncio.current_task()
-            if task is not None:
-                task.uncancel()
-    _raise_end(run, reader)
+            current = asyncio.current_task()
+            if current is not None:
+                current.uncancel()
+    _raise_end(task, subscription)
 
 
-async def answer(run: Run, reader: Reader) -> token_stream_pb2.GenerateTextResponse:
+async def answer(task: GenerationTask, subscription: Subscription) -> token_stream_pb2.GenerateTextResponse:
     """Everything at once. Raises as `stream` does."""
     text: list[str] = []
     reasoning: list[str] = []
@@ -52,8 +52,8 @@ async def answer(run: Run, reader: Reader) -> token_stream_pb2.GenerateTextRespo
     refusal: list[str] = []
     calls: dict[int, input_pb2.ToolCall] = {}
     arguments: defaultdict[int, list[str]] = defaultdict(list)
-    with reader:
-        while (data := await reader.next()) is not None:
+    with subscription:
+        while (data := await subscription.next()) is not None:
             message = token_stream_pb2.StreamTokensResponse.FromString(data)
             for token in message.tokens:
                 text.append(token.text)
@@ -68,7 +68,7 @@ async def answer(run: Run, reader: Reader) -> token_stream_pb2.GenerateTextRespo
                 call.id = call.id or fragment.id
                 call.function_name = call.function_name or fragment.function_name
                 arguments[fragment.call_index].append(fragment.arguments_fragment)
-    _raise_end(run, reader)
+    _raise_end(task, subscription)
     for index, call in calls.items():
         call.arguments = "".join(arguments[index])
     if rest := "".join(reasoning[begin:]):
@@ -78,14 +78,14 @@ async def answer(run: Run, reader: Reader) -> token_stream_pb2.GenerateTextRespo
         reasoning_text="".join(reasoning),
         refusal_text="".join(refusal),
         tool_calls=[calls[index] for index in sorted(calls)],
-        generation=generation_message(run),
+        generation=generation_message(task),
         reasoning_parts=thoughts,
     )
 
 
-def _raise_end(run: Run, reader: Reader) -> None:
-    if reader.failure is not None:
-        raise reader.failure
-    ending = run.generation.ending
-    if ending is not None and ending.error is not None:
-        raise CallFailed(ending.error)
+def _raise_end(task: GenerationTask, subscription: Subscription) -> None:
+    if subscription.failure is not None:
+        raise subscription.failure
+    termination = task.generation.termination
+    if termination is not None and termination.error is not None:
+        raise CallFailed(termination.error)

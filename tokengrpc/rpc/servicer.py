@@ -23,10 +23,10 @@ from tokengrpc.wire.tables import SOURCES
 if TYPE_CHECKING:
     from tokengrpc.core.catalog import Catalog
     from tokengrpc.core.request import GenerationRequest
-    from tokengrpc.generations.registry import Streams
-    from tokengrpc.generations.subscription import Reader
-    from tokengrpc.generations.task import Run
-    from tokengrpc.rpc.call import Call, Guard
+    from tokengrpc.generations.registry import GenerationRegistry
+    from tokengrpc.generations.subscription import Subscription
+    from tokengrpc.generations.task import GenerationTask
+    from tokengrpc.rpc.call import CallInterceptor, RpcCall
 
 SERVICE = pb.DESCRIPTOR.services_by_name["TokenStream"]
 _PAGE_SIZE = 50
@@ -37,44 +37,46 @@ _COUNTING_AT_ONCE = 2
 class TokenStreamServicer:
     """The RPCs, from bytes to bytes."""
 
-    def __init__(self, streams: Streams, catalog: Catalog) -> None:
-        self._streams = streams
+    def __init__(self, registry: GenerationRegistry, catalog: Catalog) -> None:
+        self._registry = registry
         self._catalog = catalog
         # Generations count their inputs on the same threads, and must not wait behind this.
         self._counting = asyncio.Semaphore(_COUNTING_AT_ONCE)
 
-    async def stream_tokens(self, data: bytes, call: Call) -> None:
+    async def stream_tokens(self, data: bytes, call: RpcCall) -> None:
         """StreamTokens."""
-        run, reader = self._open(parse(pb.StreamTokensRequest, data), call)
-        await delivery.stream(run, reader, call)
+        task, subscription = self._open(parse(pb.StreamTokensRequest, data), call)
+        await delivery.stream(task, subscription, call)
 
-    async def resume_tokens(self, data: bytes, call: Call) -> None:
+    async def resume_tokens(self, data: bytes, call: RpcCall) -> None:
         """ResumeTokens."""
         request = parse(pb.ResumeTokensRequest, data)
         name = self._named(request.generation_id, call)
         if request.after_sequence < 0:
             raise InvalidRequest([("after_sequence", "must not be negative")])
-        run, reader = self._streams.resume(call.tenant, name, request.after_sequence, call.deadline_left)
-        await delivery.stream(run, reader, call)
+        task, subscription = self._registry.resume(
+            call.tenant, name, request.after_sequence, call.deadline_left
+        )
+        await delivery.stream(task, subscription, call)
 
-    async def generate_text(self, data: bytes, call: Call) -> bytes:
+    async def generate_text(self, data: bytes, call: RpcCall) -> bytes:
         """GenerateText."""
-        run, reader = self._open(_wrapped(parse(pb.GenerateTextRequest, data)), call)
-        return (await delivery.answer(run, reader)).SerializeToString()
+        task, subscription = self._open(_wrapped(parse(pb.GenerateTextRequest, data)), call)
+        return (await delivery.answer(task, subscription)).SerializeToString()
 
-    async def cancel_generation(self, data: bytes, call: Call) -> bytes:
+    async def cancel_generation(self, data: bytes, call: RpcCall) -> bytes:
         """CancelGeneration."""
         request = parse(pb.CancelGenerationRequest, data)
-        run = await self._streams.cancel(call.tenant, self._named(request.generation_id, call))
-        return pb.CancelGenerationResponse(generation=generation_message(run)).SerializeToString()
+        task = await self._registry.cancel(call.tenant, self._named(request.generation_id, call))
+        return pb.CancelGenerationResponse(generation=generation_message(task)).SerializeToString()
 
-    async def get_generation(self, data: bytes, call: Call) -> bytes:
+    async def get_generation(self, data: bytes, call: RpcCall) -> bytes:
         """GetGeneration."""
         request = parse(pb.GetGenerationRequest, data)
-        run = self._streams.get(call.tenant, self._named(request.generation_id, call))
-        return pb.GetGenerationResponse(generation=generation_message(run)).SerializeToString()
+        task = self._registry.get(call.tenant, self._named(request.generation_id, call))
+        return pb.GetGenerationResponse(generation=generation_message(task)).SerializeToString()
 
-    async def count_tokens(self, data: bytes, call: Call) -> bytes:
+    async def count_tokens(self, data: bytes, call: RpcCall) -> bytes:
         """CountTokens."""
         request = generation_request(_wrapped(parse(pb.CountTokensRequest, data)))
         model = self._catalog.resolve(request.model)
@@ -87,7 +89,7 @@ class TokenStreamServicer:
             model=model.name,
         ).SerializeToString()
 
-    async def list_models(self, data: bytes, call: Call) -> bytes:
+    async def list_models(self, data: bytes, call: RpcCall) -> bytes:
         """ListModels."""
         request = parse(pb.ListModelsRequest, data)
         if request.page_size < 0:
@@ -100,28 +102,30 @@ class TokenStreamServicer:
             next_page_token=_page_token(models[size - 1].name) if len(models) > size else "",
         ).SerializeToString()
 
-    def _open(self, message: pb.StreamTokensRequest, call: Call) -> tuple[Run, Reader]:
+    def _open(self, message: pb.StreamTokensRequest, call: RpcCall) -> tuple[GenerationTask, Subscription]:
         self._concerns(message.generation_id, call)
         request: GenerationRequest = generation_request(message)
-        run, reader = self._streams.open(request, call.tenant, call.deadline_left)
-        call.generation_id = run.request.generation_id
-        call.failure = partial(failure_of, run)
-        return run, reader
+        task, subscription = self._registry.open(request, call.tenant, call.deadline_left)
+        call.generation_id = task.request.generation_id
+        call.failure = partial(failure_of, task)
+        return task, subscription
 
-    def _named(self, generation_id: str, call: Call) -> str:
+    def _named(self, generation_id: str, call: RpcCall) -> str:
         """The id of a generation that must be there already."""
         self._concerns(generation_id, call)
         if not GENERATION_ID.fullmatch(generation_id):
             raise InvalidRequest([("generation_id", ID_RULE)])
         return generation_id
 
-    def _concerns(self, generation_id: str, call: Call) -> None:
+    def _concerns(self, generation_id: str, call: RpcCall) -> None:
         """From here on the call's errors tell this generation."""
         call.generation_id = generation_id[:128]
-        run = self._streams.find(call.tenant, generation_id)
-        call.failure = partial(failure_of, run) if run else partial(Failure, generation_id=call.generation_id)
+        task = self._registry.find(call.tenant, generation_id)
+        call.failure = (
+            partial(failure_of, task) if task else partial(Failure, generation_id=call.generation_id)
+        )
 
-    def register(self, server: grpc.aio.Server, guard: Guard) -> None:
+    def register(self, server: grpc.aio.Server, interceptor: CallInterceptor) -> None:
         """Adds the service to a server. Messages pass through gRPC as bytes: they are encoded already."""
         bodies = {
             "StreamTokens": self.stream_tokens,
@@ -137,7 +141,7 @@ class TokenStreamServicer:
                 grpc.unary_stream_rpc_method_handler
                 if method.server_streaming
                 else grpc.unary_unary_rpc_method_handler
-            )(guard(method.name, bodies[method.name]))
+            )(interceptor(method.name, bodies[method.name]))
             for method in SERVICE.methods
         }
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)])

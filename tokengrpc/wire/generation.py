@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tokengrpc.core.catalog import ServedModel
     from tokengrpc.core.generation import Generation
     from tokengrpc.core.model import Capability, Switch, Usage
-    from tokengrpc.generations.task import Run
+    from tokengrpc.generations.task import GenerationTask
 
 _SECOND = 1_000_000_000
 _ENGINE_WORD_LENGTH = 64
@@ -47,13 +47,13 @@ def usage_message(usage: Usage) -> usage_pb2.Usage:
     )
 
 
-def failure_of(run: Run) -> Failure:
+def failure_of(task: GenerationTask) -> Failure:
     """What a failed call tells of its generation, as it is now."""
-    return _failure(run.generation, ended=run.done)
+    return _failure(task.generation, ended=task.done)
 
 
 def _failure(generation: Generation, *, ended: bool) -> Failure:
-    started = bool(generation.times.started)
+    started = bool(generation.timestamps.started)
     return Failure(
         generation_id=generation.request.generation_id,
         last_sequence=generation.last_sequence,
@@ -65,10 +65,10 @@ def _failure(generation: Generation, *, ended: bool) -> Failure:
 
 def final_status(generation: Generation) -> Status | None:
     """The status of a generation that has ended; None when it ended well."""
-    ending = generation.ending
-    if ending is None or ending.error is None:
+    termination = generation.termination
+    if termination is None or termination.error is None:
         return None
-    return status_of(ending.error, _failure(generation, ended=True))
+    return status_of(termination.error, _failure(generation, ended=True))
 
 
 def engine_started(generation: Generation) -> generation_pb2.Started:
@@ -77,7 +77,7 @@ def engine_started(generation: Generation) -> generation_pb2.Started:
         generation_id=generation.request.generation_id,
         model=generation.request.model,
         engine=generation.engine,
-        start_time=timestamp(generation.times.started),
+        start_time=timestamp(generation.timestamps.started),
     )
 
 
@@ -93,39 +93,39 @@ def engine_switched(switch: Switch) -> generation_pb2.EngineSwitched:
 
 def finished(generation: Generation) -> generation_pb2.Finished | None:
     """The last event; None before the end, and when nothing had begun."""
-    ending, times = generation.ending, generation.times
-    if ending is None:
+    termination, timestamps = generation.termination, generation.timestamps
+    if termination is None:
         return None
     return generation_pb2.Finished(
-        finish_reason=FINISH_REASONS.there[ending.reason],
-        engine_finish_reason=ending.word[:_ENGINE_WORD_LENGTH],
-        matched_stop_sequence=ending.matched_stop,
+        finish_reason=FINISH_REASONS.there[termination.reason],
+        engine_finish_reason=termination.word[:_ENGINE_WORD_LENGTH],
+        matched_stop_sequence=termination.matched_stop,
         status=final_status(generation),
         timing=generation_pb2.Timing(
-            queue_duration=duration(times.created, times.started),
-            time_to_first_token=duration(times.created, times.first_token),
-            total_duration=duration(times.created, times.ended),
+            queue_duration=duration(timestamps.created, timestamps.started),
+            time_to_first_token=duration(timestamps.created, timestamps.first_token),
+            total_duration=duration(timestamps.created, timestamps.ended),
         ),
     )
 
 
-def generation_message(run: Run) -> generation_pb2.Generation:
+def generation_message(task: GenerationTask) -> generation_pb2.Generation:
     """A generation as it is now."""
-    generation, times = run.generation, run.generation.times
-    kept = run.log.first_sequence <= run.log.last_sequence
+    generation, timestamps = task.generation, task.generation.timestamps
+    kept = task.log.first_sequence <= task.log.last_sequence
     return generation_pb2.Generation(
-        generation_id=run.request.generation_id,
-        model=run.model.name,
+        generation_id=task.request.generation_id,
+        model=task.model.name,
         state=STATES.there[generation.state],
         usage=usage_message(generation.usage),
-        first_kept_sequence=run.log.first_sequence if kept else 0,
-        last_sequence=run.log.last_sequence,
-        reader_count=len(run.readers),
-        create_time=timestamp(times.created),
-        start_time=timestamp(times.started),
-        first_token_time=timestamp(times.first_token),
-        end_time=timestamp(times.ended),
-        labels=run.request.labels,
+        first_kept_sequence=task.log.first_sequence if kept else 0,
+        last_sequence=task.log.last_sequence,
+        reader_count=len(task.subscriptions),
+        create_time=timestamp(timestamps.created),
+        start_time=timestamp(timestamps.started),
+        first_token_time=timestamp(timestamps.first_token),
+        end_time=timestamp(timestamps.ended),
+        labels=task.request.labels,
         finished=finished(generation),
         engine=generation.engine,
     )
@@ -138,12 +138,12 @@ def model_message(model: ServedModel, *, is_default: bool) -> model_pb2.Model:
         is_default=is_default,
         engines=[
             model_pb2.ModelEngine(
-                name=member.engine.name,
-                kind=member.engine.kind,
-                health=_HEALTH[member.healthy],
-                capabilities=_capabilities(member.engine.capabilities),
+                name=pooled.engine.name,
+                kind=pooled.engine.kind,
+                health=_HEALTH[pooled.healthy],
+                capabilities=_capabilities(pooled.engine.capabilities),
             )
-            for member in model.pool.members
+            for pooled in model.pool.engines
         ],
         context_token_count=model.context_token_count,
         tokenizer=model.tokenizer.name if model.tokenizer.exact else "",

@@ -55,10 +55,10 @@ class EventLog(Protocol):
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Calls `listener` after each append, until the returned function is called."""
 
-    def seal(self) -> None:
+    def allow_eviction(self) -> None:
         """Nothing more will be appended, and nobody reads it: it may be dropped when memory is short."""
 
-    def unseal(self) -> None:
+    def forbid_eviction(self) -> None:
         """Somebody reads it again."""
 
     def close(self) -> None:

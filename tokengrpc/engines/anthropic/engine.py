@@ -12,7 +12,7 @@ from tokengrpc.engines.anthropic.events import EventDecoder
 from tokengrpc.engines.anthropic.request import Options, encode_request
 from tokengrpc.engines.settings import read_options
 from tokengrpc.engines.upstream import engine as http_stream
-from tokengrpc.engines.upstream.engine import Call, HTTPStreamEngine
+from tokengrpc.engines.upstream.engine import HTTPStreamEngine, UpstreamRequest
 from tokengrpc.engines.upstream.request_body import ELSEWHERE, prefilled, unsupported
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _CAPABILITIES = frozenset(
 )
 
 
-class Settings(http_stream.Settings, settled.Settings, Protocol):
+class AnthropicSettings(http_stream.HttpEngineSettings, settled.CapabilitySettings, Protocol):
     """What the engine reads of its settings."""
 
     @property
@@ -56,7 +56,7 @@ class AnthropicEngine(HTTPStreamEngine):
 
     kind = "anthropic"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: AnthropicSettings) -> None:
         """Raises ConfigError for options that it does not have."""
         can = settled.adjusted(_CAPABILITIES, settings)
         super().__init__(settings, can, base_url=settings.base_url or BASE_URL)
@@ -71,11 +71,13 @@ class AnthropicEngine(HTTPStreamEngine):
             headers["anthropic-beta"] = self._options.beta
         return headers
 
-    def _call(self, request: GenerationRequest, continue_from: Continuation | None) -> Call:
+    def _upstream_request(
+        self, request: GenerationRequest, continue_from: Continuation | None
+    ) -> UpstreamRequest:
         if continue_from is not None:
             request = self._continued(request, continue_from)
         body = encode_request(request, model=self._model, options=self._options)
-        return Call(path="/messages", body=body, decoder=EventDecoder(self.name, self._hide))
+        return UpstreamRequest(path="/messages", body=body, decoder=EventDecoder(self.name, self._hide))
 
     def _continued(self, request: GenerationRequest, before: Continuation) -> GenerationRequest:
         # The API refuses a last message that ends with white space.
@@ -85,6 +87,6 @@ class AnthropicEngine(HTTPStreamEngine):
         return replace(prefilled(request, before.text), reasoning=Reasoning())
 
 
-def create(settings: Settings, tokenizer: Tokenizer | None) -> AnthropicEngine:  # noqa: ARG001 - all engines' factories are called alike; this one leaves counting to the core
+def create(settings: AnthropicSettings, tokenizer: Tokenizer | None) -> AnthropicEngine:  # noqa: ARG001 - all engines' factories are called alike; this one leaves counting to the core
     """Makes the engine of a model; the factory of the entry point `anthropic`."""
     return AnthropicEngine(settings)

@@ -38,7 +38,7 @@ def _any_seed() -> int:
     return secrets.randbits(63)
 
 
-class Settings(Protocol):
+class BuiltinSettings(Protocol):
     """What the engine reads of its model's settings."""
 
     @property
@@ -141,7 +141,7 @@ class BuiltinEngine:
         )
 
 
-def create(settings: Settings, tokenizer: Tokenizer | None) -> BuiltinEngine:  # noqa: ARG001 - all engines' factories are called alike; this one's vocabulary is always o200k_base
+def create(settings: BuiltinSettings, tokenizer: Tokenizer | None) -> BuiltinEngine:  # noqa: ARG001 - all engines' factories are called alike; this one's vocabulary is always o200k_base
     """Makes the engine of a model; the factory of the entry point `builtin`."""
     return BuiltinEngine(
         settings.name,

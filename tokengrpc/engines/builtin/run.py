@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tokengrpc.core.model import Delta, EngineFinish, FinishReason, TopLogprob, UsageReport
 from tokengrpc.core.request import Role
-from tokengrpc.core.text import WholeText
+from tokengrpc.core.text import IncrementalDecoder
 from tokengrpc.engines.builtin.model import MAX_CONTEXT
 from tokengrpc.engines.builtin.sampling import Sampler
 from tokengrpc.engines.builtin.stop_matcher import StopMatcher
@@ -131,7 +131,7 @@ class _StoppingText:
 
     def __init__(self, stop_sequences: Sequence[str], before: Iterable[bytes], emitted: str) -> None:
         """`before` is what was generated in an earlier run, `emitted` what readers have of it."""
-        self._characters = WholeText()
+        self._characters = IncrementalDecoder()
         self._matcher = StopMatcher(stop_sequences)
         self._owed, self._skip = "", 0
         safe = "".join([self.push(raw)[0] for raw in before])

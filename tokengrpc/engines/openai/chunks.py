@@ -13,7 +13,7 @@ from tokengrpc.engines.openai.schema import Text, decode_chunk, join_parts, plai
 from tokengrpc.engines.openai.tool_calls import ToolCallAssembler
 from tokengrpc.engines.openai.usage import OutputCounter, usage_report
 from tokengrpc.engines.upstream.errors import read_complaint
-from tokengrpc.engines.upstream.finish_reasons import judge, read_finish
+from tokengrpc.engines.upstream.finish_reasons import read_finish, refine_finish_reason
 from tokengrpc.engines.upstream.redaction import hiding
 from tokengrpc.engines.upstream.stream_decoder import StreamDecoder
 from tokengrpc.errors import EngineAborted
@@ -177,5 +177,5 @@ class ChunkDecoder(StreamDecoder):
         return Delta(fragments=unnamed, count=0) if unnamed else None
 
     def _last(self, finish: EngineFinish) -> Delta:
-        finish = judge(finish, called=bool(self._calls), refused=self._refused)
+        finish = refine_finish_reason(finish, called=bool(self._calls), refused=self._refused)
         return Delta(count=self._late, usage=self._usage, finish=finish)

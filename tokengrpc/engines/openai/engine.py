@@ -10,7 +10,7 @@ from tokengrpc.engines.openai.continuation import Continued, continued
 from tokengrpc.engines.openai.dialects import DIALECTS, capabilities
 from tokengrpc.engines.openai.request import choose_api, encode_request
 from tokengrpc.engines.upstream import engine as http_stream
-from tokengrpc.engines.upstream.engine import Call, HTTPStreamEngine
+from tokengrpc.engines.upstream.engine import HTTPStreamEngine, UpstreamRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tokengrpc.core.request import GenerationRequest
 
 
-class Settings(http_stream.Settings, settled.Settings, Protocol):
+class OpenAISettings(http_stream.HttpEngineSettings, settled.CapabilitySettings, Protocol):
     """What the engine reads of its settings."""
 
     @property
@@ -40,7 +40,7 @@ class OpenAIEngine(HTTPStreamEngine):
 
     kind = "openai"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: OpenAISettings) -> None:
         self._dialect = DIALECTS[settings.dialect]
         can = settled.adjusted(capabilities(self._dialect, settings.api), settings)
         super().__init__(settings, can, base_url=settings.base_url)
@@ -51,7 +51,9 @@ class OpenAIEngine(HTTPStreamEngine):
     def _headers(self, key: str | None) -> Mapping[str, str]:
         return {"Authorization": f"Bearer {key}"} if key else {}
 
-    def _call(self, request: GenerationRequest, continue_from: Continuation | None) -> Call:
+    def _upstream_request(
+        self, request: GenerationRequest, continue_from: Continuation | None
+    ) -> UpstreamRequest:
         decoder = ChunkDecoder(self.name, request.output, self._hide)
         api = choose_api(self._api, request, self._dialect)
         asked = Continued(request=request, api=api)
@@ -65,9 +67,9 @@ class OpenAIEngine(HTTPStreamEngine):
             extra=self._extra,
             fields=asked.fields,
         )
-        return Call(path=asked.api.value, body=body, decoder=decoder)
+        return UpstreamRequest(path=asked.api.value, body=body, decoder=decoder)
 
 
-def create(settings: Settings, tokenizer: Tokenizer | None) -> OpenAIEngine:  # noqa: ARG001 - all engines' factories are called alike; this one leaves counting to the core
+def create(settings: OpenAISettings, tokenizer: Tokenizer | None) -> OpenAIEngine:  # noqa: ARG001 - all engines' factories are called alike; this one leaves counting to the core
     """Makes the engine of a model; the factory of the entry point `openai`."""
     return OpenAIEngine(settings)

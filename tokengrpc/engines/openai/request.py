@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tokengrpc.core.features import ASKS
+from tokengrpc.core.features import REQUESTED_FEATURES
 from tokengrpc.core.model import Capability
 from tokengrpc.engines.openai.dialects import BUDGET, Api
 from tokengrpc.engines.openai.messages import chat_messages
@@ -56,7 +56,7 @@ def encode_request(
     InvalidRequest for a JSON schema that is no JSON.
     """
     row = dialect.row(api)
-    for capability, what, asked in ASKS:
+    for capability, what, asked in REQUESTED_FEATURES:
         if asked(request) and capability not in row.capabilities | extra | _INPUTS:
             raise unsupported(what, f"this engine's {api.name.lower()} API")
     body: dict[str, Any] = {"model": model, "stream": True, **dialect.always}

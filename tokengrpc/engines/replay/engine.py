@@ -47,7 +47,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             )
 
 
-class Settings(settled.Settings, Protocol):
+class ReplaySettings(settled.CapabilitySettings, Protocol):
     """What the engine reads of its settings."""
 
     @property
@@ -64,7 +64,7 @@ class ReplayEngine:
 
     kind = "replay"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ReplaySettings) -> None:
         """Raises ConfigError for options that it does not have."""
         self.name = settings.name
         self.capabilities = settled.adjusted(frozenset(Capability) - _CONTINUES, settings)
@@ -130,6 +130,6 @@ class ReplayEngine:
             raise ConfigError(f"{where}: {error}") from None
 
 
-def create(settings: Settings, tokenizer: Tokenizer | None) -> ReplayEngine:  # noqa: ARG001 - all engines' factories are called alike; a recording has its counts
+def create(settings: ReplaySettings, tokenizer: Tokenizer | None) -> ReplayEngine:  # noqa: ARG001 - all engines' factories are called alike; a recording has its counts
     """Makes the engine of a model; the factory of the entry point `replay`."""
     return ReplayEngine(settings)

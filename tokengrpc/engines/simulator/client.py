@@ -15,7 +15,7 @@ from tokengrpc.engines.openai.chunks import ChunkDecoder
 from tokengrpc.engines.openai.engine import OpenAIEngine
 from tokengrpc.engines.simulator.renderer import BYTES, OPAQUE
 from tokengrpc.engines.simulator.transport import WiredHTTP
-from tokengrpc.engines.upstream.engine import Call
+from tokengrpc.engines.upstream.engine import UpstreamRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,9 +44,9 @@ class Client(OpenAIEngine):
         if self._wired.wire is not None:
             await self._wired.wire.wait_served()
 
-    def _call(self, request: GenerationRequest, _: Continuation | None) -> Call:
+    def _upstream_request(self, request: GenerationRequest, _: Continuation | None) -> UpstreamRequest:
         decoder = Decoder(self.name, request.output, self._hide)
-        return Call(path="/chat/completions", body=b"{}", decoder=decoder)
+        return UpstreamRequest(path="/chat/completions", body=b"{}", decoder=decoder)
 
 
 class Decoder(ChunkDecoder):

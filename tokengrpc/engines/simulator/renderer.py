@@ -11,7 +11,7 @@ from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
 from tokengrpc.core.model import FinishReason
-from tokengrpc.core.text import WholeText
+from tokengrpc.core.text import IncrementalDecoder
 from tokengrpc.engines.upstream.finish_reasons import FINISH_REASONS
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Renderer:
         self._word = finish_reason
         self._odd = odd
         self._split = split
-        self._text = WholeText()
+        self._text = IncrementalDecoder()
         self._output: int | None = 0  # None once a count is not known
         self._told: dict[str, Any] = {}
         self.tokens = 0

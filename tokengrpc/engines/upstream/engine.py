@@ -20,10 +20,10 @@ from tokengrpc.engines.upstream.errors import (
     status_error,
     stream_error,
 )
-from tokengrpc.engines.upstream.late_usage import Drains
+from tokengrpc.engines.upstream.late_usage import LateUsageReaders
 from tokengrpc.engines.upstream.redaction import hiding
 from tokengrpc.engines.upstream.sse import SSEDecoder
-from tokengrpc.engines.upstream.stream_reader import Reader, read_on
+from tokengrpc.engines.upstream.stream_reader import ResponseReader, read_on
 from tokengrpc.errors import EngineBusy, EngineError, EngineLost, EngineProtocolError, TokenGrpcError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tokengrpc.engines.upstream.stream_decoder import StreamDecoder
 
 
-class Settings(Protocol):
+class HttpEngineSettings(Protocol):
     """What such an engine reads of its settings."""
 
     @property
@@ -68,7 +68,7 @@ class Settings(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class UpstreamRequest:
     """One request as it is sent, and who reads the answer."""
 
     path: str
@@ -81,13 +81,17 @@ class HTTPStreamEngine(ABC):
 
     kind: ClassVar[str]
 
-    def __init__(self, settings: Settings, capabilities: frozenset[Capability], *, base_url: str) -> None:
+    def __init__(
+        self, settings: HttpEngineSettings, capabilities: frozenset[Capability], *, base_url: str
+    ) -> None:
         self.name = settings.name
         self.capabilities = capabilities
         self._read_api_key = settings.read_api_key
         self._http = EngineHTTP(settings.name, base_url, connect_timeout=settings.connect_timeout)
         self._max_event_bytes = settings.max_event_bytes
-        self._drains = Drains(self._http, settings.drain_limit) if settings.on_cancel == "drain" else None
+        self._late_usage_readers = (
+            LateUsageReaders(self._http, settings.drain_limit) if settings.on_cancel == "drain" else None
+        )
         self._healthy: bool | None = None
         self._hide = hiding(None)
 
@@ -98,8 +102,8 @@ class HTTPStreamEngine(ABC):
 
     def on_late_usage(self, report: LateUsage) -> None:
         """What to call with a usage that came after its generation was closed."""
-        if self._drains is not None:
-            self._drains.report = report
+        if self._late_usage_readers is not None:
+            self._late_usage_readers.report = report
 
     async def start(self) -> None:
         """Gets ready. Raises ValueError when an API key is configured but missing."""
@@ -116,8 +120,8 @@ class HTTPStreamEngine(ABC):
 
     async def close(self) -> None:
         """Closes all connections."""
-        if self._drains is not None:
-            await self._drains.close()
+        if self._late_usage_readers is not None:
+            await self._late_usage_readers.close()
         await self._http.close()
 
     async def check(self) -> None:
@@ -136,24 +140,26 @@ class HTTPStreamEngine(ABC):
         """The dialect's own headers."""
 
     @abstractmethod
-    def _call(self, request: GenerationRequest, continue_from: Continuation | None) -> Call:
+    def _upstream_request(
+        self, request: GenerationRequest, continue_from: Continuation | None
+    ) -> UpstreamRequest:
         """The request to send. Raises UnsupportedFeature and InvalidRequest."""
 
     async def generate(
         self, request: GenerationRequest, continue_from: Continuation | None = None
     ) -> AsyncGenerator[Sequence[Delta], None]:
         """Runs a request as `Engine` says."""
-        call = self._call(request, continue_from)
+        call = self._upstream_request(request, continue_from)
         decoder = call.decoder
         response: Response | None = None
-        reader: Reader | None = None
+        reader: ResponseReader | None = None
         try:
             response = await self._http.post(
                 call.path, call.body, connect_timeout=request.limits.connect_timeout
             )
             self._healthy = True
             steps = await self._accept(response, decoder)
-            reader = Reader(response, SSEDecoder(max_event_bytes=self._max_event_bytes), decoder)
+            reader = ResponseReader(response, SSEDecoder(max_event_bytes=self._max_event_bytes), decoder)
             yield ()
             while True:
                 waits = False
@@ -188,19 +194,21 @@ class HTTPStreamEngine(ABC):
         self,
         error: BaseException,
         request: GenerationRequest,
-        reader: Reader | None,
+        reader: ResponseReader | None,
     ) -> None:
         """Something ended it: the engine, whoever reads, or a bug of ours."""
         if isinstance(error, EngineError):
             self._healthy = isinstance(error, EngineBusy)
             return
         gone = isinstance(error, asyncio.CancelledError | GeneratorExit) and SILENT not in error.args
-        if gone and self._drains is not None and reader is not None and not reader.decoder.ended:
-            self._drains.begin(request.record_id, reader)
+        if gone and self._late_usage_readers is not None and reader is not None and not reader.decoder.ended:
+            self._late_usage_readers.begin(request.record_id, reader)
 
     def _release(self, response: Response | None) -> None:
         """Lets go of a response, unless it is read on."""
-        if response is not None and (self._drains is None or response not in self._drains):
+        if response is not None and (
+            self._late_usage_readers is None or response not in self._late_usage_readers
+        ):
             self._http.release(response)
 
     async def _accept(self, response: Response, decoder: StreamDecoder) -> Iterable[Sequence[Delta]]:

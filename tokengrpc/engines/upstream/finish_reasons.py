@@ -60,7 +60,7 @@ def read_finish(engine: str, reason: str, stop: object = None) -> EngineFinish:
     return EngineFinish(reason=found, word=word)
 
 
-def judge(finish: EngineFinish, *, called: bool, refused: bool) -> EngineFinish:
+def refine_finish_reason(finish: EngineFinish, *, called: bool, refused: bool) -> EngineFinish:
     """The finish in the light of the output: some say "stop" for tool calls and refusals."""
     if finish.reason is not FinishReason.END or not (called or refused):
         return finish

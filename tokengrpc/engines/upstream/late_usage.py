@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tokengrpc.core.ports.engine import LateUsage
     from tokengrpc.engines.http.client import EngineHTTP
     from tokengrpc.engines.http.connection import Response
-    from tokengrpc.engines.upstream.stream_reader import Reader
+    from tokengrpc.engines.upstream.stream_reader import ResponseReader
 
 # So many at once; callers who leave after that are not waited for.
 _DRAINS = 64
@@ -26,7 +26,7 @@ _BYTES = 8 * 1024 * 1024
 log = structlog.get_logger(__name__)
 
 
-class Drains:
+class LateUsageReaders:
     """The responses of one engine that are read to their end with nobody waiting for them.
 
     Each for at most `limit` seconds. `report` gets the key in the ledger and the final usage of those that
@@ -47,7 +47,7 @@ class Drains:
         """Whether a response is being drained."""
         return response in self._running
 
-    def begin(self, record_id: str, reader: Reader) -> None:
+    def begin(self, record_id: str, reader: ResponseReader) -> None:
         """Reads on in the background, unless nobody wants the usage or there are too many already."""
         if record_id and self.report is not None and len(self._running) < _DRAINS:
             task = asyncio.get_running_loop().create_task(self._run(record_id, reader, self.report))
@@ -60,7 +60,7 @@ class Drains:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, record_id: str, reader: Reader, report: LateUsage) -> None:
+    async def _run(self, record_id: str, reader: ResponseReader, report: LateUsage) -> None:
         try:
             async with asyncio.timeout(self._limit):
                 usage = await _final_usage(reader)
@@ -76,7 +76,7 @@ class Drains:
             self._http.release(reader.response)
 
 
-async def _final_usage(reader: Reader) -> UsageReport | None:
+async def _final_usage(reader: ResponseReader) -> UsageReport | None:
     """The usage that comes with a proper end; None for any other end, or for too much before it."""
     decoder, usage, size = reader.decoder, None, 0
     response = reader.response

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _AFTER_FINISH_SECONDS = 2.0
 
 
-class Reader:
+class ResponseReader:
     """Reads a body, and what follows the finish for a bounded time: the answer is complete without it."""
 
     __slots__ = ("_deadline", "_last", "decoder", "events", "read", "response")
@@ -48,7 +48,9 @@ class Reader:
             return await self.read()
 
 
-async def read_on(reader: Reader, lost: Callable[[Exception], TokenGrpcError]) -> Iterable[Sequence[Delta]]:
+async def read_on(
+    reader: ResponseReader, lost: Callable[[Exception], TokenGrpcError]
+) -> Iterable[Sequence[Delta]]:
     """What one read brings, portion by portion; `lost` names what broke the connection."""
     try:
         chunk = await (reader.read_rest() if reader.decoder.complete else reader.read())

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from profiles import examples
-from transcripts import transcripts
+from wire_samples import wire_samples
 
-from tokengrpc.core.events import Ending
+from tokengrpc.core.events import Termination
 from tokengrpc.core.generation import Generation
 from tokengrpc.core.model import UsageSource
 from tokengrpc.core.request import GenerationRequest, OutputOptions
@@ -26,7 +26,7 @@ from tokengrpc.errors import EngineLost, TokenGrpcError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from transcripts import Transcript
+    from wire_samples import WireSample
 
     from tokengrpc.core.events import Event
     from tokengrpc.core.model import Delta, Token
@@ -34,32 +34,32 @@ if TYPE_CHECKING:
 
     Decoded = tuple[list[Delta], TokenGrpcError | None]
 
-ALL = transcripts()
+ALL = wire_samples()
 
 
-def options(transcript: Transcript) -> OutputOptions:
+def options(sample: WireSample) -> OutputOptions:
     return OutputOptions(
-        top_logprob_count=2 if "logprobs" in transcript.asked else None,
-        token_ids="ids" in transcript.asked,
-        raw_bytes="raw" in transcript.asked,
+        top_logprob_count=2 if "logprobs" in sample.asked else None,
+        token_ids="ids" in sample.asked,
+        raw_bytes="raw" in sample.asked,
     )
 
 
-def decoder_of(transcript: Transcript) -> StreamDecoder:
-    if transcript.dialect == "anthropic":
+def decoder_of(sample: WireSample) -> StreamDecoder:
+    if sample.dialect == "anthropic":
         return EventDecoder("test")
-    return ChunkDecoder("test", options(transcript))
+    return ChunkDecoder("test", options(sample))
 
 
-def decoded(transcript: Transcript, pieces: Sequence[bytes]) -> Decoded:
+def decoded(sample: WireSample, pieces: Sequence[bytes]) -> Decoded:
     """The deltas and the failure, read as the engine does it."""
-    events, decoder = SSEDecoder(), decoder_of(transcript)
+    events, decoder = SSEDecoder(), decoder_of(sample)
     deltas: list[Delta] = []
     for piece in pieces:
         if piece and not decoder.ended:
             deltas += [delta for batch in decode(piece, events, decoder) for delta in batch]
     if not decoder.ended:
-        if transcript.lost:
+        if sample.lost:
             deltas += decoder.cut(EngineLost("the connection broke"))
         else:
             deltas += [delta for batch in decode(b"", events, decoder) for delta in batch]
@@ -84,17 +84,17 @@ class Letters:
         return 1
 
 
-def told(transcript: Transcript, result: Decoded) -> dict[str, tuple[str, ...]]:
-    """What a caller gets, as transcripts write it."""
+def told(sample: WireSample, result: Decoded) -> dict[str, tuple[str, ...]]:
+    """What a caller gets, as samples write it."""
     deltas, error = result
-    request = GenerationRequest(prompt="p", output=options(transcript))
+    request = GenerationRequest(prompt="p", output=options(sample))
     generation = Generation(request, Letters(), 1)
     events = generation.accept("test", 1)
     events += generation.feed(deltas, 1)
     finish = generation.engine_finish
     assert (finish is None) is (error is not None)
-    ending = Ending.failed(error) if error else Ending.of(finish)
-    events += generation.end(ending, 1)
+    termination = Termination.failed(error) if error else Termination.of(finish)
+    events += generation.end(termination, 1)
     tokens = [token for event in events for token in event.tokens]
     found: dict[str, tuple[str, ...]] = {}
     for channel in ("text", "reasoning", "refusal"):
@@ -108,8 +108,10 @@ def told(transcript: Transcript, result: Decoded) -> dict[str, tuple[str, ...]]:
     if error:
         found["error"] = (error.reason,)
     else:
-        matched = (json.dumps(ending.matched_stop, ensure_ascii=False),) if ending.matched_stop else ()
-        found["finish"] = (" ".join([ending.reason.value, ending.word, *matched]),)
+        matched = (
+            (json.dumps(termination.matched_stop, ensure_ascii=False),) if termination.matched_stop else ()
+        )
+        found["finish"] = (" ".join([termination.reason.value, termination.word, *matched]),)
     found |= usage(generation, deltas)
     counts = [str(token.count) for token in tokens if token.count]
     if counts and any(delta.count for delta in deltas):
@@ -156,9 +158,9 @@ def details(tokens: Sequence[Token]) -> dict[str, tuple[str, ...]]:
     return lines
 
 
-def expected(transcript: Transcript) -> dict[str, tuple[str, ...]]:
+def expected(sample: WireSample) -> dict[str, tuple[str, ...]]:
     """What the transcript says, with its JSON and its quotes read."""
-    lines = dict(transcript.expected)
+    lines = dict(sample.expected)
     for channel in ("text", "reasoning", "refusal"):
         if channel in lines:
             lines[channel] = (json.loads(lines[channel][0]),)
@@ -169,36 +171,36 @@ def expected(transcript: Transcript) -> dict[str, tuple[str, ...]]:
     return lines
 
 
-@pytest.mark.parametrize("transcript", ALL, ids=str)
-def test_what_a_caller_gets(transcript: Transcript):
+@pytest.mark.parametrize("sample", ALL, ids=str)
+def test_what_a_caller_gets(sample: WireSample):
     """Exactly what the transcript says: nothing is missing, and nothing else comes."""
-    found = told(transcript, decoded(transcript, [transcript.body]))
-    wanted = expected(transcript)
+    found = told(sample, decoded(sample, [sample.body]))
+    wanted = expected(sample)
     assert found == wanted
 
 
-@pytest.mark.parametrize("transcript", ALL, ids=str)
-def test_every_cut_gives_the_same_deltas(transcript: Transcript):
+@pytest.mark.parametrize("sample", ALL, ids=str)
+def test_every_cut_gives_the_same_deltas(sample: WireSample):
     """In two pieces at every byte, and byte by byte."""
-    body = transcript.body
-    whole = comparable(decoded(transcript, [body]))
+    body = sample.body
+    whole = comparable(decoded(sample, [body]))
     for at in range(1, len(body)):
-        assert comparable(decoded(transcript, [body[:at], body[at:]])) == whole, at
-    assert comparable(decoded(transcript, [body[at : at + 1] for at in range(len(body))])) == whole
+        assert comparable(decoded(sample, [body[:at], body[at:]])) == whole, at
+    assert comparable(decoded(sample, [body[at : at + 1] for at in range(len(body))])) == whole
 
 
 @examples(2000)
 @given(st.sampled_from(ALL), st.lists(st.integers(min_value=0), min_size=2, max_size=30))
-def test_any_cuts_give_the_same_deltas(transcript: Transcript, cuts: list[int]):
+def test_any_cuts_give_the_same_deltas(sample: WireSample, cuts: list[int]):
     """In any number of pieces."""
-    body = transcript.body
+    body = sample.body
     places = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
     pieces = [body[begin:end] for begin, end in itertools.pairwise(places)]
-    assert comparable(decoded(transcript, pieces)) == comparable(decoded(transcript, [body]))
+    assert comparable(decoded(sample, pieces)) == comparable(decoded(sample, [body]))
 
 
 def test_there_are_enough():
     """At least 200, each with a name of its own, and each saying how it ends."""
     assert len(ALL) >= 200
-    assert len({str(transcript) for transcript in ALL}) == len(ALL)
+    assert len({str(sample) for sample in ALL}) == len(ALL)
     assert all(("finish" in t.expected) is not ("error" in t.expected) for t in ALL)

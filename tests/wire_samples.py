@@ -1,6 +1,6 @@
-"""Reads the transcripts of `data/transcripts`: what a server sent, and what a caller must get of it.
+"""Reads the samples of `data/wire_samples`: what a server sent, and what a caller must get of it.
 
-A file holds the transcripts of one dialect:
+A file holds the samples of one dialect:
 
     === name [ask=logprobs,ids,raw] [lost]
     # What it shows, in a sentence.
@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-FOLDER = Path(__file__).parent / "data" / "transcripts"
+FOLDER = Path(__file__).parent / "data" / "wire_samples"
 
 _MARK = re.compile("«([^»]*)»")
 _KEYS = ("text", "reasoning", "refusal", "call", "finish", "error", "usage", "counts", "ids", "logprobs")
@@ -39,7 +39,7 @@ KEYS = frozenset({*_KEYS, "raw", "top", "opaque"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Transcript:
+class WireSample:
     """One body and what must become of it; `expected` has the lines of each key."""
 
     dialect: str
@@ -54,7 +54,7 @@ class Transcript:
 
 
 @cache
-def transcripts() -> tuple[Transcript, ...]:
+def wire_samples() -> tuple[WireSample, ...]:
     """All of them. Raises ValueError where one is not written as it must be."""
     return tuple(
         _transcript(path.stem, part)
@@ -63,7 +63,7 @@ def transcripts() -> tuple[Transcript, ...]:
     )
 
 
-def _transcript(dialect: str, part: str) -> Transcript:
+def _transcript(dialect: str, part: str) -> WireSample:
     head, _, rest = part.removeprefix("=== ").partition("\n")
     name, *options = head.split()
     why, _, rest = rest.partition("\n")
@@ -77,7 +77,7 @@ def _transcript(dialect: str, part: str) -> Transcript:
             raise ValueError(f"{dialect}: {name} expects {key!r}, which is no key")
         lines[key] = (*lines.get(key, ()), value)
     asked = [option.removeprefix("ask=") for option in options if option != "lost"]
-    return Transcript(
+    return WireSample(
         dialect=dialect,
         name=name,
         body=_bytes(f"{body[1:]}\n" if body else ""),
