@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 PORT ?= 50051
 PACE ?= 40
 # Whose properties the nightly profile tries at length.
-TESTS ?= $(addprefix tests/test_,anthropic_events.py decoding.py http1.py openai_chunks.py openai_ends.py sse.py stateful.py wire.py wire_samples.py)
+TESTS ?= $(shell grep -lr support.profiles tests --include='test_*.py')
 # Of fuzzing, for each target.
 FUZZ_SECONDS ?= 20
 
@@ -32,7 +32,7 @@ fuzz: $(VENV)/fuzz.stamp ## fuzz all that reads bytes of others, 20 s each (FUZZ
 fuzz-long: $(VENV)/fuzz.stamp ## the same for an hour each, with another seed every time
 	python -m fuzz.run --seconds 3600 --runs -1 --seed $$(date +%s) $(if $(TARGET),--target $(TARGET))
 
-fuzz-nightly: $(VENV)/dev.stamp ## a hundred thousand cases of each property, some hours (TESTS=tests/test_sse.py for one file)
+fuzz-nightly: $(VENV)/dev.stamp ## a hundred thousand cases of each property, some hours (TESTS=tests/engines/upstream/test_sse.py for one file)
 	HYPOTHESIS_PROFILE=nightly pytest --timeout 14400 $(TESTS)
 
 check: lint types contract generated-is-current test fuzz ## everything that must hold before a change lands
@@ -82,7 +82,7 @@ bench-deadlines: $(VENV)/bench.stamp ## measure how late deadlines and the four 
 	python -m bench.deadlines
 
 chaos: $(VENV)/dev.stamp ## kill engine processes 1,000 times while generations run on them, about two minutes
-	python tests/engine_kills.py --kills 1000
+	python -m tests.support.engine_kills --kills 1000
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache bench/results

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from google.protobuf import text_format
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
+from tests.support.wire_samples import wire_samples
+
 _ROOT = Path(__file__).resolve().parent.parent
 CORPUS = _ROOT / "fuzz" / "corpus"
-sys.path.append(str(_ROOT / "tests"))
 
-from wire_samples import wire_samples  # noqa: E402 - the tests are no package
 
 _HEADS = {
     "chunked": b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 import uvloop
-from harness import Served, serving, upstream
 from hypothesis import settings
-from profiles import NIGHTLY
-from scripted_engine import ScriptedEngine
+
+from tests.support.harness import Served, serving, upstream
+from tests.support.profiles import NIGHTLY
+from tests.support.scripted_engine import ScriptedEngine
 
 if TYPE_CHECKING:
     import asyncio

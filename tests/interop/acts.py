@@ -6,17 +6,18 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness import serving, until, upstream
 from tokenstreaming.v1 import input_pb2
 
+from tests.support.harness import serving, until, upstream
 from tokengrpc.errors import TokenGrpcError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiohttp import web
-    from scripted_engine import Call, Step
-    from stage import Stage
+
+    from tests.interop.stage import Stage
+    from tests.support.scripted_engine import Call, Step
 
 DETACH = input_pb2.Recovery(disconnect_action=input_pb2.DISCONNECT_ACTION_DETACH)
 

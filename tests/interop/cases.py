@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from cases_breaking import BREAKING
-from cases_failing import FAILING
-from cases_reading import READING
+from tests.interop.cases_breaking import BREAKING
+from tests.interop.cases_failing import FAILING
+from tests.interop.cases_reading import READING
 
 if TYPE_CHECKING:
-    from stage import Case
+    from tests.interop.stage import Case
 
 GROUPS: Final[dict[str, tuple[Case, ...]]] = {
     "reading": READING,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from itertools import chain
 
-from acts import CancelledElsewhere, Cut, CutInBytes, HoldNetwork, LeadAway, Stalls, Vanish
-from cases_reading import END, MANY, WORDS
-from expectations import ANYTHING, AtLeast, OneOf, error, notices, usage
-from scripted_engine import Text
-from stage import Case, Report, Stage, settle
+from tests.interop.acts import CancelledElsewhere, Cut, CutInBytes, HoldNetwork, LeadAway, Stalls, Vanish
+from tests.interop.cases_reading import END, MANY, WORDS
+from tests.interop.expectations import ANYTHING, AtLeast, OneOf, error, notices, usage
+from tests.interop.stage import Case, Report, Stage, settle
+from tests.support.scripted_engine import Text
 
 ATTACHED = notices(attached=ANYTHING)
 WHOLE = {"text": "".join(WORDS), "token_count": 12, "usage": usage(12), "sequence": ANYTHING}

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import grpc
-from acts import DETACH, Drain, Ended, InCall, OthersLeave, Reading, Stalls
-from cases_breaking import engine_was_left
-from cases_reading import END, TOLD, WORDS
-from crafted_server import Reply, failure, field, newer
-from expectations import ANYTHING, AtLeast, OneOf, error, notices, usage
-from scripted_engine import Drop, Reset, Status, Text
-from stage import Case, Report, Stage
 from tokenstreaming.v1 import generation_pb2 as gen
 from tokenstreaming.v1 import usage_pb2
 from tokenstreaming.v1.token_stream_pb2 import StreamTokensResponse as Message
+
+from tests.interop.acts import DETACH, Drain, Ended, InCall, OthersLeave, Reading, Stalls
+from tests.interop.cases_breaking import engine_was_left
+from tests.interop.cases_reading import END, TOLD, WORDS
+from tests.interop.crafted_server import Reply, failure, field, newer
+from tests.interop.expectations import ANYTHING, AtLeast, OneOf, error, notices, usage
+from tests.interop.stage import Case, Report, Stage
+from tests.support.scripted_engine import Drop, Reset, Status, Text
 
 NOTHING = {"finish_reason": "", "usage": None}
 UNKNOWN = 77

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from acts import DETACH, Ended, Reading, Silence, Stalls
-from expectations import ANYTHING, AtLeast, error, notices, usage
-from harness import until
-from scripted_engine import (
+from tests.interop.acts import DETACH, Ended, Reading, Silence, Stalls
+from tests.interop.expectations import ANYTHING, AtLeast, error, notices, usage
+from tests.interop.stage import Case, Report, Stage
+from tests.support.harness import until
+from tests.support.scripted_engine import (
     Bytes,
     Chunk,
     Done,
@@ -20,7 +21,6 @@ from scripted_engine import (
     ToolCall,
     UsageChunk,
 )
-from stage import Case, Report, Stage
 
 END = (Finish(), UsageChunk(), Done())
 WORDS = tuple(f"word{number} " for number in range(12))

@@ -10,7 +10,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from toolchains import GO, JAVA, NODE, ROOT, Toolchain, build, for_running, require
+from tests.support.paths import ROOT
+from tests.support.toolchains import GO, JAVA, NODE, Toolchain, build, for_running, require
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +37,7 @@ DRIVERS: Final = (
     Driver(
         language="python",
         folder=ROOT,
-        run=(sys.executable, "tests/interop/python_driver.py"),
+        run=(sys.executable, "-m", "tests.interop.python_driver"),
     ),
     Driver(
         language="go",

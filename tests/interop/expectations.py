@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from stage import Report
+    from tests.interop.stage import Report
 
 
 @dataclass(frozen=True)

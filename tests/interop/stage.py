@@ -7,18 +7,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from crafted_server import CraftedServer, Reply
-from harness import collect, serving, until, upstream
-from scripted_engine import Call, ScriptedEngine, Step
-from tcp_proxy import TcpProxy
-from wire_dialects import VLLM
+from tests.interop.crafted_server import CraftedServer, Reply
+from tests.support.harness import collect, serving, until, upstream
+from tests.support.scripted_engine import Call, ScriptedEngine, Step
+from tests.support.tcp_proxy import TcpProxy
+from tests.support.wire_dialects import VLLM
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from aiohttp import web
-    from harness import Served
 
+    from tests.support.harness import Served
     from tokengrpc.generations.subscription import Subscription
     from tokengrpc.generations.task import GenerationTask
 

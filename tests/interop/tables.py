@@ -6,17 +6,19 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tests.support.paths import ROOT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from stage import Case
+    from tests.interop.stage import Case
 
     Groups = Mapping[str, Sequence[Case]]
     """The cases by what they are about, in the order of their numbers."""
 
 HERE: Final = Path(__file__).parent
 CASES_FILE: Final = HERE / "CASES.md"
-README: Final = HERE.parents[1] / "README.md"
+README: Final = ROOT / "README.md"
 WRITE_DOCS: Final = os.environ.get("TOKENGRPC_WRITE_DOCS") == "1"
 
 _CASES_HEAD = """# The cases

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import pytest
-from commands import serving
-from toolchains import BUILD_TIMEOUT, GO, JAVA, NODE, ROOT, Toolchain, for_running, require
+
+from tests.support.commands import serving
+from tests.support.paths import ROOT
+from tests.support.toolchains import BUILD_TIMEOUT, GO, JAVA, NODE, Toolchain, for_running, require
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,16 +6,18 @@ import inspect
 from typing import TYPE_CHECKING
 
 import pytest
-import tables
-from cases import CASES, GROUPS
-from drivers import DRIVERS, Driver, ready, run
-from expectations import differences
-from stage import Case, staged
-from tables import Results
-from toolchains import BUILD_TIMEOUT
+
+from tests.interop import tables
+from tests.interop.cases import CASES, GROUPS
+from tests.interop.drivers import DRIVERS, Driver, ready, run
+from tests.interop.expectations import differences
+from tests.interop.stage import Case, staged
+from tests.support.toolchains import BUILD_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.interop.tables import Results
 
 LANGUAGES = [driver.language for driver in DRIVERS]
 BEING_WRITTEN = "README.md is written by this run"

@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from toolchains import BUILD_TIMEOUT, GO, GO_WITH_RACES, JAVA, NODE, ROOT, Toolchain, build, require, run
+
+from tests.support.paths import ROOT
+from tests.support.toolchains import (
+    BUILD_TIMEOUT,
+    GO,
+    GO_WITH_RACES,
+    JAVA,
+    NODE,
+    Toolchain,
+    build,
+    require,
+    run,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.support.paths import ROOT
 from tokengrpc.client.channel import SERVICE_CONFIG
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CLIENTS = Path(__file__).parents[2] / "clients"
+CLIENTS = ROOT / "clients"
 POM = {"m": "http://maven.apache.org/POM/4.0.0"}
 
 

@@ -1,0 +1,1 @@
+"""All tests of tokengrpc. README.md explains the harness."""

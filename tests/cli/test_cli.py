@@ -1,0 +1,204 @@
+"""Commands that ask one thing: what they print, how they fail, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.commands import CLOSED, serving, tokengrpc
+
+COMMANDS = ["serve", "stream", "chat", "count", "models", "get", "cancel", "probe", "config"]
+
+
+@pytest.fixture(scope="module")
+def server():
+    with serving("--pace", "200") as started:
+        yield started
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command):
+    """And is listed in the help of the whole."""
+    done = tokengrpc(command, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"Usage: tokengrpc {command}" in done.stdout
+
+
+def test_help_lists_commands_and_exit_codes():
+    """It is also what no arguments at all give."""
+    done = tokengrpc()
+    assert done.returncode == 0
+    assert done.stdout == tokengrpc("--help").stdout
+    assert all(f" {command} " in done.stdout for command in COMMANDS)
+    assert "130  interrupted" in done.stdout
+
+
+def test_version():
+    """The package's own."""
+    assert tokengrpc("--version").stdout.startswith("tokengrpc 0.")
+
+
+def test_a_command_of_the_client_never_imports_the_server():
+    """It would make each call slower."""
+    code = (
+        "import sys, importlib\n"
+        "for name in ('app', 'stream', 'chat', 'lookups', 'probe'):\n"
+        "    importlib.import_module(f'tokengrpc.cli.{name}')\n"
+        "heavy = {'aiohttp', 'tiktoken', 'uvloop', 'structlog', 'msgspec', 'rich.table'}\n"
+        "print(*sorted((heavy | {'tokengrpc.server'}) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["strem"], "No such command 'strem'. Did you mean 'stream'? See `tokengrpc --help`"),
+        (["stream"], "PROMPT: is missing: give the text, or pipe it in. See `tokengrpc stream --help`"),
+        (["stream", "a", "--resume", "b"], "give either a prompt or --resume ID"),
+        (["stream", "a", "--after", "3"], "only with --resume ID"),
+        (["stream", "a", "--timeout", "0"], "must be more than 0 seconds"),
+        (["stream", ""], "is empty"),
+        (["stream", "-"], "is empty"),
+        (["stream", "a", "--nonsense"], "No such option: --nonsense"),
+        (["count"], "PROMPT: is missing: give the text, or pipe it in."),
+        (["models", "--token-env", "NO_SUCH"], "the environment variable NO_SUCH is not set"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(arguments, message):
+    """It says what is wrong and where the help is."""
+    done = tokengrpc(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_prompt_can_be_piped_in(server):
+    """With - or without it."""
+    for dash in ([], ["-"]):
+        assert (
+            server("count", "--raw", *dash, stdin=b"hello there").stdout == "2 tokens, counted for builtin\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["get", "nope"], "NOT_FOUND GENERATION_NOT_FOUND: "),
+        (["cancel", "nope"], "NOT_FOUND GENERATION_NOT_FOUND: "),
+        (["stream", "a", "--model", "nope"], "NOT_FOUND MODEL_NOT_FOUND: "),
+        (["stream", "--resume", "nope"], "NOT_FOUND GENERATION_NOT_FOUND: "),
+        (["stream", "a", "--temperature", "9"], "INVALID_ARGUMENT INVALID_REQUEST: sampling.temperature: "),
+        (["stream", "a", "--id", "a b"], "INVALID_ARGUMENT INVALID_REQUEST: generation_id: "),
+    ],
+)
+def test_a_failed_call_is_one_line_and_exit_code_1(server, arguments, message):
+    """Code, reason, what happened, what to do."""
+    done = server(*arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: {message}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_count_tells_tokens_and_who_counted(server):
+    """A conversation takes more than its text."""
+    assert server("count", "--raw", "hello there").stdout == "2 tokens, counted for builtin\n"
+    assert server("count", "--raw", "-", stdin=b"hello there").stdout == "2 tokens, counted for builtin\n"
+    plain = json.loads(server("count", "hello there", "--json", "--raw").stdout)
+    chat = json.loads(server("count", "hello there", "--json").stdout)
+    system = json.loads(server("count", "hello there", "--json", "--system", "Be brief.").stdout)
+    assert plain == {"input_token_count": 2, "source": "USAGE_SOURCE_COUNTED", "model": "builtin"}
+    assert 2 < chat["input_token_count"] < system["input_token_count"]
+
+
+def test_models_is_a_table_or_json(server):
+    """A line for each model and one for what it can, also where nobody looks at the width."""
+    header, row, abilities = server("models").stdout.splitlines()
+    assert header.split() == ["model", "engines", "context", "tokenizer"]
+    assert row.startswith("builtin (default)  builtin (builtin, ")
+    assert abilities.startswith("  can: prompt conversation ")
+    assert json.loads(server("models", "--json").stdout)["name"] == "builtin"
+
+
+def test_get_and_cancel_show_a_generation(server):
+    """A generation that had ended is shown as it is."""
+    server("stream", "a", "--id", "shown", "--max-tokens", "3")
+    got = server("get", "shown")
+    facts = dict(line.split(maxsplit=1) for line in got.stdout.splitlines() if "finish" not in line)
+    assert facts["state"] == "SUCCEEDED"
+    assert facts["output"] == "3 tokens"
+    assert (facts["engine"], facts["counts"]) == ("builtin", "told by the engine")
+    assert "finish reason MAX_TOKENS" in got.stdout
+    assert server("cancel", "shown").stdout == got.stdout
+    message = json.loads(server("get", "shown", "--json").stdout)
+    assert message["usage"]["output_token_count"] == 3
+
+
+def test_get_shows_the_engine_at_the_end_and_what_a_switch_cost(tmp_path):
+    """Where another engine went on, it is that one."""
+    file = tmp_path / "tokengrpc.toml"
+    file.write_text(
+        '[[models]]\nname = "pair"\n'
+        '[[models.engines]]\nname = "first"\nfaults = { cut_at_token = 3 }\n'
+        '[[models.engines]]\nname = "second"\npriority = 1\n'
+    )
+    with serving("--config", str(file)) as server:
+        server("stream", "a", "--max-tokens", "6", "--switches", "1", "--id", "switched")
+        facts = dict(line.split(maxsplit=1) for line in server("get", "switched").stdout.splitlines())
+        assert facts["engine"] == "second"
+        assert int(facts["overhead"].split()[0]) > 3
+
+
+def test_an_engine_that_was_sent_nothing_is_not_asked_yet():
+    """Its health is not known."""
+    flags = ("--base-url", "http://127.0.0.1:1/v1", "--model", "m")
+    with serving(*flags) as server:
+        assert "m (default)  m (openai, not asked yet)  " in server("models").stdout
+
+
+@pytest.mark.parametrize("service", ["", "liveness", "readiness", "tokenstreaming.v1.TokenStream"])
+def test_probe_of_a_serving_service_is_0(server, service):
+    """All names that the server answers for."""
+    done = server("probe", "--service", service)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "status: SERVING\n", "")
+
+
+def test_probe_tells_failures_apart(server):
+    """1 wrong usage, 2 no connection or no answer, 3 a failed call: as grpc-health-probe."""
+    assert tokengrpc("probe", "--nonsense").returncode == 1
+    assert tokengrpc("probe", "--timeout", "x").returncode == 1
+    assert tokengrpc("probe", "--target", CLOSED).returncode == 2
+    unknown = server("probe", "--service", "nope")
+    assert unknown.returncode == 3
+    assert unknown.stderr == "error: NOT_FOUND: the server does not know the service `nope`\n"
+
+
+def test_probe_of_a_server_that_never_answers_is_2():
+    """It waits for its timeout and no longer."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        done = tokengrpc("probe", "--timeout", "0.2", "--target", f"127.0.0.1:{silent.getsockname()[1]}")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: DEADLINE_EXCEEDED: no answer from 127.0.0.1:")
+
+
+def test_tokens_come_from_a_variable(tmp_path):
+    """TOKENGRPC_TOKEN, or the one that --token-env names; they are never shown."""
+    file = tmp_path / "tokengrpc.toml"
+    file.write_text('[[tenants]]\nname = "team"\nkey_env = "TEAM_KEY"\n')
+    with serving("--config", str(file), TEAM_KEY="s3cret") as server:
+        assert server("models", TOKENGRPC_TOKEN="s3cret").returncode == 0
+        assert server("models", "--token-env", "MINE", MINE="s3cret").returncode == 0
+        for variables in ({}, {"TOKENGRPC_TOKEN": "wr0ng"}):
+            done = server("models", **variables)
+            assert done.returncode == 1
+            assert done.stderr.startswith("error: UNAUTHENTICATED: ")
+            hint = "; set TOKENGRPC_TOKEN to your key, or name its variable with --token-env\n"
+            assert done.stderr.endswith(hint)
+            assert done.stderr.count("; ") + done.stderr.count(": ") == 3
+            assert "wr0ng" not in done.stderr

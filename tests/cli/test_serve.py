@@ -1,0 +1,133 @@
+"""`tokengrpc serve` and `tokengrpc config`: settings in force, readiness, hints, ends."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tomllib
+
+import pytest
+
+from tests.support.commands import running, serving, tokengrpc, until
+from tests.support.paths import ROOT
+
+
+def test_wrong_settings_are_one_line_and_exit_code_2(tmp_path):
+    """Of a file, a variable, a flag, and what only the server finds out."""
+    file = tmp_path / "tokengrpc.toml"
+    file.write_text("[limits]\nmax_reader = 3\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        taken_address = f"127.0.0.1:{taken.getsockname()[1]}"
+        cases = [
+            (
+                ["--config", str(file)],
+                {},
+                f"{file}: limits.max_reader: no such key; did you mean `max_readers`?",
+            ),
+            ([], {"TOKENGRPC_PACE": "fast"}, "TOKENGRPC_PACE: must be a number of at least 0 "),
+            (["--listen", "here"], {}, "--listen: must be HOST:PORT, "),
+            (["--listen", taken_address], {}, f"listen: {taken_address} is in use "),
+        ]
+        for arguments, variables, message in cases:
+            done = tokengrpc("serve", *arguments, **variables)
+            assert (done.returncode, done.stdout) == (2, "")
+            assert done.stderr.startswith(f"error: {message}")
+            assert done.stderr.count("\n") == 1
+
+
+def test_config_shows_what_is_in_force_and_where_it_comes_from(tmp_path):
+    """As TOML, without secrets; the same flags as serve's."""
+    file = tmp_path / "tokengrpc.toml"
+    file.write_text(
+        'log_level = "error"\n[[models]]\nname = "a"\nkind = "replay"\napi_key_env = "KEY"\n'
+        'options = {token = "s3cret"}\n'
+    )
+    done = tokengrpc(
+        "config", "--config", str(file), "--listen", "127.0.0.1:0", TOKENGRPC_TIME_LIMIT="3", KEY="s3cret"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "s3cret" not in done.stdout
+    settings = tomllib.loads(done.stdout)
+    assert (settings["listen"], settings["log_level"], settings["models"][0]["time_limit"]) == (
+        "127.0.0.1:0",
+        "error",
+        3,
+    )
+    for line in ("(--listen)", "(TOKENGRPC_TIME_LIMIT)", f"({file})", "(default)"):
+        assert line in done.stdout
+    assert tokengrpc("config", "--pace", "-1").stderr.startswith(
+        "error: --pace: must be a number of at least 0 "
+    )
+
+
+def test_serve_tells_what_its_flags_take():
+    """Kinds of values, choices and defaults."""
+    text = tokengrpc("serve", "--help", NO_COLOR="1").stdout
+    for line in (
+        "--listen HOST:PORT ",
+        "--log-format auto|console|json ",
+        "--pace NUMBER ",
+        "--base-url URL ",
+        "[default: (127.0.0.1:50051)]",
+        "[default: (5.0)]",
+        "--faults JSON ",
+        "--allow-request-faults true|false\n",
+    ):
+        assert line in text
+    assert "FaultSettings" not in text
+
+
+def test_make_run_takes_a_port():
+    """50051 is often taken."""
+    if shutil.which("make") is None:
+        pytest.skip("no make here")
+    done = subprocess.run(
+        ["make", "--dry-run", "run", "PORT=50052"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "tokengrpc serve --listen 127.0.0.1:50052 " in done.stdout
+
+
+def test_hints_can_be_pasted():
+    """The first one streams from this very server."""
+    with running("serve", "--listen", "127.0.0.1:0", "--log-level", "error", "--hints") as process:
+        target = process.stdout.readline().decode().split()[-1]
+        lines = []
+        while "--base-url" not in (lines or [""])[-1]:
+            lines.append(process.stderr.readline().decode().strip())
+        stream = next(line for line in lines if " stream " in line)
+        command = [*shlex.split(stream), "--max-tokens", "3"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0
+        assert done.stderr.startswith("3 tokens, ")
+        grpcurl = next(line for line in lines if line.startswith("grpcurl -plaintext "))
+        assert grpcurl.endswith(f" {target} tokenstreaming.v1.TokenStream/StreamTokens")
+
+
+def test_a_draining_server_is_not_serving_and_ends_with_0():
+    """Probes see it at once, the stream in flight finishes, and so does the process."""
+    with serving("--pace", "20") as server:
+        with server.running("stream", "a", "--max-tokens", "120") as stream:
+            first = stream.stdout.read(1)
+            server.process.send_signal(signal.SIGTERM)
+            until(lambda: server("probe").returncode == 4, "not serving")
+            refused = server("stream", "b")
+            out, err = stream.communicate()
+        assert (stream.returncode, err.decode().split(",")[0]) == (0, "120 tokens")
+        assert len(first + out) > 120
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert refused.stderr.startswith("error: UNAVAILABLE DRAINING: ")
+        assert server.process.wait(30) == 0
+
+
+def test_ctrl_c_ends_an_idle_server_at_once():
+    """As SIGTERM does; the exit code is that of a normal end."""
+    with serving() as server:
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(30) == 0

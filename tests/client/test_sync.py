@@ -1,0 +1,262 @@
+"""The blocking client against a real server: the same policy as the asyncio one's."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tokenstreaming.v1 import generation_pb2 as gen
+
+from tests.support.harness import Served, serving, until, upstream
+from tests.support.scripted_engine import Done, Finish, Pause, ScriptedEngine, Stall, Step, Text, UsageChunk
+from tests.support.tcp_proxy import TcpProxy
+from tokengrpc import (
+    ConnectionLostError,
+    Conversation,
+    DeadlineExceededError,
+    GenerationCancelledError,
+    NotFoundError,
+    ResumePolicy,
+    SyncTokenStream,
+    SyncTokenStreamClient,
+    UnavailableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+WORDS = tuple(f"word{number} " for number in range(30))
+POLICY = ResumePolicy(attempts=50, initial_backoff=0.001, max_backoff=0.02)
+OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 100))
+
+
+@dataclass
+class Setup:
+    """A blocking client, a proxy that it connects to, the server behind it, and the server's engine."""
+
+    client: SyncTokenStreamClient
+    proxy: TcpProxy
+    served: Served
+    engine: ScriptedEngine
+    loop: asyncio.AbstractEventLoop
+
+    def script(self, *steps: Step) -> None:
+        """What the engine does before it ends well."""
+        self.engine.script(*steps, Finish(), UsageChunk(), Done())
+
+    def in_loop(self, act: Callable[[], None]) -> None:
+        """Does something where the server and the proxy live, from a reader's thread."""
+        done = threading.Event()
+        self.loop.call_soon_threadsafe(lambda: (act(), done.set()))
+        assert done.wait(10)
+
+    async def stopped(self, generation_id: str) -> None:
+        """Waits until the engine's connection is closed, and checks that the generation was cancelled."""
+        call = await self.engine.called()
+        await asyncio.wait_for(call.disconnected.wait(), 10)
+        generation = await self.served.get(generation_id)
+        assert generation.state == gen.GENERATION_STATE_CANCELLED
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[Setup]:
+    async with (
+        ScriptedEngine() as engine,
+        serving(upstream(engine.base_url)) as served,
+        TcpProxy(served.app.port) as proxy,
+    ):
+        client = SyncTokenStreamClient(proxy.target, options=OPTIONS, policy=POLICY)
+        try:
+            yield Setup(client, proxy, served, engine, asyncio.get_running_loop())
+        finally:
+            await asyncio.to_thread(client.close)
+
+
+@pytest.fixture
+async def setup() -> AsyncIterator[Setup]:
+    async with running() as made:
+        yield made
+
+
+def read(stream: SyncTokenStream, at_each: Callable[[], None] | None = None) -> str:
+    """Reads to the end, and does something at each token."""
+    texts = []
+    for token in stream:
+        texts.append(token.text)
+        if at_each is not None:
+            at_each()
+    return "".join(texts)
+
+
+def read_one(stream: SyncTokenStream) -> None:
+    for _ in stream:
+        break
+
+
+async def test_a_stream_tells_everything(setup: Setup) -> None:
+    """Text, usage, finish, state and cursor are there when the loop ends."""
+    setup.script(Text(*WORDS))
+    stream = setup.client.stream("hello")
+    assert stream.finish_reason == ""
+    assert await asyncio.to_thread(read, stream) == "".join(WORDS) == stream.text
+    assert stream.finish_reason == "END"
+    generation = await asyncio.to_thread(setup.client.get, stream.generation_id)
+    assert stream.usage == generation.usage
+    assert stream.finish == generation.finished
+    assert (stream.state, stream.sequence) == (generation.state, generation.last_sequence)
+
+
+async def test_nothing_is_lost_when_every_token_breaks_the_connection(setup: Setup) -> None:
+    """The engine runs once, and each of its tokens arrives once, over a connection per token."""
+    pauses = [Pause() for _ in WORDS]
+    setup.script(*(step for pair in zip(map(Text, WORDS), pauses, strict=True) for step in pair))
+    stream = setup.client.stream("hello")
+    held = iter(pauses)
+
+    def break_and_go_on() -> None:
+        setup.in_loop(setup.proxy.cut)
+        setup.in_loop(next(held).release)
+
+    text = await asyncio.to_thread(read, stream, break_and_go_on)
+    assert text == "".join(WORDS) == setup.engine.calls[0].text
+    assert len(setup.engine.calls) == 1
+    assert setup.proxy.cut_count == len(WORDS)
+
+
+async def test_breaking_out_of_the_loop_stops_the_engine(setup: Setup) -> None:
+    """`break` alone: dropping the loop's iterator cancels the generation before the next statement."""
+    setup.script(Text(WORDS[0]), Stall())
+    stream = setup.client.stream("hello")
+    await asyncio.to_thread(read_one, stream)
+    generation = await setup.served.get(stream.generation_id)
+    assert generation.state == gen.GENERATION_STATE_CANCELLED
+
+
+async def test_leaving_the_block_stops_the_engine(setup: Setup) -> None:
+    """`with` has cancelled the generation when it is left, whoever keeps the iterator."""
+    setup.script(Text(WORDS[0]), Stall())
+    stream = setup.client.stream("hello")
+    tokens = iter(stream)
+
+    def leave() -> None:
+        with stream:
+            next(tokens)
+
+    await asyncio.to_thread(leave)
+    await setup.stopped(stream.generation_id)
+
+
+async def test_a_reader_is_told_when_its_stream_is_closed_elsewhere(setup: Setup) -> None:
+    """Closing a stream from another thread ends its loop with an error."""
+    setup.script(Text(WORDS[0]), Stall())
+    stream = setup.client.stream("hello")
+    reading = asyncio.create_task(asyncio.to_thread(read, stream))
+    await until(lambda: stream.text)
+    await asyncio.to_thread(stream.close)
+    with pytest.raises(GenerationCancelledError):
+        await reading
+
+
+async def test_closing_the_client_stops_its_generations(setup: Setup) -> None:
+    """A stream that was left open ends with its client."""
+    setup.script(Text(WORDS[0]), Stall())
+    stream = setup.client.stream("hello")
+    tokens = iter(stream)
+    await asyncio.to_thread(next, tokens)
+    await asyncio.to_thread(setup.client.close)
+    await setup.stopped(stream.generation_id)
+
+
+async def test_cancel_ends_the_stream_with_what_there_is(setup: Setup) -> None:
+    """Another thread cancels; the reader gets a typed error and keeps the text."""
+    setup.script(Text(WORDS[0]), Stall())
+    stream = setup.client.stream("hello")
+    reading = asyncio.create_task(asyncio.to_thread(read, stream))
+    await until(lambda: stream.text)
+    generation = await asyncio.to_thread(stream.cancel)
+    with pytest.raises(GenerationCancelledError) as caught:
+        await reading
+    assert caught.value.partial_text == WORDS[0]
+    assert stream.usage == generation.usage
+
+
+@pytest.mark.parametrize("on_deadline", ["fail", "partial"])
+async def test_the_timeout_ends_the_generation_with_what_there_is(setup: Setup, on_deadline: Any) -> None:
+    """An error that has the text, or the text."""
+    setup.script(Text(WORDS[0]), Stall())
+    stream = setup.client.stream("hello", timeout=1.0, on_deadline=on_deadline)
+    if on_deadline == "partial":
+        await asyncio.to_thread(read, stream)
+    else:
+        with pytest.raises(DeadlineExceededError):
+            await asyncio.to_thread(read, stream)
+    assert stream.text == WORDS[0]
+    assert stream.finish is not None
+    assert stream.finish.finish_reason == gen.FINISH_REASON_DEADLINE
+
+
+async def test_attempts_end_with_a_cursor(setup: Setup) -> None:
+    """A server that stays away is given up; the generation can still be resumed from the error's cursor."""
+    held = Pause()
+    setup.script(Text(WORDS[0]), held, Text(WORDS[1]))
+    policy = ResumePolicy(attempts=2, initial_backoff=0.001)
+
+    def lose() -> ConnectionLostError:
+        with SyncTokenStreamClient(setup.proxy.target, options=OPTIONS, policy=policy) as client:
+            stream = client.stream("hello")
+            with pytest.raises(ConnectionLostError) as caught:
+                read(stream, at_each=lambda: setup.in_loop(setup.proxy.vanish))
+        return caught.value
+
+    lost = await asyncio.to_thread(lose)
+    held.release()
+    await setup.proxy.listen()
+    rest = setup.client.resume(lost.generation_id, lost.last_sequence)
+    assert await asyncio.to_thread(read, rest) == WORDS[1]
+
+
+async def test_resuming_at_the_end_is_a_normal_end(setup: Setup) -> None:
+    """Nothing is left to read; how it ended is the generation's to tell."""
+    setup.script(Text(*WORDS))
+    stream = setup.client.stream("hello")
+    await asyncio.to_thread(read, stream)
+    again = setup.client.resume(stream.generation_id, stream.sequence)
+    assert await asyncio.to_thread(read, again) == ""
+    assert again.finish is None
+    assert (await asyncio.to_thread(setup.client.get, stream.generation_id)).finished == stream.finish
+
+
+async def test_a_conversation_grows_by_answers(setup: Setup) -> None:
+    """The same helper serves both clients."""
+    talk = Conversation().user("hello")
+    setup.script(Text("hi"))
+    stream = setup.client.stream(talk)
+    await asyncio.to_thread(read, stream)
+    assert [message.text for message in talk.add(stream).messages] == ["hello", "hi"]
+
+
+async def test_threads_share_a_client(setup: Setup) -> None:
+    """Streams of several threads do not disturb each other."""
+    setup.script(Text(*WORDS))
+    streams = [setup.client.stream("hello") for _ in range(8)]
+    texts = await asyncio.gather(*(asyncio.to_thread(read, stream) for stream in streams))
+    assert set(texts) == {"".join(WORDS)}
+
+
+async def test_the_other_calls(setup: Setup) -> None:
+    """generate, count, models, cancel and get, with their typed errors."""
+    setup.script(Text(*WORDS))
+    assert (await asyncio.to_thread(setup.client.generate, "hello")).text == "".join(WORDS)
+    assert (await asyncio.to_thread(setup.client.count, "hello")).input_token_count > 0
+    assert [model.name for model in await asyncio.to_thread(setup.client.models)] == ["scripted"]
+    with pytest.raises(NotFoundError):
+        await asyncio.to_thread(setup.client.get, "nobody")
+    with pytest.raises(NotFoundError):
+        await asyncio.to_thread(setup.client.cancel, "nobody")
+    setup.proxy.vanish()
+    with pytest.raises(UnavailableError):
+        await asyncio.to_thread(setup.client.models)

@@ -1,0 +1,1 @@
+"""Tests of the documents: tables, links, examples and shown calls."""

@@ -1,0 +1,363 @@
+"""The documents are true: their tables are the code's, their links lead somewhere, their examples run."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from msgspec import NODEFAULT, inspect, to_builtins
+from tokenstreaming.v1 import token_stream_pb2, usage_service_pb2
+
+from tests.support.commands import environment, serving
+from tests.support.paths import ROOT
+from tokengrpc import client, errors
+from tokengrpc.client.policy import ResumePolicy
+from tokengrpc.client.status import CLASS_OF_REASON
+from tokengrpc.config import (
+    EngineSettings,
+    FaultSettings,
+    LimitSettings,
+    ModelSettings,
+    Settings,
+    TenantSettings,
+    load,
+)
+from tokengrpc.config.keys import KEYS, variable
+from tokengrpc.core.model import Capability, FinishReason
+from tokengrpc.engines.anthropic import engine as anthropic
+from tokengrpc.engines.builtin.engine import BuiltinEngine
+from tokengrpc.engines.openai.dialects import DIALECTS
+from tokengrpc.engines.replay import engine as replay
+from tokengrpc.engines.upstream.finish_reasons import ABORT_REASONS, FINISH_REASONS
+from tokengrpc.wire.status import CODES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tokengrpc.engines.openai.dialects import Dialect
+
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", *DOCS]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+RUNS = "*(run by the tests)*"
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def section(name: str, heading: str) -> str:
+    """What stands below a heading of the second level."""
+    return page(name).split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return [block[2] for block in BLOCK.finditer(text) if block[1] == language]
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """The cells of all tables' rows, by the first one without its backticks."""
+    found = [line.strip("|").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return {cells[0].strip(" `"): [cell.strip() for cell in cells[1:]] for cells in found}
+
+
+# --- docs/contract.md
+
+
+def advice_by_reason() -> dict[str, set[str]]:
+    """What the error tree says of each reason, as many errors as share it."""
+    found: dict[str, set[str]] = {}
+    waiting = errors.TokenGrpcError.__subclasses__()
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        if "reason" in vars(kind):
+            found.setdefault(kind.reason, set()).add(kind.advice.value)
+    return found
+
+
+@pytest.mark.parametrize(("reason", "code"), CODES.items())
+def test_the_error_table_has_each_reason_with_its_code_and_advice(reason, code):
+    """As `wire/status.py` and `errors.py` say; what happened and what to do are there as well."""
+    told_code, told_advice, *words = rows(page("contract.md"))[reason]
+    assert told_code == code.name
+    assert set(re.findall(r"\b(?:RESUME|RETRY|NEVER)\b", told_advice)) == advice_by_reason()[reason]
+    assert len(words) == 2
+    assert all(words)
+
+
+def test_the_error_table_has_no_reason_that_the_code_lacks():
+    """Nor do the other pages name one."""
+    assert advice_by_reason().keys() == CODES.keys()
+    told = [key for key, cells in rows(page("contract.md")).items() if len(cells) == 4 and key.isupper()]
+    assert sorted(told) == sorted(CODES)
+
+
+@pytest.mark.parametrize("service", ["TokenStream", "UsageService"])
+def test_all_rpcs_are_told(service):
+    """By name, on the contract's page."""
+    file = token_stream_pb2 if service == "TokenStream" else usage_service_pb2
+    for method in file.DESCRIPTOR.services_by_name[service].methods:
+        assert f"`{method.name}`" in page("contract.md")
+
+
+def test_all_finish_reasons_are_told():
+    """On the contract's page with their status, and each engine's word with its reason."""
+    cells = re.findall(r"[A-Z_]{3,}", section("contract.md", "Ends"))
+    assert {reason.value for reason in FinishReason} <= set(cells)
+    table = section("engines.md", "Finish reasons")
+    for word, reason in FINISH_REASONS.items():
+        (line,) = [line for line in table.splitlines() if f"`{word}`" in line.split(" | ")[0]]
+        assert reason.value in line
+    assert all(f"`{word}`" in table for word in ABORT_REASONS)
+
+
+# --- docs/operations.md
+
+
+def settings() -> Iterator[tuple[str, inspect.Field]]:
+    """Every setting by its path, as the table writes it."""
+    tables = {"limits": ("limits.", LimitSettings), "models": ("models[].", ModelSettings)}
+    tables |= {"models.engines": ("models[].engines[].", EngineSettings)}
+    tables |= {"tenants": ("tenants[].", TenantSettings)}
+    of_models = inspect.type_info(ModelSettings).fields  # type: ignore[union-attr] # they are structs
+    for prefix, struct in (("", Settings), *tables.values()):
+        for field in inspect.type_info(struct).fields:  # type: ignore[union-attr] # as above
+            # What an engine has as a model has it is told once.
+            told = field.name in tables if not prefix else struct is EngineSettings and field in of_models
+            if not told:
+                yield f"{prefix}{field.name}", field
+
+
+def default_of(field: inspect.Field) -> str:
+    """As TOML has it."""
+    if field.required:
+        return "required"
+    value: Any = field.default if field.default is not NODEFAULT else field.default_factory()
+    if isinstance(value, FaultSettings):
+        value = to_builtins(value)
+    if isinstance(value, tuple | dict):
+        assert not value
+        return "`[]`" if isinstance(value, tuple) else "`{}`"
+    return f"`{json.dumps(value)}`"
+
+
+@pytest.mark.parametrize(("path", "field"), [pytest.param(*pair, id=pair[0]) for pair in settings()])
+def test_the_settings_table_is_the_schema(path, field):
+    """Each setting with its default, meaning and variable."""
+    default, meaning, told_variable = rows(page("operations.md"))[path]
+    assert default == default_of(field)
+    assert meaning.lower() == field.type.extra_json_schema["description"].lower()
+    places = {place.path.replace("[0]", "[]"): key for key, place in KEYS.items()}
+    expected = f"`{variable(places[path])}`" if path in places else ""
+    assert told_variable.rstrip(" |") == expected
+
+
+def test_the_settings_table_has_no_setting_that_the_schema_lacks():
+    """Rows that look like settings are settings."""
+    assert list(rows(section("operations.md", "Settings")))[1:] == [path for path, _ in settings()]
+
+
+def toml_files() -> list[Any]:
+    """Every example of a settings file."""
+    found = [(path.name, text) for path in PAGES for text in blocks(path.read_text("utf-8"), "toml")]
+    return [pytest.param(text, id=name) for name, text in found if "[project" not in text]
+
+
+@pytest.mark.parametrize("text", toml_files())
+def test_examples_of_settings_load(text, tmp_path):
+    """With all keys that they name; each can be read."""
+    raw = tomllib.loads(text)
+    named = [table.get("api_key_env") or table.get("key_env") for table in _tables(raw)]
+    environ = {name: "secret" for name in named if name}
+    file = tmp_path / "tokengrpc.toml"
+    file.write_text(text, encoding="utf-8")
+    loaded = load(file, environ, {})
+    for model in loaded.models:
+        assert model.read_api_key(environ) == ("secret" if model.api_key_env else None)
+    for tenant in loaded.tenants:
+        assert tenant.key_file or tenant.read_key(environ) == "secret"
+
+
+def _tables(raw: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*raw.get("models", ()), *raw.get("tenants", ())]
+
+
+# --- docs/engines.md, docs/client.md
+
+
+def test_all_capabilities_are_told():
+    """In the table of engines."""
+    told = re.findall(r"[A-Z_]+", section("engines.md", "Capabilities"))
+    assert {capability.value for capability in Capability} <= set(told)
+
+
+def test_the_table_of_capabilities_is_the_code():
+    """What each kind of engine can do by itself."""
+    told = rows(section("engines.md", "Capabilities"))
+    made = {
+        "anthropic": anthropic.create(ModelSettings(name="m", kind="anthropic"), None),
+        "replay": replay.create(ModelSettings(name="m", kind="replay", options={"file": "x"}), None),
+    }
+    can = {"builtin": BuiltinEngine.capabilities} | {kind: made[kind].capabilities for kind in made}
+    for capability in Capability:
+        cells = [cell.rstrip(" |") for cell in told[capability.value]]
+        assert cells == ["yes" if capability in can[kind] else "no" for kind in told["Capability"]]
+
+
+def test_the_table_of_dialects_is_the_code():
+    """What each API of each dialect can do, and what is sent for the most output tokens."""
+    told = rows(page("dialects.md"))
+    assert told.keys() >= DIALECTS.keys()
+    for capability in Capability:
+        cells = [cell.rstrip(" |") for cell in told[capability.value]]
+        assert cells == [_over(capability, dialect) for dialect in DIALECTS.values()]
+    names = [cell.strip("` |") for cell in told["Most output tokens (chat)"]]
+    assert names == [dialect.chat.max_tokens for dialect in DIALECTS.values()]
+
+
+def _over(capability: Capability, dialect: Dialect) -> str:
+    apis = ("chat", "completions")
+    able = [api for api in apis if capability in getattr(dialect, api).capabilities]
+    return "both" if len(able) == 2 else "".join(able) or "no"
+
+
+def test_all_commands_of_the_engines_page_are_valid():
+    """Their flags and values are taken by the settings."""
+    commands = re.findall(r"`?tokengrpc serve (--[^`\n]+)", page("engines.md"))
+    assert len(commands) > 5
+    for command in commands:
+        words = command.split()
+        flags = [name.removeprefix("--").replace("-", "_") for name in words[::2]]
+        load(None, {}, dict(zip(flags, words[1::2], strict=True)))
+
+
+def test_exceptions_and_bounds_of_the_client_are_told():
+    """Each class with the reasons that make it, each bound with its default."""
+    table = rows(page("client.md"))
+    for reason, kind in CLASS_OF_REASON.items():
+        assert f"`{reason}`" in table[kind.__name__][0]
+    exceptions = [name for name in client.__all__ if name.endswith("Error") and name != "TokenStreamError"]
+    assert all(f"`{name}`" in page("client.md") for name in exceptions)
+    policy = ResumePolicy()
+    assert table["attempts"][0] == f"{policy.attempts}"
+    assert table["retry_attempts"][0] == f"{policy.retry_attempts}"
+    assert table["cancel_timeout"][0] == f"{policy.cancel_timeout:g} s"
+    backoff = f"{policy.initial_backoff:g} s, {policy.backoff_factor:g}, {policy.max_backoff:g} s"
+    assert table["initial_backoff`, `backoff_factor`, `max_backoff"][0] == backoff
+
+
+def python_blocks() -> list[Any]:
+    found = [(path.name, text) for path in PAGES for text in blocks(path.read_text("utf-8"), "python")]
+    return [pytest.param(text, id=name) for name, text in found]
+
+
+@pytest.mark.parametrize("text", python_blocks())
+def test_python_examples_compile(text):
+    """Whether they are run or not; a README's may await at the top."""
+    compile(text, "example", "exec", flags=0x2000)  # ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+
+
+def test_python_examples_run():
+    """Those that say so, against a real server."""
+    marked = [part for part in page("client.md").split(RUNS)[1:] if "```python" in part]
+    programs = [blocks(part, "python")[0] for part in marked]
+    assert len(programs) >= 6
+    with serving("--pace", "40") as server:
+        for program in programs:
+            run_python(program.replace("127.0.0.1:50051", server.target))
+
+
+def test_the_engine_of_the_architecture_page_runs(tmp_path):
+    """Found by its entry point, as if it was installed."""
+    source, ledger = blocks(page("architecture.md"), "python")
+    (tmp_path / "echo_engine.py").write_text(source, encoding="utf-8")
+    entry_points = next(text for text in blocks(page("architecture.md"), "toml") if "entry-points" in text)
+    ((group, names),) = tomllib.loads(entry_points)["project"]["entry-points"].items()
+    info = tmp_path / "echo_engine-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: echo-engine\nVersion: 0.1\n")
+    lines = [f"{name} = {target}\n" for name, target in names.items()]
+    (info / "entry_points.txt").write_text("".join([f"[{group}]\n", *lines]))
+    with serving("--engine", "echo", "--model", "parrot", PYTHONPATH=str(tmp_path)) as server:
+        done = server("stream", "--raw", "say it back")
+        assert (done.returncode, done.stdout) == (0, "say it back\n")
+        assert done.stderr.startswith("3 tokens, input 3 (told by the engine)")
+    run_python(ledger + LEDGER_RUN, str(tmp_path / "ledger.jsonl"))
+    entries = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
+    assert [entry["finish_reason"] for entry in entries] == [None, "MAX_TOKENS"]
+
+
+LEDGER_RUN = """
+import sys
+from tokengrpc import TokenStreamClient
+from tokengrpc.server import App
+from tokengrpc.config import Settings
+
+async def main():
+    app = App(Settings(listen="127.0.0.1:0"), ledger=JsonLedger(Path(sys.argv[1])))
+    await app.start()
+    async with TokenStreamClient(f"127.0.0.1:{app.port}") as client:
+        await client.generate("hello", max_tokens=2)
+    await app.stop()
+
+asyncio.run(main())
+"""
+
+
+def run_python(program: str, *arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, f"{program}\n{done.stderr}"
+
+
+# --- all pages
+
+
+def anchor(heading: str) -> str:
+    """As GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def links() -> list[Any]:
+    found = []
+    for path in PAGES:
+        text = BLOCK.sub("", path.read_text(encoding="utf-8"))
+        targets = re.findall(r"\]\(([^)\s]+)\)", text)
+        found += [pytest.param(path, target, id=f"{path.name}:{target}") for target in targets]
+    return found
+
+
+@pytest.mark.parametrize(("source", "target"), links())
+def test_links_lead_somewhere(source, target):
+    """Files and headings of this repository; other sites are not asked."""
+    if target.startswith(("http://", "https://", "mailto:")):
+        return
+    name, _, fragment = target.partition("#")
+    file = (source.parent / name) if name else source
+    assert file.exists(), f"there is no {name}"
+    if fragment:
+        headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+        assert fragment in map(anchor, headings)
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_files_that_are_named_exist(path):
+    """Modules and tests, wherever they stand in the package; each page has a sensible length."""
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= 260
+    files = [file for room in ("tokengrpc", "tests", "fuzz") for file in ROOT.glob(f"{room}/**/*.py")]
+    known = [str(file.relative_to(ROOT)) for file in files]
+    for name in re.findall(r"`([\w/]+\.py)`", text):
+        assert name == "echo_engine.py" or any(f"/{file}".endswith(f"/{name}") for file in known), name

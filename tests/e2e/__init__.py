@@ -1,0 +1,1 @@
+"""Tests of whole processes: real servers, engines, probes and signals."""

@@ -1,0 +1,350 @@
+"""Chunks of OpenAI-compatible servers: every way to end, and the same result for any split."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.openai_payloads import DONE, EVERYTHING, STOP, chat, counts, decode, finished, sums, text
+from tests.support.profiles import examples
+from tokengrpc.core.model import Delta, EngineFinish, FinishReason, UsageReport
+from tokengrpc.core.request import OutputOptions
+from tokengrpc.engines.openai.chunks import ChunkDecoder
+from tokengrpc.engines.upstream.finish_reasons import ABORT_REASONS, FINISH_REASONS
+from tokengrpc.engines.upstream.sse import SSEDecoder
+from tokengrpc.errors import (
+    ContextLengthExceeded,
+    EngineAborted,
+    EngineAuthFailed,
+    EngineBusy,
+    EngineLost,
+    EngineProtocolError,
+    EngineTruncated,
+    EngineUnavailable,
+    InvalidRequest,
+)
+
+# What the decoder looks at.
+FIELDS = (
+    *(
+        "choices",
+        "usage",
+        "error",
+        "delta",
+        "content",
+        "text",
+        "tool_calls",
+        "function",
+        "arguments",
+        "index",
+    ),
+    *("id", "name", "logprobs", "tokens", "finish_reason", "token_ids", "bytes", "token", "prompt_tokens"),
+    *("code", "message", "detail", "stop_reason"),
+)
+
+
+class TestFinish:
+    """How an output ends."""
+
+    @pytest.mark.parametrize(("word", "reason"), sorted(FINISH_REASONS.items()))
+    def test_known_words(self, word: str, reason: FinishReason):
+        """Each row of the table; the word is passed on."""
+        assert finished(text("a", finish_reason=word), DONE)[-1].finish == EngineFinish(
+            reason=reason, word=word
+        )
+
+    def test_an_unknown_word(self):
+        """It is OTHER, and passed on."""
+        assert finished(text("a", finish_reason="bored"))[-1].finish == EngineFinish(
+            reason=FinishReason.OTHER, word="bored"
+        )
+
+    @pytest.mark.parametrize("field", ["stop_reason", "matched_stop"])
+    def test_a_stop_sequence(self, field: str):
+        """Servers (vLLM, SGLang) tell which stop string was met; an id there is an end mark."""
+        met = finished(chat({}, finish_reason="stop", **{field: "\n\n"}))[-1].finish
+        assert met == EngineFinish(reason=FinishReason.STOP_SEQUENCE, word="stop", matched_stop="\n\n")
+        assert finished(chat({}, finish_reason="stop", **{field: 151645}))[-1].finish == EngineFinish(
+            reason=FinishReason.END, word="stop"
+        )
+
+    @pytest.mark.parametrize("word", sorted(ABORT_REASONS))
+    def test_the_engine_gave_up(self, word: str):
+        """It is an error even where [DONE] follows; what was generated is kept."""
+        deltas, error = decode(text("a"), text("b", finish_reason=word), DONE)
+        assert [delta.text for delta in deltas] == ["a", "b"]
+        assert isinstance(error, EngineAborted)
+
+    def test_done_without_a_finish(self):
+        """[DONE] alone is no proper end: vLLM sends it after aborts."""
+        deltas, error = decode(text("a"), DONE)
+        assert deltas == [Delta(text="a")]
+        assert isinstance(error, EngineTruncated)
+
+    def test_an_end_without_a_finish(self):
+        """Nor is the end of the body."""
+        assert isinstance(decode(text("a"))[1], EngineTruncated)
+        assert isinstance(decode()[1], EngineTruncated)
+
+    def test_an_end_without_done(self):
+        """With a finish the body may just end."""
+        assert finished(text("a"), STOP)[-1].finish is not None
+
+    def test_nothing_follows_the_end(self):
+        """After [DONE] everything is ignored."""
+        assert len(finished(STOP, DONE, text("late"), b"garbage")) == 1
+
+    @pytest.mark.parametrize(
+        ("rest", "well"), [(DONE, True), (STOP, True), (STOP[:-5], False), (b"[DON", False)]
+    )
+    def test_what_the_end_cut_off(self, rest: bytes, well: bool):
+        """A last event without its line end counts when it is whole; cut in two it is no protocol error."""
+        decoder = ChunkDecoder("test", OutputOptions())
+        decoder.feed([text("a"), *([STOP] if rest == DONE else [])])
+        decoder.end([rest])
+        assert decoder.ended
+        assert decoder.error is None if well else isinstance(decoder.error, EngineTruncated)
+
+    def test_a_broken_connection(self):
+        """It is an error before the finish, and none after."""
+        for payloads, well in (([text("a")], False), ([text("a"), STOP, sums(7, 2)], True)):
+            decoder = ChunkDecoder("test", OutputOptions())
+            decoder.feed(payloads)
+            lost = EngineLost("broke")
+            deltas = decoder.cut(lost)
+            assert decoder.ended
+            assert decoder.error is (None if well else lost)
+            assert [delta.usage for delta in deltas] == ([UsageReport(input=7, output=2)] if well else [])
+
+    @pytest.mark.parametrize(
+        "late",
+        [
+            b"{",
+            b"nonsense",
+            b'{"usage":{"prompt_tokens":-1}}',
+            b'{"error":{"message":"out of memory","code":500}}',
+            b'{"detail":' + b"[" * 900 + b"]" * 900 + b"}",
+            chat({}, finish_reason="abort"),
+            chat({"tool_calls": [{"id": str(number)} for number in range(2000)]}),
+        ],
+        ids=lambda late: late[:40].decode(),
+    )
+    def test_nonsense_after_the_finish(self, late: bytes):
+        """The answer is complete: what cannot be read is ignored, and the usage after it is not."""
+        last = finished(text("a"), STOP, late, sums(7, 2), DONE)[-1]
+        assert last.usage == UsageReport(input=7, output=2)
+        assert last.finish is not None
+        assert last.finish.word == "stop"
+
+    @pytest.mark.parametrize("word", ["stop", "abort\\ud83d", "\\ud83d"])
+    def test_words_with_half_a_surrogate_pair(self, word: str):
+        """They encode, and the output ends all the same."""
+        payload = b'{"choices":[{"finish_reason":"%b","stop_reason":"x\\udc00"}]}' % word.encode()
+        finish = finished(text("a"), payload)[-1].finish
+        assert finish is not None
+        assert finish.word == word.replace("\\ud83d", "\N{REPLACEMENT CHARACTER}")
+        if word == "stop":
+            assert finish.matched_stop == "x\N{REPLACEMENT CHARACTER}"
+        matched = finished(b'{"choices":[{"finish_reason":"stop","matched_stop":"\\ud83d\\ude00\\ud83d"}]}')[
+            -1
+        ].finish
+        assert matched is not None
+        assert matched.matched_stop == "\N{GRINNING FACE}\N{REPLACEMENT CHARACTER}"
+
+    def test_too_many_calls(self):
+        """More than 1,024 tool calls are no answer, with or without indexes."""
+        for index in ({}, {"index": None}):
+            calls = [{"id": f"c{n}", "function": {"name": "f"}, **index} for n in range(20_000)]
+            deltas, error = decode(text("a"), chat({"tool_calls": calls}))
+            assert deltas == [Delta(text="a")]
+            assert isinstance(error, EngineProtocolError)
+            assert "1024 tool calls" in error.message
+        calls = [{"id": f"c{n}", "function": {"name": "f"}} for n in range(1024)]
+        assert len(finished(chat({"tool_calls": calls * 2}), STOP)[0].fragments) == 1024
+
+    def test_arguments_that_wait_for_a_name_are_bounded(self):
+        """More than 1 MiB of them are no answer; once the name is told they may be as long as they like."""
+        piece = {"index": 0, "function": {"arguments": "x" * 400_000}}
+        deltas, error = decode(text("a"), *[chat({"tool_calls": [piece]})] * 3)
+        assert deltas == [Delta(text="a")]
+        assert isinstance(error, EngineProtocolError)
+        assert "without a name" in error.message
+        named = {"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}
+        whole = finished(chat({"tool_calls": [named]}), *[chat({"tool_calls": [piece]})] * 3, STOP)
+        assert sum(len(part.arguments) for delta in whole for part in delta.fragments) == 1_200_000
+
+
+BUSY = {"message": "Rate limit reached", "type": "rate_limit_error", "code": "rate_limit_exceeded"}
+CONTEXT = {"message": "This model's maximum context length is 8 tokens", "code": "context_length_exceeded"}
+
+
+class TestErrors:
+    """What goes wrong inside a stream."""
+
+    @pytest.mark.parametrize(
+        ("payload", "before", "after"),
+        [
+            ({"error": BUSY}, EngineBusy, EngineAborted),
+            (
+                {"error": {"message": "Overloaded", "type": "overloaded_error"}},
+                EngineBusy,
+                EngineAborted,
+            ),
+            ({"error": {"message": "down", "code": 503}}, EngineUnavailable, EngineAborted),
+            (
+                {"error": {"message": "CUDA out of memory", "type": "InternalServerError", "code": 500}},
+                EngineUnavailable,
+                EngineAborted,
+            ),
+            ({"error": CONTEXT}, ContextLengthExceeded, ContextLengthExceeded),
+            (
+                {"error": {"type": "exceed_context_size_error", "code": 400, "message": "x"}},
+                ContextLengthExceeded,
+                ContextLengthExceeded,
+            ),
+            (
+                {"error": {"message": "no", "type": "BadRequestError", "code": 400}},
+                InvalidRequest,
+                EngineAborted,
+            ),
+            (
+                {"error": {"message": "no", "type": "invalid_request_error", "code": None}},
+                InvalidRequest,
+                EngineAborted,
+            ),
+            ({"error": {"message": "no", "code": "401"}}, EngineAuthFailed, EngineAborted),
+            ({"error": "gone", "error_type": "generation"}, EngineAborted, EngineAborted),
+            (
+                {"object": "error", "message": "gone", "type": "InternalServerError"},
+                EngineAborted,
+                EngineAborted,
+            ),
+            ({"detail": "gone"}, EngineAborted, EngineAborted),
+        ],
+    )
+    def test_an_error_inside_the_stream(self, payload: object, before: type, after: type):
+        """What it means depends on whether there was a token; what came before it is kept."""
+        error = json.dumps(payload).encode()
+        assert type(decode(chat({"role": "assistant"}), error, DONE)[1]) is before
+        deltas, failure = decode(text("a"), error, DONE)
+        assert deltas == [Delta(text="a")]
+        assert type(failure) is after
+
+    def test_an_error_after_the_finish(self):
+        """The output was complete."""
+        finished(text("a"), STOP, json.dumps({"error": BUSY}).encode())
+
+    def test_long_words_are_cut(self):
+        """An engine's message takes at most 200 characters of ours, in one line."""
+        _, error = decode(json.dumps({"error": {"message": "line\n" * 1000}}).encode())
+        assert error is not None
+        assert "line line" in error.message
+        assert len(error.message) < 300
+
+    @pytest.mark.parametrize(
+        "payload",
+        [
+            b"{",
+            b"hello",
+            b"[]",
+            b"null",
+            b"17",
+            b'{"choices":{}}',
+            b'{"choices":[{"delta":[]}]}',
+            b'{"choices":[{"delta":{"content":17}}]}',
+            b'{"choices":[{"delta":{"content":"\xff"}}]}',
+            b'{"usage":{"prompt_tokens":-1}}',
+            b'{"usage":{"prompt_tokens":99999999999}}',
+            b'{"usage":{"prompt_tokens":1e400}}',
+            b'{"usage":{"prompt_tokens":' + b"9" * 5000 + b"}}",
+            b'{"error":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+            b'{"x":' + b"[" * 100_000,
+        ],
+        ids=lambda payload: payload[:40].decode("ascii", "replace"),
+    )
+    def test_what_no_dialect_allows(self, payload: bytes):
+        """It is a protocol error, and what came before it is kept."""
+        deltas, error = decode(text("secret"), payload, text("b"))
+        assert deltas == [Delta(text="secret")]
+        assert isinstance(error, EngineProtocolError | EngineAborted)
+        assert "secret" not in error.message
+
+    @examples(2000)
+    @given(
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(
+                    st.sampled_from(FIELDS),
+                    inner,
+                    max_size=4,
+                )
+            ),
+            max_leaves=12,
+        )
+    )
+    def test_any_json_is_deltas_or_an_error(self, payload: object):
+        """Nothing else is ever raised."""
+        decode(
+            json.dumps(payload).encode(), json.dumps({"choices": [payload]}).encode(), STOP, output=EVERYTHING
+        )
+
+
+TRANSCRIPTS = {
+    "openai": [text("Hel"), text("lo 🦜"), STOP, sums(7, 2), DONE],
+    "vllm": [
+        chat({"role": "assistant", "content": ""}, usage=counts(7, 0)),
+        chat({"reasoning": "hm"}, usage=counts(7, 1), token_ids=[5]),
+        text("é", usage=counts(7, 3), token_ids=[6, 7]),
+        chat({}, finish_reason="stop", stop_reason="END", usage=counts(7, 4), token_ids=[8]),
+        sums(7, 4),
+        DONE,
+    ],
+    "tools": [
+        chat({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": '{"a":'}}]}),
+        chat({"tool_calls": [{"index": 0, "function": {"arguments": "1}"}}]}),
+        chat({}, finish_reason="tool_calls"),
+        DONE,
+    ],
+    "aborted": [text("a"), text("b"), chat({}, finish_reason="abort"), DONE],
+    "truncated": [text("a"), text("b")],
+    "malformed": [text("a"), b'{"choices":[{', text("b")],
+}
+
+
+def run(chunks: list[bytes]) -> tuple[list[Delta], type | None]:
+    """As the engine does it."""
+    events, decoder = SSEDecoder(), ChunkDecoder("test", EVERYTHING)
+    deltas = [delta for chunk in chunks for delta in decoder.feed(events.feed(chunk))]
+    if not decoder.ended:
+        deltas += decoder.end(events.close())
+    return deltas, type(decoder.error) if decoder.error else None
+
+
+@examples(2000)
+@given(
+    st.sampled_from(sorted(TRANSCRIPTS)),
+    st.sampled_from([b"\n", b"\r\n", b"\r"]),
+    st.sampled_from([b"data: ", b"data:", b": ping\n\ndata: ", b"event: message\ndata: "]),
+    st.lists(st.integers(min_value=0)),
+    st.booleans(),
+)
+def test_any_split_of_any_transcript_gives_the_same(
+    name: str, newline: bytes, prefix: bytes, cuts: list[int], ended: bool
+):
+    """Deltas and failure do not depend on where the bytes were cut, nor on line ends and comments."""
+    payloads = TRANSCRIPTS[name]
+    body = b"".join(prefix + payload + b"\n\n" for payload in payloads)
+    body = (body if ended else body.removesuffix(b"\n\n")).replace(b"\n", newline)
+    places = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
+    chunks = [body[begin:end] for begin, end in itertools.pairwise(places)]
+    decoder = ChunkDecoder("test", EVERYTHING)
+    expected = decoder.feed(payloads)
+    if not decoder.ended:
+        expected += decoder.end([])
+    assert run(chunks) == (expected, type(decoder.error) if decoder.error else None)

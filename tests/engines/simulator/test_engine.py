@@ -1,0 +1,405 @@
+"""Engines that fail as planned, over real gRPC: what callers see of each fault, again and again the same."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from google.rpc import error_details_pb2
+from tokenstreaming.v1 import generation_pb2, input_pb2, usage_pb2
+
+from tests.engines.simulator.outcomes import OUTCOMES, STATUS_REASONS
+from tests.support.harness import (
+    Outcome,
+    Served,
+    check_gapless,
+    collect,
+    read_until,
+    serving,
+    until,
+    upstream,
+)
+from tests.support.scripted_engine import (
+    Call,
+    Done,
+    Finish,
+    Reasoning,
+    Refusal,
+    ScriptedEngine,
+    Stall,
+    Status,
+    Text,
+    ToolCall,
+    UsageChunk,
+)
+from tests.support.wire_dialects import VLLM
+from tokengrpc.config import FaultSettings, ModelSettings
+from tokengrpc.config.faults import DEFAULTS, ENDS
+from tokengrpc.engines.builtin.engine import BuiltinEngine
+from tokengrpc.wire.status import CODES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+CONDITIONS = {"probability", "seed", "times", "name"}
+SEED = {"prompt": "Hello", "max_output_token_count": 12, "sampling": input_pb2.Sampling(seed=7)}
+SILENT = {"limits": input_pb2.Limits()}
+SILENT["limits"].first_token_timeout.FromMilliseconds(600)
+SILENT["limits"].inter_token_timeout.FromMilliseconds(600)
+
+
+def builtin(**settings: Any) -> ModelSettings:
+    return ModelSettings(name="builtin", **settings)
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    """A model whose requests may bring faults."""
+    async with serving(builtin(allow_request_faults=True)) as server:
+        yield server
+
+
+async def run(server: Served, faults: dict[str, Any] | None = None, **fields: Any) -> Outcome:
+    if faults is not None:
+        fields["engine_params"] = {"faults": faults}
+    return await collect(server.stream(**{**SEED, **fields}))
+
+
+def told(outcome: Outcome) -> tuple[str, str]:
+    return outcome.code.name, outcome.info.reason if outcome.info else ""
+
+
+def failure(reason: str) -> tuple[str, str]:
+    return CODES[reason].name, reason
+
+
+def tokens(outcome: Outcome) -> int:
+    return sum(token.count for token in outcome.tokens)
+
+
+# Each fault with the tokens that arrive before it ends the output.
+BREAKS = {
+    "refuse": (True, 0),
+    "cut_at_token": (5, 5),
+    "cut_at_byte": (1000, None),
+    "end_at_token": (5, 5),
+    "abort_at_token": (5, 5),
+    "error_at_token": (5, 5),
+    "malformed_at_token": (5, 5),
+    "invalid_utf8_at_token": (5, 5),
+    "huge_line_at_token": (5, 5),
+}
+
+
+@pytest.mark.parametrize("fault", BREAKS)
+async def test_what_ends_an_output(served: Served, fault: str) -> None:
+    """The failure of the table after exactly these tokens; the text is the beginning of the true one."""
+    value, count = BREAKS[fault]
+    whole, broken = await run(served), await run(served, {fault: value})
+    assert told(broken) == failure(OUTCOMES[fault].reasons[0])
+    assert whole.text.startswith(broken.text)
+    assert tokens(broken) == count if count is not None else 0 < tokens(broken) < tokens(whole)
+    assert (broken.finished is None) == (fault == "refuse")
+    check_gapless(broken.messages)
+    await until(lambda: served.app.registry.active == 0)
+
+
+@pytest.mark.parametrize("fault", [name for name in ENDS if name.endswith(("_token", "_byte"))])
+async def test_before_the_first_token(served: Served, fault: str) -> None:
+    """At position 0 the engine has accepted, and there is no token."""
+    broken = await run(served, {fault: 0})
+    assert told(broken) == failure(OUTCOMES[fault].reasons[0])
+    assert (tokens(broken), broken.finished is None) == (0, False)
+
+
+@pytest.mark.parametrize("status", STATUS_REASONS)
+async def test_statuses(served: Served, status: int) -> None:
+    """Each status has its reason, and Retry-After is passed on."""
+    refused = await run(served, {"status": status, "retry_after": 7})
+    assert told(refused) == failure(STATUS_REASONS[status])
+    assert refused.messages == []
+    retry = refused.detail(error_details_pb2.RetryInfo)
+    if STATUS_REASONS[status] == "ENGINE_UNAVAILABLE":
+        assert retry.retry_delay.ToTimedelta().total_seconds() == 7
+
+
+HARMLESS = {
+    "connect_delay": 0.05,
+    "accept_delay": 0.05,
+    "first_token_delay": 0.05,
+    "pace": 200,
+    "jitter": 0.005,
+    "stall_at_token": 3,
+    "keep_alive": 0.005,
+    "trickle": True,
+    "split_characters": True,
+    "unknown_fields": True,
+    "finish_reason": "length",
+    "usage": "twice",
+}
+
+
+@pytest.mark.parametrize("fault", HARMLESS)
+@pytest.mark.parametrize("detailed", [False, True], ids=["plain", "detailed"])
+async def test_what_only_changes_how_it_comes(served: Served, fault: str, detailed: bool) -> None:
+    """Tokens, ids, logprobs, usage and finish are those of the true output."""
+    faults = {fault: HARMLESS[fault]}
+    if fault == "stall_at_token":
+        faults["stall_time"] = 0.05
+    if fault == "keep_alive":
+        faults["first_token_delay"] = 0.05
+    output = input_pb2.OutputOptions(top_logprob_count=2, include_token_ids=True, include_raw_bytes=True)
+    fields = {"output": output} if detailed else {}
+    true, changed = await run(served, **fields), await run(served, faults, **fields)
+    assert told(changed) == ("OK", "")
+    assert [without_time(token) for token in changed.tokens] == [without_time(token) for token in true.tokens]
+    assert changed.messages[-1].usage == true.messages[-1].usage
+    assert changed.finished.finish_reason == true.finished.finish_reason
+
+
+def without_time(token: generation_pb2.Token) -> generation_pb2.Token:
+    token.ClearField("emit_time")
+    return token
+
+
+async def test_an_answer_is_slowed_down(served: Served) -> None:
+    """A delay comes before the first token, and all take the longer the more they are."""
+    slow = await run(served, {"pace": 100, "first_token_delay": 0.1})
+    timing = slow.finished.timing
+    assert timing.time_to_first_token.ToNanoseconds() >= 0.1e9
+    assert timing.total_duration.ToNanoseconds() >= 0.1e9 + tokens(slow) / 100 * 1e9
+
+
+@pytest.mark.parametrize(
+    ("faults", "clock", "count"),
+    [
+        ({"accept_delay": 60}, "first_token", 0),
+        ({"first_token_delay": 60}, "first_token", 0),
+        ({"first_token_delay": 60, "keep_alive": 0.02}, "first_token", 0),
+        ({"stall_at_token": 0}, "first_token", 0),
+        ({"stall_at_token": 4}, "inter_token", 4),
+        ({"stall_at_token": 4, "keep_alive": 0.02}, "inter_token", 4),
+    ],
+)
+async def test_silence(served: Served, faults: dict[str, Any], clock: str, count: int) -> None:
+    """Comments or not, the clock is told, with what there was."""
+    silent = await run(served, faults, **SILENT)
+    assert told(silent) == failure("ENGINE_STALLED")
+    assert (silent.info.metadata["clock"], tokens(silent)) == (clock, count)
+    await until(lambda: served.app.registry.active == 0)
+
+
+async def test_a_connection_that_is_not_made(served: Served) -> None:
+    """The connect clock is told, by the request's limit as by the engine's."""
+    limits = input_pb2.Limits()
+    limits.connect_timeout.FromMilliseconds(100)
+    late = await run(served, {"connect_delay": 60}, limits=limits)
+    assert told(late) == failure("ENGINE_UNAVAILABLE")
+    assert (late.info.metadata["clock"], late.messages) == ("connect", [])
+    async with serving(builtin(connect_timeout=0.1, faults=FaultSettings(connect_delay=60))) as server:
+        assert told(await run(server)) == failure("ENGINE_UNAVAILABLE")
+
+
+async def test_finish_reasons_and_usage(served: Served) -> None:
+    """An unknown word is OTHER, an abort is one; without usage the count is marked as ours."""
+    odd = await run(served, {"finish_reason": "bored"})
+    assert odd.finished.finish_reason == generation_pb2.FINISH_REASON_OTHER
+    assert odd.finished.engine_finish_reason == "bored"
+    assert told(await run(served, {"finish_reason": "abort"})) == failure("ENGINE_ABORTED")
+    untold = await run(served, {"usage": "none"})
+    assert told(untold) == ("OK", "")
+    assert untold.messages[-1].usage.source != usage_pb2.USAGE_SOURCE_ENGINE
+
+
+async def test_characters_over_tokens(engine: ScriptedEngine) -> None:
+    """Characters of all sizes, cut in two at every place, come out whole."""
+    model = upstream(engine.base_url, faults=FaultSettings(split_characters=True))
+    engine.script(
+        Text("é", "…", "🦜🐢"), Text(" 𝄞", "\ud83d"), Text("\udc22"), Finish(), UsageChunk(), Done()
+    )
+    async with serving(model) as server:
+        outcome = await collect(server.stream())
+    assert told(outcome) == ("OK", "")
+    assert outcome.text == "é…🦜🐢 𝄞🐢"
+
+
+async def test_everything_that_an_engine_says_comes_through(engine: ScriptedEngine) -> None:
+    """Reasoning, refusals, calls of tools, usage with its parts, the finish: spoiled and not, the same."""
+    script = (
+        Reasoning("h", "m"),
+        Text("Look", ": "),
+        Refusal("No"),
+        ToolCall(0, "c1", "look", ""),
+        ToolCall(0, arguments='{"a":'),
+        ToolCall(0, arguments="1}"),
+        ToolCall(1, "c2", "see", "{}"),
+        Finish("tool_calls"),
+        UsageChunk(details={"prompt_tokens_details": {"cached_tokens": 3}}),
+        Done(),
+    )
+    engine.script(*script)
+    plan = FaultSettings(trickle=True, unknown_fields=True)
+    models = (upstream(engine.base_url), upstream(engine.base_url, name="spoiled", faults=plan))
+    tools = [input_pb2.Tool(name="look"), input_pb2.Tool(name="see")]
+    async with serving(*models) as server:
+        true = await collect(server.stream(model="scripted", tools=tools))
+        spoiled = await collect(server.stream(model="spoiled", tools=tools))
+    assert told(spoiled) == told(true) == ("OK", "")
+    assert parts(spoiled) == parts(true)
+    assert spoiled.messages[-1].usage == true.messages[-1].usage
+    assert spoiled.finished.finish_reason == generation_pb2.FINISH_REASON_TOOL_CALLS
+
+
+def parts(outcome: Outcome) -> list[Any]:
+    said = [(t.text, t.reasoning_text, t.refusal_text) for t in outcome.tokens]
+    calls = [fragment for message in outcome.messages for fragment in message.tool_call_fragments]
+    return [said, [(c.call_index, c.id, c.function_name, c.arguments_fragment) for c in calls]]
+
+
+async def test_usage_in_each_chunk(served: Served) -> None:
+    """An engine that counts is believed token by token, and a cut leaves the exact bill."""
+    async with ScriptedEngine(VLLM) as engine:
+        engine.script(Text("a", "b", "c", "d"), Finish(), UsageChunk(), Done())
+        model = upstream(engine.base_url, dialect="vllm", faults=FaultSettings(cut_at_token=3))
+        async with serving(model) as server:
+            outcome = await collect(server.stream())
+    assert told(outcome) == failure("ENGINE_LOST")
+    usage = outcome.messages[-1].usage
+    assert (usage.output_token_count, usage.source) == (3, usage_pb2.USAGE_SOURCE_ENGINE)
+
+
+# --- Which calls
+
+
+async def test_a_seed_repeats_exactly() -> None:
+    """The same calls fail in the same order, on another server as well; another seed chooses others."""
+
+    async def failing(seed: int) -> list[bool]:
+        faults = FaultSettings(cut_at_token=2, probability=0.5, seed=seed)
+        async with serving(builtin(faults=faults)) as server:
+            return [told(await run(server))[0] != "OK" for _ in range(24)]
+
+    first, again, other = await failing(1), await failing(1), await failing(2)
+    assert first == again != other
+    assert 0 < sum(first) < 24
+
+
+async def test_the_first_calls_only(served: Served) -> None:
+    """`times` is counted by plan and name, so that a test can look for the recovery."""
+    plan = {"cut_at_token": 2, "times": 2, "name": "a"}
+    seen = [told(await run(served, plan))[0] for _ in range(4)]
+    assert seen == ["UNAVAILABLE", "UNAVAILABLE", "OK", "OK"]
+    assert told(await run(served, {**plan, "name": "b"}))[0] == "UNAVAILABLE"
+
+
+async def test_a_request_without_a_plan_is_the_engines_own(served: Served) -> None:
+    """The wrapped engine hands out the inner one's generator: nothing stands in the path of its tokens."""
+    (wrapped,) = served.app.catalog.resolve("").engines
+    request = next_request()
+    batches = wrapped.generate(request)
+    assert batches.ag_code is BuiltinEngine.generate.__code__
+    await batches.aclose()
+
+
+def next_request() -> Any:
+    from tokengrpc.core.request import GenerationRequest  # noqa: PLC0415 - for this test alone
+
+    return GenerationRequest(prompt="Hello")
+
+
+def test_no_plan_no_wrapping() -> None:
+    """Whatever conditions are set: without a fault the engine is served as it is."""
+
+    async def engines(**settings: Any) -> list[type]:
+        async with serving(builtin(**settings)) as server:
+            return [type(engine) for engine in server.app.catalog.resolve("").engines]
+
+    assert asyncio.run(engines()) == [BuiltinEngine]
+    assert asyncio.run(engines(faults=FaultSettings(probability=0.5, seed=3, times=1))) == [BuiltinEngine]
+
+
+# --- What is refused
+
+
+@pytest.mark.parametrize(
+    ("faults", "field", "words"),
+    [
+        ({"cut_at_tokn": 1}, "engine_params.faults.cut_at_tokn", "did you mean `cut_at_token`"),
+        ({"cut_at_token": -1}, "engine_params.faults.cut_at_token", "at least 0"),
+        ({"cut_at_token": 1.5}, "engine_params.faults.cut_at_token", "a whole number"),
+        (
+            {"cut_at_token": 1, "refuse": True},
+            "engine_params.faults.cut_at_token",
+            "not together with refuse",
+        ),
+        ({"usage": "lots"}, "engine_params.faults.usage", "one of none, told, twice"),
+        ({"status": 200}, "engine_params.faults.status", "from 300 to 599"),
+        ("cut", "engine_params.faults", "a table"),
+    ],
+)
+async def test_plans_that_are_none(served: Served, faults: Any, field: str, words: str) -> None:
+    """INVALID_REQUEST names the key and what is allowed, and the engine is not asked."""
+    outcome = await run(served, faults)
+    assert told(outcome) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
+    (violation,) = outcome.detail(error_details_pb2.BadRequest).field_violations
+    assert violation.field == field
+    assert words in violation.description
+    assert outcome.messages == []
+
+
+async def test_requests_may_not_bring_faults_unless_allowed() -> None:
+    """UNSUPPORTED_FEATURE, as for every other key of engine_params."""
+    async with serving(builtin(faults=FaultSettings(pace=1000))) as server:
+        assert told(await run(server, {"cut_at_token": 1})) == ("INVALID_ARGUMENT", "UNSUPPORTED_FEATURE")
+
+
+# --- The engine behind
+
+
+async def test_a_cancel_reaches_the_engine_behind() -> None:
+    """In a planned silence too: the engine's connection is closed at once."""
+    async with ScriptedEngine() as engine:
+        model = upstream(engine.base_url, faults=FaultSettings(stall_at_token=2))
+        engine.script(Text("a", "b"), Text("c"), Stall())
+        async with serving(model) as server:
+            stream = server.stream("g")
+            await read_until(stream, lambda message: message.tokens)
+            call: Call = await engine.called()
+            stream.cancel()
+            await asyncio.wait_for(call.disconnected.wait(), 5)
+            await until(lambda: server.app.registry.active == 0)
+            assert engine.open_connections == 0
+
+
+async def test_its_own_failures_are_told_as_they_are() -> None:
+    """What the inner engine raises is not blamed on the plan."""
+    async with ScriptedEngine() as engine:
+        model = upstream(engine.base_url, faults=FaultSettings(trickle=True))
+        async with serving(model) as server:
+            engine.script(Status(429, {}, {"Retry-After": "3"}))
+            refused = await collect(server.stream())
+            engine.script(Text("a"), Finish("abort"), Done())
+            aborted = await collect(server.stream())
+    assert told(refused) == failure("ENGINE_UNAVAILABLE")
+    assert refused.detail(error_details_pb2.RetryInfo).retry_delay.seconds == 3
+    assert told(aborted) == failure("ENGINE_ABORTED")
+    assert aborted.text == "a"
+
+
+async def test_a_failed_call_is_seen_in_its_health() -> None:
+    """ListModels tells it, and that it works again."""
+    faults = FaultSettings(refuse=True, times=1)
+    async with serving(builtin(faults=faults)) as server:
+        (engine,) = server.app.catalog.resolve("").engines
+        assert told(await run(server)) == failure("ENGINE_UNAVAILABLE")
+        assert engine.healthy is False
+        assert told(await run(server)) == ("OK", "")
+        assert engine.healthy is True
+
+
+def test_the_table_has_every_fault() -> None:
+    """What callers see is written for each key that is no condition, and each status has a reason."""
+    assert OUTCOMES.keys() == DEFAULTS.keys() - CONDITIONS
+    assert set(BREAKS) | set(HARMLESS) | {"status", "retry_after", "stall_time"} == set(OUTCOMES)
+    assert all(reason in CODES for outcome in OUTCOMES.values() for reason in outcome.reasons)

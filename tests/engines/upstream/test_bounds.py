@@ -1,0 +1,105 @@
+"""What an engine over HTTP may send at once: lines, events, heads and bodies are bounded."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.http_peer import Peer, Server
+from tokengrpc.config import ModelSettings
+from tokengrpc.core.request import GenerationRequest
+from tokengrpc.engines.anthropic import engine as anthropic
+from tokengrpc.engines.openai import engine as openai
+from tokengrpc.errors import EngineProtocolError, InvalidRequest, TokenGrpcError
+
+if TYPE_CHECKING:
+    from tokengrpc.core.model import Delta
+
+HEAD = b"HTTP/1.1 %d OK\r\nContent-Type: %b\r\nConnection: close\r\n%b\r\n"
+STREAM = HEAD % (200, b"text/event-stream", b"")
+TEXT = {
+    "openai": b'{"choices":[{"text":"%b"}]}',
+    "anthropic": b'{"type":"content_block_delta","delta":{"type":"text_delta","text":"%b"}}',
+}
+END = {
+    "openai": b'data: {"choices":[{"finish_reason":"stop"}]}\n\n',
+    "anthropic": b'data: {"type":"message_delta","delta":{"stop_reason":"end_turn"}}\n\n',
+}
+CREATE = {"openai": openai.create, "anthropic": anthropic.create}
+
+
+async def answered(kind: str, answer: bytes, **settings: Any) -> tuple[list[Delta], TokenGrpcError | None]:
+    """What becomes of an answer, and what the server is left with: a closed connection."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer(answer)
+        await peer.until_closed()
+
+    deltas: list[Delta] = []
+    async with Server(script) as server:
+        base_url = f"http://127.0.0.1:{server.port}/v1"
+        engine = CREATE[kind](ModelSettings(name="m", kind=kind, base_url=base_url, **settings), None)
+        await engine.start()
+        try:
+            async with aclosing(engine.generate(GenerationRequest(prompt="a"))) as batches:
+                async for batch in batches:
+                    deltas += batch
+        except TokenGrpcError as error:
+            await server.all_done()
+            return deltas, error
+        finally:
+            await engine.close()
+        return deltas, None
+
+
+@pytest.mark.parametrize("kind", CREATE)
+class TestBounds:
+    """Beyond them the engine does not speak the protocol, and the connection is closed."""
+
+    @pytest.mark.parametrize("size", [2_000, 100_000])
+    async def test_a_line(self, kind: str, size: int):
+        """As long as the setting allows, finished or not; what came before it is kept."""
+        text = b"data: " + TEXT[kind] % b"ok" + b"\n\n"
+        long = b"data: " + TEXT[kind] % (b"x" * size)
+        for rest in (long, long + b"\n\n" + END[kind]):
+            deltas, error = await answered(kind, STREAM + text + rest, max_event_bytes=1024)
+            assert [delta.text for delta in deltas] == ["ok"]
+            assert isinstance(error, EngineProtocolError)
+            assert "more than 1024 bytes" in error.message
+
+    async def test_an_event(self, kind: str):
+        """All its lines together."""
+        lines = b"data: " + b" " * 500 + b"\n"
+        _, error = await answered(kind, STREAM + lines * 3, max_event_bytes=1024)
+        assert isinstance(error, EngineProtocolError)
+        assert "event of more than 1024 bytes" in error.message
+
+    async def test_the_default(self, kind: str):
+        """A mebibyte, less a little for what is around the text."""
+        for size, fits in ((1_000_000, True), (1_050_000, False)):
+            event = b"data: " + TEXT[kind] % (b"x" * size) + b"\n\n"
+            deltas, error = await answered(kind, STREAM + event + END[kind])
+            assert (error is None) is fits
+            assert sum(len(delta.text or "") for delta in deltas) == (size if fits else 0)
+
+    async def test_a_head(self, kind: str):
+        """64 KiB of headers."""
+        _, error = await answered(kind, HEAD % (200, b"text/event-stream", b"X: " + b"x" * 70_000 + b"\r\n"))
+        assert isinstance(error, EngineProtocolError)
+        assert "headers of more than 65536 bytes" in error.message
+
+    async def test_a_body_that_is_no_stream(self, kind: str):
+        """It is read up to a mebibyte, and what is cut there is no JSON."""
+        body = b'{"choices":[{"text":"' + b"x" * 3_000_000
+        _, error = await answered(kind, HEAD % (200, b"application/json", b"") + body)
+        assert isinstance(error, EngineProtocolError)
+
+    async def test_a_refusal(self, kind: str):
+        """Its words are cut, however many there are."""
+        body = b'{"error":{"message":"' + b"no " * 100_000 + b'"}}' + b" " * 3_000_000
+        _, error = await answered(kind, HEAD % (400, b"application/json", b"") + body)
+        assert isinstance(error, InvalidRequest)
+        assert len(error.message) < 300

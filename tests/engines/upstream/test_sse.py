@@ -1,0 +1,130 @@
+"""Server-sent events: the same payloads however the bytes are cut."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fuzz.reference import events_of
+from tests.support.profiles import examples
+from tokengrpc.engines.upstream.sse import SSEDecoder
+from tokengrpc.errors import EngineProtocolError
+
+LINES = st.sampled_from(
+    [
+        b"data: {}",
+        b"data:x",
+        b"data:  two spaces",
+        b"data",
+        b"data: ",
+        b"data: a:b",
+        b": comment",
+        b":",
+        b"event: ping",
+        b"id: 1",
+        b"database: no",
+        b" data: no",
+        b"\xef\xbb\xbfdata: no",
+        "data: \u2028é🦜\x0b\x0c\x85".encode(),
+        b"retry",
+        b"",
+    ]
+)
+ENDS = st.sampled_from([b"\n", b"\r", b"\r\n"])
+MIXED = st.lists(st.tuples(LINES, ENDS).map(b"".join)).map(b"".join)
+USUAL = st.lists(
+    st.sampled_from([b"data: {}\n\n", b"data: [DONE]\n\n", b": ping\n\n", b"data: a\ndata: b\n\n"])
+).map(b"".join)
+NOISE = st.lists(st.sampled_from([b"data", b":", b" ", b"\n", b"\r", b"x", b"\xef", b"\xbb", b"\xbf"])).map(
+    b"".join
+)
+TRANSCRIPTS = st.tuples(
+    st.sampled_from([b"", b"\xef\xbb\xbf", b"\xef\xbb"]), st.one_of(MIXED, USUAL, NOISE), LINES
+).map(b"".join)
+CUTS = st.lists(st.integers(min_value=0))
+
+
+def pieces(whole: bytes, cuts: list[int]) -> list[bytes]:
+    places = [0, *sorted(cut % (len(whole) + 1) for cut in cuts), len(whole)]
+    return [whole[begin:end] for begin, end in itertools.pairwise(places)]
+
+
+@examples(3000)
+@given(TRANSCRIPTS, CUTS)
+@example(b"data: a\r\ndata: b\r\n\r\n", [8, 9, 18, 19])
+@example(b"data: a\n\n\ndata: b\n\n", [9])
+@example(b"data: a\r\r\ndata: b\r\r", [9, 10])
+@example(b"data: [DONE]", [3])
+def test_any_cut_gives_what_the_specification_says(transcript: bytes, cuts: list[int]):
+    """Payloads and the cut-off rest are the oracle's, whatever the pieces."""
+    decoder = SSEDecoder()
+    payloads = [payload for piece in pieces(transcript, cuts) for payload in decoder.feed(piece)]
+    assert (payloads, decoder.close()) == events_of(transcript)
+
+
+@examples(3000)
+@given(TRANSCRIPTS)
+def test_byte_by_byte_is_the_same(transcript: bytes):
+    """Every single byte may come alone."""
+    decoder = SSEDecoder()
+    payloads = [payload for byte in transcript for payload in decoder.feed(bytes([byte]))]
+    assert (payloads, decoder.close()) == events_of(transcript)
+
+
+@examples(3000)
+@given(TRANSCRIPTS, CUTS, st.integers(min_value=1, max_value=20))
+@example(b"\xef\xbb\xbf:", [2], 1)
+def test_a_bound_fails_at_the_same_place_for_any_cut(transcript: bytes, cuts: list[int], bound: int):
+    """What is returned before the failure, and whether there is one, does not depend on the pieces."""
+
+    def run(chunks: list[bytes]) -> tuple[list[bytes], bool]:
+        decoder = SSEDecoder(max_event_bytes=bound)
+        payloads: list[bytes] = []
+        try:
+            for chunk in chunks:
+                payloads += decoder.feed(chunk)
+            payloads += decoder.close()
+        except EngineProtocolError:
+            return payloads, True
+        return payloads, False
+
+    assert run(pieces(transcript, cuts)) == run([transcript])
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [b"data: " + b"x" * 100, b": " + b"x" * 100, b"data: " + b"x\ndata: " * 40],
+    ids=["data", "comment", "lines"],
+)
+def test_an_endless_event_is_refused(endless: bytes):
+    """A line or event over the bound is an error, told before its end has come."""
+    decoder = SSEDecoder(max_event_bytes=64)
+
+    def trickle() -> None:
+        for byte in endless:
+            decoder.feed(bytes([byte]))
+
+    with pytest.raises(EngineProtocolError, match="more than 64 bytes"):
+        trickle()
+
+
+def test_events_before_a_failure_are_not_lost():
+    """A chunk with a good event and an endless one gives the first, and fails at the next call."""
+    decoder = SSEDecoder(max_event_bytes=64)
+    assert decoder.feed(b"data: good\n\ndata: " + b"x" * 100) == [b"good"]
+    with pytest.raises(EngineProtocolError):
+        decoder.feed(b"")
+    with pytest.raises(EngineProtocolError):
+        decoder.close()
+
+
+def test_a_large_event_in_many_chunks_is_whole():
+    """Past the size up to which an event is joined, it is still read to its end, and the next one too."""
+    decoder = SSEDecoder()
+    payload = b"x" * 100_000
+    transcript = b"data: " + payload + b"\n\ndata: next\n\n"
+    chunks = [transcript[at : at + 1000] for at in range(0, len(transcript), 1000)]
+    assert [found for chunk in chunks for found in decoder.feed(chunk)] == [payload, b"next"]

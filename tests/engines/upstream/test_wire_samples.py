@@ -1,0 +1,205 @@
+"""Transcripts of all dialects, cut at every byte: the same deltas, and what a caller must get of them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shlex
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.profiles import examples
+from tests.support.wire_samples import wire_samples
+from tokengrpc.core.events import Termination
+from tokengrpc.core.generation import Generation
+from tokengrpc.core.model import UsageSource
+from tokengrpc.core.request import GenerationRequest, OutputOptions
+from tokengrpc.engines.anthropic.events import EventDecoder
+from tokengrpc.engines.openai.chunks import ChunkDecoder
+from tokengrpc.engines.upstream.sse import SSEDecoder
+from tokengrpc.engines.upstream.stream_reader import decode
+from tokengrpc.errors import EngineLost, TokenGrpcError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.support.wire_samples import WireSample
+    from tokengrpc.core.events import Event
+    from tokengrpc.core.model import Delta, Token
+    from tokengrpc.engines.upstream.stream_decoder import StreamDecoder
+
+    Decoded = tuple[list[Delta], TokenGrpcError | None]
+
+ALL = wire_samples()
+
+
+def options(sample: WireSample) -> OutputOptions:
+    return OutputOptions(
+        top_logprob_count=2 if "logprobs" in sample.asked else None,
+        token_ids="ids" in sample.asked,
+        raw_bytes="raw" in sample.asked,
+    )
+
+
+def decoder_of(sample: WireSample) -> StreamDecoder:
+    if sample.dialect == "anthropic":
+        return EventDecoder("test")
+    return ChunkDecoder("test", options(sample))
+
+
+def decoded(sample: WireSample, pieces: Sequence[bytes]) -> Decoded:
+    """The deltas and the failure, read as the engine does it."""
+    events, decoder = SSEDecoder(), decoder_of(sample)
+    deltas: list[Delta] = []
+    for piece in pieces:
+        if piece and not decoder.ended:
+            deltas += [delta for batch in decode(piece, events, decoder) for delta in batch]
+    if not decoder.ended:
+        if sample.lost:
+            deltas += decoder.cut(EngineLost("the connection broke"))
+        else:
+            deltas += [delta for batch in decode(b"", events, decoder) for delta in batch]
+    assert decoder.ended
+    return deltas, decoder.error
+
+
+def comparable(result: Decoded) -> tuple[list[Delta], type | None, str]:
+    deltas, error = result
+    return deltas, type(error) if error else None, error.message if error else ""
+
+
+class Letters:
+    """Counts what the engine did not: a token for each character."""
+
+    name, exact = "letters", False
+
+    def count(self, text: str) -> int:
+        return len(text)
+
+    def count_input(self, messages, tools) -> int:
+        return 1
+
+
+def told(sample: WireSample, result: Decoded) -> dict[str, tuple[str, ...]]:
+    """What a caller gets, as samples write it."""
+    deltas, error = result
+    request = GenerationRequest(prompt="p", output=options(sample))
+    generation = Generation(request, Letters(), 1)
+    events = generation.accept("test", 1)
+    events += generation.feed(deltas, 1)
+    finish = generation.engine_finish
+    assert (finish is None) is (error is not None)
+    termination = Termination.failed(error) if error else Termination.of(finish)
+    events += generation.end(termination, 1)
+    tokens = [token for event in events for token in event.tokens]
+    found: dict[str, tuple[str, ...]] = {}
+    for channel in ("text", "reasoning", "refusal"):
+        whole = "".join(getattr(token, channel) for token in tokens)
+        if whole:
+            found[channel] = (whole,)
+    opaque = tuple(delta.opaque.decode() for delta in deltas if delta.opaque)
+    if opaque:
+        found["opaque"] = opaque
+    found |= calls(events)
+    if error:
+        found["error"] = (error.reason,)
+    else:
+        matched = (
+            (json.dumps(termination.matched_stop, ensure_ascii=False),) if termination.matched_stop else ()
+        )
+        found["finish"] = (" ".join([termination.reason.value, termination.word, *matched]),)
+    found |= usage(generation, deltas)
+    counts = [str(token.count) for token in tokens if token.count]
+    if counts and any(delta.count for delta in deltas):
+        found["counts"] = (" ".join(counts),)
+    return found | details(tokens)
+
+
+def calls(events: Sequence[Event]) -> dict[str, tuple[str, ...]]:
+    """The calls, put together by their index."""
+    parts: dict[int, list[str]] = {}
+    for fragment in (fragment for event in events for fragment in event.fragments):
+        call = parts.setdefault(fragment.call_index, ["-", "", ""])
+        if fragment.id or fragment.function_name:
+            assert call == ["-", "", ""], "id and name are on a call's first fragment only"
+            call[:2] = [fragment.id or "-", fragment.function_name or "-"]
+        call[2] += fragment.arguments
+    assert sorted(parts) == list(range(len(parts)))
+    return {"call": tuple(" ".join(filter(None, parts[i])) for i in range(len(parts)))} if parts else {}
+
+
+def usage(generation: Generation, deltas: Sequence[Delta]) -> dict[str, tuple[str, ...]]:
+    """The engine's own counts, once it has told both."""
+    if generation.usage.source is not UsageSource.ENGINE:
+        return {}
+    total = generation.usage
+    line = f"{total.input} {total.output}"
+    # Where the engine does not tell them, reasoning tokens are our own count.
+    thought = total.reasoning if any(d.usage and d.usage.reasoning for d in deltas) else 0
+    parts = {"cached": total.cached_input, "cache_write": total.cache_write_input, "reasoning": thought}
+    return {"usage": (" ".join([line, *(f"{name}={count}" for name, count in parts.items() if count)]),)}
+
+
+def details(tokens: Sequence[Token]) -> dict[str, tuple[str, ...]]:
+    """What was asked for beside text."""
+    found = {
+        "ids": [str(token.id) for token in tokens if token.id is not None],
+        "logprobs": [str(token.logprob) for token in tokens if token.logprob is not None],
+        "raw": [token.raw.hex() for token in tokens if token.raw is not None],
+    }
+    lines = {key: (" ".join(values),) for key, values in found.items() if values}
+    tops = [token.top_logprobs for token in tokens if token.top_logprobs]
+    if tops:
+        lines["top"] = tuple(" ".join(f"{other.text}={other.logprob}" for other in top) for top in tops)
+    return lines
+
+
+def expected(sample: WireSample) -> dict[str, tuple[str, ...]]:
+    """What the transcript says, with its JSON and its quotes read."""
+    lines = dict(sample.expected)
+    for channel in ("text", "reasoning", "refusal"):
+        if channel in lines:
+            lines[channel] = (json.loads(lines[channel][0]),)
+    if "top" in lines:
+        lines["top"] = tuple(
+            " ".join(entry.replace('"', "") for entry in shlex.split(line)) for line in lines["top"]
+        )
+    return lines
+
+
+@pytest.mark.parametrize("sample", ALL, ids=str)
+def test_what_a_caller_gets(sample: WireSample):
+    """Exactly what the transcript says: nothing is missing, and nothing else comes."""
+    found = told(sample, decoded(sample, [sample.body]))
+    wanted = expected(sample)
+    assert found == wanted
+
+
+@pytest.mark.parametrize("sample", ALL, ids=str)
+def test_every_cut_gives_the_same_deltas(sample: WireSample):
+    """In two pieces at every byte, and byte by byte."""
+    body = sample.body
+    whole = comparable(decoded(sample, [body]))
+    for at in range(1, len(body)):
+        assert comparable(decoded(sample, [body[:at], body[at:]])) == whole, at
+    assert comparable(decoded(sample, [body[at : at + 1] for at in range(len(body))])) == whole
+
+
+@examples(2000)
+@given(st.sampled_from(ALL), st.lists(st.integers(min_value=0), min_size=2, max_size=30))
+def test_any_cuts_give_the_same_deltas(sample: WireSample, cuts: list[int]):
+    """In any number of pieces."""
+    body = sample.body
+    places = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
+    pieces = [body[begin:end] for begin, end in itertools.pairwise(places)]
+    assert comparable(decoded(sample, pieces)) == comparable(decoded(sample, [body]))
+
+
+def test_there_are_enough():
+    """At least 200, each with a name of its own, and each saying how it ends."""
+    assert len(ALL) >= 200
+    assert len({str(sample) for sample in ALL}) == len(ALL)
+    assert all(("finish" in t.expected) is not ("error" in t.expected) for t in ALL)

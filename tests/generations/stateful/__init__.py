@@ -1,0 +1,1 @@
+"""The stateful model: random stories of callers, engines and time, checked after each step."""

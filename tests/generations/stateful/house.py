@@ -1,0 +1,314 @@
+"""The real core over a hand-driven engine, with readers that check every message against the log's truth."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from tokenstreaming.v1 import token_stream_pb2 as pb
+
+from tokengrpc.config import LimitSettings
+from tokengrpc.core.admission import Admission
+from tokengrpc.core.catalog import Catalog, ServedModel
+from tokengrpc.core.model import Capability, Delta, UsageReport
+from tokengrpc.core.routing import EnginePool, PooledEngine
+from tokengrpc.core.tenant import Tenant
+from tokengrpc.errors import TokenGrpcError
+from tokengrpc.generations.buffer import MemoryEventLog, MemoryEventLogs
+from tokengrpc.generations.registry import GenerationRegistry
+from tokengrpc.generations.services import Services
+from tokengrpc.rpc import delivery
+from tokengrpc.rpc.call import CallFailed
+from tokengrpc.wire.encoding import ProtobufEncoder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from tests.support.virtual_time import VirtualLoop
+    from tokengrpc.core.ports.engine import Continuation
+    from tokengrpc.core.ports.ledger import LedgerEntry
+    from tokengrpc.core.ports.log import Record
+    from tokengrpc.generations.subscription import Subscription
+    from tokengrpc.generations.task import GenerationTask
+
+TENANT = Tenant(name="t")
+
+LIMITS = LimitSettings(
+    max_readers=3,
+    max_time_limit=60.0,
+    first_token_timeout=20.0,
+    inter_token_timeout=10.0,
+    detach_ttl=5.0,
+    replay_ttl=15.0,
+    heartbeat_interval=4.0,
+    write_stall_timeout=8.0,
+)
+
+
+@dataclass(frozen=True)
+class UsageGrowth:
+    """The engine tells its own counts: so many tokens more than it gave."""
+
+    more: int
+
+
+Batch = Sequence[Delta] | Exception | UsageGrowth | None
+
+
+@dataclass
+class Handed:
+    """What engines are to give out for one generation, and have given; `text` is what readers must have."""
+
+    queue: asyncio.Queue[Sequence[Delta] | Exception | UsageGrowth | None] = field(
+        default_factory=asyncio.Queue
+    )
+    text: str = ""
+    arguments: str = ""
+    output: int = 0
+    attempts: int = 0
+    asked_at: float = 0.0
+    told_usage: bool = False
+
+
+class HandDriven:
+    """An engine whose next batch is whatever is put into a generation's queue; an exception is raised.
+
+    None ends the output without an end mark. What another one began it goes on with from the next batch: it
+    must have been told all that readers have, and nothing else.
+    """
+
+    kind = "hand"
+    capabilities = frozenset(Capability)
+    healthy = True
+
+    def __init__(self, name: str, handed: dict[str, Handed], read: Callable[[str], str]) -> None:
+        """`read` is what readers can have of a generation's text."""
+        self.name = name
+        self.open: set[str] = set()
+        self._handed = handed
+        self._read = read
+
+    async def start(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def generate(self, request, continue_from=None) -> AsyncGenerator[Sequence[Delta], None]:
+        name = request.generation_id
+        assert name not in self.open, "an engine runs a generation once at a time"
+        self.open.add(name)
+        try:
+            handed = self._begin(name, continue_from)
+            produced = 0
+            while (batch := await handed.queue.get()) is not None:
+                if isinstance(batch, Exception):
+                    raise batch
+                if isinstance(batch, UsageGrowth):
+                    produced += batch.more
+                    handed.output += batch.more
+                    handed.told_usage = True
+                    yield [Delta(usage=UsageReport(input=3, output=produced), count=0)]
+                    continue
+                for delta in batch:
+                    handed.text += delta.text or ""
+                    handed.arguments += "".join(part.arguments for part in delta.fragments)
+                    handed.output += delta.count
+                    produced += delta.count
+                yield batch
+        finally:
+            self.open.remove(name)
+
+    def _begin(self, name: str, continue_from: Continuation | None) -> Handed:
+        handed = self._handed[name]
+        handed.attempts += 1
+        handed.asked_at = asyncio.get_running_loop().time()
+        read = self._read(name)
+        assert (continue_from.text if continue_from else "") == read
+        # What the engine before gave out, and nobody can have, is gone with it.
+        handed.text = read
+        return handed
+
+
+def text_of(messages: Sequence[pb.StreamTokensResponse]) -> str:
+    return "".join(token.text for message in messages for token in message.tokens)
+
+
+class Letters:
+    name, exact = "letters", False
+
+    def count(self, text: str) -> int:
+        return len(text)
+
+    def count_input(self, messages, tools) -> int:
+        return 1
+
+
+class Clock:
+    """The loop's time, since some day."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+
+    def now_ns(self) -> int:
+        return 10**18 + round(self._loop.time() * 1e9)
+
+
+class Ledger:
+    """Opened and closed once each, in this order; slow, as a database is."""
+
+    def __init__(self) -> None:
+        self.opened: dict[str, LedgerEntry] = {}
+        self.closed: dict[str, LedgerEntry] = {}
+
+    async def open(self, entry: LedgerEntry) -> None:
+        assert entry.record_id not in self.opened
+        self.opened[entry.record_id] = entry
+        await asyncio.sleep(0)
+
+    async def close(self, entry: LedgerEntry) -> None:
+        await asyncio.sleep(0)
+        assert entry.record_id in self.opened
+        assert entry.record_id not in self.closed
+        self.closed[entry.record_id] = entry
+
+
+class TruthfulLog(MemoryEventLog):
+    """Keeps all that was ever appended beside what the store keeps. May be as slow as a remote one."""
+
+    remote = False
+
+    def __init__(self, logs: MemoryEventLogs, max_bytes: int) -> None:
+        super().__init__(logs, max_bytes)
+        self.truth: list[pb.StreamTokensResponse] = []
+        self.grown_at: float | None = None
+
+    async def append(self, records: Sequence[Record]) -> None:
+        if self.remote:
+            await asyncio.sleep(0)
+        self.truth += [pb.StreamTokensResponse.FromString(record.body + record.tail) for record in records]
+        if any(message.tokens or message.tool_call_fragments for message in self.truth[-len(records) :]):
+            self.grown_at = asyncio.get_running_loop().time()
+        await super().append(records)
+
+
+class Logs(MemoryEventLogs):
+    """Makes them."""
+
+    remote = False
+
+    def create(self) -> TruthfulLog:
+        log = TruthfulLog(self, self._log_bytes)
+        log.remote = self.remote
+        return log
+
+
+@dataclass(eq=False)
+class Reading:
+    """A call that reads a generation, through the real delivery. `allowed` None: it takes whatever comes."""
+
+    allowed: int | None
+    task: GenerationTask | None = None
+    begin: int = 0
+    cursor: int = 0
+    outcome: BaseException | str = "under way"
+    call: asyncio.Task[None] | None = None
+    finished: int = 0
+    joined_at: float = 0.0
+    left_at: float = 0.0
+    _more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def read(self, attach: Callable[[], tuple[GenerationTask, Subscription]]) -> None:
+        """Never raises but to be cancelled: how it ended is in `outcome`."""
+        self.joined_at = asyncio.get_running_loop().time()
+        try:
+            self.task, subscription = attach()
+            self.begin = self.cursor = subscription.cursor
+            await delivery.stream(self.task, subscription, SimpleNamespace(context=self))  # type: ignore[arg-type]
+            self.outcome = "ended"
+        except asyncio.CancelledError:
+            self.outcome = "left"
+            raise
+        except CallFailed as failed:
+            self.outcome = failed.error
+        except TokenGrpcError as error:
+            self.outcome = error
+        finally:
+            self.left_at = asyncio.get_running_loop().time()
+
+    async def write(self, data: bytes) -> None:
+        """As a gRPC context's: returns when there is room."""
+        while self.allowed is not None and not self.allowed:
+            self._more.clear()
+            await self._more.wait()
+        if self.allowed is not None:
+            self.allowed -= 1
+        self._check(pb.StreamTokensResponse.FromString(data))
+
+    def allow(self, count: int) -> None:
+        self.allowed = (self.allowed or 0) + count
+        self._more.set()
+
+    def _check(self, message: pb.StreamTokensResponse) -> None:
+        """It is the next of the truth, whole: nothing is missing, doubled or changed."""
+        truth = self.task.log.truth
+        if message.WhichOneof("notice"):
+            assert message.sequence == self.cursor
+            return
+        assert self.cursor < message.sequence <= len(truth)
+        assert not self.finished, "nothing follows the end"
+        events = truth[self.cursor : message.sequence]
+        self.cursor = message.sequence
+        whole = pb.StreamTokensResponse()
+        for event in events:
+            whole.tokens.extend(event.tokens)
+            whole.tool_call_fragments.extend(event.tool_call_fragments)
+        last = pb.StreamTokensResponse()
+        last.CopyFrom(events[-1])
+        del last.tokens[:]
+        del last.tool_call_fragments[:]
+        whole.MergeFrom(last)
+        assert message == whole
+        self.finished += message.HasField("finished")
+
+
+class House:
+    """Streams, and everything that they need."""
+
+    def __init__(self, loop: VirtualLoop, *, remote: bool, log_bytes: int) -> None:
+        self.loop = loop
+        self.handed: dict[str, Handed] = {}
+        self.engines = [HandDriven(name, self.handed, self._read) for name in "ab"]
+        self.ledger = Ledger()
+        self.admission = Admission(2)
+        self.logs = Logs(log_bytes=log_bytes, total_bytes=1 << 20)
+        self.logs.remote = remote
+        self.services = Services(
+            clock=Clock(loop), encoder=ProtobufEncoder(), ledger=self.ledger, logs=self.logs, limits=LIMITS
+        )
+        self.model: Any = ServedModel(
+            name="m", pool=EnginePool([PooledEngine(engine) for engine in self.engines]), tokenizer=Letters()
+        )
+        self.registry = GenerationRegistry(self.services, Catalog([self.model]), self.admission)
+        self.registry.ready = True
+        self.readings: list[Reading] = []
+
+    @property
+    def working(self) -> list[str]:
+        """The generations that engines are at work on."""
+        return [name for engine in self.engines for name in engine.open]
+
+    def _read(self, name: str) -> str:
+        task = self.registry.find(TENANT, name)
+        assert task is not None
+        return text_of(task.log.truth)
+
+    def call(self, attach: Callable[[], tuple[GenerationTask, Subscription]], *, slow: bool) -> Reading:
+        """A caller that attaches in its handler's first step, as the servicer does."""
+        reading = Reading(0 if slow else None)
+        reading.call = self.loop.create_task(reading.read(attach))
+        self.readings.append(reading)
+        return reading

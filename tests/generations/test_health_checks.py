@@ -1,0 +1,76 @@
+"""Engines are asked how they are while no traffic tells it."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from aiohttp import web
+from tokenstreaming.v1 import model_pb2
+from tokenstreaming.v1 import token_stream_pb2 as pb
+
+from tests.support.harness import collect, until
+from tests.support.several_engines import two_engines
+from tokengrpc.config import EngineSettings
+from tokengrpc.engines.openai.engine import create
+from tokengrpc.errors import EngineBusy, EngineUnavailable
+
+OFTEN = {"health_check_interval": 0.02}
+
+
+async def answering(status: int, port: int = 0) -> tuple[web.AppRunner, int]:
+    """A server that answers every GET with a status."""
+    app = web.Application()
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status, text="{}")
+
+    app.router.add_get("/v1/models", answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", port)
+    await site.start()
+    return runner, runner.addresses[0][1]
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(200, None), (401, None), (404, None), (429, None), (500, EngineUnavailable), (529, EngineBusy)],
+)
+async def test_any_answer_will_do_but_a_servers_own_error(status, error):
+    """A server may have no list of models."""
+    runner, port = await answering(status)
+    engine = create(EngineSettings(name="a", kind="openai", base_url=f"http://127.0.0.1:{port}/v1"), None)
+    await engine.start()
+    try:
+        if error is None:
+            await engine.check()
+        else:
+            with pytest.raises(error):
+                await engine.check()
+    finally:
+        await engine.close()
+        await runner.cleanup()
+
+
+async def test_an_idle_engine_that_is_gone_is_found_before_a_request_meets_it():
+    """Callers see it in ListModels, and no request is sent to it; once it answers again, one is."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        async with two_engines(of_a={"base_url": f"http://127.0.0.1:{port}/v1", **OFTEN}) as two:
+            a = two.engines["a"]
+            await until(lambda: not a.breaker.closed, "the checks open the breaker")
+            models = await two.server.stub.ListModels(pb.ListModelsRequest())
+            assert models.models[0].engines[0].health == model_pb2.ENGINE_HEALTH_UNHEALTHY
+            assert (await collect(two.server.stream())).text == "Well said"
+            assert two.ended.entries[-1].engines == ("b",)
+            taken.close()
+            back, _ = await answering(200, port)
+            await until(lambda: a.healthy, "the checks find it again")
+            assert not a.breaker.closed
+            # It has no answers to give, but the next request is its trial.
+            assert (await collect(two.server.stream())).text == "Well said"
+            assert two.ended.entries[-1].engines == ("a", "b")
+            assert not a.breaker.closed
+            await back.cleanup()

@@ -1,0 +1,1 @@
+"""One suite for the clients of all languages."""

@@ -1,0 +1,1 @@
+"""What helps the tests: servers, peers, proxies, clocks and scripts."""

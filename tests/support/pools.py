@@ -1,0 +1,147 @@
+"""Generations over pools of engines within the test: builtin ones that are lost, and ones played by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tokenstreaming.v1 import token_stream_pb2 as pb
+
+from tests.support.harness import check_gapless
+from tokengrpc.config import LimitSettings
+from tokengrpc.core.admission import Admission
+from tokengrpc.core.catalog import Catalog, ServedModel
+from tokengrpc.core.clock import SystemClock
+from tokengrpc.core.model import Capability
+from tokengrpc.core.routing import EnginePool, PooledEngine
+from tokengrpc.core.tenant import Tenant
+from tokengrpc.engines.builtin.engine import BuiltinEngine
+from tokengrpc.errors import EngineLost
+from tokengrpc.generations.buffer import MemoryEventLogs
+from tokengrpc.generations.registry import GenerationRegistry
+from tokengrpc.generations.services import Services
+from tokengrpc.stores.memory import MemoryLedger
+from tokengrpc.tokenizers.tiktoken import load
+from tokengrpc.wire.encoding import ProtobufEncoder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from tokengrpc.core.model import Delta
+    from tokengrpc.core.ports.engine import Continuation
+    from tokengrpc.core.ports.ledger import LedgerEntry
+    from tokengrpc.core.request import GenerationRequest
+
+TENANT = Tenant(name="t")
+
+
+class Played:
+    """An engine that plays one list of batches per call; exceptions in it are raised, None waits for ever."""
+
+    def __init__(self, name: str, *runs: Sequence[Any], kind: str = "played", without: tuple = ()) -> None:
+        self.name, self.kind, self.healthy = name, kind, None
+        self.capabilities = frozenset(Capability) - frozenset(without)
+        self.calls: list[tuple[GenerationRequest, Continuation | None]] = []
+        self._runs = list(runs)
+
+    async def start(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def generate(self, request, continue_from=None) -> AsyncGenerator[Sequence[Delta], None]:
+        self.calls.append((request, continue_from))
+        for batch in self._runs.pop(0):
+            if isinstance(batch, Exception):
+                raise batch
+            if batch is None:
+                await asyncio.Event().wait()
+            yield batch
+
+
+class Dying(Played):
+    """A builtin engine that is lost after so many tokens of each run, until the lives are used up."""
+
+    def __init__(self, name: str, lives: Sequence[int], *, kind: str = "builtin") -> None:
+        super().__init__(name, kind=kind)
+        self.capabilities = BuiltinEngine.capabilities
+        self._engine = BuiltinEngine(name)
+        self._lives = list(lives)
+
+    async def generate(self, request, continue_from=None) -> AsyncGenerator[Sequence[Delta], None]:
+        self.calls.append((request, continue_from))
+        life = self._lives.pop(0) if self._lives else None
+        async with aclosing(self._engine.generate(request, continue_from)) as batches:
+            async for batch in batches:
+                if life is None:
+                    yield batch
+                    continue
+                kept, life = batch[:life], life - len(batch)
+                yield kept
+                if life <= 0 and kept != batch:
+                    raise EngineLost(f"engine {self.name} was killed")
+
+
+@dataclass
+class Told:
+    """What a reader got of a generation, and what the ledger has."""
+
+    messages: list[pb.StreamTokensResponse]
+    entry: LedgerEntry | None
+    error: str = ""
+    tokens: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.tokens = [token for message in self.messages for token in message.tokens]
+
+    @property
+    def text(self) -> str:
+        return "".join(token.text for token in self.tokens)
+
+    @property
+    def ids(self) -> list[int]:
+        return [token.id for token in self.tokens if token.count]
+
+    @property
+    def finished(self) -> Any:
+        return self.messages[-1].finished
+
+    @property
+    def usage(self) -> Any:
+        return self.messages[-1].usage
+
+    @property
+    def switches(self) -> list[Any]:
+        return [m.engine_switched for m in self.messages if m.WhichOneof("event") == "engine_switched"]
+
+
+async def generate(request: GenerationRequest, *engines: Any, **limits: Any) -> Told:
+    """Runs a request on a pool of the engines, in the order of their priority, and reads it to its end."""
+    pool = EnginePool([PooledEngine(engine, priority=number) for number, engine in enumerate(engines)])
+    ledger = MemoryLedger()
+    services = Services(
+        clock=SystemClock(),
+        encoder=ProtobufEncoder(),
+        ledger=ledger,
+        logs=MemoryEventLogs(log_bytes=1 << 24, total_bytes=1 << 26),
+        limits=LimitSettings(**limits),
+    )
+    model = ServedModel(name="m", pool=pool, tokenizer=load("o200k_base", exact=True))
+    registry = GenerationRegistry(services, Catalog([model]), Admission(10))
+    registry.ready = True
+    task, subscription = registry.open(request, TENANT, None)
+    messages = []
+    with subscription:
+        while (data := await subscription.next()) is not None:
+            messages.append(pb.StreamTokensResponse.FromString(data))
+    await task.wait_ended()
+    assert not any(pooled.running for pooled in pool.engines)
+    assert pool.waiting == 0
+    check_gapless(messages)
+    termination = task.generation.termination
+    error = termination.error.reason if termination.error else ""
+    registry.close()
+    return Told(messages, next(iter(ledger.entries.values()), None), error)

@@ -1,0 +1,125 @@
+"""The toolchains of other languages: what is needed, what this machine has, and how one builds with it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.support.paths import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# As .ci/run sets it: a toolchain that is missing fails what needs it, instead of skipping it.
+REQUIRE_ALL: Final = os.environ.get("TOKENGRPC_REQUIRE_ALL") == "1"
+# Seconds. A first build fetches what it needs from the language's package registry.
+BUILD_TIMEOUT: Final = 600
+_OF_MAKE = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toolchain:
+    """Programs, and the version that the last one must have at least."""
+
+    name: str
+    programs: tuple[str, ...]
+    tells_version: tuple[str, ...]
+    least: tuple[int, ...]
+
+    @property
+    def missing(self) -> str:
+        """Why it cannot be used on this machine; empty when it can."""
+        return _missing(self)
+
+
+GO: Final = Toolchain(name="Go", programs=("go",), tells_version=("go", "env", "GOVERSION"), least=(1, 26))
+GO_WITH_RACES: Final = Toolchain(
+    name="Go with a C compiler", programs=("go", "gcc"), tells_version=GO.tells_version, least=GO.least
+)
+JAVA: Final = Toolchain(
+    name="Java", programs=("java", "javac", "mvn"), tells_version=("javac", "-version"), least=(17,)
+)
+NODE: Final = Toolchain(
+    name="Node", programs=("node", "npm"), tells_version=("node", "--version"), least=(20,)
+)
+
+
+@cache
+def _missing(toolchain: Toolchain) -> str:
+    needed = f"{toolchain.name} {'.'.join(map(str, toolchain.least))} or newer is needed"
+    absent = [program for program in toolchain.programs if shutil.which(program) is None]
+    if absent:
+        return f"{needed}: {', '.join(absent)} not found"
+    # In a module of ours: Go takes the toolchain that its go.mod names, where it may fetch one.
+    told = subprocess.run(
+        toolchain.tells_version,
+        cwd=ROOT / "clients/go",
+        capture_output=True,
+        text=True,
+        timeout=BUILD_TIMEOUT,
+        check=False,
+    )
+    said = (told.stdout + told.stderr).strip()
+    version = re.search(r"\d+(\.\d+)*", said)
+    if told.returncode or version is None:
+        return f"{needed}: {' '.join(toolchain.tells_version)} says {said!r}"
+    found = tuple(map(int, version[0].split(".")))
+    return "" if found >= toolchain.least else f"{needed}: there is {version[0]}"
+
+
+def require(toolchain: Toolchain) -> None:
+    """Skips the test on a machine that lacks it, with the reason; fails the test where all are required."""
+    if toolchain.missing:
+        (pytest.fail if REQUIRE_ALL else pytest.skip)(toolchain.missing)
+
+
+@cache
+def run(command: tuple[str, ...], folder: Path) -> tuple[int | str, str]:
+    """Runs a command once per session; its exit code, or why there is none, and what it printed."""
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=for_building(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=BUILD_TIMEOUT,
+            check=False,
+        )
+    except (subprocess.TimeoutExpired, OSError) as error:
+        return str(error), ""
+    return done.returncode, done.stdout.decode(errors="replace")
+
+
+def build(*commands: tuple[str, ...], folder: Path) -> None:
+    """Runs the commands of a build, once per session; fails the test that needs it when one fails."""
+    for command in commands:
+        code, said = run(command, folder)
+        if code != 0:
+            pytest.fail(f"{' '.join(command)}: {code}\n{said[-4_000:]}")
+
+
+def go_program(name: str) -> Path:
+    """A program of another project's, built at the version that tools/go.mod names."""
+    require(GO)
+    path = ROOT / ".tools/bin" / name
+    build(("make", "--no-print-directory", str(path.relative_to(ROOT))), folder=ROOT)
+    return path
+
+
+def for_building() -> dict[str, str]:
+    """This environment, without what a `make` above has set for its own. npm asks only for what it lacks."""
+    kept = {name: value for name, value in os.environ.items() if name not in _OF_MAKE}
+    return kept | {"npm_config_prefer_offline": "true"}
+
+
+def for_running(**variables: str) -> dict[str, str]:
+    """The same with these variables, and without proxies: gRPC would ask them for the way to this machine."""
+    return {k: v for k, v in for_building().items() if not k.lower().endswith("_proxy")} | variables

@@ -1,0 +1,206 @@
+"""How OpenAI-compatible servers write their chunks.
+
+Read in vLLM's chat_completion/serving.py and completion/serving.py, SGLang's serving_completions.py,
+llama.cpp's tools/server/server-task.cpp, Ollama's openai/openai.go and middleware/openai.go, TGI's
+router/src/chat.rs and server.rs, LiteLLM's proxy/proxy_server.py.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.support.scripted_engine import Call
+
+# Every scripted prompt is this long.
+INPUT_TOKENS = 7
+
+
+# The ids of every scripted prompt.
+PROMPT_IDS = list(range(1, INPUT_TOKENS + 1))
+
+
+def event(payload: object) -> bytes:
+    """A server-sent event with a JSON payload, as most servers write it."""
+    return b"data: " + json.dumps(payload).encode() + b"\n\n"
+
+
+class Dialect:
+    """OpenAI's own, chat and completions; the others differ in single points."""
+
+    reasoning_field = "reasoning_content"
+    end_mark = b"data: [DONE]\n\n"
+    keep_alive = b": keep-alive\n\n"
+
+    def envelope(self, call: Call) -> dict[str, Any]:
+        """What every chunk begins with."""
+        kind = "chat.completion.chunk" if call.chat else "text_completion"
+        return {"id": "scripted-1", "object": kind, "created": 1700000000, "model": call.body.get("model")}
+
+    def usage(
+        self, call: Call, input_count: int | None = None, output_count: int | None = None
+    ) -> dict[str, Any]:
+        """A usage object; by default what the server has rendered."""
+        prompt = INPUT_TOKENS if input_count is None else input_count
+        completion = call.rendered_count if output_count is None else output_count
+        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+    def choice(self, call: Call, content: Mapping[str, Any]) -> dict[str, Any]:
+        """A choice that is not the last; content is a delta in chat, its text in completions."""
+        body = {"delta": dict(content)} if call.chat else {"text": content.get("content", "")}
+        return {"index": 0, **body, "logprobs": None, "finish_reason": None}
+
+    def chunk(self, call: Call, content: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
+        """A chunk with one choice."""
+        return self.envelope(call) | {"choices": [self.choice(call, content) | extra]}
+
+    def text_chunk(self, call: Call, piece: str, kind: str) -> dict[str, Any]:
+        """A token of text, reasoning or refusal."""
+        field = {"text": "content", "reasoning": self.reasoning_field, "refusal": "refusal"}[kind]
+        return self.chunk(call, {field: piece})
+
+    def finish_chunk(self, call: Call, reason: str, extra: Mapping[str, Any]) -> dict[str, Any]:
+        """The chunk that says why it ended."""
+        return self.chunk(call, {}, finish_reason=reason, **extra)
+
+    def usage_chunk(self, call: Call) -> Any:
+        """The chunk after the finish that has the usage and no choices."""
+        return self.envelope(call) | {"choices": [], "usage": call.usage}
+
+    def write(self, payload: Any) -> bytes:
+        """A payload as it stands in the stream."""
+        return event(payload)
+
+    def complaint(self, error: Mapping[str, Any]) -> dict[str, Any]:
+        """An error object inside the stream."""
+        return {"error": dict(error)}
+
+    def told(self, call: Call) -> tuple[int, int] | None:
+        """Input and output as the caller was last told them; None before."""
+        usage = call.usage
+        return None if usage is None else (usage["prompt_tokens"], usage["completion_tokens"])
+
+
+class Vllm(Dialect):
+    """Usage in every chunk when asked for, token ids when asked for, reasoning in `reasoning`."""
+
+    reasoning_field = "reasoning"
+
+    def chunk(self, call: Call, content: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
+        """Adds what was asked for. A token's id is its number in the output, from 100."""
+        chunk = super().chunk(call, content, **extra)
+        if call.body.get("return_token_ids"):
+            chunk["choices"][0]["token_ids"] = [99 + call.rendered_count] if content else []
+            if not call.written:
+                (chunk if call.chat else chunk["choices"][0])["prompt_token_ids"] = PROMPT_IDS
+        if call.body.get("stream_options", {}).get("continuous_usage_stats"):
+            call.usage = chunk["usage"] = self.usage(call)
+        return chunk
+
+
+class Sglang(Dialect):
+    """As vLLM, but ids in completions alone, and reasoning tokens beside the rest of the usage."""
+
+    def usage(
+        self, call: Call, input_count: int | None = None, output_count: int | None = None
+    ) -> dict[str, Any]:
+        """Adds the reasoning tokens."""
+        return super().usage(call, input_count, output_count) | {
+            "prompt_tokens_details": None,
+            "reasoning_tokens": call.rendered_reasoning,
+        }
+
+    def chunk(self, call: Call, content: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
+        """Adds what was asked for."""
+        chunk = super().chunk(call, content, **extra)
+        choice = chunk["choices"][0] | {"matched_stop": None}
+        if call.body.get("return_token_ids") and not call.chat:
+            choice["token_ids"] = [99 + call.rendered_count] if content else []
+            if not call.written:
+                choice["prompt_token_ids"] = PROMPT_IDS
+        chunk["choices"] = [choice | extra]
+        if call.body.get("stream_options", {}).get("continuous_usage_stats"):
+            call.usage = chunk["usage"] = self.usage(call)
+        return chunk
+
+    def complaint(self, error: Mapping[str, Any]) -> dict[str, Any]:
+        """An error object that says that it is one."""
+        return {"error": {"object": "error", "param": None, **error}}
+
+
+class LlamaCpp(Dialect):
+    """Every chunk has timings where asked for; a completion's last chunk has finish reason and usage."""
+
+    def chunk(self, call: Call, content: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
+        """Adds the timings: of the input, all but two tokens were in the cache."""
+        chunk = super().chunk(call, content, **extra) | {"system_fingerprint": "b1-abc"}
+        if call.body.get("timings_per_token"):
+            counts = {"cache_n": INPUT_TOKENS - 2, "prompt_n": 2, "predicted_n": call.rendered_count}
+            chunk["timings"] = counts | {"predicted_ms": 1.5}
+            if call.rendered_count:
+                call.usage = self.usage(call)
+        return chunk
+
+    def finish_chunk(self, call: Call, reason: str, extra: Mapping[str, Any]) -> dict[str, Any]:
+        """With usage, in completions."""
+        chunk = super().finish_chunk(call, reason, extra)
+        if not call.chat:
+            call.usage = chunk["usage"] = self.usage(call)
+        return chunk
+
+
+class Ollama(Dialect):
+    """Reasoning in `reasoning`; a completion's chunks all have a usage of zeros when usage is asked for."""
+
+    reasoning_field = "reasoning"
+
+    def chunk(self, call: Call, content: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
+        """Adds the zeros."""
+        chunk = super().chunk(call, content, **extra) | {"system_fingerprint": "fp_ollama"}
+        if not call.chat and call.body.get("stream_options", {}).get("include_usage"):
+            chunk["usage"] = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+        return chunk
+
+
+class Tgi(Dialect):
+    """A finish reason of no text on each chunk of a completion, whose last one has the usage."""
+
+    keep_alive = b":\n\n"
+
+    def choice(self, call: Call, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Without a finish reason, which completions write as no text."""
+        choice = super().choice(call, content)
+        return choice if call.chat else choice | {"finish_reason": ""}
+
+    def finish_chunk(self, call: Call, reason: str, extra: Mapping[str, Any]) -> dict[str, Any]:
+        """With usage, in completions, which also have words of their own."""
+        if call.chat:
+            return super().finish_chunk(call, reason, extra)
+        chunk = super().finish_chunk(call, "eos_token" if reason == "stop" else reason, extra)
+        call.usage = chunk["usage"] = self.usage(call)
+        return chunk
+
+    def complaint(self, error: Mapping[str, Any]) -> dict[str, Any]:
+        """Its status is the same whatever happened."""
+        return {"error": {"message": error.get("message", ""), "http_status_code": 422}}
+
+
+class LiteLlm(Dialect):
+    """OpenAI's, with statuses as text in error objects."""
+
+    def complaint(self, error: Mapping[str, Any]) -> dict[str, Any]:
+        """All fields are text."""
+        texts = {"type": "None", "param": "None", "code": "500"} | dict(error)
+        return {"error": {key: str(value) for key, value in texts.items()}}
+
+
+OPENAI = Dialect()
+VLLM = Vllm()
+LLAMA_CPP = LlamaCpp()
+OLLAMA = Ollama()
+SGLANG = Sglang()
+TGI = Tgi()
+LITELLM = LiteLlm()
