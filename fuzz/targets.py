@@ -13,9 +13,9 @@ import grpc
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
 from fuzz.reference import events_of
-from tokengrpc.core.events import Termination
 from tokengrpc.core.generation import Generation
 from tokengrpc.core.request import GenerationRequest, OutputOptions
+from tokengrpc.core.termination import Termination
 from tokengrpc.engines.anthropic import request as anthropic_request
 from tokengrpc.engines.anthropic.events import EventDecoder
 from tokengrpc.engines.http.parser import ResponseParser
@@ -147,7 +147,7 @@ def _stream(data: bytes, make: Callable[[], StreamDecoder], output: OutputOption
         assert generation.engine_finish is not None
         termination = Termination.of(generation.engine_finish)
     events += generation.end(termination, 3)
-    for record in _ENCODER.records(generation, events):
+    for record in _ENCODER.records(events):
         pb.StreamTokensResponse.FromString(record.body + record.tail)
     if termination.error is not None:
         _check_status(termination.error)

@@ -17,10 +17,10 @@ from tokengrpc.config import ConfigError, EngineSettings, ModelSettings, Setting
 from tokengrpc.core.admission import Admission
 from tokengrpc.core.catalog import Catalog, ClockLimits, ServedModel
 from tokengrpc.core.clock import SystemClock
-from tokengrpc.core.events import Termination
 from tokengrpc.core.ports.engine import TellsLateUsage
 from tokengrpc.core.routing import EnginePool, PooledEngine
 from tokengrpc.core.tenant import Tenant
+from tokengrpc.core.termination import Termination
 from tokengrpc.engines.simulator.engine import PARAM, AskedPlays, FaultyEngine
 from tokengrpc.errors import Draining
 from tokengrpc.generations.buffer import MemoryEventLogs

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokengrpc.core.events import RecordKind, Termination
+from tokengrpc.core.events import RecordKind
 from tokengrpc.core.generation import MAX_EVENT_TOKENS, Generation
 from tokengrpc.core.model import (
     Delta,
@@ -20,6 +20,7 @@ from tokengrpc.core.model import (
     UsageSource,
 )
 from tokengrpc.core.request import GenerationRequest, OutputOptions
+from tokengrpc.core.termination import Termination
 from tokengrpc.errors import Cancelled, DeadlineExceeded, EngineLost, EngineProtocolError
 
 
@@ -110,7 +111,7 @@ def test_errors_end_it_with_their_reason(error, reason, state) -> None:
     """The finish reason and the state follow from the error."""
     generation = started()
     (event,) = generation.end(Termination.failed(error), 2)
-    assert (event.termination.reason, generation.state) == (reason, state)
+    assert (event.snapshot.termination.reason, generation.state) == (reason, state)
 
 
 def test_text_held_back_is_released_at_the_end_without_a_new_token() -> None:

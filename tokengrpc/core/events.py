@@ -1,83 +1,34 @@
-"""What happens in a generation: its numbered events, its times, how it ended."""
+"""The numbered events of a generation, and what a log's records hold of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from tokengrpc.core.model import FinishReason, State
-from tokengrpc.core.text import encodable
-from tokengrpc.errors import Cancelled, DeadlineExceeded, DetachExpired
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tokengrpc.core.model import EngineFinish, Switch, Token, ToolCallFragment, Usage
-    from tokengrpc.errors import TokenGrpcError
+    from tokengrpc.core.model import Switch, Token, ToolCallFragment, Usage
+    from tokengrpc.core.snapshot import GenerationSnapshot
 
 
 class RecordKind(StrEnum):
-    """What a record of the log holds; consecutive ones of a kind that joins may go out as one message."""
+    """The content of an event log's record. Consecutive records of a joinable kind may become one message."""
 
     TOKENS = "TOKENS"
     FRAGMENTS = "FRAGMENTS"
-    EVENT = "EVENT"
+    STARTED = "STARTED"
+    SWITCHED = "SWITCHED"
     FINISHED = "FINISHED"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Termination:
-    """How a generation ended; `error` is None when it ended well."""
-
-    reason: FinishReason
-    word: str = ""
-    matched_stop: str = ""
-    error: TokenGrpcError | None = None
-
-    @classmethod
-    def of(cls, finish: EngineFinish) -> Termination:
-        """As the engine told it."""
-        return cls(
-            reason=finish.reason, word=encodable(finish.word), matched_stop=encodable(finish.matched_stop)
-        )
-
-    @classmethod
-    def failed(cls, error: TokenGrpcError) -> Termination:
-        """By an error."""
-        for kind, reason in _REASONS.items():
-            if isinstance(error, kind):
-                return cls(reason=reason, error=error)
-        return cls(reason=FinishReason.ERROR, error=error)
-
-    @property
-    def state(self) -> State:
-        """The generation's state after it."""
-        if self.error is None:
-            return State.SUCCEEDED
-        return State.CANCELLED if self.reason is FinishReason.CANCELLED else State.FAILED
-
-
-_REASONS: dict[type[TokenGrpcError], FinishReason] = {
-    Cancelled: FinishReason.CANCELLED,
-    DetachExpired: FinishReason.CANCELLED,
-    DeadlineExceeded: FinishReason.DEADLINE,
-}
-
-
-class Timestamps(msgspec.Struct, kw_only=True):
-    """When things happened, in nanoseconds since the epoch; 0 for what has not."""
-
-    created: int
-    started: int = 0
-    first_token: int = 0
-    ended: int = 0
-
-
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """One numbered event. `tokens`, `fragments`, `termination` or `switch` is set; none for the start."""
+    """One numbered event. Which of the last four fields is set follows from `kind`.
+
+    `snapshot` is the generation as of this event, for the first (STARTED) and the last (FINISHED) event.
+    """
 
     sequence: int
     kind: RecordKind
@@ -85,5 +36,5 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     time_ns: int
     tokens: Sequence[Token] = ()
     fragments: Sequence[ToolCallFragment] = ()
-    termination: Termination | None = None
     switch: Switch | None = None
+    snapshot: GenerationSnapshot | None = None

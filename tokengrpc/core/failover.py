@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tokengrpc.core.continuation import NEEDED, ContinuationState, can_be_continued, with_token_ids
-from tokengrpc.core.events import Termination
 from tokengrpc.core.input_tokens import input_length
 from tokengrpc.core.model import Capability, ContinuationMethod, FinishReason, Switch
 from tokengrpc.core.routing import SlotRequest
+from tokengrpc.core.termination import Termination
 from tokengrpc.errors import (
     Advice,
     EngineAuthFailed,

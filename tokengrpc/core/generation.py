@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tokengrpc.core.events import Event, RecordKind, Timestamps
+from msgspec import structs
+
+from tokengrpc.core.events import Event, RecordKind
 from tokengrpc.core.metering import MAX_COUNT, Meter
 from tokengrpc.core.model import (
     ContinuationMethod,
@@ -20,16 +22,18 @@ from tokengrpc.core.model import (
     ToolCallFragment,
     Usage,
 )
+from tokengrpc.core.snapshot import GenerationSnapshot
+from tokengrpc.core.termination import Timestamps
 from tokengrpc.core.text import IncrementalDecoder, encodable
 from tokengrpc.errors import EngineProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tokengrpc.core.events import Termination
     from tokengrpc.core.model import UsageSource
     from tokengrpc.core.ports.engine import Tokenizer
     from tokengrpc.core.request import GenerationRequest
+    from tokengrpc.core.termination import Termination
 
 MAX_EVENT_TOKENS = 128
 """One event holds what one read brought, up to this many tokens: the step in which a reader can resume."""
@@ -67,6 +71,19 @@ class Generation:
         """Cumulative usage until now."""
         return self._meter.usage
 
+    def snapshot(self) -> GenerationSnapshot:
+        """The generation as it is now."""
+        return GenerationSnapshot(
+            generation_id=self.request.generation_id,
+            model=self.request.model,
+            engine=self.engine,
+            state=self.state,
+            timestamps=self.timestamps,
+            usage=self._meter.usage,
+            last_sequence=self.last_sequence,
+            termination=self.termination,
+        )
+
     def count_input(self, count: int, source: UsageSource) -> None:
         """Takes our own count of the input, which stands until the engine tells one."""
         self._meter.count_input(count, source)
@@ -92,8 +109,8 @@ class Generation:
         if self.timestamps.started:
             return []
         self.state = State.PREFILLING
-        self.timestamps.started = self._advance(now_ns)
-        return [self._event(RecordKind.EVENT)]
+        self.timestamps = structs.replace(self.timestamps, started=self._advance(now_ns))
+        return [self._event(RecordKind.STARTED, described=True)]
 
     def feed(self, deltas: Sequence[Delta], now_ns: int) -> list[Event]:
         """Takes what one read of the engine brought."""
@@ -152,7 +169,7 @@ class Generation:
             self._text = IncrementalDecoder()
         self._meter.repeat_prefill(exact=exact)
         self._advance(now_ns)
-        return [self._event(RecordKind.EVENT, switch=switch)]
+        return [self._event(RecordKind.SWITCHED, switch=switch)]
 
     def resync(self, sequence: int) -> None:
         """The events after this one reached nobody, so their numbers are free. For an end by an error."""
@@ -163,11 +180,12 @@ class Generation:
         if self.termination is not None:
             raise RuntimeError("a generation ends once")
         self.termination = termination
-        self.timestamps.ended = self._advance(now_ns)
+        self.timestamps = structs.replace(self.timestamps, ended=self._advance(now_ns))
         events: list[Event] = []
         if self.timestamps.started:
             self._release(events)
-            events.append(self._event(RecordKind.FINISHED, termination=termination))
+            self.state = termination.state
+            events.append(self._event(RecordKind.FINISHED, described=True))
         self.state = termination.state
         return events
 
@@ -276,7 +294,7 @@ class Generation:
 
     def _mark_output(self) -> None:
         if not self.timestamps.first_token:
-            self.timestamps.first_token = self._now
+            self.timestamps = structs.replace(self.timestamps, first_token=self._now)
             self.state = State.GENERATING
 
     def _event(
@@ -285,10 +303,10 @@ class Generation:
         *,
         tokens: Sequence[Token] = (),
         fragments: Sequence[ToolCallFragment] = (),
-        termination: Termination | None = None,
         switch: Switch | None = None,
+        described: bool = False,
     ) -> Event:
         self.last_sequence += 1
-        return Event(
-            self.last_sequence, kind, self._meter.usage, self._now, tokens, fragments, termination, switch
-        )
+        snapshot = self.snapshot() if described else None
+        usage = self._meter.usage
+        return Event(self.last_sequence, kind, usage, self._now, tokens, fragments, switch, snapshot)

@@ -10,8 +10,8 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from tokengrpc.core.breaker import AttemptOutcome, classify_outcome
-from tokengrpc.core.events import Termination
 from tokengrpc.core.failover import FailoverPlan
+from tokengrpc.core.termination import Termination
 from tokengrpc.errors import EngineStalled, EngineTruncated, EngineUnavailable, TokenGrpcError
 from tokengrpc.generations.input_count import InputCount
 
@@ -153,7 +153,7 @@ class AttemptRunner:
                     continuation_state.take(batch, events)
                 if events:
                     timers.progress_ns = now
-                    await append(records(generation, events))
+                    await append(records(events))
                 if generation.engine_finish is not None:
                     return Termination.of(generation.engine_finish)
         raise EngineTruncated("the engine's output stopped without its end mark: what came may be incomplete")

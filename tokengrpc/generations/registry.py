@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tokengrpc.core.catalog import capable_engines
 from tokengrpc.core.deadline import MIN_LEFT
-from tokengrpc.core.events import Termination
+from tokengrpc.core.termination import Termination
 from tokengrpc.errors import (
     Cancelled,
     DeadlineExceeded,

@@ -6,12 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
+from msgspec import structs
 
-from tokengrpc.core.events import Termination
 from tokengrpc.core.generation import Generation
 from tokengrpc.core.ports.engine import SILENT
 from tokengrpc.core.ports.ledger import LedgerEntry
 from tokengrpc.core.request import without_input
+from tokengrpc.core.termination import Termination
 from tokengrpc.errors import (
     Cancelled,
     DetachExpired,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from tokengrpc.core.catalog import ServedModel
     from tokengrpc.core.request import GenerationRequest
     from tokengrpc.core.routing import PooledEngine
+    from tokengrpc.core.snapshot import GenerationSnapshot
     from tokengrpc.core.tenant import Tenant
     from tokengrpc.errors import EngineStalled
     from tokengrpc.generations.services import Services
@@ -117,6 +119,18 @@ class GenerationTask:
             finish_reason=termination.reason if termination else None,
             error_reason=termination.error.reason if termination and termination.error else "",
             engines=tuple(self._engines),
+        )
+
+    def snapshot(self) -> GenerationSnapshot:
+        """The generation as it is now."""
+        first, last = self.log.first_sequence, self.log.last_sequence
+        return structs.replace(
+            self.generation.snapshot(),
+            last_sequence=last,
+            labels=self.request.labels,
+            first_kept_sequence=first if first <= last else 0,
+            subscription_count=len(self.subscriptions),
+            complete=self.done,
         )
 
     def join(self, subscription: Subscription) -> None:
@@ -235,7 +249,7 @@ class GenerationTask:
         generation = self.generation
         generation.resync(self.log.last_sequence)
         last = generation.end(termination, self._services.clock.now_ns())
-        records = self.encoder.records(generation, last)
+        records = self.encoder.records(last)
         if self._billed:
             # The bill is written before anybody can see the end.
             await self._services.ledger.close(self.entry())

@@ -9,8 +9,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tokengrpc.core.deadline import ROUNDING, margin
-from tokengrpc.core.events import Termination
 from tokengrpc.core.model import FinishReason
+from tokengrpc.core.termination import Termination
 from tokengrpc.errors import DeadlineExceeded, EngineStalled, TokenGrpcError
 
 if TYPE_CHECKING:

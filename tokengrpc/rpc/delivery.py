@@ -78,7 +78,7 @@ async def answer(task: GenerationTask, subscription: Subscription) -> token_stre
         reasoning_text="".join(reasoning),
         refusal_text="".join(refusal),
         tool_calls=[calls[index] for index in sorted(calls)],
-        generation=generation_message(task),
+        generation=generation_message(task.snapshot()),
         reasoning_parts=thoughts,
     )
 

@@ -21,6 +21,8 @@ from tokengrpc.wire.status import Failure
 from tokengrpc.wire.tables import SOURCES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tokengrpc.core.catalog import Catalog
     from tokengrpc.core.request import GenerationRequest
     from tokengrpc.generations.registry import GenerationRegistry
@@ -68,13 +70,13 @@ class TokenStreamServicer:
         """CancelGeneration."""
         request = parse(pb.CancelGenerationRequest, data)
         task = await self._registry.cancel(call.tenant, self._named(request.generation_id, call))
-        return pb.CancelGenerationResponse(generation=generation_message(task)).SerializeToString()
+        return pb.CancelGenerationResponse(generation=generation_message(task.snapshot())).SerializeToString()
 
     async def get_generation(self, data: bytes, call: RpcCall) -> bytes:
         """GetGeneration."""
         request = parse(pb.GetGenerationRequest, data)
         task = self._registry.get(call.tenant, self._named(request.generation_id, call))
-        return pb.GetGenerationResponse(generation=generation_message(task)).SerializeToString()
+        return pb.GetGenerationResponse(generation=generation_message(task.snapshot())).SerializeToString()
 
     async def count_tokens(self, data: bytes, call: RpcCall) -> bytes:
         """CountTokens."""
@@ -107,7 +109,7 @@ class TokenStreamServicer:
         request: GenerationRequest = generation_request(message)
         task, subscription = self._registry.open(request, call.tenant, call.deadline_left)
         call.generation_id = task.request.generation_id
-        call.failure = partial(failure_of, task)
+        call.failure = _failure(task)
         return task, subscription
 
     def _named(self, generation_id: str, call: RpcCall) -> str:
@@ -121,9 +123,7 @@ class TokenStreamServicer:
         """From here on the call's errors tell this generation."""
         call.generation_id = generation_id[:128]
         task = self._registry.find(call.tenant, generation_id)
-        call.failure = (
-            partial(failure_of, task) if task else partial(Failure, generation_id=call.generation_id)
-        )
+        call.failure = _failure(task) if task else partial(Failure, generation_id=call.generation_id)
 
     def register(self, server: grpc.aio.Server, interceptor: CallInterceptor) -> None:
         """Adds the service to a server. Messages pass through gRPC as bytes: they are encoded already."""
@@ -145,6 +145,10 @@ class TokenStreamServicer:
             for method in SERVICE.methods
         }
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)])
+
+
+def _failure(task: GenerationTask) -> Callable[[], Failure]:
+    return lambda: failure_of(task.snapshot())
 
 
 def _wrapped(message: pb.GenerateTextRequest | pb.CountTokensRequest) -> pb.StreamTokensRequest:

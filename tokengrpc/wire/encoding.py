@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tokengrpc.core.events import Event
-    from tokengrpc.core.generation import Generation
     from tokengrpc.core.model import State, Token, ToolCallFragment, TopLogprob, Usage
 
 
@@ -156,31 +155,32 @@ def tail(sequence: int, usage: Usage) -> bytes:
     return b"\x08%b\x22%b%b" % (varint(sequence), varint(len(inner)), inner)
 
 
+def _body(event: Event) -> bytes:
+    if event.kind is RecordKind.TOKENS:
+        return token_body(event.tokens, event.time_ns)
+    if event.kind is RecordKind.FRAGMENTS:
+        return _fragment_body(event.fragments)
+    make = token_stream_pb2.StreamTokensResponse
+    if event.switch is not None:
+        message = make(engine_switched=engine_switched(event.switch))
+    elif event.snapshot is None:
+        raise ValueError(f"an event of kind {event.kind} has no snapshot")
+    elif event.kind is RecordKind.FINISHED:
+        message = make(finished=finished(event.snapshot))
+    else:
+        message = make(started=engine_started(event.snapshot))
+    return message.SerializeToString()
+
+
 class ProtobufEncoder:
     """Makes records of events and messages of notices, as `interfaces.EventEncoder` says."""
 
-    def records(self, generation: Generation, events: Sequence[Event]) -> list[Record]:
-        """The records of a generation's new events."""
+    def records(self, events: Sequence[Event]) -> list[Record]:
+        """The records of new events."""
         return [
-            Record(
-                event.sequence, event.kind, self._body(generation, event), tail(event.sequence, event.usage)
-            )
+            Record(event.sequence, event.kind, _body(event), tail(event.sequence, event.usage))
             for event in events
         ]
-
-    def _body(self, generation: Generation, event: Event) -> bytes:
-        if event.kind is RecordKind.TOKENS:
-            return token_body(event.tokens, event.time_ns)
-        if event.kind is RecordKind.FRAGMENTS:
-            return _fragment_body(event.fragments)
-        make = token_stream_pb2.StreamTokensResponse
-        if event.kind is RecordKind.FINISHED:
-            message = make(finished=finished(generation))
-        elif event.switch is not None:
-            message = make(engine_switched=engine_switched(event.switch))
-        else:
-            message = make(started=engine_started(generation))
-        return message.SerializeToString()
 
     def attached(self, state: State, last_sequence: int) -> bytes:
         """The notice that a stream attached."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from msgspec import structs
 from tokenstreaming.v1 import generation_pb2, model_pb2, usage_pb2
 
 from tokengrpc.wire.status import Failure, status_of
@@ -15,9 +16,8 @@ if TYPE_CHECKING:
     from google.rpc.status_pb2 import Status
 
     from tokengrpc.core.catalog import ServedModel
-    from tokengrpc.core.generation import Generation
     from tokengrpc.core.model import Capability, Switch, Usage
-    from tokengrpc.generations.task import GenerationTask
+    from tokengrpc.core.snapshot import GenerationSnapshot
 
 _SECOND = 1_000_000_000
 _ENGINE_WORD_LENGTH = 64
@@ -47,37 +47,32 @@ def usage_message(usage: Usage) -> usage_pb2.Usage:
     )
 
 
-def failure_of(task: GenerationTask) -> Failure:
-    """What a failed call tells of its generation, as it is now."""
-    return _failure(task.generation, ended=task.done)
-
-
-def _failure(generation: Generation, *, ended: bool) -> Failure:
-    started = bool(generation.timestamps.started)
+def failure_of(snapshot: GenerationSnapshot) -> Failure:
+    """What a failed call tells about its generation."""
     return Failure(
-        generation_id=generation.request.generation_id,
-        last_sequence=generation.last_sequence,
-        usage=usage_message(generation.usage) if started else None,
-        # What was never accepted has not ended, it never was: the same call under the same id may help.
-        ended=ended and started,
+        generation_id=snapshot.generation_id,
+        last_sequence=snapshot.last_sequence,
+        usage=usage_message(snapshot.usage) if snapshot.started else None,
+        # A generation that no engine accepted has not ended: the same call under the same id may succeed.
+        ended=snapshot.complete and snapshot.started,
     )
 
 
-def final_status(generation: Generation) -> Status | None:
-    """The status of a generation that has ended; None when it ended well."""
-    termination = generation.termination
+def final_status(snapshot: GenerationSnapshot) -> Status | None:
+    """The status of a generation that has ended; None when it succeeded or has not ended."""
+    termination = snapshot.termination
     if termination is None or termination.error is None:
         return None
-    return status_of(termination.error, _failure(generation, ended=True))
+    return status_of(termination.error, failure_of(structs.replace(snapshot, complete=True)))
 
 
-def engine_started(generation: Generation) -> generation_pb2.Started:
+def engine_started(snapshot: GenerationSnapshot) -> generation_pb2.Started:
     """The first event."""
     return generation_pb2.Started(
-        generation_id=generation.request.generation_id,
-        model=generation.request.model,
-        engine=generation.engine,
-        start_time=timestamp(generation.timestamps.started),
+        generation_id=snapshot.generation_id,
+        model=snapshot.model,
+        engine=snapshot.engine,
+        start_time=timestamp(snapshot.timestamps.started),
     )
 
 
@@ -91,16 +86,16 @@ def engine_switched(switch: Switch) -> generation_pb2.EngineSwitched:
     )
 
 
-def finished(generation: Generation) -> generation_pb2.Finished | None:
-    """The last event; None before the end, and when nothing had begun."""
-    termination, timestamps = generation.termination, generation.timestamps
+def finished(snapshot: GenerationSnapshot) -> generation_pb2.Finished | None:
+    """The last event; None for a generation that has not ended."""
+    termination, timestamps = snapshot.termination, snapshot.timestamps
     if termination is None:
         return None
     return generation_pb2.Finished(
         finish_reason=FINISH_REASONS.there[termination.reason],
         engine_finish_reason=termination.word[:_ENGINE_WORD_LENGTH],
         matched_stop_sequence=termination.matched_stop,
-        status=final_status(generation),
+        status=final_status(snapshot),
         timing=generation_pb2.Timing(
             queue_duration=duration(timestamps.created, timestamps.started),
             time_to_first_token=duration(timestamps.created, timestamps.first_token),
@@ -109,25 +104,24 @@ def finished(generation: Generation) -> generation_pb2.Finished | None:
     )
 
 
-def generation_message(task: GenerationTask) -> generation_pb2.Generation:
+def generation_message(snapshot: GenerationSnapshot) -> generation_pb2.Generation:
     """A generation as it is now."""
-    generation, timestamps = task.generation, task.generation.timestamps
-    kept = task.log.first_sequence <= task.log.last_sequence
+    timestamps = snapshot.timestamps
     return generation_pb2.Generation(
-        generation_id=task.request.generation_id,
-        model=task.model.name,
-        state=STATES.there[generation.state],
-        usage=usage_message(generation.usage),
-        first_kept_sequence=task.log.first_sequence if kept else 0,
-        last_sequence=task.log.last_sequence,
-        reader_count=len(task.subscriptions),
+        generation_id=snapshot.generation_id,
+        model=snapshot.model,
+        state=STATES.there[snapshot.state],
+        usage=usage_message(snapshot.usage),
+        first_kept_sequence=snapshot.first_kept_sequence,
+        last_sequence=snapshot.last_sequence,
+        reader_count=snapshot.subscription_count,
         create_time=timestamp(timestamps.created),
         start_time=timestamp(timestamps.started),
         first_token_time=timestamp(timestamps.first_token),
         end_time=timestamp(timestamps.ended),
-        labels=task.request.labels,
-        finished=finished(generation),
-        engine=generation.engine,
+        labels=snapshot.labels,
+        finished=finished(snapshot),
+        engine=snapshot.engine,
     )
 
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from tests.support.profiles import examples
 from tests.support.wire_samples import wire_samples
-from tokengrpc.core.events import Termination
 from tokengrpc.core.generation import Generation
 from tokengrpc.core.model import UsageSource
 from tokengrpc.core.request import GenerationRequest, OutputOptions
+from tokengrpc.core.termination import Termination
 from tokengrpc.engines.anthropic.events import EventDecoder
 from tokengrpc.engines.openai.chunks import ChunkDecoder
 from tokengrpc.engines.upstream.sse import SSEDecoder

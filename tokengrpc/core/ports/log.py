@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tokengrpc.core.events import Event, RecordKind
-    from tokengrpc.core.generation import Generation
     from tokengrpc.core.model import State
 
 
@@ -79,7 +78,7 @@ class EventLogs(Protocol):
 class EventEncoder(Protocol):
     """Makes records of events and messages of notices. A notice is a body: the cursor's tail precedes it."""
 
-    def records(self, generation: Generation, events: Sequence[Event]) -> Sequence[Record]:
+    def records(self, events: Sequence[Event]) -> Sequence[Record]:
         """The records of a generation's new events."""
 
     def attached(self, state: State, last_sequence: int) -> bytes:

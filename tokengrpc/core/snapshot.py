@@ -1,0 +1,39 @@
+"""A generation at one moment, for whoever describes it: messages, errors, lookups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tokengrpc.core.model import State, Usage
+    from tokengrpc.core.termination import Termination, Timestamps
+
+
+class GenerationSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A generation as it is now.
+
+    `termination` is set once the generation has ended, `complete` once its end has also been recorded and
+    published. `first_kept_sequence` is 0 when no event is kept.
+    """
+
+    generation_id: str
+    model: str
+    engine: str
+    state: State
+    timestamps: Timestamps
+    usage: Usage
+    last_sequence: int
+    termination: Termination | None = None
+    labels: Mapping[str, str] = {}
+    first_kept_sequence: int = 0
+    subscription_count: int = 0
+    complete: bool = False
+
+    @property
+    def started(self) -> bool:
+        """Whether an engine has accepted the request."""
+        return bool(self.timestamps.started)

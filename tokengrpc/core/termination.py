@@ -1,0 +1,64 @@
+"""How and when a generation ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tokengrpc.core.model import FinishReason, State
+from tokengrpc.core.text import encodable
+from tokengrpc.errors import Cancelled, DeadlineExceeded, DetachExpired
+
+if TYPE_CHECKING:
+    from tokengrpc.core.model import EngineFinish
+    from tokengrpc.errors import TokenGrpcError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Termination:
+    """How a generation ended; `error` is None when it ended well."""
+
+    reason: FinishReason
+    word: str = ""
+    matched_stop: str = ""
+    error: TokenGrpcError | None = None
+
+    @classmethod
+    def of(cls, finish: EngineFinish) -> Termination:
+        """As the engine told it."""
+        return cls(
+            reason=finish.reason, word=encodable(finish.word), matched_stop=encodable(finish.matched_stop)
+        )
+
+    @classmethod
+    def failed(cls, error: TokenGrpcError) -> Termination:
+        """By an error."""
+        for kind, reason in _REASONS.items():
+            if isinstance(error, kind):
+                return cls(reason=reason, error=error)
+        return cls(reason=FinishReason.ERROR, error=error)
+
+    @property
+    def state(self) -> State:
+        """The generation's state after it."""
+        if self.error is None:
+            return State.SUCCEEDED
+        return State.CANCELLED if self.reason is FinishReason.CANCELLED else State.FAILED
+
+
+_REASONS: dict[type[TokenGrpcError], FinishReason] = {
+    Cancelled: FinishReason.CANCELLED,
+    DetachExpired: FinishReason.CANCELLED,
+    DeadlineExceeded: FinishReason.DEADLINE,
+}
+
+
+class Timestamps(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """When things happened, in nanoseconds since the epoch; 0 for what has not."""
+
+    created: int
+    started: int = 0
+    first_token: int = 0
+    ended: int = 0
