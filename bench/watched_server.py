@@ -12,7 +12,7 @@ from tokengrpc import server
 from tokengrpc.config import LimitSettings, ModelSettings, Settings
 
 
-class Watched(server.App):
+class Watched(server.Server):
     """Tells on a signal what it holds."""
 
     engine_port = 0
@@ -26,7 +26,7 @@ class Watched(server.App):
         held = {
             "tasks": len(asyncio.all_tasks()),
             "permits": self.admission.active,
-            "readers": sum(len(task.subscriptions) for task in self.registry._tasks.values()),
+            "readers": sum(len(task.subscribers) for task in self.registry),
             "sockets to the engine": _sockets_to(self.engine_port),
         }
         print(f"held {json.dumps(held)}", flush=True)
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--permits", type=int, required=True)
     arguments = parser.parse_args()
     Watched.engine_port = int(arguments.base_url.rpartition(":")[2].partition("/")[0])
-    server.App = Watched  # type: ignore[misc] - `run` makes this one
+    server.Server = Watched  # type: ignore[misc] - `run` makes this one
     model = ModelSettings(name="scripted", kind="openai", base_url=arguments.base_url, api="chat")
     limits = LimitSettings(max_generations=arguments.permits)
     server.run(Settings(listen="127.0.0.1:0", models=(model,), limits=limits, log_level="warning"))

@@ -13,6 +13,40 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
+class Reason(StrEnum):
+    """The contract's word for each failure, as in `google.rpc.ErrorInfo.reason`."""
+
+    ADMIN_REQUIRED = "ADMIN_REQUIRED"
+    BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
+    CANCELLED = "CANCELLED"
+    CONTEXT_LENGTH_EXCEEDED = "CONTEXT_LENGTH_EXCEEDED"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    DETACH_EXPIRED = "DETACH_EXPIRED"
+    DRAINING = "DRAINING"
+    ENGINE_ABORTED = "ENGINE_ABORTED"
+    ENGINE_AUTH_FAILED = "ENGINE_AUTH_FAILED"
+    ENGINE_LOST = "ENGINE_LOST"
+    ENGINE_PROTOCOL_ERROR = "ENGINE_PROTOCOL_ERROR"
+    ENGINE_STALLED = "ENGINE_STALLED"
+    ENGINE_TRUNCATED = "ENGINE_TRUNCATED"
+    ENGINE_UNAVAILABLE = "ENGINE_UNAVAILABLE"
+    GENERATION_ID_REUSED = "GENERATION_ID_REUSED"
+    GENERATION_NOT_FOUND = "GENERATION_NOT_FOUND"
+    INTERNAL = "INTERNAL"
+    INVALID_REQUEST = "INVALID_REQUEST"
+    MODEL_NOT_ALLOWED = "MODEL_NOT_ALLOWED"
+    MODEL_NOT_FOUND = "MODEL_NOT_FOUND"
+    OVERLOADED = "OVERLOADED"
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
+    READER_LIMIT = "READER_LIMIT"
+    READER_TOO_SLOW = "READER_TOO_SLOW"
+    REPLAY_EXPIRED = "REPLAY_EXPIRED"
+    SEQUENCE_OUT_OF_RANGE = "SEQUENCE_OUT_OF_RANGE"
+    STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    UNSUPPORTED_FEATURE = "UNSUPPORTED_FEATURE"
+
+
 class Advice(StrEnum):
     """What a client should do after a failure."""
 
@@ -27,7 +61,7 @@ _LONGEST_WAIT = 3600.0
 class TokenGrpcError(Exception):
     """The root. `metadata` goes into ErrorInfo, `retry_after` (seconds) into RetryInfo."""
 
-    reason: ClassVar[str] = "INTERNAL"
+    reason: ClassVar[Reason] = Reason.INTERNAL
     advice: ClassVar[Advice] = Advice.NEVER
     # Seconds, where callers are always told when to come back.
     usual_wait: ClassVar[float | None] = None
@@ -57,7 +91,7 @@ class RequestError(TokenGrpcError):
 class InvalidRequest(RequestError):
     """Fields are wrong; `violations` are pairs of a field's path and what is wrong with it."""
 
-    reason = "INVALID_REQUEST"
+    reason = Reason.INVALID_REQUEST
 
     def __init__(self, violations: Sequence[tuple[str, str]]) -> None:
         field, what = violations[0]
@@ -69,43 +103,43 @@ class InvalidRequest(RequestError):
 class ContextLengthExceeded(RequestError):
     """The input is longer than the model's context."""
 
-    reason = "CONTEXT_LENGTH_EXCEEDED"
+    reason = Reason.CONTEXT_LENGTH_EXCEEDED
 
 
 class UnsupportedFeature(RequestError):
     """The model or engine cannot do what was asked."""
 
-    reason = "UNSUPPORTED_FEATURE"
+    reason = Reason.UNSUPPORTED_FEATURE
 
 
 class ModelNotFound(RequestError):
     """There is no such model."""
 
-    reason = "MODEL_NOT_FOUND"
+    reason = Reason.MODEL_NOT_FOUND
 
 
 class GenerationNotFound(RequestError):
     """There is no such generation, or not for this caller, or not any more."""
 
-    reason = "GENERATION_NOT_FOUND"
+    reason = Reason.GENERATION_NOT_FOUND
 
 
 class GenerationIdReused(RequestError):
     """The id is in use with another request."""
 
-    reason = "GENERATION_ID_REUSED"
+    reason = Reason.GENERATION_ID_REUSED
 
 
 class SequenceOutOfRange(RequestError):
     """The cursor is beyond the last event."""
 
-    reason = "SEQUENCE_OUT_OF_RANGE"
+    reason = Reason.SEQUENCE_OUT_OF_RANGE
 
 
 class ReplayExpired(RequestError):
     """The events after the cursor are no longer kept."""
 
-    reason = "REPLAY_EXPIRED"
+    reason = Reason.REPLAY_EXPIRED
 
 
 # --- The caller may not.
@@ -118,25 +152,25 @@ class CallerError(TokenGrpcError):
 class Unauthenticated(CallerError):
     """No or bad credentials."""
 
-    reason = "UNAUTHENTICATED"
+    reason = Reason.UNAUTHENTICATED
 
 
 class ModelNotAllowed(CallerError):
     """The caller may not use this model."""
 
-    reason = "MODEL_NOT_ALLOWED"
+    reason = Reason.MODEL_NOT_ALLOWED
 
 
 class AdminRequired(CallerError):
     """Only an admin may do this."""
 
-    reason = "ADMIN_REQUIRED"
+    reason = Reason.ADMIN_REQUIRED
 
 
 class QuotaExceeded(CallerError):
     """The tenant is over a rate or concurrency limit."""
 
-    reason = "QUOTA_EXCEEDED"
+    reason = Reason.QUOTA_EXCEEDED
     advice = Advice.RETRY
     usual_wait = 1.0
 
@@ -144,7 +178,7 @@ class QuotaExceeded(CallerError):
 class BudgetExhausted(CallerError):
     """The tenant's budget is spent."""
 
-    reason = "BUDGET_EXHAUSTED"
+    reason = Reason.BUDGET_EXHAUSTED
 
 
 # --- The server cannot now.
@@ -157,7 +191,7 @@ class ServerError(TokenGrpcError):
 class Overloaded(ServerError):
     """The server is full, or not ready yet."""
 
-    reason = "OVERLOADED"
+    reason = Reason.OVERLOADED
     advice = Advice.RETRY
     usual_wait = 0.5
 
@@ -165,15 +199,23 @@ class Overloaded(ServerError):
 class Draining(ServerError):
     """The server shuts down: it refused a call or ended a generation."""
 
-    reason = "DRAINING"
+    reason = Reason.DRAINING
     advice = Advice.RETRY
     usual_wait = 0.5
+
+
+class StoreUnavailable(ServerError):
+    """A store that the request needs, such as the usage ledger or the event log, cannot be had now."""
+
+    reason = Reason.STORE_UNAVAILABLE
+    advice = Advice.RETRY
+    usual_wait = 1.0
 
 
 class Internal(ServerError):
     """A bug of ours. The cause is logged, never told."""
 
-    reason = "INTERNAL"
+    reason = Reason.INTERNAL
     advice = Advice.RETRY
 
 
@@ -189,26 +231,26 @@ class StreamEnded(TokenGrpcError):
 class ReaderLimit(StreamEnded):
     """Too many readers of one generation."""
 
-    reason = "READER_LIMIT"
+    reason = Reason.READER_LIMIT
     usual_wait = 1.0
 
 
 class ReaderTooSlow(StreamEnded):
     """This reader stopped reading."""
 
-    reason = "READER_TOO_SLOW"
+    reason = Reason.READER_TOO_SLOW
 
 
 class StreamDrained(StreamEnded):
     """A drain ended this stream; the generation lives elsewhere."""
 
-    reason = "DRAINING"
+    reason = Reason.DRAINING
 
 
 class StreamDeadlineExceeded(StreamEnded):
     """This stream's deadline came; the generation's did not."""
 
-    reason = "DEADLINE_EXCEEDED"
+    reason = Reason.DEADLINE_EXCEEDED
 
 
 # --- The engine failed.
@@ -223,7 +265,7 @@ class EngineError(TokenGrpcError):
 class EngineUnavailable(EngineError):
     """The engine refused, is unreachable or busy, before the first token."""
 
-    reason = "ENGINE_UNAVAILABLE"
+    reason = Reason.ENGINE_UNAVAILABLE
     usual_wait = 1.0
 
 
@@ -234,37 +276,37 @@ class EngineBusy(EngineUnavailable):
 class EngineLost(EngineError):
     """The connection to the engine broke after tokens came."""
 
-    reason = "ENGINE_LOST"
+    reason = Reason.ENGINE_LOST
 
 
 class EngineTruncated(EngineError):
     """The engine's output stopped without its end mark."""
 
-    reason = "ENGINE_TRUNCATED"
+    reason = Reason.ENGINE_TRUNCATED
 
 
 class EngineStalled(EngineError):
     """The engine was silent too long; metadata `clock` says by which clock."""
 
-    reason = "ENGINE_STALLED"
+    reason = Reason.ENGINE_STALLED
 
 
 class EngineProtocolError(EngineError):
     """The engine sent what no dialect allows."""
 
-    reason = "ENGINE_PROTOCOL_ERROR"
+    reason = Reason.ENGINE_PROTOCOL_ERROR
 
 
 class EngineAborted(EngineError):
     """The engine gave up by itself."""
 
-    reason = "ENGINE_ABORTED"
+    reason = Reason.ENGINE_ABORTED
 
 
 class EngineAuthFailed(EngineError):
     """The engine does not accept the server's credentials."""
 
-    reason = "ENGINE_AUTH_FAILED"
+    reason = Reason.ENGINE_AUTH_FAILED
     advice = Advice.NEVER
 
 
@@ -278,17 +320,17 @@ class Stopped(TokenGrpcError):
 class Cancelled(Stopped):
     """A caller cancelled it, or its last reader left."""
 
-    reason = "CANCELLED"
+    reason = Reason.CANCELLED
 
 
 class DetachExpired(Stopped):
     """Nobody came back in time."""
 
-    reason = "DETACH_EXPIRED"
+    reason = Reason.DETACH_EXPIRED
 
 
 class DeadlineExceeded(Stopped):
     """The starter's deadline came."""
 
-    reason = "DEADLINE_EXCEEDED"
+    reason = Reason.DEADLINE_EXCEEDED
     advice = Advice.RETRY

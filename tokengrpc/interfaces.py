@@ -1,21 +1,65 @@
-"""The plugin API: all that an engine, a store or an observer needs to import. It defines nothing."""
+"""The plugin API: all that the author of an engine, a store or an observer imports. It defines nothing.
+
+Errors to raise are in `tokengrpc.errors`.
+"""
 
 from tokengrpc.core.clock import Clock
-from tokengrpc.core.model import Capability, Delta, EngineFinish, FinishReason, UsageReport
+from tokengrpc.core.model import (
+    Capability,
+    Delta,
+    EngineFinish,
+    FinishReason,
+    GenerationKey,
+    State,
+    ToolCallFragment,
+    TopLogprob,
+    Usage,
+    UsageReport,
+    UsageSource,
+)
+from tokengrpc.core.ports.auth import Authenticator, Peer
+from tokengrpc.core.ports.budget import Budget, Grant
 from tokengrpc.core.ports.engine import (
     Checkable,
     Continuation,
     Engine,
     LateUsage,
-    TellsLateUsage,
+    ReportsLateUsage,
     Tokenizer,
 )
-from tokengrpc.core.ports.ledger import LedgerEntry, UsageLedger
-from tokengrpc.core.ports.log import EventEncoder, EventLog, EventLogs, Record
-from tokengrpc.core.ports.observer import Observer
+from tokengrpc.core.ports.ledger import Spill, SpilledCall, UsageLedger, UsageRecord
+from tokengrpc.core.ports.log import (
+    AppendOutcome,
+    AppendStatus,
+    EventEncoder,
+    EventSink,
+    LogClaim,
+    Record,
+    joinable_run,
+)
+from tokengrpc.core.ports.observer import (
+    AttemptEnded,
+    BreakerChanged,
+    FirstToken,
+    GenerationAdmitted,
+    GenerationEnded,
+    GenerationStarted,
+    Observer,
+    ObserverEvent,
+    StoreStateChanged,
+    SubscriptionEnded,
+    TokensRelayed,
+)
 from tokengrpc.core.request import GenerationRequest
+from tokengrpc.core.tenant import Identity, Tenant
 
 __all__ = [
+    "AppendOutcome",
+    "AppendStatus",
+    "AttemptEnded",
+    "Authenticator",
+    "BreakerChanged",
+    "Budget",
     "Capability",
     "Checkable",
     "Clock",
@@ -24,16 +68,37 @@ __all__ = [
     "Engine",
     "EngineFinish",
     "EventEncoder",
-    "EventLog",
-    "EventLogs",
+    "EventSink",
     "FinishReason",
+    "FirstToken",
+    "GenerationAdmitted",
+    "GenerationEnded",
+    "GenerationKey",
     "GenerationRequest",
+    "GenerationStarted",
+    "Grant",
+    "Identity",
     "LateUsage",
-    "LedgerEntry",
+    "LogClaim",
     "Observer",
+    "ObserverEvent",
+    "Peer",
     "Record",
-    "TellsLateUsage",
+    "ReportsLateUsage",
+    "Spill",
+    "SpilledCall",
+    "State",
+    "StoreStateChanged",
+    "SubscriptionEnded",
+    "Tenant",
     "Tokenizer",
+    "TokensRelayed",
+    "ToolCallFragment",
+    "TopLogprob",
+    "Usage",
     "UsageLedger",
+    "UsageRecord",
     "UsageReport",
+    "UsageSource",
+    "joinable_run",
 ]

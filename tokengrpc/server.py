@@ -1,79 +1,121 @@
-"""The composition root: the only place that names concrete engines, stores and servers."""
+"""The composition root: builds a server from settings, starts it, drains it, stops it."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import sys
+import threading
 from contextlib import suppress
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
 import structlog
 
-from tokengrpc.config import ConfigError, EngineSettings, ModelSettings, Settings
+from tokengrpc import plugins
+from tokengrpc.config import ConfigError
 from tokengrpc.core.admission import Admission
 from tokengrpc.core.catalog import Catalog, ClockLimits, ServedModel
 from tokengrpc.core.clock import SystemClock
-from tokengrpc.core.ports.engine import TellsLateUsage
+from tokengrpc.core.ports.engine import ReportsLateUsage
+from tokengrpc.core.ports.observer import BreakerChanged
 from tokengrpc.core.routing import EnginePool, PooledEngine
-from tokengrpc.core.tenant import Tenant
 from tokengrpc.core.termination import Termination
 from tokengrpc.engines.simulator.engine import PARAM, AskedPlays, FaultyEngine
 from tokengrpc.errors import Draining
-from tokengrpc.generations.buffer import MemoryEventLogs
+from tokengrpc.generations.billing import Billing
+from tokengrpc.generations.buffer import EventBuffers
 from tokengrpc.generations.health_checks import HealthChecks
+from tokengrpc.generations.observers import Observers
+from tokengrpc.generations.patience import StorePatience
 from tokengrpc.generations.registry import GenerationRegistry
 from tokengrpc.generations.services import Services
-from tokengrpc.rpc.auth import Authenticator
-from tokengrpc.rpc.call import CallInterceptor
+from tokengrpc.rpc import grpc_aio
+from tokengrpc.rpc.interceptor import CallInterceptor
 from tokengrpc.rpc.lifecycle import Health, register_reflection
 from tokengrpc.rpc.options import server_options
-from tokengrpc.rpc.servicer import TokenStreamServicer
-from tokengrpc.stores.memory import MemoryLedger
-from tokengrpc.telemetry.logs import GenerationLog, configure_logs
+from tokengrpc.rpc.servicer import SERVICE, TokenStreamServicer
+from tokengrpc.stores.spill import FileSpill, MemorySpill
+from tokengrpc.telemetry.logs import configure_logs
 from tokengrpc.tokenizers.tiktoken import load as load_tokenizer
 from tokengrpc.wire.encoding import ProtobufEncoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from tokengrpc.config import EngineSettings, LimitSettings, ModelSettings, Settings
+    from tokengrpc.core.ports.auth import Authenticator
+    from tokengrpc.core.ports.budget import Budget
     from tokengrpc.core.ports.engine import Engine, Tokenizer
     from tokengrpc.core.ports.ledger import UsageLedger
+    from tokengrpc.core.ports.log import EventSink
     from tokengrpc.core.ports.observer import Observer
 
-ENGINE_GROUP = "tokengrpc.engines"
 ESTIMATOR = "o200k_base"
+SPILL_FILE = "unwritten-usage.jsonl"
 _STOP_GRACE = 0.5
 """Seconds for what is left when all generations have ended: open health watches, statuses on their way."""
+_EXIT_GRACE = 2.0
+"""Seconds that a thread of a plugin may take when everything else has stopped."""
 _FULL_COLLECTION_OBJECTS = 1_000_000
 """So many objects more than there were make the next full garbage collection."""
 
 log = structlog.get_logger(__name__)
 
 
-class App:
-    """A server and everything behind it. `start`, then `drain` and `stop`; all in one event loop."""
+class Server:
+    """A server and everything behind it. `start`, then `drain` and `stop`; all in one event loop.
+
+    Plugins that are passed take the place of those that the settings name.
+    """
 
     def __init__(
-        self, settings: Settings, *, ledger: UsageLedger | None = None, observers: tuple[Observer, ...] = ()
+        self,
+        settings: Settings,
+        *,
+        ledger: UsageLedger | None = None,
+        sink: EventSink | None = None,
+        authenticator: Authenticator | None = None,
+        budget: Budget | None = None,
+        observers: Sequence[Observer] | None = None,
     ) -> None:
+        """Raises ConfigError for a plugin that cannot be made."""
         limits = settings.limits
         self.settings = settings
         self.clock = SystemClock()
-        self.ledger: UsageLedger = ledger or MemoryLedger()
-        self.logs = MemoryEventLogs(log_bytes=limits.generation_log_bytes, total_bytes=limits.total_log_bytes)
+        self.encoder = ProtobufEncoder()
+        self.buffers = EventBuffers(
+            buffer_bytes=limits.generation_log_bytes, total_bytes=limits.total_log_bytes
+        )
         self.health = Health()
         self.admission = Admission(limits.max_generations)
-        self.encoder = ProtobufEncoder()
+        self.ledger: UsageLedger = ledger or plugins.create("ledgers", "ledger", settings.ledger, settings)
+        self.sink = sink
+        if sink is None and settings.store:
+            self.sink = plugins.create("event_stores", "store", settings.store, settings)
+        self.authenticator: Authenticator = authenticator or plugins.create(
+            "authenticators", "authenticator", settings.authenticator, settings
+        )
+        self.budget: Budget = budget or plugins.create("budgets", "budget", settings.budget, settings)
+        self.observers = Observers(_observers(settings) if observers is None else observers)
+        self.billing = Billing(
+            self.ledger,
+            FileSpill(Path(settings.data_dir) / SPILL_FILE) if settings.data_dir else MemorySpill(),
+            strict=settings.is_strict,
+            patience=_patience("usage ledger", limits),
+            observers=self.observers,
+            checkpoint_interval=limits.checkpoint_interval,
+        )
         self.catalog: Catalog | None = None
-        self._registry: GenerationRegistry | None = None
-        self._observers = observers
-        self._checks = HealthChecks(self.clock)
-        self._server = grpc.aio.server(options=server_options(limits))
         self.port = 0
+        self._registry: GenerationRegistry | None = None
+        self._checks = HealthChecks(self.clock)
+        self._started: list[UsageLedger | EventSink | Authenticator | Budget] = []
+        self._server = grpc.aio.server(options=server_options(limits))
 
     @property
     def registry(self) -> GenerationRegistry:
@@ -83,25 +125,33 @@ class App:
         return self._registry
 
     async def start(self) -> None:
-        """Listens, loads the models, then takes calls.
+        """Starts the stores, listens, loads the models, then takes calls.
 
-        Raises ConfigError when the address or a model cannot be had.
+        Raises ConfigError when the address or a model cannot be had, StoreUnavailable when a store cannot.
         """
         settings = self.settings
-        self.catalog = Catalog(
-            [_served(model, self.ledger) for model in settings.models], settings.default_model
-        )
+        await self.billing.start()
+        for plugin in (self.sink, self.authenticator, self.budget):
+            if plugin is not None:
+                await plugin.start()
+                self._started.append(plugin)
+        self.catalog = Catalog([self._served(model) for model in settings.models], settings.default_model)
         services = Services(
             clock=self.clock,
             encoder=self.encoder,
-            ledger=self.ledger,
-            logs=self.logs,
+            buffers=self.buffers,
+            billing=self.billing,
+            budget=self.budget,
+            budget_patience=_patience("budget", settings.limits),
             limits=settings.limits,
-            observers=self._observers,
+            sink=self.sink,
+            sink_patience=_patience("event store", settings.limits),
+            observers=self.observers,
         )
-        self._registry = GenerationRegistry(services, self.catalog, self.admission)
-        interceptor = CallInterceptor(Authenticator(_tenants(settings)))
-        TokenStreamServicer(self.registry, self.catalog).register(self._server, interceptor)
+        self._registry = registry = GenerationRegistry(services, self.catalog, self.admission)
+        interceptor = CallInterceptor(self.authenticator, _patience("authenticator", settings.limits))
+        handlers = TokenStreamServicer(registry, self.catalog).handlers
+        grpc_aio.register(self._server, SERVICE, handlers, interceptor)
         await self.health.register(self._server)
         register_reflection(self._server)
         try:
@@ -114,12 +164,13 @@ class App:
         await self._server.start()
         await asyncio.gather(*(engine.start() for model in self.catalog.all() for engine in model.engines))
         self._checks.start(self.catalog)
-        self.registry.ready = True
-        self.registry.sweep()
+        self.billing.watch(registry.running_usage)
+        registry.ready = True
+        registry.sweep()
         await self.health.ready()
 
     async def drain(self, seconds: float) -> None:
-        """Takes no new generations, lets those under way finish for a while, then ends them."""
+        """Refuses new generations, lets running ones finish for a while, then ends them."""
         deadline_ns = self.clock.now_ns() + round(seconds * 1e9)
         await self.health.draining()
         self.registry.begin_drain(self.encoder.drain_notice(deadline_ns))
@@ -133,7 +184,7 @@ class App:
         )
 
     async def stop(self) -> None:
-        """Closes everything, however far the start came; what still runs ends with DRAINING."""
+        """Closes everything, however far the start came. Generations that still run end with DRAINING."""
         await self.health.draining()
         if self._registry is not None:
             termination = Termination.failed(Draining("the server is shutting down: try another one"))
@@ -146,73 +197,66 @@ class App:
             for model in self.catalog.all():
                 for engine in model.engines:
                     await engine.close()
+        await self.billing.close()
+        for plugin in self._started:
+            await _patience(type(plugin).__name__, self.settings.limits).quietly(plugin.close)
+        self._started.clear()
 
-
-def _served(settings: ModelSettings, ledger: UsageLedger) -> ServedModel:
-    # The builtin engine's vocabulary is the packaged one, so that counting with it is exact.
-    engines = settings.served_engines
-    exact = bool(settings.tokenizer) or all(engine.kind == "builtin" for engine in engines)
-    try:
-        tokenizer = load_tokenizer(settings.tokenizer or ESTIMATOR, exact=exact)
-    except ValueError as error:
-        raise ConfigError(f"models.{settings.name}.tokenizer: {error}") from error
-    asked = AskedPlays() if settings.allow_request_faults else None
-    return ServedModel(
-        name=settings.name,
-        pool=EnginePool(
-            [_pooled_engine(settings.name, engine, tokenizer, ledger, asked) for engine in engines]
-        ),
-        tokenizer=tokenizer,
-        context_token_count=settings.context_token_count,
-        allowed_engine_params=frozenset(settings.allowed_engine_params) | ({PARAM} if asked else frozenset()),
-        clocks=ClockLimits(
-            first_token=settings.first_token_timeout,
-            inter_token=settings.inter_token_timeout,
-            total=settings.time_limit,
-        ),
-    )
-
-
-def _pooled_engine(
-    model: str, settings: EngineSettings, tokenizer: Tokenizer, ledger: UsageLedger, asked: AskedPlays | None
-) -> PooledEngine:
-    (factory,) = entry_points(group=ENGINE_GROUP, name=settings.kind)
-    engine: Engine = factory.load()(settings, tokenizer)
-    if isinstance(engine, TellsLateUsage):
-        engine.on_late_usage(ledger.settle)
-    if asked is not None or not settings.faults.harmless:
-        log.warning("this engine may fail on purpose: for tests only", engine=settings.name, model=model)
-        engine = FaultyEngine(engine, settings.faults, asked, connect_timeout=settings.connect_timeout)
-    return PooledEngine(
-        engine,
-        weight=settings.weight,
-        priority=settings.priority,
-        max_connections=settings.max_connections,
-        check_interval=settings.health_check_interval,
-    )
-
-
-def _tenants(settings: Settings) -> list[tuple[Tenant, str]]:
-    tenants = [
-        (
-            Tenant(
-                name=tenant.name,
-                models=frozenset(tenant.models),
-                admin=tenant.admin,
-                max_generations=tenant.max_generations,
-            ),
-            tenant.read_key(),
+    def _served(self, settings: ModelSettings) -> ServedModel:
+        # The builtin engine's vocabulary is the packaged one, so that counting with it is exact.
+        engines = settings.served_engines
+        exact = bool(settings.tokenizer) or all(engine.kind == "builtin" for engine in engines)
+        try:
+            tokenizer = load_tokenizer(settings.tokenizer or ESTIMATOR, exact=exact)
+        except ValueError as error:
+            raise ConfigError(f"models.{settings.name}.tokenizer: {error}") from error
+        asked = AskedPlays() if settings.allow_request_faults else None
+        pool = EnginePool([self._pooled(settings.name, engine, tokenizer, asked) for engine in engines])
+        pool.on_breaker_change = lambda engine, is_open: self.observers.emit(
+            BreakerChanged(model=settings.name, engine=engine, open=is_open)
         )
-        for tenant in settings.tenants
-    ]
-    owners: dict[str, str] = {}
-    for tenant, key in tenants:
-        if owners.setdefault(key, tenant.name) != tenant.name:
-            raise ConfigError(f"tenants: {owners[key]} and {tenant.name} have the same key; give each one")
-    return tenants
+        return ServedModel(
+            name=settings.name,
+            pool=pool,
+            tokenizer=tokenizer,
+            context_token_count=settings.context_token_count,
+            allowed_engine_params=frozenset(settings.allowed_engine_params)
+            | ({PARAM} if asked else frozenset()),
+            clocks=ClockLimits(
+                first_token=settings.first_token_timeout,
+                inter_token=settings.inter_token_timeout,
+                total=settings.time_limit,
+            ),
+        )
+
+    def _pooled(
+        self, model: str, settings: EngineSettings, tokenizer: Tokenizer, asked: AskedPlays | None
+    ) -> PooledEngine:
+        (factory,) = entry_points(group="tokengrpc.engines", name=settings.kind)
+        engine: Engine = factory.load()(settings, tokenizer)
+        if asked is not None or not settings.faults.harmless:
+            log.warning("this engine may fail on purpose: for tests only", engine=settings.name, model=model)
+            engine = FaultyEngine(engine, settings.faults, asked, connect_timeout=settings.connect_timeout)
+        if isinstance(engine, ReportsLateUsage):
+            engine.on_late_usage(self.billing.settle)
+        return PooledEngine(
+            engine,
+            weight=settings.weight,
+            priority=settings.priority,
+            max_connections=settings.max_connections,
+            check_interval=settings.health_check_interval,
+        )
 
 
-def _pause_less() -> None:
+def _observers(settings: Settings) -> list[Observer]:
+    return [plugins.create("observers", "observers", name, settings) for name in settings.observers]
+
+
+def _patience(store: str, limits: LimitSettings) -> StorePatience:
+    return StorePatience(store=store, call_timeout=limits.store_timeout, retry_time=limits.store_retry_time)
+
+
+def _make_pauses_rare() -> None:
     """Makes full garbage collections rare: each stops every stream, for a microsecond an object.
 
     What is there at start stays, and is never looked at again. Of what came later, most of it generations
@@ -227,16 +271,16 @@ def _pause_less() -> None:
 
 async def serve(settings: Settings, on_ready: Callable[[str], None] | None = None) -> None:
     """Serves until SIGTERM or SIGINT, then drains; a second signal ends at once."""
-    app = App(settings, observers=(GenerationLog(),))
+    server = Server(settings)
     signals: asyncio.Queue[str] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number.name)
     try:
-        await app.start()
-        _pause_less()
+        await server.start()
+        _make_pauses_rare()
         host = settings.listen.rpartition(":")[0]
-        address = f"{host}:{app.port}"
+        address = f"{host}:{server.port}"
         print(f"listening on {address}", flush=True)
         if on_ready is not None:
             on_ready(address)
@@ -244,25 +288,49 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] | None = Non
         log.info(
             "draining: streams in flight may finish; another signal ends them now",
             signal=name,
-            generations=app.registry.active,
+            generations=server.registry.active,
             seconds=settings.limits.drain_time,
         )
-        drain = asyncio.ensure_future(app.drain(settings.limits.drain_time))
+        drain = asyncio.ensure_future(server.drain(settings.limits.drain_time))
         again = asyncio.ensure_future(signals.get())
         await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
         for task in (drain, again):
             task.cancel()
     finally:
-        await app.stop()
+        await server.stop()
 
 
 def run(settings: Settings, on_ready: Callable[[str], None] | None = None) -> int:
-    """Serves in a new event loop. Returns the exit code. Raises ConfigError."""
+    """Serves in a new event loop, as the last thing that this process does. Returns the exit code.
+
+    The process ends soon after, even if a thread of a plugin hangs. Raises ConfigError, StoreUnavailable.
+    """
     configure_logs(settings.log_level, settings.log_format)
+
+    async def main() -> None:
+        code = 1
+        try:
+            await serve(settings, on_ready)
+            code = 0
+        finally:
+            _exit_soon(code)
+
     if sys.platform == "win32":
-        asyncio.run(serve(settings, on_ready))
+        asyncio.run(main())
         return 0
     import uvloop  # noqa: PLC0415 - not there on every platform
 
-    uvloop.run(serve(settings, on_ready))
+    uvloop.run(main())
     return 0
+
+
+def _exit_soon(code: int) -> None:
+    """Ends the process after a grace time, even if threads hang that the interpreter would wait for."""
+
+    def leave() -> None:
+        sys.stdout.flush()
+        os._exit(code)
+
+    timer = threading.Timer(_EXIT_GRACE, leave)
+    timer.daemon = True
+    timer.start()

@@ -79,7 +79,7 @@ class Setup:
     async def released(self, call: Call) -> None:
         """Waits until the engine's connection is closed and nothing runs any more."""
         await asyncio.wait_for(call.disconnected.wait(), 10)
-        await until(lambda: self.served.app.registry.active == 0)
+        await until(lambda: self.served.registry.active == 0)
 
 
 @asynccontextmanager
@@ -87,7 +87,7 @@ async def running(**settings: Any) -> AsyncIterator[Setup]:
     async with (
         ScriptedEngine() as engine,
         serving(upstream(engine.base_url), **settings) as served,
-        TcpProxy(served.app.port) as proxy,
+        TcpProxy(served.server.port) as proxy,
         TokenStreamClient(proxy.target, options=OPTIONS, policy=POLICY) as client,
     ):
         yield Setup(client, proxy, served, engine)
@@ -413,7 +413,7 @@ async def test_another_server_does_not_know_the_generation(setup: Setup) -> None
     async with serving() as other:
         stream = setup.client.stream("hello")
         with pytest.raises(GenerationLostError) as caught:
-            await read(stream, at_each=lambda: setup.proxy.lead_to(other.app.port))
+            await read(stream, at_each=lambda: setup.proxy.lead_to(other.server.port))
     assert caught.value.partial_text == WORDS[0]
 
 

@@ -67,7 +67,7 @@ async def running() -> AsyncIterator[Setup]:
     async with (
         ScriptedEngine() as engine,
         serving(upstream(engine.base_url)) as served,
-        TcpProxy(served.app.port) as proxy,
+        TcpProxy(served.server.port) as proxy,
     ):
         client = SyncTokenStreamClient(proxy.target, options=OPTIONS, policy=POLICY)
         try:

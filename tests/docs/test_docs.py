@@ -38,6 +38,7 @@ from tokengrpc.wire.status import CODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tokengrpc.engines.openai.dialects import Dialect
 
@@ -141,7 +142,7 @@ def default_of(field: inspect.Field) -> str:
     value: Any = field.default if field.default is not NODEFAULT else field.default_factory()
     if isinstance(value, FaultSettings):
         value = to_builtins(value)
-    if isinstance(value, tuple | dict):
+    if isinstance(value, dict) or value == ():
         assert not value
         return "`[]`" if isinstance(value, tuple) else "`{}`"
     return f"`{json.dumps(value)}`"
@@ -273,41 +274,82 @@ def test_python_examples_run():
             run_python(program.replace("127.0.0.1:50051", server.target))
 
 
-def test_the_engine_of_the_architecture_page_runs(tmp_path):
-    """Found by its entry point, as if it was installed."""
-    source, ledger = blocks(page("architecture.md"), "python")
-    (tmp_path / "echo_engine.py").write_text(source, encoding="utf-8")
-    entry_points = next(text for text in blocks(page("architecture.md"), "toml") if "entry-points" in text)
-    ((group, names),) = tomllib.loads(entry_points)["project"]["entry-points"].items()
-    info = tmp_path / "echo_engine-0.1.dist-info"
+@pytest.fixture
+def installed_plugins(tmp_path: Path) -> Path:
+    """The plugins of docs/plugins.md, in a folder that makes them look installed."""
+    text = page("plugins.md")
+    modules = re.findall(r"^`(\w+\.py)`:\n\n```python\n(.*?)```", text, re.DOTALL | re.MULTILINE)
+    assert [name for name, _ in modules] == [
+        "echo_engine.py",
+        "print_observer.py",
+        "initials_authenticator.py",
+        "json_ledger.py",
+    ]
+    for name, source in modules:
+        (tmp_path / name).write_text(source, encoding="utf-8")
+    (entry_points,) = (block for block in blocks(text, "toml") if "entry-points" in block)
+    info = tmp_path / "plugins-0.1.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: echo-engine\nVersion: 0.1\n")
-    lines = [f"{name} = {target}\n" for name, target in names.items()]
-    (info / "entry_points.txt").write_text("".join([f"[{group}]\n", *lines]))
-    with serving("--engine", "echo", "--model", "parrot", PYTHONPATH=str(tmp_path)) as server:
-        done = server("stream", "--raw", "say it back")
-        assert (done.returncode, done.stdout) == (0, "say it back\n")
-        assert done.stderr.startswith("3 tokens, input 3 (told by the engine)")
-    run_python(ledger + LEDGER_RUN, str(tmp_path / "ledger.jsonl"))
-    entries = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
-    assert [entry["finish_reason"] for entry in entries] == [None, "MAX_TOKENS"]
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugins\nVersion: 0.1\n")
+    groups = tomllib.loads(entry_points)["project"]["entry-points"]
+    written = [
+        f"[{group}]\n" + "".join(f"{n} = {t}\n" for n, t in names.items()) for group, names in groups.items()
+    ]
+    (info / "entry_points.txt").write_text("\n".join(written))
+    return tmp_path
 
 
-LEDGER_RUN = """
+def test_the_plugins_of_the_page_run(installed_plugins: Path):
+    """All four at once, found by their entry points."""
+    file, ledger = installed_plugins / "tokengrpc.toml", installed_plugins / "usage.jsonl"
+    file.write_text(
+        f"""
+        ledger = "jsonl:{ledger}"
+        observers = ["log", "print"]
+        authenticator = "initials"
+        [plugins.initials]
+        al = "lovelace"
+        [[models]]
+        name = "parrot"
+        kind = "echo"
+        options = {{ pause = 0.001 }}
+        """
+    )
+    with serving("--config", str(file), PYTHONPATH=str(installed_plugins)) as server:
+        run_python(CALL_WITH_INITIALS, server.target)
+        refused = server("stream", "--raw", "say it back")
+        assert refused.returncode == 1
+        assert "UNAUTHENTICATED: who are you?" in refused.stderr
+        assert "lovelace: END, 3 tokens" in server.log()
+    records = [json.loads(line) for line in ledger.read_text().splitlines()]
+    finished = [record for record in records if record.get("finish_reason")]
+    assert [(r["tenant"], r["usage"]["output"]) for r in finished] == [("lovelace", 3)]
+
+
+CALL_WITH_INITIALS = """
 import sys
-from tokengrpc import TokenStreamClient
-from tokengrpc.server import App
-from tokengrpc.config import Settings
+import grpc
+from tokenstreaming.v1 import token_stream_pb2 as pb, token_stream_pb2_grpc
 
-async def main():
-    app = App(Settings(listen="127.0.0.1:0"), ledger=JsonLedger(Path(sys.argv[1])))
-    await app.start()
-    async with TokenStreamClient(f"127.0.0.1:{app.port}") as client:
-        await client.generate("hello", max_tokens=2)
-    await app.stop()
-
-asyncio.run(main())
+with grpc.insecure_channel(sys.argv[1]) as channel:
+    stub = token_stream_pb2_grpc.TokenStreamStub(channel)
+    call = stub.StreamTokens(pb.StreamTokensRequest(prompt="say it back"), metadata=[("initials", "al")])
+    assert "".join(token.text for message in call for token in message.tokens) == "say it back"
 """
+
+
+def test_a_plugin_that_is_not_installed_is_named(tmp_path):
+    """With those that are."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tokengrpc", "serve", "--ledger", "postgress://x"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "ledger: `postgress` is not installed; installed are: memory" in done.stderr
 
 
 def run_python(program: str, *arguments: str) -> None:

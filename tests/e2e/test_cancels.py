@@ -41,7 +41,7 @@ async def test_cancels_leave_no_task_behind(engine: ScriptedEngine):
         for turn in range(3):
             names = [(model, f"{model}-{turn}-{i}") for model in stories for i in range(AT_ONCE // 3)]
             await asyncio.gather(*(one(server, engine, model, name) for model, name in names))
-            await until(lambda: server.app.admission.active == 0, "permits are released")
+            await until(lambda: server.server.admission.active == 0, "permits are released")
             await until(lambda: engine.open_connections == 0, "connections are closed")
             await until(lambda: len(asyncio.all_tasks()) <= idle, "tasks are gone")
         assert len(engine.calls) == 3 * AT_ONCE

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from tests.support.fault_rows import Fault
-    from tokengrpc.core.ports.ledger import LedgerEntry
+    from tokengrpc.core.ports.ledger import UsageRecord
 
 
 @dataclass(frozen=True)
@@ -127,10 +127,10 @@ async def test_fault(section: str, name: str) -> None:
                 for plug in await engine.go_deaf():
                     waiting.enter_context(plug)
         results = await asyncio.gather(*(provoke(stage, column, fault) for column in columns))
-        await until(lambda: stage.server.app.registry.active == 0, "all permits are back")
+        await until(lambda: stage.server.registry.active == 0, "all permits are back")
         for column in columns:
             await let_go(stage.engines[column.name], fault)
-    bills = {entry.model: entry for entry in stage.server.app.ledger.entries.values()}
+    bills = {entry.model: entry for entry in stage.server.ledger.records.values()}
     for column, result in zip(columns, results, strict=True):
         try:
             check(fault, column, result)
@@ -206,7 +206,7 @@ def check_bill(fault: Fault, column: Column, result: Result, call: Call) -> None
         assert told is None, "the engine told its usage, and it was not taken"
 
 
-def check_ledger(result: Result, bill: LedgerEntry | None) -> None:
+def check_ledger(result: Result, bill: UsageRecord | None) -> None:
     """The ledger has what the caller was told, if an engine accepted, and nothing otherwise."""
     assert (bill is not None) == bool(result.outcome.messages)
     if bill is not None:

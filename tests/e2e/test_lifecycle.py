@@ -15,7 +15,7 @@ from tests.generations.test_rules import whole
 from tests.support.harness import Served, collect, read_until, serving, until, upstream
 from tests.support.scripted_engine import Pause, ScriptedEngine, Stall, Text
 from tokengrpc.config import ModelSettings, Settings
-from tokengrpc.server import App
+from tokengrpc.server import Server
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -50,7 +50,7 @@ async def test_not_serving_until_the_models_are_loaded(monkeypatch) -> None:
         await start(self)
 
     monkeypatch.setattr(BuiltinEngine, "start", slow)
-    app = App(Settings(listen="127.0.0.1:0", models=(ModelSettings(name="builtin"),)))
+    app = Server(Settings(listen="127.0.0.1:0", models=(ModelSettings(name="builtin"),)))
     starting = asyncio.ensure_future(app.start())
     await loading.wait()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{app.port}") as channel:
@@ -76,7 +76,7 @@ async def test_a_drain_lets_streams_finish_and_refuses_new_ones(engine: Scripted
         engine.script(Text("One"), pause, *whole(" two"))
         call = server.stream("g")
         await read_until(call, lambda m: m.tokens)
-        draining = asyncio.ensure_future(server.app.drain(60))
+        draining = asyncio.ensure_future(server.server.drain(60))
         (notice,) = await read_until(call, lambda m: m.HasField("drain_notice"))
         assert notice.drain_notice.deadline_time.seconds > 0
         states = await health(server.channel)
@@ -86,7 +86,7 @@ async def test_a_drain_lets_streams_finish_and_refuses_new_ones(engine: Scripted
         assert (refused.code, refused.info.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
         assert refused.failure.retry_advice == generation_pb2.RETRY_ADVICE_RETRY
         second = asyncio.ensure_future(collect(server.resume("g")))
-        await until(lambda: len(next(iter(server.app.registry._tasks.values())).subscriptions) == 2)
+        await until(lambda: len(server.tasks[0].subscribers) == 2)
         pause.release()
         first = await collect(call)
         assert first.text == " two"
@@ -101,7 +101,7 @@ async def test_a_drain_ends_what_does_not_finish(engine: ScriptedEngine) -> None
         engine.script(Text("One"), Stall())
         call = server.stream("g")
         await read_until(call, lambda m: m.tokens)
-        await server.app.drain(0.05)
+        await server.server.drain(0.05)
         outcome = await collect(call)
         assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
         assert outcome.failure.ended
@@ -113,16 +113,16 @@ async def test_a_drain_ends_what_does_not_finish(engine: ScriptedEngine) -> None
 async def test_a_drain_ends_a_long_line(engine: ScriptedEngine) -> None:
     """Whoever runs and all who wait for its place are told the same, and the place is free."""
     async with serving(upstream(engine.base_url, max_connections=1)) as server:
-        pool = server.app.catalog.resolve("").pool
+        pool = server.server.catalog.resolve("").pool
         engine.script(Text("One"), Stall())
         calls = [server.stream()]
         await read_until(calls[0], lambda m: m.tokens)
         calls += [server.stream() for _ in range(sys.getrecursionlimit() // 2)]
         await until(lambda: pool.waiting == len(calls) - 1, "all are in line")
-        await server.app.drain(0.05)
+        await server.server.drain(0.05)
         outcomes = await asyncio.gather(*map(collect, calls))
         assert {outcome.info.reason for outcome in outcomes} == {"DRAINING"}
-        assert (pool.waiting, pool.engines[0].running, server.app.registry.active) == (0, 0, 0)
+        assert (pool.waiting, pool.engines[0].running, server.registry.active) == (0, 0, 0)
         assert len(engine.calls) == 1
 
 
@@ -131,9 +131,9 @@ async def test_an_open_health_watch_sees_the_drain_and_does_not_hold_it_up(engin
     async with serving(upstream(engine.base_url)) as server:
         watch = health_pb2_grpc.HealthStub(server.channel).Watch(health_pb2.HealthCheckRequest(service=""))
         assert (await watch.read()).status == SERVING
-        await server.app.drain(5)
+        await server.server.drain(5)
         assert (await watch.read()).status == NOT_SERVING
-        await server.app.health.ready()
+        await server.server.health.ready()
         states = await health(server.channel)
         assert states[""] == NOT_SERVING, "once draining, never back"
 
@@ -177,6 +177,6 @@ async def test_a_taken_port_is_a_clear_error() -> None:
     from tokengrpc.config import ConfigError  # noqa: PLC0415
 
     async with serving() as server:
-        other = App(Settings(listen=server.target))
+        other = Server(Settings(listen=server.target))
         with pytest.raises(ConfigError, match="listen"):
             await other.start()

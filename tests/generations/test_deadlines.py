@@ -70,7 +70,7 @@ async def test_too_little_time_is_refused_before_the_engine_is_called(
     """With less than 50 ms left nothing is begun."""
     outcome = await collect(server.stream("g", timeout=0.03))
     assert outcome.code is grpc.StatusCode.DEADLINE_EXCEEDED
-    await until(lambda: server.app.registry.active == 0)
+    await until(lambda: server.registry.active == 0)
     assert engine.calls == []
 
 
@@ -119,7 +119,7 @@ async def test_an_owned_deadline_outlives_the_call_that_brought_it(
     starter = server.stream("g", limits=limits, recovery=DETACH, timeout=2.0)
     seen = await read_until(starter, lambda m: m.tokens)
     starter.cancel()
-    await until(lambda: not server.app.registry._tasks["default", "g"].subscriptions)
+    await until(lambda: not server.tasks[0].subscribers)
     pause.release()
     resumed = await collect(server.resume("g", seen[-1].sequence, timeout=deadline - loop.time()))
     check_deadline_end(resumed, limits, " two")
@@ -153,7 +153,7 @@ async def test_only_the_starters_deadline_is_owned(server: Served, engine: Scrip
     engine.script(Text("One"), Stall())
     request = {"limits": FAIL, "recovery": DETACH}
     starter = asyncio.ensure_future(collect(server.stream("g", **request, timeout=3.0)))
-    await until(lambda: server.app.registry.active)
+    await until(lambda: server.registry.active)
     later = asyncio.ensure_future(collect(server.stream("g", **request, timeout=30.0)))
     earlier = await collect(server.stream("g", **request, timeout=1.0))
     assert earlier.finished is None
@@ -261,7 +261,7 @@ async def test_what_ends_the_wait_for_usage_does_not_end_the_answer(
         await server.cancel("g")
     if ends == "the last reader":
         call.cancel()
-        await until(lambda: server.app.registry.active == 0)
+        await until(lambda: server.registry.active == 0)
         generation = await server.get("g")
         assert generation.finished.finish_reason == generation_pb2.FINISH_REASON_END
     else:

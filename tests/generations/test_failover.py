@@ -64,7 +64,7 @@ async def test_before_the_first_token_another_engine_answers(name):
         assert "engine_switched" not in kinds
         assert outcome.messages[-1].usage.overhead_token_count == 0
         assert (len(two.a.calls), len(two.b.calls)) == (1, 1)
-        assert two.ended.entries[-1].engines == ("a", "b")
+        assert two.ended.records[-1].engines == ("a", "b")
         generation = await two.server.get("g")
         assert generation.engine == "b"
 
@@ -77,7 +77,7 @@ async def test_an_engine_that_is_not_there_is_no_obstacle():
         async with two_engines(of_a={"base_url": url}) as two:
             outcome = await collect(two.server.stream())
             assert outcome.text == "Well said"
-            assert two.ended.entries[-1].engines == ("a", "b")
+            assert two.ended.records[-1].engines == ("a", "b")
 
 
 @pytest.mark.parametrize("steps", [(Status(400, {"error": {"message": "no"}}),), (Status(422, {}),)])
@@ -117,7 +117,7 @@ async def test_who_waits_is_served_when_an_engine_may_be_asked_again():
         two.a.script(*ANSWER)
         outcome = await collect(two.server.stream(timeout=10))
         assert (outcome.code.name, outcome.text) == ("OK", "Well said")
-        assert two.ended.entries[-1].engines == ("a",)
+        assert two.ended.records[-1].engines == ("a",)
         assert two.engines["b"].running == 1
         running.cancel()
 
@@ -133,7 +133,7 @@ async def test_who_waits_is_served_when_an_engine_that_asked_to_wait_meanwhile_m
         running = two.server.stream("running")
         await read_until(running, lambda message: message.tokens)
         waiting = two.server.stream("waiting", timeout=10)
-        pool = two.server.app.catalog.resolve("").pool
+        pool = two.server.server.catalog.resolve("").pool
         await until(lambda: pool.waiting == 1)
         two.a.script(*ANSWER)
         pause.release()
@@ -156,7 +156,7 @@ async def test_who_waits_is_served_when_a_trial_has_gone_well():
         two.a.script(pause := Pause(), Text("One"), Stall())
         on_trial, waiting = two.server.stream("on-trial"), two.server.stream("waiting", timeout=10)
         await pause.reached.wait()
-        pool = two.server.app.catalog.resolve("").pool
+        pool = two.server.server.catalog.resolve("").pool
         await until(lambda: pool.waiting == 1)
         two.a.script(*ANSWER)
         pause.release()
@@ -256,7 +256,7 @@ async def test_a_full_engine_is_waited_for_in_line():
         for call in running:
             await read_until(call, lambda message: message.tokens)
         waiting, readings = [], []
-        pool = two.server.app.catalog.resolve("").pool
+        pool = two.server.server.catalog.resolve("").pool
         for number in range(3):
             waiting.append(two.server.stream(f"waiting-{number}"))
             readings.append(asyncio.ensure_future(collect(waiting[-1])))

@@ -44,7 +44,7 @@ from tests.support.scripted_engine import (
 )
 from tests.support.wire_dialects import VLLM
 from tokengrpc.config import EngineSettings, ModelSettings, TenantSettings
-from tokengrpc.rpc.auth import ANYBODY
+from tokengrpc.core.tenant import ANYBODY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -135,7 +135,7 @@ async def test_error_table(server: Served, engine: ScriptedEngine, name: str) ->
     assert never == (row.started or row.advice == "NEVER")
     assert len(outcome.message.encode()) <= 1024
     assert "\n" not in outcome.message
-    await until(lambda: server.app.registry.active == 0)
+    await until(lambda: server.registry.active == 0)
     if row.started:
         again = await collect(server.resume("g", outcome.messages[-1].sequence))
         assert again.status == outcome.status
@@ -240,9 +240,7 @@ async def test_a_reader_that_takes_nothing_is_let_go_and_can_resume() -> None:
         async with server.another() as second:
             other = await collect(second.resume("g"))
             assert other.text == "".join(words)
-        await until(
-            lambda: not next(iter(server.app.registry._tasks.values())).subscriptions, "it was let go"
-        )
+        await until(lambda: not server.tasks[0].subscribers, "it was let go")
         outcome = await collect(slow)
         assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.UNAVAILABLE, "READER_TOO_SLOW")
         assert outcome.finished is None
@@ -288,8 +286,8 @@ async def test_a_bug_is_told_without_internals(server: Served, engine: ScriptedE
 
     call = server.stream("g")
     await read_until(call, lambda m: m.tokens)
-    run = next(iter(server.app.registry._tasks.values()))
-    monkeypatch.setattr(run.generation, "feed", broken)
+    (task,) = server.tasks
+    monkeypatch.setattr(task.generation, "feed", broken)
     engine_call = await engine.called()
     await engine_call.write(Text("Two").render(engine_call)[0])
     outcome = await collect(call)
@@ -301,14 +299,14 @@ async def test_a_bug_is_told_without_internals(server: Served, engine: ScriptedE
 
 async def test_an_event_that_cannot_be_encoded_ends_honestly(server: Served, engine, monkeypatch) -> None:
     """Nothing is repeated, no sequence is missing, and the end is no success, whatever the engine said."""
-    records = type(server.app.encoder).records
+    records = type(server.server.encoder).records
 
     def breaking(self, events):
         if any(token.text == "break" for event in events for token in event.tokens):
             raise OverflowError("secret internals")
         return records(self, events)
 
-    monkeypatch.setattr(type(server.app.encoder), "records", breaking)
+    monkeypatch.setattr(type(server.server.encoder), "records", breaking)
     pause = Pause()
     engine.script(Text("One"), pause, Together(Text("break"), Finish()), Done())
     call = server.stream("g")
@@ -319,7 +317,7 @@ async def test_an_event_that_cannot_be_encoded_ends_honestly(server: Served, eng
     assert outcome.messages == [outcome.messages[-1]]
     assert outcome.messages[-1].sequence == seen[-1].sequence + 1
     assert outcome.finished.status == outcome.status
-    (entry,) = server.app.ledger.entries.values()
+    (entry,) = server.ledger.records.values()
     assert (entry.finish_reason, entry.error_reason) == ("ERROR", "INTERNAL")
 
 
@@ -375,13 +373,13 @@ async def test_nothing_is_kept_of_what_never_began(engine: ScriptedEngine) -> No
             engine.script(pause := Pause(), Status(503, {}))
             call = server.stream("g")
             await pause.reached.wait()
-            runs.append(weakref.ref(server.app.registry.get(ANYBODY, "g")))
+            runs.append(weakref.ref(server.registry.get(ANYBODY.tenant, "g")))
             pause.release()
             assert (await collect(call)).info.reason == "ENGINE_UNAVAILABLE"
         # gRPC's one AbortError holds the first call that it ended, and some frame the last.
         await until(lambda: gc.collect() >= 0 and not any(run() for run in runs[1:-1]), "they are forgotten")
-        server.app.logs.added(1 << 20)  # generations that run have all there is
-        assert not server.app.logs.has_room
+        server.server.buffers.grown(1 << 20)  # generations that run have all there is
+        assert not server.server.buffers.has_room
 
 
 async def test_logs_that_are_read_are_not_dropped(engine: ScriptedEngine) -> None:
@@ -391,7 +389,7 @@ async def test_logs_that_are_read_are_not_dropped(engine: ScriptedEngine) -> Non
         words = [f" {i:01000d}" for i in range(100)]
         engine.script(*(Text(word) for word in words), *WELL[1:])
         await collect(server.stream("first"))
-        _, behind = server.app.registry.resume(ANYBODY, "first", 0, None)
+        _, behind = server.registry.resume(ANYBODY.tenant, "first", 0, None)
         messages = []
         with behind:
             for i in range(12):

@@ -64,13 +64,13 @@ async def test_an_idle_engine_that_is_gone_is_found_before_a_request_meets_it():
             models = await two.server.stub.ListModels(pb.ListModelsRequest())
             assert models.models[0].engines[0].health == model_pb2.ENGINE_HEALTH_UNHEALTHY
             assert (await collect(two.server.stream())).text == "Well said"
-            assert two.ended.entries[-1].engines == ("b",)
+            assert two.ended.records[-1].engines == ("b",)
             taken.close()
             back, _ = await answering(200, port)
             await until(lambda: a.healthy, "the checks find it again")
             assert not a.breaker.closed
             # It has no answers to give, but the next request is its trial.
             assert (await collect(two.server.stream())).text == "Well said"
-            assert two.ended.entries[-1].engines == ("a", "b")
+            assert two.ended.records[-1].engines == ("a", "b")
             assert not a.breaker.closed
             await back.cleanup()

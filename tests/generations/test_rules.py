@@ -176,7 +176,7 @@ async def test_the_last_reader_stops_the_engine(server: Served, engine: Scripted
     await upstream_call.disconnected.wait()
     if stage == "prefill":
         await asyncio.wait({reading})
-    await until(lambda: server.app.registry.active == 0, "no permit is held")
+    await until(lambda: server.registry.active == 0, "no permit is held")
     await until(lambda: engine.open_connections == 0, "no engine connection is open")
     await until(lambda: len(asyncio.all_tasks()) <= before, "no task is left")
     if stage == "prefill":
@@ -294,7 +294,7 @@ async def test_an_id_is_free_after_its_replay_time(server: Served, engine: Scrip
     engine.script(*whole())
     recovery = input_pb2.Recovery(replay_ttl=Duration(nanos=1_000_000))
     await collect(server.stream("g", recovery=recovery))
-    await until(lambda: server.app.logs.used_bytes == 0, "the log is forgotten")
+    await until(lambda: server.server.buffers.used_bytes == 0, "the log is forgotten")
     assert (await failing(server.get("g"))).info.reason == "GENERATION_NOT_FOUND"
     assert (await collect(server.stream("g", prompt="another"))).finished
 
@@ -347,16 +347,16 @@ async def test_tenants_do_not_see_each_other(engine: ScriptedEngine, monkeypatch
 
 
 class SlowLedger(MemoryLedger):
-    """Holds each closing until it is let go."""
+    """Holds each `finish` until it is let go."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.closing, self.go = asyncio.Event(), asyncio.Event()
+        self.finishing, self.go = asyncio.Event(), asyncio.Event()
 
-    async def close(self, entry) -> None:
-        self.closing.set()
+    async def finish(self, record) -> None:
+        self.finishing.set()
         await self.go.wait()
-        await super().close(entry)
+        await super().finish(record)
 
 
 async def test_the_bill_is_written_before_the_end_is_told(engine: ScriptedEngine) -> None:
@@ -367,16 +367,16 @@ async def test_the_bill_is_written_before_the_end_is_told(engine: ScriptedEngine
         call = server.stream("g")
         await read_until(call, lambda m: m.tokens)
         rest = asyncio.ensure_future(collect(call))
-        await ledger.closing.wait()
+        await ledger.finishing.wait()
         # Other calls come and go meanwhile; this one has nothing to tell.
         for _ in range(3):
             assert (await server.get("g")).reader_count == 1
             assert not rest.done()
         ledger.go.set()
         outcome = await rest
-        (entry,) = ledger.entries.values()
-        assert entry.usage.output == outcome.messages[-1].usage.output_token_count
-        assert entry.finish_reason == "END"
+        (record,) = ledger.records.values()
+        assert record.usage.output == outcome.messages[-1].usage.output_token_count
+        assert record.finish_reason == "END"
 
 
 # --- Rule 8 and 9: silence
@@ -459,7 +459,7 @@ async def test_a_reader_that_stops_reading_for_a_while_loses_nothing(engine: Scr
         first = await read_until(call, lambda m: m.tokens)
         upstream_call = await engine.called()
         await upstream_call.finished.wait()
-        await until(lambda: server.app.registry.active == 0, "the producer is done")
+        await until(lambda: server.registry.active == 0, "the producer is done")
         rest = await collect(call)
         assert "".join(t.text for m in first for t in m.tokens) + rest.text == "".join(words)
         check_gapless([*first, *rest.messages])
@@ -493,7 +493,7 @@ async def test_the_total_of_kept_bytes_is_bounded(engine: ScriptedEngine) -> Non
         engine.script(*whole(*(f" {i:0100d}" for i in range(40))))
         for i in range(8):
             assert (await collect(server.stream(f"g{i}"))).finished
-        assert server.app.logs.used_bytes <= 40_000
+        assert server.server.buffers.used_bytes <= 40_000
         assert (await server.get("g0")).first_kept_sequence == 0
         assert (await server.get("g7")).first_kept_sequence == 1
         expired = await collect(server.resume("g0"))
@@ -501,9 +501,9 @@ async def test_the_total_of_kept_bytes_is_bounded(engine: ScriptedEngine) -> Non
 
 
 def _readers(server: Served, generation_id: str) -> int:
-    from tokengrpc.rpc.auth import ANYBODY  # noqa: PLC0415
+    from tokengrpc.core.tenant import ANYBODY  # noqa: PLC0415
 
-    return len(server.app.registry.get(ANYBODY, generation_id).subscriptions)
+    return len(server.registry.get(ANYBODY.tenant, generation_id).subscribers)
 
 
 async def test_running_generations_obey_the_total_too(engine: ScriptedEngine) -> None:
@@ -524,5 +524,5 @@ async def test_running_generations_obey_the_total_too(engine: ScriptedEngine) ->
             pause.release()
         rest = await collect(call)
         assert "".join(texts) + rest.text == "".join(words)
-        assert server.app.logs.used_bytes <= 60_000
+        assert server.server.buffers.used_bytes <= 60_000
         held.cancel()

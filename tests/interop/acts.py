@@ -67,13 +67,13 @@ class LeadAway:
         other = await stage.leaving.enter_async_context(
             serving(upstream(stage.engine.base_url, dialect="vllm"))
         )
-        cursors = self._cursors(stage.served.app.registry)
+        cursors = self._cursors(stage.served.registry)
         await stage.handed_over(call)
-        while stage.task.log.last_sequence not in cursors:
+        while stage.task.subscribers.buffer.last_sequence not in cursors:
             await stage.delivered(call)
             stage.cut()
-            await until(lambda: stage.task.subscriptions.keys() - stage.cut_off, "the client has come back")
-        stage.proxy.lead_to(other.app.port)
+            await until(lambda: set(stage.task.subscribers) - stage.cut_off, "the client has come back")
+        stage.proxy.lead_to(other.server.port)
 
     def _cursors(self, streams: Any) -> list[int]:
         """The cursors from which clients resume from now on."""
@@ -100,7 +100,7 @@ class HoldNetwork:
         stage.leaving.callback(watching.cancel)
 
     async def _let_flow(self, stage: Stage) -> None:
-        await until(lambda: not stage.task.subscriptions, "the reader was let go", 60)
+        await until(lambda: not stage.task.subscribers, "the reader was let go", 60)
         stage.proxy.resume()
 
 
@@ -131,7 +131,7 @@ class Drain:
     async def happen(self, stage: Stage, call: Call | None) -> None:
         assert call is not None
         await stage.handed_over(call)
-        draining = asyncio.ensure_future(stage.served.app.drain(self.seconds))
+        draining = asyncio.ensure_future(stage.served.server.drain(self.seconds))
         stage.leaving.callback(draining.cancel)
 
 
@@ -180,7 +180,7 @@ class OthersLeave:
     when_refused: str
 
     async def happen(self, stage: Stage, call: Call | None) -> None:
-        streams = stage.served.app.registry
+        streams = stage.served.registry
         take = getattr(streams, self.when_refused)
 
         def taken(*arguments: Any) -> Any:

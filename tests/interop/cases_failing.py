@@ -21,8 +21,8 @@ UNKNOWN = 77
 
 def id_is_free(stage: Stage, report: Report) -> None:
     """The start that was turned away was never kept: there is one generation, the one that was told of."""
-    ((_, generation_id),) = stage.served.app.registry._tasks
-    assert generation_id == "mine"
+    (task,) = stage.served.tasks
+    assert task.key.generation_id == "mine"
 
 
 def asked_once(stage: Stage, report: Report) -> None:

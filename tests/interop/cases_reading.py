@@ -37,9 +37,9 @@ def counted(text: str, total: int) -> dict[str, Any]:
 async def still_runs(stage: Stage, report: Report) -> None:
     """The generation goes on, and so does its engine."""
     await until(
-        lambda: len(stage.task.subscriptions) == 1, "the driver's stream is gone, the other one is there"
+        lambda: len(stage.task.subscribers) == 1, "the driver's stream is gone, the other one is there"
     )
-    assert not stage.task.done
+    assert not stage.task.complete
     assert not stage.engine.calls[0].disconnected.is_set()
 
 

@@ -86,7 +86,7 @@ class Stage:
     @property
     def task(self) -> GenerationTask:
         """The newest generation."""
-        return list(self.served.app.registry._tasks.values())[-1]
+        return self.served.tasks[-1]
 
     async def handed_over(self, call: Call) -> None:
         """Waits until the server has given a reader all that the engine has sent."""
@@ -103,12 +103,14 @@ class Stage:
         task = self.task
         told = task.generation.usage.output == call.token_count
         # The server may not have noticed yet that a reader's connection was cut.
-        subscriptions = task.subscriptions.keys() - self.cut_off
-        return told and any(subscription.cursor == task.log.last_sequence for subscription in subscriptions)
+        subscriptions = set(task.subscribers) - self.cut_off
+        return told and any(
+            subscription.cursor == task.subscribers.buffer.last_sequence for subscription in subscriptions
+        )
 
     def cut(self) -> None:
         """Resets the connection of the server's readers."""
-        self.cut_off |= self.task.subscriptions.keys()
+        self.cut_off |= set(self.task.subscribers)
         self.proxy.cut()
 
     async def read(self, generation_id: str, **fields: Any) -> None:
@@ -124,7 +126,7 @@ async def staged(case: Case) -> AsyncIterator[Stage]:
         model = upstream(engine.base_url, dialect="vllm")
         served = await leaving.enter_async_context(serving(model, limits=dict(case.limits)))
         crafted = await leaving.enter_async_context(CraftedServer(case.replies))
-        port = crafted.port if case.replies else served.app.port
+        port = crafted.port if case.replies else served.server.port
         proxy = await leaving.enter_async_context(TcpProxy(port))
         stage = Stage(engine, served, crafted, proxy, leaving)
         stage.script(*case.script)
@@ -136,4 +138,4 @@ async def staged(case: Case) -> AsyncIterator[Stage]:
 async def settle(stage: Stage) -> None:
     """Waits until nothing runs any more, so that what is left can be looked at."""
     async with asyncio.timeout(20):
-        await stage.served.app.registry.wait_idle()
+        await stage.served.registry.wait_idle()

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -72,9 +74,10 @@ def running(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[bytes]
 class Server:
     """A server in a process of its own."""
 
-    def __init__(self, process: subprocess.Popen[bytes], target: str) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], target: str, errors: Path) -> None:
         self.process = process
         self.target = target
+        self._errors = errors
 
     def __call__(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Runs a client's command against it."""
@@ -83,6 +86,10 @@ class Server:
     def running(self, *arguments: str, **options: Any) -> Any:
         """A client's command that runs until the block ends."""
         return running(*arguments, variables={"TOKENGRPC_TARGET": self.target}, **options)
+
+    def log(self) -> str:
+        """What it has written to stderr so far."""
+        return self._errors.read_text(encoding="utf-8")
 
     def stop(self) -> int:
         """Drains it; answers its exit code."""
@@ -94,11 +101,18 @@ class Server:
 def serving(*arguments: str, **variables: str) -> Iterator[Server]:
     """A server on a free port, ready."""
     listen = ("serve", "--listen", "127.0.0.1:0", "--log-level", "error", *arguments)
-    with running(*listen, variables=variables, stderr=None) as process:
+    with (
+        NamedTemporaryFile() as errors,
+        running(*listen, variables=variables, stderr=errors) as process,
+    ):
+        log = Path(errors.name)
         assert process.stdout is not None
         line = process.stdout.readline().decode()
-        assert line.startswith("listening on "), line
-        yield Server(process, line.split()[-1])
+        assert line.startswith("listening on "), log.read_text()
+        try:
+            yield Server(process, line.split()[-1], log)
+        finally:
+            sys.stderr.write(log.read_text())  # pytest shows it when the test fails
         assert process.poll() in {None, 0}, "the server died"
 
 

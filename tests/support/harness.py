@@ -14,12 +14,17 @@ from tokenstreaming.v1 import generation_pb2, token_stream_pb2_grpc
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
 from tokengrpc.config import LimitSettings, ModelSettings, Settings
-from tokengrpc.server import App
+from tokengrpc.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
+    from tokengrpc.generations.registry import GenerationRegistry
+    from tokengrpc.generations.task import GenerationTask
+
 BUILTIN = ModelSettings(name="builtin")
+
+PLUGINS = ("ledger", "sink", "authenticator", "budget", "observers")
 
 # A pool of its own, so that channels do not share a connection; no retries of gRPC's that hide what came.
 OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
@@ -35,13 +40,28 @@ def upstream(base_url: str, **more: Any) -> ModelSettings:
 class Served:
     """A running server with a channel and a stub."""
 
-    app: App
+    server: Server
     channel: grpc.aio.Channel
     stub: token_stream_pb2_grpc.TokenStreamStub
 
     @property
     def target(self) -> str:
-        return f"127.0.0.1:{self.app.port}"
+        return f"127.0.0.1:{self.server.port}"
+
+    @property
+    def registry(self) -> GenerationRegistry:
+        """The server's generations."""
+        return self.server.registry
+
+    @property
+    def ledger(self) -> Any:
+        """The server's ledger; by default one in memory, with its `records`."""
+        return self.server.ledger
+
+    @property
+    def tasks(self) -> list[GenerationTask]:
+        """The generations that the server knows, oldest first."""
+        return list(self.server.registry)
 
     async def get(self, generation_id: str, **call: Any) -> generation_pb2.Generation:
         answer = await self.stub.GetGeneration(pb.GetGenerationRequest(generation_id=generation_id), **call)
@@ -65,21 +85,24 @@ class Served:
     async def another(self) -> AsyncIterator[Served]:
         """The same server over a connection of its own."""
         async with grpc.aio.insecure_channel(self.target, options=OPTIONS) as channel:
-            yield Served(self.app, channel, token_stream_pb2_grpc.TokenStreamStub(channel))
+            yield Served(self.server, channel, token_stream_pb2_grpc.TokenStreamStub(channel))
 
 
 @asynccontextmanager
 async def serving(*models: ModelSettings, **settings: Any) -> AsyncIterator[Served]:
     """Starts a server; `limits` may be a dict. What is left when it stops is the test's to assert."""
     limits = LimitSettings(**settings.pop("limits", {}))
-    hooks = {key: settings.pop(key) for key in ("ledger", "observers") if key in settings}
-    app = App(Settings(listen="127.0.0.1:0", models=models or (BUILTIN,), limits=limits, **settings), **hooks)
-    await app.start()
+    plugins = {
+        key: settings.pop(key) for key in PLUGINS if key in settings and not isinstance(settings[key], str)
+    }
+    chosen = Settings(listen="127.0.0.1:0", models=models or (BUILTIN,), limits=limits, **settings)
+    server = Server(chosen, **{"observers": (), **plugins})
+    await server.start()
     try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{app.port}", options=OPTIONS) as channel:
-            yield Served(app, channel, token_stream_pb2_grpc.TokenStreamStub(channel))
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=OPTIONS) as channel:
+            yield Served(server, channel, token_stream_pb2_grpc.TokenStreamStub(channel))
     finally:
-        await app.stop()
+        await server.stop()
 
 
 @dataclass

@@ -10,31 +10,28 @@ from typing import TYPE_CHECKING, Any
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
 from tests.support.harness import check_gapless
+from tests.support.services import make_services
 from tokengrpc.config import LimitSettings
 from tokengrpc.core.admission import Admission
 from tokengrpc.core.catalog import Catalog, ServedModel
-from tokengrpc.core.clock import SystemClock
 from tokengrpc.core.model import Capability
 from tokengrpc.core.routing import EnginePool, PooledEngine
-from tokengrpc.core.tenant import Tenant
+from tokengrpc.core.tenant import Identity, Tenant
 from tokengrpc.engines.builtin.engine import BuiltinEngine
 from tokengrpc.errors import EngineLost
-from tokengrpc.generations.buffer import MemoryEventLogs
 from tokengrpc.generations.registry import GenerationRegistry
-from tokengrpc.generations.services import Services
 from tokengrpc.stores.memory import MemoryLedger
 from tokengrpc.tokenizers.tiktoken import load
-from tokengrpc.wire.encoding import ProtobufEncoder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from tokengrpc.core.model import Delta
     from tokengrpc.core.ports.engine import Continuation
-    from tokengrpc.core.ports.ledger import LedgerEntry
+    from tokengrpc.core.ports.ledger import UsageRecord
     from tokengrpc.core.request import GenerationRequest
 
-TENANT = Tenant(name="t")
+CALLER = Identity(tenant=Tenant(name="t"))
 
 
 class Played:
@@ -90,7 +87,7 @@ class Told:
     """What a reader got of a generation, and what the ledger has."""
 
     messages: list[pb.StreamTokensResponse]
-    entry: LedgerEntry | None
+    entry: UsageRecord | None
     error: str = ""
     tokens: list[Any] = field(default_factory=list)
 
@@ -122,17 +119,11 @@ async def generate(request: GenerationRequest, *engines: Any, **limits: Any) -> 
     """Runs a request on a pool of the engines, in the order of their priority, and reads it to its end."""
     pool = EnginePool([PooledEngine(engine, priority=number) for number, engine in enumerate(engines)])
     ledger = MemoryLedger()
-    services = Services(
-        clock=SystemClock(),
-        encoder=ProtobufEncoder(),
-        ledger=ledger,
-        logs=MemoryEventLogs(log_bytes=1 << 24, total_bytes=1 << 26),
-        limits=LimitSettings(**limits),
-    )
+    services = make_services(ledger, limits=LimitSettings(**limits))
     model = ServedModel(name="m", pool=pool, tokenizer=load("o200k_base", exact=True))
     registry = GenerationRegistry(services, Catalog([model]), Admission(10))
     registry.ready = True
-    task, subscription = registry.open(request, TENANT, None)
+    task, subscription = registry.open(request, CALLER, None)
     messages = []
     with subscription:
         while (data := await subscription.next()) is not None:
@@ -144,4 +135,4 @@ async def generate(request: GenerationRequest, *engines: Any, **limits: Any) -> 
     termination = task.generation.termination
     error = termination.error.reason if termination.error else ""
     registry.close()
-    return Told(messages, next(iter(ledger.entries.values()), None), error)
+    return Told(messages, next(iter(ledger.records.values()), None), error)

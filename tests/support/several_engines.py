@@ -10,12 +10,14 @@ from tests.support.harness import Served, serving
 from tests.support.scripted_engine import Done, Finish, ScriptedEngine, Text, UsageChunk
 from tests.support.wire_dialects import OPENAI
 from tokengrpc.config import EngineSettings, ModelSettings
+from tokengrpc.core.ports.observer import GenerationEnded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.support.wire_dialects import Dialect
-    from tokengrpc.core.ports.ledger import LedgerEntry
+    from tokengrpc.core.ports.ledger import UsageRecord
+    from tokengrpc.core.ports.observer import ObserverEvent
 
 ANSWER = (Text("Well", " said"), Finish(), UsageChunk(), Done())
 
@@ -24,10 +26,11 @@ class Ended:
     """An observer that keeps the entries of generations that ended."""
 
     def __init__(self) -> None:
-        self.entries: list[LedgerEntry] = []
+        self.records: list[UsageRecord] = []
 
-    def generation_ended(self, entry: LedgerEntry) -> None:
-        self.entries.append(entry)
+    def on_event(self, event: ObserverEvent) -> None:
+        if isinstance(event, GenerationEnded):
+            self.records.append(event.record)
 
 
 @dataclass
@@ -41,7 +44,7 @@ class Two:
 
     @property
     def engines(self) -> dict[str, Any]:
-        pool = self.server.app.catalog.resolve("").pool
+        pool = self.server.server.catalog.resolve("").pool
         return {pooled.engine.name: pooled for pooled in pool.engines}
 
 

@@ -16,7 +16,7 @@ from tests.support.profiles import examples
 from tokengrpc import errors
 from tokengrpc.core.model import Token, TopLogprob, Usage, UsageSource
 from tokengrpc.errors import EngineUnavailable, InvalidRequest, TokenGrpcError
-from tokengrpc.rpc.call import pushback_ms
+from tokengrpc.rpc.interceptor import pushback_ms
 from tokengrpc.wire.encoding import tail, token_body, varint
 from tokengrpc.wire.parsing import parse
 from tokengrpc.wire.request import generation_request
@@ -139,6 +139,7 @@ CONTRACT: dict[str, tuple[str, str]] = {
     "StreamDeadlineExceeded": ("DEADLINE_EXCEEDED", "RESUME"),
     "Cancelled": ("CANCELLED", "NEVER"),
     "DetachExpired": ("CANCELLED", "NEVER"),
+    "StoreUnavailable": ("UNAVAILABLE", "RETRY"),
     "Internal": ("INTERNAL", "RETRY"),
 }
 """The contract's error table, written down a second time: the code's own tables are not its proof."""

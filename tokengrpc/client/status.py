@@ -22,7 +22,7 @@ from tokengrpc.client.errors import (
     TokenStreamError,
     UnavailableError,
 )
-from tokengrpc.errors import Advice
+from tokengrpc.errors import Advice, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,34 +30,35 @@ if TYPE_CHECKING:
 Detail = TypeVar("Detail", bound=Message)
 
 CLASS_OF_REASON: dict[str, type[TokenStreamError]] = {
-    "INVALID_REQUEST": InvalidRequestError,
-    "CONTEXT_LENGTH_EXCEEDED": InvalidRequestError,
-    "UNSUPPORTED_FEATURE": InvalidRequestError,
-    "GENERATION_ID_REUSED": InvalidRequestError,
-    "SEQUENCE_OUT_OF_RANGE": InvalidRequestError,
-    "REPLAY_EXPIRED": NotFoundError,
-    "MODEL_NOT_FOUND": NotFoundError,
-    "GENERATION_NOT_FOUND": NotFoundError,
-    "UNAUTHENTICATED": NotAllowedError,
-    "MODEL_NOT_ALLOWED": NotAllowedError,
-    "ADMIN_REQUIRED": NotAllowedError,
-    "QUOTA_EXCEEDED": QuotaError,
-    "BUDGET_EXHAUSTED": QuotaError,
-    "READER_LIMIT": QuotaError,
-    "OVERLOADED": UnavailableError,
-    "DRAINING": UnavailableError,
-    "READER_TOO_SLOW": UnavailableError,
-    "ENGINE_UNAVAILABLE": UnavailableError,
-    "ENGINE_LOST": EngineFailedError,
-    "ENGINE_TRUNCATED": EngineFailedError,
-    "ENGINE_STALLED": EngineFailedError,
-    "ENGINE_PROTOCOL_ERROR": EngineFailedError,
-    "ENGINE_ABORTED": EngineFailedError,
-    "ENGINE_AUTH_FAILED": EngineFailedError,
-    "INTERNAL": ServerFailedError,
-    "DEADLINE_EXCEEDED": DeadlineExceededError,
-    "CANCELLED": GenerationCancelledError,
-    "DETACH_EXPIRED": GenerationCancelledError,
+    Reason.INVALID_REQUEST: InvalidRequestError,
+    Reason.CONTEXT_LENGTH_EXCEEDED: InvalidRequestError,
+    Reason.UNSUPPORTED_FEATURE: InvalidRequestError,
+    Reason.GENERATION_ID_REUSED: InvalidRequestError,
+    Reason.SEQUENCE_OUT_OF_RANGE: InvalidRequestError,
+    Reason.REPLAY_EXPIRED: NotFoundError,
+    Reason.MODEL_NOT_FOUND: NotFoundError,
+    Reason.GENERATION_NOT_FOUND: NotFoundError,
+    Reason.UNAUTHENTICATED: NotAllowedError,
+    Reason.MODEL_NOT_ALLOWED: NotAllowedError,
+    Reason.ADMIN_REQUIRED: NotAllowedError,
+    Reason.QUOTA_EXCEEDED: QuotaError,
+    Reason.BUDGET_EXHAUSTED: QuotaError,
+    Reason.READER_LIMIT: QuotaError,
+    Reason.OVERLOADED: UnavailableError,
+    Reason.DRAINING: UnavailableError,
+    Reason.STORE_UNAVAILABLE: UnavailableError,
+    Reason.READER_TOO_SLOW: UnavailableError,
+    Reason.ENGINE_UNAVAILABLE: UnavailableError,
+    Reason.ENGINE_LOST: EngineFailedError,
+    Reason.ENGINE_TRUNCATED: EngineFailedError,
+    Reason.ENGINE_STALLED: EngineFailedError,
+    Reason.ENGINE_PROTOCOL_ERROR: EngineFailedError,
+    Reason.ENGINE_ABORTED: EngineFailedError,
+    Reason.ENGINE_AUTH_FAILED: EngineFailedError,
+    Reason.INTERNAL: ServerFailedError,
+    Reason.DEADLINE_EXCEEDED: DeadlineExceededError,
+    Reason.CANCELLED: GenerationCancelledError,
+    Reason.DETACH_EXPIRED: GenerationCancelledError,
 }
 
 # For failures without a reason that is known here: the gRPC library's, a proxy's, a newer server's.

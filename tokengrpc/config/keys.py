@@ -62,7 +62,18 @@ class Place:
         return next(str(meta.description) for meta in self.type.__metadata__ if meta.description)
 
 
-_TOP_KEYS = ("listen", "default_model", "log_level", "log_format")
+_TOP_KEYS = (
+    "listen",
+    "default_model",
+    "log_level",
+    "log_format",
+    "data_dir",
+    "ledger",
+    "ledger_outage",
+    "store",
+    "authenticator",
+    "budget",
+)
 _MODEL_KEYS = (
     "base_url",
     "upstream_model",

@@ -6,7 +6,7 @@ The descriptions are shown to people by `tokengrpc config`.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta, structs
@@ -143,6 +143,16 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         int, Meta(ge=1, le=100, description="engines that a request is sent to before its first token")
     ] = 3
     drain_time: Annotated[SecondsOrNone, Meta(description="streams may finish after SIGTERM for, s")] = 30.0
+    store_timeout: Annotated[Seconds, Meta(description="longest wait for one call of a store, s")] = 2.0
+    store_retry_time: Annotated[
+        Seconds, Meta(description="longest time to repeat a failing call of a store, s")
+    ] = 10.0
+    max_unacknowledged_bytes: Annotated[
+        Bytes, Meta(description="events of one generation on their way to the store")
+    ] = 4 << 20
+    checkpoint_interval: Annotated[
+        SecondsOrNone, Meta(description="interval of usage checkpoints in a durable ledger, s; 0: none")
+    ] = 0.25
     cancel_wait: Annotated[Seconds, Meta(description="CancelGeneration waits for the end for, s")] = 5.0
 
     def __post_init__(self) -> None:
@@ -170,6 +180,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_format: Annotated[
         Literal["auto", "json", "console"], Meta(description="auto: console where stderr is a terminal")
     ] = "auto"
+    data_dir: Annotated[
+        str, Meta(description="directory for data that must survive the process; empty: keep none")
+    ] = ""
+    ledger: Annotated[str, Meta(description="usage ledger: memory or an installed one, by name or URL")] = (
+        "memory"
+    )
+    ledger_outage: Annotated[
+        Literal["auto", "strict", "degrade"],
+        Meta(
+            description="while the ledger is unavailable, new generations are refused (strict) or served "
+            "(degrade); auto: strict with tenants"
+        ),
+    ] = "auto"
+    store: Annotated[
+        str, Meta(description="event store shared by replicas, by name or URL; empty: events stay in memory")
+    ] = ""
+    authenticator: Annotated[
+        str, Meta(description="who finds out who calls: static (keys of tenants) or an installed one")
+    ] = "static"
+    budget: Annotated[
+        str, Meta(description="who limits how much callers use: unlimited or an installed one")
+    ] = "unlimited"
+    observers: Annotated[tuple[str, ...], Meta(description="observers, by name: log or installed ones")] = (
+        "log",
+    )
+    plugins: Annotated[
+        dict[str, dict[str, Any]], Meta(description="settings of installed plugins, a table each, by name")
+    ] = {}
     limits: LimitSettings = LimitSettings()
     models: Annotated[tuple[ModelSettings, ...], Meta(min_length=1)] = (ModelSettings(name="builtin"),)
     tenants: Annotated[
@@ -198,6 +236,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         engines = enumerate(model.engines)
         for where, engine in [(f"{path}.engines[{i}]", e) for i, e in engines] or [(path, model)]:
             _check_at_most(f"{where}.connect_timeout", engine.connect_timeout, self.limits, "connect_timeout")
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether generations are refused while the ledger is unavailable."""
+        return self.ledger_outage == "strict" or (self.ledger_outage == "auto" and bool(self.tenants))
 
     @property
     def default_model_name(self) -> str:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from tokengrpc.errors import EngineBusy, EngineError, ModelNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CONSECUTIVE = 3
 """So many failures one after another open it."""
@@ -44,7 +48,15 @@ class CircuitBreaker:
     the trial closes it. An engine that is busy is passed over for a while, but not held to be ill.
     """
 
-    __slots__ = ("_busy_until", "_consecutive", "_cool_down", "_open_until", "_recent", "_trial")
+    __slots__ = (
+        "_busy_until",
+        "_consecutive",
+        "_cool_down",
+        "_open_until",
+        "_recent",
+        "_trial",
+        "on_change",
+    )
 
     def __init__(self) -> None:
         self._recent: deque[bool] = deque(maxlen=_SEEN)
@@ -54,6 +66,8 @@ class CircuitBreaker:
         self._open_until: float | None = None
         self._trial = False
         self._busy_until = 0.0
+        self.on_change: Callable[[bool], None] | None = None
+        """Called with whether it is open when it opens or closes."""
 
     @property
     def closed(self) -> bool:
@@ -97,6 +111,7 @@ class CircuitBreaker:
     def succeeded(self, *, trial: bool) -> None:
         """The engine did well. What was asked before it opened says nothing about how it is now."""
         if self.closed or trial:
+            self._notify(is_open=False)
             self._open_until, self._trial, self._cool_down = None, False, 0.0
             self._consecutive = 0
             self._recent.append(True)
@@ -129,7 +144,12 @@ class CircuitBreaker:
         if self._open_until is not None:
             self._open_until = min(self._open_until, now)
 
+    def _notify(self, *, is_open: bool) -> None:
+        if self.on_change is not None and is_open is self.closed:
+            self.on_change(is_open)
+
     def _open(self, now: float) -> None:
+        self._notify(is_open=True)
         self._cool_down = min(max(self._cool_down * 2, _FIRST_COOL_DOWN), _LONGEST_COOL_DOWN)
         self._open_until = now + self._cool_down
         self._consecutive = 0

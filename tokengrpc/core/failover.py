@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tokengrpc.core.continuation import NEEDED, ContinuationState, can_be_continued, with_token_ids
-from tokengrpc.core.input_tokens import input_length
+from tokengrpc.core.input_tokens import estimate_input
 from tokengrpc.core.model import Capability, ContinuationMethod, FinishReason, Switch
 from tokengrpc.core.routing import SlotRequest
 from tokengrpc.core.termination import Termination
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from tokengrpc.core.ports.engine import Continuation
     from tokengrpc.core.request import GenerationRequest
     from tokengrpc.core.routing import PooledEngine
-
-_CHARACTERS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,12 +160,10 @@ class FailoverPlan:
         return kept if kept.advice is Advice.RETRY and error.advice is Advice.NEVER else error
 
     def _slot_request(self, engines: Sequence[PooledEngine]) -> SlotRequest:
-        ids = self._request.prompt_token_ids
-        length = input_length(self._request) // _CHARACTERS_PER_TOKEN if ids is None else len(ids)
         generation = self._generation
         return SlotRequest(
             capable=engines,
-            input_tokens=length,
+            input_tokens=estimate_input(self._request),
             most_output=self._request.max_output_token_count,
             progress=lambda: generation.token_count,
         )

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tokengrpc.core.catalog import ServedModel
     from tokengrpc.core.request import GenerationRequest
 
+_CHARACTERS_PER_TOKEN = 4
 _COUNTED = ("text", "function_name", "arguments")
 
 
@@ -19,6 +20,13 @@ def input_length(request: GenerationRequest) -> int:
     tools = (len(t.name) + len(t.description) + len(t.parameters_json_schema) for t in request.tools)
     texts = (len(getattr(part, name, "")) for part in parts for name in _COUNTED)
     return len(request.prompt or "") + sum(texts) + sum(tools)
+
+
+def estimate_input(request: GenerationRequest) -> int:
+    """Estimates the input tokens of a request without a tokenizer."""
+    if request.prompt_token_ids is not None:
+        return len(request.prompt_token_ids)
+    return input_length(request) // _CHARACTERS_PER_TOKEN
 
 
 def count_input(request: GenerationRequest, model: ServedModel) -> int:

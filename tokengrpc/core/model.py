@@ -7,8 +7,16 @@ those: they hold no cycles.
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+from typing import NamedTuple
 
 import msgspec
+
+
+class GenerationKey(NamedTuple):
+    """Identifies a generation: ids are unique within a tenant only."""
+
+    tenant: str
+    generation_id: str
 
 
 class FinishReason(StrEnum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tokengrpc.core.breaker import AttemptOutcome, CircuitBreaker
@@ -174,6 +175,10 @@ class EnginePool:
         self._wait_queue: dict[SlotRequest, Callable[[Slot], None]] = {}
         self._typical_output = _FIRST_GUESS
         self._serving = False
+        self.on_breaker_change: Callable[[str, bool], None] | None = None
+        """Called with an engine's name, and whether its circuit breaker is open, when that changes."""
+        for pooled in self.engines:
+            pooled.breaker.on_change = partial(self._breaker_changed, pooled.engine.name)
         self._wakeup_at = 0.0
 
     @property
@@ -241,6 +246,10 @@ class EnginePool:
                     granted(self._take(slot_request, pooled, now))
         finally:
             self._serving = False
+
+    def _breaker_changed(self, engine: str, is_open: bool) -> None:
+        if self.on_breaker_change is not None:
+            self.on_breaker_change(engine, is_open)
 
     def _take(self, slot_request: SlotRequest, pooled: PooledEngine, now: float) -> Slot:
         most = slot_request.most_output

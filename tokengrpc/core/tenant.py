@@ -1,4 +1,4 @@
-"""Who calls, and what they may do."""
+"""Callers: who they are and what they may use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tokengrpc.errors import ModelNotAllowed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """A caller. `models` empty: all; `max_generations` 0: no limit of its own."""
+    """A customer of the service. `models` empty: all models; `max_generations` 0: no limit of its own."""
 
     name: str
     models: frozenset[str] = frozenset()
@@ -17,10 +17,25 @@ class Tenant:
     max_generations: int = 0
 
     def may_use(self, model: str) -> bool:
-        """Whether it may use a model."""
+        """Returns whether the tenant may use a model."""
         return not self.models or model in self.models
 
     def check_may_use(self, model: str) -> None:
-        """Raises ModelNotAllowed when it may not."""
+        """Raises ModelNotAllowed if the tenant may not use a model."""
         if not self.may_use(model):
             raise ModelNotAllowed(f"tenant {self.name} may not use model {model}: ask for another model")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """An authenticated caller: its tenant, and who it is within that (a key's or certificate's name)."""
+
+    tenant: Tenant
+    subject: str = ""
+
+
+NOBODY = Identity(tenant=Tenant(name=""))
+"""The identity of a call that has not been authenticated yet."""
+
+ANYBODY = Identity(tenant=Tenant(name="default", admin=True))
+"""The identity of every caller of a server that has no tenants."""

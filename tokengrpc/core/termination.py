@@ -18,23 +18,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Termination:
-    """How a generation ended; `error` is None when it ended well."""
+    """How a generation ended. `error` is None when it succeeded; `word` is the engine's own finish reason.
+
+    `unstarted` is the error instead of it, for an end without an error that comes before any engine has
+    accepted the request.
+    """
 
     reason: FinishReason
     word: str = ""
     matched_stop: str = ""
     error: TokenGrpcError | None = None
+    unstarted: TokenGrpcError | None = None
 
     @classmethod
     def of(cls, finish: EngineFinish) -> Termination:
-        """As the engine told it."""
+        """The end that the engine reported."""
         return cls(
             reason=finish.reason, word=encodable(finish.word), matched_stop=encodable(finish.matched_stop)
         )
 
     @classmethod
     def failed(cls, error: TokenGrpcError) -> Termination:
-        """By an error."""
+        """The end that an error causes."""
         for kind, reason in _REASONS.items():
             if isinstance(error, kind):
                 return cls(reason=reason, error=error)
@@ -42,7 +47,7 @@ class Termination:
 
     @property
     def state(self) -> State:
-        """The generation's state after it."""
+        """The generation's state after this end."""
         if self.error is None:
             return State.SUCCEEDED
         return State.CANCELLED if self.reason is FinishReason.CANCELLED else State.FAILED
@@ -56,7 +61,7 @@ _REASONS: dict[type[TokenGrpcError], FinishReason] = {
 
 
 class Timestamps(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """When things happened, in nanoseconds since the epoch; 0 for what has not."""
+    """When things happened, in nanoseconds since the Unix epoch; 0 for what has not happened."""
 
     created: int
     started: int = 0

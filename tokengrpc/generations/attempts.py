@@ -1,225 +1,296 @@
-"""The attempts of one generation: one engine after another, as its plan says, until one of them has ended it.
-
-Readers are told of an engine that goes on from another's output before its first token, and of no other.
-"""
+"""The attempts of one generation: calls one engine after another, as its failover plan says."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tokengrpc.core.breaker import AttemptOutcome, classify_outcome
 from tokengrpc.core.failover import FailoverPlan
+from tokengrpc.core.ports.engine import ReportsLateUsage
+from tokengrpc.core.ports.observer import AttemptEnded, FirstToken
 from tokengrpc.core.termination import Termination
-from tokengrpc.errors import EngineStalled, EngineTruncated, EngineUnavailable, TokenGrpcError
+from tokengrpc.errors import BudgetExhausted, EngineTruncated, EngineUnavailable, TokenGrpcError
 from tokengrpc.generations.input_count import InputCount
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-    from tokengrpc.core.catalog import ServedModel
+    from tokengrpc.core.ending import EndDecision
     from tokengrpc.core.events import Event
     from tokengrpc.core.generation import Generation
     from tokengrpc.core.model import Delta
-    from tokengrpc.core.ports.log import EventLog
+    from tokengrpc.core.ports.budget import Grant
     from tokengrpc.core.routing import EnginePool, PooledEngine, Slot
+    from tokengrpc.errors import EngineStalled
     from tokengrpc.generations.services import Services
+    from tokengrpc.generations.spec import GenerationSpec
     from tokengrpc.generations.timers import Timers
+    from tokengrpc.generations.writer import EventWriter
 
-_USUAL_WAIT = 1.0
+_DEFAULT_BACKOFF = 1.0
+
+
+@dataclass(slots=True, eq=False)
+class _Attempt:
+    """A call of one engine. `announced`: readers have something of it. Times are seconds since the epoch."""
+
+    slot: Slot
+    waited: float
+    began: float
+    announced: bool = False
+    first_token: float | None = None
+
+    @property
+    def pooled(self) -> PooledEngine:
+        return self.slot.pooled
 
 
 class AttemptRunner:
-    """Runs a generation on the members of its model that are able to."""
+    """Runs a generation on the engines of its spec. Readers are told of a switch before its first token."""
 
     def __init__(
         self,
+        spec: GenerationSpec,
         generation: Generation,
-        model: ServedModel,
-        capable: Sequence[PooledEngine],
         *,
         services: Services,
-        log: EventLog,
+        writer: EventWriter,
         timers: Timers,
-        engines: list[str],
+        decision: EndDecision,
+        grant: Grant,
         on_accept: Callable[[], Awaitable[None]],
     ) -> None:
-        """`engines` gets the names of those that are asked; `on_accept` is called when one has accepted."""
-        # Set by whoever cancels the task because the engine, and not the generation, ran out of time.
-        self.stall: EngineStalled | None = None
+        """`on_accept` is called whenever an engine has accepted the request."""
+        self.engines: list[str] = []
+        """The names of the engines that were called, in order."""
+        self._spec = spec
         self._generation = generation
-        self._limits = generation.request.limits
-        self._model = model
         self._services = services
-        self._log = log
+        self._writer = writer
         self._timers = timers
+        self._decision = decision
+        self._grant = grant
         self._on_accept = on_accept
-        self._engines = engines
-        self._count = InputCount(generation, model)
-        self._plan = FailoverPlan(generation, capable, services.limits.max_engine_attempts)
-        # Whether readers have something of the attempt.
-        self._announced = False
+        self._pool: EnginePool = spec.model.pool
+        self._count = InputCount(generation, spec.model)
+        self._plan = FailoverPlan(generation, spec.engines, services.limits.max_engine_attempts)
+        self._current: _Attempt | None = None
 
     async def run(self) -> Termination:
         """Returns the end that an engine told. Raises what the generation fails with."""
         await self._count.begin()
         while True:
-            slot = await self._place()
+            self._current = attempt = await self._begin_attempt()
             try:
-                termination = await self._attempt(slot)
+                termination = await self._attempt(attempt)
             except TokenGrpcError as error:
-                self._release(slot, self._outcome(error), error)
-                over = self._next(slot.pooled, error)
-                if over is not None:
-                    return over
+                self._release(attempt, self._outcome(error), error)
+                whole = self._next(attempt, error)
+                if whole is not None:
+                    return whole
             except BaseException:
-                self._release(slot, AttemptOutcome.NEUTRAL)
+                self._release(attempt, AttemptOutcome.NEUTRAL)
                 raise
             else:
-                self._release(slot, AttemptOutcome.SUCCESS)
+                self._release(attempt, AttemptOutcome.SUCCESS)
                 return termination
 
-    # --- One attempt.
+    def forgo_usage(self) -> None:
+        """The engine that runs is silent: it is not asked for its usage when its call is cancelled."""
+        if self._current is not None:
+            engine = self._current.pooled.engine
+            if isinstance(engine, ReportsLateUsage):
+                engine.forgo_late_usage(self._spec.request.record_id)
 
-    async def _place(self) -> Slot:
-        """A place on an engine; waits in line while all are full."""
-        pool, slot_request, now = self._model.pool, self._plan.candidate.slot_request, self._services.seconds
-        slot = pool.acquire(slot_request, now())
+    async def _begin_attempt(self) -> _Attempt:
+        """Gets a slot on an engine; waits in the pool's queue while all engines are at capacity."""
+        now = self._services.seconds
+        wanted_at = now()
+        slot_request = self._plan.candidate.slot_request
+        slot = self._pool.acquire(slot_request, wanted_at)
         if slot is not None:
-            return slot
-        waiting: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
+            return _Attempt(slot, waited=0.0, began=wanted_at)
+        granted: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
 
-        def granted(slot: Slot) -> None:
-            if waiting.done():
-                pool.release(slot, AttemptOutcome.NEUTRAL, now())
+        def grant(slot: Slot) -> None:
+            if granted.done():
+                self._pool.release(slot, AttemptOutcome.NEUTRAL, now())
             else:
-                waiting.set_result(slot)
+                granted.set_result(slot)
 
-        pool.wait(slot_request, granted)
-        _watch(pool, now)
+        self._pool.wait(slot_request, grant)
+        _schedule_wakeup(self._pool, now)
         try:
-            return await waiting
+            slot = await granted
         except asyncio.CancelledError:
-            pool.leave(slot_request)
-            if not waiting.cancelled():
-                self._release(waiting.result(), AttemptOutcome.NEUTRAL)
+            self._pool.leave(slot_request)
+            if not granted.cancelled():
+                self._pool.release(granted.result(), AttemptOutcome.NEUTRAL, now())
+                _schedule_wakeup(self._pool, now)
             stall = self._take_stall()
             if stall is None:
                 raise
             raise self._plan.loss or self._all_busy(stall) from None
+        return _Attempt(slot, waited=now() - wanted_at, began=now())
 
-    async def _attempt(self, slot: Slot) -> Termination:
-        engine = slot.pooled.engine
-        self._engines.append(engine.name)
-        self._announced = False
-        request = self._plan.begin(slot.pooled)
+    async def _attempt(self, attempt: _Attempt) -> Termination:
+        engine = attempt.pooled.engine
+        self.engines.append(engine.name)
+        request = self._plan.begin(attempt.pooled)
         try:
-            return await self._read(slot, engine.generate(request, self._plan.candidate.continuation))
+            return await self._read(attempt, engine.generate(request, self._plan.candidate.continuation))
         except asyncio.CancelledError:
             stall = self._take_stall()
             if stall is None:
                 raise
-            finish = self._generation.engine_finish
-            if finish is not None and self._all_logged:
-                return Termination.of(finish)
+            finished = self._decision.finished(readable=self._readable)
+            if finished is not None:
+                return finished
             raise stall from None
 
-    async def _read(self, slot: Slot, batches: AsyncGenerator[Sequence[Delta], None]) -> Termination:
-        generation, timers, continuation_state = self._generation, self._timers, self._plan.continuation_state
-        now_ns, records, append = (
-            self._services.clock.now_ns,
-            self._services.encoder.records,
-            self._log.append,
-        )
-        accepted = speaking = False
+    async def _read(self, attempt: _Attempt, batches: AsyncGenerator[Sequence[Delta], None]) -> Termination:
+        generation, timers, writer = self._generation, self._timers, self._writer
+        continuation_state, spend = self._plan.continuation_state, self._grant.spend
+        now_ns, records, write = self._services.clock.now_ns, self._services.encoder.records, writer.write
+        accepted = producing = False
         async with aclosing(batches):
             async for batch in batches:
                 now = now_ns()
-                if speaking:
+                if producing:
                     events = generation.feed(batch, now)
                 else:
-                    events = [] if accepted else await self._accept(slot)
+                    events = [] if accepted else await self._accept(attempt)
                     accepted = True
-                    events += self._announce(slot, batch)
+                    events += self._announce(attempt, batch)
                     output = generation.feed(batch, now_ns())
                     events += output
                     if output:
-                        speaking = True
-                        self._announced = True
-                        self._model.pool.output_started(slot, self._services.seconds())
-                        timers.first_token()
+                        producing = True
+                        self._output_started(attempt)
                 if continuation_state is not None:
                     continuation_state.take(batch, events)
                 if events:
                     timers.progress_ns = now
-                    await append(records(events))
+                    write(records(events))
+                    if writer.full:
+                        with timers.paused():
+                            await writer.wait_for_room()
                 if generation.engine_finish is not None:
                     return Termination.of(generation.engine_finish)
+                if events and not spend(generation.usage):
+                    raise BudgetExhausted("the budget is spent: wait for the next period or raise it")
         raise EngineTruncated("the engine's output stopped without its end mark: what came may be incomplete")
 
-    async def _accept(self, slot: Slot) -> list[Event]:
+    async def _accept(self, attempt: _Attempt) -> list[Event]:
         await self._count.end()
-        await self._on_accept()
-        return self._generation.accept(slot.pooled.engine.name, self._services.clock.now_ns())
+        with self._timers.paused():
+            await self._on_accept()
+        return self._generation.accept(attempt.pooled.engine.name, self._services.clock.now_ns())
 
-    def _announce(self, slot: Slot, batch: Sequence[Delta]) -> list[Event]:
-        """The event before the first output of an engine that goes on from another's."""
-        switch, continuation_state = self._plan.candidate.switch(slot.pooled), self._plan.continuation_state
-        if switch is None or continuation_state is None or self._announced or not any(map(_speaks, batch)):
+    def _announce(self, attempt: _Attempt, batch: Sequence[Delta]) -> list[Event]:
+        """The event before the first output of an engine that continues another engine's output."""
+        switch, continuation_state = (
+            self._plan.candidate.switch(attempt.pooled),
+            self._plan.continuation_state,
+        )
+        if switch is None or continuation_state is None or attempt.announced:
             return []
-        self._announced = True
+        if not any(map(_has_output, batch)):
+            return []
+        attempt.announced = True
         continuation_state.went_on(switch.method)
         return self._generation.switch(switch, self._services.clock.now_ns())
 
+    def _output_started(self, attempt: _Attempt) -> None:
+        attempt.announced = True
+        now = self._services.seconds()
+        attempt.first_token = now - attempt.began
+        self._pool.output_started(attempt.slot, now)
+        self._timers.first_token()
+        if self._plan.loss is None:
+            created = self._generation.timestamps.created / 1e9
+            self._services.observers.emit(
+                FirstToken(
+                    key=self._spec.key,
+                    model=self._spec.model.name,
+                    engine=attempt.pooled.engine.name,
+                    seconds=now - created,
+                )
+            )
+
     def _take_stall(self) -> EngineStalled | None:
-        """The stall that cancelled the task; None when somebody stopped the generation."""
-        stall, self.stall = self.stall, None
-        task = asyncio.current_task()
-        if stall is not None and task is not None:
-            task.uncancel()
+        """The stall that interrupted the attempt; None if the whole generation was stopped."""
+        stall = self._decision.take_stall()
+        if stall is not None:
+            uncancel()
         return stall
 
-    def _next(self, pooled: PooledEngine, error: TokenGrpcError) -> Termination | None:
-        """Gets ready for the next attempt, or answers the end of an output that is whole.
+    def _next(self, attempt: _Attempt, error: TokenGrpcError) -> Termination | None:
+        """Prepares the next attempt, or returns the end of an output that is complete as it is.
 
-        Raises when nobody can go on.
+        Raises the error that the generation fails with if no engine can continue.
         """
-        if not self._announced:
-            self._plan.failed(pooled, error, self._services.seconds())
+        if not attempt.announced:
+            self._plan.failed(attempt.pooled, error, self._services.seconds())
             return None
-        if not self._all_logged:
-            raise error  # something is numbered that no reader can get
-        over = self._plan.lost(pooled, error)
-        if over is None:
+        if not self._readable:
+            raise error  # an event is numbered that no reader can get
+        whole = self._plan.lost(attempt.pooled, error)
+        if whole is None:
             self._timers.next_engine()
-        return over
+        return whole
 
     def _outcome(self, error: TokenGrpcError) -> AttemptOutcome:
         own = f"{error.metadata.get('clock')}_timeout"
-        # A caller that has no patience of its own accord says nothing about the engine.
-        return AttemptOutcome.NEUTRAL if getattr(self._limits, own, None) else classify_outcome(error)
+        # A timeout that the caller chose is not evidence that the engine is unhealthy.
+        chosen = getattr(self._spec.request.limits, own, None)
+        return AttemptOutcome.NEUTRAL if chosen else classify_outcome(error)
 
-    def _release(self, slot: Slot, outcome: AttemptOutcome, error: TokenGrpcError | None = None) -> None:
-        wait = _USUAL_WAIT if error is None or error.retry_after is None else error.retry_after
-        pool, now = self._model.pool, self._services.seconds
-        pool.release(slot, outcome, now(), wait=wait)
-        _watch(pool, now)
+    def _release(
+        self, attempt: _Attempt, outcome: AttemptOutcome, error: TokenGrpcError | None = None
+    ) -> None:
+        self._current = None
+        wait = _DEFAULT_BACKOFF if error is None or error.retry_after is None else error.retry_after
+        now = self._services.seconds
+        self._pool.release(attempt.slot, outcome, now(), wait=wait)
+        _schedule_wakeup(self._pool, now)
+        self._services.observers.emit(
+            AttemptEnded(
+                key=self._spec.key,
+                model=self._spec.model.name,
+                engine=attempt.pooled.engine.name,
+                outcome=outcome.name,
+                error_reason="" if error is None else error.reason,
+                wait_seconds=attempt.waited,
+                first_token_seconds=attempt.first_token,
+            )
+        )
 
     @property
-    def _all_logged(self) -> bool:
-        return self._generation.last_sequence == self._log.last_sequence
+    def _readable(self) -> bool:
+        """Whether every numbered event has been written."""
+        return self._generation.last_sequence == self._writer.last_sequence
 
     def _all_busy(self, stall: EngineStalled) -> EngineUnavailable:
         return EngineUnavailable(
-            f"all engines of model {self._model.name} were busy for {stall.metadata['limit_seconds']} s:"
-            " try again later or allow more",
+            f"all engines of model {self._spec.model.name} were busy for"
+            f" {stall.metadata['limit_seconds']} s: try again later or allow more",
             metadata=stall.metadata,
         )
 
 
-def _watch(pool: EnginePool, now: Callable[[], float]) -> None:
-    """Has the line served when an engine that is left alone may be asked again, which nobody tells."""
+def uncancel() -> None:
+    """Takes the cancellation that was just caught back: the current task goes on."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
+
+
+def _schedule_wakeup(pool: EnginePool, now: Callable[[], float]) -> None:
+    """Serves the wait queue when an engine's backoff expires, which no release tells."""
     wait = pool.next_wakeup(now())
     if wait is not None:
         asyncio.get_running_loop().call_later(wait, _wake, pool, now)
@@ -227,10 +298,10 @@ def _watch(pool: EnginePool, now: Callable[[], float]) -> None:
 
 def _wake(pool: EnginePool, now: Callable[[], float]) -> None:
     pool.wake(now())
-    _watch(pool, now)
+    _schedule_wakeup(pool, now)
 
 
-def _speaks(delta: Delta) -> bool:
+def _has_output(delta: Delta) -> bool:
     return bool(
         delta.text
         or delta.raw

@@ -1,4 +1,4 @@
-"""The events of generations in memory, bounded each and in total."""
+"""The event buffer: a generation's records in memory, bounded for each generation and in total."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from tokengrpc.core.events import RecordKind
+from tokengrpc.core.ports.log import joinable_run
 from tokengrpc.errors import ReplayExpired
 
 if TYPE_CHECKING:
@@ -14,77 +14,81 @@ if TYPE_CHECKING:
 
     from tokengrpc.core.ports.log import Record
 
-_JOINABLE = frozenset({RecordKind.TOKENS, RecordKind.FRAGMENTS})
 RECORD_OVERHEAD = 250
-"""What a record costs in memory beside its bytes (two bytes objects, a struct, a slot): counted as bytes."""
+"""Bytes of memory that a record takes beside its data: two bytes objects, a struct, a slot of the deque."""
 
 
-class MemoryEventLogs:
-    """Logs of one process. When the total is over its bound, ended generations are dropped, oldest first.
+class EventBuffers:
+    """The buffers of one process, and the bound on their total size.
 
-    When that is not enough, a log that grows loses its own oldest events for its newest ones.
+    Above the bound, buffers that may be evicted are emptied, oldest first. If that is not enough, a growing
+    buffer drops its own oldest records.
     """
 
-    def __init__(self, *, log_bytes: int, total_bytes: int) -> None:
-        self._log_bytes = log_bytes
+    def __init__(self, *, buffer_bytes: int, total_bytes: int) -> None:
+        self._buffer_bytes = buffer_bytes
         self._total_bytes = total_bytes
-        self._evictable: OrderedDict[MemoryEventLog, None] = OrderedDict()
+        self._evictable: OrderedDict[EventBuffer, None] = OrderedDict()
         self.used_bytes = 0
 
     @property
     def has_room(self) -> bool:
-        """Whether the total is under its bound, or can be brought there."""
+        """Whether another buffer may be made."""
         return self.used_bytes < self._total_bytes or bool(self._evictable)
 
-    def create(self) -> MemoryEventLog:
-        """A new, empty log."""
-        return MemoryEventLog(self, self._log_bytes)
+    def create(self) -> EventBuffer:
+        """Makes an empty buffer."""
+        return EventBuffer(self, self._buffer_bytes)
 
-    def added(self, size: int) -> int:
-        """A log has grown; answers how many bytes it has to give back."""
+    def grown(self, size: int) -> int:
+        """Accounts for a buffer's growth; returns the number of bytes that this buffer has to give back."""
         self.used_bytes += size
         while self.used_bytes > self._total_bytes and self._evictable:
             self._evictable.popitem(last=False)[0].drop()
         return max(0, self.used_bytes - self._total_bytes)
 
-    def freed(self, size: int) -> None:
-        """A log has shrunk."""
+    def shrunk(self, size: int) -> None:
+        """Accounts for memory that a buffer has released."""
         self.used_bytes -= size
 
-    def evictable(self, log: MemoryEventLog) -> None:
-        """A log may be dropped from now on."""
-        self._evictable[log] = None
+    def set_evictable(self, buffer: EventBuffer, *, evictable: bool) -> None:
+        """Adds a buffer to those that may be evicted, or removes it from them."""
+        if evictable:
+            self._evictable[buffer] = None
+        else:
+            self._evictable.pop(buffer, None)
 
-    def pinned(self, log: MemoryEventLog) -> None:
-        """A log is in use again, or gone."""
-        self._evictable.pop(log, None)
 
+class EventBuffer:
+    """The records of one generation that subscriptions read. Above the size bound the oldest are dropped."""
 
-class MemoryEventLog:
-    """The events of one generation; the oldest go when they are more than the bound."""
+    __slots__ = ("_buffers", "_bytes", "_closed", "_dropped", "_last", "_listener", "_max_bytes", "_records")
 
-    def __init__(self, logs: MemoryEventLogs, max_bytes: int) -> None:
-        self._logs = logs
+    def __init__(self, buffers: EventBuffers, max_bytes: int) -> None:
+        self._buffers = buffers
         self._max_bytes = max_bytes
         self._records: deque[Record] = deque()
         self._bytes = 0
         self._last = 0
         self._dropped: Record | None = None
-        self._listeners: dict[Callable[[], None], None] = {}
+        self._listener: Callable[[], None] | None = None
         self._closed = False
 
     @property
     def first_sequence(self) -> int:
-        """The first record that is kept; one more than `last_sequence` when none is."""
+        """The first sequence that is kept; `last_sequence` + 1 when none is."""
         return self._last - len(self._records) + 1
 
     @property
     def last_sequence(self) -> int:
-        """The last record; 0 before the first."""
+        """The last sequence; 0 before the first record."""
         return self._last
 
-    async def append(self, records: Sequence[Record]) -> None:
-        """Adds records and calls the listeners once. Raises ValueError on a gap: readers count on none."""
+    def append(self, records: Sequence[Record]) -> None:
+        """Adds records and calls the listener once.
+
+        Raises ValueError if the records do not follow the last one without a gap: subscriptions rely on that.
+        """
         if records[0].sequence != self._last + 1:
             raise ValueError(f"record {records[0].sequence} cannot follow {self._last}")
         size = 0
@@ -95,14 +99,17 @@ class MemoryEventLog:
         self._bytes += size
         if self._bytes > self._max_bytes:
             size -= self._trim(self._max_bytes)
-        excess = self._logs.added(size)
+        excess = self._buffers.grown(size)
         if excess:
-            self._logs.freed(self._trim(max(size, self._bytes - excess)))
-        for listener in tuple(self._listeners):
-            listener()
+            self._buffers.shrunk(self._trim(max(size, self._bytes - excess)))
+        if self._listener is not None:
+            self._listener()
 
     def read(self, after: int, max_bytes: int) -> Sequence[Record]:
-        """The records after a sequence that make one message, at least one where there is one."""
+        """Returns the records after a sequence that make up one message, at least one if there is one.
+
+        Raises ReplayExpired if the next record is no longer kept.
+        """
         behind = self._last - after
         if behind <= 0:
             return ()
@@ -115,10 +122,10 @@ class MemoryEventLog:
             )
         if behind == 1:
             return (records[-1],)
-        return _joinable_run(islice(records, start, None), max_bytes)
+        return joinable_run(islice(records, start, None), max_bytes)
 
     def tail(self, sequence: int) -> bytes:
-        """The tail of a record that is kept or was the last to be dropped; empty where neither."""
+        """Returns the tail of a record that is kept or was the last to be dropped; empty for any other."""
         position = sequence - self.first_sequence
         if 0 <= position < len(self._records):
             return self._records[position].tail
@@ -126,29 +133,29 @@ class MemoryEventLog:
             return self._dropped.tail
         return b""
 
-    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Calls `listener` after each append, until the returned function is called."""
-        self._listeners[listener] = None
-        return lambda: self._listeners.pop(listener, None)
+    def listen(self, listener: Callable[[], None] | None) -> None:
+        """Sets the function that is called after each append; None for none."""
+        self._listener = listener
 
     def allow_eviction(self) -> None:
-        """Nothing more will be appended, and nobody reads it: it may be dropped."""
-        if not self._closed:  # a forgotten generation's last reader leaves later
-            self._logs.evictable(self)
+        """Allows eviction when memory is short: the buffer is complete and nobody reads it."""
+        # The last subscriber of a forgotten generation may leave after `close`.
+        if not self._closed:
+            self._buffers.set_evictable(self, evictable=True)
 
     def forbid_eviction(self) -> None:
-        """Somebody reads it again."""
-        self._logs.pinned(self)
+        """Forbids that: somebody reads the buffer again."""
+        self._buffers.set_evictable(self, evictable=False)
 
     def drop(self) -> None:
-        """Forgets the events, not their count."""
-        self._logs.freed(self._trim(0))
+        """Drops all records. The sequences stay as they are."""
+        self._buffers.shrunk(self._trim(0))
 
     def close(self) -> None:
-        """Forgets everything."""
+        """Drops all records for good."""
         self._closed = True
         self.drop()
-        self._logs.pinned(self)
+        self.forbid_eviction()
 
     def _trim(self, max_bytes: int) -> int:
         freed = 0
@@ -158,18 +165,3 @@ class MemoryEventLog:
             self._bytes -= size
             freed += size
         return freed
-
-
-def _joinable_run(records: islice[Record], max_bytes: int) -> list[Record]:
-    """The first records that may be joined: of one kind that joins, together within `max_bytes`."""
-    first = next(records)
-    run = [first]
-    if first.kind not in _JOINABLE:
-        return run
-    size = len(first.body)
-    for record in records:
-        size += len(record.body)
-        if record.kind is not first.kind or size > max_bytes:
-            break
-        run.append(record)
-    return run

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from tokengrpc.core.catalog import capable_engines
 from tokengrpc.core.deadline import MIN_LEFT
+from tokengrpc.core.model import GenerationKey
+from tokengrpc.core.ports.observer import GenerationAdmitted, SubscriptionEnded, TokensRelayed
 from tokengrpc.core.termination import Termination
 from tokengrpc.errors import (
     Cancelled,
@@ -23,50 +25,54 @@ from tokengrpc.errors import (
     ReplayExpired,
     SequenceOutOfRange,
 )
+from tokengrpc.generations.spec import GenerationSpec
 from tokengrpc.generations.subscription import Subscription
 from tokengrpc.generations.task import GenerationTask
 from tokengrpc.generations.timers import within
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping
 
     from tokengrpc.core.admission import Admission
     from tokengrpc.core.catalog import Catalog
+    from tokengrpc.core.model import Usage
     from tokengrpc.core.request import GenerationRequest
-    from tokengrpc.core.tenant import Tenant
+    from tokengrpc.core.tenant import Identity, Tenant
     from tokengrpc.generations.services import Services
 
 
 class GenerationRegistry:
-    """The generations under way and those that ended a short while ago."""
+    """The generations that run, and those that ended a short while ago and can still be read."""
 
     def __init__(self, services: Services, catalog: Catalog, admission: Admission) -> None:
         self._services = services
         self._catalog = catalog
         self._admission = admission
         self._limits = services.limits
-        self._tasks: dict[tuple[str, str], GenerationTask] = {}
-        self._forgetters: dict[GenerationTask, asyncio.TimerHandle] = {}
-        # Forgotten ones whose readers have not left yet: a write may hang.
+        self._tasks: dict[GenerationKey, GenerationTask] = {}
+        self._expiries: dict[GenerationTask, asyncio.TimerHandle] = {}
+        # Forgotten ones whose subscribers have not left yet: a write may hang.
         self._lingering: list[GenerationTask] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._drain_notice: bytes | None = None
         self.ready = False
 
+    def __iter__(self) -> Iterator[GenerationTask]:
+        return iter(tuple(self._tasks.values()))
+
     def open(
-        self, request: GenerationRequest, tenant: Tenant, deadline_left: float | None
+        self, request: GenerationRequest, identity: Identity, deadline_left: float | None
     ) -> tuple[GenerationTask, Subscription]:
         """Starts a generation, or attaches to the one that has this id and an equal request.
 
         Raises what admission and the catalog raise, GenerationIdReused, Draining, Overloaded,
-        DeadlineExceeded (too little time is left to begin).
+        StoreUnavailable, DeadlineExceeded (too little time is left to begin).
         """
         generation_id = request.generation_id or uuid.uuid4().hex
-        task = self._tasks.get((tenant.name, generation_id))
+        task = self._tasks.get(GenerationKey(identity.tenant.name, generation_id))
         if task is None:
-            task = self._start(
-                dataclasses.replace(request, generation_id=generation_id), tenant, deadline_left
-            )
+            request = dataclasses.replace(request, generation_id=generation_id)
+            task = self._start(request, identity, deadline_left)
             return task, self._subscription(task, 0, deadline_left)
         if task.request.fingerprint != request.fingerprint:
             raise GenerationIdReused(
@@ -78,24 +84,25 @@ class GenerationRegistry:
     def resume(
         self, tenant: Tenant, generation_id: str, after: int, deadline_left: float | None
     ) -> tuple[GenerationTask, Subscription]:
-        """Reads on after a sequence.
+        """Continues to read after a sequence.
 
         Raises GenerationNotFound, SequenceOutOfRange, ReplayExpired, ReaderLimit.
         """
         task = self.get(tenant, generation_id)
-        if after > task.log.last_sequence:
+        last = task.subscribers.buffer.last_sequence
+        if after > last:
             raise SequenceOutOfRange(
-                f"after_sequence {after} is beyond the last event, {task.log.last_sequence}: resume after the"
+                f"after_sequence {after} is beyond the last event, {last}: resume after the"
                 " last sequence that this generation sent"
             )
         return task, self._attach(task, after, deadline_left)
 
     def find(self, tenant: Tenant, generation_id: str) -> GenerationTask | None:
-        """A generation of this tenant, if there is one."""
-        return self._tasks.get((tenant.name, generation_id))
+        """Returns a generation of this tenant, if there is one."""
+        return self._tasks.get(GenerationKey(tenant.name, generation_id))
 
     def get(self, tenant: Tenant, generation_id: str) -> GenerationTask:
-        """A generation of this tenant. Raises GenerationNotFound."""
+        """Returns a generation of this tenant. Raises GenerationNotFound."""
         task = self.find(tenant, generation_id)
         if task is None:
             raise GenerationNotFound(
@@ -105,7 +112,7 @@ class GenerationRegistry:
         return task
 
     async def cancel(self, tenant: Tenant, generation_id: str) -> GenerationTask:
-        """Stops a generation for all its readers and waits, within a bound, until it has ended."""
+        """Stops a generation for all its subscribers and waits, within a bound, until it has ended."""
         task = self.get(tenant, generation_id)
         task.stop(Termination.failed(Cancelled("a caller cancelled it")))
         with suppress(TimeoutError):
@@ -115,23 +122,32 @@ class GenerationRegistry:
 
     @property
     def active(self) -> int:
-        """Generations under way."""
+        """The number of generations that run."""
         return self._admission.active
 
+    def running_usage(self) -> Mapping[str, Usage]:
+        """The usage so far of generations that run, by record id."""
+        return {
+            task.request.record_id: task.generation.usage
+            for task in self._tasks.values()
+            if task.started and not task.complete
+        }
+
     def begin_drain(self, notice: bytes) -> None:
-        """Refuses new generations from now on and tells all readers."""
+        """Refuses new generations from now on and notifies all subscribers."""
         self._drain_notice = notice
-        for subscription in self._subscriptions():
-            subscription.notify(notice)
+        for task in self._known():
+            for subscriber in task.subscribers:
+                subscriber.notify(notice)
 
     async def wait_idle(self) -> None:
-        """Returns when no generation is under way and no reader is left."""
-        while tasks := [task for task in self._known() if not task.done or task.subscriptions]:
+        """Returns when no generation runs and no subscriber is left."""
+        while tasks := [task for task in self._known() if not task.complete or task.subscribers]:
             await tasks[0].wait_quiet()
 
     async def stop_all(self, termination: Termination) -> None:
         """Ends every generation and waits for it."""
-        tasks = [task for task in self._tasks.values() if not task.done]
+        tasks = [task for task in self._tasks.values() if not task.complete]
         for task in tasks:
             task.stop(termination)
         for task in tasks:
@@ -139,53 +155,53 @@ class GenerationRegistry:
 
     def close(self) -> None:
         """Forgets everything."""
-        for task in tuple(self._tasks.values()):
+        for task in self:
             self._forget(task)
         if self._sweeper is not None:
             self._sweeper.cancel()
 
     def sweep(self) -> None:
-        """Ends streams whose reader has stopped reading; calls itself again while the server runs."""
+        """Ends streams that have stalled, and reports relayed tokens; schedules itself again."""
         now = asyncio.get_running_loop().time()
         stall = self._limits.write_stall_timeout
-        for subscription in self._subscriptions():
-            if subscription.write_began is not None and now - subscription.write_began >= stall:
-                subscription.fail(
-                    ReaderTooSlow(
-                        f"this reader took nothing for {stall:g} s: resume after the last sequence"
-                    ),
-                    interrupt=True,
-                )
+        for task in self._known():
+            for subscriber in task.subscribers:
+                if subscriber.write_began is not None and now - subscriber.write_began >= stall:
+                    slow = f"this reader took nothing for {stall:g} s: resume after the last sequence"
+                    subscriber.fail(ReaderTooSlow(slow), interrupt=True)
+        self._report_relayed(self._tasks.values())
         self._sweeper = asyncio.get_running_loop().call_later(stall / 8, self.sweep)
 
     def _start(
-        self, request: GenerationRequest, tenant: Tenant, deadline_left: float | None
+        self, request: GenerationRequest, identity: Identity, deadline_left: float | None
     ) -> GenerationTask:
         if self._drain_notice is not None:
             raise Draining("the server is shutting down: try another one")
         if not self.ready:
             raise Overloaded("the server is still loading its models: try again shortly")
         model = self._catalog.resolve(request.model)
-        capable = capable_engines(request, model)
+        engines = capable_engines(request, model)
         if deadline_left is not None and deadline_left < MIN_LEFT:
             raise DeadlineExceeded(
                 f"{deadline_left * 1000:.0f} ms are left, less than the {MIN_LEFT * 1000:.0f} ms that a"
                 " generation needs: allow more time"
             )
-        if not self._services.logs.has_room:
+        if not self._services.buffers.has_room:
             raise Overloaded("the server's memory for replays is full: try again shortly")
-        permit = self._admission.admit(tenant, model.name)
-        task = GenerationTask(
-            self._bounded(dataclasses.replace(request, model=model.name, record_id=uuid.uuid4().hex)),
-            tenant=tenant,
+        self._services.billing.check_available()
+        permit = self._admission.admit(identity.tenant, model.name)
+        key = GenerationKey(identity.tenant.name, request.generation_id)
+        request = dataclasses.replace(request, model=model.name, record_id=uuid.uuid4().hex)
+        spec = GenerationSpec(
+            key=key,
+            identity=identity,
+            request=self._bounded(request),
             model=model,
-            capable=capable,
-            services=self._services,
-            permit=permit,
+            engines=engines,
             deadline_left=deadline_left,
-            on_end=self._ended,
         )
-        self._tasks[tenant.name, request.generation_id] = task
+        self._tasks[key] = task = GenerationTask(spec, self._services, permit, self._ended)
+        self._services.observers.emit(GenerationAdmitted(key=key, model=model.name))
         return task
 
     def _bounded(self, request: GenerationRequest) -> GenerationRequest:
@@ -196,59 +212,80 @@ class GenerationRegistry:
         return dataclasses.replace(request, max_output_token_count=largest)
 
     def _attach(self, task: GenerationTask, after: int, deadline_left: float | None) -> Subscription:
-        if len(task.subscriptions) >= self._limits.max_readers:
+        if len(task.subscribers) >= self._limits.max_readers:
             raise ReaderLimit(
-                f"this generation has {len(task.subscriptions)} readers, the limit: resume when one has left"
+                f"this generation has {len(task.subscribers)} readers, the limit: resume when one has left"
             )
-        last = task.log.last_sequence
-        if after < last and after + 1 < task.log.first_sequence:
+        buffer = task.subscribers.buffer
+        last = buffer.last_sequence
+        if after < last and after + 1 < buffer.first_sequence:
             raise ReplayExpired(
-                f"the events after {after} are no longer kept (the first kept is {task.log.first_sequence}):"
+                f"the events after {after} are no longer kept (the first kept is {buffer.first_sequence}):"
                 " start again under a new id"
             )
         subscription = self._subscription(task, after, deadline_left)
-        if last and not (task.done and after == last):
-            subscription.notify(task.encoder.attached(task.generation.state, last))
+        if last and not (task.complete and after == last):
+            subscription.notify(self._services.encoder.attached(task.generation.state, last))
         return subscription
 
     def _subscription(self, task: GenerationTask, after: int, deadline_left: float | None) -> Subscription:
+        key, model, observers = task.key, task.model.name, self._services.observers
+
+        def ended(subscription: Subscription) -> None:
+            reason = subscription.failure.reason if subscription.failure is not None else ""
+            messages = subscription.messages
+            observers.emit(SubscriptionEnded(key=key, model=model, reason=reason, messages=messages))
+
         subscription = Subscription(
-            task, after, deadline_left=deadline_left, heartbeat=self._limits.heartbeat_interval
+            task.subscribers,
+            after,
+            deadline_left=deadline_left,
+            heartbeat=self._limits.heartbeat_interval,
+            on_end=ended,
         )
         if self._drain_notice is not None:
             subscription.notify(self._drain_notice)
         return subscription
 
     def _known(self) -> Iterable[GenerationTask]:
-        self._lingering = [task for task in self._lingering if task.subscriptions]
+        self._lingering = [task for task in self._lingering if task.subscribers]
         return (*self._tasks.values(), *self._lingering)
 
-    def _subscriptions(self) -> Iterable[Subscription]:
-        return [subscription for task in self._known() for subscription in task.subscriptions]
-
     def _ended(self, task: GenerationTask) -> None:
+        self._report_relayed([task])
         if not task.started:
-            # It was never accepted: its id is free, and there is nothing to replay.
+            # No engine accepted it: its id is free, and there is nothing to replay.
             self._forget(task)
             return
         ttl = within(task.request.recovery.replay_ttl, self._limits.replay_ttl, self._limits.max_replay_ttl)
         self._forget_later(task, ttl)
 
+    def _report_relayed(self, tasks: Iterable[GenerationTask]) -> None:
+        counts: dict[tuple[str, str, str], int] = {}
+        for task in tasks:
+            relayed = task.take_relayed()
+            if relayed:
+                group = (task.key.tenant, task.model.name, task.generation.engine)
+                counts[group] = counts.get(group, 0) + relayed
+        for (tenant, model, engine), count in counts.items():
+            event = TokensRelayed(tenant=tenant, model=model, engine=engine, count=count)
+            self._services.observers.emit(event)
+
     def _forget_later(self, task: GenerationTask, ttl: float) -> None:
-        self._forgetters[task] = asyncio.get_running_loop().call_later(ttl, self._expire, task, ttl)
+        self._expiries[task] = asyncio.get_running_loop().call_later(ttl, self._expire, task, ttl)
 
     def _expire(self, task: GenerationTask, ttl: float) -> None:
-        # Nobody loses the rest of a replay that had begun in time.
-        if task.subscriptions:
+        # Nobody loses the rest of a replay that began in time.
+        if task.subscribers:
             self._forget_later(task, ttl)
         else:
             self._forget(task)
 
     def _forget(self, task: GenerationTask) -> None:
-        timer = self._forgetters.pop(task, None)
+        timer = self._expiries.pop(task, None)
         if timer is not None:
             timer.cancel()
-        self._tasks.pop((task.tenant.name, task.request.generation_id), None)
-        if task.subscriptions:
+        self._tasks.pop(task.key, None)
+        if task.subscribers:
             self._lingering.append(task)
-        task.log.close()
+        task.close()

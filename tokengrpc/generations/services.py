@@ -1,31 +1,37 @@
-"""What every generation needs from the house."""
+"""What every generation of a process shares."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from tokengrpc.generations.observers import Observers
 
+if TYPE_CHECKING:
     from tokengrpc.config import LimitSettings
     from tokengrpc.core.clock import Clock
-    from tokengrpc.core.ports.ledger import UsageLedger
-    from tokengrpc.core.ports.log import EventEncoder, EventLogs
-    from tokengrpc.core.ports.observer import Observer
+    from tokengrpc.core.ports.budget import Budget
+    from tokengrpc.core.ports.log import EventEncoder, EventSink
+    from tokengrpc.generations.billing import Billing
+    from tokengrpc.generations.buffer import EventBuffers
+    from tokengrpc.generations.patience import StorePatience
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """Clock, encoding, ledger, logs, bounds and observers."""
+    """Clock, encoder, stores, bounds and observers. `sink` is None when events stay in this process."""
 
     clock: Clock
     encoder: EventEncoder
-    ledger: UsageLedger
-    logs: EventLogs
+    buffers: EventBuffers
+    billing: Billing
+    budget: Budget
+    budget_patience: StorePatience
     limits: LimitSettings
-    observers: Sequence[Observer] = ()
+    sink: EventSink | None = None
+    sink_patience: StorePatience
+    observers: Observers = field(default_factory=Observers)
 
     def seconds(self) -> float:
-        """Now, in seconds since the epoch."""
+        """Returns the time in seconds since the Unix epoch."""
         return self.clock.now_ns() / 1e9

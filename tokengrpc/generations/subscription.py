@@ -1,4 +1,4 @@
-"""One delivery of a generation's events to one caller. It knows the log and no engine."""
+"""A subscription: one delivery of a generation's events to one caller. It knows the buffer and no engine."""
 
 from __future__ import annotations
 
@@ -9,28 +9,38 @@ from tokengrpc.core.deadline import stream_end
 from tokengrpc.errors import StreamDeadlineExceeded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from tokengrpc.errors import StreamEnded
-    from tokengrpc.generations.task import GenerationTask
+    from tokengrpc.generations.subscribers import Subscribers
 
 # The contract's 256 KiB, less room for the tail.
 MAX_MESSAGE_BYTES = 255 * 1024
 
 
 class Subscription:
-    """Reads a generation from a cursor to its end. Entered, it counts as a reader; left, no longer."""
+    """Reads a generation from a cursor to its end. It counts as a subscriber while it is entered."""
 
     def __init__(
-        self, task: GenerationTask, after: int, *, deadline_left: float | None, heartbeat: float
+        self,
+        subscribers: Subscribers,
+        after: int,
+        *,
+        deadline_left: float | None,
+        heartbeat: float,
+        on_end: Callable[[Subscription], None],
     ) -> None:
-        self.task = task
+        """`after` is the last sequence that the caller has; times are seconds."""
         self.cursor = after
         self.failure: StreamEnded | None = None
-        self._left = deadline_left
+        self.messages = 0
+        self._subscribers = subscribers
+        self._deadline_left = deadline_left
         self._heartbeat = heartbeat
+        self._on_end = on_end
         self._notices: list[bytes] = []
-        # Of the last message, which notices repeat: the log may drop it before they are sent.
+        # Of the last message, which notices repeat: the buffer may drop it before they are sent.
         self._tail: bytes | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
@@ -43,11 +53,11 @@ class Subscription:
     def __enter__(self) -> Subscription:
         self._task = asyncio.current_task()
         self._timers.append(self._loop.call_later(self._heartbeat, self._beat))
-        if self._left is not None:
-            ends = stream_end(self._left, self.task.ends_at - self._loop.time())
+        if self._deadline_left is not None:
+            ends = stream_end(self._deadline_left, self._subscribers.ends_at - self._loop.time())
             if ends is not None:
                 self._timers.append(self._loop.call_later(ends, self._expire))
-        self.task.join(self)
+        self._subscribers.join(self)
         return self
 
     def __exit__(
@@ -55,30 +65,35 @@ class Subscription:
     ) -> None:
         for timer in self._timers:
             timer.cancel()
+        self._timers.clear()
         self._task = None
-        self.task.leave(self)
+        self._subscribers.leave(self)
+        self._on_end(self)
 
     async def next(self) -> bytes | None:
-        """The next message; None after the last one.
+        """Returns the next message; None after the last one.
 
         Raises StreamEnded when only this stream ends, ReplayExpired when it is too far behind.
         """
-        log = self.task.log
+        subscribers = self._subscribers
+        buffer = subscribers.buffer
         while True:
             if self.failure is not None:
                 raise self.failure
             if self._notices:
-                tail = log.tail(self.cursor) if self._tail is None else self._tail
+                self.messages += 1
+                tail = buffer.tail(self.cursor) if self._tail is None else self._tail
                 return tail + self._notices.pop(0)
-            records = log.read(self.cursor, MAX_MESSAGE_BYTES)
+            records = buffer.read(self.cursor, MAX_MESSAGE_BYTES)
             if records:
+                self.messages += 1
                 last = records[-1]
                 self.cursor = last.sequence
                 self._tail = last.tail
                 if len(records) == 1:
                     return last.body + last.tail
                 return b"".join([record.body for record in records]) + last.tail
-            if self.task.done:
+            if subscribers.complete:
                 return None
             await self._wait()
 
@@ -110,11 +125,10 @@ class Subscription:
             self._waiter = None
 
     def _beat(self) -> None:
-        # One timer per reader that looks back, not one per message that is moved.
+        # One timer per subscription that looks back, not one per message that is moved.
         silent = self._loop.time() - self.last_sent
         if silent >= self._heartbeat:
-            self._notices.append(self.task.encoder.heartbeat(self.task.generation.state))
-            self.wake()
+            self.notify(self._subscribers.encoder.heartbeat(self._subscribers.state()))
             silent = 0.0
         self._timers[0] = self._loop.call_later(self._heartbeat - silent, self._beat)
 

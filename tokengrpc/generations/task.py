@@ -1,4 +1,4 @@
-"""One generation under way: its producer task from the engine to the log, its timers and its readers."""
+"""One generation: the task that produces its events, its clocks, and its end."""
 
 from __future__ import annotations
 
@@ -8,109 +8,275 @@ from typing import TYPE_CHECKING
 import structlog
 from msgspec import structs
 
+from tokengrpc.core.ending import EndDecision
 from tokengrpc.core.generation import Generation
-from tokengrpc.core.ports.engine import SILENT
-from tokengrpc.core.ports.ledger import LedgerEntry
+from tokengrpc.core.input_tokens import estimate_input
+from tokengrpc.core.ports.ledger import UsageRecord
+from tokengrpc.core.ports.observer import GenerationEnded, GenerationStarted
 from tokengrpc.core.request import without_input
 from tokengrpc.core.termination import Termination
-from tokengrpc.errors import (
-    Cancelled,
-    DetachExpired,
-    Draining,
-    Internal,
-    TokenGrpcError,
-)
-from tokengrpc.generations.attempts import AttemptRunner
+from tokengrpc.errors import Cancelled, DetachExpired, GenerationIdReused, Internal, TokenGrpcError
+from tokengrpc.generations.attempts import AttemptRunner, uncancel
+from tokengrpc.generations.subscribers import Subscribers
 from tokengrpc.generations.timers import Timers
+from tokengrpc.generations.writer import BufferWriter, SinkWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from tokengrpc.core.admission import Permit
-    from tokengrpc.core.catalog import ServedModel
-    from tokengrpc.core.request import GenerationRequest
-    from tokengrpc.core.routing import PooledEngine
+    from tokengrpc.core.ports.budget import Grant
     from tokengrpc.core.snapshot import GenerationSnapshot
-    from tokengrpc.core.tenant import Tenant
     from tokengrpc.errors import EngineStalled
     from tokengrpc.generations.services import Services
-    from tokengrpc.generations.subscription import Subscription
+    from tokengrpc.generations.spec import GenerationSpec
+    from tokengrpc.generations.writer import EventWriter
 
 log = structlog.get_logger(__name__)
 
 
 class GenerationTask:
-    """A generation, from admission until it is forgotten."""
+    """A generation, from its admission until it is forgotten."""
 
     def __init__(
         self,
-        request: GenerationRequest,
-        *,
-        tenant: Tenant,
-        model: ServedModel,
-        capable: Sequence[PooledEngine],
+        spec: GenerationSpec,
         services: Services,
         permit: Permit,
-        deadline_left: float | None,
         on_end: Callable[[GenerationTask], None],
     ) -> None:
-        self.request = request
-        self.tenant = tenant
-        self.model = model
-        self.encoder = services.encoder
-        self.generation = Generation(request, model.tokenizer, services.clock.now_ns())
-        self.log = services.logs.create()
-        self.log.listen(self._wake_readers)
-        self.subscriptions: dict[Subscription, None] = {}
-        self.done = False
-        self._ended = asyncio.Event()
-        self._left = asyncio.Event()
+        """`on_end` is called once the end has been recorded and published."""
+        self.key = spec.key
+        self.request = spec.request
+        self.model = spec.model
+        self.generation = generation = Generation(spec.request, spec.model.tokenizer, services.clock.now_ns())
+        self.subscribers = Subscribers(
+            services.buffers.create(),
+            services.encoder,
+            state=lambda: generation.state,
+            on_join=self._joined,
+            on_empty=self._left,
+        )
         self._services = services
         self._permit = permit
         self._on_end = on_end
-        self._stopped: Termination | None = None
-        self._engines: list[str] = []
-        self._producing = False
-        self._billed = False
+        self._ended = asyncio.Event()
+        self._decision = EndDecision(self.generation)
+        self._writer: EventWriter = BufferWriter(self.subscribers.buffer)
+        self._grant: Grant | None = None
+        self._attempts: AttemptRunner | None = None
+        self._engines: tuple[str, ...] = ()
+        self._producing = self._billed = False
+        self._relayed = 0
         self._timers = Timers(
-            request,
-            model.clocks,
+            spec.request,
+            spec.model.clocks,
             services.limits,
             clock=services.clock,
-            deadline_left=deadline_left,
+            deadline_left=spec.deadline_left,
             stop=self.stop,
-            silent=self._interrupt,
+            silent=self._engine_silent,
         )
-        self._attempts: AttemptRunner | None = AttemptRunner(
-            self.generation,
-            model,
-            capable,
-            services=services,
-            log=self.log,
-            timers=self._timers,
-            on_accept=self._accepted,
-            engines=self._engines,
-        )
-        self._task = asyncio.get_running_loop().create_task(self._produce())
+        self.subscribers.ends_at = self._timers.ends_at
+        self._task = asyncio.get_running_loop().create_task(self._produce(spec))
+
+    @property
+    def complete(self) -> bool:
+        """Whether its end has been recorded and published."""
+        return self.subscribers.complete
 
     @property
     def started(self) -> bool:
-        """Whether an engine has accepted it."""
+        """Whether an engine has accepted the request."""
         return bool(self.generation.timestamps.started)
 
-    @property
-    def ends_at(self) -> float:
-        """When it ends at the latest, on the loop's clock."""
-        return self._timers.ends_at
+    def snapshot(self) -> GenerationSnapshot:
+        """Returns the generation as it is now."""
+        buffer = self.subscribers.buffer
+        first, last = buffer.first_sequence, buffer.last_sequence
+        return structs.replace(
+            self.generation.snapshot(),
+            last_sequence=last,
+            labels=self.request.labels,
+            first_kept_sequence=first if first <= last else 0,
+            subscription_count=len(self.subscribers),
+            complete=self.complete,
+        )
 
-    def entry(self) -> LedgerEntry:
-        """The generation as the ledger sees it."""
+    def take_relayed(self) -> int:
+        """Returns the number of output tokens since the last call."""
+        count = self.generation.token_count
+        relayed, self._relayed = count - self._relayed, count
+        return relayed
+
+    def stop(self, termination: Termination) -> None:
+        """Ends the generation now, wherever its engine is; without effect on one that is ending."""
+        # A task that is cancelled before its first step never runs, and this one must.
+        if self._decision.stop(termination) and self._producing:
+            self._task.cancel()
+
+    async def wait_ended(self) -> None:
+        """Returns when the end has been recorded and published."""
+        await self._ended.wait()
+
+    async def wait_quiet(self) -> None:
+        """Returns when it has ended and has no subscriber left."""
+        await self._ended.wait()
+        await self.subscribers.wait_empty()
+
+    def close(self) -> None:
+        """Forgets its events."""
+        self.subscribers.buffer.close()
+
+    def _engine_silent(self, stall: EngineStalled) -> None:
+        """Ends the attempt that runs, and with it the generation unless another engine continues."""
+        if self._attempts is not None and self._decision.stall(stall):
+            self._attempts.forgo_usage()
+            self._task.cancel()
+
+    def _joined(self) -> None:
+        self._timers.cancel_detach()
+        if self.complete:
+            self.subscribers.buffer.forbid_eviction()
+
+    def _left(self) -> None:
+        if self.complete:
+            self.subscribers.buffer.allow_eviction()
+        elif self.request.recovery.detach:
+            expired = DetachExpired("nobody came back to read it in time")
+            self._timers.start_detach(Termination.failed(expired))
+        else:
+            self.stop(Termination.failed(Cancelled("its last reader has left")))
+
+    async def _produce(self, spec: GenerationSpec) -> None:
+        self._producing = True
+        try:
+            termination = await self._generate(spec)
+        except asyncio.CancelledError:
+            uncancel()
+            termination = self._decision.interrupted(readable=self._readable)
+        except Exception as error:
+            if not isinstance(error, TokenGrpcError):
+                log.exception("generation failed by a bug", generation_id=self.key.generation_id)
+            termination = self._decision.failed(error)
+        await self._finish(termination)
+
+    async def _generate(self, spec: GenerationSpec) -> Termination:
+        if self._decision.stopped:
+            return self._decision.interrupted(readable=False)
+        with self._timers.paused():
+            grant = await self._prepare(spec)
+        self._attempts = AttemptRunner(
+            spec,
+            self.generation,
+            services=self._services,
+            writer=self._writer,
+            timers=self._timers,
+            decision=self._decision,
+            grant=grant,
+            on_accept=self._accepted,
+        )
+        return await self._attempts.run()
+
+    async def _prepare(self, spec: GenerationSpec) -> Grant:
+        """Reserves the budget, and claims the log where there is a sink."""
+        services = self._services
+        estimate = estimate_input(spec.request) + (spec.request.max_output_token_count or 0)
+        self._grant = grant = await services.budget_patience.once(
+            lambda: services.budget.reserve(spec.identity, spec.model.name, estimate)
+        )
+        sink = services.sink
+        if sink is not None:
+            patience = services.sink_patience
+            claim = await patience.retry(lambda: sink.claim(spec.key, spec.request.fingerprint, b""))
+            if not claim.owned:
+                raise GenerationIdReused(
+                    f"generation id {spec.key.generation_id} is in use on another server: take a new id",
+                    metadata={"generation_id": spec.key.generation_id},
+                )
+            self._writer = SinkWriter(
+                self.subscribers.buffer,
+                sink,
+                spec.key,
+                claim.epoch,
+                patience=patience,
+                max_pending_bytes=services.limits.max_unacknowledged_bytes,
+                on_stop=self.stop,
+            )
+        return grant
+
+    async def _accepted(self) -> None:
+        """An engine has accepted the request: the first time, the record is opened."""
+        if self._billed or self._attempts is None:
+            return
+        self._billed = True
+        await self._services.billing.begin(self._record())
+        now = self._services.seconds()
+        self._services.observers.emit(
+            GenerationStarted(
+                key=self.key,
+                model=self.model.name,
+                engine=self._attempts.engines[-1],
+                queue_seconds=now - self.generation.timestamps.created / 1e9,
+            )
+        )
+
+    @property
+    def _readable(self) -> bool:
+        return self.generation.last_sequence == self._writer.last_sequence
+
+    async def _finish(self, termination: Termination) -> None:
+        self._timers.close()
+        generation = self.generation
+        try:
+            await self._publish(self._decision.close(termination))
+        except Exception:
+            # Readers must neither wait for ever nor take this for a success.
+            log.exception("the end of a generation cannot be published", generation_id=self.key.generation_id)
+            failed = Termination.failed(Internal("the server failed at the generation's end"))
+            generation.termination, generation.state = failed, failed.state
+        record = self._record()
+        # What stays is for replays: they need the id and the usage, not the input.
+        self._engines = record.engines
+        self._attempts = self._grant = None
+        self.request = generation.request = without_input(self.request)
+        self._writer = BufferWriter(self.subscribers.buffer)
+        if not len(self.subscribers):
+            self.subscribers.buffer.allow_eviction()
+        self._permit.release()
+        self.subscribers.complete = True
+        self.subscribers.wake()
+        self._on_end(self)
+        self._ended.set()
+        self._services.observers.emit(GenerationEnded(record=record, timestamps=generation.timestamps))
+
+    async def _publish(self, termination: Termination) -> None:
+        generation, writer, services = self.generation, self._writer, self._services
+        failure = await writer.flush()
+        if failure is not None:
+            writer.abandon()
+            termination = Termination.failed(failure)
+        generation.resync(writer.last_sequence)
+        events = generation.end(termination, services.clock.now_ns())
+        if self._grant is not None:
+            grant, usage = self._grant, generation.usage
+            await services.budget_patience.quietly(lambda: grant.settle(usage))
+        if self._billed:
+            # The record is safe before anybody can see the end.
+            await services.billing.finish(self._record())
+        if events:
+            writer.write(services.encoder.records(events))
+            if await writer.flush() is not None:
+                writer.abandon()
+                writer.write(services.encoder.records(events))
+
+    def _record(self) -> UsageRecord:
         generation = self.generation
         termination = generation.termination
-        return LedgerEntry(
+        return UsageRecord(
             record_id=self.request.record_id,
-            generation_id=self.request.generation_id,
-            tenant=self.tenant.name,
+            generation_id=self.key.generation_id,
+            tenant=self.key.tenant,
             model=self.model.name,
             labels=dict(self.request.labels),
             create_time_ns=generation.timestamps.created,
@@ -118,144 +284,5 @@ class GenerationTask:
             end_time_ns=generation.timestamps.ended or None,
             finish_reason=termination.reason if termination else None,
             error_reason=termination.error.reason if termination and termination.error else "",
-            engines=tuple(self._engines),
+            engines=tuple(self._attempts.engines) if self._attempts is not None else self._engines,
         )
-
-    def snapshot(self) -> GenerationSnapshot:
-        """The generation as it is now."""
-        first, last = self.log.first_sequence, self.log.last_sequence
-        return structs.replace(
-            self.generation.snapshot(),
-            last_sequence=last,
-            labels=self.request.labels,
-            first_kept_sequence=first if first <= last else 0,
-            subscription_count=len(self.subscriptions),
-            complete=self.done,
-        )
-
-    def join(self, subscription: Subscription) -> None:
-        """A reader has come."""
-        self.subscriptions[subscription] = None
-        self._timers.cancel_detach()
-        if self.done:
-            self.log.forbid_eviction()
-
-    def leave(self, subscription: Subscription) -> None:
-        """A reader has gone; without the last one the generation stops, or waits for another."""
-        del self.subscriptions[subscription]
-        self._left.set()
-        if self.subscriptions:
-            return
-        if self.done:
-            self.log.allow_eviction()
-            return
-        if self.request.recovery.detach:
-            self._timers.start_detach(
-                Termination.failed(DetachExpired("nobody came back to read it in time"))
-            )
-        else:
-            self.stop(Termination.failed(Cancelled("its last reader has left")))
-
-    def stop(self, termination: Termination) -> None:
-        """Ends the generation now, wherever its engine is; without effect on one that is ending."""
-        if self._stopped is None and self.generation.termination is None:
-            self._stopped = termination
-            if self._attempts is not None:
-                self._attempts.stall = None
-            # A task that is cancelled before its first step never runs, and this one must.
-            if self._producing:
-                self._task.cancel()
-
-    def _interrupt(self, stall: EngineStalled) -> None:
-        """Ends the attempt that runs, and with it the generation unless another engine goes on."""
-        if self._stopped is None and self._attempts is not None:
-            self._attempts.stall = stall
-            self._task.cancel(SILENT)
-
-    async def wait_ended(self) -> None:
-        """Returns when everything about the end is done."""
-        await self._ended.wait()
-
-    async def wait_quiet(self) -> None:
-        """Returns when it has ended and no reader is left."""
-        await self._ended.wait()
-        while self.subscriptions:
-            self._left.clear()
-            await self._left.wait()
-
-    async def _produce(self) -> None:
-        try:
-            termination = await self._generate()
-        except asyncio.CancelledError:
-            self._task.uncancel()
-            termination = self._interrupted()
-        except TokenGrpcError as error:
-            termination = Termination.failed(error)
-        except Exception:
-            log.exception("generation failed by a bug", generation_id=self.request.generation_id)
-            termination = Termination.failed(
-                Internal("the server failed: try again; its log has the details")
-            )
-        await self._finish(termination)
-
-    def _interrupted(self) -> Termination:
-        # What the engine has ended is not stopped any more: the end that came first counts.
-        finish = self.generation.engine_finish
-        if finish is not None and self.generation.last_sequence == self.log.last_sequence:
-            return Termination.of(finish)
-        if self._attempts is not None and self._attempts.stall is not None:
-            return Termination.failed(self._attempts.stall)
-        return self._stopped or Termination.failed(Draining("the server is shutting down: try another one"))
-
-    async def _generate(self) -> Termination:
-        attempts = self._attempts
-        self._producing = True
-        if self._stopped is not None or attempts is None:
-            return self._interrupted()
-        return await attempts.run()
-
-    async def _accepted(self) -> None:
-        """An engine has accepted: the first time, the bill is opened."""
-        if not self._billed:
-            self._billed = True
-            await self._services.ledger.open(self.entry())
-
-    async def _finish(self, termination: Termination) -> None:
-        self._timers.close()
-        generation = self.generation
-        if not self.started and termination.error is None:
-            termination = Termination.failed(self._timers.never_accepted(termination.reason))
-        try:
-            await self._publish(termination)
-        except Exception:
-            # Readers must not wait for ever, nor take this for a good end.
-            log.exception("a generation's end could not be told", generation_id=self.request.generation_id)
-            generation.termination = Termination.failed(Internal("the server failed at the generation's end"))
-            generation.state = generation.termination.state
-        # What is left is for replays, which need the id and the bill, not the input.
-        self._attempts = None
-        self.request = generation.request = without_input(self.request)
-        if not self.subscriptions:
-            self.log.allow_eviction()
-        self._permit.release()
-        self.done = True
-        self._wake_readers()
-        self._on_end(self)
-        self._ended.set()
-        for observer in self._services.observers:
-            observer.generation_ended(self.entry())
-
-    async def _publish(self, termination: Termination) -> None:
-        generation = self.generation
-        generation.resync(self.log.last_sequence)
-        last = generation.end(termination, self._services.clock.now_ns())
-        records = self.encoder.records(last)
-        if self._billed:
-            # The bill is written before anybody can see the end.
-            await self._services.ledger.close(self.entry())
-        if records:
-            await self.log.append(records)
-
-    def _wake_readers(self) -> None:
-        for subscription in self.subscriptions:
-            subscription.wake()

@@ -6,15 +6,16 @@ Few timers, moved rarely: the silence timer looks back when it fires instead of 
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tokengrpc.core.deadline import ROUNDING, margin
 from tokengrpc.core.model import FinishReason
 from tokengrpc.core.termination import Termination
-from tokengrpc.errors import DeadlineExceeded, EngineStalled, TokenGrpcError
+from tokengrpc.errors import DeadlineExceeded, EngineStalled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tokengrpc.config import LimitSettings
     from tokengrpc.core.catalog import ClockLimits
@@ -58,6 +59,7 @@ class Timers:
         self._total = shortest(limits.time_limit, model.total, settings.max_time_limit)
         self._detach_ttl = within(recovery.detach_ttl, settings.detach_ttl, settings.max_detach_ttl)
         self._clock = "first_token"
+        self._closed = False
         # When the engine last moved: set by whoever feeds the generation, once per read.
         self.progress_ns = 0
         # When the generation ends at the latest, on the loop's clock.
@@ -68,11 +70,12 @@ class Timers:
 
     def _bounds(self, request: GenerationRequest, deadline_left: float | None) -> list[asyncio.TimerHandle]:
         limits = request.limits
-        ends = [self._loop.call_later(self._total, self._stop, Termination(reason=FinishReason.TIME_LIMIT))]
+        timed_out = Termination(reason=FinishReason.TIME_LIMIT, unstarted=never_accepted(self._total))
+        ends = [self._loop.call_later(self._total, self._stop, timed_out)]
         if deadline_left is not None and request.owns_deadline:
             late = Termination.failed(DeadlineExceeded(_LATE))
             if limits.deadline_action == "partial":
-                late = Termination(reason=FinishReason.DEADLINE)
+                late = Termination(reason=FinishReason.DEADLINE, unstarted=DeadlineExceeded(_LATE))
             at = deadline_left - margin(deadline_left, limits.deadline_margin)
             ends.append(self._loop.call_later(at, self._stop, late))
         self.ends_at = min(timer.when() for timer in ends)
@@ -101,17 +104,22 @@ class Timers:
             self._detach.cancel()
             self._detach = None
 
-    def never_accepted(self, reason: FinishReason) -> TokenGrpcError:
-        """The failure behind a time that ran out before any engine had accepted: there is nothing partial."""
-        if reason is FinishReason.DEADLINE:
-            return DeadlineExceeded(_LATE)
-        return EngineStalled(
-            f"the time limit of {self._total:g} s came before an engine had accepted: allow more",
-            metadata={"clock": "total", "limit_seconds": f"{self._total:g}"},
-        )
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stops the engine's clocks while the generation waits for a store."""
+        timer, began_ns = self._silence, self._now_ns()
+        left = None if timer is None else timer.when() - self._loop.time()
+        self._stop_silence()
+        try:
+            yield
+        finally:
+            if left is not None and not self._closed:
+                self.progress_ns += self._now_ns() - began_ns
+                self._silence = self._loop.call_later(max(left, 0.0), self._check_silence)
 
     def close(self) -> None:
         """Stops all clocks."""
+        self._closed = True
         self.cancel_detach()
         for timer in self._ends:
             timer.cancel()
@@ -138,4 +146,12 @@ def stalled(clock: str, limit: float) -> EngineStalled:
     return EngineStalled(
         f"the engine was silent for longer than {limit:g} s (clock {clock}): try again or allow more",
         metadata={"clock": clock, "limit_seconds": f"{limit:g}"},
+    )
+
+
+def never_accepted(limit: float) -> EngineStalled:
+    """The failure of a generation whose time limit came before any engine had accepted the request."""
+    return EngineStalled(
+        f"the time limit of {limit:g} s came before an engine had accepted: allow more",
+        metadata={"clock": "total", "limit_seconds": f"{limit:g}"},
     )

@@ -6,15 +6,15 @@ import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from grpc._cython.cygrpc import ExecuteBatchError
 from tokenstreaming.v1 import input_pb2, token_stream_pb2
 
-from tokengrpc.rpc.call import CallFailed, RpcCall
+from tokengrpc.rpc.interceptor import CallFailed
 from tokengrpc.wire.generation import generation_message
 
 if TYPE_CHECKING:
     from tokengrpc.generations.subscription import Subscription
     from tokengrpc.generations.task import GenerationTask
+    from tokengrpc.rpc.call import RpcCall
 
 
 async def stream(task: GenerationTask, subscription: Subscription, call: RpcCall) -> None:
@@ -22,7 +22,7 @@ async def stream(task: GenerationTask, subscription: Subscription, call: RpcCall
 
     Raises CallFailed when the generation ended badly, TokenGrpcError when only this stream did.
     """
-    write = call.context.write
+    write = call.write
     now = asyncio.get_running_loop().time
     with subscription:
         try:
@@ -30,10 +30,6 @@ async def stream(task: GenerationTask, subscription: Subscription, call: RpcCall
                 subscription.write_began = subscription.last_sent = now()
                 await write(message)
                 subscription.write_began = None
-        except ExecuteBatchError:
-            # The caller has gone in the middle of a write (grpc.aio says so with this and not with a
-            # cancellation, which follows).
-            raise asyncio.CancelledError from None
         except asyncio.CancelledError:
             if subscription.failure is None:
                 raise

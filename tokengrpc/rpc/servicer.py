@@ -1,4 +1,4 @@
-"""One short method per RPC of TokenStream, and their registration with a server."""
+"""The handlers of TokenStream: one short method per RPC."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import asyncio
 import base64
 import binascii
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import grpc
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
 from tokengrpc.core.input_tokens import count_input, count_source
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from tokengrpc.generations.registry import GenerationRegistry
     from tokengrpc.generations.subscription import Subscription
     from tokengrpc.generations.task import GenerationTask
-    from tokengrpc.rpc.call import CallInterceptor, RpcCall
+    from tokengrpc.rpc.call import Handler, RpcCall
 
 SERVICE = pb.DESCRIPTOR.services_by_name["TokenStream"]
 _PAGE_SIZE = 50
@@ -57,7 +56,7 @@ class TokenStreamServicer:
         if request.after_sequence < 0:
             raise InvalidRequest([("after_sequence", "must not be negative")])
         task, subscription = self._registry.resume(
-            call.tenant, name, request.after_sequence, call.deadline_left
+            call.identity.tenant, name, request.after_sequence, call.deadline_left
         )
         await delivery.stream(task, subscription, call)
 
@@ -69,20 +68,20 @@ class TokenStreamServicer:
     async def cancel_generation(self, data: bytes, call: RpcCall) -> bytes:
         """CancelGeneration."""
         request = parse(pb.CancelGenerationRequest, data)
-        task = await self._registry.cancel(call.tenant, self._named(request.generation_id, call))
+        task = await self._registry.cancel(call.identity.tenant, self._named(request.generation_id, call))
         return pb.CancelGenerationResponse(generation=generation_message(task.snapshot())).SerializeToString()
 
     async def get_generation(self, data: bytes, call: RpcCall) -> bytes:
         """GetGeneration."""
         request = parse(pb.GetGenerationRequest, data)
-        task = self._registry.get(call.tenant, self._named(request.generation_id, call))
+        task = self._registry.get(call.identity.tenant, self._named(request.generation_id, call))
         return pb.GetGenerationResponse(generation=generation_message(task.snapshot())).SerializeToString()
 
     async def count_tokens(self, data: bytes, call: RpcCall) -> bytes:
         """CountTokens."""
         request = generation_request(_wrapped(parse(pb.CountTokensRequest, data)))
         model = self._catalog.resolve(request.model)
-        call.tenant.check_may_use(model.name)
+        call.identity.tenant.check_may_use(model.name)
         async with self._counting:
             count = await asyncio.to_thread(count_input, request, model)
         return pb.CountTokensResponse(
@@ -98,7 +97,7 @@ class TokenStreamServicer:
             raise InvalidRequest([("page_size", "must not be negative")])
         size = min(request.page_size or _PAGE_SIZE, _MAX_PAGE_SIZE)
         after = _page_start(request.page_token)
-        models = [m for m in self._catalog.all() if m.name > after and call.tenant.may_use(m.name)]
+        models = [m for m in self._catalog.all() if m.name > after and call.identity.tenant.may_use(m.name)]
         return pb.ListModelsResponse(
             models=[model_message(m, is_default=m.name == self._catalog.default) for m in models[:size]],
             next_page_token=_page_token(models[size - 1].name) if len(models) > size else "",
@@ -107,7 +106,7 @@ class TokenStreamServicer:
     def _open(self, message: pb.StreamTokensRequest, call: RpcCall) -> tuple[GenerationTask, Subscription]:
         self._concerns(message.generation_id, call)
         request: GenerationRequest = generation_request(message)
-        task, subscription = self._registry.open(request, call.tenant, call.deadline_left)
+        task, subscription = self._registry.open(request, call.identity, call.deadline_left)
         call.generation_id = task.request.generation_id
         call.failure = _failure(task)
         return task, subscription
@@ -122,12 +121,13 @@ class TokenStreamServicer:
     def _concerns(self, generation_id: str, call: RpcCall) -> None:
         """From here on the call's errors tell this generation."""
         call.generation_id = generation_id[:128]
-        task = self._registry.find(call.tenant, generation_id)
+        task = self._registry.find(call.identity.tenant, generation_id)
         call.failure = _failure(task) if task else partial(Failure, generation_id=call.generation_id)
 
-    def register(self, server: grpc.aio.Server, interceptor: CallInterceptor) -> None:
-        """Adds the service to a server. Messages pass through gRPC as bytes: they are encoded already."""
-        bodies = {
+    @property
+    def handlers(self) -> dict[str, Handler[Any]]:
+        """The handlers by the names of their RPCs."""
+        return {
             "StreamTokens": self.stream_tokens,
             "ResumeTokens": self.resume_tokens,
             "GenerateText": self.generate_text,
@@ -136,15 +136,6 @@ class TokenStreamServicer:
             "CountTokens": self.count_tokens,
             "ListModels": self.list_models,
         }
-        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            method.name: (
-                grpc.unary_stream_rpc_method_handler
-                if method.server_streaming
-                else grpc.unary_unary_rpc_method_handler
-            )(interceptor(method.name, bodies[method.name]))
-            for method in SERVICE.methods
-        }
-        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)])
 
 
 def _failure(task: GenerationTask) -> Callable[[], Failure]:

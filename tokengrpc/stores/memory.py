@@ -1,38 +1,182 @@
-"""A ledger that remembers the newest entries."""
+"""Stores that live as long as the process: a ledger of the newest records, and an event sink for tests."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
+from tokengrpc.core.events import RecordKind
+from tokengrpc.core.ports.log import AppendOutcome, AppendStatus, LogClaim, joinable_run
+from tokengrpc.errors import GenerationNotFound, ReplayExpired
+
 if TYPE_CHECKING:
-    from tokengrpc.core.model import UsageReport
-    from tokengrpc.core.ports.ledger import LedgerEntry
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+
+    from tokengrpc.config import Settings
+    from tokengrpc.core.model import GenerationKey, Usage, UsageReport
+    from tokengrpc.core.ports.ledger import UsageRecord
+    from tokengrpc.core.ports.log import Record
 
 
 class MemoryLedger:
-    """Remembers the newest entries while the process lives; no bill survives it."""
+    """Remembers the newest records; none survives the process."""
 
-    def __init__(self, max_entries: int = 10_000) -> None:
-        self._max = max_entries
-        self.entries: OrderedDict[str, LedgerEntry] = OrderedDict()
+    durable = False
 
-    async def open(self, entry: LedgerEntry) -> None:
-        """Adds an entry."""
-        self.entries[entry.record_id] = entry
-        while len(self.entries) > self._max:
-            self.entries.popitem(last=False)
+    def __init__(self, max_records: int = 10_000) -> None:
+        self._max = max_records
+        self.records: OrderedDict[str, UsageRecord] = OrderedDict()
 
-    async def close(self, entry: LedgerEntry) -> None:
-        """Replaces it by its final form."""
-        before = self.entries.get(entry.record_id)
-        if before is not None and before.settled_usage is not None:
-            entry = structs.replace(entry, settled_usage=before.settled_usage)
-        self.entries[entry.record_id] = entry
+    async def start(self) -> None:
+        """As `UsageLedger`."""
+
+    async def close(self) -> None:
+        """As `UsageLedger`."""
+
+    async def begin(self, record: UsageRecord) -> None:
+        """As `UsageLedger`."""
+        if record.record_id not in self.records:
+            self._put(record)
+
+    async def checkpoint(self, usages: Mapping[str, Usage]) -> None:
+        """As `UsageLedger`."""
+        for record_id, usage in usages.items():
+            record = self.records.get(record_id)
+            if record is not None and record.end_time_ns is None:
+                self.records[record_id] = structs.replace(record, usage=usage)
+
+    async def finish(self, record: UsageRecord) -> None:
+        """As `UsageLedger`."""
+        before = self.records.get(record.record_id)
+        if before is None or before.end_time_ns is None:
+            settled = before.settled_usage if before is not None else None
+            self._put(structs.replace(record, settled_usage=settled) if settled else record)
 
     async def settle(self, record_id: str, usage: UsageReport) -> None:
-        """Puts what came late beside the bill, if it is still remembered."""
-        if record_id in self.entries:
-            self.entries[record_id] = structs.replace(self.entries[record_id], settled_usage=usage)
+        """As `UsageLedger`. A record that is no longer remembered is ignored."""
+        if record_id in self.records:
+            self.records[record_id] = structs.replace(self.records[record_id], settled_usage=usage)
+
+    def _put(self, record: UsageRecord) -> None:
+        self.records[record.record_id] = record
+        while len(self.records) > self._max:
+            self.records.popitem(last=False)
+
+
+@dataclass(slots=True)
+class StoredLog:
+    """One generation's log; `dropped` is the number of oldest records that are no longer kept."""
+
+    fingerprint: bytes
+    request: bytes
+    owner: str
+    epoch: int = 1
+    records: list[Record] = field(default_factory=list)
+    dropped: int = 0
+    cancelled: bool = False
+    subscribers: dict[str, int] = field(default_factory=dict)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def last(self) -> int:
+        """The last sequence."""
+        return self.dropped + len(self.records)
+
+
+class MemoryEventSink:
+    """An event sink in memory: the reference for the outcomes that `EventSink` lists.
+
+    Several instances that share `logs` are the replicas of one store. `replica` names this one.
+    """
+
+    def __init__(self, replica: str = "local", logs: dict[GenerationKey, StoredLog] | None = None) -> None:
+        self.replica = replica
+        self.logs: dict[GenerationKey, StoredLog] = {} if logs is None else logs
+
+    async def start(self) -> None:
+        """As `EventSink`."""
+
+    async def close(self) -> None:
+        """As `EventSink`."""
+
+    async def claim(self, key: GenerationKey, fingerprint: bytes, request: bytes) -> LogClaim:
+        """As `EventSink`."""
+        log = self.logs.get(key)
+        if log is None or log.owner == self.replica:
+            epoch = 1 if log is None else log.epoch + 1
+            log = self.logs[key] = StoredLog(fingerprint, request, self.replica, epoch)
+            return LogClaim(owned=True, epoch=epoch, owner=log.owner, fingerprint=fingerprint)
+        return LogClaim(owned=False, epoch=log.epoch, owner=log.owner, fingerprint=log.fingerprint)
+
+    async def append(self, key: GenerationKey, epoch: int, records: Sequence[Record]) -> AppendOutcome:
+        """As `EventSink`."""
+        log = self.log_of(key)
+        first, last = records[0].sequence, records[-1].sequence
+        if log.epoch != epoch:
+            return AppendOutcome(AppendStatus.FENCED, log.last)
+        if first > log.last + 1:
+            return AppendOutcome(AppendStatus.HOLE, log.last)
+        if last <= log.last:
+            return AppendOutcome(AppendStatus.REPEATED, log.last)
+        log.records.extend(records[log.last + 1 - first :])
+        log.changed.set()
+        status = AppendStatus.CANCEL_REQUESTED if log.cancelled else AppendStatus.OK
+        return AppendOutcome(status, log.last)
+
+    async def read(self, key: GenerationKey, after: int, max_bytes: int) -> Sequence[Record]:
+        """As `EventSink`."""
+        log = self.log_of(key)
+        if after < log.dropped:
+            raise ReplayExpired(f"the events after {after} are no longer kept: start again under a new id")
+        rest = log.records[after - log.dropped :]
+        return joinable_run(rest, max_bytes) if rest else ()
+
+    async def follow(self, key: GenerationKey, after: int) -> AsyncGenerator[Sequence[Record], None]:
+        """As `EventSink`."""
+        log = self.log_of(key)
+        while True:
+            while after < log.last:
+                records = log.records[after - log.dropped :]
+                after = records[-1].sequence
+                yield records
+                if records[-1].kind is RecordKind.FINISHED:
+                    return
+            log.changed.clear()
+            await log.changed.wait()
+
+    async def publish_cancel(self, key: GenerationKey) -> None:
+        """As `EventSink`."""
+        self.log_of(key).cancelled = True
+
+    async def count_subscribers(self, key: GenerationKey, replica: str, count: int) -> int:
+        """As `EventSink`."""
+        log = self.log_of(key)
+        log.subscribers[replica] = count
+        return sum(log.subscribers.values())
+
+    def take_over(self, key: GenerationKey) -> LogClaim:
+        """Makes this replica the owner, as after the expiry of the owner's lease; fences the old owner."""
+        log = self.log_of(key)
+        log.owner, log.epoch = self.replica, log.epoch + 1
+        return LogClaim(owned=True, epoch=log.epoch, owner=log.owner, fingerprint=log.fingerprint)
+
+    def log_of(self, key: GenerationKey) -> StoredLog:
+        """Returns a log. Raises GenerationNotFound."""
+        log = self.logs.get(key)
+        if log is None:
+            raise GenerationNotFound(f"there is no log of generation {key.generation_id[:128]!r}")
+        return log
+
+
+def create_ledger(value: str, options: Mapping[str, Any], settings: Settings) -> MemoryLedger:  # noqa: ARG001 - all factories of plugins are called alike
+    """Makes the ledger `memory`."""
+    return MemoryLedger()
+
+
+def create_event_sink(value: str, options: Mapping[str, Any], settings: Settings) -> MemoryEventSink:  # noqa: ARG001 - as above
+    """Makes the event store `memory`."""
+    return MemoryEventSink()

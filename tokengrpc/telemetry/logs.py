@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from tokengrpc.core.ports.observer import GenerationEnded
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from structlog.typing import Processor
 
-    from tokengrpc.core.ports.ledger import LedgerEntry
+    from tokengrpc.config import Settings
+    from tokengrpc.core.ports.observer import ObserverEvent
 
 _LEVELS = {
     "debug": logging.DEBUG,
@@ -24,25 +29,33 @@ log = structlog.get_logger("tokengrpc.generations")
 
 
 class GenerationLog:
-    """One line for each generation that has ended: what it was, who ran it, what it cost, how it ended."""
+    """Logs one line for each generation that has ended: what it was, who ran it, its usage, how it ended."""
 
-    def generation_ended(self, entry: LedgerEntry) -> None:
-        """As `interfaces.Observer` says. What an engine failed at is a warning."""
-        write = log.warning if entry.error_reason.startswith(("ENGINE_", "INTERNAL")) else log.info
-        end_ns = entry.end_time_ns or entry.create_time_ns
+    def on_event(self, event: ObserverEvent) -> None:
+        """As `Observer`. A failure of an engine is a warning."""
+        if not isinstance(event, GenerationEnded):
+            return
+        record = event.record
+        write = log.warning if record.error_reason.startswith(("ENGINE_", "INTERNAL")) else log.info
+        end_ns = record.end_time_ns or record.create_time_ns
         write(
             "generation",
-            generation_id=entry.generation_id,
-            tenant=entry.tenant,
-            model=entry.model,
-            engines=" ".join(entry.engines),
-            finish_reason=entry.finish_reason.value if entry.finish_reason else "",
-            error_reason=entry.error_reason,
-            input_tokens=entry.usage.input,
-            output_tokens=entry.usage.output,
-            usage_source=entry.usage.source.name,
-            seconds=round((end_ns - entry.create_time_ns) / 1e9, 6),
+            generation_id=record.generation_id,
+            tenant=record.tenant,
+            model=record.model,
+            engines=" ".join(record.engines),
+            finish_reason=record.finish_reason.value if record.finish_reason else "",
+            error_reason=record.error_reason,
+            input_tokens=record.usage.input,
+            output_tokens=record.usage.output,
+            usage_source=record.usage.source.name,
+            seconds=round((end_ns - record.create_time_ns) / 1e9, 6),
         )
+
+
+def create_observer(value: str, options: Mapping[str, Any], settings: Settings) -> GenerationLog:  # noqa: ARG001 - all factories of plugins are called alike
+    """Makes the observer `log`."""
+    return GenerationLog()
 
 
 def configure_logs(level: str, style: str) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 from itertools import islice
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import grpc
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
@@ -19,6 +19,7 @@ from tokengrpc.errors import (
     InvalidRequest,
     ModelNotFound,
     QuotaExceeded,
+    Reason,
     TokenGrpcError,
 )
 from tokengrpc.wire.tables import ADVICE
@@ -34,35 +35,59 @@ MAX_METADATA = 16
 MAX_TRAILER_BYTES = 4096 - 256
 """The contract's 4 KiB for all trailers, less room for those that gRPC adds itself."""
 
-CODES: dict[str, grpc.StatusCode] = {
-    "INVALID_REQUEST": grpc.StatusCode.INVALID_ARGUMENT,
-    "CONTEXT_LENGTH_EXCEEDED": grpc.StatusCode.INVALID_ARGUMENT,
-    "UNSUPPORTED_FEATURE": grpc.StatusCode.INVALID_ARGUMENT,
-    "MODEL_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
-    "GENERATION_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
-    "GENERATION_ID_REUSED": grpc.StatusCode.ALREADY_EXISTS,
-    "SEQUENCE_OUT_OF_RANGE": grpc.StatusCode.OUT_OF_RANGE,
-    "REPLAY_EXPIRED": grpc.StatusCode.FAILED_PRECONDITION,
-    "UNAUTHENTICATED": grpc.StatusCode.UNAUTHENTICATED,
-    "MODEL_NOT_ALLOWED": grpc.StatusCode.PERMISSION_DENIED,
-    "ADMIN_REQUIRED": grpc.StatusCode.PERMISSION_DENIED,
-    "QUOTA_EXCEEDED": grpc.StatusCode.RESOURCE_EXHAUSTED,
-    "BUDGET_EXHAUSTED": grpc.StatusCode.RESOURCE_EXHAUSTED,
-    "READER_LIMIT": grpc.StatusCode.RESOURCE_EXHAUSTED,
-    "OVERLOADED": grpc.StatusCode.UNAVAILABLE,
-    "DRAINING": grpc.StatusCode.UNAVAILABLE,
-    "READER_TOO_SLOW": grpc.StatusCode.UNAVAILABLE,
-    "ENGINE_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
-    "ENGINE_LOST": grpc.StatusCode.UNAVAILABLE,
-    "ENGINE_TRUNCATED": grpc.StatusCode.UNAVAILABLE,
-    "ENGINE_STALLED": grpc.StatusCode.UNAVAILABLE,
-    "ENGINE_PROTOCOL_ERROR": grpc.StatusCode.INTERNAL,
-    "ENGINE_ABORTED": grpc.StatusCode.ABORTED,
-    "ENGINE_AUTH_FAILED": grpc.StatusCode.FAILED_PRECONDITION,
-    "DEADLINE_EXCEEDED": grpc.StatusCode.DEADLINE_EXCEEDED,
-    "CANCELLED": grpc.StatusCode.CANCELLED,
-    "DETACH_EXPIRED": grpc.StatusCode.CANCELLED,
-    "INTERNAL": grpc.StatusCode.INTERNAL,
+
+class Code(IntEnum):
+    """gRPC's status codes, as google.rpc.Code numbers them."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+CODES: dict[Reason, Code] = {
+    Reason.INVALID_REQUEST: Code.INVALID_ARGUMENT,
+    Reason.CONTEXT_LENGTH_EXCEEDED: Code.INVALID_ARGUMENT,
+    Reason.UNSUPPORTED_FEATURE: Code.INVALID_ARGUMENT,
+    Reason.MODEL_NOT_FOUND: Code.NOT_FOUND,
+    Reason.GENERATION_NOT_FOUND: Code.NOT_FOUND,
+    Reason.GENERATION_ID_REUSED: Code.ALREADY_EXISTS,
+    Reason.SEQUENCE_OUT_OF_RANGE: Code.OUT_OF_RANGE,
+    Reason.REPLAY_EXPIRED: Code.FAILED_PRECONDITION,
+    Reason.UNAUTHENTICATED: Code.UNAUTHENTICATED,
+    Reason.MODEL_NOT_ALLOWED: Code.PERMISSION_DENIED,
+    Reason.ADMIN_REQUIRED: Code.PERMISSION_DENIED,
+    Reason.QUOTA_EXCEEDED: Code.RESOURCE_EXHAUSTED,
+    Reason.BUDGET_EXHAUSTED: Code.RESOURCE_EXHAUSTED,
+    Reason.READER_LIMIT: Code.RESOURCE_EXHAUSTED,
+    Reason.OVERLOADED: Code.UNAVAILABLE,
+    Reason.DRAINING: Code.UNAVAILABLE,
+    Reason.STORE_UNAVAILABLE: Code.UNAVAILABLE,
+    Reason.READER_TOO_SLOW: Code.UNAVAILABLE,
+    Reason.ENGINE_UNAVAILABLE: Code.UNAVAILABLE,
+    Reason.ENGINE_LOST: Code.UNAVAILABLE,
+    Reason.ENGINE_TRUNCATED: Code.UNAVAILABLE,
+    Reason.ENGINE_STALLED: Code.UNAVAILABLE,
+    Reason.ENGINE_PROTOCOL_ERROR: Code.INTERNAL,
+    Reason.ENGINE_ABORTED: Code.ABORTED,
+    Reason.ENGINE_AUTH_FAILED: Code.FAILED_PRECONDITION,
+    Reason.DEADLINE_EXCEEDED: Code.DEADLINE_EXCEEDED,
+    Reason.CANCELLED: Code.CANCELLED,
+    Reason.DETACH_EXPIRED: Code.CANCELLED,
+    Reason.INTERNAL: Code.INTERNAL,
 }
 """The contract's error table: the code of each reason."""
 
@@ -96,7 +121,7 @@ def trailer_bytes(status: Status) -> int:
 def _build(
     error: TokenGrpcError, failure: Failure | None, message: str, limit: int = MAX_MESSAGE_BYTES
 ) -> Status:
-    status = Status(code=CODES[error.reason].value[0], message=cut(message, limit))
+    status = Status(code=CODES[error.reason], message=cut(message, limit))
     for detail in _details(error, failure, limit):
         packed = Any()
         packed.Pack(detail)

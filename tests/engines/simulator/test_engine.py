@@ -102,7 +102,7 @@ async def test_what_ends_an_output(served: Served, fault: str) -> None:
     assert tokens(broken) == count if count is not None else 0 < tokens(broken) < tokens(whole)
     assert (broken.finished is None) == (fault == "refuse")
     check_gapless(broken.messages)
-    await until(lambda: served.app.registry.active == 0)
+    await until(lambda: served.registry.active == 0)
 
 
 @pytest.mark.parametrize("fault", [name for name in ENDS if name.endswith(("_token", "_byte"))])
@@ -187,7 +187,7 @@ async def test_silence(served: Served, faults: dict[str, Any], clock: str, count
     silent = await run(served, faults, **SILENT)
     assert told(silent) == failure("ENGINE_STALLED")
     assert (silent.info.metadata["clock"], tokens(silent)) == (clock, count)
-    await until(lambda: served.app.registry.active == 0)
+    await until(lambda: served.registry.active == 0)
 
 
 async def test_a_connection_that_is_not_made(served: Served) -> None:
@@ -295,7 +295,7 @@ async def test_the_first_calls_only(served: Served) -> None:
 
 async def test_a_request_without_a_plan_is_the_engines_own(served: Served) -> None:
     """The wrapped engine hands out the inner one's generator: nothing stands in the path of its tokens."""
-    (wrapped,) = served.app.catalog.resolve("").engines
+    (wrapped,) = served.server.catalog.resolve("").engines
     request = next_request()
     batches = wrapped.generate(request)
     assert batches.ag_code is BuiltinEngine.generate.__code__
@@ -313,7 +313,7 @@ def test_no_plan_no_wrapping() -> None:
 
     async def engines(**settings: Any) -> list[type]:
         async with serving(builtin(**settings)) as server:
-            return [type(engine) for engine in server.app.catalog.resolve("").engines]
+            return [type(engine) for engine in server.server.catalog.resolve("").engines]
 
     assert asyncio.run(engines()) == [BuiltinEngine]
     assert asyncio.run(engines(faults=FaultSettings(probability=0.5, seed=3, times=1))) == [BuiltinEngine]
@@ -368,7 +368,7 @@ async def test_a_cancel_reaches_the_engine_behind() -> None:
             call: Call = await engine.called()
             stream.cancel()
             await asyncio.wait_for(call.disconnected.wait(), 5)
-            await until(lambda: server.app.registry.active == 0)
+            await until(lambda: server.registry.active == 0)
             assert engine.open_connections == 0
 
 
@@ -391,7 +391,7 @@ async def test_a_failed_call_is_seen_in_its_health() -> None:
     """ListModels tells it, and that it works again."""
     faults = FaultSettings(refuse=True, times=1)
     async with serving(builtin(faults=faults)) as server:
-        (engine,) = server.app.catalog.resolve("").engines
+        (engine,) = server.server.catalog.resolve("").engines
         assert told(await run(server)) == failure("ENGINE_UNAVAILABLE")
         assert engine.healthy is False
         assert told(await run(server)) == ("OK", "")

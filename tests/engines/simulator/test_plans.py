@@ -76,7 +76,7 @@ async def test_any_plan(seed: int) -> None:
             end = next((key for key in ENDS if key in plan), "")
             if end.endswith("_token"):
                 assert count == min(plan[end], TOKENS), plan
-        await until(lambda: server.app.registry.active == 0)
+        await until(lambda: server.registry.active == 0)
 
 
 def is_scripts(task: asyncio.Task[Any]) -> bool:
@@ -103,5 +103,5 @@ async def test_cancels_leave_nothing() -> None:
 
         await asyncio.gather(*(leave(plan_of(chance) | {"pace": 300}) for _ in range(PLANS)))
         assert len(played) > PLANS / 4
-        await until(lambda: server.app.registry.active == 0, "no place is left over")
+        await until(lambda: server.registry.active == 0, "no place is left over")
         await until(lambda: not [task for task in asyncio.all_tasks() if is_scripts(task)], "nor a task")

@@ -28,7 +28,7 @@ from tokengrpc.engines.upstream import late_usage as drains
 
 if TYPE_CHECKING:
     from tests.support.wire_dialects import Dialect
-    from tokengrpc.core.ports.ledger import LedgerEntry
+    from tokengrpc.core.ports.ledger import UsageRecord
 
 
 def drained(engine: ScriptedEngine, **settings: Any) -> Any:
@@ -41,11 +41,11 @@ async def leave_after(server: Served, text: str) -> None:
     call = server.stream()
     await read_until(call, lambda message: any(token.text == text for token in message.tokens))
     call.cancel()
-    await until(lambda: server.app.registry.active == 0, "the generation has ended")
+    await until(lambda: server.registry.active == 0, "the generation has ended")
 
 
-def entry(server: Served) -> LedgerEntry:
-    (only,) = server.app.ledger.entries.values()
+def entry(server: Served) -> UsageRecord:
+    (only,) = server.ledger.records.values()
     return only
 
 
@@ -115,7 +115,7 @@ async def test_leaving_in_prefill(before: tuple[Any, ...]):
             if not before:
                 await gone(call, engine)
                 return
-            await until(lambda: server.app.registry.active == 0)
+            await until(lambda: server.registry.active == 0)
             pause.release()
             assert await until(lambda: entry(server).settled_usage) == UsageReport(input=7, output=1)
 
@@ -129,7 +129,7 @@ async def test_leaving_after_the_finish():
             await read_until(call, lambda message: message.tokens)
             await pause.reached.wait()
             call.cancel()
-            await until(lambda: server.app.registry.active == 0, "the generation has ended")
+            await until(lambda: server.registry.active == 0, "the generation has ended")
             assert entry(server).finish_reason is FinishReason.END
             assert entry(server).settled_usage is None
             running = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]
@@ -139,7 +139,7 @@ async def test_leaving_after_the_finish():
 
 
 async def read_until_started(server: Served) -> None:
-    await until(lambda: server.app.ledger.entries, "the engine has accepted")
+    await until(lambda: server.ledger.records, "the engine has accepted")
 
 
 async def test_a_silent_engine_is_not_waited_for():

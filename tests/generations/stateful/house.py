@@ -5,36 +5,36 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
+from tests.support.services import make_services
 from tokengrpc.config import LimitSettings
 from tokengrpc.core.admission import Admission
 from tokengrpc.core.catalog import Catalog, ServedModel
 from tokengrpc.core.model import Capability, Delta, UsageReport
 from tokengrpc.core.routing import EnginePool, PooledEngine
-from tokengrpc.core.tenant import Tenant
+from tokengrpc.core.tenant import Identity, Tenant
 from tokengrpc.errors import TokenGrpcError
-from tokengrpc.generations.buffer import MemoryEventLog, MemoryEventLogs
+from tokengrpc.generations.buffer import EventBuffer, EventBuffers
 from tokengrpc.generations.registry import GenerationRegistry
-from tokengrpc.generations.services import Services
 from tokengrpc.rpc import delivery
-from tokengrpc.rpc.call import CallFailed
-from tokengrpc.wire.encoding import ProtobufEncoder
+from tokengrpc.rpc.interceptor import CallFailed
+from tokengrpc.stores.memory import MemoryEventSink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from tests.support.virtual_time import VirtualLoop
     from tokengrpc.core.ports.engine import Continuation
-    from tokengrpc.core.ports.ledger import LedgerEntry
-    from tokengrpc.core.ports.log import Record
+    from tokengrpc.core.ports.ledger import UsageRecord
+    from tokengrpc.core.ports.log import AppendOutcome, Record
     from tokengrpc.generations.subscription import Subscription
     from tokengrpc.generations.task import GenerationTask
 
 TENANT = Tenant(name="t")
+CALLER = Identity(tenant=TENANT)
 
 LIMITS = LimitSettings(
     max_readers=3,
@@ -158,52 +158,79 @@ class Clock:
 
 
 class Ledger:
-    """Opened and closed once each, in this order; slow, as a database is."""
+    """Each record begins and finishes once, in this order; slow, as a database is."""
+
+    durable = True
 
     def __init__(self) -> None:
-        self.opened: dict[str, LedgerEntry] = {}
-        self.closed: dict[str, LedgerEntry] = {}
+        # Finishing waits for it, where there is one.
+        self.hold: asyncio.Event | None = None
+        self.opened: dict[str, UsageRecord] = {}
+        self.closed: dict[str, UsageRecord] = {}
 
-    async def open(self, entry: LedgerEntry) -> None:
-        assert entry.record_id not in self.opened
-        self.opened[entry.record_id] = entry
+    async def start(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def begin(self, record: UsageRecord) -> None:
+        assert record.record_id not in self.opened
+        self.opened[record.record_id] = record
         await asyncio.sleep(0)
 
-    async def close(self, entry: LedgerEntry) -> None:
+    async def finish(self, record: UsageRecord) -> None:
         await asyncio.sleep(0)
-        assert entry.record_id in self.opened
-        assert entry.record_id not in self.closed
-        self.closed[entry.record_id] = entry
+        if self.hold is not None:
+            await self.hold.wait()
+        assert record.record_id in self.opened
+        assert record.record_id not in self.closed
+        self.closed[record.record_id] = record
+
+    async def checkpoint(self, usages) -> None:
+        raise AssertionError("nothing is running out of the ledger's sight here")
+
+    async def settle(self, record_id, usage) -> None:
+        raise AssertionError("no engine here reports usage late")
 
 
-class TruthfulLog(MemoryEventLog):
-    """Keeps all that was ever appended beside what the store keeps. May be as slow as a remote one."""
+class TruthfulBuffer(EventBuffer):
+    """Keeps all that was ever appended beside what the buffer keeps."""
 
-    remote = False
+    __slots__ = ("grown_at", "truth")
 
-    def __init__(self, logs: MemoryEventLogs, max_bytes: int) -> None:
-        super().__init__(logs, max_bytes)
+    def __init__(self, buffers: EventBuffers, max_bytes: int) -> None:
+        super().__init__(buffers, max_bytes)
         self.truth: list[pb.StreamTokensResponse] = []
         self.grown_at: float | None = None
 
-    async def append(self, records: Sequence[Record]) -> None:
-        if self.remote:
-            await asyncio.sleep(0)
+    def append(self, records: Sequence[Record]) -> None:
         self.truth += [pb.StreamTokensResponse.FromString(record.body + record.tail) for record in records]
         if any(message.tokens or message.tool_call_fragments for message in self.truth[-len(records) :]):
             self.grown_at = asyncio.get_running_loop().time()
-        await super().append(records)
+        super().append(records)
 
 
-class Logs(MemoryEventLogs):
+class Buffers(EventBuffers):
     """Makes them."""
 
-    remote = False
+    def __init__(self, buffer_bytes: int) -> None:
+        super().__init__(buffer_bytes=buffer_bytes, total_bytes=1 << 20)
+        self._each = buffer_bytes
 
-    def create(self) -> TruthfulLog:
-        log = TruthfulLog(self, self._log_bytes)
-        log.remote = self.remote
-        return log
+    def create(self) -> TruthfulBuffer:
+        return TruthfulBuffer(self, self._each)
+
+
+class SlowSink(MemoryEventSink):
+    """An event store that acknowledges some turns of the loop later, as a remote one does."""
+
+    async def append(self, key, epoch, records) -> AppendOutcome:
+        for _ in range(3):
+            await asyncio.sleep(0)
+        outcome = await super().append(key, epoch, records)
+        await asyncio.sleep(0)
+        return outcome
 
 
 @dataclass(eq=False)
@@ -227,7 +254,7 @@ class Reading:
         try:
             self.task, subscription = attach()
             self.begin = self.cursor = subscription.cursor
-            await delivery.stream(self.task, subscription, SimpleNamespace(context=self))  # type: ignore[arg-type]
+            await delivery.stream(self.task, subscription, self)  # type: ignore[arg-type]
             self.outcome = "ended"
         except asyncio.CancelledError:
             self.outcome = "left"
@@ -254,7 +281,7 @@ class Reading:
 
     def _check(self, message: pb.StreamTokensResponse) -> None:
         """It is the next of the truth, whole: nothing is missing, doubled or changed."""
-        truth = self.task.log.truth
+        truth = self.task.subscribers.buffer.truth
         if message.WhichOneof("notice"):
             assert message.sequence == self.cursor
             return
@@ -284,10 +311,13 @@ class House:
         self.engines = [HandDriven(name, self.handed, self._read) for name in "ab"]
         self.ledger = Ledger()
         self.admission = Admission(2)
-        self.logs = Logs(log_bytes=log_bytes, total_bytes=1 << 20)
-        self.logs.remote = remote
-        self.services = Services(
-            clock=Clock(loop), encoder=ProtobufEncoder(), ledger=self.ledger, logs=self.logs, limits=LIMITS
+        self.buffers = Buffers(log_bytes)
+        self.services = make_services(
+            self.ledger,
+            clock=Clock(loop),
+            buffers=self.buffers,
+            limits=LIMITS,
+            sink=SlowSink() if remote else None,
         )
         self.model: Any = ServedModel(
             name="m", pool=EnginePool([PooledEngine(engine) for engine in self.engines]), tokenizer=Letters()
@@ -304,7 +334,7 @@ class House:
     def _read(self, name: str) -> str:
         task = self.registry.find(TENANT, name)
         assert task is not None
-        return text_of(task.log.truth)
+        return text_of(task.subscribers.buffer.truth)
 
     def call(self, attach: Callable[[], tuple[GenerationTask, Subscription]], *, slow: bool) -> Reading:
         """A caller that attaches in its handler's first step, as the servicer does."""

@@ -53,7 +53,7 @@ def check_outcome(reading: Reading, *, trims: bool) -> None:
         raise reading.call.exception()
     if outcome == "left" or task is None:
         return
-    truth, termination = task.log.truth, task.generation.termination
+    truth, termination = task.subscribers.buffer.truth, task.generation.termination
     if isinstance(outcome, ReaderTooSlow):
         assert reading.allowed == 0
     elif isinstance(outcome, ReplayExpired):
@@ -65,7 +65,7 @@ def check_outcome(reading: Reading, *, trims: bool) -> None:
 
 
 def check_story(story: Story, task: GenerationTask, ledger: Ledger) -> None:
-    truth, termination = task.log.truth, task.generation.termination
+    truth, termination = task.subscribers.buffer.truth, task.generation.termination
     text, handed = text_of(truth), story.handed
     arguments = "".join(f.arguments_fragment for m in truth for f in m.tool_call_fragments)
     if not truth:
@@ -117,7 +117,7 @@ def check_reason(story: Story, task: GenerationTask) -> None:
         case EngineStalled(metadata={"clock": "first_token"}):
             assert age >= LIMITS.first_token_timeout
         case EngineStalled(metadata={"clock": "inter_token"}):
-            assert ended - task.log.grown_at + 1e-3 >= LIMITS.inter_token_timeout
+            assert ended - task.subscribers.buffer.grown_at + 1e-3 >= LIMITS.inter_token_timeout
         case DetachExpired():
             assert detached
             left = [r.left_at for r in story.readings if r.task is task and r.joined_at < ended]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.generations.stateful.house import LIMITS, TENANT, Handed, House, Ledger, Reading
+from tests.generations.stateful.house import CALLER, LIMITS, TENANT, Handed, House, Reading
 from tests.support.virtual_time import VirtualLoop
 from tokengrpc.core.model import Delta, EngineFinish, FinishReason
 from tokengrpc.core.request import GenerationRequest, Recovery
@@ -34,7 +34,7 @@ def house() -> Iterator[House]:
 
 
 def opened(house: House, deadline: float | None = None, *, slow: bool = False) -> Reading:
-    reading = house.call(lambda: house.registry.open(DETACHED, TENANT, deadline), slow=slow)
+    reading = house.call(lambda: house.registry.open(DETACHED, CALLER, deadline), slow=slow)
     house.loop.run()
     return reading
 
@@ -44,7 +44,7 @@ def test_a_stop_before_the_first_step_still_ends_it(house: House) -> None:
 
     async def open_and_leave():
         task, subscription = house.registry.open(
-            GenerationRequest(generation_id="g", prompt="p"), TENANT, None
+            GenerationRequest(generation_id="g", prompt="p"), CALLER, None
         )
         with subscription:
             pass
@@ -58,14 +58,7 @@ def test_a_stop_before_the_first_step_still_ends_it(house: House) -> None:
 
 def test_what_the_engine_has_ended_is_not_cancelled_any_more(house: House) -> None:
     """The end that came first counts, also while the bill is being written."""
-    go = asyncio.Event()
-
-    class Waiting(Ledger):
-        async def close(self, entry) -> None:
-            await go.wait()
-            await super().close(entry)
-
-    object.__setattr__(house.services, "ledger", Waiting())
+    house.ledger.hold = go = asyncio.Event()
     reading = opened(house)
     house.handed["g"].queue.put_nowait(())
     finish = EngineFinish(reason=FinishReason.END)
@@ -105,13 +98,13 @@ def test_a_notice_repeats_a_cursor_that_the_log_has_dropped(house: House) -> Non
     """A slow reader's heartbeat carries its cursor, though the record is gone, and not 0."""
     small = House(house.loop, remote=False, log_bytes=1200)
     small.handed["g"] = Handed()
-    reading = small.call(lambda: small.registry.open(DETACHED, TENANT, None), slow=True)
+    reading = small.call(lambda: small.registry.open(DETACHED, CALLER, None), slow=True)
     small.handed["g"].queue.put_nowait([Delta(text="a", count=1)])
     house.loop.advance(LIMITS.heartbeat_interval + 0.5)
     for _ in range(4):
         small.handed["g"].queue.put_nowait([Delta(text="b", count=1)])
         house.loop.run()
-    assert reading.task.log.first_sequence > 2
+    assert reading.task.subscribers.buffer.first_sequence > 2
     reading.allow(2)
     house.loop.run()
     assert isinstance(reading.outcome, ReplayExpired)

@@ -14,7 +14,7 @@ import hypothesis.stateful as machine
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from tests.generations.stateful.house import LIMITS, TENANT, Handed, House, UsageGrowth
+from tests.generations.stateful.house import CALLER, LIMITS, TENANT, Handed, House, UsageGrowth
 from tests.generations.stateful.story import Story, check_outcome, check_reason, check_story
 from tests.support.harness import check_gapless
 from tests.support.profiles import examples
@@ -114,7 +114,7 @@ class AnyOrder(machine.RuleBasedStateMachine):
         task = registry.find(TENANT, request.generation_id)
         full = admission.active == 2
         try:
-            return registry.open(request, TENANT, deadline)
+            return registry.open(request, CALLER, deadline)
         except Overloaded:
             assert task is None
             assert full
@@ -139,14 +139,14 @@ class AnyOrder(machine.RuleBasedStateMachine):
     def _resume(self, name: str, back: int):
         registry = self.house.registry
         task = registry.find(TENANT, name)
-        after = max(0, task.log.last_sequence - back) if task else 0
+        after = max(0, task.subscribers.buffer.last_sequence - back) if task else 0
         try:
             return registry.resume(TENANT, name, after, None)
         except GenerationNotFound:
             assert task is None
             raise
         except SequenceOutOfRange:
-            assert after > task.log.last_sequence
+            assert after > task.subscribers.buffer.last_sequence
             raise
         except (ReaderLimit, ReplayExpired) as error:
             self._check_refused(task, after, error)
@@ -154,10 +154,10 @@ class AnyOrder(machine.RuleBasedStateMachine):
 
     def _check_refused(self, task: GenerationTask, after: int, error: TokenGrpcError) -> None:
         if isinstance(error, ReaderLimit):
-            assert len(task.subscriptions) == LIMITS.max_readers
+            assert len(task.subscribers) == LIMITS.max_readers
         else:
             assert self.trims
-            assert task.log.first_sequence > after + 1
+            assert task.subscribers.buffer.first_sequence > after + 1
 
     @machine.rule(name=NAMES, settle=USUALLY)
     def accept(self, name: str, settle: bool) -> None:
@@ -249,7 +249,7 @@ class AnyOrder(machine.RuleBasedStateMachine):
             assert known is None
         else:
             assert task is known
-            assert task.done
+            assert task.complete
 
     @machine.rule(count=st.integers(1, 4))
     def turn(self, count: int) -> None:
@@ -281,7 +281,7 @@ class AnyOrder(machine.RuleBasedStateMachine):
     @machine.invariant()
     def the_books_are_right(self) -> None:
         """A permit for each generation under way; an engine at work for no other one."""
-        under_way = [s for s in self.all if s.task is not None and not s.task.done]
+        under_way = [s for s in self.all if s.task is not None and not s.task.complete]
         assert self.house.admission.active == len(under_way)
         working = self.house.working
         assert len(set(working)) == len(working), "one engine at a time"
@@ -297,7 +297,7 @@ class AnyOrder(machine.RuleBasedStateMachine):
         """Sequences, indexes, times and usage; `finished` is the last event, once."""
         for story in self.all:
             if story.task is not None:
-                truth = story.task.log.truth
+                truth = story.task.subscribers.buffer.truth
                 assert [message.sequence for message in truth] == list(range(1, len(truth) + 1))
                 assert not any(message.HasField("finished") for message in truth[:-1])
                 check_gapless(truth)
@@ -309,20 +309,20 @@ class AnyOrder(machine.RuleBasedStateMachine):
             return
         for reading in self.house.readings:
             if reading.task is not None and not reading.call.done() and reading.allowed != 0:
-                assert reading.cursor == reading.task.log.last_sequence
+                assert reading.cursor == reading.task.subscribers.buffer.last_sequence
         for story in self.all:
-            if story.task is not None and not story.task.done:
+            if story.task is not None and not story.task.complete:
                 self._check_clocks(story, story.task)
 
     def _check_clocks(self, story: Story, task: GenerationTask) -> None:
-        now, grown_at, asked_at = self.loop.now, task.log.grown_at, story.handed.asked_at
+        now, grown_at, asked_at = self.loop.now, task.subscribers.buffer.grown_at, story.handed.asked_at
         if grown_at is None:
             assert now - story.opened_at < LIMITS.first_token_timeout
         elif asked_at < grown_at:
             assert now - grown_at < LIMITS.inter_token_timeout
         else:
             assert now - asked_at < LIMITS.first_token_timeout
-        if not task.subscriptions:
+        if not task.subscribers:
             assert story.request.recovery.detach
             assert now - max(r.left_at for r in story.readings if r.task is task) < LIMITS.detach_ttl
 
@@ -350,11 +350,11 @@ class AnyOrder(machine.RuleBasedStateMachine):
     def _check_nothing_is_left(self) -> None:
         registry, house = self.house.registry, self.house
         assert not asyncio.all_tasks(self.loop)
-        assert not registry._tasks
+        assert not list(registry)
         assert not house.working
         assert all(not pooled.running for pooled in house.model.pool.engines)
         assert house.admission.active == 0
-        assert house.logs.used_bytes == 0
+        assert house.buffers.used_bytes == 0
         assert house.ledger.opened.keys() == house.ledger.closed.keys()
         registry.close()
         assert not self.loop.timers

@@ -97,10 +97,6 @@ class Engine(Protocol):
         """How the last contact went; None when there was none."""
 
 
-SILENT = "the engine was silent for too long"
-"""The message of the cancellation that gives an engine up for its silence: its usage is not waited for."""
-
-
 class LateUsage(Protocol):
     """Takes what an engine told of a generation that had been closed before: its final usage."""
 
@@ -109,8 +105,11 @@ class LateUsage(Protocol):
 
 
 @runtime_checkable
-class TellsLateUsage(Protocol):
-    """An engine that may read on when a generation was closed, for its usage alone."""
+class ReportsLateUsage(Protocol):
+    """An engine that reads on after its generator was closed, for the usage alone."""
 
     def on_late_usage(self, report: LateUsage) -> None:
-        """What to call then. Called once, before `start`."""
+        """Sets the function that takes the usage. Called once, before `start`."""
+
+    def forgo_late_usage(self, record_id: str) -> None:
+        """The generator of this request is about to be closed for its silence: do not wait for usage."""

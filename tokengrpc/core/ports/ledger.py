@@ -1,4 +1,4 @@
-"""The usage ledger: who used what."""
+"""The usage ledger: one record per generation, kept for billing."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from tokengrpc.core.model import FinishReason, Usage, UsageReport
 
 
-class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A generation as the ledger sees it. Times are nanoseconds since the epoch.
+class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A generation as the ledger sees it. Times are nanoseconds since the Unix epoch.
 
-    `usage` is the bill. `settled_usage` is what the engine told after the generation was cut short. `engines`
-    are those that it was sent to, in order.
+    `usage` is what is billed. `settled_usage` is what the engine reported after the generation had been cut
+    short. `engines` are those that the request was sent to, in order.
     """
 
     record_id: str
@@ -32,13 +34,51 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UsageLedger(Protocol):
-    """Who used what. Durable when `close` returns."""
+    """Stores usage records. Each call may raise StoreUnavailable; callers bound it in time and repeat it.
 
-    async def open(self, entry: LedgerEntry) -> None:
-        """Adds an entry whose generation was accepted."""
+    So every call is idempotent: a second `finish` of the same record changes nothing and is no error. When a
+    call returns, what it stored is as durable as the ledger is (`durable`).
+    """
 
-    async def close(self, entry: LedgerEntry) -> None:
-        """Replaces it by its final form. Called exactly once per opened entry."""
+    @property
+    def durable(self) -> bool:
+        """Whether records survive the process."""
+
+    async def start(self) -> None:
+        """Connects or opens files. Called once, before any other call."""
+
+    async def close(self) -> None:
+        """Releases everything. Called once, after all other calls."""
+
+    async def begin(self, record: UsageRecord) -> None:
+        """Stores the record of a generation that an engine has accepted."""
+
+    async def checkpoint(self, usages: Mapping[str, Usage]) -> None:
+        """Stores the usage so far of running generations, by record id. Other ids are ignored."""
+
+    async def finish(self, record: UsageRecord) -> None:
+        """Stores the final form of a record, whether or not `begin` was called. The first call counts."""
 
     async def settle(self, record_id: str, usage: UsageReport) -> None:
-        """Puts what the engine told late beside the bill, as `settled_usage`. May come before `close`."""
+        """Stores the usage that the engine reported late, as `settled_usage`. May come before `finish`."""
+
+
+class SpilledCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that the ledger has not taken yet: `finish` of a record, or `settle` of a usage report."""
+
+    record_id: str
+    finish: UsageRecord | None = None
+    settle: UsageReport | None = None
+
+
+class Spill(Protocol):
+    """Keeps ledger calls that could not be made, until they are made."""
+
+    async def load(self) -> Sequence[SpilledCall]:
+        """Returns the calls that an earlier process left behind. Called once, before any other call."""
+
+    async def add(self, call: SpilledCall) -> None:
+        """Keeps a call; it is durable when this returns. Raises StoreUnavailable when it cannot be kept."""
+
+    async def clear(self) -> None:
+        """Forgets all calls: each has been made."""

@@ -1,22 +1,27 @@
-"""Event logs: encoded events, numbered, kept for every reader."""
+"""The event log: encoded events of a generation, in order, that any reader can read again."""
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+from tokengrpc.core.events import RecordKind
 
-    from tokengrpc.core.events import Event, RecordKind
-    from tokengrpc.core.model import State
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Sequence
+
+    from tokengrpc.core.events import Event
+    from tokengrpc.core.model import GenerationKey, State
+
+_JOINABLE = frozenset({RecordKind.TOKENS, RecordKind.FRAGMENTS})
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """An event, already encoded: the concatenation of `body` and `tail` is one message.
+    """An encoded event: the concatenation of `body` and `tail` is one message.
 
-    Bodies of several records followed by the last one's tail are one message as well.
+    The bodies of several records, followed by the last record's tail, are one message as well.
     """
 
     sequence: int
@@ -25,67 +30,116 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     tail: bytes
 
 
-class EventLog(Protocol):
-    """The events of one generation. Readers see an event only once `append` has it."""
+def joinable_run(records: Iterable[Record], max_bytes: int) -> list[Record]:
+    """Returns the first records that may be sent as one message: of one joinable kind, within `max_bytes`.
 
-    @property
-    def first_sequence(self) -> int:
-        """The first record that is kept; one more than `last_sequence` when none is."""
-
-    @property
-    def last_sequence(self) -> int:
-        """The last record; 0 before the first."""
-
-    async def append(self, records: Sequence[Record]) -> None:
-        """Adds records with the next sequences and calls the listeners once.
-
-        Raises ValueError when they do not follow the last record without a gap.
-        """
-
-    def read(self, after: int, max_bytes: int) -> Sequence[Record]:
-        """The records after a sequence, of one joinable run, at least one where there is one.
-
-        Raises ReplayExpired when the next one is no longer kept.
-        """
-
-    def tail(self, sequence: int) -> bytes:
-        """The tail of a record that is kept or was the last to be dropped; empty where neither."""
-
-    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Calls `listener` after each append, until the returned function is called."""
-
-    def allow_eviction(self) -> None:
-        """Nothing more will be appended, and nobody reads it: it may be dropped when memory is short."""
-
-    def forbid_eviction(self) -> None:
-        """Somebody reads it again."""
-
-    def close(self) -> None:
-        """Forgets everything."""
-
-
-class EventLogs(Protocol):
-    """Makes event logs and bounds their bytes in total."""
-
-    @property
-    def has_room(self) -> bool:
-        """Whether another log may be made."""
-
-    def create(self) -> EventLog:
-        """A new, empty log."""
+    Always returns at least one record. Raises StopIteration for no records.
+    """
+    iterator = iter(records)
+    first = next(iterator)
+    run = [first]
+    if first.kind not in _JOINABLE:
+        return run
+    size = len(first.body)
+    for record in iterator:
+        size += len(record.body)
+        if record.kind is not first.kind or size > max_bytes:
+            break
+        run.append(record)
+    return run
 
 
 class EventEncoder(Protocol):
-    """Makes records of events and messages of notices. A notice is a body: the cursor's tail precedes it."""
+    """Encodes events as records, and notices as message bodies, which follow the tail of the last message."""
 
     def records(self, events: Sequence[Event]) -> Sequence[Record]:
-        """The records of a generation's new events."""
+        """Encodes a generation's new events."""
 
     def attached(self, state: State, last_sequence: int) -> bytes:
-        """The notice that a stream attached."""
+        """Encodes the notice that a stream has attached."""
 
     def heartbeat(self, state: State) -> bytes:
-        """The notice that all is well."""
+        """Encodes the notice that the generation is alive."""
 
     def drain_notice(self, deadline_ns: int) -> bytes:
-        """The notice that the server shuts down."""
+        """Encodes the notice that the server shuts down."""
+
+
+class AppendStatus(Enum):
+    """The result of an append; see `EventSink.append`."""
+
+    OK = "ok"
+    REPEATED = "repeated"
+    FENCED = "fenced"
+    HOLE = "hole"
+    CANCEL_REQUESTED = "cancel requested"
+
+
+class AppendOutcome(msgspec.Struct, frozen=True):
+    """`last` is the last sequence that the log has, 0 for an empty log."""
+
+    status: AppendStatus
+    last: int
+
+
+class LogClaim(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may append to a generation's log.
+
+    `owned` says whether the claim succeeded. If not, `epoch` and `owner` describe the current owner.
+    `fingerprint` is the request's for which the log was made.
+    """
+
+    owned: bool
+    epoch: int
+    owner: str
+    fingerprint: bytes
+
+
+class EventSink(Protocol):
+    """A store of event logs that outlives the process or is shared by replicas.
+
+    Every call may raise StoreUnavailable. Callers bound each call in time and may repeat it. An append is
+    durable, to the grade that the store was set up for, when it returns OK, REPEATED or CANCEL_REQUESTED;
+    readers see a record only after that.
+    """
+
+    async def start(self) -> None:
+        """Connects. Called once, before any other call."""
+
+    async def close(self) -> None:
+        """Releases all connections. Called once, after all other calls."""
+
+    async def claim(self, key: GenerationKey, fingerprint: bytes, request: bytes) -> LogClaim:
+        """Makes the log of a generation and claims it for this replica, unless another replica owns it.
+
+        A log that this replica owns already is made anew, with the next epoch: its process has forgotten the
+        generation, and starts another one under the same id. `request` is kept with the log, for whoever has
+        to continue the generation.
+        """
+
+    async def append(self, key: GenerationKey, epoch: int, records: Sequence[Record]) -> AppendOutcome:
+        """Appends records that follow the log's last record without a gap.
+
+        | Outcome | When | Appended |
+        |---|---|---|
+        | OK | the records follow the last one | yes |
+        | REPEATED | the same owner appended these records before | yes, before |
+        | FENCED | another epoch owns the log | no |
+        | HOLE | the log ends before the record in front of the first one | no |
+        | CANCEL_REQUESTED | as OK, and `publish_cancel` was called | yes |
+        """
+
+    async def read(self, key: GenerationKey, after: int, max_bytes: int) -> Sequence[Record]:
+        """Returns the records after a sequence, at least one if there is one.
+
+        Raises ReplayExpired if the next record is no longer kept, GenerationNotFound for an unknown log.
+        """
+
+    def follow(self, key: GenerationKey, after: int) -> AsyncGenerator[Sequence[Record], None]:
+        """Yields the records after a sequence as they are appended; ends after the FINISHED record."""
+
+    async def publish_cancel(self, key: GenerationKey) -> None:
+        """Asks the owner of a generation to cancel it."""
+
+    async def count_subscribers(self, key: GenerationKey, replica: str, count: int) -> int:
+        """Sets the number of this replica's subscribers; returns the number over all replicas."""

@@ -110,7 +110,7 @@ class ReplayEngine:
         return at / self._options.speed if self._options.speed else 0.0
 
     def _error(self, failure: Failure) -> TokenGrpcError:
-        kinds = {kind.reason: kind for kind in EngineError.__subclasses__()}
+        kinds: dict[str, type[EngineError]] = {kind.reason: kind for kind in EngineError.__subclasses__()}
         kind = kinds.get(failure.reason, EngineAborted)
         what = failure.message or failure.reason or "the recording failed"
         return kind(f"replayed by engine {self.name}: {what}", metadata=failure.metadata)

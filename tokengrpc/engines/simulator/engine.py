@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokengrpc.config.faults import FaultSettings
 from tokengrpc.config.messages import Problem, convert
+from tokengrpc.core.ports.engine import ReportsLateUsage
 from tokengrpc.engines.simulator.client import Client
 from tokengrpc.engines.simulator.script import Script
 from tokengrpc.errors import EngineError, InvalidRequest
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from tokengrpc.core.model import Capability, Delta
-    from tokengrpc.core.ports.engine import Continuation, Engine
+    from tokengrpc.core.ports.engine import Continuation, Engine, LateUsage
     from tokengrpc.core.request import GenerationRequest
 
 PARAM = "faults"
@@ -118,6 +119,16 @@ class FaultyEngine:
     async def close(self) -> None:
         """Closes the inner one."""
         await self._inner.close()
+
+    def on_late_usage(self, report: LateUsage) -> None:
+        """Passes it on to the inner one, if that reports late usage."""
+        if isinstance(self._inner, ReportsLateUsage):
+            self._inner.on_late_usage(report)
+
+    def forgo_late_usage(self, record_id: str) -> None:
+        """Passes it on to the inner one, if that reports late usage."""
+        if isinstance(self._inner, ReportsLateUsage):
+            self._inner.forgo_late_usage(record_id)
 
     def generate(
         self, request: GenerationRequest, continue_from: Continuation | None = None

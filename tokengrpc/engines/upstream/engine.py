@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from tokengrpc.core.ports.engine import SILENT
 from tokengrpc.engines.http.client import EngineHTTP, cause, read_body
 from tokengrpc.engines.http.head import HTTPError
 from tokengrpc.engines.upstream.batching import portions
@@ -92,6 +91,7 @@ class HTTPStreamEngine(ABC):
         self._late_usage_readers = (
             LateUsageReaders(self._http, settings.drain_limit) if settings.on_cancel == "drain" else None
         )
+        self._forgone: set[str] = set()
         self._healthy: bool | None = None
         self._hide = hiding(None)
 
@@ -104,6 +104,10 @@ class HTTPStreamEngine(ABC):
         """What to call with a usage that came after its generation was closed."""
         if self._late_usage_readers is not None:
             self._late_usage_readers.report = report
+
+    def forgo_late_usage(self, record_id: str) -> None:
+        """As `ReportsLateUsage`."""
+        self._forgone.add(record_id)
 
     async def start(self) -> None:
         """Gets ready. Raises ValueError when an API key is configured but missing."""
@@ -188,6 +192,7 @@ class HTTPStreamEngine(ABC):
             self._stopped(error, request, reader)
             raise
         finally:
+            self._forgone.discard(request.record_id)
             self._release(response)
 
     def _stopped(
@@ -200,8 +205,14 @@ class HTTPStreamEngine(ABC):
         if isinstance(error, EngineError):
             self._healthy = isinstance(error, EngineBusy)
             return
-        gone = isinstance(error, asyncio.CancelledError | GeneratorExit) and SILENT not in error.args
-        if gone and self._late_usage_readers is not None and reader is not None and not reader.decoder.ended:
+        gone = isinstance(error, asyncio.CancelledError | GeneratorExit)
+        if (
+            gone
+            and request.record_id not in self._forgone
+            and self._late_usage_readers is not None
+            and reader is not None
+            and not reader.decoder.ended
+        ):
             self._late_usage_readers.begin(request.record_id, reader)
 
     def _release(self, response: Response | None) -> None:

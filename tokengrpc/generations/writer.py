@@ -1,0 +1,198 @@
+"""Event writers: move a generation's records into its buffer, through the event sink where there is one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from tokengrpc.core.ports.log import AppendStatus
+from tokengrpc.core.termination import Termination
+from tokengrpc.errors import Cancelled, ReplayExpired, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tokengrpc.core.model import GenerationKey
+    from tokengrpc.core.ports.log import EventSink, Record
+    from tokengrpc.generations.buffer import EventBuffer
+    from tokengrpc.generations.patience import StorePatience
+
+log = structlog.get_logger(__name__)
+
+_REPAIR_BYTES = 256 * 1024
+
+
+class EventWriter(Protocol):
+    """Takes records in order. Readers see a record once it is in the buffer."""
+
+    @property
+    def last_sequence(self) -> int:
+        """The last record that was written, whether or not readers can see it yet."""
+
+    @property
+    def full(self) -> bool:
+        """Whether too much is on its way to the sink: wait for room before the next write."""
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Takes records. Never waits."""
+
+    async def wait_for_room(self) -> None:
+        """Returns when it is no longer full."""
+
+    async def flush(self) -> StoreUnavailable | None:
+        """Waits until readers can see all that was written; the error if that can no longer be."""
+
+    def abandon(self) -> None:
+        """Drops what readers cannot see yet, and writes into the buffer alone from now on."""
+
+
+class BufferWriter:
+    """The writer without a sink: readers see a record at once."""
+
+    full = False
+
+    def __init__(self, buffer: EventBuffer) -> None:
+        self.write = buffer.append
+        self._buffer = buffer
+
+    @property
+    def last_sequence(self) -> int:
+        """As `EventWriter`."""
+        return self._buffer.last_sequence
+
+    async def wait_for_room(self) -> None:
+        """As `EventWriter`."""
+
+    async def flush(self) -> None:
+        """As `EventWriter`."""
+
+    def abandon(self) -> None:
+        """As `EventWriter`."""
+
+
+class SinkWriter:
+    """The writer in front of a sink: a record gets into the buffer once the sink has acknowledged it.
+
+    Records that come while an append is in flight wait and go out together, so that a slow sink delays
+    readers but not the engine, up to `max_pending_bytes`. An append that fails is repeated as long as
+    `patience` allows; then `on_stop` is called, and nothing more becomes visible.
+    """
+
+    def __init__(
+        self,
+        buffer: EventBuffer,
+        sink: EventSink,
+        key: GenerationKey,
+        epoch: int,
+        *,
+        patience: StorePatience,
+        max_pending_bytes: int,
+        on_stop: Callable[[Termination], None],
+    ) -> None:
+        self._buffer = buffer
+        self._sink = sink
+        self._key = key
+        self._epoch = epoch
+        self._patience = patience
+        self._max_pending_bytes = max_pending_bytes
+        self._on_stop = on_stop
+        self._pending: deque[Record] = deque()
+        self._pending_bytes = 0
+        self._sending: asyncio.Task[None] | None = None
+        self._progress = asyncio.Event()
+        self._failure: StoreUnavailable | None = None
+        self._abandoned = False
+        self.last_sequence = buffer.last_sequence
+
+    @property
+    def full(self) -> bool:
+        """As `EventWriter`."""
+        return self._pending_bytes > self._max_pending_bytes
+
+    def write(self, records: Sequence[Record]) -> None:
+        """As `EventWriter`."""
+        self.last_sequence = records[-1].sequence
+        if self._abandoned:
+            self._buffer.append(records)
+        if self._abandoned or self._failure is not None:
+            return
+        self._pending.extend(records)
+        self._pending_bytes += sum(len(record.body) + len(record.tail) for record in records)
+        if self._sending is None:
+            self._sending = asyncio.get_running_loop().create_task(self._send())
+
+    async def wait_for_room(self) -> None:
+        """As `EventWriter`."""
+        while self.full:
+            await self._wait()
+
+    async def flush(self) -> StoreUnavailable | None:
+        """As `EventWriter`."""
+        while self._pending and self._failure is None:
+            await self._wait()
+        return self._failure
+
+    def abandon(self) -> None:
+        """As `EventWriter`."""
+        self._abandoned = True
+        self._drop_pending()
+        self.last_sequence = self._buffer.last_sequence
+
+    async def _wait(self) -> None:
+        self._progress.clear()
+        await self._progress.wait()
+
+    async def _send(self) -> None:
+        try:
+            while self._pending:
+                batch = tuple(self._pending)
+                if await self._append(batch):
+                    for record in batch:
+                        self._pending.popleft()
+                        self._pending_bytes -= len(record.body) + len(record.tail)
+                    self._buffer.append(batch)
+                    self._progress.set()
+        except StoreUnavailable as error:
+            self._fail(error)
+        except Exception:
+            log.exception("an event sink failed by a bug", generation_id=self._key.generation_id)
+            self._fail(StoreUnavailable("the event log is unavailable: try again later"))
+        finally:
+            self._sending = None
+
+    async def _append(self, records: Sequence[Record]) -> bool:
+        """Appends, as often as it takes; False if the log ended earlier, and has been repaired."""
+        outcome = await self._patience.retry(lambda: self._sink.append(self._key, self._epoch, records))
+        match outcome.status:
+            case AppendStatus.FENCED:
+                raise StoreUnavailable("another server has taken over this generation: resume there")
+            case AppendStatus.HOLE:
+                await self._repair(outcome.last, records[0].sequence)
+                return False
+            case AppendStatus.CANCEL_REQUESTED:
+                self._on_stop(Termination.failed(Cancelled("a caller cancelled it on another server")))
+        return True
+
+    async def _repair(self, last: int, until: int) -> None:
+        """Appends the records that the log has lost, as a store does that failed over to an older copy."""
+        log.warning("the event log lost events, which are written again", after=last)
+        while last + 1 < until:
+            try:
+                records = self._buffer.read(last, _REPAIR_BYTES)
+            except ReplayExpired:
+                raise StoreUnavailable("the event log lost events that are no longer kept here") from None
+            await self._append(records)
+            last = records[-1].sequence
+
+    def _fail(self, error: StoreUnavailable) -> None:
+        self._failure = error
+        self._drop_pending()
+        self._on_stop(Termination.failed(error))
+
+    def _drop_pending(self) -> None:
+        self._pending.clear()
+        self._pending_bytes = 0
+        self._progress.set()

@@ -1,0 +1,79 @@
+"""Static keys: `authorization: Bearer KEY` against the keys of the settings."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from tokengrpc.config import ConfigError
+from tokengrpc.core.tenant import ANYBODY, Identity, Tenant
+from tokengrpc.errors import Unauthenticated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from tokengrpc.config import Settings
+    from tokengrpc.core.ports.auth import Peer
+
+
+class StaticKeyAuthenticator:
+    """Keys are kept and compared as digests, so that neither memory nor timing reveals them.
+
+    Without any key, every caller is `ANYBODY`.
+    """
+
+    def __init__(self, keys: Iterable[tuple[Tenant, str]]) -> None:
+        self._identities = {_digest(key): Identity(tenant=tenant) for tenant, key in keys}
+
+    async def start(self) -> None:
+        """As `Authenticator`."""
+
+    async def close(self) -> None:
+        """As `Authenticator`."""
+
+    async def authenticate(
+        self,
+        metadata: Sequence[tuple[str, str | bytes]],
+        peer: Peer,  # noqa: ARG002 - keys are in the metadata
+    ) -> Identity:
+        """As `Authenticator`."""
+        if not self._identities:
+            return ANYBODY
+        for name, value in metadata:
+            if name == "authorization" and isinstance(value, str):
+                scheme, _, key = value.partition(" ")
+                identity = self._identities.get(_digest(key.strip())) if scheme.lower() == "bearer" else None
+                if identity is not None:
+                    return identity
+                raise Unauthenticated(
+                    "the key is not known here: check the metadata `authorization: Bearer KEY`"
+                )
+        raise Unauthenticated("this server wants a key: send the metadata `authorization: Bearer KEY`")
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
+
+
+def create(value: str, options: Mapping[str, Any], settings: Settings) -> StaticKeyAuthenticator:  # noqa: ARG001 - all factories of plugins are called alike
+    """Makes the authenticator `static` from the settings' tenants.
+
+    Raises ConfigError for a key that is missing, or that two tenants have.
+    """
+    keys = [
+        (
+            Tenant(
+                name=tenant.name,
+                models=frozenset(tenant.models),
+                admin=tenant.admin,
+                max_generations=tenant.max_generations,
+            ),
+            tenant.read_key(),
+        )
+        for tenant in settings.tenants
+    ]
+    owners: dict[str, str] = {}
+    for tenant, key in keys:
+        if owners.setdefault(key, tenant.name) != tenant.name:
+            raise ConfigError(f"tenants: {owners[key]} and {tenant.name} have the same key; give each one")
+    return StaticKeyAuthenticator(keys)

@@ -1,0 +1,1 @@
+"""Budgets: how much a caller may still use."""

@@ -1,0 +1,95 @@
+"""What surrounds every call: authentication, errors as statuses, one line in the access log."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from tokengrpc.errors import Advice, Internal, TokenGrpcError
+from tokengrpc.wire.status import Code, status_of
+
+if TYPE_CHECKING:
+    from tokengrpc.core.ports.auth import Authenticator
+    from tokengrpc.generations.patience import StorePatience
+    from tokengrpc.rpc.call import Handler, RpcCall
+
+R = TypeVar("R")
+
+log = structlog.get_logger("tokengrpc.access")
+
+_BUG = "the server failed: try again; its log has the details"
+
+
+class CallFailed(Exception):
+    """Carries a generation's error, which all its subscribers share: raising that itself would chain them."""
+
+    def __init__(self, error: TokenGrpcError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class CallInterceptor:
+    """Runs handlers. No exception leaves it as gRPC's UNKNOWN, which would expose our internals."""
+
+    def __init__(self, authenticator: Authenticator, patience: StorePatience) -> None:
+        """`patience` bounds the authenticator's calls."""
+        self._authenticator = authenticator
+        self._patience = patience
+
+    async def run(self, handler: Handler[R], data: bytes, call: RpcCall) -> R | None:
+        """Returns the handler's answer; None when the call was ended with an error."""
+        try:
+            call.identity = await self._patience.once(
+                lambda: self._authenticator.authenticate(call.metadata, call.peer)
+            )
+            answer = await handler(data, call)
+        except asyncio.CancelledError:
+            _log(call, Code.CANCELLED.name, "", "info")
+            raise
+        except CallFailed as failed:
+            error = failed.error
+        except TokenGrpcError as raised:
+            error = raised
+        except Exception:
+            log.exception("call failed by a bug", method=call.method)
+            error = Internal(_BUG)
+        else:
+            _log(call, Code.OK.name, "", "info")
+            return answer
+        await _fail(call, error)
+        return None
+
+
+async def _fail(call: RpcCall, error: TokenGrpcError) -> None:
+    try:
+        failure = call.failure() if call.failure is not None else None
+        status = status_of(error, failure)
+    except Exception:
+        log.exception("a status could not be made", method=call.method, reason=error.reason)
+        failure, error = None, Internal(_BUG)
+        status = status_of(error)
+    level = "warning" if status.code == Code.INTERNAL else "info"
+    _log(call, Code(status.code).name, error.reason, level)
+    await call.fail(status, pushback_ms(error, ended=failure is not None and failure.ended))
+
+
+def pushback_ms(error: TokenGrpcError, *, ended: bool) -> int | None:
+    """What `grpc-retry-pushback-ms` says: -1 where repeating the same call cannot help (gRPC proposal A6)."""
+    if ended or error.advice is Advice.NEVER:
+        return -1
+    return None if error.retry_after is None else round(error.retry_after * 1000)
+
+
+def _log(call: RpcCall, code: str, reason: str, level: str) -> None:
+    getattr(log, level)(
+        "call",
+        method=call.method,
+        tenant=call.identity.tenant.name,
+        generation_id=call.generation_id,
+        code=code,
+        reason=reason,
+        seconds=round(time.monotonic() - call.began, 6),
+    )
