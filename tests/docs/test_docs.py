@@ -15,6 +15,7 @@ from tokenstreaming.v1 import token_stream_pb2, usage_service_pb2
 
 from tests.support.commands import environment, serving
 from tests.support.paths import ROOT
+from tests.support.plugins import install
 from tokengrpc import client, errors
 from tokengrpc.client.policy import ResumePolicy
 from tokengrpc.client.status import CLASS_OF_REASON
@@ -118,7 +119,7 @@ def test_all_finish_reasons_are_told():
     assert all(f"`{word}`" in table for word in ABORT_REASONS)
 
 
-# --- docs/operations.md
+# --- docs/settings.md
 
 
 def settings() -> Iterator[tuple[str, inspect.Field]]:
@@ -151,7 +152,7 @@ def default_of(field: inspect.Field) -> str:
 @pytest.mark.parametrize(("path", "field"), [pytest.param(*pair, id=pair[0]) for pair in settings()])
 def test_the_settings_table_is_the_schema(path, field):
     """Each setting with its default, meaning and variable."""
-    default, meaning, told_variable = rows(page("operations.md"))[path]
+    default, meaning, told_variable = rows(page("settings.md"))[path]
     assert default == default_of(field)
     assert meaning.lower() == field.type.extra_json_schema["description"].lower()
     places = {place.path.replace("[0]", "[]"): key for key, place in KEYS.items()}
@@ -161,7 +162,7 @@ def test_the_settings_table_is_the_schema(path, field):
 
 def test_the_settings_table_has_no_setting_that_the_schema_lacks():
     """Rows that look like settings are settings."""
-    assert list(rows(section("operations.md", "Settings")))[1:] == [path for path, _ in settings()]
+    assert list(rows(page("settings.md")))[1:] == [path for path, _ in settings()]
 
 
 def toml_files() -> list[Any]:
@@ -285,18 +286,8 @@ def installed_plugins(tmp_path: Path) -> Path:
         "initials_authenticator.py",
         "json_ledger.py",
     ]
-    for name, source in modules:
-        (tmp_path / name).write_text(source, encoding="utf-8")
     (entry_points,) = (block for block in blocks(text, "toml") if "entry-points" in block)
-    info = tmp_path / "plugins-0.1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugins\nVersion: 0.1\n")
-    groups = tomllib.loads(entry_points)["project"]["entry-points"]
-    written = [
-        f"[{group}]\n" + "".join(f"{n} = {t}\n" for n, t in names.items()) for group, names in groups.items()
-    ]
-    (info / "entry_points.txt").write_text("\n".join(written))
-    return tmp_path
+    return install(tmp_path, dict(modules), tomllib.loads(entry_points)["project"]["entry-points"])
 
 
 def test_the_plugins_of_the_page_run(installed_plugins: Path):
@@ -402,4 +393,5 @@ def test_files_that_are_named_exist(path):
     files = [file for room in ("tokengrpc", "tests", "fuzz") for file in ROOT.glob(f"{room}/**/*.py")]
     known = [str(file.relative_to(ROOT)) for file in files]
     for name in re.findall(r"`([\w/]+\.py)`", text):
-        assert name == "echo_engine.py" or any(f"/{file}".endswith(f"/{name}") for file in known), name
+        shown = f"`{name}`:\n\n```python" in text
+        assert shown or any(f"/{file}".endswith(f"/{name}") for file in known), name

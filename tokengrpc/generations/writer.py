@@ -133,7 +133,7 @@ class SinkWriter:
         """As `EventWriter`."""
         while self._pending and self._failure is None:
             await self._wait()
-        return self._failure
+        return None if self._abandoned else self._failure
 
     def abandon(self) -> None:
         """As `EventWriter`."""

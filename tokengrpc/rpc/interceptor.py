@@ -90,6 +90,6 @@ def _log(call: RpcCall, code: str, reason: str, level: str) -> None:
         tenant=call.identity.tenant.name,
         generation_id=call.generation_id,
         code=code,
-        reason=reason,
+        reason=str(reason),
         seconds=round(time.monotonic() - call.began, 6),
     )

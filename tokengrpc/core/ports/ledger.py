@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from tokengrpc.core.model import FinishReason, Usage, UsageReport  # noqa: TC001 - msgspec decodes them
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from tokengrpc.core.model import FinishReason, Usage, UsageReport
 
 
 class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,428 @@
+"""Stores that are slow, away, broken or fenced: what callers get, and what is recorded in the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from tokenstreaming.v1 import input_pb2
+
+from tests.support.harness import check_gapless, collect, failing, read_until, serving, until, upstream
+from tests.support.scripted_engine import Done, Finish, Pause, ScriptedEngine, Stall, Text, UsageChunk
+from tests.support.wire_dialects import VLLM
+from tokengrpc.core.ports.log import AppendStatus
+from tokengrpc.core.ports.observer import AttemptEnded, BreakerChanged, ObserverEvent, StoreStateChanged
+from tokengrpc.errors import StoreUnavailable
+from tokengrpc.stores.memory import MemoryEventSink, MemoryLedger
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tokengrpc.core.model import Usage
+    from tokengrpc.core.tenant import Identity
+
+WORDS = [f" word{n}" for n in range(40)]
+WHOLE = (*(Text(word) for word in WORDS), Finish(), UsageChunk(7, len(WORDS)), Done())
+
+
+class When:
+    """A step of an engine's script that waits for a condition."""
+
+    def __init__(self, condition: Callable[[], Any]) -> None:
+        self.condition = condition
+
+    async def run(self, call: Any) -> None:
+        await until(self.condition)
+
+
+def has(text: str) -> Callable[[Any], bool]:
+    """Whether a message has a token with this text."""
+    return lambda message: any(text in token.text for token in message.tokens)
+
+
+class Seen:
+    """An observer that remembers all events."""
+
+    def __init__(self) -> None:
+        self.events: list[ObserverEvent] = []
+
+    def on_event(self, event: ObserverEvent) -> None:
+        self.events.append(event)
+
+    def of(self, kind: type) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+# --- The event sink
+
+
+class SlowSink(MemoryEventSink):
+    """Acknowledges each append some seconds later."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.appends = 0
+
+    async def append(self, key, epoch, records):
+        self.appends += 1
+        await asyncio.sleep(self.seconds)
+        return await super().append(key, epoch, records)
+
+
+async def test_a_slow_sink_stalls_nothing() -> None:
+    """It takes ten times the inter-token limit to acknowledge: the engine is read on, no breaker opens."""
+    limit, seen = 0.2, Seen()
+    sink = SlowSink(10 * limit)
+    limits = {"inter_token_timeout": limit, "first_token_timeout": 5 * limit, "store_timeout": 100 * limit}
+    async with (
+        ScriptedEngine(VLLM) as engine,
+        serving(
+            upstream(engine.base_url, dialect="vllm"), sink=sink, limits=limits, observers=[seen]
+        ) as server,
+    ):
+        hold = Pause()
+        engine.script(*WHOLE[:20], hold, *WHOLE[20:])
+        reading = asyncio.ensure_future(collect(server.stream("g")))
+        await hold.reached.wait()
+        await until(lambda: sink.appends, "something is on its way")
+        # The engine has given half of the output, of which readers have nothing yet.
+        assert server.tasks[0].snapshot().last_sequence == 0
+        hold.release()
+        outcome = await reading
+        assert (outcome.code, outcome.text) == (grpc.StatusCode.OK, "".join(WORDS))
+        check_gapless(outcome.messages)
+        # What came while an append was in flight went out together.
+        assert sink.appends < len(WORDS) / 2
+        assert [event.outcome for event in seen.of(AttemptEnded)] == ["SUCCESS"]
+        assert not seen.of(BreakerChanged)
+        assert len(engine.calls) == 1
+
+
+async def test_a_full_writer_stops_the_engine_and_its_clocks() -> None:
+    """Nothing is read beyond the bound on unacknowledged bytes; waiting for room is no silence."""
+    limit = 0.2
+    sink = SlowSink(4 * limit)
+    limits = {"inter_token_timeout": limit, "store_timeout": 100 * limit, "max_unacknowledged_bytes": 1024}
+    words = [f" {n:0500d}" for n in range(12)]
+    async with ScriptedEngine() as engine:
+        steps = [
+            step
+            for n in range(0, len(words), 3)
+            for step in (Text(*words[n : n + 3]), When(lambda n=n: sink.appends > n // 3))
+        ]
+        engine.script(*steps, *WHOLE[-3:])
+        async with serving(upstream(engine.base_url), sink=sink, limits=limits) as server:
+            outcome = await collect(server.stream("g"))
+            assert (outcome.code, outcome.text) == (grpc.StatusCode.OK, "".join(words))
+            assert sink.appends >= 4
+
+
+async def test_a_sink_that_lost_events_gets_them_again(engine: ScriptedEngine) -> None:
+    """A store that failed over to an older copy is repaired: it has the whole log in the end."""
+    sink = MemoryEventSink()
+    async with serving(upstream(engine.base_url), sink=sink) as server:
+        engine.script(*WHOLE[:10], hold := Pause(), *WHOLE[10:])
+        call = server.stream("g")
+        first = await read_until(call, has(WORDS[9]))
+        key = server.tasks[0].key
+        assert sink.log_of(key).last == first[-1].sequence
+        del sink.log_of(key).records[1:]
+        hold.release()
+        outcome = await collect(call)
+        assert outcome.code is grpc.StatusCode.OK
+        check_gapless([*first, *outcome.messages])
+        sequences = [record.sequence for record in sink.log_of(key).records]
+        assert sequences == list(range(1, outcome.messages[-1].sequence + 1))
+
+
+class Away(MemoryEventSink):
+    """Takes no appends while it is away."""
+
+    away = False
+
+    async def append(self, key, epoch, records):
+        if self.away:
+            raise StoreUnavailable("connection refused")
+        return await super().append(key, epoch, records)
+
+
+async def test_a_sink_that_stays_away_ends_the_generation(engine: ScriptedEngine) -> None:
+    """Honestly, with what readers have seen as the last sequence; the engine is not to blame."""
+    seen = Seen()
+    sink, limits = Away(), {"store_retry_time": 0.3}
+    async with serving(upstream(engine.base_url), sink=sink, limits=limits, observers=[seen]) as server:
+        engine.script(Text("One"), Text(" two"), hold := Pause(), Text(" three"), Stall())
+        call = server.stream("g")
+        first = await read_until(call, has(" two"))
+        sink.away = True
+        hold.release()
+        outcome = await collect(call)
+        assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+        assert outcome.detail(error_details_pb2.RetryInfo)
+        assert outcome.finished
+        messages = [*first, *outcome.messages]
+        check_gapless(messages)
+        assert "".join(token.text for m in messages for token in m.tokens) == "One two"
+        assert outcome.failure.last_sequence == messages[-1].sequence
+        assert [event.outcome for event in seen.of(AttemptEnded)] == ["NEUTRAL"]
+        await engine.calls[0].disconnected.wait()
+
+
+async def test_an_owner_that_is_fenced_writes_nothing_more(engine: ScriptedEngine) -> None:
+    """Another replica has taken over: its log is left alone, and the engine call ends."""
+    sink = MemoryEventSink("a")
+    other = MemoryEventSink("b", sink.logs)
+    async with serving(upstream(engine.base_url), sink=sink) as server:
+        engine.script(Text("One"), hold := Pause(), Text(" two"), Stall())
+        call = server.stream("g")
+        await read_until(call, lambda message: message.tokens)
+        await hold.reached.wait()
+        key = server.tasks[0].key
+        before = list(sink.log_of(key).records)
+        other.take_over(key)
+        hold.release()
+        outcome = await collect(call)
+        assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+        assert other.log_of(key).records == before
+        await engine.calls[0].disconnected.wait()
+
+
+async def test_a_cancel_on_another_replica_ends_it(engine: ScriptedEngine) -> None:
+    """By the next append."""
+    sink = MemoryEventSink()
+    async with serving(upstream(engine.base_url), sink=sink) as server:
+        engine.script(Text("One"), hold := Pause(), Text(" two"), Stall())
+        call = server.stream("g")
+        await read_until(call, lambda message: message.tokens)
+        await hold.reached.wait()
+        await sink.publish_cancel(server.tasks[0].key)
+        hold.release()
+        outcome = await collect(call)
+        assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.CANCELLED, "CANCELLED")
+        assert outcome.text == " two"
+
+
+async def test_an_id_in_use_on_another_replica_is_refused(engine: ScriptedEngine) -> None:
+    """Until streams of other replicas can be read here."""
+    sink = MemoryEventSink("a")
+    other = MemoryEventSink("b", sink.logs)
+    engine.script(Text("One"), Stall())
+    async with (
+        serving(upstream(engine.base_url), sink=sink) as first,
+        serving(upstream(engine.base_url), sink=other) as second,
+    ):
+        call = first.stream("g")
+        await read_until(call, lambda message: message.tokens)
+        outcome = await collect(second.stream("g"))
+        assert outcome.info.reason == "GENERATION_ID_REUSED"
+        assert len(engine.calls) == 1
+
+
+def test_every_outcome_of_an_append_is_tried() -> None:
+    """A new outcome needs a test above."""
+    assert len(AppendStatus) == 5
+
+
+# --- The ledger
+
+
+class TroubledLedger(MemoryLedger):
+    """Does to its calls what `trouble` does, while there is one; counts what it has stored."""
+
+    def __init__(self, trouble: Callable[[], Awaitable[None]] | None = None) -> None:
+        super().__init__()
+        self.trouble = trouble
+        self.finished: Counter[str] = Counter()
+        self.troubled = 0
+
+    async def _suffer(self) -> None:
+        if self.trouble is not None:
+            self.troubled += 1
+            await self.trouble()
+
+    async def begin(self, record) -> None:
+        await self._suffer()
+        await super().begin(record)
+
+    async def checkpoint(self, usages) -> None:
+        await self._suffer()
+        await super().checkpoint(usages)
+
+    async def finish(self, record) -> None:
+        await self._suffer()
+        self.finished[record.record_id] += 1
+        await super().finish(record)
+
+
+async def refuse() -> None:
+    raise StoreUnavailable("the database is restarting")
+
+
+async def crash() -> None:
+    raise ZeroDivisionError("secret internals")
+
+
+async def hang() -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("trouble", [refuse, crash, hang])
+async def test_a_ledger_that_is_away_costs_no_answer(engine: ScriptedEngine, trouble, tmp_path) -> None:
+    """All callers get whole answers; when it is back, each generation has its one record."""
+    ledger, seen = TroubledLedger(trouble), Seen()
+    limits = {"store_timeout": 0.2}
+    async with serving(
+        upstream(engine.base_url), ledger=ledger, limits=limits, observers=[seen], data_dir=str(tmp_path)
+    ) as server:
+        engine.script(*WHOLE)
+        outcomes = await asyncio.gather(*(collect(server.stream(f"g{n}")) for n in range(20)))
+        assert {(o.code, o.text) for o in outcomes} == {(grpc.StatusCode.OK, "".join(WORDS))}
+        assert not ledger.records
+        assert [event.available for event in seen.of(StoreStateChanged)] == [False]
+        assert len((tmp_path / "unwritten-usage.jsonl").read_bytes().splitlines()) == 20
+        ledger.trouble = None
+        await until(lambda: not server.server.billing.waiting, "all is written")
+        assert [event.available for event in seen.of(StoreStateChanged)] == [False, True]
+        check_one_record_each(ledger, 20)
+        await until(lambda: not list(tmp_path.iterdir()), "the spill is empty")
+        # From now on records are written at once again.
+        await collect(server.stream("later"))
+        check_one_record_each(ledger, 21)
+
+
+@pytest.mark.parametrize("which", ["begin", "finish"])
+async def test_a_ledger_that_fails_once_costs_nothing(engine: ScriptedEngine, which: str) -> None:
+    """The caller gets its answer, and the ledger its record."""
+    ledger = TroubledLedger()
+    calls = 0
+
+    async def once() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == (1 if which == "begin" else 2):
+            raise StoreUnavailable("a deadlock was detected")
+
+    ledger.trouble = once
+    async with serving(upstream(engine.base_url), ledger=ledger) as server:
+        engine.script(*WHOLE)
+        outcome = await collect(server.stream("g"))
+        assert (outcome.code, outcome.text) == (grpc.StatusCode.OK, "".join(WORDS))
+        await until(lambda: ledger.finished and not server.server.billing.waiting)
+        check_one_record_each(ledger, 1)
+
+
+def check_one_record_each(ledger: TroubledLedger, count: int) -> None:
+    assert len(ledger.records) == count
+    assert set(ledger.finished.values()) == {1}
+    for record in ledger.records.values():
+        assert (record.finish_reason, record.usage.output) == ("END", len(WORDS))
+
+
+async def test_a_strict_server_refuses_what_it_cannot_record(engine: ScriptedEngine) -> None:
+    """New generations wait for the ledger, running ones end well; it takes new ones again by itself."""
+    ledger = TroubledLedger()
+    async with serving(upstream(engine.base_url), ledger=ledger, ledger_outage="strict") as server:
+        engine.script(Text("One"), hold := Pause(), Finish(), UsageChunk(7, 1), Done())
+        running = server.stream("running")
+        await read_until(running, lambda message: message.tokens)
+        ledger.trouble = refuse
+        for n in range(3):
+            outcome = await collect(server.stream(f"new{n}"))
+            assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+            assert outcome.detail(error_details_pb2.RetryInfo)
+        hold.release()
+        ended = await collect(running)
+        assert ended.code is grpc.StatusCode.OK
+        ledger.trouble = None
+        await until(lambda: "running" in {record.generation_id for record in ledger.records.values()})
+        engine.script(*WHOLE)
+        await until(lambda: not server.server.billing.waiting)
+        outcome = await collect(server.stream("again"))
+        assert outcome.code is grpc.StatusCode.OK
+
+
+# --- Budgets and authenticators
+
+
+class Tokens:
+    """A budget of so many output tokens for each generation."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.reserved: list[tuple[str, str, int]] = []
+        self.settled: list[Usage] = []
+
+    async def start(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def reserve(self, identity: Identity, model: str, estimate: int) -> Tokens:
+        self.reserved.append((identity.tenant.name, model, estimate))
+        return self
+
+    def spend(self, usage: Usage) -> bool:
+        return usage.output <= self.most
+
+    async def settle(self, usage: Usage) -> None:
+        self.settled.append(usage)
+
+
+async def test_a_budget_that_runs_out_ends_the_stream(engine: ScriptedEngine) -> None:
+    """With what there is and the exact usage, as an error that no retry helps against."""
+    budget = Tokens(3)
+    async with serving(upstream(engine.base_url), budget=budget) as server:
+        engine.script(*(Text(" a") for _ in range(10)), Stall())
+        outcome = await collect(server.stream("g", prompt="four characters each", max_output_token_count=50))
+        assert (outcome.code, outcome.info.reason) == (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "BUDGET_EXHAUSTED",
+        )
+        usage = outcome.messages[-1].usage
+        assert outcome.text == " a" * usage.output_token_count
+        assert usage.output_token_count >= 4
+        assert budget.reserved == [("default", "scripted", 5 + 50)]
+        assert [settled.output for settled in budget.settled] == [usage.output_token_count]
+        (record,) = server.ledger.records.values()
+        assert (record.error_reason, record.usage.output) == ("BUDGET_EXHAUSTED", usage.output_token_count)
+        await engine.calls[0].disconnected.wait()
+
+
+async def test_what_was_reserved_is_settled_however_it_ends(engine: ScriptedEngine) -> None:
+    """Once each."""
+    budget = Tokens(1000)
+    async with serving(upstream(engine.base_url), budget=budget) as server:
+        engine.script(*WHOLE)
+        await collect(server.stream("good"))
+        engine.script(Text("One"), Stall())
+        call = server.stream("left")
+        await read_until(call, lambda message: message.tokens)
+        call.cancel()
+        await until(lambda: len(budget.settled) == 2)
+        assert len(budget.reserved) == 2
+
+
+async def test_an_authenticator_that_hangs_is_told_as_such() -> None:
+    """Within the bound on stores; health stays open."""
+
+    class Hanging:
+        async def start(self) -> None:
+            pass
+
+        async def close(self) -> None:
+            pass
+
+        async def authenticate(self, metadata, peer):
+            await asyncio.Event().wait()
+
+    async with serving(authenticator=Hanging(), limits={"store_timeout": 0.1}) as server:
+        outcome = await failing(server.get("g"))
+        assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+        outcome = await collect(server.stream("g", recovery=input_pb2.Recovery()))
+        assert outcome.info.reason == "STORE_UNAVAILABLE"

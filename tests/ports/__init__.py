@@ -1,0 +1,1 @@
+"""Contract tests: one suite per port, which runs over every implementation."""

@@ -1,0 +1,74 @@
+"""What every authenticator does."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tokengrpc.core.ports.auth import Peer
+from tokengrpc.core.tenant import ANYBODY, Tenant
+from tokengrpc.errors import Unauthenticated
+from tokengrpc.identity.static_keys import StaticKeyAuthenticator
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tokengrpc.core.ports.auth import Authenticator
+
+Metadata = tuple[tuple[str, str | bytes], ...]
+SEARCH, MAIL = Tenant(name="search"), Tenant(name="mail")
+HERE = Peer(address="ipv4:127.0.0.1:1234")
+
+
+def bearer(key: str) -> Metadata:
+    return (("user-agent", "x"), ("authorization", f"Bearer {key}"))
+
+
+@asynccontextmanager
+async def static_keys() -> AsyncIterator[tuple[Authenticator, dict[str, Metadata]]]:
+    keys = [(SEARCH, "key-1"), (MAIL, "key-2"), (MAIL, "key-3")]
+    yield StaticKeyAuthenticator(keys), {"search": bearer("key-1"), "mail": bearer("key-3")}
+
+
+@pytest.fixture(params=[static_keys])
+async def known(request) -> AsyncIterator[tuple[Authenticator, dict[str, Metadata]]]:
+    """An authenticator, and metadata with which it knows the tenants `search` and `mail`."""
+    async with request.param() as (authenticator, callers):
+        await authenticator.start()
+        yield authenticator, callers
+        await authenticator.close()
+
+
+async def test_callers_are_told_apart(known) -> None:
+    """Each by its credentials, whatever else is in the metadata."""
+    authenticator, callers = known
+    for name, metadata in callers.items():
+        assert (await authenticator.authenticate(metadata, HERE)).tenant.name == name
+        more = (("x-trace", b"\x00"), *metadata, ("authorization", "Bearer later"))
+        assert (await authenticator.authenticate(more, HERE)).tenant.name == name
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        (),
+        bearer(""),
+        bearer("key"),
+        (("authorization", "Basic key-1"),),
+        (("authorization", b"Bearer key-1"),),
+    ],
+    ids=["none", "empty", "unknown", "another scheme", "bytes"],
+)
+async def test_strangers_are_refused(known, metadata: Metadata) -> None:
+    """With what to send instead, and without what they sent."""
+    authenticator, _ = known
+    with pytest.raises(Unauthenticated, match="authorization") as caught:
+        await authenticator.authenticate(metadata, HERE)
+    assert "key-1" not in str(caught.value)
+
+
+async def test_without_keys_everybody_may_call() -> None:
+    """The default of a server without tenants."""
+    assert await StaticKeyAuthenticator([]).authenticate((), HERE) == ANYBODY

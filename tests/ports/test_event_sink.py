@@ -1,0 +1,152 @@
+"""What every event sink does."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.records import KEY, log_records
+from tokengrpc.core.model import GenerationKey
+from tokengrpc.core.ports.log import AppendOutcome, AppendStatus, EventSink
+from tokengrpc.errors import GenerationNotFound
+from tokengrpc.stores.memory import MemoryEventSink
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+OK, REPEATED, FENCED, HOLE, CANCEL = AppendStatus
+Replicas = tuple[EventSink, EventSink]
+
+
+@asynccontextmanager
+async def memory() -> AsyncIterator[Replicas]:
+    first = MemoryEventSink("a")
+    yield first, MemoryEventSink("b", first.logs)
+
+
+@pytest.fixture(params=[memory])
+async def replicas(request) -> AsyncIterator[Replicas]:
+    """Two replicas on one store."""
+    async with request.param() as sinks:
+        for sink in sinks:
+            await sink.start()
+        yield sinks
+        for sink in sinks:
+            await sink.close()
+
+
+@pytest.fixture
+async def sink(replicas: Replicas) -> EventSink:
+    return replicas[0]
+
+
+async def claimed(sink: EventSink) -> int:
+    claim = await sink.claim(KEY, b"same", b"request")
+    assert claim.owned
+    return claim.epoch
+
+
+@pytest.mark.parametrize(
+    ("stored", "appended", "status", "last"),
+    [
+        pytest.param(0, (1, 3), OK, 3, id="the first records"),
+        pytest.param(3, (4, 4), OK, 4, id="the next record"),
+        pytest.param(3, (1, 3), REPEATED, 3, id="all of them again"),
+        pytest.param(3, (3, 3), REPEATED, 3, id="the last one again"),
+        pytest.param(3, (3, 5), OK, 5, id="the last one again, and more"),
+        pytest.param(3, (5, 5), HOLE, 3, id="one is missing before them"),
+        pytest.param(0, (2, 2), HOLE, 0, id="the first is missing"),
+    ],
+)
+async def test_outcomes_of_an_append(sink: EventSink, stored: int, appended, status, last: int) -> None:
+    """The table of `EventSink.append`, but for other epochs and cancels. What is stored has no gap."""
+    epoch = await claimed(sink)
+    if stored:
+        await sink.append(KEY, epoch, log_records(1, stored))
+    assert await sink.append(KEY, epoch, log_records(*appended)) == AppendOutcome(status, last)
+    if last:
+        assert list(await sink.read(KEY, 0, 1 << 20)) == log_records(1, last)
+
+
+async def test_another_epoch_is_fenced(sink: EventSink) -> None:
+    """An owner that lost its claim writes nothing more."""
+    old = await claimed(sink)
+    await sink.append(KEY, old, log_records(1, 2))
+    new = await claimed(sink)
+    assert new > old
+    assert (await sink.append(KEY, old, log_records(1, 1))).status is FENCED
+    assert await sink.append(KEY, new, log_records(1, 1)) == AppendOutcome(OK, 1)
+
+
+async def test_one_replica_owns_a_log(replicas: Replicas) -> None:
+    """The other one is told who does."""
+    first, second = replicas
+    mine = await first.claim(KEY, b"same", b"request")
+    other = await second.claim(KEY, b"other", b"request")
+    assert mine.owned
+    assert not other.owned
+    assert (other.owner, other.epoch, other.fingerprint) == (mine.owner, mine.epoch, b"same")
+    assert (await second.append(KEY, mine.epoch + 1, log_records(1, 1))).status is FENCED
+
+
+async def test_ids_are_apart_by_tenant(sink: EventSink) -> None:
+    """Two tenants may use one id."""
+    epoch = await claimed(sink)
+    await sink.append(KEY, epoch, log_records(1, 2))
+    other = GenerationKey("other", KEY.generation_id)
+    claim = await sink.claim(other, b"", b"")
+    assert claim.owned
+    assert (await sink.append(other, claim.epoch, log_records(1, 1))).status is OK
+
+
+async def test_reading_after_a_sequence(replicas: Replicas) -> None:
+    """Each replica reads what either has written; what fits into one message, at least one record."""
+    first, second = replicas
+    epoch = await claimed(first)
+    await first.append(KEY, epoch, log_records(1, 5))
+    assert list(await second.read(KEY, 2, 1 << 20)) == log_records(3, 5)
+    assert list(await second.read(KEY, 2, 1)) == log_records(3, 3)
+    assert list(await second.read(KEY, 5, 1 << 20)) == []
+    with pytest.raises(GenerationNotFound):
+        await second.read(GenerationKey("t", "unknown"), 0, 1)
+
+
+async def test_following_from_anywhere(replicas: Replicas) -> None:
+    """A follower gets each record once, in order, whenever it comes; it ends with the generation."""
+    first, second = replicas
+    epoch = await claimed(first)
+    await first.append(KEY, epoch, log_records(1, 2))
+
+    async def follow(after: int) -> list[int]:
+        async with aclosing(second.follow(KEY, after)) as batches:
+            return [record.sequence async for batch in batches for record in batch]
+
+    early, late = asyncio.ensure_future(follow(0)), asyncio.ensure_future(follow(2))
+    for n in range(3, 8):
+        await first.append(KEY, epoch, log_records(n, n))
+        await asyncio.sleep(0)
+    await first.append(KEY, epoch, log_records(8, 8, end=True))
+    assert await asyncio.wait_for(early, 10) == list(range(1, 9))
+    assert await asyncio.wait_for(late, 10) == list(range(3, 9))
+    assert await asyncio.wait_for(follow(7), 10) == [8]
+
+
+async def test_a_cancel_reaches_the_owner(replicas: Replicas) -> None:
+    """With its next append, whose records are stored all the same."""
+    first, second = replicas
+    epoch = await claimed(first)
+    await first.append(KEY, epoch, log_records(1, 1))
+    await second.publish_cancel(KEY)
+    assert await first.append(KEY, epoch, log_records(2, 2)) == AppendOutcome(CANCEL, 2)
+
+
+async def test_subscribers_are_counted_over_replicas(replicas: Replicas) -> None:
+    """Each replica sets its own number."""
+    first, second = replicas
+    await claimed(first)
+    assert await first.count_subscribers(KEY, "a", 2) == 2
+    assert await second.count_subscribers(KEY, "b", 1) == 3
+    assert await first.count_subscribers(KEY, "a", 0) == 1
