@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 from tokengrpc import server
-from tokengrpc.config import LimitSettings, ModelSettings, Settings
+from tokengrpc.config import LimitSettings, Settings, model_settings
 
 
 class Watched(server.Server):
@@ -54,7 +54,7 @@ def main() -> None:
     arguments = parser.parse_args()
     Watched.engine_port = int(arguments.base_url.rpartition(":")[2].partition("/")[0])
     server.Server = Watched  # type: ignore[misc] - `run` makes this one
-    model = ModelSettings(name="scripted", kind="openai", base_url=arguments.base_url, api="chat")
+    model = model_settings(name="scripted", kind="openai", base_url=arguments.base_url, api="chat")
     limits = LimitSettings(max_generations=arguments.permits)
     server.run(Settings(listen="127.0.0.1:0", models=(model,), limits=limits, log_level="warning"))
 

@@ -42,12 +42,9 @@ def test_config_shows_what_is_in_force_and_where_it_comes_from(tmp_path):
     """As TOML, without secrets; the same flags as serve's."""
     file = tmp_path / "tokengrpc.toml"
     file.write_text(
-        'log_level = "error"\n[[models]]\nname = "a"\nkind = "replay"\napi_key_env = "KEY"\n'
-        'options = {token = "s3cret"}\n'
+        'log_level = "error"\n[[models]]\nname = "a"\nkind = "replay"\noptions = {token = "s3cret"}\n'
     )
-    done = tokengrpc(
-        "config", "--config", str(file), "--listen", "127.0.0.1:0", TOKENGRPC_TIME_LIMIT="3", KEY="s3cret"
-    )
+    done = tokengrpc("config", "--config", str(file), "--listen", "127.0.0.1:0", TOKENGRPC_TIME_LIMIT="3")
     assert (done.returncode, done.stderr) == (0, "")
     assert "s3cret" not in done.stdout
     settings = tomllib.loads(done.stdout)

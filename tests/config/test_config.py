@@ -9,15 +9,17 @@ import pytest
 
 from tokengrpc.config import (
     ConfigError,
-    EngineSettings,
-    ModelSettings,
+    RemoteEngineSettings,
     TenantSettings,
     describe,
+    engine_settings,
     load,
     load_with_origins,
+    model_settings,
 )
 from tokengrpc.config.keys import KEYS, flag, variable
 from tokengrpc.core.model import Capability
+from tokengrpc.engines.builtin.settings import BuiltinSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +67,8 @@ WRONG_FILES = {
     'log_format = "xml"': "log_format: must be one of auto, console, json",
     'default_model = "x"': "default_model: no model is named `x`; there are: builtin",
     "limit = {}": "limit: no such key; did you mean `limits`? allowed are: listen, default_model, log_level, "
-    "log_format, limits, models, tenants",
+    "log_format, data_dir, ledger, ledger_outage, store, authenticator, budget, observers, plugins, limits, "
+    "models, tenants",
     "limits = 3": "limits: must be a table",
     "[limits]\nmax_readers = 0": f"limits.max_readers: {COUNT}",
     "[limits]\nmax_readers = 1.5": f"limits.max_readers: {COUNT}",
@@ -82,8 +85,8 @@ WRONG_FILES = {
     "installed are: anthropic, builtin, openai, replay",
     '[[models]]\nname = "a"\nkind = "openai"': "models[0].base_url: required for an openai engine, "
     "such as http://127.0.0.1:8000/v1",
-    '[[models]]\nname = "a"\nbase_url = "http://a"': "models[0].base_url: a builtin engine has none; "
-    "set kind (--engine) to openai",
+    '[[models]]\nname = "a"\nbase_url = "http://a"': "models[0].base_url: for anthropic and openai engines "
+    "only; remove it, or set kind (--engine)",
     f"{OPENAI}connect_timeout = 31": "models[0].connect_timeout: must be at most limits.connect_timeout, "
     "which is 30",
     f"{ENGINES}connect_timeout = 31": "models[0].engines[1].connect_timeout: must be at most "
@@ -94,16 +97,17 @@ WRONG_FILES = {
     "limits.inter_token_timeout, which is 60",
     f"{OPENAI}time_limit = 3601": "models[0].time_limit: must be at most limits.max_time_limit, "
     "which is 3600",
-    f"{OPENAI}pace = 3": "models[0].pace: for builtin engines only; remove it",
-    '[[models]]\nname = "a"\ndialect = "vllm"': "models[0].dialect: for openai engines only; remove it",
+    f"{OPENAI}pace = 3": "models[0].pace: for builtin engines only; remove it, or set kind (--engine)",
+    '[[models]]\nname = "a"\ndialect = "vllm"': "models[0].dialect: for openai engines only; "
+    "remove it, or set kind (--engine)",
     '[[models]]\nname = "a"\nkind = "anthropic"\napi = "chat"': "models[0].api: for openai engines only; "
-    "remove it",
-    '[[models]]\nname = "a"\nextra_capabilities = ["TOOLS"]': "models[0].extra_capabilities: for openai and "
-    "anthropic and replay engines only; remove it",
-    '[[models]]\nname = "a"\non_cancel = "drain"': "models[0].on_cancel: for openai and anthropic engines "
-    "only; remove it",
+    "remove it, or set kind (--engine)",
+    '[[models]]\nname = "a"\nextra_capabilities = ["TOOLS"]': "models[0].extra_capabilities: for anthropic "
+    "and openai and replay engines only; remove it, or set kind (--engine)",
+    '[[models]]\nname = "a"\non_cancel = "drain"': "models[0].on_cancel: for anthropic and openai engines "
+    "only; remove it, or set kind (--engine)",
     f"{OPENAI}options = {{ max_tokens = 3 }}": "models[0].options: for anthropic and replay engines only; "
-    "remove it",
+    "remove it, or set kind (--engine)",
     f'{OPENAI}api = "soap"': "models[0].api: must be one of auto, chat, completions",
     f'{OPENAI}dialect = "x"': "models[0].dialect: must be one of generic, litellm, llamacpp, "
     "ollama, openai, sglang, tgi, vllm",
@@ -123,7 +127,7 @@ WRONG_FILES = {
     f"{ENGINES}[[models.engines]]\nkind = 'openai'": "models[0].engines[2].base_url: required for an openai "
     "engine, such as http://127.0.0.1:8000/v1",
     f"{ENGINES}tokenizer = 'x'": "models[0].engines[1].tokenizer: no such key; allowed are: "
-    + ", ".join(EngineSettings.__struct_fields__),
+    + ", ".join(BuiltinSettings.__struct_fields__),
     f"{ENGINES}faults = {{ cut_at_token = -1 }}": "models[0].engines[1].faults.cut_at_token: must be a whole "
     "number of at least 0 and at most 1,000,000,000",
     "[[models]]\nname = 'a'\nfaults = { refuse = true, status = 500 }": "models[0].faults.status: not "
@@ -131,7 +135,7 @@ WRONG_FILES = {
     "[[models]]\nname = 'a'\nallowed_engine_params = ['faults']": "models[0].allowed_engine_params: without "
     "faults; set allow_request_faults instead",
     f"{ENGINES}weight = 0": "models[0].engines[1].weight: must be a number above 0 and at most 1,000",
-    f"{OPENAI}options = 1": "models[0].options: must be a table",
+    f"{REPLAY}options = 1": "models[0].options: must be a table",
     '[[tenants]]\nname = "a"': "tenants[0].key_env: required (or key_file): where this tenant's key is",
     '[[tenants]]\nname = "a"\nkey_env = "A"\nkey_file = "b"': "tenants[0].key_file: not together with "
     "key_env; keep one of them",
@@ -201,7 +205,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path, settings_file):
 def test_nothing_set_gives_one_builtin_model():
     """The defaults are a complete configuration."""
     settings = load(None, {}, {})
-    assert [(model.name, model.kind) for model in settings.models] == [("builtin", "builtin")]
+    assert [(model.name, model.engines[0].kind) for model in settings.models] == [("builtin", "builtin")]
     assert settings.default_model_name == "builtin"
     assert settings.tenants == ()
 
@@ -230,6 +234,7 @@ SAMPLES = {
     "default_model": "builtin",
     "log_level": "debug",
     "log_format": "json",
+    "ledger_outage": "strict",
     "engine": "builtin",
     "base_url": "http://host",
     "api": "chat",
@@ -252,7 +257,7 @@ def test_every_key_has_a_variable_and_a_flag(key):
     if KEYS[key].section == "limits":
         text = "99999999" if key.endswith("bytes") else "60"
     extra = {"model": "m"} if key == "base_url" else {}
-    if key in {"api", "dialect"}:
+    if key in {"api", "dialect", "api_key_env", "api_key_file"}:
         extra = {"model": "m", "base_url": "http://engine/v1"}
     from_variable = load_with_origins(None, {variable(key): text}, extra)
     from_flag = load_with_origins(None, {}, {key: text} | extra)
@@ -320,9 +325,9 @@ def test_model_flags_replace_the_models_of_the_file(settings_file):
     """--engine, --base-url or --model make one model; --base-url makes it openai."""
     file = settings_file(f'{OPENAI}api_key_env = "A"\n[[models]]\nname = "other"')
     (model,) = load(file, {}, {"base_url": "http://host/v1", "model": "llama3.2:1b"}).models
-    assert model == ModelSettings(name="llama3.2:1b", kind="openai", base_url="http://host/v1")
+    assert model == model_settings(name="llama3.2:1b", kind="openai", base_url="http://host/v1")
     (model,) = load(file, {"TOKENGRPC_PACE": "40"}, {"engine": "builtin"}).models
-    assert model == ModelSettings(name="builtin", pace=40)
+    assert model == model_settings(name="builtin", pace=40)
     required = "--model (or TOKENGRPC_MODEL): required with {}: the model's name, such as llama3.2"
     assert error_of(file, base_url="http://host/v1") == required.format("--base-url")
     assert error_of(file, engine="openai") == required.format("--engine")
@@ -331,14 +336,14 @@ def test_model_flags_replace_the_models_of_the_file(settings_file):
         "--base-url (or TOKENGRPC_BASE_URL): required"
     )
     assert error_of(None, engine="builtin", base_url="http://host").startswith(
-        "--base-url: a builtin engine has none"
+        "--base-url: for anthropic and openai engines only"
     )
 
 
 def test_other_model_flags_change_a_single_model(settings_file):
     """Where there are several, they would be a guess."""
     one = settings_file(OPENAI)
-    assert load(one, {}, {"api_key_env": "A"}).models[0].api_key_env == "A"
+    assert load(one, {}, {"api_key_env": "A"}).models[0].engines[0].api_key_env == "A"
     two = settings_file(f'{OPENAI}[[models]]\nname = "other"')
     assert error_of(two, pace=3.0) == f"--pace: for a single model only, and {two} has several: set it there"
 
@@ -349,8 +354,8 @@ def test_engines_take_from_their_model_what_they_do_not_say(settings_file):
     first, second = model.served_engines
     assert (first.name, first.upstream_model, first.context_token_count) == ("a", "other", 5)
     assert (second.name, second.upstream_model, second.context_token_count) == ("m", "m", 3)
-    (only,) = ModelSettings(name="x", kind="openai", base_url="http://h", weight=3).served_engines
-    assert only == EngineSettings(name="x", kind="openai", base_url="http://h", weight=3, upstream_model="x")
+    (only,) = model_settings(name="x", kind="openai", base_url="http://h", weight=3).served_engines
+    assert only == engine_settings(name="x", kind="openai", base_url="http://h", weight=3, upstream_model="x")
 
 
 def test_variables_do_not_change_an_engine_of_several(settings_file):
@@ -363,30 +368,30 @@ def test_variables_do_not_change_an_engine_of_several(settings_file):
 def test_keys_are_read_when_asked_for(tmp_path):
     """From the variable or file that is named, as it is then; a missing one is named."""
     file = tmp_path / "key"
-    model = ModelSettings(name="m", api_key_file=str(file))
+    engine = RemoteEngineSettings(name="m", api_key_file=str(file))
     with pytest.raises(
-        ConfigError, match=f"^model m: api_key_file: the file {file} cannot be read: No such file"
+        ConfigError, match=f"^engine m: api_key_file: the file {file} cannot be read: No such file"
     ):
-        model.read_api_key()
+        engine.read_api_key()
     file.write_text("")
     with pytest.raises(ConfigError, match=r"is not set or empty$"):
-        model.read_api_key()
+        engine.read_api_key()
     file.write_text("secret\n")
-    assert model.read_api_key() == "secret"
-    model = ModelSettings(name="m", api_key_env="KEY")
-    assert model.read_api_key({"KEY": "secret"}) == "secret"
+    assert engine.read_api_key() == "secret"
+    engine = RemoteEngineSettings(name="m", api_key_env="KEY")
+    assert engine.read_api_key({"KEY": "secret"}) == "secret"
     with pytest.raises(
-        ConfigError, match=r"^model m: api_key_env: the environment variable KEY is not set or empty$"
+        ConfigError, match=r"^engine m: api_key_env: the environment variable KEY is not set or empty$"
     ):
-        model.read_api_key({})
-    assert ModelSettings(name="m").read_api_key({}) is None
+        engine.read_api_key({})
+    assert RemoteEngineSettings(name="m").read_api_key({}) is None
     assert TenantSettings(name="t", key_env="KEY").read_key({"KEY": "secret"}) == "secret"
 
 
 def test_settings_made_in_code_are_checked_as_well():
     """The checks belong to the values, not to the file."""
     with pytest.raises(ConfigError, match=r"^base_url: required for an openai engine"):
-        ModelSettings(name="m", kind="openai")
+        model_settings(name="m", kind="openai")
 
 
 def test_the_description_reads_back_as_the_same_settings(settings_file, tmp_path):

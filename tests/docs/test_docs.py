@@ -24,11 +24,15 @@ from tokengrpc.config import (
     FaultSettings,
     LimitSettings,
     ModelSettings,
+    RemoteEngineSettings,
     Settings,
     TenantSettings,
+    engine_settings,
     load,
 )
 from tokengrpc.config.keys import KEYS, variable
+from tokengrpc.config.kinds import settings_types
+from tokengrpc.config.schema import ModelFields
 from tokengrpc.core.model import Capability, FinishReason
 from tokengrpc.engines.anthropic import engine as anthropic
 from tokengrpc.engines.builtin.engine import BuiltinEngine
@@ -122,24 +126,41 @@ def test_all_finish_reasons_are_told():
 # --- docs/settings.md
 
 
-def settings() -> Iterator[tuple[str, inspect.Field]]:
-    """Every setting by its path, as the table writes it."""
-    tables = {"limits": ("limits.", LimitSettings), "models": ("models[].", ModelSettings)}
-    tables |= {"models.engines": ("models[].engines[].", EngineSettings)}
-    tables |= {"tenants": ("tenants[].", TenantSettings)}
-    of_models = inspect.type_info(ModelSettings).fields  # type: ignore[union-attr] # they are structs
-    for prefix, struct in (("", Settings), *tables.values()):
-        for field in inspect.type_info(struct).fields:  # type: ignore[union-attr] # as above
-            # What an engine has as a model has it is told once.
-            told = field.name in tables if not prefix else struct is EngineSettings and field in of_models
-            if not told:
-                yield f"{prefix}{field.name}", field
+def settings() -> Iterator[tuple[str, inspect.Field, str]]:
+    """Every setting by its path, as the table writes it, and the kinds of engines that read it."""
+    tables = {"": Settings, "limits.": LimitSettings, "models[].": ModelFields}
+    for prefix, struct in tables.items():
+        for field in fields_of(struct):
+            if field.name not in {"limits", "models", "tenants"}:
+                yield f"{prefix}{field.name}", field, ""
+    common = {field.name for field in fields_of(EngineSettings)}
+    for field in fields_of(EngineSettings):
+        if field.name not in {"name", "context_token_count"}:
+            yield f"models[].{field.name}", field, ""
+    told: dict[str, tuple[inspect.Field, list[str]]] = {}
+    for kind, struct in settings_types().items():
+        for field in fields_of(struct):
+            if field.name not in common:
+                told.setdefault(field.name, (field, []))[1].append(kind)
+    for name, (field, kinds) in told.items():
+        yield f"models[].{name}", field, ", ".join(kinds)
+    (engines,) = (field for field in fields_of(ModelSettings) if field.name == "engines")
+    yield "models[].engines", engines, ""
+    for field in fields_of(EngineSettings):
+        if field.name in {"name", "context_token_count"}:
+            yield f"models[].engines[].{field.name}", field, ""
+    for field in fields_of(TenantSettings):
+        yield f"tenants[].{field.name}", field, ""
+
+
+def fields_of(struct: type) -> tuple[inspect.Field, ...]:
+    return inspect.type_info(struct).fields  # type: ignore[union-attr] # they are structs
 
 
 def default_of(field: inspect.Field) -> str:
     """As TOML has it."""
     if field.required:
-        return "required"
+        return "required" if field.name != "engines" else "`[]`"
     value: Any = field.default if field.default is not NODEFAULT else field.default_factory()
     if isinstance(value, FaultSettings):
         value = to_builtins(value)
@@ -149,12 +170,13 @@ def default_of(field: inspect.Field) -> str:
     return f"`{json.dumps(value)}`"
 
 
-@pytest.mark.parametrize(("path", "field"), [pytest.param(*pair, id=pair[0]) for pair in settings()])
-def test_the_settings_table_is_the_schema(path, field):
-    """Each setting with its default, meaning and variable."""
-    default, meaning, told_variable = rows(page("settings.md"))[path]
+@pytest.mark.parametrize(("path", "field", "kinds"), [pytest.param(*row, id=row[0]) for row in settings()])
+def test_the_settings_table_is_the_schema(path, field, kinds):
+    """Each setting with its default, meaning, the kinds that read it, and its variable."""
+    default, meaning, told_kinds, told_variable = rows(page("settings.md"))[path]
     assert default == default_of(field)
     assert meaning.lower() == field.type.extra_json_schema["description"].lower()
+    assert told_kinds == kinds
     places = {place.path.replace("[0]", "[]"): key for key, place in KEYS.items()}
     expected = f"`{variable(places[path])}`" if path in places else ""
     assert told_variable.rstrip(" |") == expected
@@ -162,7 +184,7 @@ def test_the_settings_table_is_the_schema(path, field):
 
 def test_the_settings_table_has_no_setting_that_the_schema_lacks():
     """Rows that look like settings are settings."""
-    assert list(rows(page("settings.md")))[1:] == [path for path, _ in settings()]
+    assert list(rows(page("settings.md")))[1:] == [path for path, _, _ in settings()]
 
 
 def toml_files() -> list[Any]:
@@ -180,14 +202,16 @@ def test_examples_of_settings_load(text, tmp_path):
     file = tmp_path / "tokengrpc.toml"
     file.write_text(text, encoding="utf-8")
     loaded = load(file, environ, {})
-    for model in loaded.models:
-        assert model.read_api_key(environ) == ("secret" if model.api_key_env else None)
+    for engine in (engine for model in loaded.models for engine in model.engines):
+        if isinstance(engine, RemoteEngineSettings):
+            assert engine.read_api_key(environ) == ("secret" if engine.api_key_env else None)
     for tenant in loaded.tenants:
         assert tenant.key_file or tenant.read_key(environ) == "secret"
 
 
 def _tables(raw: dict[str, Any]) -> list[dict[str, Any]]:
-    return [*raw.get("models", ()), *raw.get("tenants", ())]
+    engines = [engine for model in raw.get("models", ()) for engine in model.get("engines", ())]
+    return [*raw.get("models", ()), *engines, *raw.get("tenants", ())]
 
 
 # --- docs/engines.md, docs/client.md
@@ -203,8 +227,8 @@ def test_the_table_of_capabilities_is_the_code():
     """What each kind of engine can do by itself."""
     told = rows(section("engines.md", "Capabilities"))
     made = {
-        "anthropic": anthropic.create(ModelSettings(name="m", kind="anthropic"), None),
-        "replay": replay.create(ModelSettings(name="m", kind="replay", options={"file": "x"}), None),
+        "anthropic": anthropic.create(engine_settings(name="m", kind="anthropic"), None),
+        "replay": replay.create(engine_settings(name="m", kind="replay", options={"file": "x"}), None),
     }
     can = {"builtin": BuiltinEngine.capabilities} | {kind: made[kind].capabilities for kind in made}
     for capability in Capability:

@@ -14,7 +14,7 @@ from tokenstreaming.v1 import generation_pb2
 from tests.generations.test_rules import whole
 from tests.support.harness import Served, collect, read_until, serving, until, upstream
 from tests.support.scripted_engine import Pause, ScriptedEngine, Stall, Text
-from tokengrpc.config import ModelSettings, Settings
+from tokengrpc.config import Settings, model_settings
 from tokengrpc.server import Server
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -50,7 +50,7 @@ async def test_not_serving_until_the_models_are_loaded(monkeypatch) -> None:
         await start(self)
 
     monkeypatch.setattr(BuiltinEngine, "start", slow)
-    app = Server(Settings(listen="127.0.0.1:0", models=(ModelSettings(name="builtin"),)))
+    app = Server(Settings(listen="127.0.0.1:0", models=(model_settings(name="builtin"),)))
     starting = asyncio.ensure_future(app.start())
     await loading.wait()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{app.port}") as channel:

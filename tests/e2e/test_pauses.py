@@ -32,6 +32,6 @@ def grown(prepare: str) -> list[str]:
 
 def test_full_collections_are_rare():
     """Half a million objects more bring none, where Python alone makes several."""
-    assert grown("server._pause_less()") == ["0", "True"]
+    assert grown("server._make_pauses_rare()") == ["0", "True"]
     often, _ = grown("")
     assert int(often) > 1

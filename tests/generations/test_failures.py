@@ -43,7 +43,7 @@ from tests.support.scripted_engine import (
     UsageChunk,
 )
 from tests.support.wire_dialects import VLLM
-from tokengrpc.config import EngineSettings, ModelSettings, TenantSettings
+from tokengrpc.config import TenantSettings, engine_settings, model_settings
 from tokengrpc.core.tenant import ANYBODY
 
 if TYPE_CHECKING:
@@ -260,9 +260,9 @@ async def test_an_unreachable_engine(engine: ScriptedEngine) -> None:
 
 async def test_each_engine_tells_what_it_can_do(engine: ScriptedEngine) -> None:
     """A model can do what at least one of its engines can."""
-    builtin = EngineSettings(name="a")
-    vllm = EngineSettings(name="b", kind="openai", base_url=engine.base_url, dialect="vllm")
-    async with serving(ModelSettings(name="m", engines=(builtin, vllm))) as server:
+    builtin = engine_settings(name="a")
+    vllm = engine_settings(name="b", kind="openai", base_url=engine.base_url, dialect="vllm")
+    async with serving(model_settings(name="m", engines=(builtin, vllm))) as server:
         (model,) = (await server.stub.ListModels(pb.ListModelsRequest())).models
         first, second = ({*told.capabilities} for told in model.engines)
     assert model_pb2.CAPABILITY_TOOLS in second - first

@@ -11,7 +11,7 @@ from tokenstreaming.v1 import token_stream_pb2 as pb
 
 from tests.support.harness import collect, until
 from tests.support.several_engines import two_engines
-from tokengrpc.config import EngineSettings
+from tokengrpc.config import engine_settings
 from tokengrpc.engines.openai.engine import create
 from tokengrpc.errors import EngineBusy, EngineUnavailable
 
@@ -40,7 +40,7 @@ async def answering(status: int, port: int = 0) -> tuple[web.AppRunner, int]:
 async def test_any_answer_will_do_but_a_servers_own_error(status, error):
     """A server may have no list of models."""
     runner, port = await answering(status)
-    engine = create(EngineSettings(name="a", kind="openai", base_url=f"http://127.0.0.1:{port}/v1"), None)
+    engine = create(engine_settings(name="a", kind="openai", base_url=f"http://127.0.0.1:{port}/v1"), None)
     await engine.start()
     try:
         if error is None:

@@ -27,7 +27,7 @@ from tokenstreaming.v1.usage_pb2 import USAGE_SOURCE_ENGINE
 
 from tests.support import engine_process
 from tests.support.harness import check_gapless, collect, serving
-from tokengrpc.config import EngineSettings, ModelSettings
+from tokengrpc.config import engine_settings, model_settings
 from tokengrpc.telemetry.logs import configure_logs
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ async def several(count: int) -> AsyncIterator[tuple[Nursery, list[Engine], Serv
         nursery = await stack.enter_async_context(Nursery())
         processes = [Engine(port, await nursery.start(port)) for port in _free_ports(count)]
         engines = tuple(
-            EngineSettings(
+            engine_settings(
                 name=f"engine-{number}",
                 kind="openai",
                 dialect="vllm",
@@ -168,7 +168,7 @@ async def several(count: int) -> AsyncIterator[tuple[Nursery, list[Engine], Serv
         )
         # Engines die faster than they come back: some requests meet several deaths.
         limits = {"max_engine_attempts": 10}
-        model = ModelSettings(name="m", engines=engines)
+        model = model_settings(name="m", engines=engines)
         server = await stack.enter_async_context(serving(model, limits=limits))
         yield nursery, processes, server
 

@@ -13,7 +13,7 @@ from grpc_status import rpc_status
 from tokenstreaming.v1 import generation_pb2, token_stream_pb2_grpc
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
-from tokengrpc.config import LimitSettings, ModelSettings, Settings
+from tokengrpc.config import LimitSettings, ModelSettings, Settings, model_settings
 from tokengrpc.server import Server
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tokengrpc.generations.registry import GenerationRegistry
     from tokengrpc.generations.task import GenerationTask
 
-BUILTIN = ModelSettings(name="builtin")
+BUILTIN = model_settings(name="builtin")
 
 PLUGINS = ("ledger", "sink", "authenticator", "budget", "observers")
 
@@ -33,7 +33,7 @@ OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
 def upstream(base_url: str, **more: Any) -> ModelSettings:
     """A model behind a scripted engine."""
     settings = {"name": "scripted", "kind": "openai", "base_url": base_url, "api": "chat", **more}
-    return ModelSettings(**settings)
+    return model_settings(**settings)
 
 
 @dataclass

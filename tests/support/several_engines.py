@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tests.support.harness import Served, serving
 from tests.support.scripted_engine import Done, Finish, ScriptedEngine, Text, UsageChunk
 from tests.support.wire_dialects import OPENAI
-from tokengrpc.config import EngineSettings, ModelSettings
+from tokengrpc.config import EngineSettings, engine_settings, model_settings
 from tokengrpc.core.ports.observer import GenerationEnded
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Two:
 
 def engine(name: str, **more: Any) -> EngineSettings:
     settings = {"kind": "openai", "api": "chat", "health_check_interval": 0.0, **more}
-    return EngineSettings(name=name, **settings)
+    return engine_settings(name=name, **settings)
 
 
 @asynccontextmanager
@@ -69,6 +69,6 @@ async def two_engines(
             engine("b", **({"base_url": b.base_url, "priority": 1} | (of_b or {}))),
         )
         ended = Ended()
-        model = ModelSettings(name="m", engines=engines)
+        model = model_settings(name="m", engines=engines)
         async with serving(model, observers=(ended,), **settings) as server:
             yield Two(a, b, server, ended)

@@ -19,6 +19,7 @@ from tokengrpc.cli.target import DEFAULT_TARGET
 from tokengrpc.config import ConfigError, Loaded, describe, load_with_origins
 from tokengrpc.config.keys import DEFINING_KEYS, KEYS, flag
 from tokengrpc.config.messages import bare
+from tokengrpc.config.values import CHOICES
 from tokengrpc.errors import TokenGrpcError
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def _metavar(key: str) -> str:
     match bare(inspect.type_info(KEYS[key].type)):
         case inspect.LiteralType(values=values):
             return "|".join(map(str, values))
+        case inspect.StrType(pattern=str(pattern)) if pattern in CHOICES:
+            return "|".join(CHOICES[pattern])
         case inspect.IntType() | inspect.FloatType():
             return "NUMBER"
         case inspect.BoolType():

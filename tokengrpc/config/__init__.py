@@ -5,8 +5,10 @@ Flags stand above `TOKENGRPC_*` variables, those above one TOML file, that above
 
 from __future__ import annotations
 
+from tokengrpc.config.build import engine_settings, model_settings
 from tokengrpc.config.engine import EngineSettings
 from tokengrpc.config.faults import FaultSettings
+from tokengrpc.config.remote import RemoteEngineSettings
 from tokengrpc.config.report import describe
 from tokengrpc.config.schema import LimitSettings, ModelSettings, Settings, TenantSettings
 from tokengrpc.config.sources import Loaded, load, load_with_origins
@@ -19,9 +21,12 @@ __all__ = [
     "LimitSettings",
     "Loaded",
     "ModelSettings",
+    "RemoteEngineSettings",
     "Settings",
     "TenantSettings",
     "describe",
+    "engine_settings",
     "load",
     "load_with_origins",
+    "model_settings",
 ]

@@ -8,7 +8,9 @@ from typing import Any
 
 from msgspec import NODEFAULT, Struct, structs
 
-from tokengrpc.config.schema import LimitSettings, ModelSettings, Settings
+from tokengrpc.config.kinds import settings_types
+from tokengrpc.config.remote import PluginEngineSettings
+from tokengrpc.config.schema import LimitSettings, ModelFields, Settings
 
 PREFIX = "TOKENGRPC_"
 CONFIG_VARIABLE = "TOKENGRPC_CONFIG"
@@ -21,11 +23,25 @@ SERVICE_LINK = re.compile(
 )
 
 MODEL = "models[0]"
-_SECTIONS: dict[str, type[Settings | LimitSettings | ModelSettings]] = {
-    "": Settings,
-    "limits": LimitSettings,
-    MODEL: ModelSettings,
-}
+_SECTIONS: dict[str, type[Settings | LimitSettings]] = {"": Settings, "limits": LimitSettings}
+
+
+def _fields(section: str) -> list[structs.FieldInfo]:
+    """Returns the settings of a section; those of a model are its own and those of every kind of engine."""
+    if section != MODEL:
+        return list(structs.fields(_SECTIONS[section]))
+    types: list[type[Struct]] = [ModelFields, *settings_types().values(), PluginEngineSettings]
+    found: dict[str, structs.FieldInfo] = {}
+    for struct in types:
+        for field in structs.fields(struct):
+            found.setdefault(field.name, field)
+    return list(found.values())
+
+
+def _has_flag(field: structs.FieldInfo) -> bool:
+    return any(
+        (getattr(meta, "extra", None) or {}).get("flag") for meta in getattr(field.type, "__metadata__", ())
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +59,12 @@ class Place:
     @property
     def type(self) -> Any:  # noqa: ANN401 - annotations have no common type
         """Its annotation in the schema."""
-        return next(f.type for f in structs.fields(_SECTIONS[self.section]) if f.name == self.name)
+        return next(f.type for f in _fields(self.section) if f.name == self.name)
 
     @property
     def default(self) -> Any:  # noqa: ANN401 - as above
         """Its default in the schema; None where it has none."""
-        default = next(f.default for f in structs.fields(_SECTIONS[self.section]) if f.name == self.name)
+        default = next(f.default for f in _fields(self.section) if f.name == self.name)
         return None if default is NODEFAULT else default
 
     @property
@@ -74,30 +90,16 @@ _TOP_KEYS = (
     "authenticator",
     "budget",
 )
-_MODEL_KEYS = (
-    "base_url",
-    "upstream_model",
-    "api",
-    "dialect",
-    "api_key_env",
-    "api_key_file",
-    "tokenizer",
-    "context_token_count",
-    "pace",
-    "connect_timeout",
-    "first_token_timeout",
-    "inter_token_timeout",
-    "time_limit",
-    "faults",
-    "allow_request_faults",
-)
-
 # The key `base_url` is the variable TOKENGRPC_BASE_URL and the flag --base-url.
 KEYS: dict[str, Place] = {
     **{key: Place("", key) for key in _TOP_KEYS},
     "engine": Place(MODEL, "kind"),
     "model": Place(MODEL, "name"),
-    **{key: Place(MODEL, key) for key in _MODEL_KEYS},
+    **{
+        f.name: Place(MODEL, f.name)
+        for f in _fields(MODEL)
+        if _has_flag(f) and f.name not in {"kind", "name"}
+    },
     **{f"limits_{name}": Place("limits", name) for name in LimitSettings.__struct_fields__},
 }
 # Any of these defines one model, which replaces those of the file.

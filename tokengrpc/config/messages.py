@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from msgspec import inspect
 
 from tokengrpc.config.values import PATTERNS, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 T = TypeVar("T")
 
@@ -42,16 +45,17 @@ def _problem(error: msgspec.ValidationError, to: type[Any]) -> Problem:
     path = where[1] if where else ""
     info = _at(inspect.type_info(to), path)
     if isinstance(error.__cause__, ConfigError):
-        return _own_problem(str(error.__cause__), path)
+        return own_problem(str(error.__cause__), path)
     if unknown := _UNKNOWN.match(text):
-        return Problem(_join(path, unknown[1]), _unknown_key(unknown[1], info))
+        names = [f.name for f in info.fields] if isinstance(info, inspect.StructType) else []
+        return Problem(_join(path, unknown[1]), unknown_key(unknown[1], names))
     if missing := _MISSING.match(text):
         key = _join(path, missing[1])
         return Problem(key, f"required: {_allowed(_at(info, missing[1]))}")
     return Problem(path, f"must be {_allowed(info)}")
 
 
-def _own_problem(text: str, path: str) -> Problem:
+def own_problem(text: str, path: str = "") -> Problem:
     """A check of the schema itself, which starts with its key."""
     key = _OWN.match(text)
     if key is None:
@@ -82,8 +86,8 @@ def bare(info: inspect.Type) -> inspect.Type:
     return info
 
 
-def _unknown_key(key: str, info: inspect.Type) -> str:
-    names = [f.name for f in info.fields] if isinstance(info, inspect.StructType) else []
+def unknown_key(key: str, names: Sequence[str]) -> str:
+    """Says what is wrong with a key that is not one of these."""
     close = get_close_matches(key, names, n=1)
     meant = f"did you mean `{close[0]}`? " if close else ""
     return f"no such key; {meant}allowed are: {', '.join(names)}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec.inspect
 
 from tokengrpc.config.faults import FaultSettings
-from tokengrpc.config.schema import ENGINE_FIELDS
+from tokengrpc.config.schema import ModelSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,15 +32,18 @@ def describe(settings: Settings, origins: Mapping[str, str] | None = None) -> st
 def _table(struct: msgspec.Struct, path: str, origins: Mapping[str, str]) -> Iterator[str]:
     """The table's own values first, then its tables, as TOML wants it."""
     values = {name: getattr(struct, name) for name in struct.__struct_fields__}
-    if values.get("engines"):
-        # What belongs to engines stands with them.
-        values = {name: value for name, value in values.items() if name not in ENGINE_FIELDS}
+    meanings = _meanings(type(struct))
+    if isinstance(struct, ModelSettings) and struct.is_single:
+        # What belongs to the one engine stands with the model.
+        (engine,) = values.pop("engines")
+        of_engine = {name: getattr(engine, name) for name in engine.__struct_fields__}
+        values = {"name": struct.name, "kind": engine.kind, **values, **of_engine, **values}
+        meanings = _meanings(type(engine)) | meanings
     tables = {name: value for name, value in values.items() if _is_table(value)}
     rows = {
         name: f"{name} = {_value(_masked(value))}" for name, value in values.items() if name not in tables
     }
     width = max(len(row) for row in rows.values() if len(row) <= _WIDEST)
-    meanings = _meanings(type(struct))
     for name, row in rows.items():
         origin = _origin(f"{path}.{name}" if path else name, origins)
         yield f"{row:<{width}}  # {meanings.get(name, '')} ({origin})"

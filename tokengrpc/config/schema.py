@@ -6,13 +6,15 @@ The descriptions are shown to people by `tokengrpc config`.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, structs
 
 from tokengrpc.config.engine import EngineSettings
+from tokengrpc.config.kinds import convert_engine
 from tokengrpc.config.values import (
+    FLAG,
     Address,
     Bytes,
     ConfigError,
@@ -30,62 +32,62 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-ENGINE_FIELDS = frozenset(EngineSettings.__struct_fields__) - {"name", "context_token_count"}
-"""What a model that has a list of engines leaves to them."""
+class ModelFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What can be set of a model beside its engines."""
 
-
-class ModelSettings(EngineSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A model and the engine that runs it, or the engines."""
-
-    what: ClassVar[str] = "model"
-
-    name: Annotated[Name, Meta(description="the name in requests")]
+    name: Annotated[Name, Meta(description="the name in requests", extra=FLAG)]
     context_token_count: Annotated[
-        CountOrNone, Meta(description="input and output together; 0: not told")
+        CountOrNone, Meta(description="input and output together; 0: not told", extra=FLAG)
     ] = 0
     tokenizer: Annotated[
-        str, Meta(description="the model's own tokenizer; empty: estimate with o200k_base")
+        str, Meta(description="the model's own tokenizer; empty: estimate with o200k_base", extra=FLAG)
     ] = ""
     allowed_engine_params: Annotated[
         tuple[str, ...], Meta(description="keys that requests may pass to the engine")
     ] = ()
     first_token_timeout: Annotated[
-        SecondsOrNone, Meta(description="the longest wait for a first token, s; 0: the server's")
+        SecondsOrNone,
+        Meta(description="the longest wait for a first token, s; 0: the server's", extra=FLAG),
     ] = 0.0
     inter_token_timeout: Annotated[
-        SecondsOrNone, Meta(description="the longest wait for a next token, s; 0: the server's")
+        SecondsOrNone, Meta(description="the longest wait for a next token, s; 0: the server's", extra=FLAG)
     ] = 0.0
     time_limit: Annotated[
-        SecondsOrNone, Meta(description="the longest that a generation may run, s; 0: the server's")
+        SecondsOrNone,
+        Meta(description="the longest that a generation may run, s; 0: the server's", extra=FLAG),
     ] = 0.0
     allow_request_faults: Annotated[
-        bool, Meta(description="whether requests may bring faults of their own: see docs/simulator.md")
+        bool,
+        Meta(description="whether requests may bring faults of their own: see docs/simulator.md", extra=FLAG),
     ] = False
+
+
+class ModelSettings(ModelFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model and the engines that run it. In a file, the settings of a single engine may stand beside it."""
+
     engines: Annotated[
         tuple[EngineSettings, ...],
-        Meta(description="its engines where there are several, each a [[models.engines]] of engine settings"),
-    ] = ()
+        Meta(
+            min_length=1,
+            description="its engines where there are several, each a [[models.engines]] of engine settings",
+        ),
+    ]
 
     def __post_init__(self) -> None:
-        """Checks the engine that it is itself, or that it has none beside its list."""
+        """Checks that engines have different names."""
         if "faults" in self.allowed_engine_params:
             raise ConfigError("allowed_engine_params: without faults; set allow_request_faults instead")
-        if not self.engines:
-            EngineSettings.__post_init__(self)
-            return
-        unset = EngineSettings()
-        for name in sorted(ENGINE_FIELDS):
-            if getattr(self, name) != getattr(unset, name):
-                raise ConfigError(f"{name}: not together with engines; set it in [[models.engines]] instead")
         check_different("engines", [engine.name for engine in self.served_engines])
 
     @property
     def served_engines(self) -> tuple[EngineSettings, ...]:
         """Its engines, with what they take from the model filled in."""
-        if self.engines:
-            return tuple(self._filled(engine) for engine in self.engines)
-        own = {name: getattr(self, name) for name in EngineSettings.__struct_fields__}
-        return (self._filled(EngineSettings(**own)),)
+        return tuple(self._filled(engine) for engine in self.engines)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it has one engine without a name of its own, whose settings stand with the model's."""
+        return len(self.engines) == 1 and not (self.engines[0].name or self.engines[0].context_token_count)
 
     def _filled(self, engine: EngineSettings) -> EngineSettings:
         return structs.replace(
@@ -209,7 +211,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         dict[str, dict[str, Any]], Meta(description="settings of installed plugins, a table each, by name")
     ] = {}
     limits: LimitSettings = LimitSettings()
-    models: Annotated[tuple[ModelSettings, ...], Meta(min_length=1)] = (ModelSettings(name="builtin"),)
+    models: Annotated[tuple[ModelSettings, ...], Meta(min_length=1)] = msgspec.field(
+        default_factory=lambda: (ModelSettings(name="builtin", engines=(convert_engine({}),)),)
+    )
     tenants: Annotated[
         tuple[TenantSettings, ...], Meta(description="who may call; none: everybody, as `default`")
     ] = ()
@@ -233,8 +237,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """A model's clocks are within the server's."""
         for name, largest in _CLOCKS:
             _check_at_most(f"{path}.{name}", getattr(model, name), self.limits, largest)
-        engines = enumerate(model.engines)
-        for where, engine in [(f"{path}.engines[{i}]", e) for i, e in engines] or [(path, model)]:
+        for index, engine in enumerate(model.engines):
+            where = path if model.is_single else f"{path}.engines[{index}]"
             _check_at_most(f"{where}.connect_timeout", engine.connect_timeout, self.limits, "connect_timeout")
 
     @property

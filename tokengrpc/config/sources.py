@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tokengrpc.config.engine import engine_kinds, unknown_kind
+from tokengrpc.config.build import build
 from tokengrpc.config.keys import (
     CONFIG_VARIABLE,
     DEFINING_KEYS,
@@ -24,12 +24,15 @@ from tokengrpc.config.keys import (
     names,
     variable,
 )
+from tokengrpc.config.kinds import engine_kinds, unknown_kind
 from tokengrpc.config.messages import Problem, convert
-from tokengrpc.config.schema import Settings
+from tokengrpc.config.remote import RemoteEngineSettings
 from tokengrpc.config.values import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from tokengrpc.config.schema import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,7 @@ def load_with_origins(file: Path | None, environ: Mapping[str, str], flags: Mapp
     for value in values:
         layers.put(value)
     try:
-        settings = convert(layers.raw, Settings)
+        settings = build(layers.raw)
     except Problem as problem:
         raise ConfigError(layers.line(problem)) from None
     _refuse_unknown_variables(environ, settings)
@@ -188,8 +191,8 @@ def _prepare_model(layers: _Layers, given: Mapping[str, _Value]) -> None:
 
 def _check_defined(kind: str, given: Mapping[str, _Value]) -> None:
     """What would follow from an unknown engine or a missing name says less than these."""
-    if kind not in (kinds := engine_kinds()):
-        raise ConfigError(f"{given['engine'].origin}: {unknown_kind(kinds)}")
+    if kind not in engine_kinds():
+        raise ConfigError(f"{given['engine'].origin}: {unknown_kind()}")
     if kind != "builtin" and "model" not in given:
         raise ConfigError(
             f"{names('model')}: required with {given[min(DEFINING_KEYS & given.keys())].origin}: "
@@ -200,7 +203,8 @@ def _check_defined(kind: str, given: Mapping[str, _Value]) -> None:
 def _refuse_unknown_variables(environ: Mapping[str, str], settings: Settings) -> None:
     """A mistyped variable would be a setting that is silently not in force."""
     known = {variable(key) for key in KEYS} | {CONFIG_VARIABLE}
-    named = {engine.api_key_env for model in settings.models for engine in (model, *model.engines)}
+    engines = [engine for model in settings.models for engine in model.engines]
+    named = {engine.api_key_env for engine in engines if isinstance(engine, RemoteEngineSettings)}
     named |= {tenant.key_env for tenant in settings.tenants}
     for name in sorted(environ.keys() - known - named - FOREIGN_VARIABLES):
         if name.startswith(PREFIX) and not SERVICE_LINK.fullmatch(name):

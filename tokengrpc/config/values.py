@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~:/-]{1,128}\Z")]
 NameOrNone = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~:/-]{0,128}\Z")]
@@ -20,6 +21,9 @@ Bytes = Annotated[int, Meta(ge=1024, le=1 << 40)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 CountOrNone = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 
+FLAG: dict[str, Any] = {"flag": True}
+"""Marks a setting of models that has a variable and a flag, not only a place in the file."""
+
 # What the patterns mean, for people.
 PATTERNS = {
     r"^[A-Za-z0-9._~:/-]{1,128}\Z": "1 to 128 characters of A-Z a-z 0-9 . _ ~ : / -",
@@ -27,6 +31,19 @@ PATTERNS = {
     r"^([A-Za-z_][A-Za-z0-9_]*)?\Z": "the name of an environment variable (never a key itself)",
     r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}\Z": "HOST:PORT, such as 127.0.0.1:50051 or [::]:50051",
 }
+
+
+CHOICES: dict[str, tuple[str, ...]] = {}
+"""The words that a pattern of `one_of` allows."""
+
+
+def one_of(words: Iterable[str]) -> str:
+    """Returns a pattern that allows these words alone, for settings whose words a table elsewhere defines."""
+    choices = tuple(sorted(words))
+    pattern = rf"^({'|'.join(map(re.escape, choices))})\Z"
+    PATTERNS[pattern] = f"one of {', '.join(choices)}"
+    CHOICES[pattern] = choices
+    return pattern
 
 
 class ConfigError(ValueError):

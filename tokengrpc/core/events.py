@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tokengrpc.core.model import Switch, Token, ToolCallFragment, Usage
-    from tokengrpc.core.snapshot import GenerationSnapshot
+from tokengrpc.core.model import Switch, Token, ToolCallFragment, Usage
+from tokengrpc.core.snapshot import GenerationSnapshot
 
 
 class RecordKind(StrEnum):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tokengrpc.core.model import State, Usage
-    from tokengrpc.core.termination import Termination, Timestamps
+from tokengrpc.core.model import State, Usage
+from tokengrpc.core.termination import Termination, Timestamps
 
 
 class GenerationSnapshot(msgspec.Struct, frozen=True, kw_only=True):

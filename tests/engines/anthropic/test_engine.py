@@ -23,7 +23,7 @@ from tests.support.scripted_engine import (
     ToolCall,
     UsageChunk,
 )
-from tokengrpc.config import ModelSettings
+from tokengrpc.config import engine_settings
 from tokengrpc.core.model import Capability, Delta, FinishReason, UsageReport
 from tokengrpc.core.ports.engine import Continuation
 from tokengrpc.core.request import GenerationRequest, Message, Role, TextPart
@@ -61,7 +61,7 @@ async def run(
     **settings: Any,
 ) -> tuple[list[Delta], TokenGrpcError | None]:
     """All deltas of a generation and the failure that ended it."""
-    made = ModelSettings(name="m", kind="anthropic", base_url=server.base_url, **settings)
+    made = engine_settings(name="m", kind="anthropic", base_url=server.base_url, **settings)
     return await run_once(create(made, None), request, before)
 
 

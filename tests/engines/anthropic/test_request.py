@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tokengrpc.config import ConfigError, ModelSettings
+from tokengrpc.config import ConfigError, engine_settings
 from tokengrpc.core.model import Capability
 from tokengrpc.core.request import (
     GenerationRequest,
@@ -239,13 +239,13 @@ class TestSettings:
             "max_tokens": ({"max_tokens": "many"}, "must be a whole number of at least 1"),
         }
         for key, (options, what) in wrong.items():
-            settings = ModelSettings(name="claude", kind="anthropic", options=options)
+            settings = engine_settings(name="claude", kind="anthropic", options=options)
             with pytest.raises(ConfigError, match=re.escape(f"engine claude: options.{key}: {what}")):
                 create(settings, None)
 
     def test_capabilities(self):
         """What the API has fields for, as the settings correct it."""
-        settings = ModelSettings(
+        settings = engine_settings(
             name="claude",
             kind="anthropic",
             extra_capabilities=(Capability.CONTINUE_TEXT,),

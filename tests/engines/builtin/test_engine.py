@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +18,7 @@ from tokengrpc.core.request import GenerationRequest, Message, OutputOptions, Ro
 from tokengrpc.core.text import IncrementalDecoder
 from tokengrpc.engines.builtin.engine import BuiltinEngine, create
 from tokengrpc.engines.builtin.guide import learn
+from tokengrpc.engines.builtin.settings import BuiltinSettings
 from tokengrpc.errors import ContextLengthExceeded, InvalidRequest
 from tokengrpc.tokenizers.tiktoken import END_OF_TEXT, load
 
@@ -28,19 +29,9 @@ QUESTION = "What is token streaming?"
 NO_END = {END_OF_TEXT: -100.0}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSettings:
-    """What the engine reads of a model's settings."""
-
-    name: str = "default"
-    pace: float = 0.0
-    context_token_count: int = 0
-    missing_capabilities: tuple[Capability, ...] = ()
-
-
 @pytest.fixture
 async def engine():
-    engine: Engine = create(ModelSettings(), None)
+    engine: Engine = create(BuiltinSettings(name="default"), None)
     await engine.start()
     yield engine
     await engine.close()
@@ -162,7 +153,7 @@ async def test_without_a_seed_the_source_of_seeds_is_asked():
 
 def test_what_it_shall_not_do_it_does_not_declare():
     """So that other engines' gaps can be tried with it; the others of its kind keep theirs."""
-    settings = ModelSettings(name="m", missing_capabilities=(Capability.CONTINUE_TOKEN_IDS,))
+    settings = BuiltinSettings(name="m", missing_capabilities=(Capability.CONTINUE_TOKEN_IDS,))
     made = create(settings, None)
     assert BuiltinEngine.capabilities - made.capabilities == {Capability.CONTINUE_TOKEN_IDS}
 
@@ -197,7 +188,7 @@ async def test_the_default_limit(engine):
 
 async def test_the_context_limits_input_and_output():
     """A small context ends the answer; an input that fills it is refused."""
-    engine = create(ModelSettings(context_token_count=20), None)
+    engine = create(BuiltinSettings(context_token_count=20), None)
     deltas = await run(engine, ask())
     assert deltas[-1].finish.reason is FinishReason.CONTEXT_LENGTH
     assert deltas[-1].usage.input + deltas[-1].usage.output == 20
@@ -320,7 +311,7 @@ async def test_a_continuation_keeps_to_the_limit(engine):
 
 async def test_with_a_pace_tokens_come_one_by_one(engine):
     """A pace spaces tokens out by the loop's clock and changes nothing else."""
-    paced = create(ModelSettings(pace=200.0), None)
+    paced = create(BuiltinSettings(pace=200.0), None)
     loop = asyncio.get_running_loop()
     begin, times, deltas = loop.time(), [], []
     async for batch in paced.generate(ask(most=10)):
@@ -353,7 +344,7 @@ async def test_without_a_pace_the_loop_gets_its_turns(engine):
 @pytest.mark.parametrize("pace", [0.0, 1000.0])
 async def test_closing_midway_leaves_nothing(pace):
     """A generation that is closed before its end leaves no task behind and goes no further."""
-    engine = create(ModelSettings(pace=pace), None)
+    engine = create(BuiltinSettings(pace=pace), None)
     before = asyncio.all_tasks()
     async with aclosing(engine.generate(ask(most=100_000, logit_bias=NO_END))) as batches:
         await anext(batches)
@@ -365,7 +356,7 @@ async def test_closing_midway_leaves_nothing(pace):
 
 async def test_cancelling_in_the_pace_stops_at_once():
     """A consumer that is cancelled while the next token is not due yet ends, and so does the generation."""
-    engine = create(ModelSettings(pace=0.001), None)
+    engine = create(BuiltinSettings(pace=0.001), None)
     batches = engine.generate(ask())
     await anext(batches)
     waiting = asyncio.ensure_future(anext(batches))
@@ -379,7 +370,7 @@ async def test_cancelling_in_the_pace_stops_at_once():
 
 async def test_what_it_tells_about_itself():
     """It has its model's name, is healthy once started, and declares what it can."""
-    engine = create(ModelSettings(name="small"), load("o200k_base", exact=True))
+    engine = create(BuiltinSettings(name="small"), load("o200k_base", exact=True))
     assert (engine.name, engine.kind, engine.healthy) == ("small", "builtin", None)
     await engine.start()
     assert engine.healthy is True

@@ -10,7 +10,7 @@ import uvloop
 
 from tests.support.harness import until
 from tests.support.http_peer import CHUNKED, OK, Peer, Server, always_ok, client, drain
-from tokengrpc.config import ModelSettings
+from tokengrpc.config import engine_settings
 from tokengrpc.core.request import GenerationRequest
 from tokengrpc.engines.http import client as http_client
 from tokengrpc.engines.http.client import EngineHTTP, read_body
@@ -279,7 +279,7 @@ class TestBodies:
 
         async with Server(script) as server:
             base_url = f"http://127.0.0.1:{server.port}"
-            engine = create(ModelSettings(name="m", kind="openai", base_url=base_url), None)
+            engine = create(engine_settings(name="m", kind="openai", base_url=base_url), None)
             await engine.start()
             with pytest.raises(EngineProtocolError, match="compresses"):
                 await anext(engine.generate(GenerationRequest(prompt="x")))

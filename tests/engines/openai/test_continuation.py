@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.scripted_engine import Call, Done, Finish, ScriptedEngine, Text
 from tests.support.wire_dialects import PROMPT_IDS, VLLM
-from tokengrpc.config import ModelSettings
+from tokengrpc.config import engine_settings
 from tokengrpc.core.model import Capability
 from tokengrpc.core.ports.engine import Continuation
 from tokengrpc.core.request import (
@@ -39,7 +39,7 @@ async def go_on(before: Continuation, dialect: str, request: dict[str, Any], **s
     """What the server is asked; what it adds must arrive."""
     async with ScriptedEngine(VLLM) as server:
         server.script(Text(" time"), Finish(), Done())
-        made = ModelSettings(name="m", kind="openai", base_url=server.base_url, dialect=dialect, **settings)
+        made = engine_settings(name="m", kind="openai", base_url=server.base_url, dialect=dialect, **settings)
         engine = create(made, None)
         await engine.start()
         try:
@@ -163,7 +163,7 @@ class TestByText:
 )
 async def test_what_is_refused(dialect: str, before: Continuation, request_: dict[str, Any]):
     """Before the server is asked: what it would add might not fit."""
-    settings = ModelSettings(name="m", kind="openai", base_url="http://127.0.0.1:9/v1", dialect=dialect)
+    settings = engine_settings(name="m", kind="openai", base_url="http://127.0.0.1:9/v1", dialect=dialect)
     engine = create(settings, None)
     await engine.start()
     with pytest.raises(UnsupportedFeature, match="generated anew"):

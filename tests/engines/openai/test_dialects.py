@@ -20,7 +20,7 @@ from tests.support.scripted_engine import (
     UsageChunk,
 )
 from tests.support.wire_dialects import LITELLM, LLAMA_CPP, OLLAMA, OPENAI, PROMPT_IDS, SGLANG, TGI, VLLM
-from tokengrpc.config import ModelSettings
+from tokengrpc.config import engine_settings
 from tokengrpc.core.model import FinishReason, UsageReport
 from tokengrpc.core.request import GenerationRequest, Message, OutputOptions, Role, TextPart
 from tokengrpc.engines.openai.engine import create
@@ -56,7 +56,7 @@ async def run(
     server: ScriptedEngine, request: GenerationRequest, **settings: Any
 ) -> tuple[list[Delta], TokenGrpcError | None]:
     """All deltas of a generation and the failure that ended it."""
-    made = ModelSettings(name="m", kind="openai", base_url=server.base_url, **settings)
+    made = engine_settings(name="m", kind="openai", base_url=server.base_url, **settings)
     return await run_once(create(made, None), request)
 
 

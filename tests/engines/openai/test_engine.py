@@ -38,7 +38,7 @@ from tests.support.scripted_engine import (
     UsageChunk,
 )
 from tests.support.wire_dialects import LITELLM, LLAMA_CPP, OLLAMA, OPENAI, SGLANG, TGI, VLLM, Dialect
-from tokengrpc.config import ModelSettings
+from tokengrpc.config import engine_settings
 from tokengrpc.core.model import Delta, FinishReason, UsageReport
 from tokengrpc.core.ports.engine import Continuation
 from tokengrpc.core.request import GenerationRequest, Message, OutputOptions, Role, TextPart
@@ -84,7 +84,7 @@ async def engine(server: ScriptedEngine) -> AsyncIterator[OpenAIEngine]:
 
 
 def engine_of(server: ScriptedEngine, **settings: Any) -> OpenAIEngine:
-    return create(ModelSettings(name="m", kind="openai", base_url=server.base_url, **settings), None)
+    return create(engine_settings(name="m", kind="openai", base_url=server.base_url, **settings), None)
 
 
 async def run(
@@ -331,7 +331,7 @@ class TestRefusals:
 
         listener = await asyncio.start_server(garble, "127.0.0.1", 0)
         port = listener.sockets[0].getsockname()[1]
-        engine = create(ModelSettings(name="m", kind="openai", base_url=f"http://127.0.0.1:{port}"), None)
+        engine = create(engine_settings(name="m", kind="openai", base_url=f"http://127.0.0.1:{port}"), None)
         await engine.start()
         _, failure = await run(engine)
         await engine.close()
@@ -509,7 +509,7 @@ class TestBrokenStreams:
 
         async with Server(script) as listener:
             url = f"http://127.0.0.1:{listener.port}"
-            engine = create(ModelSettings(name="m", kind="openai", base_url=url), None)
+            engine = create(engine_settings(name="m", kind="openai", base_url=url), None)
             await engine.start()
             deltas, failure = await run(engine, PROMPT)
             await engine.close()
@@ -615,7 +615,7 @@ class TestCancelling:
         """A server that accepts nothing is left, and the socket closed."""
         listener = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, start_serving=False)
         port = listener.sockets[0].getsockname()[1]
-        engine = create(ModelSettings(name="m", kind="openai", base_url=f"http://127.0.0.1:{port}"), None)
+        engine = create(engine_settings(name="m", kind="openai", base_url=f"http://127.0.0.1:{port}"), None)
         await engine.start()
         task = asyncio.ensure_future(run(engine))
         await asyncio.sleep(0)
@@ -678,7 +678,9 @@ class TestConnections:
 
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as listener:
             port = listener.sockets[0].getsockname()[1]
-            engine = create(ModelSettings(name="m", kind="openai", base_url=f"http://127.0.0.1:{port}"), None)
+            engine = create(
+                engine_settings(name="m", kind="openai", base_url=f"http://127.0.0.1:{port}"), None
+            )
             await engine.start()
             for _ in range(2):
                 assert (await run(engine, PROMPT))[1] is None
@@ -703,7 +705,7 @@ class TestSettings:
         """The key goes into the header; the base URL may end with a slash."""
         monkeypatch.setenv("UPSTREAM_KEY", "sk-secret")
         server.script(Finish())
-        settings = ModelSettings(
+        settings = engine_settings(
             name="m",
             kind="openai",
             base_url=server.base_url + "/",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tokengrpc.config import ModelSettings
+from tokengrpc.config import engine_settings
 from tokengrpc.core.model import Capability
 from tokengrpc.core.request import (
     GenerationRequest,
@@ -293,7 +293,7 @@ def test_engine_params():
 )
 def test_choosing_the_api(setting: str, request_: GenerationRequest, api: Api | None):
     """Each row of the rule, and the capabilities say the same."""
-    engine = create(ModelSettings(name="m", kind="openai", base_url="http://x/v1", api=setting), None)
+    engine = create(engine_settings(name="m", kind="openai", base_url="http://x/v1", api=setting), None)
     if request_.messages is not None:
         needed = Capability.CONVERSATION
     else:

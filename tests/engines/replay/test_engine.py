@@ -23,11 +23,12 @@ from tests.support.scripted_engine import (
     ToolCall,
     UsageChunk,
 )
-from tokengrpc.config import ConfigError, ModelSettings
+from tokengrpc.config import ConfigError, ModelSettings, engine_settings
 from tokengrpc.core.ports.engine import Continuation
 from tokengrpc.core.request import GenerationRequest
 from tokengrpc.engines.replay.engine import create
 from tokengrpc.engines.replay.recording import read_transcript
+from tokengrpc.engines.replay.settings import ReplaySettings
 from tokengrpc.errors import UnsupportedFeature
 
 if TYPE_CHECKING:
@@ -36,8 +37,12 @@ if TYPE_CHECKING:
 HEADER = {"transcript": 1, "model": "m"}
 
 
-def replaying(file: Path, **options: Any) -> ModelSettings:
-    return ModelSettings(name="again", kind="replay", options={"file": str(file), "speed": 0, **options})
+def replaying(file: Path, **options: Any) -> ReplaySettings:
+    return ReplaySettings(name="again", kind="replay", options={"file": str(file), "speed": 0, **options})
+
+
+def served(file: Path) -> ModelSettings:
+    return ModelSettings(name="again", engines=(replaying(file),))
 
 
 def written(path: Path, *lines: dict[str, Any]) -> Path:
@@ -95,7 +100,7 @@ async def test_what_was_recorded_comes_again(tmp_path: Path, steps: tuple[Any, .
             first = await collect(server.stream(prompt="Say it"))
             assert (await record(server.target, file) == 0) is (code is grpc.StatusCode.OK)
     assert "Say it" not in file.read_text()
-    async with serving_here(replaying(file)) as server:
+    async with serving_here(served(file)) as server:
         again = await collect(server.stream(prompt="whatever"))
     assert (first.code, again.code) == (code, code)
     assert again.text == first.text == "Hello 🦜"
@@ -184,7 +189,7 @@ async def test_failures(tmp_path: Path, failure: dict[str, Any], reason: str):
     file = written(
         tmp_path, message(0.0, started={}), message(0.1, tokens=[token("a")]), {"at": 0.2, "failure": failure}
     )
-    async with serving_here(replaying(file)) as server:
+    async with serving_here(served(file)) as server:
         outcome = await collect(server.stream())
     assert outcome.text == "a"
     assert outcome.info is not None
@@ -196,7 +201,7 @@ async def test_a_recording_that_stops(tmp_path: Path):
     """Without an end it is cut short, never well; an empty one too."""
     for lines in ([message(0.0, started={}), message(0.1, tokens=[token("a")])], []):
         file = written(tmp_path, *lines)
-        async with serving_here(replaying(file)) as server:
+        async with serving_here(served(file)) as server:
             outcome = await collect(server.stream())
         assert outcome.info is not None
         assert outcome.info.reason == "ENGINE_TRUNCATED"
@@ -205,7 +210,7 @@ async def test_a_recording_that_stops(tmp_path: Path):
 async def test_any_request(tmp_path: Path):
     """Whatever is asked, the recording is the answer; only a continuation it cannot give."""
     file = written(tmp_path, message(0.0, started={}), message(0.1, tokens=[token("a")]), END)
-    async with serving_here(replaying(file)) as server:
+    async with serving_here(served(file)) as server:
         for fields in ({"prompt_token_ids": {"ids": [1]}}, {"output_constraint": {"regex": "a+"}}):
             assert (await collect(server.stream(**fields))).text == "a"
     engine = create(replaying(file), None)
@@ -256,4 +261,4 @@ async def test_what_cannot_be_read(tmp_path: Path):
         with pytest.raises(ConfigError, match=what):
             await create(replaying(file), None).start()
     with pytest.raises(ConfigError, match=r"options\.file: required: a recording's path"):
-        create(ModelSettings(name="again", kind="replay"), None)
+        create(engine_settings(name="again", kind="replay"), None)

@@ -34,7 +34,7 @@ from tests.support.scripted_engine import (
     UsageChunk,
 )
 from tests.support.wire_dialects import VLLM
-from tokengrpc.config import FaultSettings, ModelSettings
+from tokengrpc.config import FaultSettings, ModelSettings, model_settings
 from tokengrpc.config.faults import DEFAULTS, ENDS
 from tokengrpc.engines.builtin.engine import BuiltinEngine
 from tokengrpc.wire.status import CODES
@@ -50,7 +50,7 @@ SILENT["limits"].inter_token_timeout.FromMilliseconds(600)
 
 
 def builtin(**settings: Any) -> ModelSettings:
-    return ModelSettings(name="builtin", **settings)
+    return model_settings(name="builtin", **settings)
 
 
 @pytest.fixture

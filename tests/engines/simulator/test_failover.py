@@ -10,7 +10,7 @@ import pytest
 from tokenstreaming.v1 import input_pb2, usage_pb2
 
 from tests.support.harness import Outcome, check_gapless, collect, serving
-from tokengrpc.config import EngineSettings, FaultSettings, ModelSettings
+from tokengrpc.config import FaultSettings, ModelSettings, engine_settings, model_settings
 from tokengrpc.config.faults import ENDS
 
 TOKENS = 16
@@ -25,8 +25,8 @@ ASK: dict[str, Any] = {
 
 def pair(**faults: Any) -> ModelSettings:
     """An engine that fails as planned is asked first; the other one is well."""
-    shaky = EngineSettings(name="shaky", faults=FaultSettings(**faults))
-    return ModelSettings(name="m", engines=(shaky, EngineSettings(name="steady", priority=1)))
+    shaky = engine_settings(name="shaky", faults=FaultSettings(**faults))
+    return model_settings(name="m", engines=(shaky, engine_settings(name="steady", priority=1)))
 
 
 async def run(model: ModelSettings) -> Outcome:
@@ -52,7 +52,7 @@ async def test_before_it_accepts(faults: dict[str, Any]) -> None:
 @pytest.mark.parametrize("fault", POSITIONS)
 async def test_after_tokens(fault: str) -> None:
     """Wherever it breaks, the text is that of an engine that did not."""
-    true = await run(ModelSettings(name="m"))
+    true = await run(model_settings(name="m"))
     broken = await asyncio.gather(*(run(pair(**{fault: at})) for at in range(0, TOKENS, 3)))
     for at, outcome in zip(range(0, TOKENS, 3), broken, strict=True):
         assert outcome.code is grpc.StatusCode.OK, (fault, at, outcome.message)
@@ -68,10 +68,10 @@ async def test_after_tokens(fault: str) -> None:
 
 async def test_a_model_whose_requests_bring_faults() -> None:
     """`times` is counted over its engines: the first attempt fails, the second one is well."""
-    both = (EngineSettings(name="one"), EngineSettings(name="two", priority=1))
-    model = ModelSettings(name="m", engines=both, allow_request_faults=True)
+    both = (engine_settings(name="one"), engine_settings(name="two", priority=1))
+    model = model_settings(name="m", engines=both, allow_request_faults=True)
     plan = {"faults": {"cut_at_token": 5, "times": 1}}
-    true = await run(ModelSettings(name="m"))
+    true = await run(model_settings(name="m"))
     async with serving(model) as server:
         outcome = await collect(server.stream(**ASK, engine_params=plan))
     assert outcome.code is grpc.StatusCode.OK

@@ -12,7 +12,7 @@ from tokenstreaming.v1 import input_pb2
 
 from tests.engines.simulator.outcomes import OUTCOMES, STATUS_REASONS
 from tests.support.harness import check_gapless, collect, serving, until
-from tokengrpc.config import ModelSettings
+from tokengrpc.config import model_settings
 from tokengrpc.config.faults import ENDS
 from tokengrpc.engines.simulator.script import Script
 
@@ -63,7 +63,7 @@ async def test_any_plan(seed: int) -> None:
     plans = [plan_of(chance) for _ in range(PLANS)]
     sampling = input_pb2.Sampling(seed=5, logit_bias={199_999: -100})
     ask = {"prompt": "Tell me", "max_output_token_count": TOKENS, "sampling": sampling}
-    async with asyncio.timeout(60), serving(ModelSettings(name="m", allow_request_faults=True)) as server:
+    async with asyncio.timeout(60), serving(model_settings(name="m", allow_request_faults=True)) as server:
         true = await collect(server.stream(**ask))
         calls = [server.stream(**ask, engine_params={"faults": plan}) for plan in plans]
         for plan, outcome in zip(plans, await asyncio.gather(*map(collect, calls)), strict=True):
@@ -88,7 +88,7 @@ async def test_cancels_leave_nothing() -> None:
     """Callers who leave at any moment of any plan: no task, no stream and no place is left over."""
     chance = random.Random(7)
     played: set[asyncio.Task[Any]] = set()
-    async with asyncio.timeout(60), serving(ModelSettings(name="m", allow_request_faults=True)) as server:
+    async with asyncio.timeout(60), serving(model_settings(name="m", allow_request_faults=True)) as server:
 
         async def leave(plan: dict[str, Any]) -> None:
             call = server.stream(prompt="Tell me", engine_params={"faults": plan})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.http_peer import Peer, Server
-from tokengrpc.config import ModelSettings
+from tokengrpc.config import engine_settings
 from tokengrpc.core.request import GenerationRequest
 from tokengrpc.engines.anthropic import engine as anthropic
 from tokengrpc.engines.openai import engine as openai
@@ -41,7 +41,7 @@ async def answered(kind: str, answer: bytes, **settings: Any) -> tuple[list[Delt
     deltas: list[Delta] = []
     async with Server(script) as server:
         base_url = f"http://127.0.0.1:{server.port}/v1"
-        engine = CREATE[kind](ModelSettings(name="m", kind=kind, base_url=base_url, **settings), None)
+        engine = CREATE[kind](engine_settings(name="m", kind=kind, base_url=base_url, **settings), None)
         await engine.start()
         try:
             async with aclosing(engine.generate(GenerationRequest(prompt="a"))) as batches:

@@ -13,7 +13,7 @@ from tests.support.anthropic_dialect import ANTHROPIC
 from tests.support.harness import Served, collect, serving
 from tests.support.scripted_engine import Bytes, Done, Finish, Reasoning, ScriptedEngine, Text, ToolCall
 from tokengrpc import Conversation, TokenStreamClient
-from tokengrpc.config import ModelSettings
+from tokengrpc.config import model_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,7 +39,7 @@ async def engine() -> AsyncIterator[ScriptedEngine]:
 
 @pytest.fixture
 async def server(engine: ScriptedEngine) -> AsyncIterator[Served]:
-    async with serving(ModelSettings(name="m", kind="anthropic", base_url=engine.base_url)) as served:
+    async with serving(model_settings(name="m", kind="anthropic", base_url=engine.base_url)) as served:
         yield served
 
 

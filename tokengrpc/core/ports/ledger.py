@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from tokengrpc.core.model import FinishReason, Usage, UsageReport  # noqa: TC001 - msgspec decodes them
+from tokengrpc.core.model import FinishReason, Usage, UsageReport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

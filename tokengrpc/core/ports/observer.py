@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import msgspec
 
-if TYPE_CHECKING:
-    from tokengrpc.core.model import GenerationKey
-    from tokengrpc.core.ports.ledger import UsageRecord
-    from tokengrpc.core.termination import Timestamps
+from tokengrpc.core.model import GenerationKey
+from tokengrpc.core.ports.ledger import UsageRecord
+from tokengrpc.core.termination import Timestamps
 
 
 class GenerationAdmitted(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from tokengrpc.core.model import Capability
 from tokengrpc.core.request import Reasoning
-from tokengrpc.engines import settings as settled
 from tokengrpc.engines.anthropic.events import EventDecoder
 from tokengrpc.engines.anthropic.request import Options, encode_request
-from tokengrpc.engines.settings import read_options
-from tokengrpc.engines.upstream import engine as http_stream
+from tokengrpc.engines.options import read_options
 from tokengrpc.engines.upstream.engine import HTTPStreamEngine, UpstreamRequest
 from tokengrpc.engines.upstream.request_body import ELSEWHERE, prefilled, unsupported
 
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
 
     from tokengrpc.core.ports.engine import Continuation, Tokenizer
     from tokengrpc.core.request import GenerationRequest
+    from tokengrpc.engines.anthropic.settings import AnthropicSettings
 
 BASE_URL = "https://api.anthropic.com/v1"
 
@@ -35,18 +34,6 @@ _CAPABILITIES = frozenset(
 )
 
 
-class AnthropicSettings(http_stream.HttpEngineSettings, settled.CapabilitySettings, Protocol):
-    """What the engine reads of its settings."""
-
-    @property
-    def upstream_model(self) -> str:
-        """The server's name for the model; empty: `name`."""
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """As `Options`."""
-
-
 class AnthropicEngine(HTTPStreamEngine):
     """An `Engine` that asks the Messages API. A prompt is sent as a user's message.
 
@@ -58,7 +45,7 @@ class AnthropicEngine(HTTPStreamEngine):
 
     def __init__(self, settings: AnthropicSettings) -> None:
         """Raises ConfigError for options that it does not have."""
-        can = settled.adjusted(_CAPABILITIES, settings)
+        can = settings.capabilities(_CAPABILITIES)
         super().__init__(settings, can, base_url=settings.base_url or BASE_URL)
         self._model = settings.upstream_model or settings.name
         self._options = read_options(settings.name, settings.options, Options)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from tokengrpc.core.model import Capability
 from tokengrpc.engines.builtin.guide import learn
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tokengrpc.core.model import Delta
     from tokengrpc.core.ports.engine import Continuation, Tokenizer
     from tokengrpc.core.request import GenerationRequest
+    from tokengrpc.engines.builtin.settings import BuiltinSettings
 
 # With no pace, the loop gets its turn after this many tokens: well under a millisecond.
 _BATCH = 32
@@ -36,26 +37,6 @@ _BATCH = 32
 
 def _any_seed() -> int:
     return secrets.randbits(63)
-
-
-class BuiltinSettings(Protocol):
-    """What the engine reads of its model's settings."""
-
-    @property
-    def name(self) -> str:
-        """The engine's name."""
-
-    @property
-    def pace(self) -> float:
-        """Tokens per second; 0: as fast as it can."""
-
-    @property
-    def context_token_count(self) -> int:
-        """The most tokens of input and output together; 0: no limit."""
-
-    @property
-    def missing_capabilities(self) -> Collection[Capability]:
-        """What it shall not do, as if it could not."""
 
 
 class BuiltinEngine:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from tokengrpc.engines import settings as settled
 from tokengrpc.engines.openai.chunks import ChunkDecoder
 from tokengrpc.engines.openai.continuation import Continued, continued
 from tokengrpc.engines.openai.dialects import DIALECTS, capabilities
 from tokengrpc.engines.openai.request import choose_api, encode_request
-from tokengrpc.engines.upstream import engine as http_stream
 from tokengrpc.engines.upstream.engine import HTTPStreamEngine, UpstreamRequest
 
 if TYPE_CHECKING:
@@ -17,22 +15,7 @@ if TYPE_CHECKING:
 
     from tokengrpc.core.ports.engine import Continuation, Tokenizer
     from tokengrpc.core.request import GenerationRequest
-
-
-class OpenAISettings(http_stream.HttpEngineSettings, settled.CapabilitySettings, Protocol):
-    """What the engine reads of its settings."""
-
-    @property
-    def upstream_model(self) -> str:
-        """The server's name for the model; empty: `name`."""
-
-    @property
-    def api(self) -> str:
-        """`auto`, `chat` or `completions`."""
-
-    @property
-    def dialect(self) -> str:
-        """One of DIALECTS."""
+    from tokengrpc.engines.openai.settings import OpenAISettings
 
 
 class OpenAIEngine(HTTPStreamEngine):
@@ -42,9 +25,9 @@ class OpenAIEngine(HTTPStreamEngine):
 
     def __init__(self, settings: OpenAISettings) -> None:
         self._dialect = DIALECTS[settings.dialect]
-        can = settled.adjusted(capabilities(self._dialect, settings.api), settings)
+        can = settings.capabilities(capabilities(self._dialect, settings.api))
         super().__init__(settings, can, base_url=settings.base_url)
-        self._extra = settled.additional(settings)
+        self._extra = settings.extra
         self._api = settings.api
         self._model = settings.upstream_model or settings.name
 

@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from tokengrpc.config import ConfigError
 from tokengrpc.core.model import Capability
-from tokengrpc.engines import settings as settled
+from tokengrpc.engines.options import read_options
 from tokengrpc.engines.replay.recording import read_transcript
-from tokengrpc.engines.settings import read_options
 from tokengrpc.engines.upstream.request_body import unsupported
 from tokengrpc.errors import EngineAborted, EngineError, EngineUnavailable, TokenGrpcError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from tokengrpc.core.model import Delta
     from tokengrpc.core.ports.engine import Continuation, Tokenizer
     from tokengrpc.core.request import GenerationRequest
     from tokengrpc.engines.replay.recording import Failure, Step
+    from tokengrpc.engines.replay.settings import ReplaySettings
 
 _CONTINUES = frozenset({Capability.CONTINUE_TOKEN_IDS, Capability.CONTINUE_TEXT})
 
@@ -47,18 +47,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             )
 
 
-class ReplaySettings(settled.CapabilitySettings, Protocol):
-    """What the engine reads of its settings."""
-
-    @property
-    def name(self) -> str:
-        """The engine's name."""
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """As `Options`."""
-
-
 class ReplayEngine:
     """An `Engine` over a recording."""
 
@@ -67,7 +55,7 @@ class ReplayEngine:
     def __init__(self, settings: ReplaySettings) -> None:
         """Raises ConfigError for options that it does not have."""
         self.name = settings.name
-        self.capabilities = settled.adjusted(frozenset(Capability) - _CONTINUES, settings)
+        self.capabilities = settings.capabilities(frozenset(Capability) - _CONTINUES)
         self._options = read_options(settings.name, settings.options, Options)
         self._steps: tuple[Step, ...] = ()
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from tokengrpc.config import EngineSettings
 from tokengrpc.core.model import Delta
 from tokengrpc.engines.openai.chunks import ChunkDecoder
 from tokengrpc.engines.openai.engine import OpenAIEngine
+from tokengrpc.engines.openai.settings import OpenAISettings
 from tokengrpc.engines.simulator.renderer import BYTES, OPAQUE
 from tokengrpc.engines.simulator.transport import WiredHTTP
 from tokengrpc.engines.upstream.engine import UpstreamRequest
@@ -29,7 +29,7 @@ class Client(OpenAIEngine):
     """All of an engine over HTTP but the request, which the script knows."""
 
     def __init__(self, name: str, script: Script, *, connect_timeout: float) -> None:
-        super().__init__(EngineSettings(name=name, kind="openai", base_url="http://simulated/v1"))
+        super().__init__(OpenAISettings(name=name, kind="openai", base_url="http://simulated/v1"))
         self._http = self._wired = WiredHTTP(
             name,
             script.serve,

@@ -7,7 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
 from tokengrpc.engines.http.client import EngineHTTP, cause, read_body
 from tokengrpc.engines.http.head import HTTPError
@@ -32,38 +32,8 @@ if TYPE_CHECKING:
     from tokengrpc.core.ports.engine import Continuation, LateUsage
     from tokengrpc.core.request import GenerationRequest
     from tokengrpc.engines.http.connection import Response
+    from tokengrpc.engines.upstream.settings import HttpEngineSettings
     from tokengrpc.engines.upstream.stream_decoder import StreamDecoder
-
-
-class HttpEngineSettings(Protocol):
-    """What such an engine reads of its settings."""
-
-    @property
-    def name(self) -> str:
-        """The engine's name."""
-
-    @property
-    def base_url(self) -> str:
-        """Where the server is, such as `http://127.0.0.1:8000/v1`."""
-
-    @property
-    def connect_timeout(self) -> float:
-        """The longest wait for a connection, in seconds."""
-
-    @property
-    def max_event_bytes(self) -> int:
-        """The longest line or event that is read."""
-
-    @property
-    def on_cancel(self) -> str:
-        """`abort`, or `drain`: read on for the usage when the caller has left."""
-
-    @property
-    def drain_limit(self) -> float:
-        """The longest that is read on, in seconds."""
-
-    def read_api_key(self) -> str | None:
-        """The key that the server wants, if any. Raises ValueError when it is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,89 @@
+"""Tables, as TOML has them → settings. Settings made in code take the same way."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
+
+from tokengrpc.config.engine import EngineSettings
+from tokengrpc.config.kinds import convert_engine, engine_fields, fields_of
+from tokengrpc.config.messages import Problem, convert, own_problem, unknown_key
+from tokengrpc.config.schema import ModelFields, ModelSettings, Settings
+from tokengrpc.config.values import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+def build(raw: Mapping[str, Any]) -> Settings:
+    """Makes settings of a whole file. Raises Problem."""
+    if "models" not in raw:
+        return convert(raw, Settings)
+    tables = raw["models"]
+    if not isinstance(tables, list) or not tables:
+        raise Problem("models", "must be a list of tables, at least 1")
+    models = [_below(f"models[{index}]", table, build_model) for index, table in enumerate(tables)]
+    return convert({**raw, "models": models}, Settings)
+
+
+def build_model(raw: Mapping[str, Any]) -> ModelSettings:
+    """Makes a model of its table: with `engines`, or with the settings of its one engine. Raises Problem."""
+    own = {name: raw[name] for name in ModelFields.__struct_fields__ if name in raw}
+    of_engine = {name: value for name, value in raw.items() if name not in own and name != "engines"}
+    if unknown := sorted(of_engine.keys() - engine_fields()):
+        allowed = [*ModelSettings.__struct_fields__, *fields_of(raw.get("kind", "builtin"))]
+        raise Problem(unknown[0], unknown_key(unknown[0], list(dict.fromkeys(allowed))))
+    fields = convert(own, ModelFields)
+    if "engines" not in raw:
+        engines: tuple[EngineSettings, ...] = (convert_engine(of_engine),)
+    elif of_engine:
+        raise Problem(min(of_engine), "not together with engines; set it in [[models.engines]] instead")
+    else:
+        engines = _engines(raw["engines"])
+    try:
+        return ModelSettings(**structs.asdict(fields), engines=engines)
+    except ConfigError as error:
+        raise own_problem(str(error)) from None
+
+
+def _engines(tables: Any) -> tuple[EngineSettings, ...]:  # noqa: ANN401 - whatever the file has
+    if not isinstance(tables, list | tuple) or not tables:
+        raise Problem("engines", "must be a list of tables, at least 1")
+    return tuple(
+        table if isinstance(table, EngineSettings) else _below(f"engines[{index}]", table, convert_engine)
+        for index, table in enumerate(tables)
+    )
+
+
+def engine_settings(**settings: Any) -> EngineSettings:  # noqa: ANN401 - each setting has its type
+    """Makes the settings of one engine, by its `kind`. Raises ConfigError."""
+    with _as_config_error():
+        return convert_engine(settings)
+
+
+def model_settings(**settings: Any) -> ModelSettings:  # noqa: ANN401 - each setting has its type
+    """Makes the settings of one model, as a table of a file would. Raises ConfigError."""
+    with _as_config_error():
+        return build_model(settings)
+
+
+@contextmanager
+def _as_config_error() -> Iterator[None]:
+    try:
+        yield
+    except Problem as problem:
+        raise ConfigError(str(problem)) from None
+
+
+def _below(path: str, table: Any, make: Any) -> Any:  # noqa: ANN401 - any struct
+    """Makes a struct of the table at a path; problems are told with the whole path."""
+    if not isinstance(table, dict):
+        if isinstance(table, ModelSettings):
+            return table
+        raise Problem(path, "must be a table")
+    try:
+        return make(table)
+    except Problem as problem:
+        raise Problem(f"{path}.{problem.path}" if problem.path else path, problem.what) from None

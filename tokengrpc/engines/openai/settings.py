@@ -1,0 +1,33 @@
+"""What can be set of engines that speak OpenAI's API."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from tokengrpc.config.values import FLAG, ConfigError, one_of
+from tokengrpc.engines.openai.dialects import DIALECTS
+from tokengrpc.engines.upstream.settings import HttpEngineSettings
+
+
+class OpenAISettings(HttpEngineSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An engine that speaks OpenAI's API."""
+
+    api: Annotated[
+        Literal["auto", "chat", "completions"],
+        Meta(
+            description="the engine's API; auto: chat for conversations, completions for prompts",
+            extra=FLAG,
+        ),
+    ] = "auto"
+    dialect: Annotated[
+        str,
+        Meta(description="whose extensions the engine speaks", pattern=one_of(DIALECTS), extra=FLAG),
+    ] = "generic"
+
+    def __post_init__(self) -> None:
+        """Checks that there is a URL: this kind has no default."""
+        super().__post_init__()
+        if not self.base_url:
+            raise ConfigError("base_url: required for an openai engine, such as http://127.0.0.1:8000/v1")
