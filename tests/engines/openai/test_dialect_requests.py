@@ -173,7 +173,7 @@ class TestRequests:
         """It fetches none."""
         by_uri, by_data = ImagePart(uri="https://x/a.png"), ImagePart(uri="data:image/png;base64,AP8=")
         encode("ollama", messages=(Message(role=Role.USER, parts=(by_data,)),))
-        with pytest.raises(UnsupportedFeature, match="send its bytes"):
+        with pytest.raises(UnsupportedFeature, match="as bytes or as a data URI"):
             encode("ollama", messages=(Message(role=Role.USER, parts=(by_uri,)),))
 
     def test_reasoning(self):
@@ -201,7 +201,7 @@ class TestCapabilities:
         can = capabilities(DIALECTS[name], api)
         rows = [DIALECTS[name].chat, DIALECTS[name].completions]
         used = {"auto": rows, "chat": rows[:1], "completions": rows[1:]}[api]
-        if api == "auto" and DIALECTS[name].prompts_to is Api.CHAT:
+        if api == "auto" and DIALECTS[name].prompt_api is Api.CHAT:
             used = rows[:1]
         for capability in (Capability.TOKEN_IDS, Capability.CONTINUE_TEXT):
             assert (capability in can) is all(capability in row.capabilities for row in used)
@@ -224,7 +224,7 @@ class TestCapabilities:
             api=Api.COMPLETIONS,
             dialect=DIALECTS["ollama"],
             model="m",
-            extra=frozenset({Capability.LOGPROBS}),
+            extra_capabilities=frozenset({Capability.LOGPROBS}),
         )
         assert json.loads(body)["logprobs"] == 1
         with pytest.raises(UnsupportedFeature):
