@@ -43,7 +43,7 @@ class ChunkDecoder(StreamDecoder):
         self._wants_infos = self._wants_logprobs or self._wants_raw
         self._calls = ToolCallAssembler()
         self._counter = OutputCounter()
-        self._refused = False
+        self._refused = False  # whether the model has sent a refusal
         self._usage: UsageReport | None = None
         self._prompt_ids_emitted = False
         self._late_count = 0  # tokens that were reported only after the finish reason

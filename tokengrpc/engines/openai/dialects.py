@@ -287,7 +287,7 @@ DIALECTS: dict[str, Dialect] = {
     "litellm": LITELLM,
 }
 
-# tokengrpc itself may need these for any request, so with `auto` both APIs must have them.
+# The core may need these for any request, so with `auto` both APIs must have them.
 _NEEDED_ON_BOTH_APIS = frozenset({_C.TOKEN_IDS, _C.CONTINUE_TOKEN_IDS, _C.CONTINUE_TEXT})
 
 
