@@ -243,7 +243,7 @@ def test_the_table_of_dialects_is_the_code():
     for capability in Capability:
         cells = [cell.rstrip(" |") for cell in told[capability.value]]
         assert cells == [_over(capability, dialect) for dialect in DIALECTS.values()]
-    names = [cell.strip("` |") for cell in told["Most output tokens (chat)"]]
+    names = [cell.strip("` |") for cell in told["Output token limit (chat)"]]
     assert names == [dialect.chat.max_tokens for dialect in DIALECTS.values()]
 
 

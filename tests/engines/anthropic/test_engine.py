@@ -57,16 +57,16 @@ async def server() -> AsyncIterator[ScriptedEngine]:
 async def run(
     server: ScriptedEngine,
     request: GenerationRequest = CHAT,
-    before: Continuation | None = None,
+    continuation: Continuation | None = None,
     **settings: Any,
 ) -> tuple[list[Delta], TokenGrpcError | None]:
-    """All deltas of a generation and the failure that ended it."""
-    made = engine_settings(name="m", kind="anthropic", base_url=server.base_url, **settings)
-    return await run_once(create(made, None), request, before)
+    """Returns all deltas of a generation and the error that ended it."""
+    model = engine_settings(name="m", kind="anthropic", base_url=server.base_url, **settings)
+    return await run_once(create(model, None), request, continuation)
 
 
-async def test_a_whole_answer(server: ScriptedEngine):
-    """Thinking, text, a tool call, the finish and the usage are what the server's own log says."""
+async def test_complete_response(server: ScriptedEngine):
+    """Thinking, text, tool call, finish and usage equal those in the server's own log."""
     server.script(
         Reasoning("h", "m"),
         Text("Hel"),
@@ -86,13 +86,13 @@ async def test_a_whole_answer(server: ScriptedEngine):
     assert "".join(fragment.arguments for fragment in fragments) == '{"a":1}'
     assert deltas[-1].finish is not None
     assert deltas[-1].finish.reason is FinishReason.TOOL_CALLS
-    told = ANTHROPIC.told(call)
-    assert told is not None
-    assert deltas[-1].usage == UsageReport(input=told[0], output=told[1], cached_input=2)
+    counts = ANTHROPIC.told(call)
+    assert counts is not None
+    assert deltas[-1].usage == UsageReport(input=counts[0], output=counts[1], cached_input=2)
 
 
-async def test_what_is_asked(server: ScriptedEngine, monkeypatch: pytest.MonkeyPatch):
-    """The path, the key and the version are the API's; the key is in no other header."""
+async def test_path_and_headers(server: ScriptedEngine, monkeypatch: pytest.MonkeyPatch):
+    """Path, key and version follow the API. The key is not sent as Authorization."""
     monkeypatch.setenv("CLAUDE_KEY", "sk-secret")
     server.script(Text("a"), Finish(), Done())
     options = {"version": "2099-01-01", "beta": "x-2099"}
@@ -121,8 +121,8 @@ async def test_what_is_asked(server: ScriptedEngine, monkeypatch: pytest.MonkeyP
         (529, "overloaded_error", EngineBusy, 7.0),
     ],
 )
-async def test_refusals(server: ScriptedEngine, status: int, kind: str, error: type, wait: float | None):
-    """Each status of its documentation; its wish to wait is passed on where waiting helps."""
+async def test_statuses(server: ScriptedEngine, status: int, kind: str, error: type, wait: float | None):
+    """Each documented status is mapped to its error. `retry-after` is passed on if waiting can help."""
     body = {"type": "error", "error": {"type": kind, "message": "sk-secret no"}, "request_id": "req_1"}
     server.script(Status(status, body, {"retry-after": "7"}))
     deltas, failure = await run(server)
@@ -153,7 +153,7 @@ async def test_refusals(server: ScriptedEngine, status: int, kind: str, error: t
     ],
 )
 async def test_ends(server: ScriptedEngine, steps: tuple[Any, ...], error: type | None):
-    """What came is delivered, and what is whole is whole."""
+    """All text is delivered. With a stop reason the response is complete, whatever follows."""
     server.script(Text("a"), Bytes(ANTHROPIC.keep_alive), Text("b"), *steps)
     deltas, failure = await run(server)
     assert answer(deltas) == "ab"
@@ -161,13 +161,13 @@ async def test_ends(server: ScriptedEngine, steps: tuple[Any, ...], error: type 
 
 
 async def test_overloaded_before_the_first_token(server: ScriptedEngine):
-    """Another engine may do it."""
+    """An overloaded server before the first token is EngineUnavailable, so that failover is possible."""
     server.script(Complaint(type="overloaded_error", message="Overloaded"))
     assert isinstance((await run(server))[1], EngineUnavailable)
 
 
-async def test_leaving(server: ScriptedEngine):
-    """Whoever stops reading closes the connection."""
+async def test_cancellation(server: ScriptedEngine):
+    """Cancelling the consumer's task closes the connection."""
     server.script(Text("a"), stall := Stall())
     task = asyncio.ensure_future(run(server))
     call = await server.called()
@@ -182,17 +182,17 @@ async def test_leaving(server: ScriptedEngine):
 PREFILL = {"extra_capabilities": (Capability.CONTINUE_TEXT,)}
 
 
-class TestContinuing:
-    """Going on where another engine stopped, for models that take a prefill."""
+class TestContinuation:
+    """Continuing another engine's output, for models that support a prefill."""
 
     async def test_by_prefill(self, server: ScriptedEngine):
-        """The text so far is the last message; the maximum is what is left, and nothing is thought."""
+        """The text so far is the final assistant message. The limit is sent unchanged, without thinking."""
         server.script(Text(" time"), Finish(), Done())
         request = GenerationRequest(
             messages=CHAT.messages, max_output_token_count=10, reasoning=Thinking(effort="low")
         )
-        before = Continuation(token_ids=None, text="Once upon a")
-        deltas, error = await run(server, request, before, **PREFILL)
+        continuation = Continuation(token_ids=None, text="Once upon a")
+        deltas, error = await run(server, request, continuation, **PREFILL)
         call = await server.called()
         assert (answer(deltas), error) == (" time", None)
         assert call.body["messages"][-1] == {
@@ -205,8 +205,8 @@ class TestContinuing:
     @pytest.mark.parametrize(
         ("text", "settings"), [("Once upon a", {}), ("Once ", PREFILL)], ids=["undeclared", "white space"]
     )
-    async def test_what_cannot_be(self, server: ScriptedEngine, text: str, settings: dict[str, Any]):
-        """It is refused before the server is asked."""
-        before = Continuation(token_ids=None, text=text)
-        assert isinstance((await run(server, CHAT, before, **settings))[1], UnsupportedFeature)
+    async def test_rejected_continuations(self, server: ScriptedEngine, text: str, settings: dict[str, Any]):
+        """An unsupported continuation is rejected before a request is sent."""
+        continuation = Continuation(token_ids=None, text=text)
+        assert isinstance((await run(server, CHAT, continuation, **settings))[1], UnsupportedFeature)
         assert server.calls == []

@@ -1,4 +1,4 @@
-"""Events of Anthropic's Messages API: what becomes of each kind, and every way to end."""
+"""Decoding events of Anthropic's Messages API: each type of event, and every kind of end."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def event(kind: str, **fields: Any) -> bytes:
     return json.dumps({"type": kind, **fields}).encode()
 
 
-def begin(index: int = 0, kind: str = "text", **fields: Any) -> bytes:
+def start(index: int = 0, kind: str = "text", **fields: Any) -> bytes:
     return event("content_block_start", index=index, content_block={"type": kind, **fields})
 
 
-def piece(kind: str, index: int = 0, **fields: Any) -> bytes:
+def block_delta(kind: str, index: int = 0, **fields: Any) -> bytes:
     return event("content_block_delta", index=index, delta={"type": kind, **fields})
 
 
-def text(words: str) -> bytes:
-    return piece("text_delta", text=words)
+def text(content: str) -> bytes:
+    return block_delta("text_delta", text=content)
 
 
 def stop(index: int = 0) -> bytes:
@@ -59,7 +59,7 @@ END = event("message_stop")
 
 
 def decode(*payloads: bytes) -> tuple[list[Delta], TokenGrpcError | None]:
-    """All deltas of a body that ended properly, and the failure."""
+    """Decodes a body whose connection did not break. Returns all deltas and the error."""
     decoder = EventDecoder("test")
     deltas = decoder.feed(payloads)
     if not decoder.ended:
@@ -69,7 +69,7 @@ def decode(*payloads: bytes) -> tuple[list[Delta], TokenGrpcError | None]:
 
 
 def finished(*payloads: bytes) -> list[Delta]:
-    """All deltas of a body that ended well; the last one has the finish."""
+    """Decodes a complete response. Returns all deltas; only the last one has the finish."""
     deltas, error = decode(*payloads)
     assert error is None
     assert [delta for delta in deltas if delta.finish] == deltas[-1:]
@@ -81,22 +81,22 @@ def answer(deltas: list[Delta]) -> str:
 
 
 class TestOutput:
-    """What the model says."""
+    """Output of the model."""
 
     def test_text(self):
-        """Pieces come as they are; their tokens are counted elsewhere."""
-        deltas = finished(START, begin(text=""), text("Hel"), text("lo"), stop(), finish(), END)
+        """Each piece of text becomes a delta without a count. The core counts the tokens."""
+        deltas = finished(START, start(text=""), text("Hel"), text("lo"), stop(), finish(), END)
         assert answer(deltas) == "Hello"
         assert [delta.count for delta in deltas if delta.text] == [None, None]
 
     def test_thinking(self):
-        """Thinking is reasoning, and its signature is the bytes to send back."""
+        """Thinking becomes reasoning. Its signature becomes the opaque bytes."""
         deltas = finished(
             START,
-            begin(kind="thinking", thinking="", signature=""),
-            piece("thinking_delta", thinking="h"),
-            piece("thinking_delta", thinking="m"),
-            piece("signature_delta", signature="EqQB=="),
+            start(kind="thinking", thinking="", signature=""),
+            block_delta("thinking_delta", thinking="h"),
+            block_delta("thinking_delta", thinking="m"),
+            block_delta("signature_delta", signature="EqQB=="),
             stop(),
             finish(),
             END,
@@ -106,23 +106,23 @@ class TestOutput:
         assert answer(deltas) == ""
 
     def test_redacted_thinking(self):
-        """What nobody may read goes back as it came."""
-        deltas = finished(START, begin(kind="redacted_thinking", data="xyz"), stop(), finish(), END)
+        """The data of redacted thinking becomes the opaque bytes."""
+        deltas = finished(START, start(kind="redacted_thinking", data="xyz"), stop(), finish(), END)
         assert [delta.opaque for delta in deltas if delta.opaque] == [b"redacted:xyz"]
 
     def test_tool_calls(self):
-        """Calls are numbered from 0, whatever their blocks' numbers; names come with the first piece."""
+        """Calls are numbered from 0, independently of their blocks. The first fragment has id and name."""
         deltas = finished(
             START,
-            begin(),
+            start(),
             text("ok"),
             stop(),
-            begin(1, "tool_use", id="a", name="f", input={}),
-            piece("input_json_delta", 1, partial_json=""),
-            piece("input_json_delta", 1, partial_json='{"x":'),
-            piece("input_json_delta", 1, partial_json="1}"),
+            start(1, "tool_use", id="a", name="f", input={}),
+            block_delta("input_json_delta", 1, partial_json=""),
+            block_delta("input_json_delta", 1, partial_json='{"x":'),
+            block_delta("input_json_delta", 1, partial_json="1}"),
             stop(1),
-            begin(2, "tool_use", id="b", name="g", input={}),
+            start(2, "tool_use", id="b", name="g", input={}),
             stop(2),
             finish("tool_use"),
             END,
@@ -137,8 +137,8 @@ class TestOutput:
         assert deltas[-1].finish == EngineFinish(reason=FinishReason.TOOL_CALLS, word="tool_use")
 
     def test_too_many_calls(self):
-        """More than 1,024 are no answer."""
-        calls = [begin(n, "tool_use", id=f"c{n}", name="f") for n in range(1025)]
+        """More than 1,024 tool calls are a protocol error."""
+        calls = [start(n, "tool_use", id=f"c{n}", name="f") for n in range(1025)]
         deltas, error = decode(START, *calls)
         assert len([delta for delta in deltas if delta.fragments]) == 1024
         assert isinstance(error, EngineProtocolError)
@@ -148,37 +148,36 @@ class TestOutput:
         [
             event("ping"),
             event("something_new", x=[1]),
-            piece("citations_delta", citation={"type": "page_location"}),
-            piece("something_new", x=1),
-            begin(3, "server_tool_use", id="s", name="web_search", input={}),
-            piece("input_json_delta", 3, partial_json='{"query"'),
-            begin(4, "web_search_tool_result", content=[{"type": "web_search_result"}]),
+            block_delta("citations_delta", citation={"type": "page_location"}),
+            block_delta("something_new", x=1),
+            start(3, "server_tool_use", id="s", name="web_search", input={}),
+            block_delta("input_json_delta", 3, partial_json='{"query"'),
+            start(4, "web_search_tool_result", content=[{"type": "web_search_result"}]),
             stop(4),
             b"",
         ],
         ids=lambda payload: payload[:60].decode(),
     )
-    def test_what_is_skipped(self, other: bytes):
-        """Pings, citations, the server's own tools, and kinds that are not known yet."""
+    def test_skipped_events(self, other: bytes):
+        """Pings, citations, server tools and unknown types are skipped."""
         plain = [START, text("a"), text("b"), finish(), END]
-        for place in range(1, 4):
-            assert finished(*plain[:place], other, *plain[place:]) == finished(*plain)
+        for position in range(1, 4):
+            assert finished(*plain[:position], other, *plain[position:]) == finished(*plain)
 
-    def test_half_a_surrogate_pair(self):
-        """It is kept for whoever makes characters; words and names encode."""
+    def test_lone_surrogate(self):
+        """A lone surrogate stays in the delta, because the other half may follow."""
         deltas = finished(START, b'{"type":"content_block_delta","delta":{"text":"\\ud83d"}}', finish(), END)
         assert answer(deltas) == "\ud83d"
 
-    def test_an_answer_that_is_not_streamed(self):
-        """A whole message is the same as its events."""
+    def test_response_that_is_not_streamed(self):
+        """A complete message is decoded like its events."""
         content = [
             {"type": "thinking", "thinking": "hm", "signature": "S"},
             {"type": "text", "text": "Hello"},
             {"type": "tool_use", "id": "a", "name": "f", "input": {"x": 1}},
         ]
         usage = {"input_tokens": 7, "output_tokens": 5}
-        whole = event("message", content=content, stop_reason="tool_use", usage=usage)
-        deltas = finished(whole)
+        deltas = finished(event("message", content=content, stop_reason="tool_use", usage=usage))
         assert answer(deltas) == "Hello"
         assert "".join(delta.reasoning for delta in deltas) == "hm"
         assert [fragment.arguments for delta in deltas for fragment in delta.fragments] == ['{"x": 1}']
@@ -186,19 +185,19 @@ class TestOutput:
 
 
 class TestUsage:
-    """What it costs."""
+    """Token counts."""
 
-    def test_the_input_has_its_cached_parts(self):
-        """`input_tokens` leaves out what the cache gave or took."""
+    def test_input_includes_cached_tokens(self):
+        """The reported input adds the cache reads and writes, which `input_tokens` excludes."""
         usage = {"input_tokens": 2, "cache_read_input_tokens": 100, "cache_creation_input_tokens": 30}
-        start = event("message_start", message={"usage": usage | {"output_tokens": 1}})
-        told = UsageReport(input=132, cached_input=100, cache_write_input=30)
-        deltas = finished(start, text("a"), finish(output=9), END)
-        assert deltas[0] == Delta(count=0, usage=told)
+        message_start = event("message_start", message={"usage": usage | {"output_tokens": 1}})
+        report = UsageReport(input=132, cached_input=100, cache_write_input=30)
+        deltas = finished(message_start, text("a"), finish(output=9), END)
+        assert deltas[0] == Delta(count=0, usage=report)
         assert deltas[-1].usage == UsageReport(input=132, output=9, cached_input=100, cache_write_input=30)
 
     def test_several_are_cumulative(self):
-        """Each replaces the one before; thinking is a part of the output."""
+        """Each usage replaces the one before. Thinking tokens are part of the output."""
         deltas = finished(
             START,
             text("a"),
@@ -211,18 +210,18 @@ class TestUsage:
         assert deltas[-1].usage == UsageReport(input=8, output=9, reasoning=5)
 
     def test_after_the_stop_reason(self):
-        """It is still read."""
+        """Usage that follows the stop reason is still read."""
         late = event("message_delta", delta={}, usage={"output_tokens": 12})
         assert finished(START, text("a"), finish(), late, END)[-1].usage == UsageReport(input=7, output=12)
 
     def test_none(self):
-        """An answer without any is an answer."""
+        """A response without usage is complete."""
         bare = event("message_delta", delta={"stop_reason": "end_turn"})
         assert finished(text("a"), bare, END)[-1].usage == UsageReport()
 
 
 class TestEnds:
-    """How an output ends."""
+    """How a response ends."""
 
     @pytest.mark.parametrize(
         ("word", "reason"),
@@ -238,32 +237,32 @@ class TestEnds:
         ],
     )
     def test_words(self, word: str, reason: FinishReason):
-        """Each stop reason, with the word itself."""
+        """Each stop reason is mapped. The server's word is passed on."""
         assert finished(START, finish(word), END)[-1].finish == EngineFinish(reason=reason, word=word)
 
-    def test_the_stop_sequence(self):
-        """It is told which one was met."""
-        met = finished(START, finish("stop_sequence", stop_sequence="\n\n"), END)[-1].finish
-        assert met == EngineFinish(
+    def test_stop_sequence(self):
+        """The matched stop sequence is reported."""
+        last = finished(START, finish("stop_sequence", stop_sequence="\n\n"), END)[-1].finish
+        assert last == EngineFinish(
             reason=FinishReason.STOP_SEQUENCE, word="stop_sequence", matched_stop="\n\n"
         )
 
     def test_without_the_end_mark(self):
-        """What is whole is whole: the stop reason has come."""
+        """With a stop reason the response is complete, even if the end mark is missing."""
         assert finished(START, text("a"), finish())[-1].finish is not None
-        for well, payloads in ((True, [START, text("a"), finish()]), (False, [START, text("a")])):
+        for complete, payloads in ((True, [START, text("a"), finish()]), (False, [START, text("a")])):
             decoder = EventDecoder("test")
             decoder.feed(payloads)
             decoder.cut(EngineLost("broke"))
-            assert (decoder.error is None) is well
+            assert (decoder.error is None) is complete
 
     @pytest.mark.parametrize("payloads", [(), (START,), (START, text("a")), (START, text("a"), stop(), END)])
     def test_without_a_stop_reason(self, payloads: tuple[bytes, ...]):
-        """That is no proper end, with the end mark or without."""
+        """Without a stop reason the response is truncated, with or without the end mark."""
         assert isinstance(decode(*payloads)[1], EngineTruncated)
 
     def test_nothing_follows_the_end(self):
-        """After message_stop everything is ignored."""
+        """Everything after message_stop is ignored."""
         assert len(finished(finish(), END, text("late"), b"garbage")) == 1
 
     @pytest.mark.parametrize(
@@ -282,22 +281,22 @@ class TestEnds:
             ("something_new", EngineAborted, EngineAborted),
         ],
     )
-    def test_an_error_inside_the_stream(self, kind: str, before: type, after: type):
-        """Each type, before output and after it; what came before it is kept."""
+    def test_error_inside_the_stream(self, kind: str, before: type, after: type):
+        """The error class depends on whether there has been output. Deltas before the error are kept."""
         error = event("error", error={"type": kind, "message": "no"})
         assert type(decode(START, error)[1]) is before
         deltas, failure = decode(START, text("a"), error, END)
         assert answer(deltas) == "a"
         assert type(failure) is after
 
-    def test_too_long(self):
-        """An input that does not fit is told as such."""
-        words = "prompt is too long: 208310 tokens > 200000 maximum"
-        error = event("error", error={"type": "invalid_request_error", "message": words})
+    def test_too_long_input(self):
+        """An input that exceeds the context is ContextLengthExceeded."""
+        message = "prompt is too long: 208310 tokens > 200000 maximum"
+        error = event("error", error={"type": "invalid_request_error", "message": message})
         assert isinstance(decode(START, error)[1], ContextLengthExceeded)
 
-    def test_an_error_after_the_finish(self):
-        """The output was complete."""
+    def test_error_after_the_finish(self):
+        """The response is complete, so the error is ignored."""
         finished(START, text("a"), finish(), event("error", error={"type": "overloaded_error"}))
 
     @pytest.mark.parametrize(
@@ -316,8 +315,8 @@ class TestEnds:
         ],
         ids=lambda payload: payload[:60].decode(),
     )
-    def test_what_no_dialect_allows(self, payload: bytes):
-        """It is a protocol error, and what came before it is kept."""
+    def test_malformed_events(self, payload: bytes):
+        """A malformed event is a protocol error that does not quote the output. Deltas before it are kept."""
         deltas, error = decode(START, text("secret"), payload, text("b"))
         assert answer(deltas) == "secret"
         assert isinstance(error, EngineProtocolError)
@@ -347,21 +346,21 @@ KINDS = (
         max_size=4,
     )
 )
-def test_any_json_is_deltas_or_an_error(payloads: list[object]):
-    """Nothing else is ever raised."""
+def test_any_json_gives_deltas_or_an_error(payloads: list[object]):
+    """The decoder never raises, whatever JSON it is fed."""
     decode(START, *[json.dumps(payload).encode() for payload in payloads], finish(), END)
 
 
 TRANSCRIPT = [
     ("message_start", START),
-    ("content_block_start", begin(kind="thinking", thinking="")),
-    ("content_block_delta", piece("thinking_delta", thinking="hmé")),
-    ("content_block_delta", piece("signature_delta", signature="S")),
+    ("content_block_start", start(kind="thinking", thinking="")),
+    ("content_block_delta", block_delta("thinking_delta", thinking="hmé")),
+    ("content_block_delta", block_delta("signature_delta", signature="S")),
     ("content_block_stop", stop()),
-    ("content_block_delta", piece("text_delta", 1, text="Hi 🦜")),
+    ("content_block_delta", block_delta("text_delta", 1, text="Hi 🦜")),
     ("ping", event("ping")),
-    ("content_block_start", begin(2, "tool_use", id="a", name="f")),
-    ("content_block_delta", piece("input_json_delta", 2, partial_json='{"a":1}')),
+    ("content_block_start", start(2, "tool_use", id="a", name="f")),
+    ("content_block_delta", block_delta("input_json_delta", 2, partial_json='{"a":1}')),
     ("content_block_stop", stop(2)),
     ("message_delta", finish("tool_use")),
     ("message_stop", END),
@@ -370,8 +369,8 @@ TRANSCRIPT = [
 
 @examples(2000)
 @given(st.lists(st.integers(min_value=0)), st.sampled_from([b"\n", b"\r\n"]), st.integers(0, len(TRANSCRIPT)))
-def test_any_split_gives_the_same(cuts: list[int], newline: bytes, length: int):
-    """Deltas and failure do not depend on where the bytes were cut."""
+def test_the_result_does_not_depend_on_the_split(cuts: list[int], newline: bytes, length: int):
+    """Deltas and error do not depend on where the bytes are split."""
     part = TRANSCRIPT[:length]
     body = b"".join(b"event: %b\ndata: %b\n\n" % (kind.encode(), payload) for kind, payload in part)
     body = body.replace(b"\n", newline)
@@ -379,8 +378,8 @@ def test_any_split_gives_the_same(cuts: list[int], newline: bytes, length: int):
     events, decoder = SSEDecoder(), EventDecoder("test")
     deltas = [
         delta
-        for start, end in itertools.pairwise(places)
-        for delta in decoder.feed(events.feed(body[start:end]))
+        for begin, end in itertools.pairwise(places)
+        for delta in decoder.feed(events.feed(body[begin:end]))
     ]
     if not decoder.ended:
         deltas += decoder.end(events.close())

@@ -1,4 +1,4 @@
-"""Requests as bodies of Anthropic's Messages API: each field of the contract."""
+"""Encoding requests as bodies of Anthropic's Messages API: each field of the contract."""
 
 from __future__ import annotations
 
@@ -30,53 +30,53 @@ from tokengrpc.engines.anthropic.engine import create
 from tokengrpc.engines.anthropic.request import Options, encode_request
 from tokengrpc.errors import InvalidRequest, UnsupportedFeature
 
-BARE = {"model": "m", "stream": True, "max_tokens": 4096}
+MINIMAL = {"model": "m", "stream": True, "max_tokens": 4096}
 HELLO = {"role": "user", "content": [{"type": "text", "text": "Hi"}]}
 
 
-def said(role: Role, *parts: Any) -> Message:
+def message(role: Role, *parts: Any) -> Message:
     return Message(role=role, parts=tuple(TextPart(text=p) if isinstance(p, str) else p for p in parts))
 
 
 def encode(*messages: Message, options: Options | None = None, **request: Any) -> dict[str, Any]:
     if "prompt" not in request:
-        request["messages"] = messages or (said(Role.USER, "Hi"),)
-    made = encode_request(GenerationRequest(**request), model="m", options=options or Options())
-    body: dict[str, Any] = json.loads(made)
+        request["messages"] = messages or (message(Role.USER, "Hi"),)
+    encoded = encode_request(GenerationRequest(**request), model="m", options=options or Options())
+    body: dict[str, Any] = json.loads(encoded)
     return body
 
 
-def test_bare():
-    """What is not asked for is not sent, but the maximum that the API requires."""
-    assert encode() == BARE | {"messages": [HELLO]}
-    assert encode(prompt="Hi") == BARE | {"messages": [HELLO]}
+def test_minimal_request():
+    """Unset fields are not sent, except `max_tokens`, which the API requires."""
+    assert encode() == MINIMAL | {"messages": [HELLO]}
+    assert encode(prompt="Hi") == MINIMAL | {"messages": [HELLO]}
     assert encode(max_output_token_count=5)["max_tokens"] == 5
     assert encode(options=Options(max_tokens=9))["max_tokens"] == 9
 
 
 class TestMessages:
-    """A conversation."""
+    """Encoding a conversation."""
 
     def test_system(self):
-        """Instructions stand apart, wherever they were."""
+        """System messages are joined into the field `system`, wherever they are in the conversation."""
         body = encode(
-            said(Role.SYSTEM, "Be", " kind."), said(Role.USER, "Hi"), said(Role.SYSTEM, "Be brief.")
+            message(Role.SYSTEM, "Be", " kind."), message(Role.USER, "Hi"), message(Role.SYSTEM, "Be brief.")
         )
         assert body["system"] == "Be kind.\n\nBe brief."
         assert body["messages"] == [HELLO]
 
-    def test_roles_by_turns(self):
-        """Messages of one role after another are one; results of tools are the user's."""
+    def test_alternating_roles(self):
+        """Consecutive messages of one role are merged. Tool results are user messages."""
         call = ToolCallPart(id="c", function_name="f", arguments='{"a": 1.0}')
         result = ToolResultPart(tool_call_id="c", text="42", is_error=False)
         failed = ToolResultPart(tool_call_id="d", text="no", is_error=True)
         body = encode(
-            said(Role.USER, "a"),
-            said(Role.USER, "b", ""),
-            said(Role.ASSISTANT, "ok", call, ToolCallPart(id="d", function_name="g", arguments="")),
-            said(Role.TOOL, result),
-            said(Role.TOOL, failed),
-            said(Role.USER, "go on"),
+            message(Role.USER, "a"),
+            message(Role.USER, "b", ""),
+            message(Role.ASSISTANT, "ok", call, ToolCallPart(id="d", function_name="g", arguments="")),
+            message(Role.TOOL, result),
+            message(Role.TOOL, failed),
+            message(Role.USER, "go on"),
         )
         user, assistant, last = body["messages"]
         assert [block["text"] for block in user["content"]] == ["a", "b"]
@@ -90,21 +90,21 @@ class TestMessages:
             {"type": "tool_result", "tool_use_id": "d", "content": "no", "is_error": True},
             {"type": "text", "text": "go on"},
         ]
-        assert [message["role"] for message in body["messages"]] == ["user", "assistant", "user"]
+        assert [encoded["role"] for encoded in body["messages"]] == ["user", "assistant", "user"]
 
     @pytest.mark.parametrize("arguments", ["[1]", "{", "17", "null", "[" * 100_000])
-    def test_arguments_that_are_no_object(self, arguments: str):
-        """The API wants an object: the field is named."""
+    def test_arguments_that_are_not_an_object(self, arguments: str):
+        """The API requires an object. The error names the field."""
         call = ToolCallPart(id="c", function_name="f", arguments=arguments)
         with pytest.raises(InvalidRequest, match=r"conversation\.messages\[1\]\.parts\[0\]\.tool_call"):
-            encode(said(Role.USER, "a"), said(Role.ASSISTANT, call))
+            encode(message(Role.USER, "a"), message(Role.ASSISTANT, call))
 
     def test_reasoning(self):
-        """It goes back with its signature; that of other engines has none and is left out."""
-        thought = ReasoningPart(text="hm", opaque=b"signature:EqQB==")
-        hidden = ReasoningPart(text="", opaque=b"redacted:xyz")
-        other = ReasoningPart(text="eh", opaque=b"")
-        body = encode(said(Role.USER, "a"), said(Role.ASSISTANT, thought, hidden, other, "ok"))
+        """Reasoning is sent back with its signature. Reasoning of other engines has none and is omitted."""
+        signed = ReasoningPart(text="hm", opaque=b"signature:EqQB==")
+        redacted = ReasoningPart(text="", opaque=b"redacted:xyz")
+        unsigned = ReasoningPart(text="eh", opaque=b"")
+        body = encode(message(Role.USER, "a"), message(Role.ASSISTANT, signed, redacted, unsigned, "ok"))
         assert body["messages"][1]["content"] == [
             {"type": "thinking", "thinking": "hm", "signature": "EqQB=="},
             {"type": "redacted_thinking", "data": "xyz"},
@@ -112,13 +112,13 @@ class TestMessages:
         ]
 
     def test_images(self):
-        """By address, by bytes, and as a data URI."""
+        """Images are sent by URL or as base64 data."""
         images = (
             ImagePart(uri="https://example.org/a.png"),
             ImagePart(data=b"\x00\xff", media_type="image/png"),
             ImagePart(uri="data:image/gif;base64,AP8="),
         )
-        sources = [block["source"] for block in encode(said(Role.USER, *images))["messages"][0]["content"]]
+        sources = [block["source"] for block in encode(message(Role.USER, *images))["messages"][0]["content"]]
         assert sources == [
             {"type": "url", "url": "https://example.org/a.png"},
             {"type": "base64", "media_type": "image/png", "data": "AP8="},
@@ -127,10 +127,10 @@ class TestMessages:
 
 
 def test_sampling():
-    """What the API knows is sent, zeros too; the rest is refused, not dropped."""
-    known = Sampling(temperature=0.0, top_p=0.5, top_k=3, stop_sequences=("a", "\n"))
+    """Fields that the API supports are sent, zeros included. Others are rejected instead of dropped."""
+    supported = Sampling(temperature=0.0, top_p=0.5, top_k=3, stop_sequences=("a", "\n"))
     fields = {"temperature": 0.0, "top_p": 0.5, "top_k": 3, "stop_sequences": ["a", "\n"]}
-    assert encode(sampling=known).items() >= fields.items()
+    assert encode(sampling=supported).items() >= fields.items()
     for name, value in {
         "min_p": 0.1,
         "seed": 0,
@@ -144,7 +144,7 @@ def test_sampling():
 
 
 def test_tools():
-    """Schemas are embedded as they stand."""
+    """Schemas are embedded verbatim."""
     schema = '{"type":"object","properties":{"z":{"maximum":1.0},"a":{"minimum":10000000000000000000000}}}'
     tools = (Tool(name="f", description="d", parameters_json_schema=schema, strict=True), Tool(name="g"))
     request = GenerationRequest(prompt="Hi", tools=tools)
@@ -171,29 +171,29 @@ def test_tools():
     ],
 )
 def test_tool_choice(choice: ToolChoice, field: dict[str, Any] | None):
-    """Each mode; the default is not sent."""
+    """Each mode is encoded. The default is not sent."""
     assert encode(tools=(Tool(name="f"),), tool_choice=choice).get("tool_choice") == field
 
 
 class TestReasoning:
-    """How much the model thinks, by the form that it takes."""
+    """Limits of thinking, in the form that the model supports."""
 
     def test_effort(self):
-        """Adaptive thinking, told in summary, or not at all where nobody wants it."""
+        """An effort enables adaptive thinking. Its text is summarized, or omitted with `omit_reasoning`."""
         body = encode(reasoning=Reasoning(effort="low"))
         assert body["thinking"] == {"type": "adaptive", "display": "summarized"}
         assert body["output_config"] == {"effort": "low"}
-        quiet = encode(reasoning=Reasoning(effort="high"), output=OutputOptions(omit_reasoning=True))
-        assert quiet["thinking"] == {"type": "adaptive", "display": "omitted"}
+        without_text = encode(reasoning=Reasoning(effort="high"), output=OutputOptions(omit_reasoning=True))
+        assert without_text["thinking"] == {"type": "adaptive", "display": "omitted"}
 
     def test_none(self):
-        """It is switched off, in either form."""
+        """Effort `none` turns thinking off in either form."""
         for thinking in ("adaptive", "budget"):
             body = encode(reasoning=Reasoning(effort="none"), options=Options(thinking=thinking))
             assert body["thinking"] == {"type": "disabled"}
 
     def test_budget(self):
-        """Older models take a number of tokens, within what the API allows."""
+        """Older models take a number of tokens within the bounds of the API."""
         older = Options(thinking="budget")
         body = encode(reasoning=Reasoning(token_budget=1024), options=older)
         assert body["thinking"] == {"type": "enabled", "budget_tokens": 1024}
@@ -201,8 +201,8 @@ class TestReasoning:
             with pytest.raises(InvalidRequest, match=r"reasoning\.token_budget"):
                 encode(reasoning=Reasoning(token_budget=budget), options=older)
 
-    def test_the_other_form(self):
-        """A model takes one of them."""
+    def test_unsupported_form(self):
+        """A model supports only one form. The error names the other one."""
         with pytest.raises(UnsupportedFeature, match=r"token_budget.*set reasoning\.effort"):
             encode(reasoning=Reasoning(token_budget=2000))
         with pytest.raises(UnsupportedFeature, match=r"effort.*set reasoning\.token_budget"):
@@ -210,17 +210,17 @@ class TestReasoning:
 
 
 def test_json_schema():
-    """It stands beside the effort."""
+    """The schema and the effort share `output_config`. Other constraints are rejected."""
     constraint = OutputConstraint(json_schema='{"type":"object"}')
     body = encode(constraint=constraint, reasoning=Reasoning(effort="low"))
-    form = {"type": "json_schema", "schema": {"type": "object"}}
-    assert body["output_config"] == {"effort": "low", "format": form}
+    output_format = {"type": "json_schema", "schema": {"type": "object"}}
+    assert body["output_config"] == {"effort": "low", "format": output_format}
     with pytest.raises(UnsupportedFeature):
         encode(constraint=OutputConstraint(regex="a+"))
 
 
 def test_engine_params():
-    """They are merged, with whole numbers."""
+    """Parameters are merged into the body. Whole numbers become integers."""
     params = {"metadata": {"user_id": "u"}, "x": 5.0}
     assert encode(engine_params=params).items() >= {"metadata": {"user_id": "u"}, "x": 5}.items()
 
@@ -229,8 +229,8 @@ class TestSettings:
     """Options and capabilities."""
 
     def test_options_are_checked(self):
-        """One line names the engine, the key and what is allowed."""
-        wrong: dict[str, tuple[dict[str, Any], str]] = {
+        """The error is one line with the engine, the key and the allowed values."""
+        invalid: dict[str, tuple[dict[str, Any], str]] = {
             "max_token": (
                 {"max_token": 5},
                 "no such key; did you mean `max_tokens`? allowed are: max_tokens, ",
@@ -238,13 +238,13 @@ class TestSettings:
             "thinking": ({"thinking": "much"}, "must be one of adaptive, budget"),
             "max_tokens": ({"max_tokens": "many"}, "must be a whole number of at least 1"),
         }
-        for key, (options, what) in wrong.items():
+        for key, (options, problem) in invalid.items():
             settings = engine_settings(name="claude", kind="anthropic", options=options)
-            with pytest.raises(ConfigError, match=re.escape(f"engine claude: options.{key}: {what}")):
+            with pytest.raises(ConfigError, match=re.escape(f"engine claude: options.{key}: {problem}")):
                 create(settings, None)
 
     def test_capabilities(self):
-        """What the API has fields for, as the settings correct it."""
+        """The capabilities are those of the API, changed by the settings."""
         settings = engine_settings(
             name="claude",
             kind="anthropic",

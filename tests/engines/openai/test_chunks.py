@@ -1,4 +1,4 @@
-"""Chunks of OpenAI-compatible servers, made into deltas: content, usage, tokens, tool calls."""
+"""Decoding chunks of OpenAI-compatible servers into deltas: content, usage, tokens, tool calls."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tokengrpc.core.request import OutputOptions
 
 
 class TestContent:
-    """What a chunk holds."""
+    """Text, reasoning and refusals."""
 
     def test_chat_text(self):
-        """Each chunk with content is a delta; the one with the role is none."""
+        """Each chunk with content becomes a delta. A chunk with only the role does not."""
         deltas = finished(
             chat({"role": "assistant", "content": ""}), text("Hello"), text(" world"), STOP, DONE
         )
@@ -30,29 +30,29 @@ class TestContent:
         ]
 
     def test_completion_text(self):
-        """Completions have `text` in the choice."""
+        """In the completions API, the text is in the choice."""
         payload = b'{"choices":[{"index":0,"text":"Hello","logprobs":null,"finish_reason":"length"}]}'
         deltas = finished(payload, DONE)
         assert deltas[0].text == "Hello"
         assert deltas[1].finish == EngineFinish(reason=FinishReason.MAX_TOKENS, word="length")
 
-    def test_an_answer_that_was_not_streamed(self):
-        """A `message` is taken for a delta."""
+    def test_response_that_is_not_streamed(self):
+        """A `message` is decoded like a `delta`."""
         choice = {"message": {"content": "Hello"}, "finish_reason": "stop"}
         payload = json.dumps({"choices": [choice], "usage": {"completion_tokens": 2}}).encode()
         assert finished(payload)[0] == Delta(text="Hello", count=2, usage=UsageReport(output=2))
 
     @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
     def test_reasoning(self, field: str):
-        """Both names of reasoning are known."""
+        """Both field names of reasoning are decoded."""
         assert finished(chat({field: "hm"}), STOP, DONE)[0] == Delta(reasoning="hm")
 
     def test_reasoning_under_both_names_counts_once(self):
-        """Servers that fill both fields do not double it."""
+        """If a server fills both fields, the reasoning is not duplicated."""
         assert finished(chat({"reasoning": "hm", "reasoning_content": "hm"}), STOP)[0].reasoning == "hm"
 
     def test_content_in_parts(self):
-        """Mistral's content may be a list of text and thinking."""
+        """Mistral's `content` may be a list with text and thinking."""
         content = [
             {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
             {"type": "text", "text": "ok"},
@@ -60,13 +60,13 @@ class TestContent:
         assert finished(chat({"content": content}), STOP)[0] == Delta(text="ok", reasoning="hm")
 
     def test_refusal(self):
-        """A refusal is no answer, and `stop` after it means REFUSAL."""
+        """A refusal is not part of the text, and the finish reason `stop` after it becomes REFUSAL."""
         deltas = finished(chat({"refusal": "No."}), STOP)
         assert deltas[0] == Delta(refusal="No.")
         assert deltas[-1].finish == EngineFinish(reason=FinishReason.REFUSAL, word="stop")
 
-    def test_half_a_surrogate_pair(self):
-        """JSON that msgspec refuses for a lone surrogate is read all the same."""
+    def test_lone_surrogates(self):
+        """JSON with a lone surrogate is decoded although msgspec rejects it."""
         deltas = finished(
             rb'{"choices":[{"delta":{"content":"\ud83d"}}]}',
             rb'{"choices":[{"delta":{"content":"\ude00"}}]}',
@@ -86,22 +86,22 @@ class TestContent:
             b"",
         ],
     )
-    def test_nothing_in_it(self, payload: bytes):
-        """Empty, null and unknown fields give no delta and no error."""
+    def test_chunk_without_content(self, payload: bytes):
+        """Empty, null and unknown fields produce neither a delta nor an error."""
         assert len(finished(payload, STOP, DONE)) == 1
 
 
 class TestUsage:
-    """Counts, per chunk and in all."""
+    """Token counts, per chunk and in total."""
 
     def test_at_the_end(self):
-        """A sum after the finish is the last delta's, and no single chunk's count."""
+        """A total after the finish goes into the last delta. It is not the count of any single chunk."""
         deltas = finished(text("a"), text("b"), STOP, sums(7, 3), DONE)
         assert [delta.count for delta in deltas] == [None, None, 0]
         assert deltas[-1].usage == UsageReport(input=7, output=3)
 
     def test_in_every_chunk(self):
-        """With vLLM's continuous usage a chunk's count is how much it grew, hidden tokens included."""
+        """With vLLM's continuous usage, a chunk's count is the increase of the total, with hidden tokens."""
         deltas = finished(
             chat({"role": "assistant", "content": ""}, usage=counts(7, 0)),
             text("a", usage=counts(7, 1)),
@@ -116,7 +116,7 @@ class TestUsage:
         assert deltas[2].usage == UsageReport(input=7, output=4)
 
     def test_zeros_until_the_end(self):
-        """Ollama's completions fill usage with zeros: no chunk's count, and no report."""
+        """Ollama's completions send usage of zeros. These are neither a chunk's count nor a usage report."""
         deltas = finished(
             text("a", usage=counts(0, 0)), text("b", usage=counts(0, 0)), STOP, sums(7, 2), DONE
         )
@@ -124,12 +124,12 @@ class TestUsage:
         assert deltas[-1].usage == UsageReport(input=7, output=2)
 
     def test_with_the_finish(self):
-        """A sum in the chunk with the last text is not that chunk's count."""
+        """A total in the chunk with the last text is not that chunk's count."""
         deltas = finished(text("a"), text("b", finish_reason="stop", usage=counts(7, 9)))
         assert [delta.count for delta in deltas] == [None, None, 0]
 
     def test_details(self):
-        """Cached and reasoning tokens are told, DeepSeek's and OpenRouter's fields too."""
+        """Cached and reasoning tokens are reported, also from the fields of DeepSeek and OpenRouter."""
         usage = counts(
             9,
             5,
@@ -143,8 +143,8 @@ class TestUsage:
             input=9, output=5, cached_input=4
         )
 
-    def test_counts_as_floats_and_texts(self):
-        """5.0 and "5" are 5."""
+    def test_counts_as_floats_and_strings(self):
+        """Both 5.0 and "5" are decoded as 5."""
         usage = {"prompt_tokens": 5.0, "completion_tokens": "5"}
         assert finished(chat({}, finish_reason="stop", usage=usage))[-1].usage == UsageReport(
             input=5, output=5
@@ -152,10 +152,10 @@ class TestUsage:
 
 
 class TestTokens:
-    """Chunks of several tokens."""
+    """Chunks that hold several tokens."""
 
     def test_token_ids(self):
-        """A chunk of several ids is as many deltas; the text belongs to the last one."""
+        """A chunk with several ids becomes as many deltas. The text goes into the last one."""
         deltas = finished(
             text("a", token_ids=[1]),
             text("bcd", token_ids=[2, 3, 4]),
@@ -169,14 +169,14 @@ class TestTokens:
             (4, "bcd", 1),
         ]
 
-    def test_not_asked_for(self):
-        """Ids, logprobs and bytes that nobody asked for are not told, but ids are counted."""
+    def test_details_that_were_not_requested(self):
+        """Ids, logprobs and bytes are omitted unless requested, but ids still give the token count."""
         entry = {"token": "ab", "logprob": -1, "bytes": [97, 98], "top_logprobs": []}
         deltas = finished(text("ab", token_ids=[1, 2], logprobs={"content": [entry]}), STOP)
         assert deltas[0] == Delta(text="ab", count=2)
 
     def test_chat_logprobs(self):
-        """One delta per entry; texts in order are the chunk's."""
+        """Each entry becomes one delta. The joined texts equal the chunk's text."""
         entries = [
             {
                 "token": "a",
@@ -199,7 +199,7 @@ class TestTokens:
         assert second.top_logprobs == ()
 
     def test_completion_logprobs(self):
-        """The parallel lists are read, likeliest first, as many as asked for."""
+        """The parallel lists are decoded. Alternatives are sorted by logprob, up to the requested number."""
         logprobs = {
             "tokens": ["a", "b"],
             "token_logprobs": [None, -0.7],
@@ -212,8 +212,8 @@ class TestTokens:
         assert (first.text, first.logprob, first.top_logprobs) == ("a", None, ())
         assert [(top.text, top.logprob) for top in second.top_logprobs] == [("b", -0.7), ("c", -2)]
 
-    def test_a_character_over_several_tokens(self):
-        """Bytes tell where a character ends; vLLM's replacement characters are no bytes of a token."""
+    def test_character_over_several_tokens(self):
+        """The bytes show which token completes a character. vLLM's replacement characters are discarded."""
         parts = "🦜".encode()
         entries = [
             {"token": "", "logprob": -1, "bytes": list(parts[:2])},
@@ -232,10 +232,10 @@ class TestTokens:
         ),
         st.sampled_from(["content", "reasoning", "refusal"]),
     )
-    def test_nothing_is_lost_or_doubled(
+    def test_no_text_is_lost_or_duplicated(
         self, shown: str, tokens: list[tuple[str, list[int] | None]], field: str
     ):
-        """Whatever the entries say, the texts in order are exactly the chunk's; one delta each."""
+        """For any entries, there is one delta per entry and the joined texts equal the chunk's text."""
         entries = [{"token": token, "logprob": -1.0, "bytes": data} for token, data in tokens]
         deltas = finished(chat({field: shown}, logprobs={"content": entries}), STOP, output=EVERYTHING)[:-1]
         assert "".join((d.text or "") + d.reasoning + d.refusal for d in deltas) == shown
@@ -243,7 +243,7 @@ class TestTokens:
 
 
 class TestToolCalls:
-    """Pieces of calls."""
+    """Assembly of tool calls from pieces."""
 
     @staticmethod
     def fragments(*chunks: list[dict[str, Any]]) -> list[ToolCallFragment]:
@@ -254,7 +254,7 @@ class TestToolCalls:
         return [fragment for delta in deltas for fragment in delta.fragments]
 
     def test_openai(self):
-        """Id and name come first, then pieces of the arguments; two calls in a row."""
+        """Id and name come first, then pieces of the arguments. A second call follows the first."""
         assert self.fragments(
             [{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}],
             [{"index": 0, "function": {"arguments": '{"a"'}}],
@@ -268,7 +268,7 @@ class TestToolCalls:
         ]
 
     def test_repeated_names(self):
-        """Id and name on every piece go out once; a piece that adds nothing does not go out."""
+        """If id and name are on every piece, they are emitted once. A piece that adds nothing is dropped."""
         assert self.fragments(
             [{"index": 0, "id": "c1", "function": {"name": "f", "arguments": "{"}}],
             [{"index": 0, "id": "c1", "function": {"name": "f", "arguments": ""}}],
@@ -279,7 +279,7 @@ class TestToolCalls:
         ]
 
     def test_missing_index(self):
-        """Without an index, ids tell calls apart, and without those names."""
+        """Without an index, calls are distinguished by id, and without an id by name."""
         assert self.fragments(
             [
                 {"id": "c1", "function": {"name": "f", "arguments": "{}"}},
@@ -295,8 +295,8 @@ class TestToolCalls:
             ToolCallFragment(call_index=2, arguments="]"),
         ]
 
-    def test_one_index_for_all(self):
-        """Calls that all claim to be the first are told apart by their ids."""
+    def test_same_index_for_all_calls(self):
+        """Calls that all have the index 0 are distinguished by their ids."""
         assert [
             fragment.call_index
             for fragment in self.fragments(
@@ -305,8 +305,8 @@ class TestToolCalls:
             )
         ] == [0, 1]
 
-    def test_a_name_that_comes_late(self):
-        """Nothing goes out before the name is known; what never gets one goes out at the end."""
+    def test_late_name(self):
+        """A call is withheld until its name is known. A call without a name is emitted at the end."""
         assert self.fragments(
             [{"index": 3, "id": "c1", "function": {"arguments": "{"}}],
             [{"index": 3, "function": {"name": "f", "arguments": "}"}}],
@@ -317,24 +317,24 @@ class TestToolCalls:
         ]
 
     def test_arguments_as_an_object(self):
-        """Arguments that are no text become JSON text."""
+        """Arguments sent as an object are encoded as JSON text."""
         assert self.fragments(
             [{"index": 0, "id": "c", "function": {"name": "f", "arguments": {"ä": [1.0]}}}]
         ) == [ToolCallFragment(call_index=0, id="c", function_name="f", arguments='{"ä": [1.0]}')]
 
-    def test_before_tools(self):
-        """OpenAI's older function_call is a call too; "stop" after a call means TOOL_CALLS."""
+    def test_older_function_call(self):
+        """OpenAI's older `function_call` is a tool call. The finish `stop` after it becomes TOOL_CALLS."""
         deltas = finished(chat({"function_call": {"name": "f", "arguments": "{}"}}), STOP)
         assert deltas[0].fragments == (ToolCallFragment(call_index=0, function_name="f", arguments="{}"),)
         assert deltas[-1].finish == EngineFinish(reason=FinishReason.TOOL_CALLS, word="stop")
 
 
-def test_names_with_half_a_surrogate_pair():
-    """Ids and names of tool calls and texts of other tokens encode, whatever the server sends."""
-    half = "\ud83d"
-    calls = [{"id": f"c{half}", "function": {"name": f"f{half}", "arguments": "{}"}}]
-    entry = {"token": "a", "logprob": -1.0, "top_logprobs": [{"token": half, "logprob": -1.0}]}
-    lists = {"tokens": ["a"], "token_logprobs": [-1.0], "top_logprobs": [{half: -1.0}]}
+def test_names_with_a_lone_surrogate():
+    """Ids and names of tool calls and texts of alternative tokens are made valid Unicode."""
+    lone = "\ud83d"
+    calls = [{"id": f"c{lone}", "function": {"name": f"f{lone}", "arguments": "{}"}}]
+    entry = {"token": "a", "logprob": -1.0, "top_logprobs": [{"token": lone, "logprob": -1.0}]}
+    lists = {"tokens": ["a"], "token_logprobs": [-1.0], "top_logprobs": [{lone: -1.0}]}
     deltas = finished(
         chat({"tool_calls": calls}),
         text("a", logprobs={"content": [entry]}),
@@ -343,13 +343,13 @@ def test_names_with_half_a_surrogate_pair():
         output=EVERYTHING,
     )
     (fragment,) = deltas[0].fragments
-    told = [fragment.id, fragment.function_name]
-    told += [top.text for delta in deltas for top in delta.top_logprobs]
-    assert told == [f"{c}\N{REPLACEMENT CHARACTER}" for c in ("c", "f", "", "")]
+    texts = [fragment.id, fragment.function_name]
+    texts += [top.text for delta in deltas for top in delta.top_logprobs]
+    assert texts == [f"{c}\N{REPLACEMENT CHARACTER}" for c in ("c", "f", "", "")]
 
 
-def test_a_long_call_without_a_name():
-    """Arguments that come before the name are joined once; the call is told with all of them."""
+def test_many_pieces_before_the_name():
+    """Arguments that come before the name are joined and emitted with it, as one fragment."""
     pieces = [chat({"tool_calls": [{"index": 0, "function": {"arguments": "x"}}]})] * 5000
     named = chat({"tool_calls": [{"index": 0, "id": "1", "function": {"name": "f"}}]})
     fragments = [part for delta in finished(*pieces, named, STOP) for part in delta.fragments]

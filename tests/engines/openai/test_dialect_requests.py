@@ -1,4 +1,4 @@
-"""What each kind of OpenAI-compatible server is asked, and can do: each row of the table of dialects."""
+"""Requests and capabilities of each OpenAI-compatible dialect: each row of the table."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ CHAT = GenerationRequest(messages=(Message(role=Role.USER, parts=(TextPart(text=
 def encode(dialect: str, api: str = "chat", **request: Any) -> dict[str, Any]:
     if not {"prompt", "messages", "prompt_token_ids"} & request.keys():
         request |= {"messages": CHAT.messages} if api == "chat" else {"prompt": "Once"}
-    made = encode_request(
+    encoded = encode_request(
         GenerationRequest(**request), api=Api[api.upper()], dialect=DIALECTS[dialect], model="m"
     )
-    body: dict[str, Any] = json.loads(made)
+    body: dict[str, Any] = json.loads(encoded)
     return body
 
 
@@ -51,10 +51,10 @@ def test_every_dialect_can_be_set(name):
 
 
 class TestRequests:
-    """What each kind of server is asked, and what is refused because it would be ignored."""
+    """Fields sent to each kind of server, and features rejected because the server would ignore them."""
 
     @pytest.mark.parametrize(
-        ("name", "always"),
+        ("name", "base_fields"),
         [
             ("generic", {"stream_options": {"include_usage": True}}),
             ("openai", {"stream_options": {"include_usage": True}}),
@@ -66,13 +66,13 @@ class TestRequests:
             ("litellm", {"stream_options": {"include_usage": True}}),
         ],
     )
-    def test_a_bare_one(self, name: str, always: dict[str, Any]):
-        """What every request has."""
-        bare = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
-        assert encode(name) == bare | always
+    def test_minimal_request(self, name: str, base_fields: dict[str, Any]):
+        """Every request has the dialect's base fields."""
+        minimal = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
+        assert encode(name) == minimal | base_fields
 
     @pytest.mark.parametrize(
-        ("name", "unknown"),
+        ("name", "unsupported"),
         [
             ("generic", set()),
             ("openai", {"top_k", "min_p", "repetition_penalty"}),
@@ -84,8 +84,8 @@ class TestRequests:
             ("litellm", set()),
         ],
     )
-    def test_sampling(self, name: str, unknown: set[str]):
-        """Each field by the server's name, or refused by ours."""
+    def test_sampling(self, name: str, unsupported: set[str]):
+        """Each field is sent under the server's name, or rejected under the contract's name."""
         names = {"stop_sequences": "stop"}
         if name == "llamacpp":
             names["repetition_penalty"] = "repeat_penalty"
@@ -93,7 +93,7 @@ class TestRequests:
         values |= {"presence_penalty": 0.5, "frequency_penalty": 0.5, "repetition_penalty": 1.5}
         for field, value in (values | {"stop_sequences": ("a",), "logit_bias": {5: 1.0}}).items():
             sampling = Sampling(**{field: value})
-            if field in unknown:
+            if field in unsupported:
                 with pytest.raises(UnsupportedFeature, match=rf"sampling\.{field}"):
                     encode(name, sampling=sampling)
             else:
@@ -124,21 +124,21 @@ class TestRequests:
         ],
     )
     def test_constraints(self, name: str, api: str, constraint: Any, fields: dict[str, Any] | None):
-        """Each form by the server's field, or refused."""
-        made = OutputConstraint(**constraint)
+        """Each form of constraint is sent in the server's field, or rejected."""
+        output_constraint = OutputConstraint(**constraint)
         if fields is None:
             with pytest.raises(UnsupportedFeature):
-                encode(name, api, constraint=made)
+                encode(name, api, constraint=output_constraint)
         else:
-            assert encode(name, api, constraint=made).items() >= fields.items()
+            assert encode(name, api, constraint=output_constraint).items() >= fields.items()
 
     @pytest.mark.parametrize("name", ["vllm", "sglang", "llamacpp", "tgi", "litellm", "ollama"])
     def test_json_schema_in_chat(self, name: str):
-        """Each has a response_format, TGI one of its own."""
+        """Each dialect sends a `response_format`. TGI has its own form of it."""
         assert "response_format" in encode(name, constraint=OutputConstraint(json_schema="{}"))
 
     def test_logprobs_of_llama_cpp(self):
-        """None of the alternatives would be no logprobs at all; beside tools it has none."""
+        """It gets at least 1 alternative, because 0 turns logprobs off. Logprobs with tools are rejected."""
         output = OutputOptions(top_logprob_count=0)
         assert encode("llamacpp", output=output)["top_logprobs"] == 1
         assert encode("llamacpp", "completions", output=output)["logprobs"] == 1
@@ -159,7 +159,7 @@ class TestRequests:
         ],
     )
     def test_tool_choice(self, name: str, mode: ToolChoice, fields: dict[str, Any] | None):
-        """A server without the field would call as it likes: without tools it cannot."""
+        """Modes the server does not support are rejected, except `none`: then the tools are omitted."""
         if fields is None:
             with pytest.raises(UnsupportedFeature):
                 encode(name, tools=(Tool(name="f"),), tool_choice=mode)
@@ -169,14 +169,14 @@ class TestRequests:
         assert ("tools" in body) is (name != "ollama")
 
     def test_images_of_ollama(self):
-        """It fetches none."""
+        """Ollama does not fetch images, so an http URI is rejected."""
         by_uri, by_data = ImagePart(uri="https://x/a.png"), ImagePart(uri="data:image/png;base64,AP8=")
         encode("ollama", messages=(Message(role=Role.USER, parts=(by_data,)),))
-        with pytest.raises(UnsupportedFeature, match="send its bytes"):
+        with pytest.raises(UnsupportedFeature, match="as bytes or as a data URI"):
             encode("ollama", messages=(Message(role=Role.USER, parts=(by_uri,)),))
 
     def test_reasoning(self):
-        """A budget where there is a field, and thoughts under the name that the server reads."""
+        """Budgets are sent or rejected. Earlier reasoning goes into the field that the server reads."""
         budget = Thinking(token_budget=2000)
         assert encode("litellm", reasoning=budget)["thinking"] == {"type": "enabled", "budget_tokens": 2000}
         for name in ("sglang", "llamacpp", "ollama"):
@@ -184,29 +184,29 @@ class TestRequests:
                 encode(name, reasoning=budget)
         with pytest.raises(UnsupportedFeature, match="reasoning"):
             encode("tgi", reasoning=Thinking(effort="low"))
-        thought = Message(role=Role.ASSISTANT, parts=(ReasoningPart(text="hm", opaque=b""),))
-        for name, names in {"sglang": {"reasoning_content"}, "ollama": {"reasoning"}, "tgi": set()}.items():
-            sent = encode(name, messages=(*CHAT.messages, thought))["messages"][1]
-            assert sent.keys() - {"role", "content"} == names
+        earlier = Message(role=Role.ASSISTANT, parts=(ReasoningPart(text="hm", opaque=b""),))
+        for name, fields in {"sglang": {"reasoning_content"}, "ollama": {"reasoning"}, "tgi": set()}.items():
+            sent = encode(name, messages=(*CHAT.messages, earlier))["messages"][1]
+            assert sent.keys() - {"role", "content"} == fields
 
 
 class TestCapabilities:
-    """What requests may ask, by dialect, API and settings."""
+    """Capabilities by dialect, API and settings."""
 
     @pytest.mark.parametrize("api", ["auto", "chat", "completions"])
     @pytest.mark.parametrize("name", DIALECTS)
-    def test_what_must_hold_for_both_apis(self, name: str, api: str):
-        """Ids and continuations are wanted by the server itself: for any request, on any API."""
-        can = capabilities(DIALECTS[name], api)
+    def test_what_both_apis_must_support(self, name: str, api: str):
+        """The core may need ids and continuations for any request, so every API in use must support them."""
+        result = capabilities(DIALECTS[name], api)
         rows = [DIALECTS[name].chat, DIALECTS[name].completions]
         used = {"auto": rows, "chat": rows[:1], "completions": rows[1:]}[api]
-        if api == "auto" and DIALECTS[name].prompts_to is Api.CHAT:
+        if api == "auto" and DIALECTS[name].prompt_api is Api.CHAT:
             used = rows[:1]
         for capability in (Capability.TOKEN_IDS, Capability.CONTINUE_TEXT):
-            assert (capability in can) is all(capability in row.capabilities for row in used)
+            assert (capability in result) is all(capability in row.capabilities for row in used)
 
-    def test_the_settings_correct_them(self):
-        """A model without tools, and one that knows more than its dialect; the encoder agrees."""
+    def test_settings_change_the_capabilities(self):
+        """Settings add and remove capabilities. The encoder accepts the added ones."""
         settings = engine_settings(
             name="m",
             kind="openai",
@@ -215,15 +215,15 @@ class TestCapabilities:
             extra_capabilities=(Capability.CONTINUE_TEXT,),
             missing_capabilities=(Capability.TOOLS, Capability.IMAGES),
         )
-        can = create(settings, None).capabilities
-        assert Capability.CONTINUE_TEXT in can
-        assert not {Capability.TOOLS, Capability.IMAGES} & can
+        result = create(settings, None).capabilities
+        assert Capability.CONTINUE_TEXT in result
+        assert not {Capability.TOOLS, Capability.IMAGES} & result
         body = encode_request(
             GenerationRequest(prompt="a", output=OutputOptions(top_logprob_count=1)),
             api=Api.COMPLETIONS,
             dialect=DIALECTS["ollama"],
             model="m",
-            extra=frozenset({Capability.LOGPROBS}),
+            extra_capabilities=frozenset({Capability.LOGPROBS}),
         )
         assert json.loads(body)["logprobs"] == 1
         with pytest.raises(UnsupportedFeature):

@@ -1,4 +1,4 @@
-"""Each kind of OpenAI-compatible server on a real socket: what it answers, and how it fails."""
+"""Each kind of OpenAI-compatible server on a real socket: its responses and its failures."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ BOTH = {"chat": CHAT, "completions": PROMPT}
 async def run(
     server: ScriptedEngine, request: GenerationRequest, **settings: Any
 ) -> tuple[list[Delta], TokenGrpcError | None]:
-    """All deltas of a generation and the failure that ended it."""
-    made = engine_settings(name="m", kind="openai", base_url=server.base_url, **settings)
-    return await run_once(create(made, None), request)
+    """Returns all deltas of a generation and the error that ended it."""
+    model = engine_settings(name="m", kind="openai", base_url=server.base_url, **settings)
+    return await run_once(create(model, None), request)
 
 
-class TestAnswers:
-    """What each kind of server sends comes out the same."""
+class TestResponses:
+    """Responses of each kind of server give the same deltas."""
 
     @pytest.mark.parametrize("api", ["chat", "completions"])
     @pytest.mark.parametrize("name", SERVERS)
     async def test_text_finish_and_usage(self, name: str, api: str):
-        """The text, the finish and the usage are what the server's own log says."""
+        """Text, finish and usage equal those in the server's own log."""
         async with ScriptedEngine(SERVERS[name]) as server:
             server.script(Text("Hel"), Text("lo", " 🦜"), Finish("stop"), UsageChunk(), Done())
             deltas, error = await run(server, BOTH[api], dialect=name, api=api)
@@ -81,8 +81,8 @@ class TestAnswers:
 
     @pytest.mark.parametrize("api", ["chat", "completions"])
     @pytest.mark.parametrize("name", ["vllm", "sglang", "llamacpp"])
-    async def test_running_counts(self, name: str, api: str):
-        """Where each chunk has the counts until then, each token is one, and a cut output has its bill."""
+    async def test_cumulative_counts(self, name: str, api: str):
+        """If each chunk has cumulative counts, each token is counted and a truncated output has its usage."""
         async with ScriptedEngine(SERVERS[name]) as server:
             server.script(Text("a", "b"), Text("c"), Complaint(message="out of memory", code=500))
             deltas, error = await run(server, BOTH[api], dialect=name, api=api)
@@ -91,15 +91,15 @@ class TestAnswers:
         reports = [delta.usage for delta in deltas if delta.usage]
         assert (reports[-1].input, reports[-1].output) == (7, 3)
 
-    async def test_the_cache_of_llama_cpp(self):
-        """Its counts leave out what was in the cache."""
+    async def test_cached_tokens_of_llama_cpp(self):
+        """The server's count of input tokens excludes cached ones; the reported usage includes them."""
         async with ScriptedEngine(LLAMA_CPP) as server:
             server.script(Text("a"), Complaint(message="gone"))
             deltas, _ = await run(server, CHAT, dialect="llamacpp")
         assert deltas[-1].usage == UsageReport(input=7, output=1, cached_input=5)
 
-    async def test_the_reasoning_of_sglang(self):
-        """Its tokens are told beside the usage's other parts."""
+    async def test_reasoning_tokens_of_sglang(self):
+        """SGLang sends the count of reasoning tokens outside the usage details."""
         async with ScriptedEngine(SGLANG) as server:
             server.script(Reasoning("h", "m"), Text("a"), Finish(), UsageChunk(), Done())
             deltas, _ = await run(server, CHAT, dialect="sglang")
@@ -110,7 +110,7 @@ class TestAnswers:
         ("name", "api"), [("vllm", "chat"), ("vllm", "completions"), ("sglang", "completions")]
     )
     async def test_token_ids(self, name: str, api: str):
-        """Each token has its own, and those of the input come once."""
+        """Each token has its id, and the input's ids are emitted once."""
         async with ScriptedEngine(SERVERS[name]) as server:
             server.script(Text("a", "b"), Text("c"), Finish(), UsageChunk(), Done())
             request = GenerationRequest(
@@ -123,7 +123,7 @@ class TestAnswers:
 
     @pytest.mark.parametrize("name", ["openai", "vllm", "sglang", "llamacpp", "ollama", "litellm"])
     async def test_reasoning_and_calls(self, name: str):
-        """Each has its own place."""
+        """Reasoning and tool calls are emitted in their own fields."""
         call = (ToolCall(0, "c", "f", ""), ToolCall(0, arguments='{"a":1}'), Finish("tool_calls"))
         async with ScriptedEngine(SERVERS[name]) as server:
             server.script(Reasoning("h", "m"), *call, UsageChunk(), Done())
@@ -134,8 +134,8 @@ class TestAnswers:
         assert (fragments[0].id, fragments[0].function_name) == ("c", "f")
         assert "".join(fragment.arguments for fragment in fragments) == '{"a":1}'
 
-    async def test_tgi_keeps_alive(self):
-        """A comment of no text is one."""
+    async def test_keep_alive_of_tgi(self):
+        """An empty comment is skipped."""
         async with ScriptedEngine(TGI) as server:
             server.script(Text("a"), Bytes(TGI.keep_alive), Text("b"), Finish(), Done())
             deltas, error = await run(server, PROMPT, dialect="tgi")
@@ -143,7 +143,7 @@ class TestAnswers:
 
 
 class TestErrors:
-    """What each kind of server says when it fails."""
+    """Error objects of each kind of server."""
 
     @pytest.mark.parametrize(
         ("dialect", "error", "before", "after"),
@@ -203,7 +203,7 @@ class TestErrors:
         ids=lambda value: value.get("message") if isinstance(value, dict) else None,
     )
     async def test_inside_a_stream(self, dialect: Dialect, error: dict[str, Any], before: type, after: type):
-        """Before output and after it; what came is kept."""
+        """The error class depends on whether there has been output. Deltas before the error are kept."""
         async with ScriptedEngine(dialect) as server:
             server.script(Complaint(**error))
             assert type((await run(server, CHAT))[1]) is before
@@ -240,13 +240,13 @@ class TestErrors:
                 {"object": "error", "message": "no", "type": "BadRequestError", "code": 400},
                 InvalidRequest,
             ),
-            # LiteLLM, and what it passes on
+            # LiteLLM, which forwards the provider's status
             (402, {"error": {"message": "pay", "type": "None", "code": "402"}}, EngineAuthFailed),
         ],
         ids=lambda value: str(value)[:40],
     )
     async def test_statuses(self, status: int, body: object, error: type):
-        """Refusals before the stream."""
+        """A status other than 200 is mapped to an error."""
         async with ScriptedEngine() as server:
             server.script(Status(status, body))
             assert type((await run(server, CHAT))[1]) is error

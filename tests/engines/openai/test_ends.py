@@ -1,4 +1,4 @@
-"""Chunks of OpenAI-compatible servers: every way to end, and the same result for any split."""
+"""Decoding chunks of OpenAI-compatible servers: every kind of end, and the same result for any split."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tokengrpc.errors import (
     InvalidRequest,
 )
 
-# What the decoder looks at.
+# Fields that the decoder reads.
 FIELDS = (
     *(
         "choices",
@@ -48,50 +48,50 @@ FIELDS = (
 
 
 class TestFinish:
-    """How an output ends."""
+    """How a response ends."""
 
     @pytest.mark.parametrize(("word", "reason"), sorted(FINISH_REASONS.items()))
     def test_known_words(self, word: str, reason: FinishReason):
-        """Each row of the table; the word is passed on."""
+        """Each row of FINISH_REASONS. The server's word is passed on."""
         assert finished(text("a", finish_reason=word), DONE)[-1].finish == EngineFinish(
             reason=reason, word=word
         )
 
-    def test_an_unknown_word(self):
-        """It is OTHER, and passed on."""
+    def test_unknown_word(self):
+        """An unknown word becomes OTHER and is passed on."""
         assert finished(text("a", finish_reason="bored"))[-1].finish == EngineFinish(
             reason=FinishReason.OTHER, word="bored"
         )
 
     @pytest.mark.parametrize("field", ["stop_reason", "matched_stop"])
-    def test_a_stop_sequence(self, field: str):
-        """Servers (vLLM, SGLang) tell which stop string was met; an id there is an end mark."""
-        met = finished(chat({}, finish_reason="stop", **{field: "\n\n"}))[-1].finish
-        assert met == EngineFinish(reason=FinishReason.STOP_SEQUENCE, word="stop", matched_stop="\n\n")
+    def test_stop_sequence(self, field: str):
+        """The stop sequence that vLLM and SGLang report is passed on. A token id there is an end mark."""
+        finish = finished(chat({}, finish_reason="stop", **{field: "\n\n"}))[-1].finish
+        assert finish == EngineFinish(reason=FinishReason.STOP_SEQUENCE, word="stop", matched_stop="\n\n")
         assert finished(chat({}, finish_reason="stop", **{field: 151645}))[-1].finish == EngineFinish(
             reason=FinishReason.END, word="stop"
         )
 
     @pytest.mark.parametrize("word", sorted(ABORT_REASONS))
-    def test_the_engine_gave_up(self, word: str):
-        """It is an error even where [DONE] follows; what was generated is kept."""
+    def test_abort_reasons(self, word: str):
+        """An abort is an error even if [DONE] follows. The deltas before it are kept."""
         deltas, error = decode(text("a"), text("b", finish_reason=word), DONE)
         assert [delta.text for delta in deltas] == ["a", "b"]
         assert isinstance(error, EngineAborted)
 
-    def test_done_without_a_finish(self):
-        """[DONE] alone is no proper end: vLLM sends it after aborts."""
+    def test_done_without_a_finish_reason(self):
+        """[DONE] alone does not complete a response, because vLLM also sends it after aborts."""
         deltas, error = decode(text("a"), DONE)
         assert deltas == [Delta(text="a")]
         assert isinstance(error, EngineTruncated)
 
-    def test_an_end_without_a_finish(self):
-        """Nor is the end of the body."""
+    def test_end_without_a_finish_reason(self):
+        """The end of the body alone does not complete a response."""
         assert isinstance(decode(text("a"))[1], EngineTruncated)
         assert isinstance(decode()[1], EngineTruncated)
 
-    def test_an_end_without_done(self):
-        """With a finish the body may just end."""
+    def test_end_without_done(self):
+        """After a finish reason, the body may end without [DONE]."""
         assert finished(text("a"), STOP)[-1].finish is not None
 
     def test_nothing_follows_the_end(self):
@@ -99,26 +99,26 @@ class TestFinish:
         assert len(finished(STOP, DONE, text("late"), b"garbage")) == 1
 
     @pytest.mark.parametrize(
-        ("rest", "well"), [(DONE, True), (STOP, True), (STOP[:-5], False), (b"[DON", False)]
+        ("rest", "complete"), [(DONE, True), (STOP, True), (STOP[:-5], False), (b"[DON", False)]
     )
-    def test_what_the_end_cut_off(self, rest: bytes, well: bool):
-        """A last event without its line end counts when it is whole; cut in two it is no protocol error."""
+    def test_last_event_without_its_line_end(self, rest: bytes, complete: bool):
+        """A complete last event counts. A truncated one is EngineTruncated, not a protocol error."""
         decoder = ChunkDecoder("test", OutputOptions())
         decoder.feed([text("a"), *([STOP] if rest == DONE else [])])
         decoder.end([rest])
         assert decoder.ended
-        assert decoder.error is None if well else isinstance(decoder.error, EngineTruncated)
+        assert decoder.error is None if complete else isinstance(decoder.error, EngineTruncated)
 
-    def test_a_broken_connection(self):
-        """It is an error before the finish, and none after."""
-        for payloads, well in (([text("a")], False), ([text("a"), STOP, sums(7, 2)], True)):
+    def test_broken_connection(self):
+        """A broken connection is an error before the finish reason, but not after it."""
+        for payloads, complete in (([text("a")], False), ([text("a"), STOP, sums(7, 2)], True)):
             decoder = ChunkDecoder("test", OutputOptions())
             decoder.feed(payloads)
             lost = EngineLost("broke")
             deltas = decoder.cut(lost)
             assert decoder.ended
-            assert decoder.error is (None if well else lost)
-            assert [delta.usage for delta in deltas] == ([UsageReport(input=7, output=2)] if well else [])
+            assert decoder.error is (None if complete else lost)
+            assert [delta.usage for delta in deltas] == ([UsageReport(input=7, output=2)] if complete else [])
 
     @pytest.mark.parametrize(
         "late",
@@ -133,16 +133,16 @@ class TestFinish:
         ],
         ids=lambda late: late[:40].decode(),
     )
-    def test_nonsense_after_the_finish(self, late: bytes):
-        """The answer is complete: what cannot be read is ignored, and the usage after it is not."""
+    def test_malformed_chunk_after_the_finish(self, late: bytes):
+        """The response is complete, so a malformed chunk is ignored. Usage that follows it is still read."""
         last = finished(text("a"), STOP, late, sums(7, 2), DONE)[-1]
         assert last.usage == UsageReport(input=7, output=2)
         assert last.finish is not None
         assert last.finish.word == "stop"
 
     @pytest.mark.parametrize("word", ["stop", "abort\\ud83d", "\\ud83d"])
-    def test_words_with_half_a_surrogate_pair(self, word: str):
-        """They encode, and the output ends all the same."""
+    def test_words_with_a_lone_surrogate(self, word: str):
+        """Finish words and stop sequences become valid Unicode, and the response is complete."""
         payload = b'{"choices":[{"finish_reason":"%b","stop_reason":"x\\udc00"}]}' % word.encode()
         finish = finished(text("a"), payload)[-1].finish
         assert finish is not None
@@ -156,7 +156,7 @@ class TestFinish:
         assert matched.matched_stop == "\N{GRINNING FACE}\N{REPLACEMENT CHARACTER}"
 
     def test_too_many_calls(self):
-        """More than 1,024 tool calls are no answer, with or without indexes."""
+        """More than 1,024 tool calls are a protocol error, with or without indexes."""
         for index in ({}, {"index": None}):
             calls = [{"id": f"c{n}", "function": {"name": "f"}, **index} for n in range(20_000)]
             deltas, error = decode(text("a"), chat({"tool_calls": calls}))
@@ -166,16 +166,16 @@ class TestFinish:
         calls = [{"id": f"c{n}", "function": {"name": "f"}} for n in range(1024)]
         assert len(finished(chat({"tool_calls": calls * 2}), STOP)[0].fragments) == 1024
 
-    def test_arguments_that_wait_for_a_name_are_bounded(self):
-        """More than 1 MiB of them are no answer; once the name is told they may be as long as they like."""
+    def test_arguments_before_the_name_are_bounded(self):
+        """More than 1 MiB of arguments before the name is a protocol error. After it, there is no bound."""
         piece = {"index": 0, "function": {"arguments": "x" * 400_000}}
         deltas, error = decode(text("a"), *[chat({"tool_calls": [piece]})] * 3)
         assert deltas == [Delta(text="a")]
         assert isinstance(error, EngineProtocolError)
         assert "without a name" in error.message
         named = {"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}
-        whole = finished(chat({"tool_calls": [named]}), *[chat({"tool_calls": [piece]})] * 3, STOP)
-        assert sum(len(part.arguments) for delta in whole for part in delta.fragments) == 1_200_000
+        deltas = finished(chat({"tool_calls": [named]}), *[chat({"tool_calls": [piece]})] * 3, STOP)
+        assert sum(len(part.arguments) for delta in deltas for part in delta.fragments) == 1_200_000
 
 
 BUSY = {"message": "Rate limit reached", "type": "rate_limit_error", "code": "rate_limit_exceeded"}
@@ -183,7 +183,7 @@ CONTEXT = {"message": "This model's maximum context length is 8 tokens", "code":
 
 
 class TestErrors:
-    """What goes wrong inside a stream."""
+    """Failures inside a stream."""
 
     @pytest.mark.parametrize(
         ("payload", "before", "after"),
@@ -226,20 +226,20 @@ class TestErrors:
             ({"detail": "gone"}, EngineAborted, EngineAborted),
         ],
     )
-    def test_an_error_inside_the_stream(self, payload: object, before: type, after: type):
-        """What it means depends on whether there was a token; what came before it is kept."""
+    def test_error_inside_the_stream(self, payload: object, before: type, after: type):
+        """The error class depends on whether there has been output. Deltas before the error are kept."""
         error = json.dumps(payload).encode()
         assert type(decode(chat({"role": "assistant"}), error, DONE)[1]) is before
         deltas, failure = decode(text("a"), error, DONE)
         assert deltas == [Delta(text="a")]
         assert type(failure) is after
 
-    def test_an_error_after_the_finish(self):
-        """The output was complete."""
+    def test_error_after_the_finish(self):
+        """The response is complete, so the error is ignored."""
         finished(text("a"), STOP, json.dumps({"error": BUSY}).encode())
 
-    def test_long_words_are_cut(self):
-        """An engine's message takes at most 200 characters of ours, in one line."""
+    def test_long_messages_are_cut(self):
+        """At most 200 characters of an engine's message are quoted, in one line."""
         _, error = decode(json.dumps({"error": {"message": "line\n" * 1000}}).encode())
         assert error is not None
         assert "line line" in error.message
@@ -266,8 +266,8 @@ class TestErrors:
         ],
         ids=lambda payload: payload[:40].decode("ascii", "replace"),
     )
-    def test_what_no_dialect_allows(self, payload: bytes):
-        """It is a protocol error, and what came before it is kept."""
+    def test_malformed_chunks(self, payload: bytes):
+        """A malformed chunk is an error that does not quote the output. Deltas before it are kept."""
         deltas, error = decode(text("secret"), payload, text("b"))
         assert deltas == [Delta(text="secret")]
         assert isinstance(error, EngineProtocolError | EngineAborted)
@@ -288,8 +288,8 @@ class TestErrors:
             max_leaves=12,
         )
     )
-    def test_any_json_is_deltas_or_an_error(self, payload: object):
-        """Nothing else is ever raised."""
+    def test_any_json_gives_deltas_or_an_error(self, payload: object):
+        """The decoder never raises, whatever JSON it is fed."""
         decode(
             json.dumps(payload).encode(), json.dumps({"choices": [payload]}).encode(), STOP, output=EVERYTHING
         )
@@ -318,7 +318,7 @@ TRANSCRIPTS = {
 
 
 def run(chunks: list[bytes]) -> tuple[list[Delta], type | None]:
-    """As the engine does it."""
+    """Decodes the chunks of a body as the engine does."""
     events, decoder = SSEDecoder(), ChunkDecoder("test", EVERYTHING)
     deltas = [delta for chunk in chunks for delta in decoder.feed(events.feed(chunk))]
     if not decoder.ended:
@@ -334,10 +334,10 @@ def run(chunks: list[bytes]) -> tuple[list[Delta], type | None]:
     st.lists(st.integers(min_value=0)),
     st.booleans(),
 )
-def test_any_split_of_any_transcript_gives_the_same(
+def test_the_result_does_not_depend_on_the_split(
     name: str, newline: bytes, prefix: bytes, cuts: list[int], ended: bool
 ):
-    """Deltas and failure do not depend on where the bytes were cut, nor on line ends and comments."""
+    """Deltas and error do not depend on where the bytes are split, nor on line ends and comments."""
     payloads = TRANSCRIPTS[name]
     body = b"".join(prefix + payload + b"\n\n" for payload in payloads)
     body = (body if ended else body.removesuffix(b"\n\n")).replace(b"\n", newline)

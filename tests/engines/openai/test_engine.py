@@ -77,39 +77,39 @@ async def server() -> AsyncIterator[ScriptedEngine]:
 
 @pytest.fixture
 async def engine(server: ScriptedEngine) -> AsyncIterator[OpenAIEngine]:
-    made = engine_of(server)
-    await made.start()
-    yield made
-    await made.close()
+    created = engine_for(server)
+    await created.start()
+    yield created
+    await created.close()
 
 
-def engine_of(server: ScriptedEngine, **settings: Any) -> OpenAIEngine:
+def engine_for(server: ScriptedEngine, **settings: Any) -> OpenAIEngine:
     return create(engine_settings(name="m", kind="openai", base_url=server.base_url, **settings), None)
 
 
 async def run(
     engine: OpenAIEngine, request: GenerationRequest = CHAT
 ) -> tuple[list[Delta], TokenGrpcError | None]:
-    """All deltas of a generation and the failure that ended it."""
+    """Returns all deltas of a generation and the error that ended it."""
     return await run_engine(engine, request)
 
 
 async def run_on(server: ScriptedEngine, request: GenerationRequest, **settings: Any) -> list[Delta]:
-    """All deltas of a generation that ends well, on an engine with some settings."""
-    deltas, error = await run_once(engine_of(server, **settings), request)
+    """Returns all deltas of a generation without errors, on a new engine with these settings."""
+    deltas, error = await run_once(engine_for(server, **settings), request)
     assert error is None
     return deltas
 
 
 class TestDialects:
-    """What each kind of server sends comes out the same."""
+    """Responses of each kind of server give the same deltas."""
 
     @pytest.mark.parametrize("request_", [CHAT, PROMPT], ids=["chat", "completions"])
     @pytest.mark.parametrize(
         "dialect", [OPENAI, VLLM, SGLANG, LLAMA_CPP, OLLAMA, TGI, LITELLM], ids=lambda d: type(d).__name__
     )
-    async def test_a_dialect_that_was_not_named(self, dialect: Dialect, request_: GenerationRequest):
-        """Whatever server it is: text, finish and usage are what its own log says."""
+    async def test_any_server_with_the_generic_dialect(self, dialect: Dialect, request_: GenerationRequest):
+        """Without the setting `dialect`, text, finish and usage still equal those in the server's own log."""
         async with ScriptedEngine(dialect) as server:
             server.script(Text("Hel"), Text("lo", " 🦜"), Finish("stop"), UsageChunk(), Done())
             deltas = await run_on(server, request_)
@@ -123,7 +123,7 @@ class TestDialects:
 
     @pytest.mark.parametrize("dialect", [OPENAI, VLLM, OLLAMA], ids=lambda d: type(d).__name__)
     async def test_reasoning_and_refusal(self, dialect: Dialect):
-        """Each has its own place."""
+        """Reasoning and refusals are emitted in their own fields, not as text."""
         async with ScriptedEngine(dialect) as server:
             server.script(Reasoning("h", "m"), Refusal("No"), Finish(), Done())
             deltas = await run_on(server, CHAT)
@@ -132,7 +132,7 @@ class TestDialects:
         assert answer(deltas) == ""
 
     async def test_tool_calls(self, server: ScriptedEngine, engine: OpenAIEngine):
-        """Fragments arrive in order, and the finish is TOOL_CALLS."""
+        """Fragments arrive in order; joined, they are the call."""
         server.script(
             ToolCall(0, "c", "f", ""),
             ToolCall(0, arguments='{"a":'),
@@ -146,7 +146,7 @@ class TestDialects:
         assert "".join(fragment.arguments for fragment in fragments) == '{"a":1}'
 
     async def test_one_read_is_one_batch(self, server: ScriptedEngine, engine: OpenAIEngine):
-        """Tokens that come together leave together."""
+        """Tokens that arrive in one read are emitted in one batch."""
         server.script(Headers(), pause := Pause(), Together(Text(*"abcdef"), Finish(), Done()))
         async with aclosing(engine.generate(CHAT)) as batches:
             assert await anext(batches) == ()
@@ -156,7 +156,7 @@ class TestDialects:
 
     @pytest.mark.parametrize("position", range(1, 60, 3))
     async def test_bytes_cut_anywhere(self, server: ScriptedEngine, engine: OpenAIEngine, position: int):
-        """A write that ends inside an event, a field or a character changes nothing."""
+        """The deltas are the same if a write ends inside an event, a field or a character."""
         body = b'data: {"choices":[{"delta":{"content":"\xf0\x9f\xa6\x9c"}}]}\r\n\r\n'
         server.script(Split(Bytes(body), position), Finish())
         deltas, error = await run(engine)
@@ -166,14 +166,14 @@ class TestDialects:
         "mark", [b"data: [DONE]\n\n", b"data: [DONE]", b"data:[DONE]\r\n\r\n", b": bye\n\n", b""]
     )
     async def test_end_marks(self, server: ScriptedEngine, engine: OpenAIEngine, mark: bytes):
-        """After a finish the body may end with [DONE], with half of its line end, or without."""
+        """After a finish, the body may end with [DONE], with half of its line end, or without [DONE]."""
         server.script(Bytes(b"\xef\xbb\xbf: hello\n\n"), Text("a"), Finish(), UsageChunk(7, 1), Bytes(mark))
         deltas, error = await run(engine)
         assert error is None
         assert deltas[-1].usage == UsageReport(input=7, output=1)
 
-    async def test_an_answer_that_is_not_streamed(self, server: ScriptedEngine, engine: OpenAIEngine):
-        """A JSON answer under a status of 200 is one delta."""
+    async def test_response_that_is_not_streamed(self, server: ScriptedEngine, engine: OpenAIEngine):
+        """A JSON response with status 200 becomes one delta."""
         choice = {"message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}
         server.script(
             Status(200, {"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 2}})
@@ -191,7 +191,7 @@ CONTEXT = "This model's maximum context length is 8 tokens. However, you request
 
 
 class TestRefusals:
-    """A request that is not accepted fails before the first batch."""
+    """A rejected request fails before the first batch."""
 
     @pytest.mark.parametrize(
         ("status", "body", "error"),
@@ -224,13 +224,13 @@ class TestRefusals:
     async def test_statuses(
         self, server: ScriptedEngine, engine: OpenAIEngine, status: int, body: object, error: type
     ):
-        """Each row of the table."""
+        """Each status and error object is mapped to its error class."""
         server.script(Status(status, body))
         deltas, failure = await run(engine)
         assert (deltas, type(failure)) == ([], error)
 
     async def test_retry_after(self, server: ScriptedEngine, engine: OpenAIEngine):
-        """The engine's wish is passed on: seconds, or a date against the engine's own clock; else ours."""
+        """Seconds, or a date relative to the engine's clock, are passed on. Otherwise the default applies."""
         date = "Sun, 06 Nov 1994 08:49:37 GMT"
         for headers, seconds in (
             ({"Retry-After": "3"}, 3.0),
@@ -254,7 +254,7 @@ class TestRefusals:
             assert failure.retry_after == seconds
 
     async def test_messages_are_cut(self, server: ScriptedEngine, engine: OpenAIEngine):
-        """The caller sees at most 200 characters of the engine's words."""
+        """At most 200 characters of the engine's message are quoted."""
         server.script(Status(400, complaint("bad " * 1000)))
         _, failure = await run(engine)
         assert failure is not None
@@ -265,12 +265,12 @@ class TestRefusals:
         "words",
         ["your key sk-secret is bad", "x" * 190 + " sk-secret", "got 'Authorization: Bearer other-secret'"],
     )
-    async def test_the_key_is_not_told(
+    async def test_the_key_is_redacted(
         self, server: ScriptedEngine, monkeypatch: pytest.MonkeyPatch, words: str
     ):
-        """An engine that repeats its key, at any status or in its stream, does not give it away."""
+        """If the engine repeats its key, in an error response or in the stream, the key is redacted."""
         monkeypatch.setenv("UPSTREAM_KEY", "sk-secret")
-        engine = engine_of(server, api_key_env="UPSTREAM_KEY")
+        engine = engine_for(server, api_key_env="UPSTREAM_KEY")
         await engine.start()
         steps: list[Any] = [Status(status, complaint(words)) for status in (400, 401, 404, 418, 429, 500)]
         steps += [Status(200, complaint(words)), Status(500, {"detail": [words]})]
@@ -291,24 +291,24 @@ class TestRefusals:
         assert "other-secret" not in failure.message
         await engine.close()
 
-    async def test_words_with_half_a_surrogate_pair(self, server: ScriptedEngine, engine: OpenAIEngine):
-        """What an engine says about a failure encodes."""
+    async def test_message_with_a_lone_surrogate(self, server: ScriptedEngine, engine: OpenAIEngine):
+        """The engine's message becomes valid Unicode."""
         server.script(Status(400, complaint("bad \ud83d")))
         _, failure = await run(engine)
         assert failure is not None
         assert "bad \N{REPLACEMENT CHARACTER}" in failure.message
 
     async def test_another_content_type(self, server: ScriptedEngine, engine: OpenAIEngine):
-        """A page that is no event stream is a protocol error that says so."""
+        """A response that is not an event stream is a protocol error that names its content type."""
         server.script(Status(200, "<html>", {"Content-Type": "text/html"}))
         _, failure = await run(engine)
         assert isinstance(failure, EngineProtocolError)
         assert "text/html" in failure.message
 
-    async def test_nobody_listens(self, server: ScriptedEngine):
-        """A refused connection is EngineUnavailable and says so; the address is nobody's business."""
+    async def test_connection_refused(self, server: ScriptedEngine):
+        """A refused connection is EngineUnavailable. The message does not contain the address."""
         async with ScriptedEngine() as gone:
-            engine = engine_of(gone)
+            engine = engine_for(gone)
         await engine.start()
         _, failure = await run(engine)
         await engine.close()
@@ -317,13 +317,13 @@ class TestRefusals:
         assert not re.search(r"127\.0\.0\.1|\d{4}|http", failure.message)
 
     async def test_closed_before_the_headers(self, server: ScriptedEngine, engine: OpenAIEngine):
-        """A connection that breaks in prefill is EngineUnavailable: no token came."""
+        """A connection that breaks during prefill is EngineUnavailable, because there has been no token."""
         server.script(Reset())
         _, failure = await run(engine)
         assert isinstance(failure, EngineUnavailable)
 
     async def test_not_http(self):
-        """Something else that listens there is a protocol error."""
+        """A server that does not speak HTTP is a protocol error."""
 
         async def garble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"SSH-2.0-OpenSSH_9\r\n")
@@ -339,21 +339,21 @@ class TestRefusals:
         await listener.wait_closed()
         assert isinstance(failure, EngineProtocolError)
 
-    async def test_continuing_is_refused(self, engine: OpenAIEngine):
-        """It is not supported, and the server is not asked."""
+    async def test_continuation_is_rejected(self, engine: OpenAIEngine):
+        """The generic dialect rejects a continuation before a request is sent."""
         batches = engine.generate(CHAT, Continuation(token_ids=None, text="a"))
         with pytest.raises(UnsupportedFeature):
             await anext(batches)
 
 
 class TestFloods:
-    """Much at once does not keep other tasks waiting."""
+    """A large amount of data at once does not block other tasks."""
 
-    async def test_nothing_in_much(self, server: ScriptedEngine, engine: OpenAIEngine):
-        """Between portions of what one read brought, other tasks get their turns, even without output."""
+    async def test_many_empty_chunks(self, server: ScriptedEngine, engine: OpenAIEngine):
+        """A large read is processed in portions. Other tasks run in between, even if there is no output."""
         turns = 0
 
-        async def others() -> None:
+        async def count_turns() -> None:
             nonlocal turns
             while True:
                 turns += 1
@@ -364,24 +364,24 @@ class TestFloods:
         steps = list(stream_reader.decode(flood, events, decoder))
         assert len(steps) == -(-len(flood) // PORTION) > 1
         server.script(Bytes(flood), Text("a"), Finish(), Done())
-        task = asyncio.ensure_future(others())
+        task = asyncio.ensure_future(count_turns())
         deltas, failure = await run(engine)
         task.cancel()
         assert (answer(deltas), failure) == ("a", None)
         assert turns >= len(steps)
 
     @pytest.mark.parametrize("field", ["content", "reasoning_content", "refusal", "arguments"])
-    @pytest.mark.parametrize("beside", [0, 100])
-    def test_one_large_chunk(self, field: str, beside: int):
-        """A chunk whose tokens must be counted is cut, the same way whatever comes beside it."""
+    @pytest.mark.parametrize("small_chunks", [0, 100])
+    def test_one_large_chunk(self, field: str, small_chunks: int):
+        """A large chunk without a token count is split, in the same way with or without other chunks."""
         long = "".join(map(chr, range(0x4E00, 0x4E00 + 20_000))) * 2
         body: dict[str, Any] = {field: long}
         if field == "arguments":
             body = {"tool_calls": [{"index": 0, "id": "1", "function": {"name": "f", "arguments": long}}]}
         decoder = ChunkDecoder("m", OutputOptions())
-        payloads = [text("x")] * beside + [chat(body, usage=counts(7, 0))]
+        payloads = [text("x")] * small_chunks + [chat(body, usage=counts(7, 0))]
         batches = portions(payloads, decoder.feed(payloads))
-        deltas = [delta for batch in batches for delta in batch][beside:]
+        deltas = [delta for batch in batches for delta in batch][small_chunks:]
         pieces = [
             (delta.text or "")
             + delta.reasoning
@@ -391,13 +391,13 @@ class TestFloods:
         ]
         assert "".join(pieces) == long
         assert [len(piece) for piece in pieces] == [PORTION, PORTION, 40_000 - 2 * PORTION]
-        assert len(batches) == 3 + beside
+        assert len(batches) == 3 + small_chunks
         assert [delta.usage for delta in deltas] == [None, None, UsageReport(input=7)]
-        named = [part.function_name for delta in deltas for part in delta.fragments]
-        assert named == (["f", "", ""] if field == "arguments" else [])
+        names = [part.function_name for delta in deltas for part in delta.fragments]
+        assert names == (["f", "", ""] if field == "arguments" else [])
 
-    def test_a_counted_chunk_stays_whole(self):
-        """What needs no counting is not cut."""
+    def test_counted_chunk_is_not_split(self):
+        """A large chunk with a token count is not split."""
         payload = text("x" * 40_000, usage=counts(7, 5))
         (batch,) = portions([payload], ChunkDecoder("m", OutputOptions()).feed([payload]))
         assert [delta.count for delta in batch] == [5]
@@ -407,7 +407,7 @@ INVALID_UTF_8 = b'data: {"choices":[{"delta":{"content":"\xff"}}]}\n\n'
 
 
 class TestBrokenStreams:
-    """A stream that goes wrong keeps what came before, and is never taken for a good one."""
+    """A broken stream ends with an error. The deltas before it are kept."""
 
     @pytest.mark.parametrize(
         ("steps", "error"),
@@ -430,7 +430,7 @@ class TestBrokenStreams:
         ],
     )
     @pytest.mark.parametrize("together", [True, False], ids=["one write", "writes"])
-    async def test_what_came_before_is_kept(
+    async def test_deltas_before_the_error_are_kept(
         self,
         server: ScriptedEngine,
         engine: OpenAIEngine,
@@ -438,14 +438,14 @@ class TestBrokenStreams:
         error: type,
         together: bool,
     ):
-        """The tokens that the server's log has arrive, then the error."""
+        """All tokens in the server's log are delivered, then the error."""
         server.script(*([Text("a", "b")] if together else [Text("a"), Text("b")]), *steps)
         deltas, failure = await run(engine)
         assert (answer(deltas), type(failure)) == ("ab", error)
         assert all(delta.finish is None for delta in deltas)
 
-    async def test_a_reset(self, server: ScriptedEngine, engine: OpenAIEngine):
-        """A connection that is thrown away after tokens is EngineLost."""
+    async def test_reset(self, server: ScriptedEngine, engine: OpenAIEngine):
+        """A connection that is reset after tokens is EngineLost."""
         server.script(Text("a"), pause := Pause(), Reset())
         async with aclosing(engine.generate(CHAT)) as batches:
             await anext(batches)
@@ -458,7 +458,7 @@ class TestBrokenStreams:
     async def test_broken_after_the_finish(
         self, server: ScriptedEngine, engine: OpenAIEngine, broken: Drop | Reset
     ):
-        """With the finish known, a connection that breaks takes nothing away."""
+        """After the finish, a broken connection is not an error."""
         server.script(Text("a"), Finish(), UsageChunk(7, 1), pause := Pause(), broken)
         task = asyncio.ensure_future(run(engine))
         await pause.reached.wait()
@@ -478,14 +478,14 @@ class TestBrokenStreams:
         ],
         ids=["silence", "comment", "nonsense", "endless line"],
     )
-    async def test_what_follows_the_finish(
+    async def test_data_after_the_finish(
         self,
         server: ScriptedEngine,
         engine: OpenAIEngine,
         monkeypatch: pytest.MonkeyPatch,
         after: tuple[Any, ...],
     ):
-        """An answer that is complete ends well and soon, whatever its server does then."""
+        """A complete response ends soon and without an error, whatever the server does afterwards."""
         monkeypatch.setattr(stream_reader, "_AFTER_FINISH_SECONDS", 0.05)
         server.script(Text("a"), Finish(), UsageChunk(7, 1), *after)
         deltas, failure = await run(engine)
@@ -494,8 +494,8 @@ class TestBrokenStreams:
         assert deltas[-1].finish is not None
         assert deltas[-1].usage == UsageReport(input=7, output=1)
 
-    async def test_comments_without_end_after_the_finish(self, monkeypatch: pytest.MonkeyPatch):
-        """Signs of life are no reason to wait on; what had come when the time was over is read."""
+    async def test_endless_comments_after_the_finish(self, monkeypatch: pytest.MonkeyPatch):
+        """Keep-alive comments do not extend the wait for the end of the body."""
         monkeypatch.setattr(stream_reader, "_AFTER_FINISH_SECONDS", 0.05)
         head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
         finish = b'data: {"choices":[{"text":"a","finish_reason":"stop"}]}\n\n'
@@ -515,10 +515,10 @@ class TestBrokenStreams:
             await engine.close()
         assert (answer(deltas), failure) == ("a", None)
 
-    async def test_tokens_that_a_slow_consumer_had_not_read(
+    async def test_slow_consumer_gets_tokens_before_the_error(
         self, server: ScriptedEngine, engine: OpenAIEngine
     ):
-        """What arrived before the connection broke is delivered before the error."""
+        """Tokens that arrived before the connection broke are delivered before the error."""
         server.script(Text("a"), pause := Pause(), Text("b", "c"), Drop())
         async with aclosing(engine.generate(CHAT)) as batches:
             await anext(batches)
@@ -531,7 +531,7 @@ class TestBrokenStreams:
 
 
 async def stopped(call: Call, server: ScriptedEngine) -> bool:
-    """Whether the server saw its caller leave, and nothing is left of it."""
+    """Waits until the connection is closed. Returns whether that happened before the script's end."""
     async with asyncio.timeout(5):
         await call.disconnected.wait()
         await server.until(lambda s: s.open_connections == 0)
@@ -539,17 +539,17 @@ async def stopped(call: Call, server: ScriptedEngine) -> bool:
 
 
 class TestCancelling:
-    """Whoever stops reading stops the engine, wherever it is."""
+    """A consumer that stops reading closes the connection, in any state of the request."""
 
     @pytest.mark.parametrize(
         ("before", "seen"),
         [((), ""), ((Headers(),), ""), ((Text("a"), Text("b")), "ab")],
         ids=["prefill", "accepted", "stall"],
     )
-    async def test_a_cancelled_task(
+    async def test_cancelled_task(
         self, server: ScriptedEngine, engine: OpenAIEngine, before: tuple[Any, ...], seen: str
     ):
-        """Cancelling the task that reads closes the connection."""
+        """Cancelling the consumer's task closes the connection."""
         server.script(*before, stall := Stall())
         task = asyncio.ensure_future(run(engine))
         call = await server.called()
@@ -560,8 +560,8 @@ class TestCancelling:
         assert await stopped(call, server)
         assert call.text == seen
 
-    async def test_a_closed_generator(self, server: ScriptedEngine, engine: OpenAIEngine):
-        """Leaving the loop in the middle closes the connection, and the generator is done at once."""
+    async def test_closed_generator(self, server: ScriptedEngine, engine: OpenAIEngine):
+        """Closing the generator in the middle of a stream closes the connection."""
         server.script(Text("a"), Stall())
         batches = engine.generate(CHAT)
         await anext(batches)
@@ -570,21 +570,21 @@ class TestCancelling:
         assert await stopped(await server.called(), server)
 
     async def test_in_a_flood(self, server: ScriptedEngine, engine: OpenAIEngine):
-        """A server that writes faster than anybody reads is stopped too."""
+        """The connection is closed even if the server writes faster than the consumer reads."""
         server.script(*[Text(*["x" * 100] * 100)] * 1000, Stall())
         async with aclosing(engine.generate(CHAT)) as batches:
             await anext(batches)
             await anext(batches)
         assert await stopped(await server.called(), server)
 
-    async def test_before_all_of_a_finished_answer_was_taken(
+    async def test_before_all_batches_of_a_response_are_taken(
         self, server: ScriptedEngine, engine: OpenAIEngine
     ):
-        """What came with the finish is not whole without what came before it: no end is told."""
+        """If a consumer is cancelled before it has all text, it gets no finish, although that has arrived."""
         server.script(Together(Text("x" * 3 * PORTION), Finish()), stall := Stall())
         batches: list[Any] = []
 
-        async def leave() -> None:
+        async def consume() -> None:
             async with aclosing(engine.generate(CHAT)) as reading:
                 batches.append(await anext(reading))
                 await stall.reached.wait()
@@ -592,15 +592,15 @@ class TestCancelling:
                 await until(lambda: connection._response._unread > 3 * PORTION)
                 async for batch in reading:
                     batches.append(batch)
-                    leaving.cancel()
+                    consumer.cancel()
 
-        leaving = asyncio.ensure_future(leave())
+        consumer = asyncio.ensure_future(consume())
         with pytest.raises(asyncio.CancelledError):
-            await leaving
+            await consumer
         assert not any(delta.finish for batch in batches for delta in batch)
 
     async def test_with_a_large_request(self, server: ScriptedEngine, engine: OpenAIEngine):
-        """A request of several MiB arrives whole, and can be cancelled."""
+        """A request of several MB arrives completely and can be cancelled."""
         server.script(stall := Stall())
         task = asyncio.ensure_future(run(engine, GenerationRequest(prompt="x" * 3_000_000)))
         call = await server.called()
@@ -611,8 +611,8 @@ class TestCancelling:
             await task
         assert await stopped(call, server)
 
-    async def test_before_the_connection_is_there(self):
-        """A server that accepts nothing is left, and the socket closed."""
+    async def test_while_connecting(self):
+        """Cancelling a connection attempt closes the socket."""
         listener = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, start_serving=False)
         port = listener.sockets[0].getsockname()[1]
         engine = create(engine_settings(name="m", kind="openai", base_url=f"http://127.0.0.1:{port}"), None)
@@ -627,18 +627,18 @@ class TestCancelling:
 
 
 class TestConnections:
-    """Connections are used again after a proper end, and only then."""
+    """A connection is reused only after a complete response."""
 
     async def test_reuse(self, server: ScriptedEngine, engine: OpenAIEngine):
-        """Ten generations one after another take one connection."""
+        """Ten consecutive generations use one connection."""
         server.script(Text("a"), Finish(), Done())
         for _ in range(10):
             assert (await run(engine))[1] is None
             await server.until(lambda _: not engine._http._lingering)
         assert server.open_connections == 1
 
-    async def test_a_consumer_that_leaves_at_the_finish(self, server: ScriptedEngine, engine: OpenAIEngine):
-        """Nobody has to read on after the last delta for the connection to be kept."""
+    async def test_consumer_that_stops_at_the_finish(self, server: ScriptedEngine, engine: OpenAIEngine):
+        """The connection is kept even if the consumer does not read past the last delta."""
         server.script(Text("a"), Finish(), Done())
         for _ in range(2):
             async with aclosing(engine.generate(CHAT)) as batches:
@@ -648,21 +648,21 @@ class TestConnections:
             await server.until(lambda _: not engine._http._lingering)
         assert server.open_connections == 1
 
-    async def test_a_body_that_never_ends(self, server: ScriptedEngine, engine: OpenAIEngine):
-        """The end does not wait for it, and the connection is closed after a while."""
+    async def test_body_that_never_ends(self, server: ScriptedEngine, engine: OpenAIEngine):
+        """The generation does not wait for the end of the body. The connection is closed after a while."""
         server.script(Text("a"), Finish(), Done(), Stall())
         assert (await run(engine))[1] is None
         assert await stopped(await server.called(), server)
 
     async def test_closing_the_engine(self, server: ScriptedEngine):
-        """Nothing is left, not even a connection whose body has not ended."""
+        """Closing the engine closes all connections, even one whose body has not ended."""
         server.script(Text("a"), Finish(), Done(), Stall())
         await run_on(server, CHAT)
         assert await stopped(await server.called(), server)
-        gc.collect()  # transports that were not closed warn
+        gc.collect()  # an unclosed transport emits a ResourceWarning
 
-    async def test_an_idle_connection_that_the_server_closes(self):
-        """A request that meets the closing is sent again on a new connection."""
+    async def test_idle_connection_closed_by_the_server(self):
+        """A request on a connection that the server is closing is sent again on a new connection."""
         answer = b'data: {"choices":[{"text":"a","finish_reason":"stop"}]}\n\n'
         head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(
             answer
@@ -690,7 +690,7 @@ class TestConnections:
         assert len(accepted) == 2
 
     async def test_many_at_once(self, server: ScriptedEngine, engine: OpenAIEngine):
-        """There is no bound on connections but the caller's."""
+        """The engine does not limit the number of connections."""
         server.script(Text("a"), pause := Pause(), Finish(), Done())
         tasks = [asyncio.ensure_future(run(engine)) for _ in range(150)]
         await server.until(lambda s: len(s.calls) == 150)
@@ -699,10 +699,10 @@ class TestConnections:
 
 
 class TestSettings:
-    """What the settings decide."""
+    """Effects of the settings."""
 
     async def test_key_and_path(self, server: ScriptedEngine, monkeypatch: pytest.MonkeyPatch):
-        """The key goes into the header; the base URL may end with a slash."""
+        """The key is sent in the Authorization header. The base URL may end with a slash."""
         monkeypatch.setenv("UPSTREAM_KEY", "sk-secret")
         server.script(Finish())
         settings = engine_settings(
@@ -732,13 +732,13 @@ class TestSettings:
         ],
     )
     async def test_api(self, server: ScriptedEngine, api: str, request_: GenerationRequest, path: str):
-        """It decides which path is asked."""
+        """The setting `api` determines the path."""
         server.script(Text("a"), Finish())
         assert answer(await run_on(server, request_, api=api)) == "a"
         assert (await server.called()).path == path
 
     async def test_healthy(self, server: ScriptedEngine, engine: OpenAIEngine):
-        """It says how the last contact went; a refusal or a busy server is not ill."""
+        """`healthy` reflects the last request. A rejected request or a busy server counts as healthy."""
         assert engine.healthy is None
         for step, healthy in (
             (Finish(), True),
@@ -754,7 +754,7 @@ class TestSettings:
             assert engine.healthy is healthy
 
 
-async def _proper_end(server: ScriptedEngine, engine: OpenAIEngine) -> None:
+async def _complete_response(server: ScriptedEngine, engine: OpenAIEngine) -> None:
     server.script(Text("a", "b"), Finish(), UsageChunk(), Done())
     for _ in range(2):
         deltas, error = await run(engine)
@@ -790,15 +790,15 @@ async def _closed_in_a_stall(server: ScriptedEngine, engine: OpenAIEngine) -> No
 
 @pytest.mark.parametrize(
     "scenario",
-    [_proper_end, _broken_connection, _cancelled_in_prefill, _closed_in_a_stall],
+    [_complete_response, _broken_connection, _cancelled_in_prefill, _closed_in_a_stall],
     ids=lambda f: f.__name__,
 )
 def test_on_asyncios_own_loop(scenario: Callable[[ScriptedEngine, OpenAIEngine], Awaitable[None]]):
-    """Ends, breaks and cancelling are the same without uvloop, which all other tests run on."""
+    """The outcomes are the same without uvloop, on which all other tests run."""
 
     async def main() -> None:
         async with ScriptedEngine() as server:
-            engine = engine_of(server)
+            engine = engine_for(server)
             await engine.start()
             await scenario(server, engine)
             await engine.close()

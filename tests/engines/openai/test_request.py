@@ -1,4 +1,4 @@
-"""Requests as JSON bodies: each field of the contract, for each API and dialect."""
+"""Encoding requests as JSON bodies: each field of the contract, for each API and dialect."""
 
 from __future__ import annotations
 
@@ -45,27 +45,27 @@ def encode(api: Api = Api.CHAT, dialect: str = "generic", **request: Any) -> dic
 
 def message(role: Role, *parts: Any, dialect: str = "generic") -> dict[str, Any]:
     body = encode(dialect=dialect, messages=(Message(role=role, parts=parts),))
-    only: dict[str, Any] = body["messages"][0]
-    return only
+    encoded: dict[str, Any] = body["messages"][0]
+    return encoded
 
 
-BARE = {"model": "m", "stream": True, "stream_options": {"include_usage": True}}
+MINIMAL = {"model": "m", "stream": True, "stream_options": {"include_usage": True}}
 
 
-def test_a_bare_conversation():
-    """What is not asked for is not sent."""
-    assert encode() == BARE | {"messages": [{"role": "user", "content": "Hi"}]}
+def test_minimal_conversation():
+    """Unset fields are not sent."""
+    assert encode() == MINIMAL | {"messages": [{"role": "user", "content": "Hi"}]}
 
 
-def test_a_bare_prompt():
-    """Completions take text or token ids; chat takes a prompt as a user's message."""
-    assert encode(Api.COMPLETIONS) == BARE | {"prompt": "Once"}
-    assert encode(Api.COMPLETIONS, prompt_token_ids=(1, 2)) == BARE | {"prompt": [1, 2]}
-    assert encode(prompt="Once") == BARE | {"messages": [{"role": "user", "content": "Once"}]}
+def test_minimal_prompt():
+    """The completions API takes text or token ids. In the chat API, a prompt is a user message."""
+    assert encode(Api.COMPLETIONS) == MINIMAL | {"prompt": "Once"}
+    assert encode(Api.COMPLETIONS, prompt_token_ids=(1, 2)) == MINIMAL | {"prompt": [1, 2]}
+    assert encode(prompt="Once") == MINIMAL | {"messages": [{"role": "user", "content": "Once"}]}
 
 
 def test_sampling():
-    """Each field by its name; zeros are sent, bias has keys that are text."""
+    """Each field is sent under the common name, zeros included. The keys of `logit_bias` are strings."""
     sampling = Sampling(
         temperature=0.0,
         top_p=0.5,
@@ -104,32 +104,32 @@ def test_sampling():
         (Api.COMPLETIONS, "openai", "max_tokens"),
     ],
 )
-def test_output_bound(api: Api, dialect: str, field: str):
-    """Only OpenAI's own chat has the new name."""
+def test_output_token_limit(api: Api, dialect: str, field: str):
+    """Only the chat API of OpenAI itself uses the new field name."""
     body = encode(api, dialect, max_output_token_count=5)
     assert {key: body[key] for key in body if key.startswith("max_")} == {field: 5}
 
 
 def test_vllm():
-    """It is asked for usage in every chunk, and for ids when they are wanted."""
+    """Usage is requested in every chunk, token ids only if the request asks for them."""
     assert encode(dialect="vllm")["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
     assert "return_token_ids" not in encode(dialect="vllm")
     assert encode(dialect="vllm", output=OutputOptions(token_ids=True))["return_token_ids"] is True
 
 
 def test_logprobs():
-    """Chat has a switch and a number, completions only a number; bytes come with chat's logprobs."""
-    none, two = OutputOptions(top_logprob_count=0), OutputOptions(top_logprob_count=2)
-    assert encode(output=none)["logprobs"] is True
-    assert "top_logprobs" not in encode(output=none)
+    """Chat has a switch and a number, completions only a number. Bytes are requested by chat's logprobs."""
+    zero, two = OutputOptions(top_logprob_count=0), OutputOptions(top_logprob_count=2)
+    assert encode(output=zero)["logprobs"] is True
+    assert "top_logprobs" not in encode(output=zero)
     assert encode(output=two).items() >= {"logprobs": True, "top_logprobs": 2}.items()
-    assert encode(Api.COMPLETIONS, output=none)["logprobs"] == 0
+    assert encode(Api.COMPLETIONS, output=zero)["logprobs"] == 0
     assert encode(Api.COMPLETIONS, output=two)["logprobs"] == 2
     assert encode(output=OutputOptions(raw_bytes=True))["logprobs"] is True
 
 
 def test_tools():
-    """Schemas are embedded as they stand: order and numbers survive."""
+    """Schemas are embedded verbatim, so that key order and numbers are preserved."""
     schema = '{"type":"object","properties":{"z":{"maximum":1.0},"a":{"minimum":10000000000000000000000}}}'
     tools = (Tool(name="f", description="d", parameters_json_schema=schema, strict=True), Tool(name="g"))
     request = GenerationRequest(messages=HELLO, tools=tools)
@@ -161,13 +161,13 @@ def test_tools():
     ],
 )
 def test_tool_choice(choice: ToolChoice, fields: dict[str, Any]):
-    """Each mode; the default is not sent."""
+    """Each mode is encoded. The default is not sent."""
     body = encode(tools=(Tool(name="f"),), tool_choice=choice)
     assert {key: body[key] for key in ("tool_choice", "parallel_tool_calls") if key in body} == fields
 
 
 def test_json_schema():
-    """Chat has response_format."""
+    """The chat API takes a schema in `response_format`."""
     body = encode(constraint=OutputConstraint(json_schema='{"type":"string"}'))
     assert body["response_format"] == {
         "type": "json_schema",
@@ -185,14 +185,14 @@ def test_json_schema():
     ],
 )
 def test_vllm_constraints(constraint: OutputConstraint, field: dict[str, Any]):
-    """They are vLLM's structured_outputs; other servers have none for a prompt."""
+    """Constraints go into vLLM's `structured_outputs`. The generic dialect rejects them for a prompt."""
     assert encode(Api.COMPLETIONS, "vllm", constraint=constraint)["structured_outputs"] == field
     with pytest.raises(UnsupportedFeature):
         encode(Api.COMPLETIONS, constraint=constraint)
 
 
 def test_reasoning():
-    """Effort has a common name, a budget only vLLM's."""
+    """The effort has a common field. The generic dialect has no field for a budget; vLLM has."""
     assert encode(reasoning=Reasoning(effort="low"))["reasoning_effort"] == "low"
     assert encode(dialect="vllm", reasoning=Reasoning(token_budget=9))["thinking_token_budget"] == 9
     with pytest.raises(UnsupportedFeature, match="token_budget"):
@@ -200,23 +200,23 @@ def test_reasoning():
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "feature",
     [
         {"tools": (Tool(name="f"),)},
         {"output": OutputOptions(raw_bytes=True)},
         {"reasoning": Reasoning(effort="low")},
     ],
-    ids=lambda asked: next(iter(asked)),
+    ids=lambda feature: next(iter(feature)),
 )
-def test_what_completions_cannot(asked: dict[str, Any]):
-    """It is refused, not dropped."""
+def test_unsupported_by_completions(feature: dict[str, Any]):
+    """A feature that the completions API does not support is rejected instead of dropped."""
     with pytest.raises(UnsupportedFeature):
-        encode(Api.COMPLETIONS, **asked)
+        encode(Api.COMPLETIONS, **feature)
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}}", "[1,]", "\ud800", "[" * 100_000])
-def test_a_schema_that_is_no_json(text: str):
-    """The field is named."""
+def test_schema_that_is_not_json(text: str):
+    """The error names the field."""
     with pytest.raises(InvalidRequest, match=r"output_constraint\.json_schema"):
         encode(constraint=OutputConstraint(json_schema=text))
     if text:
@@ -225,17 +225,17 @@ def test_a_schema_that_is_no_json(text: str):
 
 
 class TestMessages:
-    """Parts of messages."""
+    """Encoding the parts of messages."""
 
     def test_text(self):
-        """Text parts are one string."""
+        """Text parts are joined into one string."""
         assert message(Role.SYSTEM, TextPart(text="a"), TextPart(text="b")) == {
             "role": "system",
             "content": "ab",
         }
 
     def test_images(self):
-        """An image makes the content a list; bytes become a data URI."""
+        """With an image, the content is a list. Image bytes become a data URI."""
         parts = (
             TextPart(text="see"),
             ImagePart(uri="https://example.org/a.png"),
@@ -248,19 +248,19 @@ class TestMessages:
         ]
 
     def test_tool_calls(self):
-        """A message of calls alone has no content; the arguments stay text."""
+        """A message with only tool calls has null content. The arguments stay a string."""
         call = ToolCallPart(id="c", function_name="f", arguments='{"a": 1')
         piece = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1'}}
         assert message(Role.ASSISTANT, call) == {"role": "assistant", "content": None, "tool_calls": [piece]}
         assert message(Role.ASSISTANT, TextPart(text="ok"), call)["content"] == "ok"
 
     def test_tool_results(self):
-        """A result names its call."""
+        """A tool result refers to its call by id."""
         result = ToolResultPart(tool_call_id="c", text="42", is_error=False)
         assert message(Role.TOOL, result) == {"role": "tool", "tool_call_id": "c", "content": "42"}
 
     def test_reasoning(self):
-        """It goes back under both names, but not to OpenAI."""
+        """Earlier reasoning is sent under both names, except to OpenAI."""
         parts = (ReasoningPart(text="hm", opaque=b""), TextPart(text="ok"))
         assert message(Role.ASSISTANT, *parts) == {
             "role": "assistant",
@@ -272,7 +272,7 @@ class TestMessages:
 
 
 def test_engine_params():
-    """They are merged; whole numbers of a protobuf Struct are whole again."""
+    """Parameters are merged into the body. Whole numbers of a protobuf Struct become integers."""
     params = {"n_keep": 5.0, "ratio": 0.5, "nested": {"list": [1.0, "1.0", True, None]}, "huge": 1e300}
     assert encode(engine_params=params).items() >= {"n_keep": 5, "ratio": 0.5, "huge": 1e300}.items()
     assert repr(whole_numbers(params["nested"])) == "{'list': [1, '1.0', True, None]}"
@@ -292,7 +292,7 @@ def test_engine_params():
     ],
 )
 def test_choosing_the_api(setting: str, request_: GenerationRequest, api: Api | None):
-    """Each row of the rule, and the capabilities say the same."""
+    """Setting and input determine the API. The engine's capabilities agree with the choice."""
     engine = create(engine_settings(name="m", kind="openai", base_url="http://x/v1", api=setting), None)
     if request_.messages is not None:
         needed = Capability.CONVERSATION

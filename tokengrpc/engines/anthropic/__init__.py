@@ -1,1 +1,1 @@
-"""The engine for Anthropic's Messages API."""
+"""The engine for servers that implement Anthropic's Messages API."""

@@ -1,4 +1,4 @@
-"""The engine for Anthropic's Messages API, over HTTP and server-sent events."""
+"""The engine for Anthropic's Messages API over HTTP and server-sent events."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ _CAPABILITIES = frozenset(
 
 
 class AnthropicEngine(HTTPStreamEngine):
-    """An `Engine` that asks the Messages API. A prompt is sent as a user's message.
+    """An `Engine` that runs requests on the Messages API. A prompt is sent as a user message.
 
-    A continuation by text needs a model that goes on with a last message of the assistant, as those up to
-    Claude 4.5 do, and has to be declared: newer ones refuse it.
+    A continuation by text needs a model that continues a final assistant message. Models up to Claude 4.5 do
+    so; newer ones reject such a message. So CONTINUE_TEXT must be declared in `extra_capabilities`.
     """
 
     kind = "anthropic"
 
     def __init__(self, settings: AnthropicSettings) -> None:
-        """Raises ConfigError for options that it does not have."""
+        """Creates the engine. Raises ConfigError if `options` does not match `Options`."""
         can = settings.capabilities(_CAPABILITIES)
         super().__init__(settings, can, base_url=settings.base_url or BASE_URL)
         self._model = settings.upstream_model or settings.name
@@ -62,18 +62,21 @@ class AnthropicEngine(HTTPStreamEngine):
         self, request: GenerationRequest, continue_from: Continuation | None
     ) -> UpstreamRequest:
         if continue_from is not None:
-            request = self._continued(request, continue_from)
+            request = self._continuation_request(request, continue_from)
         body = encode_request(request, model=self._model, options=self._options)
         return UpstreamRequest(path="/messages", body=body, decoder=EventDecoder(self.name, self._hide))
 
-    def _continued(self, request: GenerationRequest, before: Continuation) -> GenerationRequest:
-        # The API refuses a last message that ends with white space.
-        if Capability.CONTINUE_TEXT not in self.capabilities or before.text != before.text.rstrip():
-            raise unsupported("what another engine began", ELSEWHERE)
-        # Nor does it think when an answer has begun.
-        return replace(prefilled(request, before.text), reasoning=Reasoning())
+    def _continuation_request(
+        self, request: GenerationRequest, continuation: Continuation
+    ) -> GenerationRequest:
+        text = continuation.text
+        # The API rejects a final message that ends with white space.
+        if Capability.CONTINUE_TEXT not in self.capabilities or text != text.rstrip():
+            raise unsupported("continuing another engine's output", ELSEWHERE)
+        # The API does not allow thinking together with a prefill.
+        return replace(prefilled(request, text), reasoning=Reasoning())
 
 
-def create(settings: AnthropicSettings, tokenizer: Tokenizer | None) -> AnthropicEngine:  # noqa: ARG001 - all engines' factories are called alike; this one leaves counting to the core
-    """Makes the engine of a model; the factory of the entry point `anthropic`."""
+def create(settings: AnthropicSettings, tokenizer: Tokenizer | None) -> AnthropicEngine:  # noqa: ARG001 - all engine factories have the same signature; the core counts this engine's tokens
+    """Creates the engine of a model. This is the factory of the entry point `anthropic`."""
     return AnthropicEngine(settings)

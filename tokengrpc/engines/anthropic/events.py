@@ -1,4 +1,4 @@
-"""Events of Anthropic's Messages API, made into deltas. No I/O."""
+"""Decoder of the events of Anthropic's Messages API into deltas. No I/O."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tokengrpc.core.model import Delta, ToolCallFragment, UsageReport
 from tokengrpc.core.text import encodable
-from tokengrpc.engines.anthropic.reasoning import redacted, signature
+from tokengrpc.engines.anthropic.reasoning import opaque_redacted, opaque_signature
 from tokengrpc.engines.anthropic.schema import Event, decode_event
 from tokengrpc.engines.upstream.errors import read_complaint
 from tokengrpc.engines.upstream.finish_reasons import read_finish
@@ -19,45 +19,48 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tokengrpc.core.model import EngineFinish
-    from tokengrpc.engines.anthropic.schema import Block, Piece, Usage
+    from tokengrpc.engines.anthropic.schema import Block, EventDelta, Usage
 
-# The most calls of one answer; more is no model's honest output.
-_CALLS = 1024
+# Bound on the calls of one generation. No model makes that many, so more is treated as malformed output.
+_MAX_CALLS = 1024
 
 _HIDE = hiding(None)
 
 
 class _Call:
-    """A tool call under way."""
+    """A tool call whose block has not stopped."""
 
-    __slots__ = ("index", "said")
+    __slots__ = ("has_arguments", "index")
 
     def __init__(self, index: int) -> None:
         self.index = index
-        self.said = False  # whether there were arguments
+        self.has_arguments = False
 
 
 class EventDecoder(StreamDecoder):
-    """Makes one response's events into deltas. What it cannot place is skipped: new kinds appear."""
+    """Decoder of one response's events into deltas.
+
+    Events and blocks of an unknown type are skipped, because the API gains new types.
+    """
 
     def __init__(self, engine: str, hide: Callable[[str], str] = _HIDE) -> None:
-        """`hide` makes an engine's words fit to be told."""
+        """Creates a decoder. `hide` redacts secrets in the engine's messages and makes them valid Unicode."""
         super().__init__(engine, hide)
-        self._calls: dict[int, _Call] = {}  # those under way, by their block
-        self._called = 0
+        self._open_calls: dict[int, _Call] = {}  # by the index of their block
+        self._call_count = 0
         self._usage = UsageReport()
 
     def _feed_payload(self, payload: bytes, deltas: list[Delta]) -> None:
         event = decode_event(payload)
         match event.type:
             case "content_block_delta":
-                self._piece(event.index, event.delta, deltas)
+                self._take_block_delta(event.index, event.delta, deltas)
             case "content_block_start":
-                self._begin(event.index, event.content_block, deltas)
+                self._start_block(event.index, event.content_block, deltas)
             case "content_block_stop":
-                self._stop(event.index, deltas)
+                self._stop_block(event.index, deltas)
             case "message_start" if event.message is not None:
-                self._count_input(event.message.usage, deltas)
+                self._take_input_usage(event.message.usage, deltas)
             case "message_delta":
                 if event.delta is not None:
                     self._take_finish(event.delta.stop_reason, event.delta.stop_sequence)
@@ -65,62 +68,65 @@ class EventDecoder(StreamDecoder):
             case "message_stop":
                 self._end(deltas)
             case "message":
-                self._whole(event, deltas)
+                self._take_message(event, deltas)
             case "error" | "":
                 self._complain(read_complaint(json.loads(payload), self._hide))
 
-    def _begin(self, index: int, block: Block | None, deltas: list[Delta]) -> None:
-        """A block begins; its content is empty then, in all servers but some proxies."""
+    def _start_block(self, index: int, block: Block | None, deltas: list[Delta]) -> None:
+        """Starts a block and emits its content. Only some proxies send content with the start."""
         if block is None:
             return
         if block.type == "tool_use":
-            if self._called >= _CALLS:
-                raise ValueError(f"more than {_CALLS} tool calls")
-            self._calls[index] = _Call(self._called)
-            self._called += 1
+            if self._call_count >= _MAX_CALLS:
+                raise ValueError(f"more than {_MAX_CALLS} tool calls")
+            self._open_calls[index] = _Call(self._call_count)
+            self._call_count += 1
             arguments = json.dumps(block.input, ensure_ascii=False) if block.input else ""
-            self._fragment(self._calls[index], deltas, block.id or "", block.name or "", arguments)
+            self._emit_fragment(self._open_calls[index], deltas, block.id or "", block.name or "", arguments)
         elif block.type == "redacted_thinking":
-            self._say(deltas, Delta(count=0, opaque=redacted(block.data or "")))
+            self._emit(deltas, Delta(count=0, opaque=opaque_redacted(block.data or "")))
         else:
-            self._speak(block.text, block.thinking, block.signature, deltas)
+            self._emit_texts(block.text, block.thinking, block.signature, deltas)
 
-    def _piece(self, index: int, piece: Piece | None, deltas: list[Delta]) -> None:
-        if piece is None:
+    def _take_block_delta(self, index: int, delta: EventDelta | None, deltas: list[Delta]) -> None:
+        if delta is None:
             return
-        if piece.partial_json:
-            call = self._calls.get(index)
-            if call is not None:  # otherwise a tool of the server's own, which runs there
-                self._fragment(call, deltas, arguments=piece.partial_json)
+        if delta.partial_json:
+            call = self._open_calls.get(index)
+            if call is not None:  # None for a server tool: the API runs it itself
+                self._emit_fragment(call, deltas, arguments=delta.partial_json)
         else:
-            self._speak(piece.text, piece.thinking, piece.signature, deltas)
+            self._emit_texts(delta.text, delta.thinking, delta.signature, deltas)
 
-    def _stop(self, index: int, deltas: list[Delta]) -> None:
-        call = self._calls.pop(index, None)
-        if call is not None and not call.said:
-            self._fragment(call, deltas, arguments="{}")  # no arguments at all, which must be JSON too
+    def _stop_block(self, index: int, deltas: list[Delta]) -> None:
+        call = self._open_calls.pop(index, None)
+        if call is not None and not call.has_arguments:
+            # The API sends nothing for a call without arguments, but the contract's arguments are JSON.
+            self._emit_fragment(call, deltas, arguments="{}")
 
-    def _speak(self, text: str | None, thinking: str | None, sign: str | None, deltas: list[Delta]) -> None:
+    def _emit_texts(
+        self, text: str | None, thinking: str | None, signature: str | None, deltas: list[Delta]
+    ) -> None:
         if text or thinking:
-            self._say(deltas, Delta(text=text or "", reasoning=thinking or ""))
-        if sign:
-            self._say(deltas, Delta(count=0, opaque=signature(sign)))
+            self._emit(deltas, Delta(text=text or "", reasoning=thinking or ""))
+        if signature:
+            self._emit(deltas, Delta(count=0, opaque=opaque_signature(signature)))
 
-    def _fragment(
+    def _emit_fragment(
         self, call: _Call, deltas: list[Delta], id_: str = "", name: str = "", arguments: str = ""
     ) -> None:
-        call.said = call.said or bool(arguments)
+        call.has_arguments = call.has_arguments or bool(arguments)
         fragment = ToolCallFragment(
             call_index=call.index, id=encodable(id_), function_name=encodable(name), arguments=arguments
         )
-        self._say(deltas, Delta(fragments=(fragment,)))
+        self._emit(deltas, Delta(fragments=(fragment,)))
 
-    def _say(self, deltas: list[Delta], delta: Delta) -> None:
+    def _emit(self, deltas: list[Delta], delta: Delta) -> None:
         self._started = True
         deltas.append(delta)
 
-    def _count_input(self, usage: Usage | None, deltas: list[Delta]) -> None:
-        """What the message begins with: its output count stands for nothing yet."""
+    def _take_input_usage(self, usage: Usage | None, deltas: list[Delta]) -> None:
+        """Reports the input counts of `message_start`. Its output count means nothing yet and is ignored."""
         if usage is not None and usage.input_tokens is not None:
             self._usage = _report(usage, self._usage, output=None)
             deltas.append(Delta(count=0, usage=self._usage))
@@ -139,11 +145,11 @@ class EventDecoder(StreamDecoder):
             except EngineAborted as error:
                 self._fail(error)
 
-    def _whole(self, event: Event, deltas: list[Delta]) -> None:
-        """An answer that is not streamed."""
+    def _take_message(self, event: Event, deltas: list[Delta]) -> None:
+        """Decodes a complete response, which is not streamed."""
         for index, block in enumerate(event.content or ()):
-            self._begin(index, block, deltas)
-            self._stop(index, deltas)
+            self._start_block(index, block, deltas)
+            self._stop_block(index, deltas)
         self._take_usage(event.usage, deltas)
         self._take_finish(event.stop_reason, event.stop_sequence)
 
@@ -152,21 +158,24 @@ class EventDecoder(StreamDecoder):
 
 
 def _report(usage: Usage, before: UsageReport, output: int | None) -> UsageReport:
-    """The counts with what was told before where this tells nothing; the input with all its parts."""
-    cached = _known(usage.cache_read_input_tokens, before.cached_input)
-    written = _known(usage.cache_creation_input_tokens, before.cache_write_input)
-    fresh = usage.input_tokens
-    if fresh is None and before.input is not None:
-        fresh = before.input - (before.cached_input or 0) - (before.cache_write_input or 0)
+    """Returns the new counts, with the counts of `before` where `usage` has none.
+
+    Unlike the API's `input_tokens`, the report's input includes tokens read from and written to the cache.
+    """
+    cached = _first_known(usage.cache_read_input_tokens, before.cached_input)
+    written = _first_known(usage.cache_creation_input_tokens, before.cache_write_input)
+    uncached = usage.input_tokens
+    if uncached is None and before.input is not None:
+        uncached = before.input - (before.cached_input or 0) - (before.cache_write_input or 0)
     details = usage.output_tokens_details
     return UsageReport(
-        input=None if fresh is None else fresh + (cached or 0) + (written or 0),
+        input=None if uncached is None else uncached + (cached or 0) + (written or 0),
         output=output,
         cached_input=cached,
         cache_write_input=written,
-        reasoning=_known(details.thinking_tokens if details else None, before.reasoning),
+        reasoning=_first_known(details.thinking_tokens if details else None, before.reasoning),
     )
 
 
-def _known(count: int | None, before: int | None) -> int | None:
+def _first_known(count: int | None, before: int | None) -> int | None:
     return before if count is None else count

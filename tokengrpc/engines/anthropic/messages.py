@@ -1,4 +1,7 @@
-"""A conversation as Anthropic's messages: system text apart, roles by turns, contents in blocks."""
+"""Encoder of a conversation into Anthropic's format.
+
+The system text is a separate field, roles must alternate, and contents are lists of blocks.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tokengrpc.core.request import ImagePart, ReasoningPart, Role, TextPart, ToolCallPart, ToolResultPart
-from tokengrpc.engines.anthropic.reasoning import block_of
+from tokengrpc.engines.anthropic.reasoning import reasoning_block
 from tokengrpc.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -18,33 +21,34 @@ if TYPE_CHECKING:
 
 _DATA_URI = re.compile(r"data:([^;,]+);base64,(.*)", re.DOTALL)
 
-# Results of tools are the user's.
+# The API expects tool results in user messages.
 _ROLES = {Role.USER: "user", Role.TOOL: "user", Role.ASSISTANT: "assistant"}
 
 
 def system_text(request: GenerationRequest) -> str:
-    """All instructions, which stand above the talk wherever they were."""
+    """Returns all system messages as one text. The API has a single field for them, outside the messages."""
     messages = request.messages or ()
     return "\n\n".join(message.text for message in messages if message.role is Role.SYSTEM)
 
 
-def turns(request: GenerationRequest) -> list[dict[str, Any]]:
-    """The messages, those of one role after another as one; a prompt is a user's only one.
+def user_and_assistant_messages(request: GenerationRequest) -> list[dict[str, Any]]:
+    """Returns the messages, with consecutive messages of the same role merged.
 
-    Raises InvalidRequest for arguments of a tool call that are no JSON object.
+    A prompt becomes a single user message. Raises InvalidRequest if the arguments of a tool call are not a
+    JSON object.
     """
     if request.messages is None:
         return [{"role": "user", "content": [_text(request.prompt or "")]}]
-    found: list[dict[str, Any]] = []
+    merged: list[dict[str, Any]] = []
     for number, message in enumerate(request.messages):
         if message.role is Role.SYSTEM:
             continue
         role, content = _ROLES[message.role], _content(message, f"conversation.messages[{number}]")
-        if found and found[-1]["role"] == role:
-            found[-1]["content"] += content
+        if merged and merged[-1]["role"] == role:
+            merged[-1]["content"] += content
         elif content:
-            found.append({"role": role, "content": content})
-    return found
+            merged.append({"role": role, "content": content})
+    return merged
 
 
 def _content(message: Message, path: str) -> list[dict[str, Any]]:
@@ -53,16 +57,16 @@ def _content(message: Message, path: str) -> list[dict[str, Any]]:
 
 
 def _block(part: Part, path: str) -> dict[str, Any] | None:
-    """None for what has no block: empty text, reasoning without a signature."""
+    """Returns the block for a part; None for empty text and for reasoning without a signature."""
     match part:
         case TextPart():
             return _text(part.text) if part.text else None
         case ImagePart():
-            return {"type": "image", "source": _source(part)}
+            return {"type": "image", "source": _image_source(part)}
         case ReasoningPart():
-            return block_of(part)
+            return reasoning_block(part)
         case ToolCallPart():
-            arguments = _object(part.arguments, f"{path}.tool_call.arguments")
+            arguments = _json_object(part.arguments, f"{path}.tool_call.arguments")
             return {"type": "tool_use", "id": part.id, "name": part.function_name, "input": arguments}
         case ToolResultPart():
             block = {"type": "tool_result", "tool_use_id": part.tool_call_id, "content": part.text}
@@ -73,7 +77,7 @@ def _text(text: str) -> dict[str, Any]:
     return {"type": "text", "text": text}
 
 
-def _source(image: ImagePart) -> dict[str, Any]:
+def _image_source(image: ImagePart) -> dict[str, Any]:
     if image.data:
         data = base64.b64encode(image.data).decode()
         return {"type": "base64", "media_type": image.media_type, "data": data}
@@ -83,12 +87,12 @@ def _source(image: ImagePart) -> dict[str, Any]:
     return {"type": "url", "url": image.uri}
 
 
-def _object(text: str, path: str) -> msgspec.Raw:
-    """JSON text of an object, embedded as it stands; a call without arguments has an empty one."""
+def _json_object(text: str, path: str) -> msgspec.Raw:
+    """Returns the JSON text of an object, to be embedded unchanged. Empty text becomes an empty object."""
     try:
-        known = json.loads(text or "{}")
+        value = json.loads(text or "{}")
     except (ValueError, RecursionError):
-        known = None
-    if not isinstance(known, dict):
+        value = None
+    if not isinstance(value, dict):
         raise InvalidRequest([(path, "must be a JSON object for this engine")])
     return msgspec.Raw((text or "{}").encode("utf-8", "replace"))

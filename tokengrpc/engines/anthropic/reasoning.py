@@ -1,7 +1,7 @@
-"""Thinking blocks as the opaque bytes that callers keep and send back unchanged.
+"""Thinking blocks, converted to and from the opaque bytes that callers keep and send back unchanged.
 
-Anthropic takes thinking back only with its signature, and redacted thinking only as it gave it. The bytes
-begin with which of the two they are.
+Anthropic accepts a thinking block only with its signature, and a redacted one only unchanged. A prefix of the
+bytes says which of the two they hold.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ _SIGNATURE = b"signature:"
 _REDACTED = b"redacted:"
 
 
-def signature(text: str) -> bytes:
-    """Of a thinking block."""
-    return _SIGNATURE + text.encode("utf-8", "replace")
+def opaque_signature(signature: str) -> bytes:
+    """Encodes the signature of a thinking block."""
+    return _SIGNATURE + signature.encode("utf-8", "replace")
 
 
-def redacted(data: str) -> bytes:
-    """Of a block whose thinking nobody may read."""
+def opaque_redacted(data: str) -> bytes:
+    """Encodes the data of a redacted thinking block, whose text is not readable."""
     return _REDACTED + data.encode("utf-8", "replace")
 
 
-def block_of(part: ReasoningPart) -> dict[str, Any] | None:
-    """The block to send back; None for reasoning of another engine, which has no signature."""
+def reasoning_block(part: ReasoningPart) -> dict[str, Any] | None:
+    """Returns the block to send back; None for reasoning of another engine, which has no signature."""
     if part.opaque.startswith(_REDACTED):
         data = part.opaque.removeprefix(_REDACTED).decode("utf-8", "replace")
         return {"type": "redacted_thinking", "data": data}
     if part.opaque.startswith(_SIGNATURE):
-        sign = part.opaque.removeprefix(_SIGNATURE).decode("utf-8", "replace")
-        return {"type": "thinking", "thinking": part.text, "signature": sign}
+        signature = part.opaque.removeprefix(_SIGNATURE).decode("utf-8", "replace")
+        return {"type": "thinking", "thinking": part.text, "signature": signature}
     return None

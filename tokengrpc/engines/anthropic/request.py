@@ -1,7 +1,7 @@
-"""A request as the JSON body of Anthropic's Messages API.
+"""Encoder of a request into the JSON body of Anthropic's Messages API.
 
-Read in anthropic-sdk-python 0.121, types/message_create_params.py, output_config_param.py and
-thinking_config_*_param.py; and in the docs, "Adaptive thinking" and "Extended thinking".
+Sources: anthropic-sdk-python 0.121, types/message_create_params.py, output_config_param.py and
+thinking_config_*_param.py; the docs, "Adaptive thinking" and "Extended thinking".
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from tokengrpc.engines.anthropic.messages import system_text, turns
+from tokengrpc.engines.anthropic.messages import system_text, user_and_assistant_messages
 from tokengrpc.engines.upstream.request_body import (
     raw_json,
     sampling_fields,
@@ -23,7 +23,7 @@ from tokengrpc.errors import InvalidRequest
 if TYPE_CHECKING:
     from tokengrpc.core.request import GenerationRequest, ToolChoice
 
-# The fields of Sampling that the API knows; newer models refuse some of them.
+# The API's name for each supported field of `Sampling`. Newer models reject some of them.
 SAMPLING = {
     "temperature": "temperature",
     "top_p": "top_p",
@@ -31,18 +31,19 @@ SAMPLING = {
     "stop_sequences": "stop_sequences",
 }
 
-# The least that the API takes for `budget_tokens`.
-_LEAST_BUDGET = 1024
+# The API's minimum for `budget_tokens`.
+_MIN_BUDGET = 1024
 
-_CHOICES = {"auto": "auto", "required": "any", "function": "tool", "none": "none"}
+_TOOL_CHOICE_TYPES = {"auto": "auto", "required": "any", "function": "tool", "none": "none"}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The engine's own settings.
+    """The table `options` of the engine's settings.
 
-    `max_tokens` is sent where a request has no maximum, since the API wants one. `thinking` is the form that
-    the model takes: `adaptive` with an effort (Claude 4.6 and newer), `budget` with a number of tokens (those
-    before). `version` and `beta` are the headers `anthropic-version` and `anthropic-beta`.
+    `max_tokens` is sent if a request has no output token limit, because the API requires one. `thinking` is
+    the form of thinking that the model supports: `adaptive` takes an effort (Claude 4.6 and newer), `budget`
+    takes a number of tokens (older models). `version` and `beta` are the headers `anthropic-version` and
+    `anthropic-beta`.
     """
 
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 4096
@@ -52,12 +53,16 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def encode_request(request: GenerationRequest, *, model: str, options: Options) -> bytes:
-    """The body. Raises UnsupportedFeature for what the API has no field for, InvalidRequest."""
+    """Returns the JSON body of a request. `model` is the API's name of the model.
+
+    Raises UnsupportedFeature if the API has no field for a requested feature, InvalidRequest if a JSON
+    schema, the arguments of a tool call or the reasoning budget is invalid.
+    """
     body: dict[str, Any] = {
         "model": model,
         "stream": True,
         "max_tokens": request.max_output_token_count or options.max_tokens,
-        "messages": turns(request),
+        "messages": user_and_assistant_messages(request),
     }
     system = system_text(request)
     if system:
@@ -72,47 +77,49 @@ def encode_request(request: GenerationRequest, *, model: str, options: Options) 
     if request.constraint is not None:
         schema = request.constraint.json_schema
         if schema is None:
-            raise unsupported("output_constraint other than json_schema", "this engine")
-        form = {"type": "json_schema", "schema": raw_json(schema, "output_constraint.json_schema")}
-        body["output_config"] = {**body.get("output_config", {}), "format": form}
+            raise unsupported("an output_constraint other than json_schema", "this engine; use json_schema")
+        output_format = {"type": "json_schema", "schema": raw_json(schema, "output_constraint.json_schema")}
+        body["output_config"] = {**body.get("output_config", {}), "format": output_format}
     body |= {key: whole_numbers(value) for key, value in request.engine_params.items()}
     return msgspec.json.encode(body)
 
 
 def _tool_choice(choice: ToolChoice) -> dict[str, Any]:
-    fields: dict[str, Any] = {"type": _CHOICES[choice.mode]}
+    fields: dict[str, Any] = {"type": _TOOL_CHOICE_TYPES[choice.mode]}
     if choice.mode == "function":
         fields["name"] = choice.function_name
     if choice.disable_parallel_calls and choice.mode != "none":
         fields["disable_parallel_tool_use"] = True
-    # AUTO is the default.
+    # `auto` is the API's default.
     return {} if fields == {"type": "auto"} else {"tool_choice": fields}
 
 
-def _thinking(request: GenerationRequest, options: Options, most: int) -> dict[str, Any]:
+def _thinking(request: GenerationRequest, options: Options, max_tokens: int) -> dict[str, Any]:
     effort, budget = request.reasoning.effort, request.reasoning.token_budget
     if effort == "none":
         return {"thinking": {"type": "disabled"}}
     if budget is not None:
-        return {"thinking": {"type": "enabled", "budget_tokens": _budget(budget, options, most)}}
+        return {
+            "thinking": {"type": "enabled", "budget_tokens": _checked_budget(budget, options, max_tokens)}
+        }
     if effort is None:
         return {}
     if options.thinking != "adaptive":
-        raise unsupported("reasoning.effort", "this engine's model; set reasoning.token_budget")
-    # Newer models tell no thinking unless they are asked to.
+        raise unsupported("reasoning.effort", "this engine's model; set reasoning.token_budget instead")
+    # Newer models omit the text of their thinking unless `display` requests it.
     display = "omitted" if request.output.omit_reasoning else "summarized"
     return {"thinking": {"type": "adaptive", "display": display}, "output_config": {"effort": effort}}
 
 
-def _budget(budget: int, options: Options, most: int) -> int:
+def _checked_budget(budget: int, options: Options, max_tokens: int) -> int:
     if options.thinking != "budget":
-        raise unsupported("reasoning.token_budget", "this engine's model; set reasoning.effort")
-    if not _LEAST_BUDGET <= budget < most:
+        raise unsupported("reasoning.token_budget", "this engine's model; set reasoning.effort instead")
+    if not _MIN_BUDGET <= budget < max_tokens:
         raise InvalidRequest(
             [
                 (
                     "reasoning.token_budget",
-                    f"must be at least {_LEAST_BUDGET} and less than the maximum of output tokens, {most}",
+                    f"must be at least {_MIN_BUDGET} and less than the output token limit of {max_tokens}",
                 )
             ]
         )

@@ -1,7 +1,7 @@
-"""The JSON of Anthropic's Messages API as structs: the events of a stream, or a whole message.
+"""The JSON of Anthropic's Messages API as structs: the events of a stream, or a complete message.
 
-Read in anthropic-sdk-python 0.121, types/raw_*_event.py, usage.py, message_delta_usage.py, stop_reason.py.
-Every field may be missing or null; fields and kinds that are not named here are skipped.
+Source: anthropic-sdk-python 0.121, types/raw_*_event.py, usage.py, message_delta_usage.py, stop_reason.py.
+Any field may be missing or null. Unknown fields and unknown types are skipped.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-# What the contract has for counts; more than that is no server's honest answer.
+# The contract's range for counts (int32). A larger value is treated as malformed.
 _Natural = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 
@@ -22,7 +22,7 @@ class OutputDetails(msgspec.Struct, gc=False):
 
 
 class Usage(msgspec.Struct, gc=False):
-    """Cumulative counts. `input_tokens` are those that the cache neither gave nor took."""
+    """Cumulative counts. `input_tokens` excludes the tokens that were read from or written to the cache."""
 
     input_tokens: _Natural | None = None
     cache_read_input_tokens: _Natural | None = None
@@ -32,7 +32,7 @@ class Usage(msgspec.Struct, gc=False):
 
 
 class Block(msgspec.Struct, gc=False):
-    """A block of content, as it begins or whole: text, thinking, redacted_thinking, tool_use."""
+    """A content block, either its start or complete: text, thinking, redacted_thinking, tool_use."""
 
     type: str = ""
     text: str | None = None
@@ -44,7 +44,7 @@ class Block(msgspec.Struct, gc=False):
     input: Any = None
 
 
-class Piece(msgspec.Struct, gc=False):
+class EventDelta(msgspec.Struct, gc=False):
     """The `delta` of a block (`type` text_delta, …) or of the message (`stop_reason`)."""
 
     type: str = ""
@@ -57,19 +57,19 @@ class Piece(msgspec.Struct, gc=False):
 
 
 class Message(msgspec.Struct, gc=False):
-    """A message that begins."""
+    """The message in a `message_start` event."""
 
     usage: Usage | None = None
 
 
 class Event(msgspec.Struct, gc=False):
-    """One event; or, with `type` message, a whole answer that is not streamed."""
+    """One event of a stream, or, with `type` message, a complete response that is not streamed."""
 
     type: str = ""
     index: int = 0
     message: Message | None = None
     content_block: Block | None = None
-    delta: Piece | None = None
+    delta: EventDelta | None = None
     usage: Usage | None = None
     content: list[Block] | None = None
     stop_reason: str | None = None
@@ -80,7 +80,7 @@ _decode = msgspec.json.Decoder(Event).decode
 
 
 def decode_event(payload: bytes) -> Event:
-    """A payload as an event. Raises ValueError when it is none."""
+    """Decodes a payload. Raises ValueError if it is not an event."""
     try:
         return _decode(payload)
     except (ValueError, RecursionError):
@@ -88,12 +88,12 @@ def decode_event(payload: bytes) -> Event:
 
 
 def _decode_leniently(payload: bytes) -> Event:
-    """Takes what msgspec does not and JSON allows: half surrogate pairs, an error whose message is text."""
+    """Decodes JSON that msgspec rejects: lone surrogates, an error event whose `message` is a string."""
     try:
-        # Bytes that json decodes itself may be any UTF, and half surrogate pairs as UTF-8 too.
-        whole = json.loads(payload.decode())
-        if isinstance(whole, dict) and whole.get("type") == "error":
-            whole = {"type": "error"}
-        return msgspec.convert(whole, Event, strict=False)
+        # Given bytes, json.loads would also accept UTF-16 and UTF-32, and surrogates encoded as UTF-8.
+        value = json.loads(payload.decode())
+        if isinstance(value, dict) and value.get("type") == "error":
+            value = {"type": "error"}
+        return msgspec.convert(value, Event, strict=False)
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        raise ValueError("the JSON is nested too deeply") from None

@@ -1,1 +1,1 @@
-"""The engine for servers that speak OpenAI's API, and the dialects of it."""
+"""The engine for servers that implement the OpenAI API, and the dialects of these servers."""

@@ -1,4 +1,4 @@
-"""OpenAI-compatible chunks, chat or completions, made into deltas. No I/O."""
+"""Decoder of OpenAI-compatible chunks, chat or completions, into deltas. No I/O."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tokengrpc.core.model import Delta
-from tokengrpc.engines.openai.logprobs import TokenInfo, share_text, token_infos
-from tokengrpc.engines.openai.schema import Text, decode_chunk, join_parts, plain_text
+from tokengrpc.engines.openai.logprobs import TokenInfo, split_text, token_infos
+from tokengrpc.engines.openai.schema import MessageDelta, decode_chunk, join_parts, plain_text
 from tokengrpc.engines.openai.tool_calls import ToolCallAssembler
 from tokengrpc.engines.openai.usage import OutputCounter, usage_report
 from tokengrpc.engines.upstream.errors import read_complaint
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from tokengrpc.engines.openai.schema import Choice, Chunk
 
 _DONE = b"[DONE]"
-_NOTHING = Text()
+_EMPTY = MessageDelta()
 _HIDE = hiding(None)
 
 
 class ChunkDecoder(StreamDecoder):
-    """Makes one response's payloads into deltas."""
+    """Decoder of one response's payloads into deltas."""
 
     def __init__(self, engine: str, output: OutputOptions, hide: Callable[[str], str] = _HIDE) -> None:
-        """`hide` makes an engine's words fit to be told."""
+        """Creates a decoder. `hide` redacts secrets in the engine's messages and makes them valid Unicode."""
         super().__init__(engine, hide)
         self._wants_logprobs = output.top_logprob_count is not None
         self._top_count = output.top_logprob_count or 0
@@ -43,10 +43,10 @@ class ChunkDecoder(StreamDecoder):
         self._wants_infos = self._wants_logprobs or self._wants_raw
         self._calls = ToolCallAssembler()
         self._counter = OutputCounter()
-        self._refused = False
+        self._refused = False  # whether the model has sent a refusal
         self._usage: UsageReport | None = None
-        self._prompt_told = False
-        self._late = 0  # tokens that were told only after the finish
+        self._prompt_ids_emitted = False
+        self._late_count = 0  # tokens that were reported only after the finish reason
 
     def _feed_payload(self, payload: bytes, deltas: list[Delta]) -> None:
         if payload.startswith(_DONE):
@@ -61,60 +61,60 @@ class ChunkDecoder(StreamDecoder):
             and chunk.timings is None
             and not chunk.error
         ):
-            # The short way of nearly all chunks.
+            # Fast path, taken by nearly all chunks.
             text = plain_text(choices[0])
             if text:
                 self._started = True
-                self._counter.brought_uncounted()
+                self._counter.mark_uncounted()
                 deltas.append(Delta(text=text))
                 return
         usage = usage_report(chunk)
-        self._take_prompt(chunk, deltas)
+        self._take_prompt_ids(chunk, deltas)
         if chunk.error or (choices is None and usage is None):
             self._complain(read_complaint(json.loads(payload), self._hide))
             return
-        told = False
+        usage_taken = False
         for choice in choices or ():
-            if not choice.index:  # one answer was asked for
+            if not choice.index:  # only one answer was requested
                 self._take_choice(choice, usage, deltas)
-                told = True
+                usage_taken = True
         if usage is not None:
-            if not told:
+            if not usage_taken:
                 self._take_usage(usage, deltas)
             self._usage = usage
 
-    def _take_prompt(self, chunk: Chunk, deltas: list[Delta]) -> None:
-        """The input's ids, which come once."""
-        if not self._wants_ids or self._prompt_told:
+    def _take_prompt_ids(self, chunk: Chunk, deltas: list[Delta]) -> None:
+        """Adds a delta with the input's token ids, at most once per response."""
+        if not self._wants_ids or self._prompt_ids_emitted:
             return
         ids = chunk.prompt_token_ids or (chunk.choices[0].prompt_token_ids if chunk.choices else None)
         if ids:
-            self._prompt_told = True
+            self._prompt_ids_emitted = True
             deltas.append(Delta(count=0, prompt_ids=tuple(ids)))
 
     def _take_usage(self, usage: UsageReport, deltas: list[Delta]) -> None:
-        count = self._counter.count(usage, None, brought=False) or 0
+        count = self._counter.count(usage, None, has_output=False) or 0
         if self._finish is not None:
-            self._late += count
+            self._late_count += count
         elif count or usage != self._usage:
             deltas.append(Delta(count=count, usage=usage))
 
     def _take_choice(self, choice: Choice, usage: UsageReport | None, deltas: list[Delta]) -> None:
-        body = choice.delta or choice.message or _NOTHING
+        body = choice.delta or choice.message or _EMPTY
         text = choice.text or body.content or ""
         reasoning = body.reasoning_content or body.reasoning or ""
         if isinstance(text, list):
-            text, thought = join_parts(text)
-            reasoning += thought
+            text, more_reasoning = join_parts(text)
+            reasoning += more_reasoning
         refusal = body.refusal or ""
-        called = bool(body.tool_calls or body.function_call)
-        fragments = self._calls.feed(body.tool_calls, body.function_call) if called else ()
-        infos = self._infos(choice)
+        has_calls = bool(body.tool_calls or body.function_call)
+        fragments = self._calls.feed(body.tool_calls, body.function_call) if has_calls else ()
+        infos = self._token_infos(choice)
         ids = choice.token_ids
         known = len(ids) if ids is not None else len(infos) or None
-        brought = bool(text or reasoning or refusal or called)
-        count = self._counter.count(usage, known, brought=brought)
-        if brought or count:
+        has_output = bool(text or reasoning or refusal or has_calls)
+        count = self._counter.count(usage, known, has_output=has_output)
+        if has_output or count:
             self._started = True
         if refusal:
             self._refused = True
@@ -123,7 +123,7 @@ class ChunkDecoder(StreamDecoder):
                 text=text, reasoning=reasoning, refusal=refusal, count=count, fragments=fragments, usage=usage
             )
             if infos:
-                self._split(delta, infos, deltas)
+                self._split_by_token(delta, infos, deltas)
             else:
                 deltas.append(delta)
         if choice.finish_reason:
@@ -137,8 +137,8 @@ class ChunkDecoder(StreamDecoder):
             if self._finish is None:
                 self._fail(error)
 
-    def _infos(self, choice: Choice) -> list[TokenInfo]:
-        """What is known of each token of a chunk, as far as the request wants to know it."""
+    def _token_infos(self, choice: Choice) -> list[TokenInfo]:
+        """Returns what the chunk reports about each of its tokens, limited to what the request asks for."""
         infos = token_infos(choice.logprobs) if self._wants_infos and choice.logprobs is not None else []
         ids = choice.token_ids if self._wants_ids else None
         if not ids:
@@ -149,33 +149,33 @@ class ChunkDecoder(StreamDecoder):
             return infos
         return [msgspec.structs.replace(info, id=number) for info, number in zip(infos, ids, strict=True)]
 
-    def _split(self, whole: Delta, infos: list[TokenInfo], deltas: list[Delta]) -> None:
-        """Adds a delta for each token; together they say what `whole` does."""
-        shown = {"text": whole.text or "", "reasoning": whole.reasoning, "refusal": whole.refusal}
-        field = next((name for name, text in shown.items() if text), "text")
-        parts = share_text(shown[field], infos)
+    def _split_by_token(self, delta: Delta, infos: list[TokenInfo], deltas: list[Delta]) -> None:
+        """Adds one delta per token. Together they have the content of `delta`."""
+        texts = {"text": delta.text or "", "reasoning": delta.reasoning, "refusal": delta.refusal}
+        split_field = next((name for name, text in texts.items() if text), "text")
+        parts = split_text(texts[split_field], infos)
         last = len(infos) - 1
         for i, (info, part) in enumerate(zip(infos, parts, strict=True)):
-            texts: dict[str, Any] = dict(shown) if i == 0 else {}
-            texts[field] = part
+            token_texts: dict[str, Any] = dict(texts) if i == 0 else {}
+            token_texts[split_field] = part
             deltas.append(
                 Delta(
-                    **texts,
-                    count=1 if i < last else max(1, (whole.count or 0) - last),
+                    **token_texts,
+                    count=1 if i < last else max(1, (delta.count or 0) - last),
                     id=info.id if self._wants_ids else None,
                     logprob=info.logprob if self._wants_logprobs else None,
                     top_logprobs=info.top[: self._top_count],
                     raw=info.raw if self._wants_raw else None,
-                    fragments=whole.fragments if i == last else (),
-                    usage=whole.usage if i == last else None,
+                    fragments=delta.fragments if i == last else (),
+                    usage=delta.usage if i == last else None,
                 )
             )
 
     def _held(self) -> Delta | None:
-        """The calls that never got a name."""
+        """Returns the tool calls that never received a name, if any."""
         unnamed = self._calls.flush()
         return Delta(fragments=unnamed, count=0) if unnamed else None
 
     def _last(self, finish: EngineFinish) -> Delta:
         finish = refine_finish_reason(finish, called=bool(self._calls), refused=self._refused)
-        return Delta(count=self._late, usage=self._usage, finish=finish)
+        return Delta(count=self._late_count, usage=self._usage, finish=finish)

@@ -1,4 +1,4 @@
-"""A request that goes on where another engine stopped: by token ids, or by the text so far."""
+"""Requests that continue another engine's output, by its token ids or by its text."""
 
 from __future__ import annotations
 
@@ -19,51 +19,52 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Continued:
-    """What to ask, on which API, with fields on top."""
+class ApiRequest:
+    """A request with the API it is sent to and additional fields of its body."""
 
     request: GenerationRequest
     api: Api
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-def continued(
+def continuation_request(
     request: GenerationRequest,
-    before: Continuation,
+    continuation: Continuation,
     api: Api,
     dialect: Dialect,
     capabilities: frozenset[Capability],
-) -> Continued:
-    """The request that goes on from `before`; `api` is where a new one would go.
+) -> ApiRequest:
+    """Returns the request that continues another engine's output.
 
-    Raises UnsupportedFeature when the engine cannot go on without a seam.
+    `api` is the API of the same request without a continuation. Raises UnsupportedFeature if the engine
+    cannot continue exactly where the output stopped.
     """
-    if before.token_ids is not None:
-        ids = _all_ids(request, before) if Capability.CONTINUE_TOKEN_IDS in capabilities else None
+    if continuation.token_ids is not None:
+        ids = _all_token_ids(request, continuation) if Capability.CONTINUE_TOKEN_IDS in capabilities else None
         if ids is None:
-            # Whoever asks may ask again, with the text alone.
-            raise unsupported("token ids that another engine began", ELSEWHERE)
-        # The chat template and what it made of the reasoning effort are in the ids.
-        plain = replace(request, prompt=None, messages=None, prompt_token_ids=ids, reasoning=Reasoning())
-        return Continued(request=plain, api=Api.COMPLETIONS)
-    if Capability.CONTINUE_TEXT not in capabilities or not before.text:
-        raise unsupported("what another engine began", ELSEWHERE)
+            # The core may retry with a continuation by text.
+            raise unsupported("continuing another engine's output by token ids", ELSEWHERE)
+        # The ids already contain the chat template and the effect of the reasoning effort on it.
+        by_ids = replace(request, prompt=None, messages=None, prompt_token_ids=ids, reasoning=Reasoning())
+        return ApiRequest(request=by_ids, api=Api.COMPLETIONS)
+    if Capability.CONTINUE_TEXT not in capabilities or not continuation.text:
+        raise unsupported("continuing another engine's output", ELSEWHERE)
     if api is Api.COMPLETIONS:
         if request.prompt is None:
-            raise unsupported("token ids that another engine began", ELSEWHERE)
-        return Continued(request=replace(request, prompt=request.prompt + before.text), api=api)
-    if dialect.prefill_trims and before.text != before.text.rstrip():
-        raise unsupported("a text that ends with white space", ELSEWHERE)
-    return Continued(request=prefilled(request, before.text), api=api, fields=dialect.prefill)
+            raise unsupported("continuing a prompt of token ids by text", ELSEWHERE)
+        return ApiRequest(request=replace(request, prompt=request.prompt + continuation.text), api=api)
+    if dialect.trims_prefill and continuation.text != continuation.text.rstrip():
+        raise unsupported("continuing a text that ends with white space", ELSEWHERE)
+    return ApiRequest(request=prefilled(request, continuation.text), api=api, fields=dialect.prefill_fields)
 
 
-def _all_ids(request: GenerationRequest, before: Continuation) -> tuple[int, ...] | None:
-    """Input and output as ids, where those are all there is to know."""
-    prompt = request.prompt_token_ids or before.prompt_token_ids
-    if not prompt or not before.token_ids:
+def _all_token_ids(request: GenerationRequest, continuation: Continuation) -> tuple[int, ...] | None:
+    """Returns the token ids of input and output, or None if they do not represent the whole request."""
+    prompt = request.prompt_token_ids or continuation.prompt_token_ids
+    if not prompt or not continuation.token_ids:
         return None
     if request.tools or request.constraint or request.output.raw_bytes:
-        return None  # completions neither have fields for them nor take calls apart
+        return None  # the completions API has no fields for these and does not parse tool calls
     if request.sampling.stop_sequences:
-        return None  # they would not be met across the seam
-    return (*prompt, *before.token_ids)
+        return None  # the server would miss a stop sequence that began before the continuation
+    return (*prompt, *continuation.token_ids)

@@ -1,8 +1,8 @@
-"""What OpenAI-compatible servers know of what a request can ask: one row per dialect.
+"""The dialects of OpenAI-compatible servers: one row per dialect, with its features and field names.
 
-The request encoder and the capabilities read it; nothing else asks for a dialect's name. Each row names where
-its facts were read. What a row has no field for is refused, since most servers silently ignore what they do
-not know.
+Code that depends on the dialect reads its row; no code compares dialect names. The comment above a row names
+the source of its facts. If a row has no field for a feature, a request for that feature is rejected, because
+most servers silently ignore fields they do not know.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokengrpc.core.model import Capability
 from tokengrpc.engines.openai.constraints import (
-    Constrain,
+    ConstraintEncoder,
     as_field,
     as_grammar,
     as_response_format,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Api(StrEnum):
-    """The two APIs, by their paths under the base URL."""
+    """The two OpenAI APIs. Each value is the path below the base URL."""
 
     CHAT = "/chat/completions"
     COMPLETIONS = "/completions"
@@ -36,55 +36,58 @@ class Api(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiRow:
-    """One API of a dialect: what it can do, and by which fields."""
+    """Capabilities and field names of one API of a dialect."""
 
     capabilities: frozenset[Capability]
     sampling: Mapping[str, str]
-    """The server's name of each field of `Sampling` that it knows."""
+    """Maps each supported field of `Sampling` to the server's name for it."""
     max_tokens: str = "max_tokens"
-    constraints: Mapping[str, Constrain] = field(default_factory=dict)
-    """By the form that `OutputConstraint` has: json_schema, regex, grammar, choices."""
-    token_ids: Mapping[str, Any] = field(default_factory=dict)
-    """What asks for the ids of input and output."""
-    least_top_logprobs: int = 0
-    """The fewest alternatives that can be asked for: less of them brings no logprobs at all."""
+    """Name of the field that limits the number of output tokens."""
+    constraints: Mapping[str, ConstraintEncoder] = field(default_factory=dict)
+    """Maps each supported form of `OutputConstraint`, such as json_schema or regex, to its encoder."""
+    token_id_fields: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that request the token ids of the input and the output."""
+    min_top_logprobs: int = 0
+    """Smallest number of alternatives to request. With fewer, the server returns no logprobs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """One kind of server."""
+    """Features and field names of one kind of server."""
 
     chat: ApiRow
     completions: ApiRow
-    prompts_to: Api = Api.COMPLETIONS
-    """Where `api = "auto"` sends a prompt."""
-    always: Mapping[str, Any] = field(default_factory=dict)
-    """What every request has, beside the model and `stream`."""
-    prefill: Mapping[str, Any] = field(default_factory=dict)
-    """What makes the server go on with the last message of a chat, when that is the assistant's."""
-    prefill_trims: bool = False
-    """Whether it cuts white space off that message's end, so that such a text cannot be continued."""
-    token_budget: Mapping[str, Any] | None = None
-    """What bounds the tokens of reasoning; BUDGET stands for their number."""
-    reasoning_names: tuple[str, ...] = ("reasoning_content", "reasoning")
-    """Under which names reasoning of earlier turns goes back."""
-    image_uris: bool = True
-    """Whether it fetches images; otherwise they must come as bytes or data URIs."""
+    prompt_api: Api = Api.COMPLETIONS
+    """The API that receives a prompt when the setting `api` is `auto`."""
+    base_fields: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of every request, in addition to the model and `stream`."""
+    prefill_fields: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that make the server continue the last message of a chat if it is an assistant message."""
+    trims_prefill: bool = False
+    """Whether the server strips trailing white space from that message. Such a text cannot be continued."""
+    budget_fields: Mapping[str, Any] | None = None
+    """Fields that limit the reasoning tokens, with BUDGET as placeholder; None if there are none."""
+    reasoning_fields: tuple[str, ...] = ("reasoning_content", "reasoning")
+    """Message fields that carry the reasoning of earlier turns; empty if it is not sent."""
+    fetches_images: bool = True
+    """Whether the server fetches images by URI. If not, images must be sent as bytes or data URIs."""
     tool_modes: frozenset[str] = frozenset({"none", "required", "function"})
-    """The modes of `ToolChoice` that it knows beside auto; without none, tools are left out for it."""
-    parallel_switch: bool = True
-    """Whether parallel tool calls can be switched off."""
+    """Supported modes of `ToolChoice` besides auto. If `none` is missing, that mode omits the tools."""
+    can_disable_parallel_calls: bool = True
+    """Whether the server has a field that disables parallel tool calls."""
     logprobs_with_tools: bool = True
+    """Whether the server returns logprobs for requests with tools."""
 
     def row(self, api: Api) -> ApiRow:
-        """What one API can do."""
+        """Returns the row of one API."""
         return self.chat if api is Api.CHAT else self.completions
 
 
 BUDGET = object()
+"""Placeholder for the number of tokens in `Dialect.budget_fields`."""
 
 _C = Capability
-_SAMPLING = (
+_SAMPLING_FIELDS = (
     "temperature",
     "top_p",
     "top_k",
@@ -96,14 +99,16 @@ _SAMPLING = (
     "stop_sequences",
     "logit_bias",
 )
-_NAMES = {name: name for name in _SAMPLING} | {"stop_sequences": "stop"}
-_OPENAI_NAMES = {k: v for k, v in _NAMES.items() if k not in {"top_k", "min_p", "repetition_penalty"}}
+_SAMPLING_NAMES = {name: name for name in _SAMPLING_FIELDS} | {"stop_sequences": "stop"}
+_OPENAI_NAMES = {
+    k: v for k, v in _SAMPLING_NAMES.items() if k not in {"top_k", "min_p", "repetition_penalty"}
+}
 _USAGE = {"stream_options": {"include_usage": True}}
-_RUNNING_USAGE = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
+_USAGE_PER_CHUNK = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
 _RETURN_TOKEN_IDS = {"return_token_ids": True}
 
-# openai-python, types/chat/completion_create_params.py and types/completion_create_params.py, with the names
-# that other servers agreed on.
+# Source: openai-python, types/chat/completion_create_params.py and types/completion_create_params.py.
+# Sampling also has the names that the other servers share.
 _CHAT = ApiRow(
     capabilities=frozenset(
         {
@@ -117,125 +122,130 @@ _CHAT = ApiRow(
             _C.JSON_SCHEMA,
         }
     ),
-    sampling=_NAMES,
+    sampling=_SAMPLING_NAMES,
     constraints={"json_schema": as_response_format},
 )
-_COMPLETIONS = ApiRow(capabilities=frozenset({_C.PROMPT, _C.PROMPT_TOKEN_IDS, _C.LOGPROBS}), sampling=_NAMES)
+_COMPLETIONS = ApiRow(
+    capabilities=frozenset({_C.PROMPT, _C.PROMPT_TOKEN_IDS, _C.LOGPROBS}), sampling=_SAMPLING_NAMES
+)
 
-# Sends everything that has a common name: for servers that are none of the others.
-GENERIC = Dialect(chat=_CHAT, completions=_COMPLETIONS, always=_USAGE)
+# For servers that no other row describes: sends every field that has a common name.
+GENERIC = Dialect(chat=_CHAT, completions=_COMPLETIONS, base_fields=_USAGE)
 
-# It refuses max_tokens for its newer models, which have no completions API; reasoning has no field.
+# OpenAI rejects max_tokens for its newer models. These have no completions API, so prompts go to chat. There
+# is no field for the reasoning of earlier turns.
 OPENAI = Dialect(
     chat=replace(_CHAT, sampling=_OPENAI_NAMES, max_tokens="max_completion_tokens"),
     completions=replace(_COMPLETIONS, sampling=_OPENAI_NAMES),
-    prompts_to=Api.CHAT,
-    always=_USAGE,
-    reasoning_names=(),
+    prompt_api=Api.CHAT,
+    base_fields=_USAGE,
+    reasoning_fields=(),
 )
 
-_CONTINUES = frozenset({_C.CONTINUE_TOKEN_IDS, _C.CONTINUE_TEXT})
+_CONTINUATION = frozenset({_C.CONTINUE_TOKEN_IDS, _C.CONTINUE_TEXT})
 _VLLM_CONSTRAINTS = {
     "json_schema": as_structured_output("json"),
     "regex": as_structured_output("regex"),
     "grammar": as_structured_output("grammar"),
     "choices": as_structured_output("choice"),
 }
-_VLLM_MORE = frozenset({_C.TOKEN_IDS, _C.JSON_SCHEMA, _C.REGEX, _C.GRAMMAR, _C.CHOICES}) | _CONTINUES
+_VLLM_EXTRA = frozenset({_C.TOKEN_IDS, _C.JSON_SCHEMA, _C.REGEX, _C.GRAMMAR, _C.CHOICES}) | _CONTINUATION
 
-# vllm/entrypoints/openai, chat_completion/protocol.py and completion/protocol.py: return_token_ids (those of
-# the input in the first chunk), continue_final_message, thinking_token_budget. structured_outputs since 0.12;
-# the older guided_* fields are gone.
+# Source: vllm/entrypoints/openai, chat_completion/protocol.py and completion/protocol.py: return_token_ids
+# (the input's ids come in the first chunk), continue_final_message, thinking_token_budget. structured_outputs
+# exists since 0.12; the older guided_* fields have been removed.
 VLLM = Dialect(
     chat=replace(
         _CHAT,
-        capabilities=_CHAT.capabilities | _VLLM_MORE,
+        capabilities=_CHAT.capabilities | _VLLM_EXTRA,
         constraints=_VLLM_CONSTRAINTS | {"json_schema": as_response_format},
-        token_ids=_RETURN_TOKEN_IDS,
+        token_id_fields=_RETURN_TOKEN_IDS,
     ),
     completions=replace(
         _COMPLETIONS,
-        capabilities=_COMPLETIONS.capabilities | _VLLM_MORE,
+        capabilities=_COMPLETIONS.capabilities | _VLLM_EXTRA,
         constraints=_VLLM_CONSTRAINTS,
-        token_ids=_RETURN_TOKEN_IDS,
+        token_id_fields=_RETURN_TOKEN_IDS,
     ),
-    always=_RUNNING_USAGE,
-    prefill={"continue_final_message": True, "add_generation_prompt": False},
-    token_budget={"thinking_token_budget": BUDGET},
+    base_fields=_USAGE_PER_CHUNK,
+    prefill_fields={"continue_final_message": True, "add_generation_prompt": False},
+    budget_fields={"thinking_token_budget": BUDGET},
 )
 
 _SGLANG_CONSTRAINTS = {"regex": as_field("regex"), "grammar": as_field("ebnf")}
-_SGLANG_MORE = frozenset({_C.JSON_SCHEMA, _C.REGEX, _C.GRAMMAR}) | _CONTINUES
+_SGLANG_EXTRA = frozenset({_C.JSON_SCHEMA, _C.REGEX, _C.GRAMMAR}) | _CONTINUATION
 
-# sglang/srt/entrypoints/openai, protocol.py: regex, ebnf, json_schema (as text) and continue_final_message.
-# Ids of a stream are in serving_completions.py, not in all versions of serving_chat.py.
+# Source: sglang/srt/entrypoints/openai, protocol.py: regex, ebnf, json_schema (as a string) and
+# continue_final_message. serving_completions.py streams token ids; not all versions of serving_chat.py do.
 SGLANG = Dialect(
     chat=replace(
         _CHAT,
-        capabilities=_CHAT.capabilities | _SGLANG_MORE,
+        capabilities=_CHAT.capabilities | _SGLANG_EXTRA,
         constraints=_SGLANG_CONSTRAINTS | {"json_schema": as_response_format},
     ),
     completions=replace(
         _COMPLETIONS,
-        capabilities=_COMPLETIONS.capabilities | _SGLANG_MORE | {_C.TOKEN_IDS},
+        capabilities=_COMPLETIONS.capabilities | _SGLANG_EXTRA | {_C.TOKEN_IDS},
         constraints=_SGLANG_CONSTRAINTS | {"json_schema": as_text_field("json_schema")},
-        token_ids=_RETURN_TOKEN_IDS,
+        token_id_fields=_RETURN_TOKEN_IDS,
     ),
-    always=_RUNNING_USAGE,
-    prefill={"continue_final_message": True},
-    reasoning_names=("reasoning_content",),
+    base_fields=_USAGE_PER_CHUNK,
+    prefill_fields={"continue_final_message": True},
+    reasoning_fields=("reasoning_content",),
 )
 
-_LLAMA_NAMES = _NAMES | {"repetition_penalty": "repeat_penalty"}
+_LLAMA_NAMES = _SAMPLING_NAMES | {"repetition_penalty": "repeat_penalty"}
 _LLAMA_CONSTRAINTS = {"grammar": as_field("grammar"), "choices": as_grammar("grammar")}
-_LLAMA_MORE = frozenset({_C.JSON_SCHEMA, _C.GRAMMAR, _C.CHOICES}) | _CONTINUES
+_LLAMA_EXTRA = frozenset({_C.JSON_SCHEMA, _C.GRAMMAR, _C.CHOICES}) | _CONTINUATION
 
-# llama.cpp, tools/server: server-schema.cpp (the fields; "logprobs" is a number of alternatives, 0 is none),
-# server-common.cpp (a last message of the assistant is continued; no logprobs beside tools). Ids come with
-# the logprobs, but a token that ends inside a character has no chunk (server-context.cpp, process_token), so
-# TOKEN_IDS is not declared.
+# Source: llama.cpp, tools/server: server-schema.cpp (fields; "logprobs" is the number of alternatives, 0
+# means no logprobs), server-common.cpp (a final assistant message is continued; no logprobs together with
+# tools). Token ids come with the logprobs, but a token that ends inside a character has no chunk
+# (server-context.cpp, process_token). Its id would be missing, so TOKEN_IDS is not declared.
 LLAMA_CPP = Dialect(
     chat=replace(
         _CHAT,
-        capabilities=_CHAT.capabilities | _LLAMA_MORE,
+        capabilities=_CHAT.capabilities | _LLAMA_EXTRA,
         sampling=_LLAMA_NAMES,
         constraints=_LLAMA_CONSTRAINTS | {"json_schema": as_response_format},
-        least_top_logprobs=1,
+        min_top_logprobs=1,
     ),
     completions=replace(
         _COMPLETIONS,
-        capabilities=_COMPLETIONS.capabilities | _LLAMA_MORE,
+        capabilities=_COMPLETIONS.capabilities | _LLAMA_EXTRA,
         sampling=_LLAMA_NAMES,
         constraints=_LLAMA_CONSTRAINTS | {"json_schema": as_field("json_schema")},
-        least_top_logprobs=1,
+        min_top_logprobs=1,
     ),
-    always={**_USAGE, "timings_per_token": True},
-    reasoning_names=("reasoning_content",),
+    base_fields={**_USAGE, "timings_per_token": True},
+    reasoning_fields=("reasoning_content",),
     logprobs_with_tools=False,
 )
 
 _OLLAMA_NAMES = {k: v for k, v in _OPENAI_NAMES.items() if k != "logit_bias"}
 
-# ollama, openai/openai.go: structs ChatCompletionRequest and CompletionRequest (all that is read; a prompt is
-# one text, and goes through the model's template); ToCompleteChunk tells no logprobs; decodeImageURL fetches
-# nothing. Whether a last message of the assistant is continued depends on the model's template or renderer.
+# Source: ollama, openai/openai.go: structs ChatCompletionRequest and CompletionRequest (all fields that are
+# read; a prompt is a single string and goes through the model's template), ToCompleteChunk (no logprobs),
+# decodeImageURL (fetches nothing). Whether a final assistant message is continued depends on the model's
+# template or renderer, so CONTINUE_TEXT is not declared.
 OLLAMA = Dialect(
     chat=replace(_CHAT, sampling=_OLLAMA_NAMES),
     completions=replace(_COMPLETIONS, capabilities=frozenset({_C.PROMPT}), sampling=_OLLAMA_NAMES),
-    always=_USAGE,
-    reasoning_names=("reasoning",),
-    image_uris=False,
+    base_fields=_USAGE,
+    reasoning_fields=("reasoning",),
+    fetches_images=False,
     tool_modes=frozenset(),
-    parallel_switch=False,
+    can_disable_parallel_calls=False,
 )
 
 _TGI_NAMES = {
-    name: _NAMES[name] for name in ("temperature", "top_p", "seed", "frequency_penalty", "stop_sequences")
+    name: _SAMPLING_NAMES[name]
+    for name in ("temperature", "top_p", "seed", "frequency_penalty", "stop_sequences")
 }
 
-# text-generation-inference, router/src: lib.rs (ChatRequest, CompletionRequest, GrammarType; presence_penalty
-# becomes a repetition penalty there), infer/chat_template.rs (a last message of the assistant is continued,
-# trimmed), server.rs.
+# Source: text-generation-inference, router/src: lib.rs (ChatRequest, CompletionRequest, GrammarType;
+# presence_penalty is not supported here, because TGI turns it into a repetition penalty),
+# infer/chat_template.rs (a final assistant message is trimmed and continued), server.rs.
 TGI = Dialect(
     chat=replace(
         _CHAT,
@@ -248,21 +258,22 @@ TGI = Dialect(
         capabilities=frozenset({_C.PROMPT, _C.CONTINUE_TEXT}),
         sampling={**_TGI_NAMES, "repetition_penalty": "repetition_penalty"},
     ),
-    always=_USAGE,
-    prefill_trims=True,
-    reasoning_names=(),
-    parallel_switch=False,
+    base_fields=_USAGE,
+    trims_prefill=True,
+    reasoning_fields=(),
+    can_disable_parallel_calls=False,
 )
 
-# litellm passes on what it does not know, and refuses what a provider cannot do (docs, "completion/input",
-# "reasoning_content": `thinking`). A prompt is sent as most providers want it.
+# Source: the LiteLLM docs, "completion/input" and "reasoning_content" (`thinking`). LiteLLM forwards fields
+# it does not know and rejects what the provider does not support. Prompts go to chat, as most providers
+# expect.
 LITELLM = Dialect(
     chat=_CHAT,
     completions=_COMPLETIONS,
-    prompts_to=Api.CHAT,
-    always=_USAGE,
-    token_budget={"thinking": {"type": "enabled", "budget_tokens": BUDGET}},
-    reasoning_names=("reasoning_content",),
+    prompt_api=Api.CHAT,
+    base_fields=_USAGE,
+    budget_fields={"thinking": {"type": "enabled", "budget_tokens": BUDGET}},
+    reasoning_fields=("reasoning_content",),
 )
 
 DIALECTS: dict[str, Dialect] = {
@@ -276,19 +287,20 @@ DIALECTS: dict[str, Dialect] = {
     "litellm": LITELLM,
 }
 
-# What may be asked of every request by the server itself, so that it must hold for both APIs.
-_EVERYWHERE = frozenset({_C.TOKEN_IDS, _C.CONTINUE_TOKEN_IDS, _C.CONTINUE_TEXT})
+# The core may need these for any request, so with `auto` both APIs must have them.
+_NEEDED_ON_BOTH_APIS = frozenset({_C.TOKEN_IDS, _C.CONTINUE_TOKEN_IDS, _C.CONTINUE_TEXT})
 
 
 def capabilities(dialect: Dialect, api: str) -> frozenset[Capability]:
-    """What requests may ask of a dialect by `api`: auto, chat or completions."""
+    """Returns the capabilities of a dialect for the setting `api`: auto, chat or completions."""
     chat, completions = dialect.chat.capabilities, dialect.completions.capabilities
     if api == "chat":
-        # A continuation by ids goes to the other API.
+        # A continuation by token ids uses the completions API.
         return chat - {_C.CONTINUE_TOKEN_IDS}
     if api == "completions":
         return completions
-    if dialect.prompts_to is Api.CHAT:
+    if dialect.prompt_api is Api.CHAT:
         completions &= {_C.PROMPT_TOKEN_IDS}
         return chat | completions
-    return ((chat | completions) - _EVERYWHERE) | (chat & completions & _EVERYWHERE)
+    on_both = chat & completions & _NEEDED_ON_BOTH_APIS
+    return ((chat | completions) - _NEEDED_ON_BOTH_APIS) | on_both

@@ -1,11 +1,11 @@
-"""The engine for OpenAI-compatible servers, over HTTP and server-sent events."""
+"""The engine for OpenAI-compatible servers over HTTP and server-sent events."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from tokengrpc.engines.openai.chunks import ChunkDecoder
-from tokengrpc.engines.openai.continuation import Continued, continued
+from tokengrpc.engines.openai.continuation import ApiRequest, continuation_request
 from tokengrpc.engines.openai.dialects import DIALECTS, capabilities
 from tokengrpc.engines.openai.request import choose_api, encode_request
 from tokengrpc.engines.upstream.engine import HTTPStreamEngine, UpstreamRequest
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class OpenAIEngine(HTTPStreamEngine):
-    """An `Engine` that asks an OpenAI-compatible server."""
+    """An `Engine` that runs requests on an OpenAI-compatible server."""
 
     kind = "openai"
 
@@ -39,20 +39,20 @@ class OpenAIEngine(HTTPStreamEngine):
     ) -> UpstreamRequest:
         decoder = ChunkDecoder(self.name, request.output, self._hide)
         api = choose_api(self._api, request, self._dialect)
-        asked = Continued(request=request, api=api)
+        target = ApiRequest(request=request, api=api)
         if continue_from is not None:
-            asked = continued(request, continue_from, api, self._dialect, self.capabilities)
+            target = continuation_request(request, continue_from, api, self._dialect, self.capabilities)
         body = encode_request(
-            asked.request,
-            api=asked.api,
+            target.request,
+            api=target.api,
             dialect=self._dialect,
             model=self._model,
-            extra=self._extra,
-            fields=asked.fields,
+            extra_capabilities=self._extra,
+            extra_fields=target.fields,
         )
-        return UpstreamRequest(path=asked.api.value, body=body, decoder=decoder)
+        return UpstreamRequest(path=target.api.value, body=body, decoder=decoder)
 
 
-def create(settings: OpenAISettings, tokenizer: Tokenizer | None) -> OpenAIEngine:  # noqa: ARG001 - all engines' factories are called alike; this one leaves counting to the core
-    """Makes the engine of a model; the factory of the entry point `openai`."""
+def create(settings: OpenAISettings, tokenizer: Tokenizer | None) -> OpenAIEngine:  # noqa: ARG001 - all engine factories have the same signature; the core counts this engine's tokens
+    """Creates the engine of a model. This is the factory of the entry point `openai`."""
     return OpenAIEngine(settings)

@@ -1,4 +1,4 @@
-"""Chunks that stand for several tokens, taken apart by their logprobs or token ids."""
+"""Information about the single tokens of a chunk, and how the chunk's text is split among them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 class TokenInfo(msgspec.Struct, frozen=True, gc=False):
-    """What a server told of one token. `text` is its own, not what it added to the answer."""
+    """What a server reports about one token.
+
+    `text` is the token's own text, which may differ from the text it adds to the answer.
+    """
 
     text: str = ""
     logprob: float | None = None
@@ -28,7 +31,7 @@ class TokenInfo(msgspec.Struct, frozen=True, gc=False):
 
 
 def token_infos(logprobs: Logprobs) -> list[TokenInfo]:
-    """One per token, from either form."""
+    """Returns one TokenInfo per token, from the logprobs of either API."""
     entries = logprobs.content or logprobs.refusal
     if entries:
         return [_from_entry(entry) for entry in entries]
@@ -47,22 +50,23 @@ def token_infos(logprobs: Logprobs) -> list[TokenInfo]:
 
 def _from_entry(entry: LogprobEntry) -> TokenInfo:
     top = tuple(
-        TopLogprob(encodable(other.token), other.logprob, other.id, _own_bytes(other))
-        for other in entry.top_logprobs or ()
-        if other.logprob is not None
+        TopLogprob(encodable(candidate.token), candidate.logprob, candidate.id, _token_bytes(candidate))
+        for candidate in entry.top_logprobs or ()
+        if candidate.logprob is not None
     )
-    return TokenInfo(entry.token, entry.logprob, top, _own_bytes(entry), entry.id)
+    return TokenInfo(entry.token, entry.logprob, top, _token_bytes(entry), entry.id)
 
 
 def _ranked(top: dict[str, float | None]) -> tuple[TopLogprob, ...]:
     known = [TopLogprob(encodable(text), logprob) for text, logprob in top.items() if logprob is not None]
-    return tuple(sorted(known, key=lambda other: -other.logprob))
+    return tuple(sorted(known, key=lambda candidate: -candidate.logprob))
 
 
-def _own_bytes(entry: LogprobEntry) -> bytes | None:
-    """The token's bytes where the server knows them.
+def _token_bytes(entry: LogprobEntry) -> bytes | None:
+    """Returns the token's bytes, or None if the server does not know them.
 
-    vLLM makes them from the text, so those of a part of a character are only a replacement character's.
+    vLLM encodes the bytes from the text. If a token is only part of a character, they are the bytes of a
+    replacement character and are discarded.
     """
     if entry.bytes is None:
         return None
@@ -75,31 +79,31 @@ def _own_bytes(entry: LogprobEntry) -> bytes | None:
     return raw
 
 
-def share_text(text: str, tokens: Sequence[TokenInfo]) -> list[str]:
-    """Which part of a chunk's text each of its tokens brought; the parts in order are exactly the text.
+def split_text(text: str, tokens: Sequence[TokenInfo]) -> list[str]:
+    """Splits a chunk's text among its tokens. Returns one part per token; joined, they equal the text.
 
-    Tokens that hold no whole character, or that the text does not show (end marks, held-back stop strings),
-    get none; what cannot be told goes to the last one.
+    A token gets an empty part if it completes no character, or if the chunk's text does not contain its text
+    (end marks, withheld stop sequences). The last token gets the rest of the text.
     """
     parts: list[str] = []
-    at = 0
-    unfinished = b""
+    position = 0
+    incomplete = b""
     for token in tokens[:-1]:
         part = token.text
         if token.raw is not None:
-            # Bytes say more than texts where a character is spread over tokens.
-            unfinished += token.raw
-            part, unfinished = _whole_characters(unfinished)
-        if not text.startswith(part, at):
+            # If a character spans several tokens, only the bytes show which token completes it.
+            incomplete += token.raw
+            part, incomplete = _decode_complete(incomplete)
+        if not text.startswith(part, position):
             part = ""
         parts.append(part)
-        at += len(part)
-    parts.append(text[at:])
+        position += len(part)
+    parts.append(text[position:])
     return parts
 
 
-def _whole_characters(data: bytes) -> tuple[str, bytes]:
-    """The text that some bytes surely are, and the bytes of a character that is not finished."""
+def _decode_complete(data: bytes) -> tuple[str, bytes]:
+    """Returns the decoded complete characters and the bytes of an incomplete trailing one."""
     try:
         return data.decode(), b""
     except UnicodeDecodeError as error:

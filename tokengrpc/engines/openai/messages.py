@@ -1,4 +1,4 @@
-"""A conversation as chat messages."""
+"""Encoder of a conversation into the `messages` of the chat API."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ if TYPE_CHECKING:
     from tokengrpc.core.request import GenerationRequest, Message
 
 
-def chat_messages(request: GenerationRequest, reasoning_names: Sequence[str]) -> list[dict[str, Any]]:
-    """The messages of a request; a prompt becomes a user's only one.
+def chat_messages(request: GenerationRequest, reasoning_fields: Sequence[str]) -> list[dict[str, Any]]:
+    """Returns the messages of a request. A prompt becomes a single user message.
 
-    Reasoning goes back under `reasoning_names`; without any it is left out.
+    The assistant's reasoning goes into each of `reasoning_fields`; without any it is omitted.
     """
     if request.messages is None:
         return [{"role": "user", "content": request.prompt}]
-    return [_message(message, reasoning_names) for message in request.messages]
+    return [_message(message, reasoning_fields) for message in request.messages]
 
 
-def _message(message: Message, reasoning_names: Sequence[str]) -> dict[str, Any]:
+def _message(message: Message, reasoning_fields: Sequence[str]) -> dict[str, Any]:
     if message.role is Role.TOOL:
         return _tool_result(message)
     if message.role is Role.ASSISTANT:
-        return _assistant(message, reasoning_names)
+        return _assistant(message, reasoning_fields)
     return {"role": message.role.value, "content": _content(message)}
 
 
 def _content(message: Message) -> str | list[dict[str, Any]]:
-    """A string where it can be one: not every server takes parts."""
+    """Returns a string if there is no image, because not every server accepts a list of parts."""
     if not any(isinstance(part, ImagePart) for part in message.parts):
         return message.text
     content: list[dict[str, Any]] = []
@@ -50,7 +50,7 @@ def _image_url(image: ImagePart) -> str:
     return f"data:{image.media_type};base64,{base64.b64encode(image.data).decode()}"
 
 
-def _assistant(message: Message, reasoning_names: Sequence[str]) -> dict[str, Any]:
+def _assistant(message: Message, reasoning_fields: Sequence[str]) -> dict[str, Any]:
     calls = [
         {
             "id": part.id,
@@ -65,12 +65,12 @@ def _assistant(message: Message, reasoning_names: Sequence[str]) -> dict[str, An
         fields["tool_calls"] = calls
     reasoning = "".join(part.text for part in message.parts if isinstance(part, ReasoningPart))
     if reasoning:
-        # DeepSeek, llama.cpp and SGLang read reasoning_content, vLLM (vllm#38488) and Ollama reasoning.
-        fields |= dict.fromkeys(reasoning_names, reasoning)
+        # DeepSeek, llama.cpp and SGLang read reasoning_content; vLLM (vllm#38488) and Ollama read reasoning.
+        fields |= dict.fromkeys(reasoning_fields, reasoning)
     return fields
 
 
 def _tool_result(message: Message) -> dict[str, Any]:
-    """There is no field for a failed call: its text says so."""
+    """Returns a tool message. The API has no field that marks a call as failed; only its text says so."""
     result = next(part for part in message.parts if isinstance(part, ToolResultPart))
     return {"role": "tool", "tool_call_id": result.tool_call_id, "content": result.text}

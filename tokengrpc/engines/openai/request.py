@@ -1,4 +1,4 @@
-"""A request as the JSON body that OpenAI-compatible servers take."""
+"""Encoder of a request into the JSON body of an OpenAI-compatible server."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from tokengrpc.core.request import GenerationRequest, OutputConstraint, ToolChoice
     from tokengrpc.engines.openai.dialects import ApiRow, Dialect
 
-# The API itself, not a field of it.
+# The form of the input selects the API (`choose_api`), so these are not checked against a row.
 _INPUTS = frozenset({Capability.PROMPT, Capability.CONVERSATION, Capability.PROMPT_TOKEN_IDS})
 
 
 def choose_api(setting: str, request: GenerationRequest, dialect: Dialect) -> Api:
-    """The API for a request. Raises UnsupportedFeature when the setting allows none."""
+    """Returns the API for a request. Raises UnsupportedFeature if the setting `api` rules out its input."""
     if request.messages is not None and setting == "completions":
         raise unsupported("a conversation", "the engine's completions API; set `api` to auto or chat")
     if request.prompt_token_ids is not None and setting == "chat":
@@ -37,7 +37,7 @@ def choose_api(setting: str, request: GenerationRequest, dialect: Dialect) -> Ap
     if setting != "auto":
         return Api.CHAT if setting == "chat" else Api.COMPLETIONS
     if request.prompt is not None:
-        return dialect.prompts_to
+        return dialect.prompt_api
     return Api.CHAT if request.messages is not None else Api.COMPLETIONS
 
 
@@ -47,21 +47,25 @@ def encode_request(
     api: Api,
     dialect: Dialect,
     model: str,
-    extra: frozenset[Capability] = frozenset(),
-    fields: Mapping[str, Any] | None = None,
+    extra_capabilities: frozenset[Capability] = frozenset(),
+    extra_fields: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """The body. `model` is the engine's name for it; `extra` is what it can do beyond the dialect's row.
+    """Returns the JSON body of a request.
 
-    `fields` are put on top. Raises UnsupportedFeature for what API or dialect has no field for,
-    InvalidRequest for a JSON schema that is no JSON.
+    `model` is the server's name of the model. `extra_capabilities` are supported in addition to those of the
+    dialect's row. `extra_fields` replace fields of the same name.
+
+    Raises UnsupportedFeature if the API or the dialect has no field for a requested feature, InvalidRequest
+    if a JSON schema is not valid JSON.
     """
     row = dialect.row(api)
-    for capability, what, asked in REQUESTED_FEATURES:
-        if asked(request) and capability not in row.capabilities | extra | _INPUTS:
-            raise unsupported(what, f"this engine's {api.name.lower()} API")
-    body: dict[str, Any] = {"model": model, "stream": True, **dialect.always}
+    supported = row.capabilities | extra_capabilities | _INPUTS
+    for capability, feature, is_requested in REQUESTED_FEATURES:
+        if is_requested(request) and capability not in supported:
+            raise unsupported(feature, f"this engine's {api.name.lower()} API")
+    body: dict[str, Any] = {"model": model, "stream": True, **dialect.base_fields}
     if request.output.token_ids:
-        body |= row.token_ids
+        body |= row.token_id_fields
     if request.max_output_token_count is not None:
         body[row.max_tokens] = request.max_output_token_count
     body |= sampling_fields(request.sampling, row.sampling)
@@ -69,21 +73,24 @@ def encode_request(
     body |= _reasoning_fields(request, dialect)
     if request.constraint is not None:
         body |= _constraint_fields(request.constraint, row)
-    body |= fields or {}
+    body |= extra_fields or {}
     body |= {key: whole_numbers(value) for key, value in request.engine_params.items()}
     return msgspec.json.encode(body)
 
 
 def _chat_fields(request: GenerationRequest, dialect: Dialect) -> dict[str, Any]:
-    if not dialect.image_uris and request.has_image_uri:
-        raise unsupported("an image by its address", "this engine; send its bytes")
-    fields: dict[str, Any] = {"messages": chat_messages(request, dialect.reasoning_names)}
+    if not dialect.fetches_images and request.has_image_uri:
+        raise unsupported("an image URI", "this engine; send the image as bytes or as a data URI")
+    fields: dict[str, Any] = {"messages": chat_messages(request, dialect.reasoning_fields)}
     top = request.output.top_logprob_count
     if top is not None or request.output.raw_bytes:
         if request.tools and not dialect.logprobs_with_tools:
-            raise unsupported("output.top_logprob_count together with tools", "this engine")
-        fields["logprobs"] = True  # the tokens' bytes come with them
-        if top := max(top or 0, dialect.chat.least_top_logprobs):
+            raise unsupported(
+                "output.top_logprob_count or output.include_raw_bytes together with tools",
+                "this engine; leave one of them unset",
+            )
+        fields["logprobs"] = True  # each logprob entry has the token's bytes, too
+        if top := max(top or 0, dialect.chat.min_top_logprobs):
             fields["top_logprobs"] = top
     if request.tools:
         fields |= _tool_fields(request, dialect)
@@ -93,11 +100,15 @@ def _chat_fields(request: GenerationRequest, dialect: Dialect) -> dict[str, Any]
 def _tool_fields(request: GenerationRequest, dialect: Dialect) -> dict[str, Any]:
     choice = request.tool_choice
     if choice.mode == "none" and "none" not in dialect.tool_modes:
-        return {}  # what it does not know it cannot call
+        return {}  # a model that does not see the tools cannot call them
     if choice.mode != "auto" and choice.mode not in dialect.tool_modes:
-        raise unsupported(f"tool_choice.mode {choice.mode}", "this engine, which calls tools as it likes")
-    if choice.disable_parallel_calls and not dialect.parallel_switch:
-        raise unsupported("tool_choice.disable_parallel_calls", "this engine, which has no field for it")
+        raise unsupported(
+            f"tool_choice.mode {choice.mode}", "this engine, which has no field for it; use auto or none"
+        )
+    if choice.disable_parallel_calls and not dialect.can_disable_parallel_calls:
+        raise unsupported(
+            "tool_choice.disable_parallel_calls", "this engine, which has no field for it; leave it unset"
+        )
     tools = [
         {"type": "function", "function": tool_fields(tool, f"tools[{i}]", "parameters")}
         for i, tool in enumerate(request.tools)
@@ -120,7 +131,7 @@ def _completions_fields(request: GenerationRequest, row: ApiRow) -> dict[str, An
     ids = request.prompt_token_ids
     fields: dict[str, Any] = {"prompt": request.prompt if ids is None else list(ids)}
     if request.output.top_logprob_count is not None:
-        fields["logprobs"] = max(request.output.top_logprob_count, row.least_top_logprobs)
+        fields["logprobs"] = max(request.output.top_logprob_count, row.min_top_logprobs)
     return fields
 
 
@@ -129,27 +140,30 @@ def _reasoning_fields(request: GenerationRequest, dialect: Dialect) -> dict[str,
     if reasoning.effort is not None:
         fields["reasoning_effort"] = reasoning.effort
     if reasoning.token_budget is not None:
-        if dialect.token_budget is None:
-            raise unsupported("reasoning.token_budget", "this engine; set reasoning.effort")
-        fields |= _filled(dialect.token_budget, reasoning.token_budget)
+        if dialect.budget_fields is None:
+            raise unsupported("reasoning.token_budget", "this engine; set reasoning.effort instead")
+        fields |= _fill_budget(dialect.budget_fields, reasoning.token_budget)
     return fields
 
 
-def _filled(template: Mapping[str, Any], budget: int) -> dict[str, Any]:
+def _fill_budget(template: Mapping[str, Any], budget: int) -> dict[str, Any]:
     return {
-        key: _filled(value, budget) if isinstance(value, dict) else budget if value is BUDGET else value
+        key: _fill_budget(value, budget) if isinstance(value, dict) else budget if value is BUDGET else value
         for key, value in template.items()
     }
 
 
 def _constraint_fields(constraint: OutputConstraint, row: ApiRow) -> dict[str, Any]:
-    kind, value = _constraint(constraint)
-    if kind not in row.constraints:
-        raise unsupported(f"output_constraint.{kind}", "this engine, or for a prompt on it")
-    return row.constraints[kind](value)
+    form, value = _form_and_value(constraint)
+    if form not in row.constraints:
+        raise unsupported(
+            f"output_constraint.{form}",
+            "this engine's API, which has no field for it; use another constraint",
+        )
+    return row.constraints[form](value)
 
 
-def _constraint(constraint: OutputConstraint) -> tuple[str, Any]:
+def _form_and_value(constraint: OutputConstraint) -> tuple[str, Any]:
     if constraint.json_schema is not None:
         return "json_schema", raw_json(constraint.json_schema, "output_constraint.json_schema")
     if constraint.choices is not None:

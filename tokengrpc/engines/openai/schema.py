@@ -1,7 +1,7 @@
-"""The JSON of OpenAI-compatible chunks as structs, chat and completions in one, and how it is decoded.
+"""The JSON of OpenAI-compatible chunks as structs, shared by both APIs, and its decoder.
 
-Every field may be missing or null; fields that are not named here are skipped. Servers that use a field are
-named where it is not OpenAI's own.
+Any field may be missing or null. Unknown fields are skipped. If a field is not OpenAI's own, the docstring
+names the servers that send it.
 """
 
 from __future__ import annotations
@@ -11,30 +11,30 @@ from typing import Annotated, Any
 
 import msgspec
 
-# What the contract has for counts and ids; more than that is no server's honest answer.
+# The contract's range for counts and ids (int32). A larger value is treated as malformed.
 _Natural = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 
 class Function(msgspec.Struct, gc=False):
-    """A piece of a function call; Ollama once sent `arguments` as an object."""
+    """A piece of a function call. Some versions of Ollama sent `arguments` as an object."""
 
     name: str | None = None
     arguments: str | dict[str, Any] | None = None
 
 
 class ToolCall(msgspec.Struct, gc=False):
-    """A piece of a tool call; Gemini sends no `index`."""
+    """A piece of a tool call. Gemini sends no `index`."""
 
     index: int | None = None
     id: str | None = None
     function: Function | None = None
 
 
-class Text(msgspec.Struct, gc=False):
-    """A `delta`, or the `message` of a server that streams nothing.
+class MessageDelta(msgspec.Struct, gc=False):
+    """A `delta`, or the `message` of a response that is not streamed.
 
-    Reasoning is `reasoning_content` for DeepSeek, llama.cpp and SGLang, `reasoning` for vLLM, Ollama and
-    OpenRouter; some send both. Mistral's `content` may be a list of parts.
+    DeepSeek, llama.cpp and SGLang send reasoning as `reasoning_content`; vLLM, Ollama and OpenRouter as
+    `reasoning`; some servers send both. Mistral's `content` may be a list of parts.
     """
 
     content: str | list[Any] | None = None
@@ -46,7 +46,7 @@ class Text(msgspec.Struct, gc=False):
 
 
 class LogprobEntry(msgspec.Struct, gc=False):
-    """One token; llama.cpp tells its `id`, and may say null for a probability of 0."""
+    """One token. llama.cpp sends its `id`, and may send null as the logprob of a probability of 0."""
 
     token: str = ""
     logprob: float | None = None
@@ -56,7 +56,7 @@ class LogprobEntry(msgspec.Struct, gc=False):
 
 
 class Logprobs(msgspec.Struct, gc=False):
-    """Chat's lists of entries, or the parallel lists of completions."""
+    """The lists of entries of the chat API, or the parallel lists of the completions API."""
 
     content: list[LogprobEntry] | None = None
     refusal: list[LogprobEntry] | None = None
@@ -66,14 +66,15 @@ class Logprobs(msgspec.Struct, gc=False):
 
 
 class Choice(msgspec.Struct, gc=False):
-    """An answer. vLLM tells a met stop string or id in `stop_reason`, SGLang in `matched_stop`.
+    """A piece of one answer.
 
-    `token_ids` are this chunk's; `prompt_token_ids` come once, in completions of vLLM and SGLang.
+    vLLM reports the matched stop sequence or stop token id in `stop_reason`, SGLang in `matched_stop`.
+    `token_ids` are the ids of this chunk. In completions, vLLM and SGLang send `prompt_token_ids` once.
     """
 
     index: int | None = None
-    delta: Text | None = None
-    message: Text | None = None
+    delta: MessageDelta | None = None
+    message: MessageDelta | None = None
     text: str | None = None
     logprobs: Logprobs | None = None
     finish_reason: str | None = None
@@ -84,7 +85,7 @@ class Choice(msgspec.Struct, gc=False):
 
 
 class InputDetails(msgspec.Struct, gc=False):
-    """Parts of the input tokens; OpenRouter tells cache writes."""
+    """Parts of the input tokens. OpenRouter sends `cache_write_tokens`."""
 
     cached_tokens: _Natural | None = None
     cache_write_tokens: _Natural | None = None
@@ -97,9 +98,10 @@ class OutputDetails(msgspec.Struct, gc=False):
 
 
 class Usage(msgspec.Struct, gc=False):
-    """Cumulative counts; DeepSeek tells cached tokens beside the rest, SGLang reasoning tokens.
+    """Cumulative counts.
 
-    LiteLLM tells Anthropic's cache writes beside the rest.
+    Some servers send a part here instead of in the details: DeepSeek `prompt_cache_hit_tokens`, SGLang
+    `reasoning_tokens`, LiteLLM `cache_creation_input_tokens` (Anthropic's cache writes).
     """
 
     prompt_tokens: _Natural | None = None
@@ -112,7 +114,7 @@ class Usage(msgspec.Struct, gc=False):
 
 
 class Timings(msgspec.Struct, gc=False):
-    """llama.cpp's counts until now: of the input computed and from its cache, and of the output."""
+    """llama.cpp's cumulative counts: input tokens computed, input tokens from the cache, output tokens."""
 
     prompt_n: _Natural | None = None
     cache_n: _Natural | None = None
@@ -120,7 +122,7 @@ class Timings(msgspec.Struct, gc=False):
 
 
 class Chunk(msgspec.Struct, gc=False):
-    """One event of a stream; `prompt_token_ids` come with the first one of vLLM's chats."""
+    """One event of a stream. vLLM sends `prompt_token_ids` in the first event of a chat."""
 
     choices: list[Choice] | None = None
     usage: Usage | None = None
@@ -130,7 +132,7 @@ class Chunk(msgspec.Struct, gc=False):
 
 
 def plain_text(choice: Choice) -> str | None:
-    """The text of a chat's choice that is a piece of the answer and nothing else; None for all others."""
+    """Returns the text of a chat choice that holds nothing but answer text; None for any other choice."""
     delta = choice.delta
     if (
         delta is not None
@@ -153,18 +155,18 @@ def plain_text(choice: Choice) -> str | None:
 
 
 def join_parts(parts: list[Any]) -> tuple[str, str]:
-    """Text and reasoning of a content that is a list (Mistral)."""
+    """Returns the text and the reasoning of a `content` that is a list (Mistral)."""
     text = reasoning = ""
     for part in parts:
         if isinstance(part, dict):
-            text += _own_text(part)
+            text += _part_text(part)
             thinking = part.get("thinking")
             if isinstance(thinking, list):
-                reasoning += "".join(_own_text(thought) for thought in thinking if isinstance(thought, dict))
+                reasoning += "".join(_part_text(inner) for inner in thinking if isinstance(inner, dict))
     return text, reasoning
 
 
-def _own_text(part: dict[str, Any]) -> str:
+def _part_text(part: dict[str, Any]) -> str:
     text = part.get("text")
     return text if isinstance(text, str) else ""
 
@@ -173,7 +175,7 @@ _decode = msgspec.json.Decoder(Chunk).decode
 
 
 def decode_chunk(payload: bytes) -> Chunk:
-    """A payload as a chunk. Raises ValueError when it is none."""
+    """Decodes a payload. Raises ValueError if it is not a chunk."""
     try:
         return _decode(payload)
     except (ValueError, RecursionError):
@@ -181,9 +183,9 @@ def decode_chunk(payload: bytes) -> Chunk:
 
 
 def _decode_leniently(payload: bytes) -> Chunk:
-    """Takes what msgspec does not and servers send: half surrogate pairs, NaN, counts such as 5.0."""
+    """Decodes what servers send although msgspec rejects it: lone surrogates, NaN, counts such as 5.0."""
     try:
-        # Bytes that json decodes itself may be any UTF, and half surrogate pairs as UTF-8 too.
+        # Given bytes, json.loads would also accept UTF-16 and UTF-32, and surrogates encoded as UTF-8.
         return msgspec.convert(json.loads(payload.decode()), Chunk, strict=False)
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        raise ValueError("the JSON is nested too deeply") from None

@@ -1,4 +1,4 @@
-"""Tool calls as servers stream them, made into the contract's fragments."""
+"""Assembly of streamed tool calls into the contract's fragments."""
 
 from __future__ import annotations
 
@@ -15,67 +15,68 @@ if TYPE_CHECKING:
     from tokengrpc.engines.openai.schema import Function
 
 
-# The most calls of one answer; more is no model's honest output.
-_CALLS = 1024
-# The most characters of arguments that wait for their call's name: servers tell it first.
-_HELD = 1024 * 1024
+# Bound on the calls of one generation. No model makes that many, so more is treated as malformed output.
+_MAX_CALLS = 1024
+# Bound on the characters of arguments that arrive before their call's name. Servers send the name first.
+_MAX_UNNAMED_LENGTH = 1024 * 1024
 
 
 class _Call:
-    """One call: what its server named it by, and what is not told yet."""
+    """State of one tool call. Its fragments are withheld until its name is known."""
 
-    __slots__ = ("held", "id", "index", "name", "told")
+    __slots__ = ("emitted", "id", "index", "name", "withheld")
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.id = ""
         self.name = ""
-        self.held: list[str] = []
-        self.told = False
+        self.withheld: list[str] = []  # pieces of arguments that came before the name
+        self.emitted = False  # whether the first fragment has been emitted
 
-    def fragment(self, arguments: str) -> ToolCallFragment | None:
-        """The next fragment to tell, or None: nothing is told before the name is known."""
-        if self.told:
+    def add(self, arguments: str) -> ToolCallFragment | None:
+        """Adds a piece of the arguments and returns the fragment to emit, if any."""
+        if self.emitted:
             return ToolCallFragment(call_index=self.index, arguments=arguments) if arguments else None
         if arguments:
-            self.held.append(arguments)
-        return self.first() if self.name else None
+            self.withheld.append(arguments)
+        return self.first_fragment() if self.name else None
 
-    def first(self) -> ToolCallFragment:
-        """Everything so far."""
-        self.told = True
-        arguments = "".join(self.held)
-        self.held.clear()
+    def first_fragment(self) -> ToolCallFragment:
+        """Returns the fragment with id, name and all arguments received so far."""
+        self.emitted = True
+        arguments = "".join(self.withheld)
+        self.withheld.clear()
         return ToolCallFragment(
             call_index=self.index, id=self.id, function_name=self.name, arguments=arguments
         )
 
 
 class ToolCallAssembler:
-    """Numbers a generation's calls from 0 in the order in which they begin, whatever the server does.
+    """Assembler of a generation's tool calls, numbered from 0 in the order in which they begin.
 
-    Servers repeat `id` and `name` on every piece, leave out `index` (Gemini), or give each of several calls
-    the index 0 (Ollama had that).
+    It does not rely on the server's numbering. Some servers repeat `id` and `name` on every piece, omit
+    `index` (Gemini), or give several calls the index 0 (older versions of Ollama).
     """
 
-    __slots__ = ("_by_id", "_by_index", "_calls", "_held")
+    __slots__ = ("_by_id", "_by_index", "_calls", "_unnamed_length")
 
     def __init__(self) -> None:
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
         self._by_id: dict[str, _Call] = {}
-        self._held = 0
+        self._unnamed_length = 0
 
     def __bool__(self) -> bool:
-        """Whether there was a call."""
+        """Returns whether there has been a call."""
         return bool(self._calls)
 
     def feed(
         self, pieces: Sequence[ToolCall] | None, function_call: Function | None
     ) -> tuple[ToolCallFragment, ...]:
-        """The fragments that a chunk's pieces give. `function_call` is OpenAI's form before tools.
+        """Returns the fragments for the pieces of one chunk.
 
-        Raises ValueError when there are too many calls, or too long arguments of calls without a name.
+        `function_call` is OpenAI's older form of a call. Raises ValueError if there are too many calls, or if
+        the arguments of calls without a name are too long.
         """
         if function_call is not None:
             pieces = [*(pieces or ()), ToolCall(index=0, function=function_call)]
@@ -83,8 +84,8 @@ class ToolCallAssembler:
         return tuple(fragment for fragment in fragments if fragment is not None)
 
     def flush(self) -> tuple[ToolCallFragment, ...]:
-        """The calls that never got a name."""
-        return tuple(call.first() for call in self._calls if not call.told)
+        """Returns the calls that never received a name."""
+        return tuple(call.first_fragment() for call in self._calls if not call.emitted)
 
     def _feed_piece(self, piece: ToolCall) -> ToolCallFragment | None:
         function = piece.function
@@ -93,22 +94,24 @@ class ToolCallAssembler:
         arguments = (function.arguments if function else None) or ""
         if isinstance(arguments, dict):
             arguments = json.dumps(arguments, ensure_ascii=False)
-        call = self._find(piece.index, id_, name)
+        call = self._find_or_begin(piece.index, id_, name)
         if id_:
             call.id = call.id or id_
             self._by_id.setdefault(call.id, call)
         call.name = call.name or name
         if not call.name:
-            self._held += len(arguments)
-            if self._held > _HELD:
-                raise ValueError(f"more than {_HELD} characters of arguments of tool calls without a name")
-        return call.fragment(arguments)
+            self._unnamed_length += len(arguments)
+            if self._unnamed_length > _MAX_UNNAMED_LENGTH:
+                raise ValueError(
+                    f"more than {_MAX_UNNAMED_LENGTH} characters in arguments of tool calls without a name"
+                )
+        return call.add(arguments)
 
-    def _find(self, index: int | None, id_: str, name: str) -> _Call:
+    def _find_or_begin(self, index: int | None, id_: str, name: str) -> _Call:
         if index is not None:
             call = self._by_index.get(index)
-            other = call is not None and bool(name and id_ and call.id and id_ != call.id)
-            if call is None or other:
+            reused = call is not None and bool(name and id_ and call.id and id_ != call.id)
+            if call is None or reused:
                 call = self._by_index[index] = self._begin()
             return call
         if id_ in self._by_id:
@@ -118,8 +121,8 @@ class ToolCallAssembler:
         return self._calls[-1]
 
     def _begin(self) -> _Call:
-        if len(self._calls) >= _CALLS:
-            raise ValueError(f"more than {_CALLS} tool calls")
+        if len(self._calls) >= _MAX_CALLS:
+            raise ValueError(f"more than {_MAX_CALLS} tool calls")
         call = _Call(len(self._calls))
         self._calls.append(call)
         return call
