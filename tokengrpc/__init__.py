@@ -1,6 +1,6 @@
 """Token streaming from language models over gRPC.
 
-The public names are the client's: `from tokengrpc import TokenStreamClient`.
+The package exports the names of the Python client: `from tokengrpc import TokenStreamClient`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - the names above have many types
-    # Only when asked for: the server's lower half must not import grpc.
+    # Imported on first use, because the server's lower layers must not import grpc.
     if name in __all__:
         return getattr(import_module("tokengrpc.client"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,8 @@
-"""Everything that can go wrong, as one tree. Status codes are not known here; `wire` has that table.
+"""The error tree of the service. It holds no gRPC status codes; their table is in `tokengrpc/wire/status.py`.
 
-Each error names its reason (told to callers in ErrorInfo) and what to do about it. Messages are for people:
-what happened, why, what to do. They never hold prompts, generated text or secrets.
+Each error class has a reason, which callers receive in ErrorInfo, and an advice, which says whether to resume
+or to retry. Messages are written for people: what happened, why, what to do. They never contain prompts,
+generated text or secrets.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Reason(StrEnum):
-    """The contract's word for each failure, as in `google.rpc.ErrorInfo.reason`."""
+    """Failure reasons of the contract, sent as `google.rpc.ErrorInfo.reason`."""
 
     ADMIN_REQUIRED = "ADMIN_REQUIRED"
     BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
@@ -48,23 +49,23 @@ class Reason(StrEnum):
 
 
 class Advice(StrEnum):
-    """What a client should do after a failure."""
+    """Recommended reaction of a client to a failure."""
 
     RESUME = "RESUME"
     RETRY = "RETRY"
     NEVER = "NEVER"
 
 
-_LONGEST_WAIT = 3600.0
+_MAX_RETRY_AFTER = 3600.0
 
 
 class TokenGrpcError(Exception):
-    """The root. `metadata` goes into ErrorInfo, `retry_after` (seconds) into RetryInfo."""
+    """Root of the error tree. `metadata` is sent in ErrorInfo, `retry_after` (seconds) in RetryInfo."""
 
     reason: ClassVar[Reason] = Reason.INTERNAL
     advice: ClassVar[Advice] = Advice.NEVER
-    # Seconds, where callers are always told when to come back.
-    usual_wait: ClassVar[float | None] = None
+    # Seconds. Used for errors that always carry RetryInfo, when the raiser gives no `retry_after`.
+    default_retry_after: ClassVar[float | None] = None
 
     def __init__(
         self,
@@ -76,154 +77,154 @@ class TokenGrpcError(Exception):
         super().__init__(message)
         self.message = message
         self.metadata = dict(metadata or {})
-        wait = self.usual_wait if retry_after is None else retry_after
-        # An engine's own wish may be anything.
-        self.retry_after = wait if wait is None else max(0.0, min(wait, _LONGEST_WAIT))
+        wait = self.default_retry_after if retry_after is None else retry_after
+        # An engine may ask for any delay, so the value is clamped.
+        self.retry_after = wait if wait is None else max(0.0, min(wait, _MAX_RETRY_AFTER))
 
 
-# --- The request cannot be done as it is asked.
+# --- Errors in the request.
 
 
 class RequestError(TokenGrpcError):
-    """The request is at fault."""
+    """Base of errors that only a different request can avoid."""
 
 
 class InvalidRequest(RequestError):
-    """Fields are wrong; `violations` are pairs of a field's path and what is wrong with it."""
+    """Request with invalid fields. `violations` are pairs of a field path and the mistake in that field."""
 
     reason = Reason.INVALID_REQUEST
 
     def __init__(self, violations: Sequence[tuple[str, str]]) -> None:
-        field, what = violations[0]
+        field, description = violations[0]
         more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
-        super().__init__(f"{field}: {what}{more}" if field else f"{what}{more}")
+        super().__init__(f"{field}: {description}{more}" if field else f"{description}{more}")
         self.violations = tuple(violations)
 
 
 class ContextLengthExceeded(RequestError):
-    """The input is longer than the model's context."""
+    """Input longer than the model's context."""
 
     reason = Reason.CONTEXT_LENGTH_EXCEEDED
 
 
 class UnsupportedFeature(RequestError):
-    """The model or engine cannot do what was asked."""
+    """Request for a feature that the model or its engine does not support."""
 
     reason = Reason.UNSUPPORTED_FEATURE
 
 
 class ModelNotFound(RequestError):
-    """There is no such model."""
+    """Unknown model."""
 
     reason = Reason.MODEL_NOT_FOUND
 
 
 class GenerationNotFound(RequestError):
-    """There is no such generation, or not for this caller, or not any more."""
+    """Generation that does not exist, belongs to another tenant, or is no longer kept."""
 
     reason = Reason.GENERATION_NOT_FOUND
 
 
 class GenerationIdReused(RequestError):
-    """The id is in use with another request."""
+    """Generation id that is already in use with a different request."""
 
     reason = Reason.GENERATION_ID_REUSED
 
 
 class SequenceOutOfRange(RequestError):
-    """The cursor is beyond the last event."""
+    """Cursor beyond the last event."""
 
     reason = Reason.SEQUENCE_OUT_OF_RANGE
 
 
 class ReplayExpired(RequestError):
-    """The events after the cursor are no longer kept."""
+    """Cursor whose following events are no longer kept."""
 
     reason = Reason.REPLAY_EXPIRED
 
 
-# --- The caller may not.
+# --- Errors of authentication, authorization and quota.
 
 
 class CallerError(TokenGrpcError):
-    """The caller may not do this, or not now."""
+    """Base of errors about what the caller is allowed to do, and when."""
 
 
 class Unauthenticated(CallerError):
-    """No or bad credentials."""
+    """Missing or invalid credentials."""
 
     reason = Reason.UNAUTHENTICATED
 
 
 class ModelNotAllowed(CallerError):
-    """The caller may not use this model."""
+    """Model that the caller's tenant is not allowed to use."""
 
     reason = Reason.MODEL_NOT_ALLOWED
 
 
 class AdminRequired(CallerError):
-    """Only an admin may do this."""
+    """Operation that is reserved for administrators."""
 
     reason = Reason.ADMIN_REQUIRED
 
 
 class QuotaExceeded(CallerError):
-    """The tenant is over a rate or concurrency limit."""
+    """Tenant that has reached a rate or concurrency limit."""
 
     reason = Reason.QUOTA_EXCEEDED
     advice = Advice.RETRY
-    usual_wait = 1.0
+    default_retry_after = 1.0
 
 
 class BudgetExhausted(CallerError):
-    """The tenant's budget is spent."""
+    """Tenant whose budget is spent."""
 
     reason = Reason.BUDGET_EXHAUSTED
 
 
-# --- The server cannot now.
+# --- Errors of the server itself.
 
 
 class ServerError(TokenGrpcError):
-    """The server cannot do it now; another time or another replica may."""
+    """Base of errors of this server. The same request may succeed later or on another replica."""
 
 
 class Overloaded(ServerError):
-    """The server is full, or not ready yet."""
+    """Server that is at capacity or not ready yet."""
 
     reason = Reason.OVERLOADED
     advice = Advice.RETRY
-    usual_wait = 0.5
+    default_retry_after = 0.5
 
 
 class Draining(ServerError):
-    """The server shuts down: it refused a call or ended a generation."""
+    """Server that is shutting down: it rejected a call or ended a generation."""
 
     reason = Reason.DRAINING
     advice = Advice.RETRY
-    usual_wait = 0.5
+    default_retry_after = 0.5
 
 
 class StoreUnavailable(ServerError):
-    """A store that the request needs, such as the usage ledger or the event log, cannot be had now."""
+    """Unavailable store that the request needs, such as the usage ledger or the event log."""
 
     reason = Reason.STORE_UNAVAILABLE
     advice = Advice.RETRY
-    usual_wait = 1.0
+    default_retry_after = 1.0
 
 
 class Internal(ServerError):
-    """A bug of ours. The cause is logged, never told."""
+    """Bug in the server. The cause is written to the server's log and is not sent to callers."""
 
     reason = Reason.INTERNAL
     advice = Advice.RETRY
 
 
-# --- Only this stream ends; its generation goes on.
+# --- Errors that end one stream while its generation continues.
 
 
 class StreamEnded(TokenGrpcError):
-    """This stream ends, its generation does not: resume it."""
+    """Base of errors that end a stream but not its generation. The caller can resume."""
 
     advice = Advice.RESUME
 
@@ -232,105 +233,105 @@ class ReaderLimit(StreamEnded):
     """Too many readers of one generation."""
 
     reason = Reason.READER_LIMIT
-    usual_wait = 1.0
+    default_retry_after = 1.0
 
 
 class ReaderTooSlow(StreamEnded):
-    """This reader stopped reading."""
+    """Reader that did not read for longer than the write stall timeout."""
 
     reason = Reason.READER_TOO_SLOW
 
 
 class StreamDrained(StreamEnded):
-    """A drain ended this stream; the generation lives elsewhere."""
+    """Stream that ended because the server is shutting down, while its generation continues elsewhere."""
 
     reason = Reason.DRAINING
 
 
 class StreamDeadlineExceeded(StreamEnded):
-    """This stream's deadline came; the generation's did not."""
+    """Stream whose own deadline has passed, while the generation's deadline has not."""
 
     reason = Reason.DEADLINE_EXCEEDED
 
 
-# --- The engine failed.
+# --- Errors of an engine.
 
 
 class EngineError(TokenGrpcError):
-    """The engine is at fault."""
+    """Base of errors that an engine caused."""
 
     advice = Advice.RETRY
 
 
 class EngineUnavailable(EngineError):
-    """The engine refused, is unreachable or busy, before the first token."""
+    """Engine that is unreachable or busy, or that rejected the request, before it generated anything."""
 
     reason = Reason.ENGINE_UNAVAILABLE
-    usual_wait = 1.0
+    default_retry_after = 1.0
 
 
 class EngineBusy(EngineUnavailable):
-    """The engine is well and asks to be left alone for `retry_after` seconds (HTTP 429)."""
+    """Healthy engine that asks for no further requests for `retry_after` seconds (HTTP 429)."""
 
 
 class EngineLost(EngineError):
-    """The connection to the engine broke after tokens came."""
+    """Connection to an engine that broke after the engine had accepted the request."""
 
     reason = Reason.ENGINE_LOST
 
 
 class EngineTruncated(EngineError):
-    """The engine's output stopped without its end mark."""
+    """Engine output that stopped without its end mark."""
 
     reason = Reason.ENGINE_TRUNCATED
 
 
 class EngineStalled(EngineError):
-    """The engine was silent too long; metadata `clock` says by which clock."""
+    """Engine that sent nothing for too long. The metadata entry `clock` names the timeout that expired."""
 
     reason = Reason.ENGINE_STALLED
 
 
 class EngineProtocolError(EngineError):
-    """The engine sent what no dialect allows."""
+    """Engine output that no dialect allows."""
 
     reason = Reason.ENGINE_PROTOCOL_ERROR
 
 
 class EngineAborted(EngineError):
-    """The engine gave up by itself."""
+    """Generation that the engine itself aborted."""
 
     reason = Reason.ENGINE_ABORTED
 
 
 class EngineAuthFailed(EngineError):
-    """The engine does not accept the server's credentials."""
+    """Engine that rejected the server's credentials."""
 
     reason = Reason.ENGINE_AUTH_FAILED
     advice = Advice.NEVER
 
 
-# --- Somebody or something stopped the generation.
+# --- Errors of a generation that was stopped before its end.
 
 
 class Stopped(TokenGrpcError):
-    """The generation was stopped from outside."""
+    """Base of errors that stop a generation although its engine did not fail."""
 
 
 class Cancelled(Stopped):
-    """A caller cancelled it, or its last reader left."""
+    """Generation that a caller cancelled, or whose last reader left."""
 
     reason = Reason.CANCELLED
 
 
 class DetachExpired(Stopped):
-    """Nobody came back in time."""
+    """Detached generation that no reader resumed within its `detach_ttl`."""
 
     reason = Reason.DETACH_EXPIRED
 
 
 class DeadlineExceeded(Stopped):
-    """The starter's deadline came."""
+    """Generation that reached the deadline of the call that started it."""
 
     reason = Reason.DEADLINE_EXCEEDED
     advice = Advice.RETRY

@@ -1,6 +1,6 @@
-"""A chat in the terminal: the whole talk goes with each message, and answers appear as they are generated.
+"""A chat in the terminal: each message is sent with the complete conversation, and answers are streamed.
 
-Ctrl-C stops an answer, on the server too, and keeps the talk; Ctrl-D leaves.
+Ctrl-C stops an answer, also on the server, and keeps the conversation. Ctrl-D exits.
 """
 
 from __future__ import annotations
@@ -13,39 +13,39 @@ from contextlib import suppress
 from tokengrpc import Conversation, TokenStreamClient, TokenStreamError
 
 
-async def answer(client: TokenStreamClient, talk: Conversation) -> None:
-    """Prints an answer while it comes, and takes it into the talk, also when it was stopped in the middle."""
-    # Leaving this block, by Ctrl-C as well, stops the generation: nobody pays for what nobody reads.
-    async with client.stream(talk, max_tokens=200) as stream:
+async def answer(client: TokenStreamClient, conversation: Conversation) -> None:
+    """Prints an answer while it arrives, and adds it to the conversation, even if it was stopped early."""
+    # When this block exits, also by Ctrl-C, the generation is cancelled, so that no unread tokens are billed.
+    async with client.stream(conversation, max_tokens=200) as stream:
         try:
             async for token in stream:
                 print(token.text, end="", flush=True)
         except TokenStreamError as error:
-            # Drops of the connection were resumed before this; the error says what is left to do.
+            # The client has already tried to resume after drops. The error says what to do next.
             print(f"\nerror: {error}", file=sys.stderr, end="")
         finally:
             print(f"\n[{stream.usage.output_token_count} tokens, {stream.finish_reason or 'stopped'}]\n")
             if stream.text:
-                talk.add(stream)
+                conversation.add(stream)
             else:
-                talk.messages.pop()  # without an answer the message can be said again
+                conversation.messages.pop()  # without an answer, the user can send the message again
 
 
 def main() -> None:
-    """Talks until the input ends."""
+    """Chats until the input ends."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", default="127.0.0.1:50051", help="HOST:PORT of tokengrpc")
-    parser.add_argument("--system", default="Answer in a few sentences.", help="what the model is told first")
+    parser.add_argument("--system", default="Answer in a few sentences.", help="the system message")
     options = parser.parse_args()
-    talk = Conversation(system=options.system)
+    conversation = Conversation(system=options.system)
     with asyncio.Runner() as runner:
         client = runner.run(connect(options.target))
         try:
             while True:
-                talk.user(input("> "))
-                # A Ctrl-C cancels the task that `run` waits for; it comes back as KeyboardInterrupt.
+                conversation.user(input("> "))
+                # Ctrl-C cancels the task that `run` waits for, and `run` then raises KeyboardInterrupt.
                 with suppress(KeyboardInterrupt):
-                    runner.run(answer(client, talk))
+                    runner.run(answer(client, conversation))
         except (EOFError, KeyboardInterrupt):
             print()
         finally:
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 async def connect(target: str) -> TokenStreamClient:
-    """A client; grpc.aio wants it made in the loop that will use it."""
+    """Returns a client. grpc.aio requires that it is created in the event loop that uses it."""
     return TokenStreamClient(target)
 
 

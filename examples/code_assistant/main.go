@@ -1,5 +1,5 @@
-// Command code_assistant asks a model for code, shows it as it comes, and stops the generation as soon as the first code
-// block is complete: what the model would have said about it afterwards is neither generated nor billed.
+// Command code_assistant asks a model for code, prints it as it arrives, and cancels the generation as soon as the first
+// code block is complete. The explanation that the model would have written afterwards is neither generated nor billed.
 package main
 
 import (
@@ -22,8 +22,8 @@ const instructions = "You write code. Answer with one fenced code block first; e
 func main() {
 	target := flag.String("target", "127.0.0.1:50051", "the server, `HOST:PORT`")
 	until := flag.String("until", "code", "stop after the first `PART`: code, sentence or paragraph")
-	maxTokens := flag.Int("max-tokens", 400, "the most tokens to generate")
-	usual := flag.Int("usual", 0, "how many tokens such an answer usually has, where you know it")
+	maxTokens := flag.Int("max-tokens", 400, "the maximum number of tokens to generate")
+	usual := flag.Int("usual", 0, "the usual number of tokens of such an answer, if known")
 	flag.Parse()
 	ctx, done := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer done()
@@ -40,7 +40,7 @@ func main() {
 func assist(ctx context.Context, target, question, until string, maxTokens, usual int32) error {
 	endOf, known := parts[until]
 	if !known {
-		return fmt.Errorf("-until %s is unknown: give code, sentence or paragraph", until)
+		return fmt.Errorf("-until %s is unknown: pass code, sentence or paragraph", until)
 	}
 	client, err := tokengrpc.New(target)
 	if err != nil {
@@ -51,12 +51,12 @@ func assist(ctx context.Context, target, question, until string, maxTokens, usua
 	complete, err := show(os.Stdout, stream, endOf)
 	fmt.Println()
 	if errors.Is(err, context.Canceled) {
-		return errors.New("interrupted: the generation is stopped")
+		return errors.New("interrupted: the generation was cancelled")
 	}
 	if err != nil {
 		return err
 	}
-	// Leaving the loop has stopped the generation: the server knows now what is billed.
+	// Leaving the loop has cancelled the generation, so its usage is final.
 	ctx, done := context.WithTimeout(ctx, 5*time.Second)
 	defer done()
 	generation, err := client.Get(ctx, stream.GenerationID)
@@ -77,7 +77,7 @@ func request(question string, maxTokens int32) *pb.StreamTokensRequest {
 	}
 }
 
-// show writes the answer as it comes, until the part is complete; it tells whether it was.
+// show writes the answer as it arrives, until the part is complete. It returns whether the part was completed.
 func show(out io.Writer, stream *tokengrpc.Stream, endOf func(string) int) (bool, error) {
 	text := ""
 	for token, err := range stream.Tokens() {
@@ -95,16 +95,16 @@ func show(out io.Writer, stream *tokengrpc.Stream, endOf func(string) int) (bool
 	return false, nil
 }
 
-// saved is the summary. What the rest would have cost nobody knows: there is the usual length of such answers, or else the
-// most that was allowed.
+// saved returns the summary. The length of the rest is unknown, so the saved tokens are estimated from the usual length of
+// such answers or, without it, from the maximum number of tokens.
 func saved(generation *pb.Generation, complete bool, until string, maxTokens, usual int32) string {
 	generated := generation.GetUsage().GetOutputTokenCount()
 	if !complete || generation.GetState() != pb.GenerationState_GENERATION_STATE_CANCELLED {
 		return fmt.Sprintf("the answer ended by itself after %d tokens: none saved", generated)
 	}
-	told := fmt.Sprintf("stopped when the first %s was complete, after %d tokens: ", partNames[until], generated)
+	summary := fmt.Sprintf("stopped when the first %s was complete, after %d tokens: ", partNames[until], generated)
 	if usual > 0 {
-		return told + fmt.Sprintf("about %d saved of the usual %d", max(0, usual-generated), usual)
+		return summary + fmt.Sprintf("about %d saved of the usual %d", max(0, usual-generated), usual)
 	}
-	return told + fmt.Sprintf("up to %d saved of the %d allowed", max(0, maxTokens-generated), maxTokens)
+	return summary + fmt.Sprintf("up to %d saved of the %d allowed", max(0, maxTokens-generated), maxTokens)
 }

@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// parts are functions that find where the first part of a kind ends in a text: an offset, or -1 while it is not complete.
+// parts has a function for each kind of part. It returns the byte offset of the end of the first such part in a text, or
+// -1 while that part is incomplete.
 var parts = map[string]func(text string) int{
 	"code":      endOfCode,
 	"sentence":  endOfSentence,
@@ -20,8 +21,8 @@ var (
 	paragraphEnd = regexp.MustCompile(`\S[ \t]*\n[ \t]*\n`)
 )
 
-// endOfCode finds the end of the first fenced code block, by CommonMark's rule: a line of nothing but at least as many of
-// the opening fence's marks. Only the line's end tells that nothing else follows.
+// endOfCode finds the end of the first fenced code block. By the rule of CommonMark, the closing line consists of at least
+// as many fence characters as the opening fence, and nothing else. So the line must be complete, with its line break.
 func endOfCode(text string) int {
 	opening := openingFence.FindStringSubmatchIndex(text)
 	if opening == nil {
@@ -47,7 +48,7 @@ func endOfParagraph(text string) int {
 	return endOf(paragraphEnd, text)
 }
 
-// endOf leaves out the space that told the end.
+// endOf returns the offset before the whitespace that marks the end.
 func endOf(pattern *regexp.Regexp, text string) int {
 	end := pattern.FindStringIndex(text)
 	if end == nil {

@@ -2,8 +2,8 @@ package main
 
 import "testing"
 
-func TestThePartEndsAtTheFirstPlaceThatProvesIt(t *testing.T) {
-	const missing = "" // not complete however far the text is read
+func TestPartEndsAtTheEarliestCertainPosition(t *testing.T) {
+	const missing = "" // the part is still incomplete at the end of the text
 	for _, row := range []struct{ name, until, text, want string }{
 		{"a block", "code", "Here:\n```go\nx := 1\n```\nIt sets x.", "Here:\n```go\nx := 1\n```\n"},
 		{"a fence in a longer one", "code", "````md\n```go\n```\n````\nmore", "````md\n```go\n```\n````\n"},

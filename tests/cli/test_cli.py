@@ -1,4 +1,4 @@
-"""Commands that ask one thing: what they print, how they fail, and with which exit code."""
+"""Commands that make one call: what they print, how they fail, and their exit codes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def server():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command):
-    """And is listed in the help of the whole."""
+    """`--help` of each command works."""
     done = tokengrpc(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"Usage: tokengrpc {command}" in done.stdout
 
 
 def test_help_lists_commands_and_exit_codes():
-    """It is also what no arguments at all give."""
+    """`tokengrpc` without arguments prints the same help."""
     done = tokengrpc()
     assert done.returncode == 0
     assert done.stdout == tokengrpc("--help").stdout
@@ -38,12 +38,12 @@ def test_help_lists_commands_and_exit_codes():
 
 
 def test_version():
-    """The package's own."""
+    """`--version` prints the version of the package."""
     assert tokengrpc("--version").stdout.startswith("tokengrpc 0.")
 
 
-def test_a_command_of_the_client_never_imports_the_server():
-    """It would make each call slower."""
+def test_client_commands_do_not_import_the_server():
+    """Importing the server's modules would slow down every client command."""
     code = (
         "import sys, importlib\n"
         "for name in ('app', 'stream', 'chat', 'lookups', 'probe'):\n"
@@ -71,7 +71,7 @@ def test_a_command_of_the_client_never_imports_the_server():
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(arguments, message):
-    """It says what is wrong and where the help is."""
+    """The line says what is wrong and which command shows the help."""
     done = tokengrpc(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ")
@@ -80,7 +80,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(arguments, message):
 
 
 def test_a_prompt_can_be_piped_in(server):
-    """With - or without it."""
+    """The pipe is read with `-` and without it."""
     for dash in ([], ["-"]):
         assert (
             server("count", "--raw", *dash, stdin=b"hello there").stdout == "2 tokens, counted for builtin\n"
@@ -99,15 +99,15 @@ def test_a_prompt_can_be_piped_in(server):
     ],
 )
 def test_a_failed_call_is_one_line_and_exit_code_1(server, arguments, message):
-    """Code, reason, what happened, what to do."""
+    """The line has the code, the reason, what happened and what to do."""
     done = server(*arguments)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"error: {message}")
     assert done.stderr.count("\n") == 1
 
 
-def test_count_tells_tokens_and_who_counted(server):
-    """A conversation takes more than its text."""
+def test_count_shows_the_tokens_and_the_usage_source(server):
+    """A conversation has more tokens than its text."""
     assert server("count", "--raw", "hello there").stdout == "2 tokens, counted for builtin\n"
     assert server("count", "--raw", "-", stdin=b"hello there").stdout == "2 tokens, counted for builtin\n"
     plain = json.loads(server("count", "hello there", "--json", "--raw").stdout)
@@ -118,30 +118,30 @@ def test_count_tells_tokens_and_who_counted(server):
 
 
 def test_models_is_a_table_or_json(server):
-    """A line for each model and one for what it can, also where nobody looks at the width."""
-    header, row, abilities = server("models").stdout.splitlines()
+    """Each model has one line, and one for its capabilities if stdout is not a terminal."""
+    header, row, capabilities = server("models").stdout.splitlines()
     assert header.split() == ["model", "engines", "context", "tokenizer"]
     assert row.startswith("builtin (default)  builtin (builtin, ")
-    assert abilities.startswith("  can: prompt conversation ")
+    assert capabilities.startswith("  capabilities: prompt conversation ")
     assert json.loads(server("models", "--json").stdout)["name"] == "builtin"
 
 
 def test_get_and_cancel_show_a_generation(server):
-    """A generation that had ended is shown as it is."""
+    """`cancel` of an ended generation only shows it."""
     server("stream", "a", "--id", "shown", "--max-tokens", "3")
     got = server("get", "shown")
-    facts = dict(line.split(maxsplit=1) for line in got.stdout.splitlines() if "finish" not in line)
-    assert facts["state"] == "SUCCEEDED"
-    assert facts["output"] == "3 tokens"
-    assert (facts["engine"], facts["counts"]) == ("builtin", "told by the engine")
+    fields = dict(line.split(maxsplit=1) for line in got.stdout.splitlines() if "finish" not in line)
+    assert fields["state"] == "SUCCEEDED"
+    assert fields["output"] == "3 tokens"
+    assert (fields["engine"], fields["counts"]) == ("builtin", "reported by the engine")
     assert "finish reason MAX_TOKENS" in got.stdout
     assert server("cancel", "shown").stdout == got.stdout
     message = json.loads(server("get", "shown", "--json").stdout)
     assert message["usage"]["output_token_count"] == 3
 
 
-def test_get_shows_the_engine_at_the_end_and_what_a_switch_cost(tmp_path):
-    """Where another engine went on, it is that one."""
+def test_get_shows_the_last_engine_and_the_overhead(tmp_path):
+    """After an engine switch, `get` shows the engine that finished and the overhead tokens of the switch."""
     file = tmp_path / "tokengrpc.toml"
     file.write_text(
         '[[models]]\nname = "pair"\n'
@@ -150,27 +150,27 @@ def test_get_shows_the_engine_at_the_end_and_what_a_switch_cost(tmp_path):
     )
     with serving("--config", str(file)) as server:
         server("stream", "a", "--max-tokens", "6", "--switches", "1", "--id", "switched")
-        facts = dict(line.split(maxsplit=1) for line in server("get", "switched").stdout.splitlines())
-        assert facts["engine"] == "second"
-        assert int(facts["overhead"].split()[0]) > 3
+        fields = dict(line.split(maxsplit=1) for line in server("get", "switched").stdout.splitlines())
+        assert fields["engine"] == "second"
+        assert int(fields["overhead"].split()[0]) > 3
 
 
-def test_an_engine_that_was_sent_nothing_is_not_asked_yet():
-    """Its health is not known."""
+def test_an_unused_engine_is_not_checked_yet():
+    """The health of an engine is unknown until a request is sent to it."""
     flags = ("--base-url", "http://127.0.0.1:1/v1", "--model", "m")
     with serving(*flags) as server:
-        assert "m (default)  m (openai, not asked yet)  " in server("models").stdout
+        assert "m (default)  m (openai, not checked yet)  " in server("models").stdout
 
 
 @pytest.mark.parametrize("service", ["", "liveness", "readiness", "tokenstreaming.v1.TokenStream"])
-def test_probe_of_a_serving_service_is_0(server, service):
-    """All names that the server answers for."""
+def test_probe_of_a_serving_service_exits_with_0(server, service):
+    """The probe works with every service name that the server knows."""
     done = server("probe", "--service", service)
     assert (done.returncode, done.stdout, done.stderr) == (0, "status: SERVING\n", "")
 
 
-def test_probe_tells_failures_apart(server):
-    """1 wrong usage, 2 no connection or no answer, 3 a failed call: as grpc-health-probe."""
+def test_probe_distinguishes_failures(server):
+    """1 is wrong usage, 2 no connection or no answer, 3 a failed call, as with grpc-health-probe."""
     assert tokengrpc("probe", "--nonsense").returncode == 1
     assert tokengrpc("probe", "--timeout", "x").returncode == 1
     assert tokengrpc("probe", "--target", CLOSED).returncode == 2
@@ -179,8 +179,8 @@ def test_probe_tells_failures_apart(server):
     assert unknown.stderr == "error: NOT_FOUND: the server does not know the service `nope`\n"
 
 
-def test_probe_of_a_server_that_never_answers_is_2():
-    """It waits for its timeout and no longer."""
+def test_probe_of_an_unresponsive_server_exits_with_2():
+    """The probe waits for its timeout and no longer."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         done = tokengrpc("probe", "--timeout", "0.2", "--target", f"127.0.0.1:{silent.getsockname()[1]}")
     assert done.returncode == 2
@@ -188,7 +188,7 @@ def test_probe_of_a_server_that_never_answers_is_2():
 
 
 def test_tokens_come_from_a_variable(tmp_path):
-    """TOKENGRPC_TOKEN, or the one that --token-env names; they are never shown."""
+    """The token is read from TOKENGRPC_TOKEN or the variable that --token-env names, and is never shown."""
     file = tmp_path / "tokengrpc.toml"
     file.write_text('[[tenants]]\nname = "team"\nkey_env = "TEAM_KEY"\n')
     with serving("--config", str(file), TEAM_KEY="s3cret") as server:
@@ -198,7 +198,7 @@ def test_tokens_come_from_a_variable(tmp_path):
             done = server("models", **variables)
             assert done.returncode == 1
             assert done.stderr.startswith("error: UNAUTHENTICATED: ")
-            hint = "; set TOKENGRPC_TOKEN to your key, or name its variable with --token-env\n"
+            hint = "; set TOKENGRPC_TOKEN to your key, or name another variable with --token-env\n"
             assert done.stderr.endswith(hint)
             assert done.stderr.count("; ") + done.stderr.count(": ") == 3
             assert "wr0ng" not in done.stderr

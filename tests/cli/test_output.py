@@ -1,4 +1,4 @@
-"""What stands around a command: terminals of all kinds, pipes that close, disks that are full."""
+"""The environment of a command: terminals of all kinds, closed pipes, full disks."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ def server():
         yield started
 
 
-def shown_at_a_terminal(server, *arguments, stream, **variables) -> bytes:
-    """What a short command writes to a stream that is a terminal."""
+def terminal_output(server, *arguments, stream, **variables) -> bytes:
+    """Returns the output of a short command on a stream that is a terminal."""
     ours, theirs = pty.openpty()
     environ = {"TOKENGRPC_TARGET": server.target, "NO_COLOR": "", "TERM": "xterm", **variables}
     with running(*arguments, variables=environ, **{stream: theirs}) as process:
         os.close(theirs)
         process.communicate()
-        shown = os.read(ours, 4096)
+        output = os.read(ours, 4096)
         os.close(ours)
-    return shown
+    return output
 
 
-def test_help_into_a_pipe_that_is_closed_is_no_failure():
-    """As `--help | head -1` does: whoever closed it has seen enough."""
+def test_help_into_a_closed_pipe_is_not_a_failure():
+    """`--help | head -1` closes the pipe before the help is complete."""
     with running("--help") as process:
         process.stdout.close()
         err = process.stderr.read()
@@ -38,7 +38,7 @@ def test_help_into_a_pipe_that_is_closed_is_no_failure():
 
 
 def test_help_without_colours_has_no_styles():
-    """NO_COLOR and TERM=dumb, whatever else the terminal can."""
+    """NO_COLOR and TERM=dumb disable styles, even with FORCE_COLOR."""
     for variables in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
         assert "\x1b" not in tokengrpc("--help", FORCE_COLOR="1", **variables).stdout
     assert "\x1b" in tokengrpc("--help", FORCE_COLOR="1", TERM="xterm", NO_COLOR="").stdout
@@ -48,8 +48,8 @@ def test_help_without_colours_has_no_styles():
     "arguments", ["--help", "--version", "config", "serve --listen 127.0.0.1:0", "count a"]
 )
 @pytest.mark.parametrize("stdout", [">/dev/full", ">&-"])
-def test_a_stdout_that_takes_nothing_is_one_line_and_exit_code_1(server, arguments, stdout):
-    """A full disk, or no stdout at all."""
+def test_an_unwritable_stdout_is_one_line_and_exit_code_1(server, arguments, stdout):
+    """Stdout is on a full disk, or closed."""
     if "full" in stdout and not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
     done = shell(f"{arguments} {stdout}", TOKENGRPC_TARGET=server.target)
@@ -59,16 +59,16 @@ def test_a_stdout_that_takes_nothing_is_one_line_and_exit_code_1(server, argumen
 
 
 @pytest.mark.parametrize("redirection", ["2>&-", "<&-"])
-def test_other_streams_may_be_closed(server, redirection):
-    """Nothing of the answer is lost."""
+def test_stdin_and_stderr_may_be_closed(server, redirection):
+    """The answer is still complete."""
     done = shell(f"count --raw 'hello there' {redirection}", TOKENGRPC_TARGET=server.target)
     assert (done.returncode, done.stdout) == (0, "2 tokens, counted for builtin\n")
 
 
 @pytest.mark.parametrize("stdout", [">/dev/full", ">&-"])
 @pytest.mark.parametrize("more", ["", "--json"])
-def test_a_stdout_that_takes_nothing_cancels_the_generation(server, stdout, more):
-    """One line says why."""
+def test_an_unwritable_stdout_cancels_the_generation(server, stdout, more):
+    """One line on stderr has the reason."""
     if "full" in stdout and not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
     name = f"unwritten{len(stdout)}{more}"
@@ -82,17 +82,17 @@ def test_a_stdout_that_takes_nothing_cancels_the_generation(server, stdout, more
 @pytest.mark.parametrize(
     "variables", [{"NO_COLOR": "1", "TERM": "xterm"}, {"TERM": "dumb"}, {"TERM": "xterm"}]
 )
-def test_remarks_are_dim_unless_styles_are_unwanted(server, variables):
-    """At a terminal; NO_COLOR and TERM=dumb are respected."""
-    shown = shown_at_a_terminal(server, "stream", "a", "--max-tokens", "2", stream="stderr", **variables)
-    assert b"MAX_TOKENS" in shown
-    assert (b"\x1b" in shown) == (variables == {"TERM": "xterm"})
+def test_notes_are_dim_unless_styles_are_disabled(server, variables):
+    """On a terminal, notes are dim. NO_COLOR and TERM=dumb disable that."""
+    output = terminal_output(server, "stream", "a", "--max-tokens", "2", stream="stderr", **variables)
+    assert b"MAX_TOKENS" in output
+    assert (b"\x1b" in output) == (variables == {"TERM": "xterm"})
 
 
 def test_models_fit_a_narrow_terminal(server):
-    """What a model can is wrapped below its row, which stays a row."""
-    shown = shown_at_a_terminal(server, "models", stream="stdout", COLUMNS="60", LINES="24").decode()
-    header, row, *abilities = shown.splitlines()
+    """The capabilities are wrapped below the model's row. The row itself is not wrapped."""
+    output = terminal_output(server, "models", stream="stdout", COLUMNS="60", LINES="24").decode()
+    header, row, *capabilities = output.splitlines()
     assert (header.split()[0], row.split()[0]) == ("model", "builtin")
-    assert 1 < len(abilities) < 5
-    assert all(line.startswith("  ") and len(line) <= 60 for line in abilities)
+    assert 1 < len(capabilities) < 5
+    assert all(line.startswith("  ") and len(line) <= 60 for line in capabilities)

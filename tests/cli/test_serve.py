@@ -1,4 +1,4 @@
-"""`tokengrpc serve` and `tokengrpc config`: settings in force, readiness, hints, ends."""
+"""`tokengrpc serve` and `tokengrpc config`: effective settings, readiness, hints and shutdown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.paths import ROOT
 
 
 def test_wrong_settings_are_one_line_and_exit_code_2(tmp_path):
-    """Of a file, a variable, a flag, and what only the server finds out."""
+    """The wrong setting is in a file, a variable or a flag, or only the starting server detects it."""
     file = tmp_path / "tokengrpc.toml"
     file.write_text("[limits]\nmax_reader = 3\n")
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -38,8 +38,8 @@ def test_wrong_settings_are_one_line_and_exit_code_2(tmp_path):
             assert done.stderr.count("\n") == 1
 
 
-def test_config_shows_what_is_in_force_and_where_it_comes_from(tmp_path):
-    """As TOML, without secrets; the same flags as serve's."""
+def test_config_shows_effective_settings_and_their_sources(tmp_path):
+    """`config` takes the flags of `serve` and prints TOML without secrets."""
     file = tmp_path / "tokengrpc.toml"
     file.write_text(
         'log_level = "error"\n[[models]]\nname = "a"\nkind = "replay"\noptions = {token = "s3cret"}\n'
@@ -60,8 +60,8 @@ def test_config_shows_what_is_in_force_and_where_it_comes_from(tmp_path):
     )
 
 
-def test_serve_tells_what_its_flags_take():
-    """Kinds of values, choices and defaults."""
+def test_the_help_of_serve_describes_the_values_of_flags():
+    """The help shows types, choices and defaults."""
     text = tokengrpc("serve", "--help", NO_COLOR="1").stdout
     for line in (
         "--listen HOST:PORT ",
@@ -78,7 +78,7 @@ def test_serve_tells_what_its_flags_take():
 
 
 def test_make_run_takes_a_port():
-    """50051 is often taken."""
+    """Another program may already use the default port 50051."""
     if shutil.which("make") is None:
         pytest.skip("no make here")
     done = subprocess.run(
@@ -92,7 +92,7 @@ def test_make_run_takes_a_port():
 
 
 def test_hints_can_be_pasted():
-    """The first one streams from this very server."""
+    """The first command streams from the server that printed it."""
     with running("serve", "--listen", "127.0.0.1:0", "--log-level", "error", "--hints") as process:
         target = process.stdout.readline().decode().split()[-1]
         lines = []
@@ -107,8 +107,8 @@ def test_hints_can_be_pasted():
         assert grpcurl.endswith(f" {target} tokenstreaming.v1.TokenStream/StreamTokens")
 
 
-def test_a_draining_server_is_not_serving_and_ends_with_0():
-    """Probes see it at once, the stream in flight finishes, and so does the process."""
+def test_a_draining_server_is_not_serving_and_exits_with_0():
+    """Probes fail immediately, the active stream finishes, and then the process exits."""
     with serving("--pace", "20") as server:
         with server.running("stream", "a", "--max-tokens", "120") as stream:
             first = stream.stdout.read(1)
@@ -124,7 +124,7 @@ def test_a_draining_server_is_not_serving_and_ends_with_0():
 
 
 def test_ctrl_c_ends_an_idle_server_at_once():
-    """As SIGTERM does; the exit code is that of a normal end."""
+    """Ctrl-C works like SIGTERM. The exit code is 0."""
     with serving() as server:
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(30) == 0

@@ -1,4 +1,4 @@
-"""Where a command looks for its server, and what it says of one that does not answer."""
+"""The target of a command, and the errors for a server that does not answer."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from tokengrpc.cli.target import check_target, unreachable
         "x:/y",
     ],
 )
-def test_a_target_that_makes_no_sense_is_wrong_usage(target):
-    """It would be looked up as a name; `probe` has its own exit code for it."""
+def test_an_invalid_target_is_wrong_usage(target):
+    """The target never reaches gRPC, which would try to resolve it. `probe` has its own usage exit code."""
     done = tokengrpc("models", "--target", target)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
@@ -49,16 +49,16 @@ def test_a_target_that_makes_no_sense_is_wrong_usage(target):
         "ipv4:1.2.3.4:5",
     ],
 )
-def test_targets_of_grpc_are_taken(target):
-    """As the client takes them."""
+def test_targets_of_grpc_are_accepted(target):
+    """The command line accepts the targets that the client accepts."""
     assert check_target(target) == target
 
 
-def test_what_speaks_no_grpc_is_told_as_what_was_seen():
-    """Another server's port is no reason to start one."""
+def test_a_server_without_grpc_has_its_own_error():
+    """If another kind of server uses the port, the error does not suggest to start a server."""
 
     def greet() -> None:
-        # Until the listener is shut down.
+        # The loop ends when the listener is shut down.
         while True:
             try:
                 connection, _ = other.accept()
@@ -76,17 +76,17 @@ def test_what_speaks_no_grpc_is_told_as_what_was_seen():
         greeter.join()
     assert done.returncode == 1
     assert done.stderr.startswith(
-        f"error: UNAVAILABLE: what listens at {address} speaks no gRPC without TLS ("
+        f"error: UNAVAILABLE: the program listening at {address} does not speak plaintext gRPC ("
     )
     assert "serve" not in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("seen", "line"),
+    ("details", "line"),
     [
         (
             "errors resolving a:1: [field:hostname lookup error:address lookup failed for a:1]",
-            "the name in a:1 cannot be resolved: check it, or name another with --target",
+            "the name in a:1 cannot be resolved: check it, or pass another address with --target",
         ),
         (
             "failed to connect to all addresses; last error: UNKNOWN: ipv4:1.2.3.4:1: No route to host",
@@ -94,23 +94,24 @@ def test_what_speaks_no_grpc_is_told_as_what_was_seen():
         ),
         (
             "failed to connect to all addresses; last error: UNKNOWN: x: Connection refused",
-            "no server answers at a:1. Start one with `tokengrpc serve`, or name another with --target",
+            "no server is listening at a:1: start one with `tokengrpc serve`, "
+            "or pass another address with --target",
         ),
     ],
 )
-def test_a_server_that_cannot_be_reached_is_told_by_what_grpc_saw(seen, line):
-    """Only a refused connection says that there is no server."""
-    assert unreachable("a:1", seen) == f"UNAVAILABLE: {line}"
+def test_the_cause_is_read_from_grpcs_message(details, line):
+    """Only a refused connection means that no server is listening."""
+    assert unreachable("a:1", details) == f"UNAVAILABLE: {line}"
 
 
 @pytest.mark.parametrize(
     "arguments", [["stream", "a"], ["chat"], ["count", "a"], ["models"], ["get", "a"], ["cancel", "a"]]
 )
 def test_without_a_server_the_line_says_how_to_start_one(arguments):
-    """At once: a person can repeat it."""
+    """The command fails immediately, because the user can repeat it."""
     done = tokengrpc(*arguments, "--target", CLOSED)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f"error: UNAVAILABLE: no server answers at {CLOSED}. "
-        "Start one with `tokengrpc serve`, or name another with --target\n"
+        f"error: UNAVAILABLE: no server is listening at {CLOSED}: "
+        "start one with `tokengrpc serve`, or pass another address with --target\n"
     )

@@ -1,4 +1,4 @@
-"""The asyncio client against a real server, over connections that really break."""
+"""The asyncio client against a real server, over connections that are actually cut."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WORDS = tuple(f"word{number} " for number in range(30))
-# Breaks are many here, and waiting for them proves nothing.
+# Many connections break in these tests, so the backoff is short.
 POLICY = ResumePolicy(attempts=50, initial_backoff=0.001, max_backoff=0.02)
-# A subchannel of its own, so that a test's connection is broken for no other.
+# Each client has its own subchannel, so that cutting its connection affects no other client.
 OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 100))
 
 
 @dataclass
 class Setup:
-    """A client, a proxy that it connects to, the server behind it, and the server's engine."""
+    """Client, the proxy that it connects to, the server behind the proxy, and the server's engine."""
 
     client: TokenStreamClient
     proxy: TcpProxy
@@ -67,17 +67,17 @@ class Setup:
     engine: ScriptedEngine
 
     def script(self, *steps: Step) -> None:
-        """What the engine does before it ends well."""
+        """Scripts the engine: these steps, then a normal end."""
         self.engine.script(*steps, Finish(), UsageChunk(), Done())
 
-    async def stopped(self, call: Call, generation_id: str) -> None:
+    async def assert_cancelled(self, call: Call, generation_id: str) -> None:
         """Waits until the engine's connection is closed, and checks that the generation was cancelled."""
-        await self.released(call)
+        await self.wait_for_release(call)
         generation = await self.served.get(generation_id)
         assert generation.state == gen.GENERATION_STATE_CANCELLED
 
-    async def released(self, call: Call) -> None:
-        """Waits until the engine's connection is closed and nothing runs any more."""
+    async def wait_for_release(self, call: Call) -> None:
+        """Waits until the engine's connection is closed and no generation is active."""
         await asyncio.wait_for(call.disconnected.wait(), 10)
         await until(lambda: self.served.registry.active == 0)
 
@@ -95,22 +95,22 @@ async def running(**settings: Any) -> AsyncIterator[Setup]:
 
 @pytest.fixture
 async def setup() -> AsyncIterator[Setup]:
-    async with running() as made:
-        yield made
+    async with running() as created:
+        yield created
 
 
-async def read(stream: TokenStream, at_each: Callable[[], None] | None = None) -> str:
-    """Reads to the end, and does something at each token."""
+async def read(stream: TokenStream, on_token: Callable[[], None] | None = None) -> str:
+    """Reads a stream to its end and returns the text. Calls `on_token` after each token."""
     texts = []
     async for token in stream:
         texts.append(token.text)
-        if at_each is not None:
-            at_each()
+        if on_token is not None:
+            on_token()
     return "".join(texts)
 
 
-async def test_a_stream_tells_everything(setup: Setup) -> None:
-    """Text, usage, finish, timing, state and cursor are there when the loop ends."""
+async def test_a_finished_stream_has_all_attributes(setup: Setup) -> None:
+    """Text, usage, finish, timing, state and cursor are set when the loop ends."""
     setup.script(Text(*WORDS))
     stream = setup.client.stream("hello", labels={"team": "a"})
     assert stream.finish_reason == ""
@@ -127,8 +127,8 @@ async def test_a_stream_tells_everything(setup: Setup) -> None:
     assert dict(generation.labels) == {"team": "a"}
 
 
-async def test_nothing_is_lost_when_every_token_breaks_the_connection(setup: Setup) -> None:
-    """The engine runs once, and each of its tokens arrives once, over a connection per token."""
+async def test_no_token_is_lost_if_each_one_cuts_the_connection(setup: Setup) -> None:
+    """The engine runs once and each token arrives once, although the connection is cut after each token."""
     pauses = [Pause() for _ in WORDS]
     setup.script(*(step for pair in zip(map(Text, WORDS), pauses, strict=True) for step in pair))
     stream = setup.client.stream("hello")
@@ -144,8 +144,8 @@ async def test_nothing_is_lost_when_every_token_breaks_the_connection(setup: Set
 
 
 @pytest.mark.parametrize("allowed", [0, 9, 40, 150, 300, 600, 1_200, 2_000])
-async def test_nothing_is_lost_wherever_the_bytes_stop(setup: Setup, allowed: int) -> None:
-    """A connection that is cut inside frames and messages resumes after the last whole message."""
+async def test_no_token_is_lost_at_any_cut_position(setup: Setup, allowed: int) -> None:
+    """If the connection is cut inside a frame or message, the stream resumes after the last full message."""
     setup.script(*(Text(word) for word in WORDS))
     setup.proxy.cut_after_bytes(allowed)
     stream = setup.client.stream("hello")
@@ -155,8 +155,8 @@ async def test_nothing_is_lost_wherever_the_bytes_stop(setup: Setup, allowed: in
     assert len(setup.engine.calls) == 1
 
 
-async def test_what_comes_while_nobody_reads_is_read_later(setup: Setup) -> None:
-    """A generation goes on while its reader is cut off and cannot come back for a while."""
+async def test_output_generated_during_an_outage_is_read_later(setup: Setup) -> None:
+    """The generation continues while its client is disconnected and cannot reconnect for a while."""
     held = Pause()
     setup.script(Text(WORDS[0]), held, *(Text(word) for word in WORDS[1:]))
     stream = setup.client.stream("hello")
@@ -175,8 +175,8 @@ async def _collect(tokens: AsyncIterator[gen.Token]) -> str:
     return "".join([token.text async for token in tokens])
 
 
-async def test_a_pause_of_the_network_is_no_drop(setup: Setup) -> None:
-    """A link that lets nothing through for a while loses nothing and is not resumed."""
+async def test_a_network_pause_does_not_cause_a_resume(setup: Setup) -> None:
+    """If the network delivers nothing for a while, no token is lost and the stream is not resumed."""
     held = Pause()
     setup.script(Text(WORDS[0]), held, Text(*WORDS[1:]))
     stream = setup.client.stream("hello")
@@ -192,16 +192,16 @@ async def test_a_pause_of_the_network_is_no_drop(setup: Setup) -> None:
 
 
 async def test_breaking_out_of_the_loop_stops_the_engine(setup: Setup) -> None:
-    """`break` alone: dropping the loop's iterator cancels the generation, with nothing closed by hand."""
+    """`break` is enough: dropping the loop's iterator cancels the generation, without an explicit close."""
     setup.script(Text(WORDS[0]), Stall())
     stream = setup.client.stream("hello")
     async for _ in stream:
         break
-    await setup.stopped(await setup.engine.called(), stream.generation_id)
+    await setup.assert_cancelled(await setup.engine.called(), stream.generation_id)
 
 
-async def test_breaking_out_just_before_the_client_closes_stops_the_engine(setup: Setup) -> None:
-    """The end of the program may follow the `break` at once."""
+async def test_breaking_out_before_the_client_closes_stops_engine(setup: Setup) -> None:
+    """The generation is cancelled even if the client is closed directly after the `break`."""
     setup.script(Text(WORDS[0]), Stall())
     async with TokenStreamClient(setup.proxy.target, options=OPTIONS) as client:
         stream = client.stream("hello")
@@ -212,7 +212,7 @@ async def test_breaking_out_just_before_the_client_closes_stops_the_engine(setup
 
 
 async def test_an_error_in_the_loop_stops_the_engine(setup: Setup) -> None:
-    """An exception of the reader's own cancels the generation, though its traceback is kept."""
+    """An exception in the loop's body cancels the generation, even while its traceback holds the iterator."""
     setup.script(Text(WORDS[0]), Stall())
     stream = setup.client.stream("hello")
 
@@ -222,29 +222,29 @@ async def test_an_error_in_the_loop_stops_the_engine(setup: Setup) -> None:
 
     with pytest.raises(ZeroDivisionError) as caught:
         await fail_while_reading()
-    await setup.stopped(await setup.engine.called(), stream.generation_id)
+    await setup.assert_cancelled(await setup.engine.called(), stream.generation_id)
     assert caught.tb is not None
 
 
-async def test_cancelling_the_task_in_the_loops_body_stops_the_engine(setup: Setup) -> None:
-    """The task may be doing something else with a token when it is cancelled."""
+async def test_cancelling_the_task_in_the_loop_body_stops_engine(setup: Setup) -> None:
+    """The task is cancelled while it processes a token, not while it waits for the stream."""
     setup.script(Text(WORDS[0]), Stall())
     stream = setup.client.stream("hello")
 
-    async def think_about_it() -> None:
+    async def process_forever() -> None:
         async for _ in stream:
             await asyncio.Event().wait()
 
-    task = asyncio.create_task(think_about_it())
+    task = asyncio.create_task(process_forever())
     await until(lambda: stream.text)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await setup.stopped(await setup.engine.called(), stream.generation_id)
+    await setup.assert_cancelled(await setup.engine.called(), stream.generation_id)
 
 
 async def test_leaving_the_block_stops_the_engine_at_once(setup: Setup) -> None:
-    """`async with` has cancelled the generation when it is left."""
+    """When the `async with` block exits, the generation is already cancelled."""
     setup.script(Text(WORDS[0]), Stall())
     async with setup.client.stream("hello") as stream:
         async for _ in stream:
@@ -255,7 +255,7 @@ async def test_leaving_the_block_stops_the_engine_at_once(setup: Setup) -> None:
 
 
 async def test_cancelling_the_task_stops_the_engine(setup: Setup) -> None:
-    """A cancelled task has cancelled its generation when it ends."""
+    """Cancelling the reading task cancels the generation."""
     setup.script(Text(WORDS[0]), Stall())
     stream = setup.client.stream("hello")
     task = asyncio.create_task(read(stream))
@@ -263,34 +263,34 @@ async def test_cancelling_the_task_stops_the_engine(setup: Setup) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await setup.stopped(await setup.engine.called(), stream.generation_id)
+    await setup.assert_cancelled(await setup.engine.called(), stream.generation_id)
 
 
 async def test_cancelling_the_task_in_prefill_stops_the_engine(setup: Setup) -> None:
-    """Before the first event there is no generation to look at, but an engine to stop."""
+    """Before the first event GetGeneration knows no generation, but the engine must be stopped."""
     setup.script(Stall())
     task = asyncio.create_task(read(setup.client.stream("hello")))
     call = await setup.engine.called()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await setup.released(call)
+    await setup.wait_for_release(call)
 
 
 async def test_closing_the_client_stops_its_generations(setup: Setup) -> None:
-    """A stream that was left open, its iterator kept, ends with its client."""
+    """Closing the client closes a stream whose iterator is still open."""
     setup.script(Text(WORDS[0]), Stall())
     async with TokenStreamClient(setup.proxy.target, options=OPTIONS) as client:
         stream = client.stream("hello")
         tokens = aiter(stream)
         await anext(tokens)
-    await setup.stopped(await setup.engine.called(), stream.generation_id)
+    await setup.assert_cancelled(await setup.engine.called(), stream.generation_id)
     with pytest.raises(GenerationCancelledError):
         await anext(tokens)
 
 
-async def test_a_reader_is_told_when_its_stream_is_closed_elsewhere(setup: Setup) -> None:
-    """Closing a stream from another task ends its loop with an error, not with a cancelled task."""
+async def test_closing_a_stream_elsewhere_raises_in_its_reader(setup: Setup) -> None:
+    """If another task closes a stream, the reading task gets an error and is not cancelled."""
     setup.script(Text(WORDS[0]), Stall())
     stream = setup.client.stream("hello")
     task = asyncio.create_task(read(stream))
@@ -300,8 +300,8 @@ async def test_a_reader_is_told_when_its_stream_is_closed_elsewhere(setup: Setup
         await task
 
 
-async def test_cancel_ends_the_stream_with_what_there_is(setup: Setup) -> None:
-    """`cancel` answers the generation as it ended; the reader gets a typed error and keeps the text."""
+async def test_cancel_ends_the_stream_with_its_partial_text(setup: Setup) -> None:
+    """`cancel` returns the ended generation. The reader gets a typed error and keeps the text."""
     setup.script(Text(WORDS[0]), Stall())
     stream = setup.client.stream("hello")
     task = asyncio.create_task(read(stream))
@@ -317,7 +317,7 @@ async def test_cancel_ends_the_stream_with_what_there_is(setup: Setup) -> None:
 
 
 async def test_a_stream_is_read_once(setup: Setup) -> None:
-    """A second loop is a mistake, not another generation."""
+    """A second loop raises an error and does not start another generation."""
     setup.script(Text(WORDS[0]))
     stream = setup.client.stream("hello")
     await read(stream)
@@ -325,8 +325,8 @@ async def test_a_stream_is_read_once(setup: Setup) -> None:
         await read(stream)
 
 
-async def test_the_timeout_ends_the_generation_with_what_there_is(setup: Setup) -> None:
-    """The server ends it before the client's deadline; the caller gets an error and keeps the text."""
+async def test_the_timeout_ends_the_generation_with_partial_text(setup: Setup) -> None:
+    """The server ends the generation before the client's deadline. The caller gets an error and the text."""
     setup.script(Text(WORDS[0]), Stall())
     stream = setup.client.stream("hello", timeout=1.0)
     with pytest.raises(DeadlineExceededError) as caught:
@@ -339,8 +339,8 @@ async def test_the_timeout_ends_the_generation_with_what_there_is(setup: Setup) 
 
 
 @pytest.mark.parametrize("resumable", [True, False])
-async def test_a_partial_answer_is_an_answer_when_asked_for(setup: Setup, resumable: bool) -> None:
-    """`on_deadline="partial"` ends the loop as if all were said."""
+async def test_on_deadline_partial_ends_the_stream_normally(setup: Setup, resumable: bool) -> None:
+    """With `on_deadline="partial"`, the loop ends without an error at the deadline."""
     setup.script(Text(WORDS[0]), Stall())
     stream = setup.client.stream("hello", timeout=1.0, on_deadline="partial", resumable=resumable)
     assert await read(stream) == WORDS[0]
@@ -348,8 +348,8 @@ async def test_a_partial_answer_is_an_answer_when_asked_for(setup: Setup, resuma
     assert stream.finish.finish_reason == gen.FINISH_REASON_DEADLINE
 
 
-async def test_a_deadline_without_resuming_fails_with_what_there_is(setup: Setup) -> None:
-    """The server's own DEADLINE_EXCEEDED arrives before the library's."""
+async def test_the_deadline_of_a_non_resumable_stream(setup: Setup) -> None:
+    """The server's DEADLINE_EXCEEDED arrives before that of the gRPC library."""
     setup.script(Text(WORDS[0]), Stall())
     stream = setup.client.stream("hello", timeout=1.0, resumable=False)
     with pytest.raises(DeadlineExceededError) as caught:
@@ -359,37 +359,40 @@ async def test_a_deadline_without_resuming_fails_with_what_there_is(setup: Setup
 
 
 async def test_the_timeout_holds_when_the_network_is_silent(setup: Setup) -> None:
-    """No end of the server's arrives: the client's own deadline ends the stream, then the generation."""
+    """If the server's `finished` does not arrive, the client's own deadline ends the stream.
+
+    The client then cancels the generation.
+    """
     setup.script(Text(WORDS[0]), Stall())
     stream = setup.client.stream("hello", timeout=1.0)
     with pytest.raises(DeadlineExceededError) as caught:
-        await read(stream, at_each=setup.proxy.pause)
+        await read(stream, on_token=setup.proxy.pause)
     assert not caught.value.ended
     assert caught.value.partial_text == WORDS[0]
     setup.proxy.resume()
-    await setup.released(await setup.engine.called())
+    await setup.wait_for_release(await setup.engine.called())
 
 
-async def test_without_resuming_a_drop_stops_the_engine(setup: Setup) -> None:
-    """`resumable=False`: the generation ends with its connection, and the reader is told."""
+async def test_a_drop_of_a_non_resumable_stream_stops_the_engine(setup: Setup) -> None:
+    """With `resumable=False`, the generation ends with its connection, and the reader gets an error."""
     setup.script(Text(WORDS[0]), Stall())
     stream = setup.client.stream("hello", resumable=False)
     with pytest.raises(ConnectionLostError) as caught:
-        await read(stream, at_each=setup.proxy.cut)
+        await read(stream, on_token=setup.proxy.cut)
     assert caught.value.advice is Advice.RETRY
     assert caught.value.partial_text == WORDS[0]
-    await setup.stopped(await setup.engine.called(), stream.generation_id)
+    await setup.assert_cancelled(await setup.engine.called(), stream.generation_id)
 
 
-async def test_attempts_end_with_a_cursor(setup: Setup) -> None:
-    """A server that stays away is given up; the generation can still be resumed from the error's cursor."""
+async def test_the_error_after_all_attempts_has_a_cursor(setup: Setup) -> None:
+    """After all attempts to reconnect failed, the generation can still be resumed from the error's cursor."""
     held = Pause()
     setup.script(Text(WORDS[0]), held, Text(WORDS[1]))
     policy = ResumePolicy(attempts=2, initial_backoff=0.001)
     async with TokenStreamClient(setup.proxy.target, options=OPTIONS, policy=policy) as client:
         stream = client.stream("hello")
         with pytest.raises(ConnectionLostError) as caught:
-            await read(stream, at_each=setup.proxy.vanish)
+            await read(stream, on_token=setup.proxy.vanish)
     lost = caught.value
     assert lost.advice is Advice.RESUME
     held.release()
@@ -397,28 +400,28 @@ async def test_attempts_end_with_a_cursor(setup: Setup) -> None:
     assert await read(setup.client.resume(lost.generation_id, lost.last_sequence)) == WORDS[1]
 
 
-async def test_a_server_that_is_not_there_is_unavailable(setup: Setup) -> None:
-    """Nothing listens: told as that, with what to check."""
+async def test_a_missing_server_is_unavailable(setup: Setup) -> None:
+    """If nothing listens at the address, the error says what to check."""
     setup.proxy.refuse()
     policy = ResumePolicy(attempts=1, initial_backoff=0.001)
     async with TokenStreamClient(setup.proxy.target, options=OPTIONS, policy=policy) as client:
-        with pytest.raises(UnavailableError, match="check that the server runs") as caught:
+        with pytest.raises(UnavailableError, match="check that the server is running") as caught:
             await read(client.stream("hello"))
     assert not isinstance(caught.value, ConnectionLostError)
 
 
 async def test_another_server_does_not_know_the_generation(setup: Setup) -> None:
-    """When a drop leads to a server that has not the generation, the reader keeps the partial answer."""
+    """If the client reconnects to a server without the generation, the caller keeps the partial answer."""
     setup.script(Text(WORDS[0]), Stall())
     async with serving() as other:
         stream = setup.client.stream("hello")
         with pytest.raises(GenerationLostError) as caught:
-            await read(stream, at_each=lambda: setup.proxy.lead_to(other.server.port))
+            await read(stream, on_token=lambda: setup.proxy.lead_to(other.server.port))
     assert caught.value.partial_text == WORDS[0]
 
 
 async def test_a_failed_engine_is_a_typed_error(setup: Setup) -> None:
-    """A generation that fails raises what `finished` says, and is not repeated: its tokens are billed."""
+    """A failed generation raises the error of `finished`. It is not retried, since its tokens are billed."""
     setup.engine.script(Text(WORDS[0]), Reset())
     stream = setup.client.stream("hello")
     with pytest.raises(EngineFailedError) as caught:
@@ -429,8 +432,8 @@ async def test_a_failed_engine_is_a_typed_error(setup: Setup) -> None:
     assert len(setup.engine.calls) == 1
 
 
-async def test_an_engine_that_refuses_is_tried_again(setup: Setup) -> None:
-    """Before `started` nothing was generated and the id is free: two more starts, then the error."""
+async def test_a_rejection_by_the_engine_is_retried(setup: Setup) -> None:
+    """Before `started` nothing is generated and the id stays free: the client retries twice, then fails."""
     setup.engine.script(Reset())
     stream = setup.client.stream("hello")
     generation_id = stream.generation_id
@@ -441,22 +444,22 @@ async def test_an_engine_that_refuses_is_tried_again(setup: Setup) -> None:
     assert len(setup.engine.calls) == 3
 
 
-async def test_a_bad_request_says_what_is_wrong(setup: Setup) -> None:
-    """Violations name the field; nothing is tried again."""
+async def test_an_invalid_request_has_violations(setup: Setup) -> None:
+    """The violations name the field. The call is not retried."""
     with pytest.raises(InvalidRequestError) as caught:
         await read(setup.client.stream("hello", temperature=9))
     assert [field for field, _ in caught.value.violations] == ["sampling.temperature"]
 
 
-async def test_a_second_reader_gets_the_same_and_leaves_the_generation_alone(setup: Setup) -> None:
-    """`resume` reads what another call started; leaving it cancels nothing."""
+async def test_a_second_reader_gets_the_same_events(setup: Setup) -> None:
+    """`resume` reads a generation that another call started. Closing that stream cancels nothing."""
     held = Pause()
     setup.script(Text(WORDS[0]), held, Text(*WORDS[1:]))
     stream = setup.client.stream("hello")
     first = asyncio.create_task(read(stream))
     await until(lambda: stream.text)
-    async with setup.client.resume(stream.generation_id) as left:
-        async for _ in left:
+    async with setup.client.resume(stream.generation_id) as closed_early:
+        async for _ in closed_early:
             break
     second = setup.client.resume(stream.generation_id, 1)
     held.release()
@@ -464,7 +467,7 @@ async def test_a_second_reader_gets_the_same_and_leaves_the_generation_alone(set
 
 
 async def test_resuming_at_the_end_is_a_normal_end(setup: Setup) -> None:
-    """Nothing is left to read; how it ended is the generation's to tell."""
+    """If no events remain, the stream ends normally and `get` returns how the generation ended."""
     setup.script(Text(*WORDS))
     stream = setup.client.stream("hello")
     await read(stream)
@@ -475,7 +478,7 @@ async def test_resuming_at_the_end_is_a_normal_end(setup: Setup) -> None:
 
 
 async def test_an_unknown_generation_is_not_found(setup: Setup) -> None:
-    """For every call that names one."""
+    """Every call with an unknown generation id raises NotFoundError."""
     with pytest.raises(NotFoundError):
         await read(setup.client.resume("nobody"))
     with pytest.raises(NotFoundError):
@@ -484,8 +487,8 @@ async def test_an_unknown_generation_is_not_found(setup: Setup) -> None:
         await setup.client.cancel("nobody")
 
 
-async def test_messages_are_raw_and_hold_notices(setup: Setup) -> None:
-    """`messages` is what came over the wire, each event once, notices included."""
+async def test_messages_are_raw_and_include_notices(setup: Setup) -> None:
+    """`messages` yields the messages of the wire, each event once, notices included."""
     setup.script(Text(WORDS[0]), Stall())
     seen = []
     async with setup.client.stream("hello") as stream, asyncio.timeout(20):
@@ -499,44 +502,45 @@ async def test_messages_are_raw_and_hold_notices(setup: Setup) -> None:
 
 
 async def test_a_conversation_grows_by_answers_and_tool_calls(setup: Setup) -> None:
-    """What a stream brought is put into the conversation as the engine wants it back."""
-    talk = Conversation("be brief").user("what time is it?")
+    """`add` puts the answer of a stream into the conversation in the form that the engine expects."""
+    conversation = Conversation("be brief").user("what time is it?")
     setup.script(ToolCall(id="c1", name="clock", arguments='{"zone":'), ToolCall(arguments='"UTC"}'))
     tool = input_pb2.Tool(name="clock", parameters_json_schema='{"type":"object"}')
-    stream = setup.client.stream(talk, tools=[tool])
+    stream = setup.client.stream(conversation, tools=[tool])
     await read(stream)
-    talk.add(stream).tool_result("c1", "12:00")
+    conversation.add(stream).tool_result("c1", "12:00")
     setup.script(Text("noon"))
-    answer = setup.client.stream(talk, tools=[tool])
+    answer = setup.client.stream(conversation, tools=[tool])
     await read(answer)
-    talk.add(answer)
+    conversation.add(answer)
     assert [message["role"] for message in setup.engine.calls[1].body["messages"]] == [
         "system",
         "user",
         "assistant",
         "tool",
     ]
-    assert talk.messages[2].parts[0].tool_call == input_pb2.ToolCall(
+    assert conversation.messages[2].parts[0].tool_call == input_pb2.ToolCall(
         id="c1", function_name="clock", arguments='{"zone":"UTC"}'
     )
-    assert (talk.messages[4].role, talk.messages[4].text) == (input_pb2.ROLE_ASSISTANT, "noon")
+    last = conversation.messages[4]
+    assert (last.role, last.text) == (input_pb2.ROLE_ASSISTANT, "noon")
 
 
-async def test_a_whole_request_is_taken_and_not_changed(setup: Setup) -> None:
-    """Anything that the contract has can be asked for; options are put on top."""
+async def test_a_complete_request_is_not_modified(setup: Setup) -> None:
+    """A StreamTokensRequest gives access to all fields of the contract. Options are applied to a copy."""
     setup.script(Text(*WORDS))
     request = StreamTokensRequest(prompt="hello", generation_id="mine")
     request.recovery.replay_ttl.FromSeconds(5)
-    untouched = request.SerializeToString(deterministic=True)
+    before = request.SerializeToString(deterministic=True)
     stream = setup.client.stream(request, max_tokens=7)
     await read(stream)
     assert stream.generation_id == "mine"
-    assert request.SerializeToString(deterministic=True) == untouched
+    assert request.SerializeToString(deterministic=True) == before
     assert 7 in setup.engine.calls[0].body.values()
 
 
-async def test_generate_answers_whole(setup: Setup) -> None:
-    """One call, one answer with its generation."""
+async def test_generate_returns_the_complete_answer(setup: Setup) -> None:
+    """One call returns the text and the generation."""
     setup.script(Text(*WORDS))
     answer = await setup.client.generate("hello")
     assert answer.text == "".join(WORDS)
@@ -544,7 +548,7 @@ async def test_generate_answers_whole(setup: Setup) -> None:
 
 
 async def test_generate_survives_a_drop(setup: Setup) -> None:
-    """The library's own retry attaches to the generation under its id."""
+    """The retry of the gRPC library attaches to the running generation by its id."""
     held = Pause()
     setup.script(Text(WORDS[0]), held, Text(*WORDS[1:]))
     task = asyncio.create_task(setup.client.generate("hello"))
@@ -555,8 +559,8 @@ async def test_generate_survives_a_drop(setup: Setup) -> None:
     assert len(setup.engine.calls) == 1
 
 
-async def test_generate_that_is_cancelled_stops_the_engine(setup: Setup) -> None:
-    """A cancelled task cancels its generation."""
+async def test_cancelling_generate_stops_the_engine(setup: Setup) -> None:
+    """Cancelling the calling task cancels the generation."""
     held = Stall()
     setup.script(Text(WORDS[0]), held)
     task = asyncio.create_task(setup.client.generate("hello", generation_id="g"))
@@ -564,12 +568,12 @@ async def test_generate_that_is_cancelled_stops_the_engine(setup: Setup) -> None
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await setup.stopped(await setup.engine.called(), "g")
+    await setup.assert_cancelled(await setup.engine.called(), "g")
 
 
 @pytest.mark.parametrize("on_deadline", ["fail", "partial"])
 async def test_generate_ends_at_its_timeout(setup: Setup, on_deadline: Any) -> None:
-    """With the text, or with an error: what there is can be read by its id."""
+    """The call returns the partial text, or fails with an error whose id gives access to that text."""
     setup.script(Text(WORDS[0]), Stall())
     answer = setup.client.generate("hello", timeout=1.0, on_deadline=on_deadline)
     if on_deadline == "partial":
@@ -585,20 +589,20 @@ async def test_generate_ends_at_its_timeout(setup: Setup, on_deadline: Any) -> N
 
 
 async def test_counts_and_models(setup: Setup) -> None:
-    """What a request would cost, and what there is to ask."""
+    """`count` returns the input tokens of a request, `models` the models."""
     assert (await setup.client.count("hello world")).input_token_count > 0
     assert [model.name for model in await setup.client.models()] == ["scripted"]
 
 
 async def test_all_pages_of_models_are_read() -> None:
-    """More models than a page holds."""
+    """`models` returns more models than fit on one page."""
     models = [upstream("http://127.0.0.1:9/v1", name=f"m{number:03}") for number in range(51)]
     async with serving(*models) as served, TokenStreamClient(served.target, options=OPTIONS) as client:
         assert [model.name for model in await client.models()] == [model.name for model in models]
 
 
 async def test_the_token_is_sent_with_every_call(tmp_path: Path) -> None:
-    """A server that knows tenants lets the client in with its key and nobody without."""
+    """A server with tenants accepts the client with its key and rejects it without."""
     key = tmp_path / "key"
     key.write_text("secret\n")
     tenant = TenantSettings(name="team", key_file=str(key))
@@ -611,8 +615,8 @@ async def test_the_token_is_sent_with_every_call(tmp_path: Path) -> None:
                 await read(client.stream("hello"))
 
 
-async def test_the_callers_options_win(setup: Setup) -> None:
-    """A channel option of the caller's replaces the client's own."""
+async def test_the_callers_options_take_precedence(setup: Setup) -> None:
+    """A channel option of the caller replaces the client's default."""
     setup.script(Text("x" * 4_000))
     options = (*OPTIONS, ("grpc.max_receive_message_length", 2_000))
     async with TokenStreamClient(setup.proxy.target, options=options) as client:

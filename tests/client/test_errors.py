@@ -1,4 +1,4 @@
-"""Failed calls as typed errors: decoded from trailers, told in one line."""
+"""Failed calls become typed errors, decoded from the trailers and formatted in one line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tokenstreaming.v1 import generation_pb2, usage_pb2
 import tokengrpc
 from tokengrpc import client, errors
 from tokengrpc.client.errors import (
-    OWN_REASONS,
+    CLIENT_REASONS,
     GenerationCancelledError,
     InvalidRequestError,
     QuotaError,
@@ -43,23 +43,23 @@ def rpc_error(status: status_pb2.Status, trailers: bytes | None = None) -> grpc.
 
 
 def reasons(tree: type[errors.TokenGrpcError]) -> set[str]:
-    """All reasons that a server has."""
+    """Returns all reasons in a tree of server errors."""
     return {tree.reason}.union(*(reasons(branch) for branch in tree.__subclasses__()))
 
 
 def test_every_reason_of_the_server_has_a_class() -> None:
-    """The table knows each reason of the error tree, and no other."""
+    """The table contains each reason of the error tree, and no others."""
     assert set(CLASS_OF_REASON) == reasons(errors.TokenGrpcError)
 
 
 def test_every_code_has_a_class() -> None:
-    """Failures without a reason are told apart by their code."""
+    """Failures without a reason get their class from their code."""
     assert set(CLASS_OF_CODE) == set(grpc.StatusCode) - {grpc.StatusCode.OK}
 
 
 @pytest.mark.parametrize(("reason", "kind"), CLASS_OF_REASON.items())
 def test_a_reason_decides_the_class(reason: str, kind: type[TokenStreamError]) -> None:
-    """Whatever the code: the reason says what a caller catches."""
+    """The reason decides the class, whatever the code is."""
     info = error_details_pb2.ErrorInfo(domain="tokengrpc", reason=reason)
     error = from_status(rich_status(grpc.StatusCode.UNAVAILABLE, "no", info))
     assert type(error) is kind
@@ -68,14 +68,14 @@ def test_a_reason_decides_the_class(reason: str, kind: type[TokenStreamError]) -
 
 @pytest.mark.parametrize(("code", "kind"), CLASS_OF_CODE.items())
 def test_a_code_decides_without_a_reason(code: grpc.StatusCode, kind: type[TokenStreamError]) -> None:
-    """What the gRPC library says by itself is typed as well."""
+    """Errors of the gRPC library itself become typed errors, too."""
     error = from_rpc_error(grpc.aio.AioRpcError(code, details="said by the library"))
     assert type(error) is kind
     assert (error.code, error.reason, error.advice) == (code, "", None)
 
 
 def test_all_details_are_decoded() -> None:
-    """The failure's advice, usage, cursor and end, the wait and the reason."""
+    """Advice, usage, cursor, `ended`, retry delay and reason are decoded."""
     usage = usage_pb2.Usage(output_token_count=5)
     status = rich_status(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -102,12 +102,12 @@ def test_all_details_are_decoded() -> None:
     assert error.retry_delay == 1.5
     assert str(error) == (
         "QUOTA_EXCEEDED: the tenant has 8 generations under way, its limit; "
-        "try again in 1.5 s under a new id (what was generated is billed)"
+        "retry in 1.5 s under a new id (tokens generated so far are billed)"
     )
 
 
 def test_violations_are_decoded() -> None:
-    """A bad request says which fields are wrong and why."""
+    """An InvalidRequestError lists the wrong fields and the mistakes."""
     bad = error_details_pb2.BadRequest(
         field_violations=[{"field": "sampling.temperature", "description": "is 3; 0 to 2 is allowed"}]
     )
@@ -118,15 +118,15 @@ def test_violations_are_decoded() -> None:
 
 
 @pytest.mark.parametrize("trailers", [b"\xff\xff\xff", b"", b"\x08\x05"])
-def test_trailers_that_make_no_sense_are_left_aside(trailers: bytes) -> None:
-    """A proxy that breaks the trailers does not hide the failure."""
+def test_malformed_trailers_are_ignored(trailers: bytes) -> None:
+    """If a proxy damages the trailers, the failure is still reported."""
     error = from_rpc_error(rpc_error(rich_status(grpc.StatusCode.UNAVAILABLE, "gone"), trailers))
     assert isinstance(error, UnavailableError)
     assert error.message == "gone"
 
 
-def test_unknown_details_and_reasons_are_left_aside() -> None:
-    """A newer server's reason falls back on the code."""
+def test_unknown_details_and_reasons_are_ignored() -> None:
+    """A reason of a newer server falls back to the class of the code."""
     status = rich_status(
         grpc.StatusCode.INTERNAL, "new", error_details_pb2.ErrorInfo(domain="tokengrpc", reason="NEWS")
     )
@@ -137,8 +137,8 @@ def test_unknown_details_and_reasons_are_left_aside() -> None:
     assert (error.reason, error.retry_delay) == ("NEWS", None)
 
 
-def test_a_code_that_nobody_knows_is_unknown() -> None:
-    """Codes are numbers on the wire; a strange one is still an error."""
+def test_an_unknown_code_is_mapped_to_unknown() -> None:
+    """Codes are numbers on the wire, and an unknown number is still an error."""
     assert from_status(status_pb2.Status(code=99, message="?")).code is grpc.StatusCode.UNKNOWN
 
 
@@ -146,12 +146,12 @@ def test_a_code_that_nobody_knows_is_unknown() -> None:
     ("advice", "line"),
     [
         (Advice.RESUME, "X: it\tbroke; resume generation g after sequence 3"),
-        (Advice.RETRY, "X: it\tbroke; try again under a new id (what was generated is billed)"),
-        (Advice.NEVER, "X: it\tbroke; trying again will not help"),
+        (Advice.RETRY, "X: it\tbroke; retry under a new id (tokens generated so far are billed)"),
+        (Advice.NEVER, "X: it\tbroke; retrying will not help"),
     ],
 )
 def test_an_error_is_one_line(advice: Advice, line: str) -> None:
-    """Reason, what happened, what to do: whatever the server's message looks like."""
+    """The line has the reason, what happened and what to do, whatever the server's message looks like."""
     error = TokenStreamError("it\n\tbroke.", reason="X", advice=advice, generation_id="g", last_sequence=3)
     assert str(error) == line.replace("\t", " ")
 
@@ -159,14 +159,14 @@ def test_an_error_is_one_line(advice: Advice, line: str) -> None:
 @pytest.mark.parametrize(
     ("advice", "facts"),
     [
-        (Advice.RESUME, " (generation g, sequence 3; worth another try in 0.5 s)"),
-        (Advice.RETRY, " (worth another try in 0.5 s; what was generated is billed)"),
+        (Advice.RESUME, " (generation g, sequence 3; retry after 0.5 s)"),
+        (Advice.RETRY, " (retry after 0.5 s; tokens generated so far are billed)"),
         (Advice.NEVER, ""),
     ],
 )
 @pytest.mark.parametrize("mark", [":", ";"])
-def test_a_servers_advice_is_not_doubled(mark: str, advice: Advice, facts: str) -> None:
-    """Its messages end with it after a mark; only numbers are added."""
+def test_a_servers_advice_is_not_repeated(mark: str, advice: Advice, facts: str) -> None:
+    """If a server's message has advice after a colon or semicolon, only missing details are added."""
     message = f"it broke{mark} take a new id"
     error = TokenStreamError(
         message, reason="X", advice=advice, generation_id="g", last_sequence=3, retry_delay=0.5
@@ -175,22 +175,22 @@ def test_a_servers_advice_is_not_doubled(mark: str, advice: Advice, facts: str) 
     assert str(TokenStreamError(message, reason="X")) == f"X: {message}"
 
 
-@pytest.mark.parametrize("reason", [*sorted(OWN_REASONS), ""])
-def test_what_this_side_or_grpc_finds_gets_advice(reason: str) -> None:
-    """Their messages may quote others and say nothing of what to do."""
+@pytest.mark.parametrize("reason", [*sorted(CLIENT_REASONS), ""])
+def test_errors_of_the_client_and_of_grpc_get_advice(reason: str) -> None:
+    """Their messages contain no advice, even if they quote a message with a colon."""
     error = TokenStreamError("lost (last: reset)", reason=reason, advice=Advice.RETRY)
-    assert str(error).endswith("lost (last: reset); try again under a new id")
+    assert str(error).endswith("lost (last: reset); retry under a new id")
 
 
-def test_an_unknown_generation_has_an_id_and_no_name() -> None:
-    """What to check is what the caller gave."""
+def test_an_unknown_generation_id_gets_its_own_hint() -> None:
+    """The hint says to check the id, not the name."""
     message = "there is no generation 'g', or it is no longer kept"
     error = TokenStreamError(message, code=grpc.StatusCode.NOT_FOUND, reason="GENERATION_NOT_FOUND")
     assert str(error) == f"GENERATION_NOT_FOUND: {message}; check the id, or start a new generation"
 
 
 def test_errors_survive_pickling() -> None:
-    """Work queues send errors between processes."""
+    """Errors can be sent between processes, as work queues do."""
     error = GenerationCancelledError("stop", reason="CANCELLED", usage=usage_pb2.Usage(output_token_count=1))
     copied = pickle.loads(pickle.dumps(error))
     assert type(copied) is GenerationCancelledError
@@ -198,7 +198,7 @@ def test_errors_survive_pickling() -> None:
 
 
 def test_the_package_exports_the_client() -> None:
-    """`from tokengrpc import …` has every public name of the client."""
+    """`from tokengrpc import …` works for every public name of the client."""
     assert tokengrpc.__all__ == client.__all__
     assert all(getattr(tokengrpc, name) is getattr(client, name) for name in client.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):

@@ -1,4 +1,4 @@
-"""The resume policy and the assembler, without a network: what drops do to what a reader gets."""
+"""The resume policy and the assembler without a network: dropped calls must not change what a caller gets."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def failure(
     retry_delay: float | None = None,
 ) -> TokenStreamError:
     return TokenStreamError(
-        "told", code=code, reason=reason, advice=advice, ended=ended, retry_delay=retry_delay
+        "failed", code=code, reason=reason, advice=advice, ended=ended, retry_delay=retry_delay
     )
 
 
@@ -86,7 +86,7 @@ def session(plan: Plan | None = None, policy: ResumePolicy | None = None) -> Ses
 
 @dataclass
 class Generation:
-    """A generation on a server: the truth that a reader must get, cut into messages at any place."""
+    """Generation on a simulated server: the events that a caller must get, split into messages anywhere."""
 
     events: list[StreamTokensResponse]
     overlap: int = 0
@@ -94,7 +94,7 @@ class Generation:
 
     @classmethod
     def of(cls, counts: list[int], overlap: int = 0) -> Generation:
-        """One that brings tokens of these counts, each in an event of its own."""
+        """Creates a generation with one token event for each count."""
         events, index = [started()], 0
         for number in counts:
             events.append(token(len(events) + 1, index, tokens=number))
@@ -103,38 +103,41 @@ class Generation:
 
     @property
     def text(self) -> str:
-        """The whole answer."""
+        """The complete answer."""
         return "".join(t.text for event in self.events for t in event.tokens)
 
     def stream(self, after: int, joined: int) -> list[StreamTokensResponse]:
-        """Everything after a sequence (and what overlaps), with up to so many token events in a message."""
+        """Returns the messages after a sequence, with up to `joined` token events in one message.
+
+        The messages begin `overlap` events earlier, so that some events are repeated.
+        """
         self.calls += 1
         messages: list[StreamTokensResponse] = []
         run = 0
         for event in self.events[max(0, after - self.overlap) :]:
-            # What came before is repeated as it was, never joined with what is new.
-            old = bool(messages) and messages[-1].sequence <= after
-            copied = StreamTokensResponse()
-            copied.CopyFrom(event)
-            if messages and not old and event.tokens and messages[-1].tokens and run < joined:
-                messages[-1].MergeFrom(copied)
+            # Repeated events are never joined with new ones.
+            repeated = bool(messages) and messages[-1].sequence <= after
+            copy = StreamTokensResponse()
+            copy.CopyFrom(event)
+            if messages and not repeated and event.tokens and messages[-1].tokens and run < joined:
+                messages[-1].MergeFrom(copy)
                 run += 1
             else:
-                messages.append(copied)
+                messages.append(copy)
                 run = 1
         return messages
 
 
 @dataclass
 class Reader:
-    """Does what a session says against a generation, over connections that drop after so many messages."""
+    """Driver that performs a session's actions against a generation, over connections that drop."""
 
     session: Session
     tokens: list[gen.Token] = field(default_factory=list)
     delays: list[float] = field(default_factory=list)
 
     def read(self, generation: Generation, drops: list[int], joined: int = 1) -> Finish | Raise:
-        """Reads until the end; each number is how many messages one connection lets through."""
+        """Reads until the end. Each number in `drops` is how many messages one connection delivers."""
         action = self.session.begin(0.0)
         remaining = iter(drops)
         while isinstance(action, StartCall | ResumeCall):
@@ -143,7 +146,7 @@ class Reader:
             messages = generation.stream(after, joined)
             drop = next(remaining, None)
             for message in messages[:drop]:
-                if self.session.received(message):
+                if self.session.receive(message):
                     self.tokens.extend(message.tokens)
             action = self.session.call_ended(None if drop is None else DROP, 0.0)
         assert isinstance(action, Finish | Raise)
@@ -156,10 +159,10 @@ class Reader:
     overlap=st.integers(0, 5),
     joined=st.integers(1, 4),
 )
-def test_every_token_arrives_once_whatever_drops(
+def test_every_token_arrives_once_despite_drops(
     counts: list[int], drops: list[int], overlap: int, joined: int
 ) -> None:
-    """Any drops at any message boundaries, with replays that overlap: each token once, in order."""
+    """With drops at any message boundary and overlapping replays, each token arrives once, in order."""
     generation = Generation.of(counts, overlap)
     reader = Reader(session(policy=ResumePolicy(attempts=len(drops))))
     assert isinstance(reader.read(generation, drops, joined), Finish)
@@ -169,7 +172,7 @@ def test_every_token_arrives_once_whatever_drops(
 
 @given(attempts=st.integers(0, 8), received=st.integers(0, 5))
 def test_attempts_without_progress_are_bounded(attempts: int, received: int) -> None:
-    """A connection that only breaks is tried again so often and no more, wherever it breaks first."""
+    """If every connection breaks, the client makes exactly `attempts` further calls, then fails."""
     generation = Generation.of([1] * 10)
     reader = Reader(session(policy=ResumePolicy(attempts=attempts)))
     ended = reader.read(generation, [received] + [0] * 100)
@@ -180,55 +183,55 @@ def test_attempts_without_progress_are_bounded(attempts: int, received: int) -> 
 
 
 def test_progress_resets_the_attempts() -> None:
-    """A stream that breaks after every single event still ends, with one attempt in a row allowed."""
+    """A stream whose connection breaks after each event still completes with `attempts=1`."""
     reader = Reader(session(policy=ResumePolicy(attempts=1)))
     assert isinstance(reader.read(Generation.of([1] * 20), [1] * 21), Finish)
 
 
-def test_notices_are_no_progress() -> None:
-    """Heartbeats prove the connection alive, not that anything is gained by trying again."""
+def test_notices_do_not_count_as_progress() -> None:
+    """A heartbeat shows that the connection works, but does not reset the attempts."""
     reading = session(policy=ResumePolicy(attempts=1))
     reading.begin(0.0)
     for _ in range(2):
-        assert reading.received(heartbeat(0))
+        assert reading.receive(heartbeat(0))
         last = reading.call_ended(DROP, 0.0)
     assert isinstance(last, Raise)
 
 
 @given(attempt=st.integers(0, 50), drawn=st.floats(0, 1))
-def test_waits_are_bounded(attempt: int, drawn: float) -> None:
-    """Full jitter: from nothing up to the doubled wait, never above the maximum."""
-    wait = ResumePolicy().backoff(attempt, drawn)
-    assert 0 <= wait <= min(2.0, 0.05 * 2.0**attempt)
+def test_backoff_is_bounded(attempt: int, drawn: float) -> None:
+    """Full jitter: the delay is between 0 and the doubled backoff, and never above the maximum."""
+    delay = ResumePolicy().backoff(attempt, drawn)
+    assert 0 <= delay <= min(2.0, 0.05 * 2.0**attempt)
 
 
-def test_waits_grow_and_add_what_the_server_asks() -> None:
-    """Attempts in a row wait longer; RetryInfo is added."""
+def test_delays_grow_and_add_the_servers_retry_delay() -> None:
+    """The backoff of consecutive attempts grows, and the delay in RetryInfo is added."""
     reading = session()
     reading.begin(0.0)
-    asked = failure("READER_LIMIT", Advice.RESUME, retry_delay=3.0)
-    waits = [reading.call_ended(cause, 0.0) for cause in (DROP, DROP, asked)]
-    assert [action.delay for action in waits if isinstance(action, StartCall)] == [0.05, 0.1, 3.2]
+    with_retry_delay = failure("READER_LIMIT", Advice.RESUME, retry_delay=3.0)
+    actions = [reading.call_ended(cause, 0.0) for cause in (DROP, DROP, with_retry_delay)]
+    assert [action.delay for action in actions if isinstance(action, StartCall)] == [0.05, 0.1, 3.2]
 
 
 @pytest.mark.parametrize("delay", [30.1, 1e12])
-def test_a_server_that_asks_for_too_long_a_wait(delay: float) -> None:
-    """Its refusal is raised, with what it asked for, instead of waiting; a policy may be more patient."""
+def test_a_retry_delay_above_the_maximum_raises_the_error(delay: float) -> None:
+    """The error has the server's retry delay. A policy with a higher maximum waits instead."""
     for cause in (
         failure("OVERLOADED", Advice.RETRY, retry_delay=delay),
         failure("READER_LIMIT", Advice.RESUME, retry_delay=delay),
     ):
-        for policy, ended in ((ResumePolicy(), Raise), (ResumePolicy(max_retry_delay=2e12), StartCall)):
+        for policy, expected in ((ResumePolicy(), Raise), (ResumePolicy(max_retry_delay=2e12), StartCall)):
             reading = session(policy=policy)
             reading.begin(0.0)
             action = reading.call_ended(cause, 0.0)
-            assert isinstance(action, ended)
+            assert isinstance(action, expected)
             if isinstance(action, Raise):
                 assert (action.error, action.error.retry_delay) == (cause, delay)
 
 
-def test_a_negative_wait_is_none() -> None:
-    """A server cannot make a client wait less than nothing."""
+def test_a_negative_retry_delay_counts_as_zero() -> None:
+    """A negative delay in RetryInfo does not shorten the backoff."""
     reading = session()
     reading.begin(0.0)
     action = reading.call_ended(failure("OVERLOADED", Advice.RETRY, retry_delay=-9.0), 0.0)
@@ -237,7 +240,7 @@ def test_a_negative_wait_is_none() -> None:
 
 
 def test_many_small_fragments_take_little_memory() -> None:
-    """Arguments that come byte by byte are not copied for each of them."""
+    """Arguments that arrive byte by byte are not copied for each byte."""
     assembler = Assembler()
     fragment = gen.ToolCallFragment(call_index=0, arguments_fragment="x")
     message = StreamTokensResponse(sequence=1, tool_call_fragments=[fragment] * 40_000)
@@ -249,7 +252,7 @@ def test_many_small_fragments_take_little_memory() -> None:
 
 
 def test_a_drop_before_any_message_repeats_the_start() -> None:
-    """StreamTokens again under the same id attaches to what it may have started."""
+    """A repeated StreamTokens with the same id attaches to the generation if the first call started it."""
     reading = session()
     first, second = reading.begin(0.0), reading.call_ended(DROP, 0.0)
     assert isinstance(first, StartCall)
@@ -258,18 +261,18 @@ def test_a_drop_before_any_message_repeats_the_start() -> None:
 
 
 def test_a_drop_after_messages_resumes_after_the_cursor() -> None:
-    """ResumeTokens asks for what follows the last event that arrived whole."""
+    """ResumeTokens requests the events after the last complete event."""
     reading = session()
     reading.begin(0.0)
-    reading.received(started())
-    reading.received(token(2, 0))
+    reading.receive(started())
+    reading.receive(token(2, 0))
     action = reading.call_ended(DROP, 0.0)
     assert isinstance(action, ResumeCall)
     assert (action.request.generation_id, action.request.after_sequence) == ("g", 2)
 
 
 def test_a_retry_keeps_the_id() -> None:
-    """The refusal has freed it, and what a broken call may have started is attached to, not started twice."""
+    """A rejection frees the id. After a broken call, the same id attaches instead of starting twice."""
     reading = session(plan_stream(StreamTokensRequest(prompt="x")))
     first = reading.begin(0.0)
     assert isinstance(first, StartCall)
@@ -285,11 +288,11 @@ def test_a_retry_keeps_the_id() -> None:
 
 
 def test_retries_are_bounded() -> None:
-    """After two more starts the refusal reaches the caller."""
+    """After two more starts, the rejection is raised to the caller."""
     reading = session()
     reading.begin(0.0)
-    refused = failure("QUOTA_EXCEEDED", Advice.RETRY, grpc.StatusCode.RESOURCE_EXHAUSTED)
-    actions = [reading.call_ended(refused, 0.0) for _ in range(3)]
+    rejection = failure("QUOTA_EXCEEDED", Advice.RETRY, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    actions = [reading.call_ended(rejection, 0.0) for _ in range(3)]
     assert [type(action) for action in actions] == [StartCall, StartCall, Raise]
 
 
@@ -299,7 +302,7 @@ def test_retries_are_bounded() -> None:
         (None, "start", Step.RECONNECT),
         (None, "resume", Step.RECONNECT),
         (None, "first resume", Step.END),
-        (None, "first resume that brought", Step.RECONNECT),
+        (None, "first resume with events", Step.RECONNECT),
         (DROP, "start", Step.RECONNECT),
         (DROP, "resume", Step.RECONNECT),
         (failure("", None, grpc.StatusCode.CANCELLED), "resume", Step.RECONNECT),
@@ -309,14 +312,14 @@ def test_retries_are_bounded() -> None:
         (failure("", None, grpc.StatusCode.RESOURCE_EXHAUSTED), "resume", Step.RAISE),
         (failure("", None, grpc.StatusCode.UNIMPLEMENTED), "start", Step.RAISE),
         (failure("READER_TOO_SLOW", Advice.RESUME), "resume", Step.RECONNECT),
-        (failure("DRAINING", Advice.RESUME), "start that brought", Step.RECONNECT),
-        (failure("DRAINING", Advice.RETRY, ended=True), "start that brought", Step.RAISE),
+        (failure("DRAINING", Advice.RESUME), "start with events", Step.RECONNECT),
+        (failure("DRAINING", Advice.RETRY, ended=True), "start with events", Step.RAISE),
         (failure("DRAINING", Advice.RETRY), "start", Step.RETRY),
         (failure("DRAINING", Advice.RETRY), "resume", Step.RECONNECT),
         (failure("OVERLOADED", None), "start", Step.RETRY),
         (failure("ENGINE_UNAVAILABLE", Advice.RETRY), "start", Step.RETRY),
-        (failure("ENGINE_UNAVAILABLE", Advice.RETRY), "start that brought", Step.RAISE),
-        (failure("ENGINE_LOST", Advice.RETRY, ended=True), "start that brought", Step.RAISE),
+        (failure("ENGINE_UNAVAILABLE", Advice.RETRY), "start with events", Step.RAISE),
+        (failure("ENGINE_LOST", Advice.RETRY, ended=True), "start with events", Step.RAISE),
         (failure("ENGINE_LOST", Advice.RETRY, ended=True), "start", Step.RAISE),
         (failure("INTERNAL", Advice.RETRY, grpc.StatusCode.INTERNAL), "start", Step.RAISE),
         (failure("INVALID_REQUEST", Advice.NEVER, grpc.StatusCode.INVALID_ARGUMENT), "start", Step.RAISE),
@@ -327,70 +330,70 @@ def test_retries_are_bounded() -> None:
         (failure("GENERATION_NOT_FOUND", Advice.NEVER), "first resume", Step.RAISE),
     ],
 )
-def test_what_follows_a_failure(cause: TokenStreamError | None, context: str, step: Step) -> None:
-    """Each kind of end, in each kind of call, has one continuation."""
+def test_next_step(cause: TokenStreamError | None, context: str, step: Step) -> None:
+    """Each kind of end of each kind of call has one next step."""
     resuming = "resume" in context
-    begun = context.endswith("brought") or context == "resume"
+    begun = context.endswith("with events") or context == "resume"
     assert next_step(cause, resuming=resuming, begun=begun, read_only="first resume" in context) is step
 
 
-def test_a_forgotten_generation_is_started_again_only_without_output() -> None:
-    """A server that lost its memory costs nothing before the first token, and an error after it."""
-    gone = failure("GENERATION_NOT_FOUND", Advice.NEVER, grpc.StatusCode.NOT_FOUND)
+def test_a_forgotten_generation_restarts_only_without_output() -> None:
+    """If the server lost the generation, the client restarts it before the first token and fails after it."""
+    not_found = failure("GENERATION_NOT_FOUND", Advice.NEVER, grpc.StatusCode.NOT_FOUND)
     reading = session()
     reading.begin(0.0)
-    reading.received(started())
+    reading.receive(started())
     reading.call_ended(DROP, 0.0)
-    assert isinstance(reading.call_ended(gone, 0.0), StartCall)
-    reading.received(started())
-    reading.received(token(2, 0, "so far"))
+    assert isinstance(reading.call_ended(not_found, 0.0), StartCall)
+    reading.receive(started())
+    reading.receive(token(2, 0, "so far"))
     reading.call_ended(DROP, 0.0)
-    lost = reading.call_ended(gone, 0.0)
+    lost = reading.call_ended(not_found, 0.0)
     assert isinstance(lost, Raise)
     assert isinstance(lost.error, GenerationLostError)
     assert lost.error.partial_text == "so far"
 
 
-def test_a_stream_that_only_reads_starts_nothing() -> None:
-    """Resuming somebody's generation never calls StreamTokens, and nothing is cancelled afterwards."""
+def test_a_read_only_stream_starts_nothing() -> None:
+    """A read-only stream never calls StreamTokens and never cancels the generation."""
     reading = session(Plan(generation_id="g"))
     assert isinstance(reading.begin(0.0), ResumeCall)
     assert isinstance(reading.call_ended(DROP, 0.0), ResumeCall)
-    gone = reading.call_ended(failure("GENERATION_NOT_FOUND", Advice.NEVER), 0.0)
-    assert isinstance(gone, Raise)
-    assert not isinstance(gone.error, GenerationLostError)
-    assert not reading.abandoned
+    missing = reading.call_ended(failure("GENERATION_NOT_FOUND", Advice.NEVER), 0.0)
+    assert isinstance(missing, Raise)
+    assert not isinstance(missing.error, GenerationLostError)
+    assert not reading.needs_cancel
 
 
-def test_ok_where_nothing_was_left_to_read_is_the_end() -> None:
-    """Reading on from the end's own sequence brings nothing: the generation had ended well."""
+def test_ok_without_events_ends_a_read_only_stream() -> None:
+    """Resuming after the sequence of `finished` returns no events: the generation ended without an error."""
     reading = session(Plan(generation_id="g", after=7))
     reading.begin(0.0)
     assert isinstance(reading.call_ended(None, 0.0), Finish)
 
 
-def test_ok_without_the_end_is_no_end_of_what_was_begun() -> None:
-    """However often it comes: text that was cut is never taken for an answer."""
+def test_ok_without_finished_is_not_a_normal_end() -> None:
+    """A truncated answer is never taken for a complete one, however often OK arrives without `finished`."""
     for plan in (None, Plan(generation_id="g")):
         reading = session(plan, ResumePolicy(attempts=2))
         reading.begin(0.0)
-        reading.received(started())
-        reading.received(token(2, 0))
+        reading.receive(started())
+        reading.receive(token(2, 0))
         actions = [reading.call_ended(None, 0.0) for _ in range(3)]
         assert [type(action) for action in actions] == [ResumeCall, ResumeCall, Raise]
         assert isinstance(reading.error, ConnectionLostError)
 
 
 def test_no_attempt_goes_beyond_the_deadline() -> None:
-    """When the wait would end after the timeout, the connection is given up."""
+    """If the delay would end after the deadline, the client does not reconnect."""
     reading = session(plan_stream(StreamTokensRequest(prompt="x"), timeout=10))
     reading.begin(100.0)
     assert reading.time_left(104.0) == 6.0
-    asked = failure("READER_TOO_SLOW", Advice.RESUME, retry_delay=5.0)
-    assert isinstance(reading.call_ended(asked, 104.0), StartCall)
-    late = reading.call_ended(asked, 106.0)
+    cause = failure("READER_TOO_SLOW", Advice.RESUME, retry_delay=5.0)
+    assert isinstance(reading.call_ended(cause, 104.0), StartCall)
+    late = reading.call_ended(cause, 106.0)
     assert isinstance(late, Raise)
-    assert late.error is asked
+    assert late.error is cause
 
 
 @pytest.mark.parametrize("resumable", [True, False])
@@ -401,35 +404,35 @@ def test_no_attempt_goes_beyond_the_deadline() -> None:
 def test_a_timeout_is_the_generations_own_deadline(
     on_deadline: Any, action: input_pb2.DeadlineAction, resumable: bool
 ) -> None:
-    """The server ends it in time, whatever becomes of the connection; no limit is computed here."""
+    """The server ends the generation in time, even without a connection. The client computes no limit."""
     request = StreamTokensRequest(prompt="x")
     plan_stream(request, resumable=resumable, timeout=10, on_deadline=on_deadline)
     assert request.limits == input_pb2.Limits(deadline_action=action)
 
 
-def test_a_deadline_action_of_the_callers_own_stays() -> None:
-    """The request says more than an option's default."""
+def test_the_deadline_action_of_the_request_is_kept() -> None:
+    """A value in the request takes precedence over the default of an option."""
     request = StreamTokensRequest(prompt="x")
     request.limits.deadline_action = input_pb2.DEADLINE_ACTION_FINISH_PARTIAL
     plan_stream(request, timeout=10)
     assert request.limits.deadline_action == input_pb2.DEADLINE_ACTION_FINISH_PARTIAL
 
 
-def test_without_resuming_a_drop_ends_the_stream() -> None:
-    """A stream that is not resumable asks for CANCEL: the server stops its generation by itself."""
+def test_a_drop_ends_a_non_resumable_stream() -> None:
+    """A stream that is not resumable requests CANCEL, so that the server cancels its generation on a drop."""
     request = StreamTokensRequest(prompt="x")
     broken = session(plan_stream(request, resumable=False))
     assert request.recovery.disconnect_action == input_pb2.DISCONNECT_ACTION_CANCEL
     broken.begin(0.0)
-    broken.received(started())
+    broken.receive(started())
     ended = broken.call_ended(DROP, 0.0)
     assert isinstance(ended, Raise)
     assert isinstance(ended.error, ConnectionLostError)
-    assert not broken.abandoned
+    assert not broken.needs_cancel
 
 
 def test_a_resumable_request_has_an_id_and_detaches() -> None:
-    """Surviving a drop needs DETACH and an id that the client knows."""
+    """Resuming after a drop requires DETACH and an id that the client knows."""
     request = build_request(
         "x", {"max_tokens": 3, "stop": "end", "labels": {"team": "a"}}, TokenStreamClient.stream
     )
@@ -441,19 +444,19 @@ def test_a_resumable_request_has_an_id_and_detaches() -> None:
     assert (request.max_output_token_count, dict(request.labels)) == (3, {"team": "a"})
 
 
-def test_a_request_that_asks_to_cancel_is_not_resumed() -> None:
-    """The caller's own DISCONNECT_ACTION_CANCEL is respected."""
+def test_a_request_with_disconnect_cancel_is_not_resumable() -> None:
+    """DISCONNECT_ACTION_CANCEL in the request is kept."""
     request = StreamTokensRequest(prompt="x")
     request.recovery.disconnect_action = input_pb2.DISCONNECT_ACTION_CANCEL
     assert not plan_stream(request).resumable
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"), [({"timeout": 0}, "positive"), ({"on_deadline": "ignore"}, '"fail" or "partial"')]
+    ("wrong", "message"), [({"timeout": 0}, "positive"), ({"on_deadline": "ignore"}, '"fail" or "partial"')]
 )
-def test_a_mistake_of_the_callers_own_is_refused(wrong: dict[str, Any], told: str) -> None:
-    """A timeout that is over and a word that is unknown never reach a server."""
-    with pytest.raises(ValueError, match=told):
+def test_invalid_stream_options_are_rejected(wrong: dict[str, Any], message: str) -> None:
+    """A timeout that is not positive and an unknown `on_deadline` fail before a call is made."""
+    with pytest.raises(ValueError, match=message):
         plan_stream(StreamTokensRequest(prompt="x"), **wrong)
 
 
@@ -466,10 +469,10 @@ def test_a_mistake_of_the_callers_own_is_refused(wrong: dict[str, Any], told: st
         ((("grpc.service_config", "[]"),), "{}", "[]"),
     ],
 )
-def test_the_callers_channel_settings_win(
+def test_the_callers_channel_settings_take_precedence(
     options: Sequence[tuple[str, Any]], service_config: Any, expected: str
 ) -> None:
-    """Each default of the channel can be replaced; the others stay."""
+    """Each default of the channel can be replaced. The other defaults are kept."""
     merged = channel_options((*options, ("grpc.keepalive_time_ms", 1)), service_config)
     assert len(merged) == len(dict(merged))
     assert dict(merged)["grpc.service_config"] == expected
@@ -477,41 +480,41 @@ def test_the_callers_channel_settings_win(
 
 
 def test_the_retry_policy_names_real_methods() -> None:
-    """All methods but ResumeTokens, which the resume policy repeats itself."""
+    """The retry policy covers all methods except the streaming ones, which the resume policy repeats."""
     methods = {method.name for method in DESCRIPTOR.services_by_name["TokenStream"].methods}
     assert set(RETRIED_METHODS) == methods - {"StreamTokens", "ResumeTokens"}
     assert DESCRIPTOR.services_by_name["TokenStream"].full_name == SERVICE
 
 
-def test_a_reader_who_leaves_abandons_the_generation() -> None:
-    """A generation that was started and has not ended is to be cancelled when its reader stops."""
+def test_a_running_generation_needs_a_cancel() -> None:
+    """If the caller stops reading, a started generation that has not ended must be cancelled."""
     reading = session()
-    assert not reading.abandoned
+    assert not reading.needs_cancel
     reading.begin(0.0)
-    assert reading.abandoned
-    reading.received(started())
-    assert reading.abandoned
-    reading.received(finished(2))
-    assert not reading.abandoned
+    assert reading.needs_cancel
+    reading.receive(started())
+    assert reading.needs_cancel
+    reading.receive(finished(2))
+    assert not reading.needs_cancel
 
 
 @pytest.mark.parametrize(
-    ("error", "abandoned"),
+    ("error", "needs_cancel"),
     [
         (failure("INVALID_REQUEST", Advice.NEVER, grpc.StatusCode.INVALID_ARGUMENT), False),
         (DeadlineExceededError("Deadline Exceeded", code=grpc.StatusCode.DEADLINE_EXCEEDED), True),
     ],
 )
-def test_only_an_unended_generation_is_abandoned(error: TokenStreamError, abandoned: bool) -> None:
-    """A refused call has left nothing behind; a local deadline may have."""
+def test_whether_an_error_needs_a_cancel(error: TokenStreamError, needs_cancel: bool) -> None:
+    """A rejected call leaves no generation behind. After a local deadline, a generation may still run."""
     reading = session()
     reading.begin(0.0)
     reading.call_ended(error, 0.0)
-    assert reading.abandoned is abandoned
+    assert reading.needs_cancel is needs_cancel
 
 
-def test_unreachable_servers_are_told_as_they_are() -> None:
-    """When nothing ever came, the connection was not lost: the server cannot be reached."""
+def test_an_unreachable_server_is_not_a_lost_connection() -> None:
+    """If no event has ever arrived, the error says that the server is unavailable."""
     reading = session(policy=ResumePolicy(attempts=0))
     reading.begin(0.0)
     ended = reading.call_ended(UnavailableError("refused", code=grpc.StatusCode.UNAVAILABLE), 0.0)
@@ -520,10 +523,10 @@ def test_unreachable_servers_are_told_as_they_are() -> None:
 
 
 class TestAssembler:
-    """Messages in; text, tool calls, usage and the end out."""
+    """The assembler turns messages into text, tool calls, usage and the finish."""
 
     def test_texts_are_kept_apart(self) -> None:
-        """Answer, reasoning and refusal never mix."""
+        """Answer, reasoning and refusal are assembled separately."""
         assembler = Assembler()
         assembler.add(started())
         message = StreamTokensResponse(sequence=2)
@@ -534,8 +537,8 @@ class TestAssembler:
         assembler.add(message)
         assert (assembler.text, assembler.reasoning_text, assembler.refusal_text) == ("yes!", "hm", "no")
 
-    def test_interleaved_tool_calls_are_put_together(self) -> None:
-        """Fragments of several calls are sorted by their index."""
+    def test_interleaved_tool_calls_are_assembled(self) -> None:
+        """Fragments of several tool calls are grouped by their call index."""
         assembler = Assembler()
         assembler.add(started())
         message = StreamTokensResponse(sequence=2)
@@ -549,22 +552,22 @@ class TestAssembler:
             input_pb2.ToolCall(id="b", function_name="g", arguments="{}"),
         )
 
-    def test_a_missing_token_is_noticed(self) -> None:
-        """A token that is not the next one is an error of the server's."""
+    def test_a_missing_token_is_detected(self) -> None:
+        """A token that does not follow the previous one is a server error."""
         assembler = Assembler()
         assembler.add(token(2, 0))
         with pytest.raises(ServerFailedError, match="gap"):
             assembler.add(token(3, 2))
 
-    def test_a_missing_event_is_noticed(self) -> None:
-        """Events that stand alone have the next sequence."""
+    def test_a_missing_event_is_detected(self) -> None:
+        """An event that is never joined with others must have the next sequence."""
         assembler = Assembler()
         assembler.add(token(2, 0))
         with pytest.raises(ServerFailedError, match="gap"):
             assembler.add(finished(4))
 
-    def test_it_may_begin_anywhere(self) -> None:
-        """After a resume the first index is whatever it is; from then on there are no gaps."""
+    def test_reading_may_begin_anywhere(self) -> None:
+        """After a resume, the first index can be any number. From then on, a gap is an error."""
         assembler = Assembler(after=9)
         assert assembler.add(token(10, 8))
         with pytest.raises(ServerFailedError, match="gap"):
@@ -578,10 +581,10 @@ class TestAssembler:
             (gen.FINISH_REASON_CANCELLED, 1, gen.GENERATION_STATE_CANCELLED),
         ],
     )
-    def test_the_end_tells_the_state(
+    def test_finished_sets_the_state(
         self, reason: gen.FinishReason, code: int, state: gen.GenerationState
     ) -> None:
-        """The state after `finished` is the generation's outcome."""
+        """The state after `finished` depends on the finish reason and status."""
         assembler = Assembler()
         message = finished(1, reason)
         if code:
@@ -589,7 +592,7 @@ class TestAssembler:
         assembler.add(message)
         assert assembler.state == state
 
-    def test_nothing_counts_after_the_end(self) -> None:
+    def test_events_after_finished_are_discarded(self) -> None:
         """`finished` is the last event."""
         assembler = Assembler()
         assembler.add(finished(1))
@@ -597,8 +600,8 @@ class TestAssembler:
         assert assembler.text == ""
 
 
-def test_not_found_of_a_first_resume_is_just_that() -> None:
-    """Nothing was lost when there was nothing."""
+def test_not_found_of_a_first_resume_is_raised_as_it_is() -> None:
+    """If the stream has received nothing, nothing is lost, so the error is not GenerationLostError."""
     reading = session(Plan(generation_id="g", after=3))
     reading.begin(0.0)
     missing = NotFoundError("gone", reason="GENERATION_NOT_FOUND", advice=Advice.NEVER)

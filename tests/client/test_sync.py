@@ -1,4 +1,4 @@
-"""The blocking client against a real server: the same policy as the asyncio one's."""
+"""The blocking client against a real server: it has the same policy as the asyncio client."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_m
 
 @dataclass
 class Setup:
-    """A blocking client, a proxy that it connects to, the server behind it, and the server's engine."""
+    """Blocking client, the proxy that it connects to, the server behind it, and the server's engine."""
 
     client: SyncTokenStreamClient
     proxy: TcpProxy
@@ -45,16 +45,16 @@ class Setup:
     loop: asyncio.AbstractEventLoop
 
     def script(self, *steps: Step) -> None:
-        """What the engine does before it ends well."""
+        """Scripts the engine: these steps, then a normal end."""
         self.engine.script(*steps, Finish(), UsageChunk(), Done())
 
-    def in_loop(self, act: Callable[[], None]) -> None:
-        """Does something where the server and the proxy live, from a reader's thread."""
+    def in_loop(self, function: Callable[[], None]) -> None:
+        """Calls a function in the event loop of the server and the proxy, from another thread."""
         done = threading.Event()
-        self.loop.call_soon_threadsafe(lambda: (act(), done.set()))
+        self.loop.call_soon_threadsafe(lambda: (function(), done.set()))
         assert done.wait(10)
 
-    async def stopped(self, generation_id: str) -> None:
+    async def assert_cancelled(self, generation_id: str) -> None:
         """Waits until the engine's connection is closed, and checks that the generation was cancelled."""
         call = await self.engine.called()
         await asyncio.wait_for(call.disconnected.wait(), 10)
@@ -78,17 +78,17 @@ async def running() -> AsyncIterator[Setup]:
 
 @pytest.fixture
 async def setup() -> AsyncIterator[Setup]:
-    async with running() as made:
-        yield made
+    async with running() as created:
+        yield created
 
 
-def read(stream: SyncTokenStream, at_each: Callable[[], None] | None = None) -> str:
-    """Reads to the end, and does something at each token."""
+def read(stream: SyncTokenStream, on_token: Callable[[], None] | None = None) -> str:
+    """Reads a stream to its end and returns the text. Calls `on_token` after each token."""
     texts = []
     for token in stream:
         texts.append(token.text)
-        if at_each is not None:
-            at_each()
+        if on_token is not None:
+            on_token()
     return "".join(texts)
 
 
@@ -97,8 +97,8 @@ def read_one(stream: SyncTokenStream) -> None:
         break
 
 
-async def test_a_stream_tells_everything(setup: Setup) -> None:
-    """Text, usage, finish, state and cursor are there when the loop ends."""
+async def test_a_finished_stream_has_all_attributes(setup: Setup) -> None:
+    """Text, usage, finish, state and cursor are set when the loop ends."""
     setup.script(Text(*WORDS))
     stream = setup.client.stream("hello")
     assert stream.finish_reason == ""
@@ -110,25 +110,25 @@ async def test_a_stream_tells_everything(setup: Setup) -> None:
     assert (stream.state, stream.sequence) == (generation.state, generation.last_sequence)
 
 
-async def test_nothing_is_lost_when_every_token_breaks_the_connection(setup: Setup) -> None:
-    """The engine runs once, and each of its tokens arrives once, over a connection per token."""
+async def test_no_token_is_lost_if_each_one_cuts_the_connection(setup: Setup) -> None:
+    """The engine runs once and each token arrives once, although the connection is cut after each token."""
     pauses = [Pause() for _ in WORDS]
     setup.script(*(step for pair in zip(map(Text, WORDS), pauses, strict=True) for step in pair))
     stream = setup.client.stream("hello")
-    held = iter(pauses)
+    remaining_pauses = iter(pauses)
 
-    def break_and_go_on() -> None:
+    def cut_and_release() -> None:
         setup.in_loop(setup.proxy.cut)
-        setup.in_loop(next(held).release)
+        setup.in_loop(next(remaining_pauses).release)
 
-    text = await asyncio.to_thread(read, stream, break_and_go_on)
+    text = await asyncio.to_thread(read, stream, cut_and_release)
     assert text == "".join(WORDS) == setup.engine.calls[0].text
     assert len(setup.engine.calls) == 1
     assert setup.proxy.cut_count == len(WORDS)
 
 
 async def test_breaking_out_of_the_loop_stops_the_engine(setup: Setup) -> None:
-    """`break` alone: dropping the loop's iterator cancels the generation before the next statement."""
+    """`break` is enough: dropping the loop's iterator cancels the generation before the next statement."""
     setup.script(Text(WORDS[0]), Stall())
     stream = setup.client.stream("hello")
     await asyncio.to_thread(read_one, stream)
@@ -137,7 +137,7 @@ async def test_breaking_out_of_the_loop_stops_the_engine(setup: Setup) -> None:
 
 
 async def test_leaving_the_block_stops_the_engine(setup: Setup) -> None:
-    """`with` has cancelled the generation when it is left, whoever keeps the iterator."""
+    """When the `with` block exits, the generation is cancelled, even if the iterator still exists."""
     setup.script(Text(WORDS[0]), Stall())
     stream = setup.client.stream("hello")
     tokens = iter(stream)
@@ -147,11 +147,11 @@ async def test_leaving_the_block_stops_the_engine(setup: Setup) -> None:
             next(tokens)
 
     await asyncio.to_thread(leave)
-    await setup.stopped(stream.generation_id)
+    await setup.assert_cancelled(stream.generation_id)
 
 
-async def test_a_reader_is_told_when_its_stream_is_closed_elsewhere(setup: Setup) -> None:
-    """Closing a stream from another thread ends its loop with an error."""
+async def test_closing_a_stream_elsewhere_raises_in_its_reader(setup: Setup) -> None:
+    """If another thread closes a stream, its loop ends with an error."""
     setup.script(Text(WORDS[0]), Stall())
     stream = setup.client.stream("hello")
     reading = asyncio.create_task(asyncio.to_thread(read, stream))
@@ -162,17 +162,17 @@ async def test_a_reader_is_told_when_its_stream_is_closed_elsewhere(setup: Setup
 
 
 async def test_closing_the_client_stops_its_generations(setup: Setup) -> None:
-    """A stream that was left open ends with its client."""
+    """Closing the client closes a stream that is still open."""
     setup.script(Text(WORDS[0]), Stall())
     stream = setup.client.stream("hello")
     tokens = iter(stream)
     await asyncio.to_thread(next, tokens)
     await asyncio.to_thread(setup.client.close)
-    await setup.stopped(stream.generation_id)
+    await setup.assert_cancelled(stream.generation_id)
 
 
-async def test_cancel_ends_the_stream_with_what_there_is(setup: Setup) -> None:
-    """Another thread cancels; the reader gets a typed error and keeps the text."""
+async def test_cancel_ends_the_stream_with_its_partial_text(setup: Setup) -> None:
+    """If another thread cancels, the reader gets a typed error and keeps the text."""
     setup.script(Text(WORDS[0]), Stall())
     stream = setup.client.stream("hello")
     reading = asyncio.create_task(asyncio.to_thread(read, stream))
@@ -185,8 +185,8 @@ async def test_cancel_ends_the_stream_with_what_there_is(setup: Setup) -> None:
 
 
 @pytest.mark.parametrize("on_deadline", ["fail", "partial"])
-async def test_the_timeout_ends_the_generation_with_what_there_is(setup: Setup, on_deadline: Any) -> None:
-    """An error that has the text, or the text."""
+async def test_the_timeout_ends_the_generation_with_partial_text(setup: Setup, on_deadline: Any) -> None:
+    """The stream has the partial text in both cases, with "fail" after an error."""
     setup.script(Text(WORDS[0]), Stall())
     stream = setup.client.stream("hello", timeout=1.0, on_deadline=on_deadline)
     if on_deadline == "partial":
@@ -199,8 +199,8 @@ async def test_the_timeout_ends_the_generation_with_what_there_is(setup: Setup, 
     assert stream.finish.finish_reason == gen.FINISH_REASON_DEADLINE
 
 
-async def test_attempts_end_with_a_cursor(setup: Setup) -> None:
-    """A server that stays away is given up; the generation can still be resumed from the error's cursor."""
+async def test_the_error_after_all_attempts_has_a_cursor(setup: Setup) -> None:
+    """After all attempts to reconnect failed, the generation can still be resumed from the error's cursor."""
     held = Pause()
     setup.script(Text(WORDS[0]), held, Text(WORDS[1]))
     policy = ResumePolicy(attempts=2, initial_backoff=0.001)
@@ -209,7 +209,7 @@ async def test_attempts_end_with_a_cursor(setup: Setup) -> None:
         with SyncTokenStreamClient(setup.proxy.target, options=OPTIONS, policy=policy) as client:
             stream = client.stream("hello")
             with pytest.raises(ConnectionLostError) as caught:
-                read(stream, at_each=lambda: setup.in_loop(setup.proxy.vanish))
+                read(stream, on_token=lambda: setup.in_loop(setup.proxy.vanish))
         return caught.value
 
     lost = await asyncio.to_thread(lose)
@@ -220,7 +220,7 @@ async def test_attempts_end_with_a_cursor(setup: Setup) -> None:
 
 
 async def test_resuming_at_the_end_is_a_normal_end(setup: Setup) -> None:
-    """Nothing is left to read; how it ended is the generation's to tell."""
+    """If no events remain, the stream ends normally and `get` returns how the generation ended."""
     setup.script(Text(*WORDS))
     stream = setup.client.stream("hello")
     await asyncio.to_thread(read, stream)
@@ -231,24 +231,24 @@ async def test_resuming_at_the_end_is_a_normal_end(setup: Setup) -> None:
 
 
 async def test_a_conversation_grows_by_answers(setup: Setup) -> None:
-    """The same helper serves both clients."""
-    talk = Conversation().user("hello")
+    """`Conversation` works with both clients."""
+    conversation = Conversation().user("hello")
     setup.script(Text("hi"))
-    stream = setup.client.stream(talk)
+    stream = setup.client.stream(conversation)
     await asyncio.to_thread(read, stream)
-    assert [message.text for message in talk.add(stream).messages] == ["hello", "hi"]
+    assert [message.text for message in conversation.add(stream).messages] == ["hello", "hi"]
 
 
 async def test_threads_share_a_client(setup: Setup) -> None:
-    """Streams of several threads do not disturb each other."""
+    """Streams in several threads do not affect each other."""
     setup.script(Text(*WORDS))
     streams = [setup.client.stream("hello") for _ in range(8)]
     texts = await asyncio.gather(*(asyncio.to_thread(read, stream) for stream in streams))
     assert set(texts) == {"".join(WORDS)}
 
 
-async def test_the_other_calls(setup: Setup) -> None:
-    """generate, count, models, cancel and get, with their typed errors."""
+async def test_the_unary_calls(setup: Setup) -> None:
+    """`generate`, `count`, `models`, `cancel` and `get` return messages and raise typed errors."""
     setup.script(Text(*WORDS))
     assert (await asyncio.to_thread(setup.client.generate, "hello")).text == "".join(WORDS)
     assert (await asyncio.to_thread(setup.client.count, "hello")).input_token_count > 0

@@ -56,7 +56,7 @@ EXAMPLES: Final = (
         toolchain=JAVA,
         pace=5,
         prints=r"^\w.*\n$",
-        tells=r"\nDEADLINE \(the time was over\): [1-9]\d* tokens in, [1-9]\d* out, after \d\.\d+ s\n$",
+        tells=r"\nDEADLINE \(the deadline passed\): [1-9]\d* tokens in, [1-9]\d* out, after \d\.\d+ s\n$",
     ),
     Example(
         folder="live_summary",

@@ -1,4 +1,4 @@
-"""The command line: thin commands over the client library and, for `serve`, the server."""
+"""The command line: thin commands over the client library; `serve` and `config` use the server's modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `tokengrpc` command: finds the command that is meant, and tells failures in one line."""
+"""Entry point of `tokengrpc`: runs the named command and reports each failure in one line."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import typer
 
 from tokengrpc.cli import exits
 from tokengrpc.cli.options import UsageError
-from tokengrpc.cli.output import NobodyReads, OutputError, drop_stdout, fail, plain
+from tokengrpc.cli.output import OutputClosed, OutputError, discard_stdout, styles_disabled, write_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-# Where each command lives, in the order of the help. A client's command never imports the server.
+# The module of each command, in the order of the help. Modules of client commands never import the server.
 COMMANDS = {
     "serve": "serve",
     "stream": "stream",
@@ -33,55 +33,56 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs a command and exits with its code; see `exits`."""
+    """Runs a command and exits with its exit code; see `exits`."""
     arguments = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
     _open_missing_streams()
     for stream in (sys.stdin, sys.stdout, sys.stderr):
-        # A character that cannot be shown or read becomes another one instead of a traceback.
+        # Replace characters that cannot be encoded or decoded, instead of failing with a traceback.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
-    # The gRPC library writes its own lines beside ours; its errors are told by ours.
+    # Silences the gRPC library's own log lines. The commands report its errors themselves.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     sys.exit(_run(arguments))
 
 
 def _run(arguments: Sequence[str]) -> int:
-    app = _app(arguments[:1] if arguments[0] in COMMANDS else COMMANDS)
+    app = _build_app(arguments[:1] if arguments[0] in COMMANDS else COMMANDS)
     command = typer.main.get_command(app)
     try:
         return command.main(arguments, prog_name="tokengrpc", standalone_mode=False) or exits.OK
     except UsageError as error:
-        return _told(error)
+        return _report_usage_error(error)
     except (KeyboardInterrupt, typer.Abort):
         return exits.INTERRUPTED
-    except NobodyReads:
-        drop_stdout()
-        return exits.NOBODY_READS
+    except OutputClosed:
+        discard_stdout()
+        return exits.OUTPUT_CLOSED
     except (OutputError, OSError) as error:
-        # The latter where a help, or what a server says first, cannot be written.
-        fail(str(error))
-        drop_stdout()
+        # OSError is raised when the help, or the first line of `serve`, cannot be written.
+        write_error(str(error))
+        discard_stdout()
         return exits.FAILURE
     except SystemExit:
-        # Typer and Rich make it of a closed pipe; whoever reads a help may have seen enough (`| head -1`).
-        drop_stdout()
-        return exits.OK if {"--help", "--version"} & set(arguments) else exits.NOBODY_READS
+        # Typer and Rich raise this for a closed pipe. For help (`--help | head -1`) that is not a failure.
+        discard_stdout()
+        return exits.OK if {"--help", "--version"} & set(arguments) else exits.OUTPUT_CLOSED
 
 
 def _open_missing_streams() -> None:
-    """Gives a standard stream that was closed (`>&-`) a device, lest a connection takes its number.
+    """Opens the null device for each closed standard stream (`>&-`).
 
-    None can be written to: what a person asked for must not be lost without a word.
+    Otherwise a connection would take the file descriptor. The device is opened read-only, so that writing to
+    it fails and lost output is reported.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDONLY), mode, encoding="utf-8"))
 
 
-def _app(names: Iterable[str]) -> typer.Typer:
-    """The application with these commands alone: importing all of them takes time."""
-    # Without Rich the help has no styles.
-    markup: Literal["rich"] | None = None if plain() else "rich"
+def _build_app(names: Iterable[str]) -> typer.Typer:
+    """Builds the application with only the named commands, because importing all of them takes time."""
+    # Without Rich, the help has no styles.
+    markup: Literal["rich"] | None = None if styles_disabled() else "rich"
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=markup)
     app.callback(epilog=exits.EPILOG)(_root)
     for name in names:
@@ -91,23 +92,23 @@ def _app(names: Iterable[str]) -> typer.Typer:
     return app
 
 
-def _told(error: Exception) -> int:
-    """Tells wrong usage in one line."""
-    show = getattr(error, "format_message", error.__str__)
+def _report_usage_error(error: Exception) -> int:
+    """Reports a usage error in one line and returns the exit code."""
+    format_message = getattr(error, "format_message", error.__str__)
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "tokengrpc"
-    message = str(show()).strip()
-    stop = "" if message.endswith((".", "?", "!")) else "."
-    fail(f"{message}{stop} See `{path} --help`")
+    message = str(format_message()).strip()
+    period = "" if message.endswith((".", "?", "!")) else "."
+    write_error(f"{message}{period} See `{path} --help`")
     return int(getattr(error, "exit_code", exits.USAGE))
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         try:
             typer.echo(f"tokengrpc {version('tokengrpc')}")
         except PackageNotFoundError:
-            typer.echo("tokengrpc, not installed")
+            typer.echo("tokengrpc, version unknown: the package is not installed")
         raise typer.Exit
 
 

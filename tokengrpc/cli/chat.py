@@ -1,4 +1,4 @@
-"""`tokengrpc chat`: a talk of many turns."""
+"""`tokengrpc chat`: a conversation of many turns."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, TypedDict
 
 from tokengrpc.cli import exits, options
-from tokengrpc.cli.output import fail, remark
-from tokengrpc.cli.session import Interrupted, NoServer, Server, told
-from tokengrpc.cli.stream import Show, follow
+from tokengrpc.cli.output import write_error, write_note
+from tokengrpc.cli.session import Interrupted, Server, ServerUnreachable, error_line
+from tokengrpc.cli.stream import StreamPrinter, follow
 from tokengrpc.client import Conversation, TokenStreamClient, TokenStreamError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HELP = "Ctrl-C stops an answer, /reset forgets the talk, /help shows this, /exit or Ctrl-D leaves."
+HELP = "Ctrl-C stops an answer, /reset clears the conversation, /help shows this help, /exit or Ctrl-D exits."
 
-# A path, such as /etc/hosts, is no command.
+# Matches one word after the slash, so that a path such as /etc/hosts is not taken for a command.
 _COMMAND = re.compile(r"/\w*(\s|$)")
 
 
@@ -41,109 +41,118 @@ def chat(
     seed: int = options.SEED,
     show_reasoning: bool = options.SHOW_REASONING,
 ) -> int:
-    """Talk with a model: each line is a message, the answers stream.
+    """Chat with a model.
 
-    Ctrl-C stops an answer and keeps the talk; /reset forgets it; /exit or Ctrl-D leaves.
+    Each line is a message, and the answers are streamed. Ctrl-C stops an answer and keeps the conversation;
+    /reset clears it; /exit or Ctrl-D exits.
     """
     sampling = _Sampling(model=model or "", max_tokens=max_tokens, temperature=temperature, seed=seed)
-    talk = Talk(Server(target, token_env), system, sampling, Show(reasoning=show_reasoning))
+    printer = StreamPrinter(reasoning=show_reasoning)
     try:
-        return talk.run()
-    except NoServer as error:
-        fail(str(error))
+        return ChatSession(Server(target, token_env), system, sampling, printer).run()
+    except ServerUnreachable as error:
+        write_error(str(error))
         return exits.FAILURE
     except Interrupted as interrupted:
         return interrupted.exit_code
 
 
-class Talk:
-    """Turns of a person and a model. The loop of calls rests while the person types."""
+class ChatSession:
+    """Conversation between a user and a model. The event loop does not run while the user types."""
 
-    def __init__(self, server: Server, system: str | None, sampling: _Sampling, show: Show) -> None:
+    def __init__(
+        self, server: Server, system: str | None, sampling: _Sampling, printer: StreamPrinter
+    ) -> None:
         self._server = server
         self._system = system
         self._sampling = sampling
-        self._show = show
+        self._printer = printer
         self._conversation = Conversation(system)
 
     def run(self) -> int:
-        """Talks until the person leaves; FAILURE when the input ends after an answer that failed."""
+        """Chats until the user exits or the input ends, and returns the exit code.
+
+        If the input ends after an answer that failed, the exit code is FAILURE.
+        """
         code = exits.OK
         with asyncio.Runner() as runner:
-            connected = AsyncExitStack()
-            client = runner.run(connected.enter_async_context(self._server.connect()))
+            connection = AsyncExitStack()
+            client = runner.run(connection.enter_async_context(self._server.connect()))
             try:
-                for line in _lines():
+                for line in _read_lines():
                     if line in {"/exit", "/quit"}:
                         return exits.OK
                     if _COMMAND.match(line):
-                        self._do(line)
+                        self._run_command(line)
                     elif line:
                         code = runner.run(self._turn(client, line))
             finally:
-                runner.run(connected.aclose())
+                runner.run(connection.aclose())
         return code
 
-    def _do(self, command: str) -> None:
-        """Obeys a command, or tells those there are."""
+    def _run_command(self, command: str) -> None:
+        """Runs a chat command. For an unknown command, shows the help."""
         if command == "/reset":
             self._conversation = Conversation(self._system)
-            remark("The talk is forgotten.")
+            write_note("The conversation is cleared.")
         else:
             unknown = "" if command == "/help" else f"There is no command {command}. "
-            remark(unknown + HELP)
+            write_note(unknown + HELP)
 
     async def _turn(self, client: TokenStreamClient, line: str) -> int:
-        """One message and its answer. A message without any answer is taken back, so it can be repeated."""
+        """Sends a message, shows its answer and returns the exit code.
+
+        A message without any answer is removed from the conversation, so that the user can send it again.
+        """
         self._conversation.user(line)
-        said = len(self._conversation.messages)
+        message_count = len(self._conversation.messages)
         code = exits.OK
         tokens = client.stream(self._conversation, **self._sampling)
         try:
-            await follow(client, tokens, self._show)
+            await follow(client, tokens, self._printer)
         except Interrupted as interrupted:
             if interrupted.exit_code != exits.INTERRUPTED:
                 raise
         except TokenStreamError as error:
-            fail(told(error, self._server.target))
+            write_error(error_line(error, self._server.target))
             code = exits.FAILURE
         self._conversation.add(tokens)
-        if len(self._conversation.messages) == said:
+        if len(self._conversation.messages) == message_count:
             self._conversation.messages.pop()
         return code
 
 
-def _lines() -> Iterator[str]:
-    """What the person says, line by line; Ctrl-C at the prompt drops the line. No prompts for a pipe."""
-    asked = sys.stdin.isatty()
-    if asked:
+def _read_lines() -> Iterator[str]:
+    """Yields the user's lines. Ctrl-C at the prompt discards the line. A pipe gets no prompts."""
+    interactive = sys.stdin.isatty()
+    if interactive:
         _load_line_editing()
-        remark(HELP)
+        write_note(HELP)
     while True:
         try:
-            line = _ask("> " if asked else "").strip()
+            line = _read_line("> " if interactive else "").strip()
         except EOFError:
-            if asked:
-                remark("")
+            if interactive:
+                write_note("")
                 yield "/exit"
             return
         except KeyboardInterrupt:
-            remark(f"\n{HELP}")
+            write_note(f"\n{HELP}")
             continue
         yield line
 
 
-def _ask(prompt: str) -> str:
-    """Reads a line. The prompt is for people: it never goes into a pipe with the answers."""
+def _read_line(prompt: str) -> str:
+    """Reads a line. If stdout is a pipe, the prompt goes to stderr, so that the pipe has only the answers."""
     if sys.stdout.isatty():
         return input(prompt)
-    remark(prompt, end="")
+    write_note(prompt, end="")
     return input()
 
 
 def _load_line_editing() -> None:
-    """Gives `input` its history and editing keys, where Python has them."""
+    """Enables history and editing keys for `input`, if Python has readline."""
     try:
-        import readline  # noqa: F401, PLC0415 - works by being imported
+        import readline  # noqa: F401, PLC0415 - the import alone enables it
     except ImportError:
         return

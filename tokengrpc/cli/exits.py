@@ -1,4 +1,4 @@
-"""What the exit code of a command means."""
+"""Exit codes of the commands and their meanings."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ OK = 0
 FAILURE = 1
 USAGE = 2
 INTERRUPTED = 130
-NOBODY_READS = 141
+OUTPUT_CLOSED = 141
 TERMINATED = 143
 
 MEANINGS = {
     OK: "done",
-    FAILURE: "the call, the server or the output failed; stderr says why",
+    FAILURE: "the call, the server or the output failed; stderr has the reason",
     USAGE: "wrong usage or configuration",
     INTERRUPTED: "interrupted (Ctrl-C); the generation was cancelled",
-    NOBODY_READS: "nobody reads the output any more (`| head`); the generation was cancelled",
-    TERMINATED: "told to stop (SIGTERM); the generation was cancelled",
+    OUTPUT_CLOSED: "the reader of stdout closed the pipe (`| head`); the generation was cancelled",
+    TERMINATED: "terminated (SIGTERM); the generation was cancelled",
 }
 
-# Typer wants an empty line between lines that shall stay apart.
+# Typer joins consecutive lines, so an empty line separates them.
 EPILOG = "\n\n".join(
     [
         "Exit codes:",
         *(f"{code}  {meaning}" for code, meaning in MEANINGS.items()),
-        "`probe` has its own, see `tokengrpc probe --help`.",
+        "`probe` has its own exit codes, see `tokengrpc probe --help`.",
     ]
 )

@@ -1,4 +1,4 @@
-"""`tokengrpc count`, `models`, `get` and `cancel`: one question, one answer."""
+"""`tokengrpc count`, `models`, `get` and `cancel`: commands that make one unary call."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from tokenstreaming.v1 import generation_pb2, model_pb2, usage_pb2
 
 from tokengrpc.cli import options
-from tokengrpc.cli.output import say, say_message
-from tokengrpc.cli.prompt import as_input, read_prompt
+from tokengrpc.cli.output import write, write_json
+from tokengrpc.cli.prompt import build_input, read_prompt
 from tokengrpc.cli.session import Server, interruptible, run
 from tokengrpc.cli.summary import SOURCES, tokens
 from tokengrpc.client.names import short_name
@@ -19,7 +19,7 @@ from tokengrpc.client.names import short_name
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_UNBOUNDED = 10_000
+_UNLIMITED_WIDTH = 10_000
 
 
 def count(
@@ -32,21 +32,24 @@ def count(
     system: str = options.SYSTEM,
     json: bool = options.JSON,
 ) -> int:
-    """Count the input tokens that a prompt would be billed for; nothing is generated."""
-    source = as_input(read_prompt(prompt), system=system, raw=raw)
+    """Count the input tokens of a prompt.
 
-    async def ask() -> int:
+    These are the tokens that a generation would be billed for. Nothing is generated.
+    """
+    source = build_input(read_prompt(prompt), system=system, raw=raw)
+
+    async def call_server() -> int:
         async with server.connect() as client:
-            answer = await interruptible(client.count(source, model=model or ""))
+            response = await interruptible(client.count(source, model=model or ""))
         if json:
-            say_message(answer)
+            write_json(response)
         else:
-            source_name = short_name(usage_pb2.UsageSource, answer.source, "USAGE_SOURCE_").lower()
-            say(f"{tokens(answer.input_token_count)}, {source_name} for {answer.model}", end="\n")
+            source_name = short_name(usage_pb2.UsageSource, response.source, "USAGE_SOURCE_").lower()
+            write(f"{tokens(response.input_token_count)}, {source_name} for {response.model}", end="\n")
         return 0
 
     server = Server(target, token_env)
-    return run(ask(), server)
+    return run(call_server(), server)
 
 
 def models(
@@ -54,18 +57,18 @@ def models(
 ) -> int:
     """List the models that you may use."""
 
-    async def ask() -> int:
+    async def call_server() -> int:
         async with server.connect() as client:
             found = await interruptible(client.models())
         if json:
             for model in found:
-                say_message(model)
+                write_json(model)
         else:
             _show_models(found)
         return 0
 
     server = Server(target, token_env)
-    return run(ask(), server)
+    return run(call_server(), server)
 
 
 def get(
@@ -75,8 +78,8 @@ def get(
     token_env: str = options.TOKEN_ENV,
     json: bool = options.JSON,
 ) -> int:
-    """Show what is known of a generation: state, usage, kept events, outcome."""
-    return _generation(generation_id, Server(target, token_env), cancel=False, json=json)
+    """Show a generation: state, usage, events, outcome."""
+    return _show_generation(generation_id, Server(target, token_env), cancel=False, json=json)
 
 
 def cancel(
@@ -86,26 +89,29 @@ def cancel(
     token_env: str = options.TOKEN_ENV,
     json: bool = options.JSON,
 ) -> int:
-    """Stop a generation for all its readers; one that had ended is shown as it is."""
-    return _generation(generation_id, Server(target, token_env), cancel=True, json=json)
+    """Cancel a generation for all its readers.
+
+    The command shows the cancelled generation. A generation that has already ended is only shown.
+    """
+    return _show_generation(generation_id, Server(target, token_env), cancel=True, json=json)
 
 
-def _generation(generation_id: str, server: Server, *, cancel: bool, json: bool) -> int:
-    async def ask() -> int:
+def _show_generation(generation_id: str, server: Server, *, cancel: bool, json: bool) -> int:
+    async def call_server() -> int:
         async with server.connect() as client:
             call = client.cancel if cancel else client.get
             generation = await interruptible(call(generation_id))
         if json:
-            say_message(generation)
+            write_json(generation)
         else:
-            for name, value in _facts(generation):
-                say(f"{name:<14}{value}", end="\n")
+            for name, value in _fields(generation):
+                write(f"{name:<14}{value}", end="\n")
         return 0
 
-    return run(ask(), server)
+    return run(call_server(), server)
 
 
-def _facts(generation: generation_pb2.Generation) -> Iterator[tuple[str, str]]:
+def _fields(generation: generation_pb2.Generation) -> Iterator[tuple[str, str]]:
     usage = generation.usage
     yield "generation", generation.generation_id
     yield "model", generation.model
@@ -137,16 +143,16 @@ def _facts(generation: generation_pb2.Generation) -> Iterator[tuple[str, str]]:
 
 
 def _show_models(found: Sequence[model_pb2.Model]) -> None:
-    """A table, each row followed by what the model can, on lines of its own."""
+    """Prints a table of models, with the capabilities below each row, wrapped to the terminal's width."""
     table = [("model", "engines", "context", "tokenizer"), *map(_row, found)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNBOUNDED
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNLIMITED_WIDTH
     for number, row in enumerate(table):
         cells = (cell.ljust(wide) for cell, wide in zip(row, widths, strict=True))
-        say("  ".join(cells).rstrip(), end="\n")
+        write("  ".join(cells).rstrip(), end="\n")
         if number:
-            for line in textwrap.wrap(_abilities(found[number - 1]), max(width - 2, 20)):
-                say(f"  {line}", end="\n")
+            for line in textwrap.wrap(_capabilities(found[number - 1]), max(width - 2, 20)):
+                write(f"  {line}", end="\n")
 
 
 def _row(model: model_pb2.Model) -> tuple[str, str, str, str]:
@@ -160,10 +166,13 @@ def _row(model: model_pb2.Model) -> tuple[str, str, str, str]:
 
 def _health(engine: model_pb2.ModelEngine) -> str:
     if engine.health == model_pb2.ENGINE_HEALTH_UNSPECIFIED:
-        return "not asked yet"
+        return "not checked yet"
     return short_name(model_pb2.EngineHealth, engine.health, "ENGINE_HEALTH_").lower()
 
 
-def _abilities(model: model_pb2.Model) -> str:
-    names = [short_name(model_pb2.Capability, can, "CAPABILITY_").lower() for can in model.capabilities]
-    return f"can: {' '.join(names)}"
+def _capabilities(model: model_pb2.Model) -> str:
+    names = [
+        short_name(model_pb2.Capability, capability, "CAPABILITY_").lower()
+        for capability in model.capabilities
+    ]
+    return f"capabilities: {' '.join(names)}"

@@ -1,4 +1,4 @@
-"""Text for people: one place for what goes to stdout and to stderr."""
+"""Output of the commands: the only module that writes to stdout and stderr."""
 
 from __future__ import annotations
 
@@ -11,66 +11,66 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-# A model's or a server's text must not steer the terminal that shows it.
+# Control characters are removed, so that the text of a model or server cannot control the terminal.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class OutputError(Exception):
-    """Stdout does not take what is written: a full disk, a terminal that is gone."""
+    """Failed write to stdout, for example because a disk is full or a terminal was closed."""
 
     def __init__(self, cause: OSError) -> None:
         super().__init__(f"cannot write to stdout: {cause.strerror or cause}")
 
 
-class NobodyReads(OutputError):
-    """The other end of the pipe is closed."""
+class OutputClosed(OutputError):
+    """Failed write to a pipe whose reader has closed it."""
 
 
-def plain() -> bool:
-    """Whether people want no colours or styles (no-color.org), or their terminal has none."""
+def styles_disabled() -> bool:
+    """Returns whether the user disabled colours and styles (no-color.org), or the terminal has none."""
     return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
-def say(text: str, *, end: str = "") -> None:
-    """Writes to stdout at once. Raises NobodyReads or another OutputError."""
+def write(text: str, *, end: str = "") -> None:
+    """Writes to stdout and flushes it. Raises OutputClosed or another OutputError."""
     try:
         sys.stdout.write((_CONTROL.sub("", text) if sys.stdout.isatty() else text) + end)
         sys.stdout.flush()
     except BrokenPipeError as error:
-        raise NobodyReads(error) from None
+        raise OutputClosed(error) from None
     except OSError as error:
         raise OutputError(error) from None
 
 
-def remark(text: str, *, end: str = "\n") -> None:
-    """Writes to stderr what stands beside the answer; dim on a terminal."""
+def write_note(text: str, *, end: str = "\n") -> None:
+    """Writes text that is not part of the answer to stderr, dimmed on a terminal."""
     if sys.stderr.isatty():
         text = _CONTROL.sub("", text)
-        text = text if plain() else f"\x1b[2m{text}\x1b[0m"
+        text = text if styles_disabled() else f"\x1b[2m{text}\x1b[0m"
     _write_to_stderr(text + end)
 
 
-def fail(message: str) -> None:
-    """Writes one line that says what went wrong."""
+def write_error(message: str) -> None:
+    """Writes an error to stderr as one line."""
     _write_to_stderr(f"error: {_CONTROL.sub('', ' '.join(message.split()))}\n")
 
 
-def say_message(message: Message) -> None:
-    """Writes a message of the contract as one line of JSON, with the contract's own names."""
-    # It takes 20 ms to import, and most commands do without.
+def write_json(message: Message) -> None:
+    """Writes a message of the contract to stdout as one line of JSON, with the contract's field names."""
+    # Imported here because the import takes 20 ms and most commands do not need it.
     from google.protobuf.json_format import MessageToJson  # noqa: PLC0415 - see above
 
     text = MessageToJson(message, preserving_proto_field_name=True, indent=None, ensure_ascii=False)
-    say(text, end="\n")
+    write(text, end="\n")
 
 
-def drop_stdout() -> None:
-    """Lets what Python would still flush at exit go nowhere."""
+def discard_stdout() -> None:
+    """Redirects stdout to the null device, so that Python's flush at exit cannot fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _write_to_stderr(text: str) -> None:
-    """A stderr that takes nothing changes neither the answer nor the exit code."""
+    """Writes to stderr. A failed write is ignored, because it must not change the answer or the exit code."""
     with suppress(OSError):
         sys.stderr.write(text)
         sys.stderr.flush()

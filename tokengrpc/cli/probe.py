@@ -1,4 +1,4 @@
-"""`tokengrpc probe`: asks for a server's health, with the exit codes of grpc-health-probe."""
+"""`tokengrpc probe`: checks a server's health, with the exit codes of grpc-health-probe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from typer.core import TyperCommand
 
 from tokengrpc.cli import options
-from tokengrpc.cli.output import fail, say
+from tokengrpc.cli.output import write, write_error
 from tokengrpc.cli.target import unreachable
 
 SERVING = 0
@@ -22,22 +22,22 @@ NOT_SERVING = 4
 MEANINGS = {
     SERVING: "serving",
     BAD_USAGE: "wrong usage",
-    NO_CONNECTION: "no connection or no answer in time",
-    CALL_FAILED: "the call failed, as for a service that the server does not know",
+    NO_CONNECTION: "no connection, or no answer within the timeout",
+    CALL_FAILED: "the call failed, for example because the server does not know the service",
     NOT_SERVING: "not serving",
 }
 EPILOG = "\n\n".join(["Exit codes:", *(f"{code}  {meaning}" for code, meaning in MEANINGS.items())])
 
 
 class ProbeCommand(TyperCommand):
-    """Its wrong usage has another exit code than that of the other commands."""
+    """Command whose usage errors have another exit code than those of the other commands."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's or click's Context
         """Parses the arguments."""
         try:
             return super().parse_args(ctx, args)
         except options.UsageError as error:
-            error.exit_code = BAD_USAGE  # type: ignore[attr-defined] # it has one
+            error.exit_code = BAD_USAGE  # type: ignore[attr-defined] # click's UsageError has exit_code
             raise
 
 
@@ -48,11 +48,18 @@ def probe(
     *,
     target: str = options.TARGET,
     service: str = typer.Option(
-        "", "--service", help="liveness, readiness, tokenstreaming.v1.TokenStream; empty: the whole server."
+        "",
+        "--service",
+        help="liveness, readiness or tokenstreaming.v1.TokenStream; empty for the server as a whole.",
     ),
-    timeout: float = typer.Option(1.0, "--timeout", metavar="SECONDS", min=0.001, help="For everything."),
+    timeout: float = typer.Option(
+        1.0, "--timeout", metavar="SECONDS", min=0.001, help="The time limit for connecting and the check."
+    ),
 ) -> int:
-    """Ask for the health of a server (grpc.health.v1), as Kubernetes does."""
+    """Check the health of a server.
+
+    The command calls grpc.health.v1, as Kubernetes does.
+    """
     request = health_pb2.HealthCheckRequest(service=service)
     with grpc.insecure_channel(target) as channel:
         try:
@@ -60,20 +67,20 @@ def probe(
         except grpc.RpcError as error:
             return _failed(error, target, service, timeout)
     status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
-    say(f"status: {status}", end="\n")
+    write(f"status: {status}", end="\n")
     return SERVING if answer.status == health_pb2.HealthCheckResponse.SERVING else NOT_SERVING
 
 
 def _failed(error: grpc.RpcError, target: str, service: str, timeout: float) -> int:
     code = error.code()
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        fail(f"{code.name}: no answer from {target} within {timeout:g} s")
+        write_error(f"{code.name}: no answer from {target} within {timeout:g} s")
         return NO_CONNECTION
     if code is grpc.StatusCode.UNAVAILABLE:
-        fail(unreachable(target, error.details() or ""))
+        write_error(unreachable(target, error.details() or ""))
         return NO_CONNECTION
     if code is grpc.StatusCode.NOT_FOUND:
-        fail(f"{code.name}: the server does not know the service `{service}`")
+        write_error(f"{code.name}: the server does not know the service `{service}`")
     else:
-        fail(f"{code.name}: {error.details()}")
+        write_error(f"{code.name}: {error.details()}")
     return CALL_FAILED

@@ -1,4 +1,4 @@
-"""What a person wants answered: from the command line or from stdin."""
+"""The prompt of a command: read from the command line or from stdin."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tokengrpc.client import Conversation
 
 
 def read_prompt(prompt: str | None) -> str:
-    """The text of PROMPT; `-`, or none where stdin is no terminal, reads stdin to its end.
+    """Returns the text of PROMPT, or all of stdin for `-` and for no PROMPT if stdin is not a terminal.
 
-    Raises BadParameter for what is no text.
+    Raises BadParameter if the text is missing, empty or not UTF-8, or if stdin cannot be read.
     """
     if prompt is None:
         data = b"" if sys.stdin.isatty() else _stdin()
@@ -36,8 +36,11 @@ def _stdin() -> bytes:
         raise typer.BadParameter(f"stdin cannot be read: {error.strerror}", param_hint="PROMPT") from None
 
 
-def as_input(text: str, *, system: str | None, raw: bool) -> str | Conversation:
-    """A conversation with one user message or, when asked for, a prompt to continue. Raises BadParameter."""
+def build_input(text: str, *, system: str | None, raw: bool) -> str | Conversation:
+    """Returns a conversation with one user message or, if `raw`, the text as a prompt to continue.
+
+    Raises BadParameter if `raw` is combined with `system`.
+    """
     if raw and system:
-        raise typer.BadParameter("needs a conversation: leave out --raw", param_hint="--system")
+        raise typer.BadParameter("needs a conversation: remove --raw", param_hint="--system")
     return text if raw else Conversation(system).user(text)

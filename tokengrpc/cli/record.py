@@ -1,4 +1,4 @@
-"""Writes a stream to a file as it comes, for the replay engine: lines of JSON, each with its time."""
+"""Records a stream in a file for the replay engine: lines of JSON, each with its time."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
     from tokengrpc.client import TokenStreamError
 
-# Of the format: `tokengrpc/engines/transcript.py` reads it.
+# Version of the file format, which `tokengrpc/engines/replay/recording.py` reads.
 VERSION = 1
 
 
 class Recorder:
-    """A recording under way. Times are seconds since it began, which is when the call is made."""
+    """Recording in progress. Times are in seconds since the recorder was created, just before the call."""
 
     def __init__(self, path: Path, header: dict[str, Any]) -> None:
-        """Raises BadParameter when the file is there already, or cannot be made."""
+        """Creates the file. Raises BadParameter if it exists or cannot be created."""
         try:
-            # Nobody's recording is overwritten.
+            # Mode "x" never overwrites an existing recording.
             self._file = path.open("x", encoding="utf-8")
         except FileExistsError:
             raise typer.BadParameter(f"{path} exists; name another file", param_hint="--record") from None
@@ -37,17 +37,19 @@ class Recorder:
         self._finished = False
         self._write({"transcript": VERSION, **header})
 
-    def message(self, message: StreamTokensResponse) -> None:
+    def record_message(self, message: StreamTokensResponse) -> None:
         """Writes a message."""
-        from google.protobuf.json_format import MessageToDict  # noqa: PLC0415 - 20 ms, as in cli.output
+        from google.protobuf.json_format import MessageToDict  # noqa: PLC0415 - slow import, as in cli.output
 
         self._finished = self._finished or message.HasField("finished")
-        self._write_at({"message": MessageToDict(message, preserving_proto_field_name=True)})
+        self._write_timed({"message": MessageToDict(message, preserving_proto_field_name=True)})
 
-    def failure(self, error: TokenStreamError) -> None:
-        """Writes how a call failed, unless `finished` has said it."""
+    def record_failure(self, error: TokenStreamError) -> None:
+        """Writes the error of a failed call, unless a `finished` event was recorded."""
         if not self._finished:
-            self._write_at({"failure": {"reason": error.reason or error.code.name, "message": error.message}})
+            self._write_timed(
+                {"failure": {"reason": error.reason or error.code.name, "message": error.message}}
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -55,7 +57,7 @@ class Recorder:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def _write_at(self, line: dict[str, Any]) -> None:
+    def _write_timed(self, line: dict[str, Any]) -> None:
         self._write({"at": round(time.monotonic() - self._begin, 6), **line})
 
     def _write(self, line: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`tokengrpc serve` and `tokengrpc config`: the only commands that know the server."""
+"""`tokengrpc serve` and `tokengrpc config`: the only commands that import the server's modules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer
 from msgspec import inspect
 
 from tokengrpc.cli import exits
-from tokengrpc.cli.output import fail, remark, say
+from tokengrpc.cli.output import write, write_error, write_note
 from tokengrpc.cli.target import DEFAULT_TARGET
 from tokengrpc.config import ConfigError, Loaded, describe, load_with_origins
 from tokengrpc.config.keys import DEFINING_KEYS, KEYS, flag
@@ -26,34 +26,35 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 EPILOG = (
-    "Each flag has a variable: --base-url is TOKENGRPC_BASE_URL. Flags stand above variables, those above "
-    "the file, that above the defaults; limits and tenants are set in the file, limits also by "
-    "TOKENGRPC_LIMITS_*. `tokengrpc config` shows all of them."
+    "Settings are resolved in this order, highest precedence first: command-line flags, TOKENGRPC_* "
+    "variables, the TOML file, defaults. Each flag has a variable: --base-url is TOKENGRPC_BASE_URL. Limits "
+    "and tenants are set in the file, limits also with TOKENGRPC_LIMITS_*. `tokengrpc config` shows all "
+    "settings."
 )
 SETTINGS = {"epilog": EPILOG}
 
 _METAVARS = {"listen": "HOST:PORT", "base_url": "URL", "api_key_file": "FILE"}
 
 
-def _takes_settings(command: Callable[..., int]) -> Callable[..., int]:
-    """Gives a command, in place of its `**flags`, --config and one flag for each key but the limits'."""
+def _with_setting_flags(command: Callable[..., int]) -> Callable[..., int]:
+    """Replaces the `**flags` of a command's signature with one flag per setting, except the limits."""
     own = [p for p in signature(command).parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
     keys = [key for key, place in KEYS.items() if place.section != "limits"]
     flags = [
         Parameter(key, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str, _option(key)])
         for key in keys
     ]
-    # Typer reads the parameters from here.
+    # Typer reads the parameters from this attribute.
     command.__signature__ = Signature([*own, *flags])  # type: ignore[attr-defined] # see above
     return command
 
 
-def _option(key: str) -> Any:  # noqa: ANN401 - what Typer says it is
+def _option(key: str) -> Any:  # noqa: ANN401 - typer.Option is typed so
     meaning = KEYS[key].meaning
     if key in DEFINING_KEYS:
-        meaning += "; with it, one model replaces those of the file"
+        meaning += "; the flags then define one model, which replaces all models of the file"
     place = KEYS[key]
-    # A table has too many defaults to show, and a missing switch needs none.
+    # A table has too many defaults to show, and a switch that is off by default needs none.
     shown = "" if key in DEFINING_KEYS or place.is_table else place.default
     return typer.Option(
         flag(key),
@@ -64,7 +65,7 @@ def _option(key: str) -> Any:  # noqa: ANN401 - what Typer says it is
 
 
 def _metavar(key: str) -> str:
-    """What a flag takes."""
+    """Returns the placeholder for a flag's value in the help."""
     if KEYS[key].is_table:
         return "JSON"
     match bare(inspect.type_info(KEYS[key].type)):
@@ -80,44 +81,55 @@ def _metavar(key: str) -> str:
 
 
 CONFIG = typer.Option(
-    None, "--config", metavar="FILE", help="The TOML file; TOKENGRPC_CONFIG if not given.", show_default=False
+    None,
+    "--config",
+    metavar="FILE",
+    help="The TOML file; without it, the file named by TOKENGRPC_CONFIG.",
+    show_default=False,
 )
 
 
-@_takes_settings
+@_with_setting_flags
 def serve(
     *,
     config: Path = CONFIG,
-    hints: bool = typer.Option(False, "--hints", help="Tell what to type next, once it is ready."),
+    hints: bool = typer.Option(
+        False, "--hints", help="Show example commands to try once the server is ready."
+    ),
     **flags: str | None,
 ) -> int:
-    """Serve models over gRPC; without any settings, the builtin one on 127.0.0.1:50051.
+    """Serve models over gRPC.
 
-    Prints `listening on HOST:PORT` once it is ready. SIGTERM or Ctrl-C lets the streams in flight finish.
+    Without any settings, serve the builtin model on 127.0.0.1:50051. The command prints
+    `listening on HOST:PORT` once it is ready. After SIGTERM or Ctrl-C, active streams may finish within the
+    drain time.
     """
     loaded = _load(config, flags)
     if loaded is None:
         return exits.USAGE
-    # It brings the whole server, which wrong settings need not wait for.
+    # Imported after the settings are checked, so that wrong settings are reported without loading the server.
     from tokengrpc.server import run  # noqa: PLC0415 - see above
 
     try:
         return run(loaded.settings, on_ready=_show_hints if hints else None)
     except ConfigError as error:
-        fail(str(error))
+        write_error(str(error))
         return exits.USAGE
     except TokenGrpcError as error:
-        fail(f"{error.reason}: {error.message}")
+        write_error(f"{error.reason}: {error.message}")
         return exits.FAILURE
 
 
-@_takes_settings
+@_with_setting_flags
 def config(*, config: Path = CONFIG, **flags: str | None) -> int:
-    """Show the settings that would be in force, and where each comes from; secrets are not shown."""
+    """Show the effective settings and their sources.
+
+    Secrets are not shown.
+    """
     loaded = _load(config, flags)
     if loaded is None:
         return exits.USAGE
-    say(describe(loaded.settings, loaded.origins))
+    write(describe(loaded.settings, loaded.origins))
     return exits.OK
 
 
@@ -125,38 +137,39 @@ def _load(file: Path | None, flags: dict[str, str | None]) -> Loaded | None:
     try:
         return load_with_origins(file, os.environ, flags)
     except ConfigError as error:
-        fail(str(error))
+        write_error(str(error))
         return None
 
 
 def _show_hints(address: str) -> None:
-    """What a newcomer pastes next, with the real port."""
+    """Prints example commands with the server's real address, ready to paste."""
     host, _, port = address.rpartition(":")
     target = f"127.0.0.1:{port}" if host in {"0.0.0.0", "[::]"} else address  # noqa: S104 - compared only
-    program = _program()
-    there = "" if target == DEFAULT_TARGET else f" --target {target}"
+    program = _program_command()
+    target_option = "" if target == DEFAULT_TARGET else f" --target {target}"
     question = "What is token streaming?"
-    remark(
+    write_note(
         f"""
-Ask it something, in another terminal:
-  {program} stream{there} "{question}"
+Send it a prompt from another terminal:
+  {program} stream{target_option} "{question}"
   grpcurl -plaintext -d '{{"prompt": "{question}"}}' {target} tokenstreaming.v1.TokenStream/StreamTokens
-Or serve an engine of your own, such as Ollama:
+Or serve your own engine, such as Ollama:
   {program} serve --base-url http://127.0.0.1:11434/v1 --model llama3.2 --dialect ollama
 """
     )
 
 
-def _program() -> str:
-    """How this program is started in another terminal: not by a PATH that only this one may have."""
-    started = Path(sys.argv[0]).absolute()
-    if started.name == "__main__.py":
-        return f"{_typed(Path(sys.executable))} -m tokengrpc"
-    own_environment = started.is_relative_to(Path.cwd())
-    return "tokengrpc" if not own_environment and shutil.which("tokengrpc") else _typed(started)
+def _program_command() -> str:
+    """Returns the command that starts this program in another terminal, whose PATH may differ."""
+    program = Path(sys.argv[0]).absolute()
+    if program.name == "__main__.py":
+        return f"{_display_path(Path(sys.executable))} -m tokengrpc"
+    # A program below the current directory is probably in a virtual environment that only this PATH has.
+    in_local_environment = program.is_relative_to(Path.cwd())
+    return "tokengrpc" if not in_local_environment and shutil.which("tokengrpc") else _display_path(program)
 
 
-def _typed(program: Path) -> str:
-    """A program's path as one types it here."""
-    here = Path.cwd()
-    return shlex.quote(str(program.relative_to(here) if program.is_relative_to(here) else program))
+def _display_path(program: Path) -> str:
+    """Returns a program's path, quoted for a shell. Below the current directory, the path is relative."""
+    directory = Path.cwd()
+    return shlex.quote(str(program.relative_to(directory) if program.is_relative_to(directory) else program))

@@ -1,4 +1,4 @@
-"""Runs the part of a command that talks to a server: connects, listens for Ctrl-C, tells failures."""
+"""Runs the part of a command that calls a server: connects, handles Ctrl-C, reports failures."""
 
 from __future__ import annotations
 
@@ -13,69 +13,75 @@ import grpc
 import typer
 
 from tokengrpc.cli import exits
-from tokengrpc.cli.output import fail
+from tokengrpc.cli.output import write_error
 from tokengrpc.cli.target import unreachable
 from tokengrpc.client import ResumePolicy, TokenStreamClient, TokenStreamError
 from tokengrpc.client.channel import channel_options
-from tokengrpc.client.errors import without_advice
+from tokengrpc.client.errors import strip_advice
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
 T = TypeVar("T")
 
-# A person sees a refusal at once, and decides.
+# A rejection is not retried, because the user should see it immediately and decide.
 POLICY = ResumePolicy(retry_attempts=0)
 
 
-class NoServer(Exception):
-    """Nothing at a target speaks gRPC; `seen` is gRPC's own text."""
+class ServerUnreachable(Exception):
+    """Target that does not answer with gRPC. `details` is the gRPC library's own message."""
 
-    def __init__(self, target: str, seen: str) -> None:
-        super().__init__(unreachable(target, seen))
+    def __init__(self, target: str, details: str) -> None:
+        super().__init__(unreachable(target, details))
 
 
 class Interrupted(Exception):
-    """A person or a supervisor wants it to stop; `exit_code` says who."""
+    """Command that SIGINT or SIGTERM stopped. `exit_code` is 128 plus the signal's number."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.exit_code = 128 + number
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.exit_code = 128 + signal_number
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where the server is, and who calls it: the name of the variable with the token."""
+    """Address of a server, and the name of the environment variable that holds the caller's token."""
 
     target: str
     token_env: str
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[TokenStreamClient]:
-        """A client, closed at the end. Raises NoServer at once where the client would be patient."""
+        """Yields a connected client and closes it at the end.
+
+        Raises ServerUnreachable after the first failed connection attempt. The client alone would retry.
+        """
         async with TokenStreamClient(self.target, token=self._token(), policy=POLICY) as client:
-            await interruptible(self._reach())
+            await interruptible(self._wait_until_connected())
             yield client
 
-    async def _reach(self) -> None:
-        """Waits for a connection, which the client then shares: gRPC keeps one for equal options."""
+    async def _wait_until_connected(self) -> None:
+        """Waits for a connection. The client reuses it, because gRPC shares one between equal channels."""
         async with grpc.aio.insecure_channel(self.target, channel_options()) as channel:
             while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
                 if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-                    await self._explain(channel)
+                    await self._raise_cause(channel)
                     return
                 await channel.wait_for_state_change(state)
 
-    async def _explain(self, channel: grpc.aio.Channel) -> None:
-        """Makes any call: its error has the cause, which the channel's state does not tell."""
+    async def _raise_cause(self, channel: grpc.aio.Channel) -> None:
+        """Makes a call and raises ServerUnreachable if the call fails with UNAVAILABLE.
+
+        The call is needed because its error contains the cause, and the channel's state does not.
+        """
         try:
             await channel.unary_unary("/grpc.health.v1.Health/Check", bytes, bytes)(b"")
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
-                raise NoServer(self.target, error.details() or "") from None
+                raise ServerUnreachable(self.target, error.details() or "") from None
 
     def _token(self) -> str | None:
-        """The token; a variable that was named on purpose must be set."""
+        """Returns the token. Raises BadParameter if the variable is unset and is not the default one."""
         token = os.environ.get(self.token_env)
         if not token and self.token_env != "TOKENGRPC_TOKEN":  # noqa: S105 - a variable's name
             raise typer.BadParameter(
@@ -85,14 +91,14 @@ class Server:
 
 
 def run(work: Coroutine[Any, Any, int], server: Server) -> int:
-    """Runs a command's work and answers its exit code; failures become one line."""
+    """Runs a command's work and returns its exit code. Failures are reported in one line."""
     try:
         return asyncio.run(work)
     except TokenStreamError as error:
-        fail(told(error, server.target))
+        write_error(error_line(error, server.target))
         return exits.FAILURE
-    except NoServer as error:
-        fail(str(error))
+    except ServerUnreachable as error:
+        write_error(str(error))
         return exits.FAILURE
     except Interrupted as interrupted:
         return interrupted.exit_code
@@ -100,21 +106,21 @@ def run(work: Coroutine[Any, Any, int], server: Server) -> int:
         return exits.INTERRUPTED
 
 
-def told(error: TokenStreamError, target: str) -> str:
-    """A failure in one line: code, reason, what happened, what to do."""
+def error_line(error: TokenStreamError, target: str) -> str:
+    """Returns a failure in one line: code, reason, what happened, what to do."""
     if error.code is grpc.StatusCode.UNAVAILABLE and not error.reason and not error.last_sequence:
         return unreachable(target, error.message)
     if error.code is grpc.StatusCode.UNAUTHENTICATED:
-        hint = "set TOKENGRPC_TOKEN to your key, or name its variable with --token-env"
-        return f"{error.code.name}: {without_advice(error.message)}; {hint}"
+        hint = "set TOKENGRPC_TOKEN to your key, or name another variable with --token-env"
+        return f"{error.code.name}: {strip_advice(error.message)}; {hint}"
     code = f"{error.code.name} " if error.reason not in {"", error.code.name} else ""
     return f"{code}{error}"
 
 
 async def interruptible(work: Coroutine[Any, Any, T]) -> T:
-    """Does some work; Ctrl-C or SIGTERM cancels it, which closes what it has open.
+    """Runs `work`. SIGINT (Ctrl-C) or SIGTERM cancels it and raises Interrupted once it has cleaned up.
 
-    Raises Interrupted then. A second Ctrl-C does not wait for that.
+    A second signal ends the process without waiting for the cleanup.
     """
     loop = asyncio.get_running_loop()
     task = loop.create_task(work)
@@ -122,10 +128,10 @@ async def interruptible(work: Coroutine[Any, Any, T]) -> T:
 
     def stop(number: int) -> None:
         received.append(number)
-        release()
+        remove_handlers()
         task.cancel()
 
-    def release() -> None:
+    def remove_handlers() -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
 
@@ -138,4 +144,4 @@ async def interruptible(work: Coroutine[Any, Any, T]) -> T:
             raise Interrupted(received[0]) from None
         raise
     finally:
-        release()
+        remove_handlers()

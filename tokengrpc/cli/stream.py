@@ -1,4 +1,4 @@
-"""`tokengrpc stream`: one generation, shown as it comes."""
+"""`tokengrpc stream`: shows one generation while it runs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from tokengrpc.cli import options
-from tokengrpc.cli.output import remark, say, say_message
-from tokengrpc.cli.prompt import as_input, read_prompt
+from tokengrpc.cli.output import write, write_json, write_note
+from tokengrpc.cli.prompt import build_input, read_prompt
 from tokengrpc.cli.record import Recorder
 from tokengrpc.cli.session import Interrupted, Server, interruptible, run
 from tokengrpc.cli.summary import Summary
@@ -25,50 +25,55 @@ if TYPE_CHECKING:
 
     from tokengrpc.client import TokenStream, TokenStreamClient
 
-_OUTCOME_TIMEOUT = 2.0
+# Seconds to wait for the final usage of a generation that Ctrl-C cancelled.
+_SUMMARY_TIMEOUT = 2.0
 
 
 @dataclass(slots=True)
-class Show:
-    """How messages are shown. `begun`: there was one; `unfinished`: stdout's last line has no end yet."""
+class StreamPrinter:
+    """Prints the messages of a stream: text to stdout, everything else to stderr.
+
+    `begun`: a message has arrived. `line_open`: the last line on stdout has no line break yet.
+    """
 
     json: bool = False
     reasoning: bool = False
     recorder: Recorder | None = None
     begun: bool = False
-    unfinished: bool = False
+    line_open: bool = False
 
-    def message(self, message: StreamTokensResponse) -> None:
-        """Shows one message."""
+    def print_message(self, message: StreamTokensResponse) -> None:
+        """Prints one message, and records it if there is a recorder."""
         self.begun = True
         if self.recorder is not None:
-            self.recorder.message(message)
+            self.recorder.record_message(message)
         if self.json:
-            say_message(message)
+            write_json(message)
             return
         if message.HasField("engine_switched"):
-            self._switched(message.engine_switched)
+            self._print_switch(message.engine_switched)
         for token in message.tokens:
             if self.reasoning and token.reasoning_text:
-                remark(token.reasoning_text, end="")
+                write_note(token.reasoning_text, end="")
             if token.refusal_text:
-                remark(token.refusal_text, end="")
+                write_note(token.refusal_text, end="")
             if token.text:
-                say(token.text)
-                self.unfinished = not token.text.endswith("\n")
+                write(token.text)
+                self.line_open = not token.text.endswith("\n")
 
-    def _switched(self, switched: EngineSwitched) -> None:
-        apart = "\n" if self.unfinished else ""  # on a terminal it would stand in the answer's line
-        lost = f"engine {switched.from_engine} was lost ({switched.reason})"
-        remark(f"{apart}{lost}, {switched.to_engine} goes on")
+    def _print_switch(self, switched: EngineSwitched) -> None:
+        # On a terminal, the note would otherwise follow the answer on the same line.
+        line_break = "\n" if self.line_open else ""
+        failure = f"engine {switched.from_engine} failed ({switched.reason})"
+        write_note(f"{line_break}{failure}, engine {switched.to_engine} continues the answer")
 
-    def end(self, summary: Summary) -> None:
-        """Ends the line of text and tells what it came to, unless nothing came at all."""
-        if self.unfinished:
-            say("\n")
+    def finish(self, summary: Summary) -> None:
+        """Ends the line on stdout and prints the summary, unless no message has arrived."""
+        if self.line_open:
+            write("\n")
         if self.begun:
-            remark(str(summary))
-        self.begun = self.unfinished = False
+            write_note(str(summary))
+        self.begun = self.line_open = False
 
 
 def stream(
@@ -85,32 +90,43 @@ def stream(
     stop: list[str] = options.STOP,
     switches: int = options.SWITCHES,
     timeout: float = options.TIMEOUT,
-    partial: bool = typer.Option(False, "--partial", help="At --timeout, take what there is: no failure."),
-    generation_id: str = typer.Option(None, "--id", metavar="ID", help="Name the generation yourself."),
-    resume: str = typer.Option(None, "--resume", metavar="ID", help="Read this generation; start none."),
-    after: int = typer.Option(0, "--after", metavar="N", min=0, help="With --resume: after this sequence."),
+    partial: bool = typer.Option(
+        False, "--partial", help="When --timeout expires, keep the partial answer and exit with 0."
+    ),
+    generation_id: str = typer.Option(
+        None, "--id", metavar="ID", help="The id of the new generation; without it, a random one."
+    ),
+    resume: str = typer.Option(
+        None, "--resume", metavar="ID", help="Read this generation instead of starting one."
+    ),
+    after: int = typer.Option(
+        0, "--after", metavar="N", min=0, help="With --resume: show only the events after this sequence."
+    ),
     json: bool = typer.Option(False, "--json", help="Print each message as a line of JSON."),
     record: Path = options.RECORD,
-    record_prompt: bool = typer.Option(False, "--record-prompt", help="With --record: the prompt as well."),
+    record_prompt: bool = typer.Option(
+        False, "--record-prompt", help="With --record: record the prompt as well."
+    ),
     show_reasoning: bool = options.SHOW_REASONING,
 ) -> int:
-    """Stream the answer to a prompt: text to stdout as it comes, a summary to stderr.
+    """Stream the answer to a prompt.
 
-    Ctrl-C cancels the generation. A connection that breaks is resumed by itself.
+    The text goes to stdout while it is generated, a summary to stderr. Ctrl-C cancels the generation. If the
+    connection breaks, the stream resumes automatically.
     """
     if prompt is not None and resume is not None:
         raise typer.BadParameter("give either a prompt or --resume ID", param_hint="PROMPT")
     if after and resume is None:
-        raise typer.BadParameter("only with --resume ID", param_hint="--after")
+        raise typer.BadParameter("is allowed only with --resume ID", param_hint="--after")
     if record_prompt and record is None:
-        raise typer.BadParameter("only with --record FILE", param_hint="--record-prompt")
+        raise typer.BadParameter("is allowed only with --record FILE", param_hint="--record-prompt")
     options.check_timeout(timeout)
 
-    def opened(client: TokenStreamClient) -> TokenStream:
+    def open_stream(client: TokenStreamClient) -> TokenStream:
         if resume is not None:
             return client.resume(resume, after, timeout=timeout)
         return client.stream(
-            as_input(text, system=system, raw=raw),
+            build_input(text, system=system, raw=raw),
             generation_id=generation_id,
             timeout=timeout,
             on_deadline="partial" if partial else "fail",
@@ -124,43 +140,45 @@ def stream(
 
     text = read_prompt(prompt) if resume is None else ""
     server = Server(target, token_env)
-    show = Show(json=json, reasoning=show_reasoning)
+    printer = StreamPrinter(json=json, reasoning=show_reasoning)
     if record is None:
-        return run(_stream(server, opened, show), server)
+        return run(_stream(server, open_stream, printer), server)
     header = {"model": model or ""} | ({"prompt": text, "system": system or ""} if record_prompt else {})
-    with Recorder(record, header) as show.recorder:
-        return run(_stream(server, opened, show), server)
+    with Recorder(record, header) as printer.recorder:
+        return run(_stream(server, open_stream, printer), server)
 
 
-async def _stream(server: Server, opened: Callable[[TokenStreamClient], TokenStream], show: Show) -> int:
+async def _stream(
+    server: Server, open_stream: Callable[[TokenStreamClient], TokenStream], printer: StreamPrinter
+) -> int:
     async with server.connect() as client:
         try:
-            await follow(client, opened(client), show)
+            await follow(client, open_stream(client), printer)
         except TokenStreamError as error:
-            if show.recorder is not None:
-                show.recorder.failure(error)
+            if printer.recorder is not None:
+                printer.recorder.record_failure(error)
             raise
     return 0
 
 
-async def follow(client: TokenStreamClient, tokens: TokenStream, show: Show) -> None:
-    """Shows a stream to its end, or to Ctrl-C, which stops its generation, and what it came to.
+async def follow(client: TokenStreamClient, tokens: TokenStream, printer: StreamPrinter) -> None:
+    """Prints a stream and its summary. Ctrl-C or SIGTERM stops the stream and cancels its generation.
 
-    Raises Interrupted or TokenStreamError after that.
+    Raises Interrupted or TokenStreamError after the summary.
     """
     summary = None
     try:
         async with tokens:
-            await interruptible(_read(tokens, show))
+            await interruptible(_print_messages(tokens, printer))
     except Interrupted:
-        # More may have been generated, and billed, than has arrived.
+        # The server may have generated and billed more tokens than have arrived.
         with suppress(TokenStreamError):
-            summary = Summary.of_generation(await client.get(tokens.generation_id, timeout=_OUTCOME_TIMEOUT))
+            summary = Summary.of_generation(await client.get(tokens.generation_id, timeout=_SUMMARY_TIMEOUT))
         raise
     finally:
-        show.end(summary or Summary.of_stream(tokens))
+        printer.finish(summary or Summary.of_stream(tokens))
 
 
-async def _read(tokens: TokenStream, show: Show) -> None:
+async def _print_messages(tokens: TokenStream, printer: StreamPrinter) -> None:
     async for message in tokens.messages():
-        show.message(message)
+        printer.print_message(message)

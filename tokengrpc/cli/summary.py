@@ -1,4 +1,4 @@
-"""What a generation came to, in one line."""
+"""One-line summary of a generation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tokengrpc.client.progress import Progress
 
 SOURCES = {
-    usage_pb2.USAGE_SOURCE_ENGINE: "told by the engine",
+    usage_pb2.USAGE_SOURCE_ENGINE: "reported by the engine",
     usage_pb2.USAGE_SOURCE_COUNTED: "counted",
     usage_pb2.USAGE_SOURCE_ESTIMATED: "estimated",
 }
@@ -21,7 +21,7 @@ SOURCES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """Usage, end and name of a generation; `finish` is None while its end is not known."""
+    """Usage, finish and id of a generation. `finish` is None while the end is not known."""
 
     generation_id: str
     usage: usage_pb2.Usage
@@ -29,18 +29,18 @@ class Summary:
 
     @classmethod
     def of_stream(cls, stream: Progress) -> Self:
-        """What a stream has told."""
+        """Returns the summary of what a stream has received."""
         return cls(generation_id=stream.generation_id, usage=stream.usage, finish=stream.finish)
 
     @classmethod
     def of_generation(cls, generation: generation_pb2.Generation) -> Self:
-        """What the server knows."""
+        """Returns the summary of a generation as the server reports it."""
         finish = generation.finished if generation.HasField("finished") else None
         return cls(generation_id=generation.generation_id, usage=generation.usage, finish=finish)
 
     def __str__(self) -> str:
-        """Tokens, usage and its source, time to first token and rate, end, name."""
-        parts = [tokens(self.usage.output_token_count), *self._usage(), *self._times(), self._end()]
+        """Formats tokens, usage and its source, time to first token, rate, finish reason and id."""
+        parts = [tokens(self.usage.output_token_count), *self._usage(), *self._times(), self._finish_reason()]
         return ", ".join([*parts, f"id {self.generation_id}"])
 
     def _usage(self) -> list[str]:
@@ -55,7 +55,7 @@ class Summary:
         return parts
 
     def _times(self) -> list[str]:
-        """As the server measured them, from the call's arrival."""
+        """Returns time to first token and token rate, as the server measured them from the call's arrival."""
         if self.finish is None or not self.finish.timing.HasField("time_to_first_token"):
             return []
         first = self.finish.timing.time_to_first_token.ToTimedelta().total_seconds()
@@ -64,13 +64,13 @@ class Summary:
         rate = [f"{(count - 1) / (total - first):.1f} tokens/s"] if count > 1 and total > first else []
         return [f"first after {first * 1e3:.0f} ms", *rate]
 
-    def _end(self) -> str:
-        """The finish reason as the contract has it, without its prefix."""
+    def _finish_reason(self) -> str:
+        """Returns the finish reason without the contract's prefix."""
         if self.finish is None:
-            return "cut before its end"
+            return "incomplete"
         return short_name(generation_pb2.FinishReason, self.finish.finish_reason, "FINISH_REASON_")
 
 
 def tokens(count: int) -> str:
-    """A number of tokens in words."""
+    """Formats a number of tokens, in singular or plural."""
     return f"{count} token" if count == 1 else f"{count} tokens"

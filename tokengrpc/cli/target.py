@@ -1,4 +1,4 @@
-"""Where a server is: which addresses make sense, and what is wrong with one that does not answer."""
+"""Server addresses: checks them, and explains why an address does not answer."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ DEFAULT_TARGET = "127.0.0.1:50051"
 _HOST_PORT = re.compile(r"(dns:(//[^/\s]*/)?)?(\[[^\s/\[\]]+\]|[^\s:/\[\]]+):(?P<port>\d{1,5})")
 _OTHER = re.compile(r"(unix|unix-abstract|ipv4|ipv6|vsock|xds):\S+")
 
-# What gRPC saw, and what it means; anything else is passed on.
+# Texts in gRPC's messages that have a known cause. Other messages are shown as they are.
 _NO_SERVER = re.compile(r"Connection refused|No such file")
-_NO_NAME = re.compile(r"errors resolving|DNS resolution")
-_NO_GRPC = re.compile(r"HTTP/2|http1|SETTINGS|Socket closed|reset by peer")
+_UNRESOLVED_NAME = re.compile(r"errors resolving|DNS resolution")
+_NOT_GRPC = re.compile(r"HTTP/2|http1|SETTINGS|Socket closed|reset by peer")
 
 
 def check_target(target: str) -> str:
-    """Raises BadParameter for what gRPC would take for a name that it then cannot find."""
+    """Returns a valid target unchanged.
+
+    Raises BadParameter for any other, which gRPC would try to resolve as a name without success.
+    """
     address = _HOST_PORT.fullmatch(target)
     if (address and 0 < int(address["port"]) < 65_536) or (not address and _OTHER.fullmatch(target)):
         return target
@@ -29,17 +32,18 @@ def check_target(target: str) -> str:
     )
 
 
-def unreachable(target: str, seen: str) -> str:
-    """A line about a server that does not answer; `seen` is gRPC's own text."""
-    cause = seen.rpartition("last error: ")[2]
+def unreachable(target: str, details: str) -> str:
+    """Returns one line about a server that cannot be reached. `details` is the gRPC library's own message."""
+    cause = details.rpartition("last error: ")[2]
     if _NO_SERVER.search(cause):
-        told = (
-            f"no server answers at {target}. Start one with `tokengrpc serve`, or name another with --target"
+        message = (
+            f"no server is listening at {target}: start one with `tokengrpc serve`, "
+            "or pass another address with --target"
         )
-    elif _NO_NAME.search(cause):
-        told = f"the name in {target} cannot be resolved: check it, or name another with --target"
-    elif _NO_GRPC.search(cause):
-        told = f"what listens at {target} speaks no gRPC without TLS ({cause}): check the port"
+    elif _UNRESOLVED_NAME.search(cause):
+        message = f"the name in {target} cannot be resolved: check it, or pass another address with --target"
+    elif _NOT_GRPC.search(cause):
+        message = f"the program listening at {target} does not speak plaintext gRPC ({cause}): check the port"
     else:
-        told = f"{target} cannot be reached ({cause}): check the address"
-    return f"UNAVAILABLE: {told}"
+        message = f"{target} cannot be reached ({cause}): check the address"
+    return f"UNAVAILABLE: {message}"

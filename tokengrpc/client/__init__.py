@@ -1,4 +1,4 @@
-"""The Python client: streams that survive dropped connections, for asyncio and for threads."""
+"""The Python client, for asyncio and for threads. Its streams resume after dropped connections."""
 
 from tokengrpc.client.client import TokenStreamClient
 from tokengrpc.client.conversation import Conversation

@@ -1,4 +1,4 @@
-"""What a Session tells a client to do next."""
+"""Actions: the next steps that a `Session` returns to the client that drives it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StartCall:
-    """Call StreamTokens after a delay."""
+    """Instruction to call StreamTokens after `delay` seconds."""
 
     request: token_stream_pb2.StreamTokensRequest
     delay: float = 0.0
@@ -21,7 +21,7 @@ class StartCall:
 
 @dataclass(frozen=True, slots=True)
 class ResumeCall:
-    """Call ResumeTokens after a delay."""
+    """Instruction to call ResumeTokens after `delay` seconds."""
 
     request: token_stream_pb2.ResumeTokensRequest
     delay: float = 0.0
@@ -29,12 +29,12 @@ class ResumeCall:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The generation ended well; there is nothing more to do."""
+    """Instruction to end the stream normally, because the generation ended without an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Raise:
-    """The reader gets this error."""
+    """Instruction to raise `error` to the caller."""
 
     error: TokenStreamError
 

@@ -1,4 +1,4 @@
-"""How channels are opened: defaults that suit long streams, each of which a caller may override."""
+"""Channel settings: defaults that suit long streams. A caller may override each of them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
 
 SERVICE: Final = "tokenstreaming.v1.TokenStream"
 
-# Seconds for calls that run no generation.
+# Default timeout, in seconds, of calls that run no generation.
 CONTROL_TIMEOUT: Final = 30.0
 
-# Seconds to wait for a call's trailers once its generation has finished: they say nothing new, but the
-# server has closed its books when they come.
+# Seconds to wait for the trailers of a call after `finished`. The trailers carry no new information, but when
+# they arrive, the server has completed its bookkeeping for the generation.
 TRAILERS_TIMEOUT: Final = 1.0
 
-# All but the streams, whose repetition the resume policy decides: two policies on top of each other would
-# multiply their attempts. A retry policy covers a call only until its first header or message; the id that
-# the client gives makes GenerateText idempotent.
+# All methods but the streaming ones, which the resume policy repeats: two retry policies on top of each other
+# would multiply their attempts. gRPC retries a call only until its first header or message. GenerateText can
+# be repeated because the client gives each generation an id.
 RETRIED_METHODS: Final = (
     "GenerateText",
     "CancelGeneration",
@@ -29,8 +29,8 @@ RETRIED_METHODS: Final = (
 )
 
 SERVICE_CONFIG: Final[Mapping[str, Any]] = {
-    # A generation is known only to the replica that runs it, and resuming and cancelling must find it there:
-    # one replica per channel, drawn by chance.
+    # Each channel uses one replica, picked at random: only the replica that runs a generation knows it, and
+    # ResumeTokens and CancelGeneration must reach that replica.
     "loadBalancingConfig": [{"pick_first": {"shuffleAddressList": True}}],
     "methodConfig": [
         {
@@ -47,18 +47,18 @@ SERVICE_CONFIG: Final[Mapping[str, Any]] = {
 }
 
 DEFAULT_OPTIONS: Final[Mapping[str, Any]] = {
-    # A link that was cut without a word is noticed after 30 s while a call is open. A reader sends no data,
-    # which by default would allow only two pings.
+    # While a call is open, a dead connection is detected within 30 s. A streaming client sends no data, and
+    # without data gRPC allows only two pings by default.
     "grpc.keepalive_time_ms": 20_000,
     "grpc.keepalive_timeout_ms": 10_000,
     "grpc.keepalive_permit_without_calls": 0,
     "grpc.http2.max_pings_without_data": 0,
-    # Calls fail at once while the channel waits to connect again: by default for a second and more, in
-    # which the resume policy would use up its attempts.
+    # Calls fail immediately while the channel waits to reconnect. By default it waits for a second or more,
+    # and the resume policy would use up its attempts in that time.
     "grpc.initial_reconnect_backoff_ms": 50,
     "grpc.min_reconnect_backoff_ms": 5_000,
     "grpc.max_reconnect_backoff_ms": 2_000,
-    # Many tokens with many logprobs are more than gRPC's 4 MiB.
+    # Messages with many tokens and many logprobs exceed gRPC's default of 4 MiB.
     "grpc.max_receive_message_length": 16 * 1024 * 1024,
 }
 
@@ -66,10 +66,10 @@ DEFAULT_OPTIONS: Final[Mapping[str, Any]] = {
 def channel_options(
     options: Sequence[tuple[str, Any]] = (), service_config: str | Mapping[str, Any] | None = None
 ) -> list[tuple[str, Any]]:
-    """The options of a channel: the defaults, the service config, the caller's own.
+    """Returns the channel options: the defaults, the service config and the caller's `options`.
 
-    `service_config` is JSON text or its content. What the caller sets wins, an own `grpc.service_config`
-    among `options` included.
+    `service_config` is JSON text, or a mapping to encode as JSON. The caller's `options` take precedence over
+    the other settings, including a `grpc.service_config` among them.
     """
     config = SERVICE_CONFIG if service_config is None else service_config
     merged = {
@@ -81,5 +81,5 @@ def channel_options(
 
 
 def call_metadata(token: str | None) -> tuple[tuple[str, str], ...]:
-    """The metadata of every call: the bearer token, where there is one."""
+    """Returns the metadata of every call: the bearer token, if there is one."""
     return () if token is None else (("authorization", f"Bearer {token}"),)

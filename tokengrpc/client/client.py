@@ -1,4 +1,4 @@
-"""The client for asyncio: `async with TokenStreamClient("host:port") as client`."""
+"""The asyncio client: `async with TokenStreamClient("host:port") as client`."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 class TokenStreamClient:
-    """Streams tokens from one server, or from the replicas behind one name.
+    """Asyncio client of one server, or of the replicas behind one name.
 
-    All calls raise TokenStreamError. Streams survive dropped connections within their `policy`.
+    All calls raise TokenStreamError. Streams resume after dropped connections within the bounds of `policy`.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class TokenStreamClient:
         service_config: str | Mapping[str, Any] | None = None,
         policy: ResumePolicy | None = None,
     ) -> None:
-        """Connects to `target` (`host:port`, `unix:…`, `dns:///…`) when the first call is made.
+        """Creates a client that connects to `target` (`host:port`, `unix:…`, `dns:///…`) on its first call.
 
-        `token` is sent as a bearer token; `credentials` None means plaintext; channel `options` and
-        `service_config` win over the client's own (see `tokengrpc.client.channel`).
+        `token` is sent as a bearer token. `credentials` None means plaintext. Channel `options` and
+        `service_config` take precedence over the client's defaults (see `tokengrpc.client.channel`).
         """
         merged = channel_options(options, service_config)
         channel = (
@@ -69,7 +69,7 @@ class TokenStreamClient:
         await self.close()
 
     async def close(self) -> None:
-        """Ends the streams that are still open, as if their readers stopped, and the connection."""
+        """Closes the open streams, which cancels their generations, and the channel."""
         await self._connection.close()
 
     def stream(
@@ -82,14 +82,18 @@ class TokenStreamClient:
         on_deadline: OnDeadline = "fail",
         **options: Unpack[RequestOptions],
     ) -> TokenStream:
-        """Starts a generation of a prompt, a Conversation or a whole request, when reading begins.
+        """Returns a stream that starts a generation when reading begins.
 
-        A `resumable` stream goes on after a dropped connection, and stops its generation when it is left;
-        otherwise the generation stops with the connection. After `timeout` seconds the generation ends on
-        the server with what there is, and the stream fails with DeadlineExceededError or, with
-        `on_deadline="partial"`, ends. (It fails in both cases when even that end did not arrive in time.)
+        `source` is a prompt, a Conversation or a complete request. A `resumable` stream resumes after a
+        dropped connection, and cancels its generation when it is closed early. If it is not resumable, the
+        server cancels the generation when the connection breaks.
 
-        Raises TypeError for an input or an option that does not exist.
+        After `timeout` seconds the server ends the generation and keeps its partial output. The stream then
+        raises DeadlineExceededError or, with `on_deadline="partial"`, ends normally. If the generation's end
+        does not arrive in time, the stream raises DeadlineExceededError in both cases.
+
+        Raises TypeError for an unsupported input or an unknown option, ValueError for an invalid `timeout` or
+        `on_deadline`.
         """
         plan = plan_stream(
             build_request(source, options, self.stream),
@@ -101,9 +105,9 @@ class TokenStreamClient:
         return TokenStream(self._connection, plan)
 
     def resume(self, generation_id: str, after: int = 0, *, timeout: float | None = None) -> TokenStream:
-        """Reads a generation that another call started, from the event after `after` on.
+        """Returns a stream of the events after sequence `after` of a generation that another call started.
 
-        Leaving the stream leaves the generation alone.
+        Closing this stream does not cancel the generation.
         """
         return TokenStream(self._connection, Plan(generation_id=generation_id, after=after, timeout=timeout))
 
@@ -116,7 +120,7 @@ class TokenStreamClient:
         on_deadline: OnDeadline = "fail",
         **options: Unpack[RequestOptions],
     ) -> pb.GenerateTextResponse:
-        """Runs a generation and answers it whole; arguments as for `stream`."""
+        """Runs a generation and returns its complete answer. The arguments are those of `stream`."""
         plan = plan_stream(
             build_request(source, options, self.generate),
             generation_id=generation_id,
@@ -128,30 +132,30 @@ class TokenStreamClient:
         try:
             return await connection.unary(connection.stub.GenerateText, request, timeout)
         except asyncio.CancelledError:
-            await asyncio.shield(connection.leave(plan.generation_id))
+            await asyncio.shield(connection.cancel_abandoned(plan.generation_id))
             raise
         except TokenStreamError as error:
-            # Where the call broke on the way, its generation can still be resumed.
+            # If the connection broke, the caller can still resume the generation by its id.
             error.generation_id = plan.generation_id
             raise
 
     async def cancel(self, generation_id: str, *, timeout: float | None = CONTROL_TIMEOUT) -> Generation:
-        """Stops a generation for all its readers and answers it as it ended; again changes nothing."""
+        """Cancels a generation for all its readers and returns its final state. The call is idempotent."""
         return await self._connection.cancel(generation_id, timeout)
 
     async def get(self, generation_id: str, *, timeout: float | None = CONTROL_TIMEOUT) -> Generation:
-        """What is known of a generation: state, usage, kept events, outcome."""
+        """Returns a generation: state, usage, kept events and outcome."""
         return await self._connection.get(generation_id, timeout)
 
     async def count(
         self, source: Input, *, timeout: float | None = CONTROL_TIMEOUT, **options: Unpack[RequestOptions]
     ) -> pb.CountTokensResponse:
-        """The input tokens that a request would be billed for; nothing is generated."""
+        """Counts the input tokens that a request would be billed for. It generates nothing."""
         request = pb.CountTokensRequest(request=build_request(source, options, self.count))
         return await self._connection.unary(self._connection.stub.CountTokens, request, timeout)
 
     async def models(self, *, timeout: float | None = CONTROL_TIMEOUT) -> list[Model]:
-        """The models that the caller may use, all pages; `timeout` is for each page."""
+        """Returns all models that the caller may use, from all pages. `timeout` applies to each page."""
         models: list[Model] = []
         request = pb.ListModelsRequest()
         while True:

@@ -1,4 +1,4 @@
-"""A channel in use: makes the calls, turns their errors into typed ones, and ends what is still open."""
+"""Asyncio connection: makes the calls, decodes their errors, and closes the streams that are still open."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ StreamCall = (
 
 
 class Closable(Protocol):
-    """Something that is open on a connection."""
+    """Stream that a connection closes before it closes its channel."""
 
     async def aclose(self) -> None:
-        """Ends it."""
+        """Closes the stream."""
 
 
 class Connection:
-    """A channel, the metadata of its calls, and what is open on it."""
+    """Asyncio channel with the metadata of its calls and the set of its open streams."""
 
     def __init__(
         self, channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...], policy: ResumePolicy
@@ -50,7 +50,7 @@ class Connection:
         self._background: set[asyncio.Task[None]] = set()
 
     def stream(self, action: StartCall | ResumeCall, timeout: float | None) -> StreamCall:
-        """Makes the streaming call that a session asks for."""
+        """Makes the streaming call of a session's action. `timeout` is in seconds."""
         if isinstance(action, StartCall):
             return self.stub.StreamTokens(action.request, timeout=timeout, metadata=self._metadata)
         return self.stub.ResumeTokens(action.request, timeout=timeout, metadata=self._metadata)
@@ -61,38 +61,38 @@ class Connection:
         request: Request,
         timeout: float | None,
     ) -> Response:
-        """Makes a unary call. Raises TokenStreamError."""
+        """Makes a unary call. `timeout` is in seconds. Raises TokenStreamError."""
         try:
             return await method(request, timeout=timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             raise from_rpc_error(error) from error
 
     async def cancel(self, generation_id: str, timeout: float | None = CONTROL_TIMEOUT) -> Generation:
-        """Stops a generation for all its readers."""
+        """Cancels a generation for all its readers and returns it. Raises TokenStreamError."""
         request = pb.CancelGenerationRequest(generation_id=generation_id)
         return (await self.unary(self.stub.CancelGeneration, request, timeout)).generation
 
     async def get(self, generation_id: str, timeout: float | None) -> Generation:
-        """What is known of a generation."""
+        """Returns a generation. Raises TokenStreamError."""
         request = pb.GetGenerationRequest(generation_id=generation_id)
         return (await self.unary(self.stub.GetGeneration, request, timeout)).generation
 
-    def leave(self, generation_id: str) -> asyncio.Task[None]:
-        """Cancels, in a task of its own, a generation whose reader stopped.
+    def cancel_abandoned(self, generation_id: str) -> asyncio.Task[None]:
+        """Returns a background task that cancels a generation whose caller stopped reading.
 
-        The task never fails: the generation is gone, or it ends by itself after its `detach_ttl`.
+        The task ignores errors: without the cancellation the generation ends after its `detach_ttl`.
         """
-        task = asyncio.create_task(self._leave(generation_id))
+        task = asyncio.create_task(self._cancel_abandoned(generation_id))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
         return task
 
     async def close(self) -> None:
-        """Ends what is open, as if its readers stopped, then the channel."""
+        """Closes the open streams, waits for their cancellations, then closes the channel."""
         await asyncio.gather(*(stream.aclose() for stream in tuple(self.open)))
         await asyncio.gather(*self._background)
         await self._channel.close()
 
-    async def _leave(self, generation_id: str) -> None:
+    async def _cancel_abandoned(self, generation_id: str) -> None:
         with suppress(TokenStreamError):
             await self.cancel(generation_id, self.policy.cancel_timeout)

@@ -1,4 +1,4 @@
-"""What a caller of the client catches: few classes, each with all that the server told of the failure."""
+"""Exceptions of the client: a few classes, each with all details that the server sent about the failure."""
 
 from __future__ import annotations
 
@@ -13,35 +13,38 @@ from tokengrpc.errors import Advice
 if TYPE_CHECKING:
     from tokenstreaming.v1 import usage_pb2
 
-# Reasons of failures that this side finds: their messages may quote others, and say what happened only.
-OWN_REASONS: Final = frozenset({"CONNECTION_LOST", "GENERATION_LOST", "STREAM_GAP"})
+# Reasons of failures that the client detects. Their messages have no advice, but may quote the server's.
+CLIENT_REASONS: Final = frozenset({"CONNECTION_LOST", "GENERATION_LOST", "STREAM_GAP"})
 
-# The server's messages end with what to do, after a colon or a semicolon.
-_ADVISED: Final = re.compile(r"[:;] ")
+# In a server's message, the advice follows a colon or a semicolon.
+_ADVICE_START: Final = re.compile(r"[:;] ")
 
 _HINTS: Final = {
     "GENERATION_NOT_FOUND": "check the id, or start a new generation",
-    "CANCELLED": "start a new generation to have the rest",
+    "CANCELLED": "start a new generation to get the rest",
     "INVALID_ARGUMENT": "change the request",
     "NOT_FOUND": "check the name",
     "ALREADY_EXISTS": "use a new id",
     "UNAUTHENTICATED": "pass a valid token",
     "PERMISSION_DENIED": "ask an administrator for access",
-    "UNAVAILABLE": "check that the server runs at this address",
-    "UNIMPLEMENTED": "check that the address is a tokengrpc server's",
+    "UNAVAILABLE": "check that the server is running at this address",
+    "UNIMPLEMENTED": "check that a tokengrpc server is running at this address",
     "DEADLINE_EXCEEDED": "allow more time",
 }
 
 
 class TokenStreamError(Exception):
-    """A call failed. `str()` is one line: the reason, what happened, what to do.
+    """Failed call. `str()` is one line: the reason, what happened, what to do.
 
-    `code` is the gRPC status, `reason` the contract's word for it (empty when the gRPC library or a proxy
-    failed the call), `advice` what the server says to do (None when it said nothing), `ended` whether the
-    generation itself has ended, `usage` what it had used, `last_sequence` the last event that had arrived
-    (of a call that was no stream: the generation's last), `partial_text` the answer until there,
-    `retry_delay` the seconds to wait before another try, `violations` pairs of a request's field and what is
-    wrong with it.
+    - `code`: the gRPC status code.
+    - `reason`: the contract's failure reason; empty if the gRPC library or a proxy failed the call.
+    - `advice`: the server's advice to resume, retry or do neither; None if it sent none.
+    - `ended`: whether the generation itself has ended.
+    - `usage`: the generation's usage; None if unknown.
+    - `last_sequence`: the last event that a stream received; for other calls, the generation's last event.
+    - `partial_text`: the answer up to that event.
+    - `retry_delay`: seconds to wait before a retry; None if the server sent none.
+    - `violations`: pairs of a request field and the mistake in it.
     """
 
     def __init__(
@@ -73,84 +76,84 @@ class TokenStreamError(Exception):
         self.partial_text = partial_text
 
     def __str__(self) -> str:
-        return _line(self)
+        return _one_line(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exceptions with keyword arguments do not survive pickling by themselves.
+        # By default, exceptions with keyword arguments cannot be unpickled.
         fields = {name: value for name, value in vars(self).items() if not name.startswith("__")}
         return (partial(type(self), **fields), ())
 
 
 class InvalidRequestError(TokenStreamError):
-    """The request cannot be done as it is asked; see `violations`."""
+    """Request that only a change can make valid; see `violations`."""
 
 
 class NotFoundError(TokenStreamError):
-    """There is no such model or generation, or its events are no longer kept."""
+    """Unknown model or generation, or events that are no longer kept."""
 
 
 class NotAllowedError(TokenStreamError):
-    """The caller has no or bad credentials, or may not do this."""
+    """Missing or invalid credentials, or an operation that the caller is not allowed to do."""
 
 
 class QuotaError(TokenStreamError):
-    """A rate, concurrency or reader limit, or a budget, is used up."""
+    """Rate, concurrency or reader limit that is reached, or a budget that is spent."""
 
 
 class UnavailableError(TokenStreamError):
-    """The server or its engine cannot do it now, or cannot be reached; see `retry_delay`."""
+    """Server or engine that is unreachable or temporarily unable to serve the call; see `retry_delay`."""
 
 
 class ConnectionLostError(UnavailableError):
-    """The connection broke and could not be resumed within the policy's attempts; resuming later may work."""
+    """Broken connection, not resumed within the attempts of the policy. A later resume may succeed."""
 
 
 class GenerationLostError(TokenStreamError):
-    """The connection broke, and the server no longer has the events that follow; see `partial_text`."""
+    """Broken connection after which the server no longer has the following events; see `partial_text`."""
 
 
 class EngineFailedError(TokenStreamError):
-    """The engine failed during the generation; what it had generated is billed."""
+    """Engine failure during a generation. The tokens generated before it are billed."""
 
 
 class ServerFailedError(TokenStreamError):
-    """The server broke its contract or has a bug."""
+    """Violation of the contract by the server, or a bug in it."""
 
 
 class DeadlineExceededError(TokenStreamError):
-    """The time that the caller gave is over; the stream still has the text until then."""
+    """Deadline of the caller that has passed. The stream keeps the text received before it."""
 
 
 class GenerationCancelledError(TokenStreamError):
-    """Someone cancelled the generation, or nobody came back for it in time."""
+    """Generation that was cancelled, or that no reader resumed within its `detach_ttl`."""
 
 
-def _line(error: TokenStreamError) -> str:
-    """An error in one line: its reason, what happened, what to do.
+def _one_line(error: TokenStreamError) -> str:
+    """Formats an error in one line: the reason, what happened, what to do.
 
-    A server's message says what to do itself; only numbers that it cannot know are added then.
+    If a server's message already contains advice, only details that the message lacks are added.
     """
     message = " ".join(error.message.split()).rstrip(".") or "the call failed"
-    told = f"{error.reason or error.code.name}: {message}"
-    if error.reason and error.reason not in OWN_REASONS and _ADVISED.search(message):
-        facts = "; ".join(_facts(error))
-        return f"{told} ({facts})" if facts else told
-    return f"{told}; {_what_to_do(error)}"
+    line = f"{error.reason or error.code.name}: {message}"
+    if error.reason and error.reason not in CLIENT_REASONS and _ADVICE_START.search(message):
+        facts = "; ".join(_extra_facts(error))
+        return f"{line} ({facts})" if facts else line
+    return f"{line}; {_what_to_do(error)}"
 
 
-def without_advice(message: str) -> str:
-    """What a server's message says before its advice, for a place that has a better one."""
-    return _ADVISED.split(message, maxsplit=1)[0]
+def strip_advice(message: str) -> str:
+    """Returns a server's message without its advice, for callers that add more specific advice."""
+    return _ADVICE_START.split(message, maxsplit=1)[0]
 
 
-def _facts(error: TokenStreamError) -> list[str]:
+def _extra_facts(error: TokenStreamError) -> list[str]:
     facts = []
     if error.advice is Advice.RESUME:
         facts.append(f"generation {error.generation_id}, sequence {error.last_sequence}")
     if error.retry_delay and error.advice is not Advice.NEVER:
-        facts.append(f"worth another try in {error.retry_delay:g} s")
+        facts.append(f"retry after {error.retry_delay:g} s")
     if error.advice is Advice.RETRY and error.last_sequence:
-        facts.append("what was generated is billed")
+        facts.append("tokens generated so far are billed")
     return facts
 
 
@@ -159,6 +162,6 @@ def _what_to_do(error: TokenStreamError) -> str:
         return f"resume generation {error.generation_id} after sequence {error.last_sequence}"
     if error.advice is Advice.RETRY:
         wait = f" in {error.retry_delay:g} s" if error.retry_delay else ""
-        billed = " (what was generated is billed)" if error.last_sequence else ""
-        return f"try again{wait} under a new id{billed}"
-    return _HINTS.get(error.reason) or _HINTS.get(error.code.name, "trying again will not help")
+        billed = " (tokens generated so far are billed)" if error.last_sequence else ""
+        return f"retry{wait} under a new id{billed}"
+    return _HINTS.get(error.reason) or _HINTS.get(error.code.name, "retrying will not help")

@@ -1,4 +1,4 @@
-"""The contract's enum values as people read them: without the prefix."""
+"""Names of the contract's enum values without their prefix, for people."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Protocol
 
 
 class Enum(Protocol):
-    """What protobuf generates for an enum."""
+    """Enum class as protobuf generates it."""
 
     def Name(self, number: int) -> str:  # noqa: N802 - protobuf's own name
-        """The value's name. Raises ValueError for a number that it does not have."""
+        """Returns the name of a value. Raises ValueError for an unknown number."""
 
 
 def short_name(enum: Enum, number: int, prefix: str) -> str:
-    """The name of a value; the number of one that only a newer server knows."""
+    """Returns the name of a value without `prefix`, or its number if only a newer server knows the value."""
     try:
         return enum.Name(number).removeprefix(prefix)
     except ValueError:

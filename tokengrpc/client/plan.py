@@ -1,4 +1,4 @@
-"""How a stream shall live and end: what a caller asks, written into its request."""
+"""Stream plans: the caller's stream options, written into the request."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ _DEADLINE_ACTIONS: dict[OnDeadline, input_pb2.DeadlineAction] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How one stream is opened, kept and ended.
+    """Settings of one stream.
 
-    `request` is None for a stream that only reads a generation which another call started. `resumable`
-    streams survive a dropped connection. `timeout` is seconds for all calls of the stream together.
+    `request` is None for a read-only stream: one that reads a generation which another call started. `after`
+    is the sequence after which reading begins. A `resumable` stream resumes after a dropped connection.
+    `timeout` is in seconds and covers all calls of the stream together.
     """
 
     generation_id: str
@@ -38,15 +39,15 @@ def plan_stream(
     timeout: float | None = None,
     on_deadline: OnDeadline = "fail",
 ) -> Plan:
-    """Completes a request so that its stream lives as asked; changes it.
+    """Fills unset fields of `request` from the stream options, in place, and returns the plan.
 
-    A request that asks for DISCONNECT_ACTION_CANCEL itself is not resumable. Raises ValueError for a
-    timeout that is not positive and for another `on_deadline` than "fail" and "partial".
+    If the request itself sets DISCONNECT_ACTION_CANCEL, the stream is not resumable. Raises ValueError if
+    `timeout` is not positive, or if `on_deadline` is neither "fail" nor "partial".
     """
     if on_deadline not in _DEADLINE_ACTIONS:
-        raise ValueError(f'on_deadline: {on_deadline!r} is unknown; give "fail" or "partial"')
+        raise ValueError(f'on_deadline: {on_deadline!r} is unknown; pass "fail" or "partial"')
     if timeout is not None and timeout <= 0:
-        raise ValueError(f"timeout: {timeout} s is over already; give a positive number of seconds or None")
+        raise ValueError(f"timeout: {timeout} s is not positive; pass a positive number of seconds or None")
     request.generation_id = generation_id or request.generation_id or uuid4().hex
     recovery, limits = request.recovery, request.limits
     if recovery.disconnect_action == input_pb2.DISCONNECT_ACTION_UNSPECIFIED:

@@ -1,4 +1,7 @@
-"""What follows a failure, and how long a client is patient. Pure: no I/O, no clock, no randomness."""
+"""Resume policy: decides what follows a failed call, and bounds the attempts and delays.
+
+Pure functions: no I/O, no clock, no randomness.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResumePolicy:
-    """The bounds of a client's patience. Times are seconds.
+    """Bounds of reconnecting and retrying. Times are in seconds.
 
-    `attempts` are calls in a row that bring nothing new, after which a broken connection is given up;
-    `retry_attempts` are further starts of a generation that was turned away before it began. Waits grow from
-    `initial_backoff` by `backoff_factor` up to `max_backoff`, each drawn between 0 and that (full jitter);
-    what the server asks for (RetryInfo) is added, and if that is more than `max_retry_delay`, its refusal is
-    raised instead. `cancel_timeout` bounds the CancelGeneration of a reader who stops.
+    - `attempts`: consecutive reconnections without a new event, after which the stream fails.
+    - `retry_attempts`: further starts of a generation that was rejected before it began.
+    - `initial_backoff`, `backoff_factor`, `max_backoff`: the backoff grows from the initial value by the
+      factor up to the maximum. Each delay is drawn between 0 and the current backoff (full jitter). The delay
+      that the server requests in RetryInfo is added.
+    - `max_retry_delay`: if the server requests a longer delay, its error is raised instead.
+    - `cancel_timeout`: timeout of CancelGeneration when a caller stops reading.
     """
 
     attempts: int = 6
@@ -34,25 +39,25 @@ class ResumePolicy:
     cancel_timeout: float = 5.0
 
     def backoff(self, attempt: int, random: float) -> float:
-        """Seconds to wait before an attempt, counted from 0; `random` is from 0 to 1."""
+        """Returns the delay in seconds before an attempt, counted from 0. `random` is between 0 and 1."""
         return random * min(self.max_backoff, self.initial_backoff * self.backoff_factor**attempt)
 
-    def too_long(self, failure: TokenStreamError) -> bool:
-        """Whether the server asks for a longer wait than anybody is patient for."""
+    def exceeds_max_delay(self, failure: TokenStreamError) -> bool:
+        """Returns whether the server requests a longer delay than `max_retry_delay`."""
         return failure.retry_delay is not None and not failure.retry_delay <= self.max_retry_delay
 
 
 class Step(Enum):
-    """What follows the end of a call."""
+    """Step that follows the end of a call."""
 
-    RECONNECT = "the same generation again, after the cursor"
-    END = "it had ended well where reading began"
-    RETRY = "another start: this one never began"
-    LOST = "the rest is no longer kept"
-    RAISE = "give up"
+    RECONNECT = "call again for the same generation, after the cursor"
+    END = "end normally: the generation had already finished at the cursor"
+    RETRY = "start the generation again: it was rejected before it began"
+    LOST = "fail or start again: the server no longer has the following events"
+    RAISE = "raise the error"
 
 
-# gRPC makes these of a connection that broke: reset, refused, closed in the middle, a proxy's own reset.
+# gRPC reports broken connections with these codes: reset, refused, closed during a call, reset by a proxy.
 BROKEN_CODES: Final = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -61,25 +66,26 @@ BROKEN_CODES: Final = frozenset(
         grpc.StatusCode.UNKNOWN,
     }
 )
-TURNED_AWAY: Final = frozenset({"OVERLOADED", "DRAINING", "QUOTA_EXCEEDED"})
-NOT_STARTED: Final = TURNED_AWAY | {"ENGINE_UNAVAILABLE"}
-NOT_KEPT: Final = frozenset({"GENERATION_NOT_FOUND", "REPLAY_EXPIRED", "SEQUENCE_OUT_OF_RANGE"})
+REJECTED: Final = frozenset({"OVERLOADED", "DRAINING", "QUOTA_EXCEEDED"})
+NOT_STARTED: Final = REJECTED | {"ENGINE_UNAVAILABLE"}
+FORGOTTEN: Final = frozenset({"GENERATION_NOT_FOUND", "REPLAY_EXPIRED", "SEQUENCE_OUT_OF_RANGE"})
 
 
 def next_step(failure: TokenStreamError | None, *, resuming: bool, begun: bool, read_only: bool) -> Step:
-    """What to do after a call that ended without `finished`.
+    """Returns the step after a call that ended without `finished`.
 
-    `resuming`: it was ResumeTokens; `begun`: some event has arrived, in this call or before; `read_only`: the
-    stream only reads what another call started. `failure` is None when the call ended with OK.
+    `failure` is None if the call ended with OK. `resuming`: the call was ResumeTokens. `begun`: the stream
+    has received an event, in this call or an earlier one. `read_only`: the stream reads a generation that
+    another call started.
 
-    - OK of a stream that only reads and got nothing: its cursor was that of `finished`: END.
-    - OK otherwise: cut somewhere on the way: RECONNECT.
+    - OK on a read-only stream without events: END, because the cursor was that of `finished`.
+    - Any other OK: RECONNECT, because the stream was cut on the way.
     - Advice RESUME: RECONNECT.
-    - A resumed generation or its next events are gone: LOST, or RAISE when there was nothing before.
-    - A server that turned a resuming call away (full, draining, over quota), the generation alive: RECONNECT.
-    - Turned away before `started`, by the server, a quota or the engine: RETRY.
-    - Any other advice or reason: RAISE. What was generated is billed, so nothing is repeated unasked.
-    - No reason at all, with the code of a broken connection: RECONNECT.
+    - ResumeTokens finds the generation or its next events gone: LOST if the stream had begun, else RAISE.
+    - ResumeTokens rejected (overloaded, draining, over quota) while the generation has not ended: RECONNECT.
+    - StreamTokens rejected by the server, a quota or the engine before `started`: RETRY.
+    - Any other advice or reason: RAISE. Generated tokens are billed, so the caller decides about a repeat.
+    - No reason, with a code of a broken connection: RECONNECT.
     - Any other code of the gRPC library: RAISE.
     """
     if failure is None:
@@ -87,14 +93,14 @@ def next_step(failure: TokenStreamError | None, *, resuming: bool, begun: bool, 
     if failure.advice is Advice.RESUME:
         return Step.RECONNECT
     if failure.reason or failure.advice is not None:
-        return _after_refusal(failure, resuming=resuming, begun=begun)
+        return _after_rejection(failure, resuming=resuming, begun=begun)
     return Step.RECONNECT if failure.code in BROKEN_CODES else Step.RAISE
 
 
-def _after_refusal(failure: TokenStreamError, *, resuming: bool, begun: bool) -> Step:
-    if resuming and begun and failure.reason in NOT_KEPT:
+def _after_rejection(failure: TokenStreamError, *, resuming: bool, begun: bool) -> Step:
+    if resuming and begun and failure.reason in FORGOTTEN:
         return Step.LOST
-    if resuming and failure.reason in TURNED_AWAY and not failure.ended:
+    if resuming and failure.reason in REJECTED and not failure.ended:
         return Step.RECONNECT
-    untried = not resuming and not begun and failure.advice is not Advice.NEVER
-    return Step.RETRY if untried and failure.reason in NOT_STARTED else Step.RAISE
+    can_restart = not resuming and not begun and failure.advice is not Advice.NEVER
+    return Step.RETRY if can_restart and failure.reason in NOT_STARTED else Step.RAISE

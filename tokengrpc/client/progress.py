@@ -1,4 +1,4 @@
-"""What a stream tells about its generation, while it runs and afterwards; the same for both clients."""
+"""Progress of a stream's generation, readable while it runs and afterwards. Shared by both clients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """A view of a session. What is not known yet is empty, zero or None."""
+    """Read-only view of a session. Values that are not known yet are empty, zero or None."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -29,7 +29,7 @@ class Progress:
 
     @property
     def sequence(self) -> int:
-        """The last event that arrived: the cursor for resuming; 0 before the first."""
+        """The sequence of the last received event, which is the cursor for resuming; 0 before the first."""
         return self._session.assembler.sequence
 
     @property
@@ -44,7 +44,7 @@ class Progress:
 
     @property
     def reasoning_parts(self) -> tuple[ReasoningPart, ...]:
-        """The reasoning so far in the pieces that the engine wants back, as `Conversation.add` keeps them."""
+        """The completed reasoning parts to send back to the engine. `Conversation.add` adds them."""
         return self._session.assembler.reasoning_parts
 
     @property
@@ -54,7 +54,7 @@ class Progress:
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
-        """The tool calls so far, in order; whole once the generation has finished."""
+        """The tool calls so far, in order. They are complete once the generation has finished."""
         return self._session.assembler.tool_calls
 
     @property
@@ -64,22 +64,22 @@ class Progress:
 
     @property
     def state(self) -> GenerationState:
-        """Where the generation stood when it was last heard of."""
+        """The state of the generation as of the last message."""
         return self._session.assembler.state
 
     @property
     def started(self) -> Started | None:
-        """Which model and engine run it; None until an engine has accepted."""
+        """The `started` event with model and engine; None until an engine has accepted the request."""
         return self._session.assembler.started
 
     @property
     def finish(self) -> Finished | None:
-        """How the generation ended; None until it has."""
+        """The `finished` event; None until the generation has ended."""
         return self._session.assembler.finish
 
     @property
     def finish_reason(self) -> str:
-        """Why the generation ended, as the contract names it: `END`, `MAX_TOKENS`, …; empty until it has."""
+        """The finish reason without prefix: `END`, `MAX_TOKENS`, …; empty until the generation has ended."""
         finish = self.finish
         if finish is None:
             return ""
@@ -87,6 +87,6 @@ class Progress:
 
     @property
     def timing(self) -> Timing | None:
-        """How long its parts took on the server; None until it has ended."""
+        """The durations that the server measured; None until the generation has ended."""
         finish = self.finish
         return finish.timing if finish is not None else None

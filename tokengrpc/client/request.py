@@ -1,4 +1,4 @@
-"""From an input and options to the request that is sent."""
+"""Builds the request of a call from an input and options."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ Input = str | Conversation | input_pb2.Conversation | token_stream_pb2.StreamTok
 
 
 class RequestOptions(TypedDict, total=False):
-    """The common fields of a request; unset ones are the server's and the engine's defaults.
+    """Options for the common fields of a request. An unset option means the server's or the engine's default.
 
-    For anything else pass a whole StreamTokensRequest; options are put on top of it.
+    For any other field, pass a complete StreamTokensRequest. Options override its single fields and extend
+    its lists and labels.
     """
 
     model: str
@@ -38,8 +39,8 @@ class RequestOptions(TypedDict, total=False):
 
 _OPTIONS: Final = tuple(RequestOptions.__annotations__)
 
-# Names of the contract that are too far from the option's to be found by their letters.
-_OTHER_NAMES: Final = {
+# Field names of the contract that are too different from the option's name for get_close_matches.
+_SYNONYMS: Final = {
     "max_output_token_count": "max_tokens",
     "stop_sequences": "stop",
     "time_limit": "timeout",
@@ -49,9 +50,10 @@ _OTHER_NAMES: Final = {
 def build_request(
     source: Input, options: RequestOptions, method: Callable[..., Any]
 ) -> token_stream_pb2.StreamTokensRequest:
-    """A request from an input and options, which a client's `method` got. The input itself is not changed.
+    """Returns a request made of an input and options. The input itself is not modified.
 
-    Raises TypeError for another input and for an option that does not exist.
+    `method` is the client's method that received them; error messages name it. Raises TypeError for an
+    unsupported input and for an unknown option.
     """
     for name in options:
         if name not in _OPTIONS:
@@ -70,7 +72,7 @@ def build_request(
             raise TypeError(
                 f"the input is a {type(source).__name__}: pass a str, a Conversation or a StreamTokensRequest"
             )
-    _apply(request, options)
+    _apply_options(request, options)
     return request
 
 
@@ -78,16 +80,16 @@ def _unknown_option(name: str, method: Callable[..., Any]) -> str:
     parameters = signature(method).parameters.values()
     own = [parameter.name for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY]
     allowed = [*own, *_OPTIONS]
-    other = _OTHER_NAMES.get(name)
-    close = [other] if other in allowed else get_close_matches(name, allowed, n=1)
-    meant = f"; did you mean {close[0]}?" if close else "."
+    synonym = _SYNONYMS.get(name)
+    close = [synonym] if synonym in allowed else get_close_matches(name, allowed, n=1)
+    suggestion = f"; did you mean {close[0]}?" if close else "."
     return (
-        f"{method.__name__}() has no option {name}{meant} Allowed are: {', '.join(allowed)}; "
-        "for anything else pass a StreamTokensRequest"
+        f"{method.__name__}() has no option {name}{suggestion} Options are: {', '.join(allowed)}; "
+        "for any other field pass a StreamTokensRequest"
     )
 
 
-def _apply(request: token_stream_pb2.StreamTokensRequest, options: RequestOptions) -> None:
+def _apply_options(request: token_stream_pb2.StreamTokensRequest, options: RequestOptions) -> None:
     request.model = options.get("model") or request.model
     if (max_tokens := options.get("max_tokens")) is not None:
         request.max_output_token_count = max_tokens

@@ -1,7 +1,7 @@
-"""How a stream lives on: which call comes next, when, and what its reader finally sees.
+"""The resume state machine of a stream: which call comes next, when, and how the stream ends.
 
-It does no I/O. A client tells a Session what happened and does the Action that it answers; both clients share
-it. Times are seconds on any monotonic clock.
+It does no I/O, and both clients share it. A client reports each event to a `Session` and performs the action
+that the session returns. Times are in seconds on any monotonic clock.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from tokenstreaming.v1 import token_stream_pb2
 
 from tokengrpc.client.actions import Action, Finish, Raise, ResumeCall, StartCall
 from tokengrpc.client.assembler import Assembler
-from tokengrpc.client.endings import connection_lost, cut_short, generation_lost
 from tokengrpc.client.errors import DeadlineExceededError, ServerFailedError, TokenStreamError
+from tokengrpc.client.local_errors import connection_lost, finish_missing, generation_lost
 from tokengrpc.client.policy import Step, next_step
 from tokengrpc.client.status import from_status
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """One stream's life over however many calls it takes."""
+    """State of one stream over all of its calls."""
 
     def __init__(self, plan: Plan, policy: ResumePolicy, *, random: Callable[[], float]) -> None:
-        """`random` draws from 0 to 1."""
+        """`random` returns a number between 0 and 1."""
         self.assembler = Assembler(plan.after)
         self.generation_id = plan.generation_id
         self.error: TokenStreamError | None = None
@@ -45,12 +45,12 @@ class Session:
 
     @property
     def finished(self) -> bool:
-        """Whether the generation's end is known."""
+        """Whether the `finished` event has arrived."""
         return self.assembler.finish is not None
 
     @property
-    def abandoned(self) -> bool:
-        """Whether the generation may go on though nobody will come back: CancelGeneration is due."""
+    def needs_cancel(self) -> bool:
+        """Whether the client must send CancelGeneration, because the generation may run without a reader."""
         if self._request is None or not self._plan.resumable or not self._called or self.finished:
             return False
         if isinstance(self.error, DeadlineExceededError):
@@ -62,32 +62,32 @@ class Session:
         return self.assembler.sequence > self._plan.after
 
     def time_left(self, now: float) -> float | None:
-        """Seconds until the deadline: the timeout of the next call. None without one."""
+        """Returns the seconds until the deadline, for the next call's timeout. None without a deadline."""
         return None if self._deadline is None else max(0.0, self._deadline - now)
 
     def begin(self, now: float) -> Action:
-        """The first call, from which the timeout runs."""
+        """Starts the timeout and returns the first call."""
         if self._plan.timeout is not None:
             self._deadline = now + self._plan.timeout
         return self._call(0.0)
 
-    def received(self, message: token_stream_pb2.StreamTokensResponse) -> bool:
-        """Takes a message; whether it holds anything new for the reader, who then gets what is left of it.
+    def receive(self, message: token_stream_pb2.StreamTokensResponse) -> bool:
+        """Adds a message and returns whether it is new and must be passed to the caller.
 
-        Raises ServerFailedError when events are missing before it.
+        Raises ServerFailedError if events or tokens are missing before this message.
         """
         before = self.assembler.sequence
         try:
             new = self.assembler.add(message)
         except ServerFailedError as gap:
-            self._complete(gap)
+            self._add_context(gap)
             raise
         if self.assembler.sequence != before:
             self._attempts = 0
         return new
 
     def call_ended(self, failure: TokenStreamError | None, now: float) -> Action:
-        """What follows a call that has ended, with OK when `failure` is None."""
+        """Returns the next action after a call has ended. `failure` is None if it ended with OK."""
         if self.finished:
             return self._outcome()
         step = next_step(
@@ -117,32 +117,39 @@ class Session:
         return ResumeCall(request, delay)
 
     def _reconnect(self, failure: TokenStreamError | None, now: float) -> Action:
-        error = failure or cut_short()
-        delay = self._wait(self._attempts, self._policy.attempts, error, now)
+        error = failure or finish_missing()
+        delay = self._delay(self._attempts, self._policy.attempts, error, now)
         if not self._plan.resumable or delay is None:
-            return self._raise(self._broken(error))
+            return self._raise(self._connection_error(error))
         self._attempts += 1
         return self._call(delay)
 
     def _retry(self, failure: TokenStreamError, now: float) -> Action:
-        delay = self._wait(self._retries, self._policy.retry_attempts, failure, now)
+        delay = self._delay(self._retries, self._policy.retry_attempts, failure, now)
         if self._request is None or delay is None:
             return self._raise(failure)
         self._retries += 1
         return self._call(delay)
 
-    def _wait(self, done: int, most: int, failure: TokenStreamError, now: float) -> float | None:
-        """Seconds before another attempt; None when there is none: too many, too long a wait, no time."""
-        if done >= most or self._policy.too_long(failure):
+    def _delay(self, used: int, limit: int, failure: TokenStreamError, now: float) -> float | None:
+        """Returns the delay in seconds before another attempt, or None if no further attempt is allowed.
+
+        No attempt is allowed if all are used, if the server requests too long a delay, or if the delay would
+        not end before the deadline.
+        """
+        if used >= limit or self._policy.exceeds_max_delay(failure):
             return None
-        delay = self._policy.backoff(done, self._random()) + max(0.0, failure.retry_delay or 0.0)
+        delay = self._policy.backoff(used, self._random()) + max(0.0, failure.retry_delay or 0.0)
         left = self.time_left(now)
         return delay if left is None or delay < left else None
 
     def _lost(self, failure: TokenStreamError, now: float) -> Action:
-        """Starts anew when no output had come: the server has forgotten the generation, as after a crash."""
-        forgotten = failure.reason == "GENERATION_NOT_FOUND" and not self.assembler.has_output
-        if forgotten and self._request is not None and self._retries < self._policy.retry_attempts:
+        """Starts the generation again if no output has arrived, else raises GenerationLostError.
+
+        The server no longer knows the generation or its events, for example after a crash.
+        """
+        can_restart = failure.reason == "GENERATION_NOT_FOUND" and not self.assembler.has_output
+        if can_restart and self._request is not None and self._retries < self._policy.retry_attempts:
             self.assembler = Assembler()
             return self._retry(failure, now)
         return self._raise(generation_lost(failure))
@@ -150,24 +157,24 @@ class Session:
     def _outcome(self) -> Action:
         finish = self.assembler.finish
         if finish is None:
-            raise AssertionError("asked for the outcome of a generation that has not ended")
+            raise AssertionError("_outcome() was called before the generation had ended")
         if finish.status.code != grpc.StatusCode.OK.value[0]:
             return self._raise(from_status(finish.status))
         return Finish()
 
-    def _broken(self, failure: TokenStreamError) -> TokenStreamError:
-        """The error of a connection that is given up: the server's own where it gave a reason."""
+    def _connection_error(self, failure: TokenStreamError) -> TokenStreamError:
+        """Returns the error to raise when reconnecting ends: the server's own error if it has a reason."""
         unreachable = not self._begun and failure.code is grpc.StatusCode.UNAVAILABLE
         if failure.reason or unreachable:
             return failure
         return connection_lost(failure, self._attempts, resumable=self._begun and self._plan.resumable)
 
     def _raise(self, error: TokenStreamError) -> Action:
-        self._complete(error)
+        self._add_context(error)
         return Raise(error)
 
-    def _complete(self, error: TokenStreamError) -> None:
-        """Adds what this side knows. The cursor is the reader's: the server may be ahead of it."""
+    def _add_context(self, error: TokenStreamError) -> None:
+        """Adds the client's state to an error. Its cursor counts, because the server's may be ahead."""
         self.error = error
         error.generation_id = error.generation_id or self.generation_id
         error.last_sequence = self.assembler.sequence

@@ -1,4 +1,4 @@
-"""Statuses of failed calls as the client's errors: one table says which reason is which class."""
+"""Decodes the statuses of failed calls into the client's errors. One table maps reasons to classes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ CLASS_OF_REASON: dict[str, type[TokenStreamError]] = {
     Reason.DETACH_EXPIRED: GenerationCancelledError,
 }
 
-# For failures without a reason that is known here: the gRPC library's, a proxy's, a newer server's.
+# For failures without a known reason: those of the gRPC library, of a proxy, or of a newer server.
 CLASS_OF_CODE: dict[grpc.StatusCode, type[TokenStreamError]] = {
     grpc.StatusCode.CANCELLED: GenerationCancelledError,
     grpc.StatusCode.UNKNOWN: ServerFailedError,
@@ -90,18 +90,18 @@ _ADVICE = {
 
 
 def from_rpc_error(error: grpc.RpcError) -> TokenStreamError:
-    """The typed error of a failed call, with the details of its trailers as far as they can be read."""
+    """Decodes a failed call into a typed error, with all details of its trailers that can be decoded."""
     try:
         status = rpc_status.from_call(error)
     except (ValueError, DecodeError):
-        # A proxy changed the status or the trailers: what gRPC says itself still holds.
+        # A proxy changed the status or the trailers. The code and message of gRPC itself are still valid.
         status = None
     details = status.details if status is not None else ()
     return _decode(error.code(), error.details() or "", details)
 
 
 def from_status(status: Any) -> TokenStreamError:  # noqa: ANN401 - google.rpc publishes no types
-    """The typed error of a google.rpc.Status that is not OK, such as `Finished.status`."""
+    """Decodes a google.rpc.Status that is not OK, such as `Finished.status`, into a typed error."""
     return _decode(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, status.details)
 
 
@@ -117,7 +117,7 @@ def _decode(code: grpc.StatusCode, message: str, details: Iterable[Any]) -> Toke
         message,
         code=code,
         reason=reason,
-        # An advice of a later contract is none that this client could follow.
+        # This client cannot follow advice that it does not know, so unknown advice counts as NEVER.
         advice=_ADVICE.get(failure.retry_advice, Advice.NEVER) if failure else None,
         last_sequence=failure.last_sequence if failure else 0,
         usage=failure.usage if failure and failure.HasField("usage") else None,
@@ -130,12 +130,12 @@ def _decode(code: grpc.StatusCode, message: str, details: Iterable[Any]) -> Toke
     )
 
 
-def _find(details: list[Any], found: Detail) -> Detail | None:
-    """The first detail of a type, put into `found`; None when there is none that can be read."""
+def _find(details: list[Any], target: Detail) -> Detail | None:
+    """Decodes the first detail of the type of `target` into it, or returns None if there is none."""
     for detail in details:
         try:
-            if detail.Unpack(found):
-                return found
+            if detail.Unpack(target):
+                return target
         except DecodeError:
             continue
     return None

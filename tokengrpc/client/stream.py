@@ -1,4 +1,4 @@
-"""One generation as an asynchronous iterable of tokens, for as many connections as that takes."""
+"""Asynchronous iterable of the tokens of one generation, over as many calls as needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import grpc
 
 from tokengrpc.client.actions import Finish, Raise
 from tokengrpc.client.channel import TRAILERS_TIMEOUT
-from tokengrpc.client.endings import closed_while_read
+from tokengrpc.client.local_errors import closed_while_reading
 from tokengrpc.client.progress import Progress
 from tokengrpc.client.resume import Session
 from tokengrpc.client.status import from_rpc_error
@@ -31,18 +31,19 @@ if TYPE_CHECKING:
 
 
 class TokenStream(Progress):
-    """The tokens of one generation; read once.
+    """Asynchronous iterable of the tokens of one generation. It can be read once.
 
-    Leaving it early (breaking out of the loop, closing, cancelling the task) stops the generation on the
-    server, unless the stream only reads what another call started. `async with` has done so when it is left.
-    Without it, a loop that is left drops its iterator, which asyncio then closes in its next turns; only an
-    iterator with a name of its own (`tokens = aiter(stream)`) stays open as long as the name does.
+    If reading stops early (a `break`, a close, a cancelled task), the stream cancels the generation on the
+    server, unless another call started the generation. With `async with`, the cancellation is complete when
+    the block exits. Without it, a loop that exits drops its iterator, and asyncio closes the iterator in one
+    of its next iterations; an iterator bound to a name (`tokens = aiter(stream)`) stays open as long as the
+    name exists.
 
-    Raises TokenStreamError while it is read; what had arrived stays readable in its attributes.
+    Reading raises TokenStreamError. The data received before the error stays available in the attributes.
     """
 
     def __init__(self, connection: Connection, plan: Plan) -> None:
-        """Made by TokenStreamClient; the call itself is made when reading begins."""
+        """Creates the stream for TokenStreamClient. The call is made when reading begins."""
         super().__init__(Session(plan, connection.policy, random=random))
         self._connection = connection
         self._call: StreamCall | None = None
@@ -50,11 +51,11 @@ class TokenStream(Progress):
         self._closed = False
 
     def __aiter__(self) -> AsyncGenerator[Token, None]:
-        """All tokens, each once, in order."""
+        """Yields all tokens, each once, in order."""
         return self._tokens()
 
     async def messages(self) -> AsyncGenerator[StreamTokensResponse, None]:
-        """All messages as they come, notices included, without events that had arrived before."""
+        """Yields all messages as they arrive, notices included. Events that arrive twice are skipped."""
         if self._opened or self._closed:
             raise RuntimeError("a stream is read once: call client.stream() or client.resume() again")
         self._opened = True
@@ -65,43 +66,43 @@ class TokenStream(Progress):
             while not isinstance(action, Finish):
                 if isinstance(action, Raise):
                     raise action.error
-                call = await self._open(action)
+                call = await self._open_call(action)
                 failure = None
                 try:
                     async for message in call:
-                        if session.received(message):
+                        if session.receive(message):
                             yield message
                         if session.finished:
                             break
                 except grpc.RpcError as error:
                     failure = from_rpc_error(error)
                 except asyncio.CancelledError:
-                    self._explain_cancellation()
+                    self._raise_if_closed()
                     raise
-                action = await self._ended(call, failure)
+                action = await self._after_call(call, failure)
         finally:
             await self.aclose()
 
     async def cancel(self) -> Generation:
-        """Stops the generation for all its readers and answers it as it ended.
+        """Cancels the generation for all its readers and returns its final state.
 
-        Whoever reads this stream gets GenerationCancelledError after what was generated until then.
+        The task that reads this stream receives the output so far, then GenerationCancelledError.
         """
         return await self._connection.cancel(self.generation_id)
 
     async def aclose(self) -> None:
-        """Ends the stream and, when its generation still runs and is this stream's own, the generation."""
+        """Closes the stream, and cancels its generation if this stream started it and it still runs."""
         if self._closed:
             return
         self._closed = True
         self._connection.open.discard(self)
         if self._call is not None:
             self._call.cancel()
-        if self._session.abandoned:
-            leaving = self._connection.leave(self.generation_id)
+        if self._session.needs_cancel:
+            cancellation = self._connection.cancel_abandoned(self.generation_id)
             if self._session.error is None:
-                # A second cancellation of the waiting task does not stop the leaving.
-                await asyncio.shield(leaving)
+                # Shielded, so that a second cancellation of this task does not abort CancelGeneration.
+                await asyncio.shield(cancellation)
 
     async def __aenter__(self) -> Self:
         return self
@@ -120,15 +121,15 @@ class TokenStream(Progress):
                 for token in message.tokens:
                     yield token
 
-    async def _open(self, action: StartCall | ResumeCall) -> StreamCall:
+    async def _open_call(self, action: StartCall | ResumeCall) -> StreamCall:
         if action.delay:
             await asyncio.sleep(action.delay)
         if self._closed:
-            raise closed_while_read()
+            raise closed_while_reading()
         self._call = self._connection.stream(action, self._session.time_left(time.monotonic()))
         return self._call
 
-    async def _ended(self, call: StreamCall, failure: TokenStreamError | None) -> Action:
+    async def _after_call(self, call: StreamCall, failure: TokenStreamError | None) -> Action:
         if self._session.finished and failure is None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(TRAILERS_TIMEOUT):
@@ -136,8 +137,8 @@ class TokenStream(Progress):
         call.cancel()
         return self._session.call_ended(failure, time.monotonic())
 
-    def _explain_cancellation(self) -> None:
-        """Raises the stream's own error when it was closed elsewhere: its reader's task is not cancelled."""
+    def _raise_if_closed(self) -> None:
+        """Raises the stream's own error if another task closed it and the reading task is not cancelled."""
         task = asyncio.current_task()
         if self._closed and (task is None or not task.cancelling()):
-            raise closed_while_read()
+            raise closed_while_reading()

@@ -1,4 +1,4 @@
-"""The one place that gives the generated stubs their types."""
+"""Types for the generated stubs, which are untyped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class AioStub(Protocol):
-    """The calls of `TokenStream` on an asyncio channel."""
+    """Typed methods of `TokenStream` on an asyncio channel."""
 
     StreamTokens: grpc.aio.UnaryStreamMultiCallable[pb.StreamTokensRequest, pb.StreamTokensResponse]
     ResumeTokens: grpc.aio.UnaryStreamMultiCallable[pb.ResumeTokensRequest, pb.StreamTokensResponse]
@@ -26,7 +26,7 @@ class AioStub(Protocol):
 
 
 class SyncStub(Protocol):
-    """The calls of `TokenStream` on a blocking channel."""
+    """Typed methods of `TokenStream` on a blocking channel."""
 
     StreamTokens: grpc.UnaryStreamMultiCallable[pb.StreamTokensRequest, pb.StreamTokensResponse]
     ResumeTokens: grpc.UnaryStreamMultiCallable[pb.ResumeTokensRequest, pb.StreamTokensResponse]
@@ -38,12 +38,12 @@ class SyncStub(Protocol):
 
 
 def aio_stub(channel: grpc.aio.Channel) -> AioStub:
-    """The stub of an asyncio channel."""
+    """Returns the typed stub of an asyncio channel."""
     stub = token_stream_pb2_grpc.TokenStreamStub(channel)  # type: ignore[no-untyped-call]  # generated
     return cast("AioStub", stub)
 
 
 def sync_stub(channel: grpc.Channel) -> SyncStub:
-    """The stub of a blocking channel."""
+    """Returns the typed stub of a blocking channel."""
     stub = token_stream_pb2_grpc.TokenStreamStub(channel)  # type: ignore[no-untyped-call]  # generated
     return cast("SyncStub", stub)

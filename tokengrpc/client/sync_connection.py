@@ -1,4 +1,4 @@
-"""A blocking channel in use: the twin of `connection`. Its calls may be made from any thread."""
+"""Blocking connection, like `connection.py`. Its methods may be called from any thread."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ Response = TypeVar("Response")
 
 
 class SyncStreamCall(Protocol):
-    """What is used of a blocking streaming call."""
+    """The part of a blocking streaming call that the client uses."""
 
     def __iter__(self) -> Iterator[pb.StreamTokensResponse]: ...
 
     def cancel(self) -> bool:
-        """Ends it; False when it had ended."""
+        """Cancels the call. Returns False if it has already ended."""
 
     def add_callback(self, callback: Callable[[], None]) -> bool:
-        """Lets it call when it ends; False, and no call, when it has ended."""
+        """Registers a callback for the end of the call. Returns False and drops it if the call has ended."""
 
 
 class Closable(Protocol):
-    """Something that is open on a connection."""
+    """Stream that a connection closes before it closes its channel."""
 
     def close(self) -> None:
-        """Ends it."""
+        """Closes the stream."""
 
 
 class SyncConnection:
-    """A channel, the metadata of its calls, and what is open on it."""
+    """Blocking channel with the metadata of its calls and the set of its open streams."""
 
     def __init__(
         self, channel: grpc.Channel, metadata: tuple[tuple[str, str], ...], policy: ResumePolicy
@@ -58,7 +58,7 @@ class SyncConnection:
         self._metadata = metadata
 
     def stream(self, action: StartCall | ResumeCall, timeout: float | None) -> SyncStreamCall:
-        """Makes the streaming call that a session asks for."""
+        """Makes the streaming call of a session's action. `timeout` is in seconds."""
         if isinstance(action, StartCall):
             return self.stub.StreamTokens(action.request, timeout=timeout, metadata=self._metadata)
         return self.stub.ResumeTokens(action.request, timeout=timeout, metadata=self._metadata)
@@ -69,32 +69,32 @@ class SyncConnection:
         request: Request,
         timeout: float | None,
     ) -> Response:
-        """Makes a unary call. Raises TokenStreamError."""
+        """Makes a unary call. `timeout` is in seconds. Raises TokenStreamError."""
         try:
             return method(request, timeout=timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             raise from_rpc_error(error) from error
 
     def cancel(self, generation_id: str, timeout: float | None = CONTROL_TIMEOUT) -> Generation:
-        """Stops a generation for all its readers."""
+        """Cancels a generation for all its readers and returns it. Raises TokenStreamError."""
         request = pb.CancelGenerationRequest(generation_id=generation_id)
         return self.unary(self.stub.CancelGeneration, request, timeout).generation
 
     def get(self, generation_id: str, timeout: float | None) -> Generation:
-        """What is known of a generation."""
+        """Returns a generation. Raises TokenStreamError."""
         request = pb.GetGenerationRequest(generation_id=generation_id)
         return self.unary(self.stub.GetGeneration, request, timeout).generation
 
-    def leave(self, generation_id: str) -> None:
-        """Cancels a generation whose reader stopped.
+    def cancel_abandoned(self, generation_id: str) -> None:
+        """Cancels a generation whose caller stopped reading.
 
-        Never fails: the generation is gone, or it ends by itself after its `detach_ttl`.
+        Errors are ignored: without the cancellation the generation ends after its `detach_ttl`.
         """
         with suppress(TokenStreamError):
             self.cancel(generation_id, self.policy.cancel_timeout)
 
     def close(self) -> None:
-        """Ends what is open, as if its readers stopped, then the channel."""
+        """Closes the open streams, which cancels their generations, then the channel."""
         for stream in tuple(self.open):
             stream.close()
         self._channel.close()

@@ -1,4 +1,4 @@
-"""One generation as a blocking iterable of tokens: the twin of `stream`, with the same policy."""
+"""Blocking iterable of the tokens of one generation, like `stream.py` and with the same policy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import grpc
 
 from tokengrpc.client.actions import Finish, Raise
 from tokengrpc.client.channel import TRAILERS_TIMEOUT
-from tokengrpc.client.endings import closed_while_read
+from tokengrpc.client.local_errors import closed_while_reading
 from tokengrpc.client.progress import Progress
 from tokengrpc.client.resume import Session
 from tokengrpc.client.status import from_rpc_error
@@ -31,18 +31,20 @@ if TYPE_CHECKING:
 
 
 class SyncTokenStream(Progress):
-    """The tokens of one generation; read once, by one thread. Any thread may close or cancel it.
+    """Blocking iterable of the tokens of one generation.
 
-    Leaving it early (breaking out of the loop, closing, an exception) stops the generation on the server,
-    unless the stream only reads what another call started. `with` has done so when it is left. Without it, a
-    loop that is left drops its iterator, which closes it; only an iterator with a name of its own
-    (`tokens = iter(stream)`) stays open as long as the name does.
+    One thread can read it, once. Any thread may close it or cancel its generation.
 
-    Raises TokenStreamError while it is read; what had arrived stays readable in its attributes.
+    If reading stops early (a `break`, a close, an exception), the stream cancels the generation on the
+    server, unless another call started the generation. With `with`, the cancellation is complete when the
+    block exits. Without it, a loop that exits drops its iterator, which closes the stream; an iterator bound
+    to a name (`tokens = iter(stream)`) stays open as long as the name exists.
+
+    Reading raises TokenStreamError. The data received before the error stays available in the attributes.
     """
 
     def __init__(self, connection: SyncConnection, plan: Plan) -> None:
-        """Made by SyncTokenStreamClient; the call itself is made when reading begins."""
+        """Creates the stream for SyncTokenStreamClient. The call is made when reading begins."""
         super().__init__(Session(plan, connection.policy, random=random))
         self._connection = connection
         self._call: SyncStreamCall | None = None
@@ -50,13 +52,13 @@ class SyncTokenStream(Progress):
         self._closed = threading.Event()
 
     def __iter__(self) -> Generator[Token, None, None]:
-        """All tokens, each once, in order."""
+        """Yields all tokens, each once, in order."""
         with closing(self.messages()) as messages:
             for message in messages:
                 yield from message.tokens
 
     def messages(self) -> Generator[StreamTokensResponse, None, None]:
-        """All messages as they come, notices included, without events that had arrived before."""
+        """Yields all messages as they arrive, notices included. Events that arrive twice are skipped."""
         if self._opened or self._closed.is_set():
             raise RuntimeError("a stream is read once: call client.stream() or client.resume() again")
         self._opened = True
@@ -67,37 +69,37 @@ class SyncTokenStream(Progress):
             while not isinstance(action, Finish):
                 if isinstance(action, Raise):
                     raise action.error
-                call = self._open(action)
+                call = self._open_call(action)
                 failure = None
                 try:
                     for message in call:
-                        if session.received(message):
+                        if session.receive(message):
                             yield message
                         if session.finished:
                             break
                 except grpc.RpcError as error:
                     failure = from_rpc_error(error)
-                action = self._ended(call, failure)
+                action = self._after_call(call, failure)
         finally:
             self.close()
 
     def cancel(self) -> Generation:
-        """Stops the generation for all its readers and answers it as it ended.
+        """Cancels the generation for all its readers and returns its final state.
 
-        Whoever reads this stream gets GenerationCancelledError after what was generated until then.
+        The thread that reads this stream receives the output so far, then GenerationCancelledError.
         """
         return self._connection.cancel(self.generation_id)
 
     def close(self) -> None:
-        """Ends the stream and, when its generation still runs and is this stream's own, the generation."""
+        """Closes the stream, and cancels its generation if this stream started it and it still runs."""
         if self._closed.is_set():
             return
         self._closed.set()
         self._connection.open.discard(self)
         if self._call is not None:
             self._call.cancel()
-        if self._session.abandoned:
-            self._connection.leave(self.generation_id)
+        if self._session.needs_cancel:
+            self._connection.cancel_abandoned(self.generation_id)
 
     def __enter__(self) -> Self:
         return self
@@ -110,15 +112,15 @@ class SyncTokenStream(Progress):
     ) -> None:
         self.close()
 
-    def _open(self, action: StartCall | ResumeCall) -> SyncStreamCall:
+    def _open_call(self, action: StartCall | ResumeCall) -> SyncStreamCall:
         if self._closed.wait(action.delay) if action.delay else self._closed.is_set():
-            raise closed_while_read()
+            raise closed_while_reading()
         self._call = self._connection.stream(action, self._session.time_left(time.monotonic()))
         return self._call
 
-    def _ended(self, call: SyncStreamCall, failure: TokenStreamError | None) -> Action:
+    def _after_call(self, call: SyncStreamCall, failure: TokenStreamError | None) -> Action:
         if self._closed.is_set():
-            raise closed_while_read()
+            raise closed_while_reading()
         if self._session.finished and failure is None:
             trailers = threading.Event()
             if call.add_callback(trailers.set):

@@ -1,1 +1,1 @@
-"""What the house tells about itself: structured logs. Prompts, answers and secrets are never in them."""
+"""Structured logs of the server. They never contain prompts, answers or secrets."""

@@ -1,4 +1,4 @@
-"""Structured logs on stderr: JSON lines for machines, columns for people."""
+"""Structured logs on stderr: JSON lines for machines, or columns for people."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ log = structlog.get_logger("tokengrpc.generations")
 
 
 class GenerationLog:
-    """Logs one line for each generation that has ended: what it was, who ran it, its usage, how it ended."""
+    """Observer that logs one line per ended generation: id, tenant, model, engines, usage and outcome."""
 
     def on_event(self, event: ObserverEvent) -> None:
-        """As `Observer`. A failure of an engine is a warning."""
+        """Implements `Observer`. Engine failures and internal errors are logged as warnings."""
         if not isinstance(event, GenerationEnded):
             return
         record = event.record
@@ -53,16 +53,16 @@ class GenerationLog:
         )
 
 
-def create_observer(value: str, options: Mapping[str, Any], settings: Settings) -> GenerationLog:  # noqa: ARG001 - all factories of plugins are called alike
-    """Makes the observer `log`."""
+def create_observer(value: str, options: Mapping[str, Any], settings: Settings) -> GenerationLog:  # noqa: ARG001 - every plugin factory has this signature
+    """Creates the observer `log`."""
     return GenerationLog()
 
 
 def configure_logs(level: str, style: str) -> None:
-    """`style` is json, console, or auto: console where stderr is a terminal."""
+    """Configures structlog. `style` is json, console, or auto: console if stderr is a terminal."""
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
-    end: list[Processor] = (
-        # Tracebacks name lines of code only: rich's would show local variables, prompts among them.
+    renderers: list[Processor] = (
+        # Plain tracebacks, because the tracebacks of rich show local variables, which may contain prompts.
         [
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
@@ -75,7 +75,7 @@ def configure_logs(level: str, style: str) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *end,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

@@ -1,4 +1,4 @@
-// Summarises a file: tokens to stdout as they come, progress and usage to stderr. See README.md.
+// Summarises a file: tokens to stdout as they arrive, progress and usage to stderr. See README.md.
 
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
@@ -10,7 +10,7 @@ import { Progress } from "./progress.js";
 
 const target = process.env["TOKENGRPC_TARGET"] ?? "127.0.0.1:50051";
 
-/** The request's own form, for what has no shorthand: here a conversation. */
+/** A complete request, because a conversation has no shorthand. */
 function summaryOf(text: string): Source {
   const messages = [
     { role: Role.SYSTEM, text: "Summarise what the user sends in one short paragraph." },
@@ -21,7 +21,7 @@ function summaryOf(text: string): Source {
 
 async function summarize(path: string): Promise<void> {
   const text = await readFile(path, "utf8");
-  // Ctrl-C stops the generation on the server, too: nobody pays for what nobody reads.
+  // Ctrl-C cancels the generation on the server, too, so that no unread tokens are billed.
   const interrupted = new AbortController();
   process.once("SIGINT", () => interrupted.abort());
 
@@ -48,7 +48,7 @@ if (file === undefined) {
   process.exitCode = 2;
 } else {
   try {
-    // npm runs scripts in the package's folder; the file's name is from where the user is.
+    // npm runs scripts in the package's folder; the file name is relative to the user's directory.
     await summarize(resolve(process.env["INIT_CWD"] ?? "", file));
   } catch (error) {
     if (!(error instanceof TokenStreamError) && !(error instanceof Error && "syscall" in error)) throw error;

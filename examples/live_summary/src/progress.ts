@@ -1,23 +1,23 @@
-// A line about a stream that runs, on stderr, without getting into the text on stdout.
+// Shows the progress of a stream as one line on stderr, without disturbing the text on stdout.
 
 import type { TokenStream } from "@tokengrpc/client";
 import { UsageSource } from "@tokengrpc/tokenstreaming-v1";
 
 const intervalMs = 100;
 
-/** Tells about a stream until it is stopped; the last line stays. */
+/** Progress line of a stream. It is updated until `stop()` is called; the last line stays. */
 export class Progress {
   readonly #begin = performance.now();
   readonly #timer: NodeJS.Timeout | undefined;
   #firstTokenMs: number | undefined;
 
   constructor(readonly stream: TokenStream) {
-    // Where both go to one terminal, a line that is drawn over and over would tear the text apart: its title
-    // tells the progress then. Where stderr is a file or a pipe, the last line is all there is to tell.
+    // If stdout is a terminal, redrawing a line would break up the text, so the progress goes to the terminal's
+    // title. If stderr is a file or a pipe, only the last line is written.
     if (process.stderr.isTTY) this.#timer = setInterval(() => this.#draw(), intervalMs);
   }
 
-  /** Some text has come. */
+  /** Records the arrival of a token. */
   token(): void {
     this.#firstTokenMs ??= this.#elapsedMs;
   }
