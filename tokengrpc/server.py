@@ -25,7 +25,7 @@ from tokengrpc.core.ports.engine import ReportsLateUsage
 from tokengrpc.core.ports.observer import BreakerChanged
 from tokengrpc.core.routing import EnginePool, PooledEngine
 from tokengrpc.core.termination import Termination
-from tokengrpc.engines.simulator.engine import PARAM, AskedPlays, FaultyEngine
+from tokengrpc.engines.simulator.engine import PARAM, FaultyEngine, RequestPlans
 from tokengrpc.errors import Draining
 from tokengrpc.generations.billing import Billing
 from tokengrpc.generations.buffer import EventBuffers
@@ -210,8 +210,8 @@ class Server:
             tokenizer = load_tokenizer(settings.tokenizer or ESTIMATOR, exact=exact)
         except ValueError as error:
             raise ConfigError(f"models.{settings.name}.tokenizer: {error}") from error
-        asked = AskedPlays() if settings.allow_request_faults else None
-        pool = EnginePool([self._pooled(settings.name, engine, tokenizer, asked) for engine in engines])
+        plans = RequestPlans() if settings.allow_request_faults else None
+        pool = EnginePool([self._pooled(settings.name, engine, tokenizer, plans) for engine in engines])
         pool.on_breaker_change = lambda engine, is_open: self.observers.emit(
             BreakerChanged(model=settings.name, engine=engine, open=is_open)
         )
@@ -221,7 +221,7 @@ class Server:
             tokenizer=tokenizer,
             context_token_count=settings.context_token_count,
             allowed_engine_params=frozenset(settings.allowed_engine_params)
-            | ({PARAM} if asked else frozenset()),
+            | ({PARAM} if plans else frozenset()),
             clocks=ClockLimits(
                 first_token=settings.first_token_timeout,
                 inter_token=settings.inter_token_timeout,
@@ -230,13 +230,13 @@ class Server:
         )
 
     def _pooled(
-        self, model: str, settings: EngineSettings, tokenizer: Tokenizer, asked: AskedPlays | None
+        self, model: str, settings: EngineSettings, tokenizer: Tokenizer, plans: RequestPlans | None
     ) -> PooledEngine:
         (factory,) = entry_points(group="tokengrpc.engines", name=settings.kind)
         engine: Engine = factory.load()(settings, tokenizer)
-        if asked is not None or not settings.faults.harmless:
+        if plans is not None or not settings.faults.harmless:
             log.warning("this engine may fail on purpose: for tests only", engine=settings.name, model=model)
-            engine = FaultyEngine(engine, settings.faults, asked, connect_timeout=settings.connect_timeout)
+            engine = FaultyEngine(engine, settings.faults, plans, connect_timeout=settings.connect_timeout)
         if isinstance(engine, ReportsLateUsage):
             engine.on_late_usage(self.billing.settle)
         return PooledEngine(

@@ -1,4 +1,4 @@
-"""docs/simulator.md: its tables are the code's, and each of its examples does what the page says."""
+"""docs/simulator.md: its tables match the code, and each of its examples does what the page says."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def flags(command: str) -> list[str]:
 
 
 def codes(server: Server, calls: int, tokens: int = 25, **fields: object) -> list[str]:
-    """How so many generations end, one after another."""
+    """Runs `calls` generations one after another and returns their status codes."""
     limits = input_pb2.Limits()
     limits.first_token_timeout.FromMilliseconds(10_000)
     limits.inter_token_timeout.FromMilliseconds(500)
@@ -61,7 +61,7 @@ def codes(server: Server, calls: int, tokens: int = 25, **fields: object) -> lis
     return ended
 
 
-# By their first fault: how so many calls end.
+# The status codes of successive calls, by the command's first fault.
 ENDS = {
     "cut_at_token": ["UNAVAILABLE"] * 3,
     "first_token_delay": ["OK"],
@@ -73,8 +73,8 @@ ENDS = {
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_lines_to_start_with(command: str) -> None:
-    """Each starts, and its generations end as the line says."""
+def test_the_first_commands(command: str) -> None:
+    """Each command starts a server whose generations end as its comment says."""
     if "probability" in command:
         first, again = [_seeded(command) for _ in range(2)]
         assert first == again
@@ -91,8 +91,8 @@ def _seeded(command: str) -> list[str]:
         return codes(server, 40, tokens=60)
 
 
-def test_what_the_first_line_gives() -> None:
-    """The client's output, word for word."""
+def test_the_output_of_the_first_command() -> None:
+    """The client's output matches the page."""
     shown = next(block for block in blocks("console") if "tokengrpc stream" in block)
     command, _, output = shown.partition("\n")
     with serving(*flags(COMMANDS[0])) as server:
@@ -103,7 +103,7 @@ def test_what_the_first_line_gives() -> None:
 
 
 def test_the_settings_file(tmp_path: Path) -> None:
-    """Its models are what their names say."""
+    """The models of the file behave as their names say."""
     file = tmp_path / "tokengrpc.toml"
     file.write_text(blocks("toml")[0], encoding="utf-8")
     with serving("--config", str(file)) as server:
@@ -118,8 +118,8 @@ def test_the_settings_file(tmp_path: Path) -> None:
         assert codes(server, 1, model="pair", recovery=switch) == ["OK"]
 
 
-def test_what_the_pair_gives(tmp_path: Path) -> None:
-    """Word for word, however the two outputs are put together."""
+def test_the_output_of_the_pair(tmp_path: Path) -> None:
+    """The client's output matches the page, which shows stdout and stderr together."""
     file = tmp_path / "tokengrpc.toml"
     file.write_text(blocks("toml")[0], encoding="utf-8")
     shown = next(block for block in blocks("console") if "--switches" in block)
@@ -135,7 +135,7 @@ def test_what_the_pair_gives(tmp_path: Path) -> None:
 
 
 def test_the_python_example() -> None:
-    """It prints what the page shows."""
+    """The program prints what the page shows."""
     (program,), (output,) = blocks("python"), blocks("text")
     with serving("--allow-request-faults", "true") as server:
         done = subprocess.run(
@@ -150,7 +150,7 @@ def test_the_python_example() -> None:
 
 
 def test_a_warning_at_start() -> None:
-    """It names the engine, so that nobody wonders in production."""
+    """The warning names the engine, so that planned faults cannot go unnoticed in production."""
     flags_ = ("serve", "--listen", "127.0.0.1:0", "--faults", '{"refuse": true}')
     with running(*flags_) as process:
         assert process.stdout is not None
@@ -162,19 +162,19 @@ def test_a_warning_at_start() -> None:
 
 
 def test_the_environment_variable() -> None:
-    """It takes what the flag takes."""
+    """The variable accepts what the flag accepts."""
     with serving(TOKENGRPC_FAULTS='{"refuse": true}') as server:
         assert codes(server, 1) == ["UNAVAILABLE"]
 
 
 @pytest.mark.parametrize("row", [*fault_rows(), *condition_rows(), *status_rows()])
-def test_the_tables_are_the_codes(row: str) -> None:
-    """Each row stands on the page as the schema and the table of outcomes have it."""
+def test_the_tables_match_the_code(row: str) -> None:
+    """The page has each row as generated from the schema and the table of outcomes."""
     assert row in PAGE.splitlines()
 
 
 def test_the_tables_have_no_other_rows() -> None:
-    """Rows that look like faults are faults."""
+    """The page has no other rows of faults."""
     rows = {line for line in PAGE.splitlines() if re.match(r"\| [`\d]", line)} - {
         "| `status` | The failure |"
     }

@@ -1,4 +1,4 @@
-"""Every fault on every HTTP dialect over real sockets: code and reason, all of the text, the bill."""
+"""Every fault on every HTTP dialect over real sockets: code and reason, complete text, usage."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tokenstreaming.v1 import generation_pb2, usage_pb2
 
 from tests.support import fault_page as page
 from tests.support.anthropic_dialect import ANTHROPIC
-from tests.support.fault_rows_well import SECTIONS
-from tests.support.fault_steps import Seen
+from tests.support.fault_rows_harmless import SECTIONS
+from tests.support.fault_steps import CaughtUp
 from tests.support.harness import Outcome, Served, check_gapless, serving, until, upstream
 from tests.support.harness import failed as failed_outcome
 from tests.support.scripted_engine import Call, ScriptedEngine
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Column:
-    """An API of a kind of server, and how an engine is set up for it."""
+    """An API of a server's dialect, with the settings of an engine that uses it."""
 
     name: str
     dialect: Dialect
@@ -74,7 +74,7 @@ ROWS = [(section, name) for section, faults in SECTIONS.items() for name in faul
 
 @dataclass(frozen=True)
 class Stage:
-    """A server with a model, and behind it an engine, for each column."""
+    """A server with one model, and one scripted engine behind it, for each column."""
 
     server: Served
     engines: Mapping[str, ScriptedEngine]
@@ -97,10 +97,10 @@ def model_of(column: Column) -> str:
 
 @dataclass
 class Result:
-    """What came of a fault on one dialect."""
+    """The result of a fault in one column. `received` is the caller's output."""
 
     outcome: Outcome
-    said: str
+    received: str
     call: Call | None
 
     @property
@@ -111,71 +111,71 @@ class Result:
     def source(self) -> str:
         if not self.outcome.messages:
             return "none"
-        return "told" if self.usage.source == usage_pb2.USAGE_SOURCE_ENGINE else "flagged"
+        return "reported" if self.usage.source == usage_pb2.USAGE_SOURCE_ENGINE else "counted"
 
 
 @pytest.mark.parametrize(("section", "name"), ROWS, ids=lambda part: part.replace(" ", "-"))
 async def test_fault(section: str, name: str) -> None:
-    """The documented code and reason on each dialect, the text of the engine's own log, an honest bill."""
+    """Each dialect gives the documented code and reason, the text of the engine's log, and correct usage."""
     fault = SECTIONS[section][name]
-    columns = [column for column in COLUMNS if column.api not in fault.lacks]
-    async with asyncio.timeout(30), AsyncExitStack() as waiting, staged() as stage:
+    columns = [column for column in COLUMNS if column.api not in fault.excluded_apis]
+    async with asyncio.timeout(30), AsyncExitStack() as sockets, staged() as stage:
         for engine in stage.engines.values():
-            if fault.listener == "gone":
+            if fault.listener == "closed":
                 await engine.hang_up()
-            elif fault.listener == "deaf":
-                for plug in await engine.go_deaf():
-                    waiting.enter_context(plug)
+            elif fault.listener == "full":
+                for sock in await engine.go_deaf():
+                    sockets.enter_context(sock)
         results = await asyncio.gather(*(provoke(stage, column, fault) for column in columns))
-        await until(lambda: stage.server.registry.active == 0, "all permits are back")
+        await until(lambda: stage.server.registry.active == 0, "all permits are released")
         for column in columns:
-            await let_go(stage.engines[column.name], fault)
-    bills = {entry.model: entry for entry in stage.server.ledger.records.values()}
+            await check_released(stage.engines[column.name], fault)
+    records = {record.model: record for record in stage.server.ledger.records.values()}
     for column, result in zip(columns, results, strict=True):
         try:
             check(fault, column, result)
-            check_ledger(result, bills.get(model_of(column)))
+            check_ledger(result, records.get(model_of(column)))
         except AssertionError as error:
             raise AssertionError(f"{column.name}: {error}") from error
-    seen = {column.name: as_told(fault, result) for column, result in zip(columns, results, strict=True)}
-    line = page.line(name, "no completions" if fault.lacks else "all", seen)
+    seen = {column.name: cells(fault, result) for column, result in zip(columns, results, strict=True)}
+    line = page.line(name, "all but completions" if fault.excluded_apis else "all", seen)
     if page.WRITE_DOCS:
         WRITTEN[section, name] = line
     else:
-        assert line in page.lines()[section], f"docs/faults.md has not: {line}"
+        assert line in page.lines()[section], f"docs/faults.md lacks this line: {line}"
 
 
 async def provoke(stage: Stage, column: Column, fault: Fault) -> Result:
-    """Runs a generation into the fault and takes what the caller gets."""
-    seen = Seen()
+    """Runs a generation into the fault and returns what the caller receives."""
+    caught_up = CaughtUp()
     engine = stage.engines[column.name]
-    engine.script(*fault.steps(seen))
+    engine.script(*fault.steps(caught_up))
     stream = stage.server.stream(model_of(column), model=model_of(column), **fault.request)
     outcome = Outcome([], grpc.StatusCode.OK, "", {})
     try:
         while (message := await stream.read()) is not grpc.aio.EOF:
             outcome.messages.append(message)
-            seen.said += "".join(t.text + t.reasoning_text + t.refusal_text for t in message.tokens)
-            seen.said += "".join(part.arguments_fragment for part in message.tool_call_fragments)
+            caught_up.received += "".join(t.text + t.reasoning_text + t.refusal_text for t in message.tokens)
+            caught_up.received += "".join(part.arguments_fragment for part in message.tool_call_fragments)
     except grpc.aio.AioRpcError as error:
         outcome = failed_outcome(error, outcome.messages)
-    assert len(engine.calls) == (fault.listener == "well"), "the engine is asked once"
-    return Result(outcome, seen.said, engine.calls[0] if engine.calls else None)
+    assert len(engine.calls) == (fault.listener == "open"), "the engine receives one request"
+    return Result(outcome, caught_up.received, engine.calls[0] if engine.calls else None)
 
 
-async def let_go(engine: ScriptedEngine, fault: Fault) -> None:
-    """At most the one connection that may be used again is left, and none that still says something."""
+async def check_released(engine: ScriptedEngine, fault: Fault) -> None:
+    """Checks that at most one connection, a reusable one, is open, and none whose response is unfinished."""
     await until(lambda: engine.open_connections <= 1, "the engine's connections are closed")
     if engine.calls and not engine.calls[0].finished.is_set():
         await until(lambda: engine.open_connections == 0, "a stalled connection is closed")
 
 
 def check(fault: Fault, column: Column, result: Result) -> None:
-    """The row's promise."""
+    """Checks the outcome against the row."""
     outcome, call = result.outcome, result.call
-    reason = fault.differs.get(column.name, fault.reason)
-    got = outcome.info.reason if outcome.info else ""
-    assert (outcome.code.name, got) == (CODES[reason].name if reason else "OK", reason), outcome.message
+    reason = fault.other_reasons.get(column.name, fault.reason)
+    actual = outcome.info.reason if outcome.info else ""
+    assert (outcome.code.name, actual) == (CODES[reason].name if reason else "OK", reason), outcome.message
     check_gapless(outcome.messages)
     finished = outcome.finished
     if not reason:
@@ -189,33 +189,33 @@ def check(fault: Fault, column: Column, result: Result) -> None:
     if fault.retry_after is not None:
         retry = outcome.detail(error_details_pb2.RetryInfo)
         assert retry.retry_delay.ToTimedelta().total_seconds() == fault.retry_after
-    assert result.said == (encodable(call.text) if call else "")
+    assert result.received == (encodable(call.text) if call else "")
     if outcome.messages and call is not None:
-        check_bill(fault, column, result, call)
+        check_usage(fault, column, result, call)
 
 
-def check_bill(fault: Fault, column: Column, result: Result, call: Call) -> None:
-    """What the engine's own log says, or marked as a count of ours."""
-    usage, told = result.usage, column.dialect.told(call)
-    if result.source == "told":
-        assert told is not None
+def check_usage(fault: Fault, column: Column, result: Result, call: Call) -> None:
+    """Checks that reported usage equals the engine's log, and that it is used if the generation succeeds."""
+    usage, reported = result.usage, column.dialect.told(call)
+    if result.source == "reported":
+        assert reported is not None
         counts = (usage.input_token_count, usage.output_token_count)
-        assert counts == told
+        assert counts == reported
         assert counts == (INPUT_TOKENS, call.token_count)
     elif not fault.reason:
-        assert told is None, "the engine told its usage, and it was not taken"
+        assert reported is None, "the engine reported its usage, but the server ignored it"
 
 
-def check_ledger(result: Result, bill: UsageRecord | None) -> None:
-    """The ledger has what the caller was told, if an engine accepted, and nothing otherwise."""
-    assert (bill is not None) == bool(result.outcome.messages)
-    if bill is not None:
-        assert usage_message(bill.usage) == result.usage
-        assert bill.error_reason == (result.outcome.info.reason if result.outcome.info else "")
+def check_ledger(result: Result, record: UsageRecord | None) -> None:
+    """Checks that the ledger has the caller's usage if an engine accepted the request, or else no record."""
+    assert (record is not None) == bool(result.outcome.messages)
+    if record is not None:
+        assert usage_message(record.usage) == result.usage
+        assert record.error_reason == (result.outcome.info.reason if result.outcome.info else "")
 
 
-def as_told(fault: Fault, result: Result) -> tuple[str, str]:
-    """The cells of docs/faults.md: how it ended, and whose usage it is."""
+def cells(fault: Fault, result: Result) -> tuple[str, str]:
+    """Returns the cells of docs/faults.md: the outcome, and the source of the usage."""
     outcome = result.outcome
     if outcome.info is None:
         assert outcome.finished is not None
@@ -228,16 +228,17 @@ def as_told(fault: Fault, result: Result) -> tuple[str, str]:
 WRITTEN: dict[tuple[str, str], str] = {}
 
 
-def test_the_page_has_these_rows_and_no_others() -> None:
-    """In their order; `test_fault` compares each line with a run."""
+def test_the_page_has_exactly_these_rows() -> None:
+    """The page has the rows in their order; `test_fault` compares each line with a run."""
     if page.WRITE_DOCS:
         page.write([column.name for column in COLUMNS], SECTIONS, WRITTEN)
-    told = [(section, name) for section, lines in page.lines().items() for name in map(page.name_of, lines)]
-    assert told == ROWS
+    rows = [(section, name) for section, lines in page.lines().items() for name in map(page.name_of, lines)]
+    assert rows == ROWS
 
 
 def test_there_are_enough_rows() -> None:
-    """At least 40 faults on every dialect."""
+    """Every dialect has at least 40 faults."""
+    all_faults = [fault for faults in SECTIONS.values() for fault in faults.values()]
     for column in COLUMNS:
-        faults = [f for faults in SECTIONS.values() for f in faults.values() if column.api not in f.lacks]
+        faults = [fault for fault in all_faults if column.api not in fault.excluded_apis]
         assert len(faults) >= 40, column.name

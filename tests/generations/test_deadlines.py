@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tokenstreaming.v1 import generation_pb2, input_pb2
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
-from tests.support.fault_steps import Forever, SignOfLife
+from tests.support.fault_steps import Forever, KeepAlive
 from tests.support.harness import Outcome, Served, collect, failing, read_until, serving, until, upstream
 from tests.support.http_peer import Peer, Server
 from tests.support.scripted_engine import Finish, Headers, Pause, ScriptedEngine, Stall, Text
@@ -217,7 +217,7 @@ async def test_a_time_limit_ends_well(server: Served, engine: ScriptedEngine) ->
 # For each clock that an engine's silence runs out: what the engine does, and the settings of the request, the
 # model and the server. Signs of life (comments here) prove the connection alive and not the engine.
 One = partial(Text, "One")
-ALIVE = partial(Forever, SignOfLife())
+ALIVE = partial(Forever, KeepAlive())
 SILENCES = {
     "first_token": [[Stall], [Headers, Stall], [ALIVE]],
     "inter_token": [[One, Stall], [One, ALIVE]],

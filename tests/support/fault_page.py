@@ -1,4 +1,4 @@
-"""docs/faults.md as it is written from a run, and read back."""
+"""Writes docs/faults.md from a run of the tests, and reads it back."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ if TYPE_CHECKING:
 PAGE = ROOT / "docs" / "faults.md"
 WRITE_DOCS = os.environ.get("TOKENGRPC_WRITE_DOCS") == "1"
 
-_HEAD = """# What becomes of an engine's faults
+_HEAD = """# Outcomes of engine faults
 
-Written by `TOKENGRPC_WRITE_DOCS=1 pytest tests/e2e/test_fault_table.py` from a run; every run of the tests
-compares each line with what it sees. A real server stands before a scripted HTTP engine that keeps its own
-log, and each fault is provoked over real sockets, on the chat and completions APIs of these dialects:
-{columns} (whose API is one of its own).
+This page is written by `TOKENGRPC_WRITE_DOCS=1 pytest tests/e2e/test_fault_table.py`. Every run of the tests
+compares each line with its result. Each fault is provoked over real sockets: a scripted HTTP engine, which
+keeps its own log, serves a real tokengrpc server on the chat and completions APIs of these dialects:
+{columns} (which has an API of its own).
 
-In every case, when its stream had ended, the caller had exactly the text that the engine's log says it sent:
-none lost, none doubled. The engine was asked once, and its connection was let go.
+In every case, at the end of the stream the caller had received exactly the text that the engine's log says it
+sent: nothing was lost or duplicated. The engine received one request, and its connection was released.
 
-- *Code and reason* is what the caller is told. It is OK only where the engine had said how its output ends.
-- *Usage*: `told` is the engine's own count, equal to its log; `flagged` is our own (`source` COUNTED or
-  ESTIMATED); `none`: no engine accepted, so nothing is billed.
-- A cell that names dialects says what is different on those.
+- *Code and reason*: the caller's status. It is OK only if the engine had sent its finish reason.
+- *Usage*: `reported` is the engine's own count, equal to its log; `counted` is the server's count (`source`
+  COUNTED or ESTIMATED); `none`: no engine accepted the request, so nothing is billed.
+- If dialects differ, the cell names those that deviate from the first value.
 """
-_TABLE = "\n## {section}\n\n| The engine | APIs | Code and reason | Usage |\n|---|---|---|---|\n"
+_TABLE = "\n## {section}\n\n| Fault | APIs | Code and reason | Usage |\n|---|---|---|---|\n"
 
 
 def line(name: str, apis: str, seen: Mapping[str, tuple[str, str]]) -> str:
-    """A line of the table, from the ends and usages by dialect."""
+    """Returns a line of the table. `seen` has the outcome and the usage of each column."""
     ends = _differing({column: end for column, (end, _) in seen.items()})
     usages = _differing({column: usage for column, (_, usage) in seen.items()})
     return f"| {name} | {apis} | {ends} | {usages} |"
 
 
 def _differing(cells: Mapping[str, str]) -> str:
-    """One cell where all say the same, else who says what."""
-    said: dict[str, list[str]] = {}
+    """Returns the most frequent cell, followed by the columns that deviate from it."""
+    columns_of: dict[str, list[str]] = {}
     for column, cell in cells.items():
-        said.setdefault(cell, []).append(column)
-    most = max(said, key=lambda cell: len(said[cell]))
-    others = [f"{_named(columns)}: {cell}" for cell, columns in said.items() if cell != most]
-    return "; ".join([most, *others])
+        columns_of.setdefault(cell, []).append(column)
+    most_frequent = max(columns_of, key=lambda cell: len(columns_of[cell]))
+    others = [f"{_named(columns)}: {cell}" for cell, columns in columns_of.items() if cell != most_frequent]
+    return "; ".join([most_frequent, *others])
 
 
 def _named(columns: Sequence[str]) -> str:
-    """Columns by their names; both APIs of a server by the server's."""
+    """Returns the columns' names. If both APIs of a server are among them, only the server's name."""
     servers = [name.split()[0] for name in columns]
     pairs = zip(columns, servers, strict=True)
     return ", ".join(dict.fromkeys(server if servers.count(server) == 2 else name for name, server in pairs))
@@ -60,7 +60,7 @@ def write(
     sections: Mapping[str, Iterable[str]],
     written: Mapping[tuple[str, str], str],
 ) -> None:
-    """Writes the page; every line must have been seen."""
+    """Writes the page. Raises KeyError if `written` lacks a line."""
     parts = [_HEAD.format(columns=_named(columns))]
     for section, names in sections.items():
         rows = "".join(f"{written[section, name]}\n" for name in names)
@@ -69,7 +69,7 @@ def write(
 
 
 def lines() -> dict[str, list[str]]:
-    """The lines of each section's table."""
+    """Returns the lines of each section's table on the page."""
     sections = PAGE.read_text(encoding="utf-8").split("\n## ")[1:]
     return {
         section.partition("\n")[0]: [row for row in section.splitlines()[4:] if row.startswith("| ")]
@@ -78,5 +78,5 @@ def lines() -> dict[str, list[str]]:
 
 
 def name_of(row: str) -> str:
-    """The fault that a line tells of."""
+    """Returns the name of a line's fault."""
     return row.removeprefix("| ").partition(" | ")[0]

@@ -1,4 +1,4 @@
-"""What can go wrong between an engine and us: what the engine does, and what the caller is told."""
+"""Faults of an engine over HTTP: what the engine does, and what the caller receives."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from tokenstreaming.v1 import input_pb2
 
 from tests.support.fault_steps import (
-    Empty,
+    CaughtUp,
+    EmptyEvent,
     Forever,
-    Half,
+    HalfEvent,
     HardReset,
+    KeepAlive,
     Raw,
     RawHead,
-    Seen,
-    SignOfLife,
 )
 from tests.support.script_steps import (
     Bytes,
@@ -36,28 +36,28 @@ from tests.support.script_steps import (
     UsageChunk,
 )
 
-NO_SUCH_FIELD = frozenset({"completions"})
+TEXT_ONLY = frozenset({"completions"})
 """APIs that have neither reasoning nor tool calls."""
 
-Steps = Callable[[Seen], Sequence[Step]]
+Steps = Callable[[CaughtUp], Sequence[Step]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """A fault and what must come of it. `reason` empty: the generation ends well, with `finish`."""
+    """A fault and its outcome. If `reason` is empty, the generation succeeds with `finish`."""
 
     steps: Steps
     reason: str = ""
     finish: str = "END"
     clock: str = ""
-    lacks: frozenset[str] = frozenset()
-    differs: Mapping[str, str] = field(default_factory=dict)
-    """Reasons of the APIs where it is another one."""
+    excluded_apis: frozenset[str] = frozenset()
+    other_reasons: Mapping[str, str] = field(default_factory=dict)
+    """The reasons of columns whose reason is not `reason`."""
     request: Mapping[str, Any] = field(default_factory=dict)
-    listener: str = "well"
-    """Or `gone`: connections are refused; or `deaf`: they are never made."""
+    listener: str = "open"
+    """Or `closed`: connections are refused; or `full`: they are never accepted."""
     retry_after: float | None = None
-    """Seconds, where the engine's own wish must be passed on."""
+    """The engine's Retry-After in seconds, which the caller must receive."""
 
 
 TEXT = Together(Text("Once", " upon", " a", " 🦜"))
@@ -88,26 +88,28 @@ def _status(status: int, body: object, headers: Mapping[str, str] | None = None)
 
 
 BEFORE_HEADERS = {
-    "nobody listens": Fault(steps=lambda _: (), reason="ENGINE_UNAVAILABLE", listener="gone"),
-    "nobody accepts": Fault(
+    "connection refused": Fault(steps=lambda _: (), reason="ENGINE_UNAVAILABLE", listener="closed"),
+    "connection never accepted": Fault(
         steps=lambda _: (),
         reason="ENGINE_UNAVAILABLE",
         clock="connect",
         request=SHORT_CONNECT,
-        listener="deaf",
+        listener="full",
     ),
     "connection reset": Fault(steps=lambda _: (HardReset(),), reason="ENGINE_UNAVAILABLE"),
     "connection closed": Fault(steps=lambda _: (Raw(b"", close=True),), reason="ENGINE_UNAVAILABLE"),
-    "closed in the middle of the head": Fault(
+    "connection closed within the headers": Fault(
         steps=lambda _: (Raw(b"HTTP/1.1 200 OK\r\nContent-Ty", close=True),), reason="ENGINE_UNAVAILABLE"
     ),
     "silence": Fault(
         steps=lambda _: (Stall(),), reason="ENGINE_STALLED", clock="first_token", request=SHORT_FIRST
     ),
-    "not HTTP": Fault(steps=lambda _: (Raw(b"SSH-2.0-x\r\n\r\n"), Stall()), reason="ENGINE_PROTOCOL_ERROR"),
+    "response is not HTTP": Fault(
+        steps=lambda _: (Raw(b"SSH-2.0-x\r\n\r\n"), Stall()), reason="ENGINE_PROTOCOL_ERROR"
+    ),
     "HTTP 302": Fault(steps=_status(302, "", {"Location": "/"}), reason="ENGINE_PROTOCOL_ERROR"),
     "HTTP 400": Fault(steps=_status(400, _error("no")), reason="INVALID_REQUEST"),
-    "HTTP 400 about the context's length": Fault(
+    "HTTP 400, context length exceeded": Fault(
         steps=_status(400, _error(LONG)), reason="CONTEXT_LENGTH_EXCEEDED"
     ),
     "HTTP 401": Fault(steps=_status(401, _error("no")), reason="ENGINE_AUTH_FAILED"),
@@ -118,16 +120,16 @@ BEFORE_HEADERS = {
         retry_after=7.0,
     ),
     "HTTP 500": Fault(steps=_status(500, _error("CUDA out of memory")), reason="ENGINE_UNAVAILABLE"),
-    "HTTP 503 in HTML": Fault(
+    "HTTP 503, HTML body": Fault(
         steps=_status(503, "<html>", {"Content-Type": "text/html"}), reason="ENGINE_UNAVAILABLE"
     ),
     "HTTP 529": Fault(
         steps=_status(529, _error("Overloaded", type="overloaded_error")), reason="ENGINE_UNAVAILABLE"
     ),
-    "HTTP 200 in HTML": Fault(
+    "HTTP 200, HTML body": Fault(
         steps=_status(200, "<html>", {"Content-Type": "text/html"}), reason="ENGINE_PROTOCOL_ERROR"
     ),
-    "HTTP 200 with an error in JSON": Fault(
+    "HTTP 200, error object in JSON": Fault(
         steps=_status(200, _error("CUDA out of memory")), reason="ENGINE_ABORTED"
     ),
     "HTTP 200, compressed": Fault(
@@ -139,61 +141,66 @@ BEFORE_HEADERS = {
 BEFORE_THE_FIRST_TOKEN = {
     "connection reset": Fault(steps=lambda _: (Headers(), HardReset()), reason="ENGINE_LOST"),
     "connection closed": Fault(steps=lambda _: (Headers(), Drop()), reason="ENGINE_LOST"),
-    "a proper end of an empty body": Fault(steps=lambda _: (Headers(),), reason="ENGINE_TRUNCATED"),
-    "the end mark alone": Fault(steps=lambda _: (Done(),), reason="ENGINE_TRUNCATED"),
+    "empty body": Fault(steps=lambda _: (Headers(),), reason="ENGINE_TRUNCATED"),
+    "end mark only": Fault(steps=lambda _: (Done(),), reason="ENGINE_TRUNCATED"),
     "silence": Fault(
         steps=lambda _: (Headers(), Stall()),
         reason="ENGINE_STALLED",
         clock="first_token",
         request=SHORT_FIRST,
     ),
-    "signs of life only": Fault(
-        steps=lambda _: (Forever(SignOfLife()),),
+    "keep-alives only": Fault(
+        steps=lambda _: (Forever(KeepAlive()),),
         reason="ENGINE_STALLED",
         clock="first_token",
         request=SHORT_FIRST,
     ),
     "empty events only": Fault(
-        steps=lambda _: (Forever(Empty()),), reason="ENGINE_STALLED", clock="first_token", request=SHORT_FIRST
+        steps=lambda _: (Forever(EmptyEvent()),),
+        reason="ENGINE_STALLED",
+        clock="first_token",
+        request=SHORT_FIRST,
     ),
-    "an error object": Fault(
+    "error object": Fault(
         steps=lambda _: (Complaint(message="CUDA out of memory"), Done()),
         reason="ENGINE_ABORTED",
-        # Those name the status, 500 or what means the same.
-        differs=dict.fromkeys(("Anthropic", "LiteLLM chat", "LiteLLM completions"), "ENGINE_UNAVAILABLE"),
+        # These dialects send the status 500, or a type that means the same.
+        other_reasons=dict.fromkeys(
+            ("Anthropic", "LiteLLM chat", "LiteLLM completions"), "ENGINE_UNAVAILABLE"
+        ),
     ),
-    "an error object that says it is busy": Fault(
+    "error object of an overload": Fault(
         steps=lambda _: (Complaint(message="Overloaded", type="overloaded_error"),),
         reason="ENGINE_UNAVAILABLE",
     ),
-    "an abort and the end mark": Fault(
+    "finish reason abort, then the end mark": Fault(
         steps=lambda _: (Finish("abort"), UsageChunk(), Done()), reason="ENGINE_ABORTED"
     ),
     "malformed JSON": Fault(steps=lambda _: (Bytes(GARBAGE), *END), reason="ENGINE_PROTOCOL_ERROR"),
     "invalid UTF-8": Fault(steps=lambda _: (Bytes(NOT_UTF8), *END), reason="ENGINE_PROTOCOL_ERROR"),
-    "a line of more than 1 MiB": Fault(
-        steps=lambda _: (Bytes(HUGE), Stall()), reason="ENGINE_PROTOCOL_ERROR"
-    ),
+    "line of more than 1 MiB": Fault(steps=lambda _: (Bytes(HUGE), Stall()), reason="ENGINE_PROTOCOL_ERROR"),
 }
 
 
-def _torn(first: Content) -> dict[str, Fault]:
-    """The ways to break off that any output has: an answer, its reasoning, a call of a tool."""
+def _interrupted(first: Content) -> dict[str, Fault]:
+    """Returns the faults that can follow any output: text, reasoning or a tool call."""
     return {
-        "connection reset": Fault(steps=lambda seen: (first, seen, HardReset()), reason="ENGINE_LOST"),
+        "connection reset": Fault(
+            steps=lambda caught_up: (first, caught_up, HardReset()), reason="ENGINE_LOST"
+        ),
         "connection closed": Fault(steps=lambda _: (first, Drop()), reason="ENGINE_LOST"),
-        "a proper end without the end mark": Fault(steps=lambda _: (first,), reason="ENGINE_TRUNCATED"),
-        "the end mark without a finish": Fault(steps=lambda _: (first, Done()), reason="ENGINE_TRUNCATED"),
+        "body ends without the end mark": Fault(steps=lambda _: (first,), reason="ENGINE_TRUNCATED"),
+        "end mark without a finish reason": Fault(steps=lambda _: (first, Done()), reason="ENGINE_TRUNCATED"),
         "silence": Fault(
             steps=lambda _: (first, Stall()),
             reason="ENGINE_STALLED",
             clock="inter_token",
             request=SHORT_BETWEEN,
         ),
-        "an abort and the end mark": Fault(
+        "finish reason abort, then the end mark": Fault(
             steps=lambda _: (first, Finish("abort"), UsageChunk(), Done()), reason="ENGINE_ABORTED"
         ),
-        "an error object": Fault(
+        "error object": Fault(
             steps=lambda _: (first, Complaint(message="CUDA out of memory", code=500), Done()),
             reason="ENGINE_ABORTED",
         ),
@@ -203,68 +210,70 @@ def _torn(first: Content) -> dict[str, Fault]:
     }
 
 
-AFTER_TOKENS = _torn(TEXT) | {
-    "signs of life only": Fault(
-        steps=lambda _: (TEXT, Forever(SignOfLife())),
+AFTER_TOKENS = _interrupted(TEXT) | {
+    "keep-alives only": Fault(
+        steps=lambda _: (TEXT, Forever(KeepAlive())),
         reason="ENGINE_STALLED",
         clock="inter_token",
         request=SHORT_BETWEEN,
     ),
     "empty events only": Fault(
-        steps=lambda _: (TEXT, Forever(Empty())),
+        steps=lambda _: (TEXT, Forever(EmptyEvent())),
         reason="ENGINE_STALLED",
         clock="inter_token",
         request=SHORT_BETWEEN,
     ),
-    "half of the end mark": Fault(steps=lambda _: (TEXT, Bytes(b"data: [DO")), reason="ENGINE_TRUNCATED"),
-    "half of an event, then a proper end": Fault(
+    "incomplete end mark": Fault(steps=lambda _: (TEXT, Bytes(b"data: [DO")), reason="ENGINE_TRUNCATED"),
+    "body ends within an event": Fault(
         steps=lambda _: (TEXT, Bytes(b'data: {"choices":[{"ind')), reason="ENGINE_TRUNCATED"
     ),
-    "an error that is a text": Fault(
+    "error as a plain string": Fault(
         steps=lambda _: (TEXT, Bytes(b'data: {"error": "out of memory"}\n\n'), Done()),
         reason="ENGINE_ABORTED",
     ),
-    "an error object, then silence": Fault(
+    "error object, then silence": Fault(
         steps=lambda _: (TEXT, Complaint(message="CUDA out of memory"), Stall()), reason="ENGINE_ABORTED"
     ),
-    "usage and the end mark without a finish": Fault(
+    "usage and end mark without a finish reason": Fault(
         steps=lambda _: (TEXT, UsageChunk(), Done()), reason="ENGINE_TRUNCATED"
     ),
-    "JSON that is no object": Fault(
+    "JSON that is not an object": Fault(
         steps=lambda _: (TEXT, Bytes(b"data: 123\n\n"), *END), reason="ENGINE_PROTOCOL_ERROR"
     ),
     "invalid UTF-8": Fault(steps=lambda _: (TEXT, Bytes(NOT_UTF8), *END), reason="ENGINE_PROTOCOL_ERROR"),
-    "a line of more than 1 MiB": Fault(
+    "line of more than 1 MiB": Fault(
         steps=lambda _: (TEXT, Bytes(HUGE), Stall()), reason="ENGINE_PROTOCOL_ERROR"
     ),
-    "an event of many lines, more than 1 MiB": Fault(
+    "event of many lines, more than 1 MiB": Fault(
         steps=lambda _: (TEXT, Bytes(HUGE_EVENT), Stall()), reason="ENGINE_PROTOCOL_ERROR"
     ),
-    "reset in the middle of a character": Fault(
-        steps=lambda seen: (TEXT, Half(Text(" 🐢")), seen, HardReset()), reason="ENGINE_LOST"
+    "connection reset within a character": Fault(
+        steps=lambda caught_up: (TEXT, HalfEvent(Text(" 🐢")), caught_up, HardReset()), reason="ENGINE_LOST"
     ),
-    "closed in the middle of a character": Fault(
-        steps=lambda _: (TEXT, Half(Text(" 🐢")), Drop()), reason="ENGINE_LOST"
+    "connection closed within a character": Fault(
+        steps=lambda _: (TEXT, HalfEvent(Text(" 🐢")), Drop()), reason="ENGINE_LOST"
     ),
-    "a proper end in the middle of a character": Fault(
-        steps=lambda _: (TEXT, Half(Text(" 🐢"))), reason="ENGINE_TRUNCATED"
+    "body ends within a character": Fault(
+        steps=lambda _: (TEXT, HalfEvent(Text(" 🐢"))), reason="ENGINE_TRUNCATED"
     ),
-    "an abort between the tokens of a character": Fault(
+    "finish reason abort between the tokens of a character": Fault(
         steps=lambda _: (TEXT, Text("\ud83d"), Finish("abort"), Done()), reason="ENGINE_ABORTED"
     ),
-    "a chunk of HTTP with no size": Fault(
+    "invalid size of an HTTP chunk": Fault(
         steps=lambda _: (TEXT, Raw(b"what?\r\n"), Stall()), reason="ENGINE_LOST"
     ),
-    "closed before Content-Length": Fault(
+    "body shorter than Content-Length": Fault(
         steps=lambda _: (RawHead("Content-Length: 99999"), TEXT), reason="ENGINE_LOST"
     ),
-    "closed, where only that ends the body": Fault(
+    "connection closed, body of unknown length": Fault(
         steps=lambda _: (RawHead(version="1.0"), TEXT), reason="ENGINE_TRUNCATED"
     ),
 }
 
-IN_REASONING = {name: replace(fault, lacks=NO_SUCH_FIELD) for name, fault in _torn(THOUGHT).items()}
+IN_REASONING = {
+    name: replace(fault, excluded_apis=TEXT_ONLY) for name, fault in _interrupted(THOUGHT).items()
+}
 IN_A_TOOL_CALL = {
-    name: replace(fault, lacks=NO_SUCH_FIELD, request={**fault.request, **TOOLS})
-    for name, fault in _torn(CALL).items()
+    name: replace(fault, excluded_apis=TEXT_ONLY, request={**fault.request, **TOOLS})
+    for name, fault in _interrupted(CALL).items()
 }

@@ -1,4 +1,4 @@
-"""Steps of a scripted engine that fails: below HTTP, in the middle of a character, or when all was seen."""
+"""Steps of a scripted engine that fails: below HTTP, within a character, or once the caller has caught up."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ if TYPE_CHECKING:
     from tests.support.scripted_engine import Call
 
 
-class Seen:
-    """Waits until the caller has all that was sent, so that what breaks then takes nothing with it."""
+class CaughtUp:
+    """A wait until the caller has received all output, so that the fault after it cannot lose any."""
 
     def __init__(self) -> None:
-        self.said = ""
-        """What the caller has: answer, reasoning, refusal and arguments as they came."""
+        self.received = ""
+        """The caller's output so far: text, reasoning, refusal and arguments in their order of arrival."""
 
     async def run(self, call: Call) -> None:
-        """Waits."""
-        while self.said != encodable(call.text):  # noqa: ASYNC110 - the reader is a gRPC client elsewhere
+        """Waits until the caller has received all text of the call."""
+        while self.received != encodable(call.text):  # noqa: ASYNC110 - the reader is a gRPC client elsewhere
             await asyncio.sleep(0.001)
 
 
 class HardReset:
-    """Resets the TCP connection (RST) instead of closing it."""
+    """A reset of the TCP connection (RST), instead of a regular close."""
 
     async def run(self, call: Call) -> web.StreamResponse:
-        """Resets it after what was written, before the headers if nothing was."""
+        """Resets the connection after the data that was written, if any."""
         transport = call.request.transport
         assert transport is not None
-        plug = transport.get_extra_info("socket")
-        plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
         call.finished.set()
         raise ConnectionResetError("reset by the script")
 
 
 class Raw:
-    """Writes bytes below HTTP's framing, before the headers or between two chunks, and maybe hangs up."""
+    """Bytes below HTTP's framing, before the headers or between two chunks. `close` closes the connection."""
 
     def __init__(self, data: bytes, *, close: bool = False) -> None:
         self.data = data
         self.close = close
 
     async def run(self, call: Call) -> None:
-        """Writes them."""
+        """Writes the bytes."""
         transport = call.request.transport
         assert transport is not None
         transport.write(self.data)
@@ -63,16 +63,16 @@ class Raw:
 
 
 class RawHead:
-    """A head of its own in place of aiohttp's: what follows it is written as it is, without chunks."""
+    """A response head in place of aiohttp's. The body after it is written without chunked encoding."""
 
     def __init__(self, *lines: str, version: str = "1.1") -> None:
         fields = ("Content-Type: text/event-stream", *lines)
         self.head = "".join(f"{line}\r\n" for line in (f"HTTP/{version} 200 OK", *fields, "")).encode()
 
     async def run(self, call: Call) -> None:
-        """Sends it."""
+        """Sends the head."""
         await Raw(self.head).run(call)
-        call.response = _RawResponse(call)  # type: ignore[assignment] # as much of one as a call needs
+        call.response = _RawResponse(call)  # type: ignore[assignment] # has the methods that a call uses
 
 
 class _RawResponse:
@@ -86,34 +86,34 @@ class _RawResponse:
         await Raw(b"", close=True).run(self._call)
 
 
-class Half(Content):
-    """The first half of an event whose text has a character of several bytes: it ends in the middle of it."""
+class HalfEvent(Content):
+    """The first part of an event, which ends within its first multi-byte character."""
 
     def __init__(self, step: Content) -> None:
         self.step = step
 
     def render(self, call: Call) -> tuple[bytes, tuple[str, ...]]:
-        """Half of the bytes; neither its token nor its usage was told."""
-        before = call.rendered_count, call.usage
+        """Returns the first part's bytes. Its token and usage do not count as sent."""
+        unchanged = call.rendered_count, call.usage
         data = in_utf8(self.step.render(call)[0])
-        call.rendered_count, call.usage = before
+        call.rendered_count, call.usage = unchanged
         return data[: next(at for at, byte in enumerate(data) if byte > 0x7F) + 2], ()
 
 
-class Unescaped(Content):
-    """A content step whose characters are written as UTF-8, not as JSON's escapes."""
+class InUTF8(Content):
+    """A content step whose characters are written as UTF-8 instead of JSON escapes."""
 
     def __init__(self, step: Content) -> None:
         self.step = step
 
     def render(self, call: Call) -> tuple[bytes, tuple[str, ...]]:
-        """Its bytes and tokens."""
+        """Returns the bytes and tokens."""
         data, tokens = self.step.render(call)
         return in_utf8(data), tokens
 
 
 def in_utf8(events: bytes) -> bytes:
-    """Events of JSON with characters in place of escapes."""
+    """Returns events of JSON with characters in place of escapes."""
     lines = events.split(b"\n")
     return b"\n".join(
         b"data: " + json.dumps(json.loads(line[6:]), ensure_ascii=False).encode()
@@ -123,51 +123,51 @@ def in_utf8(events: bytes) -> bytes:
     )
 
 
-class OneByOne:
-    """A content step written byte by byte, each in a packet of its own as far as the loop can see to it."""
+class ByteByByte:
+    """A content step that is written byte by byte, usually each byte in its own packet."""
 
     def __init__(self, step: Content) -> None:
         self.step = step
 
     async def run(self, call: Call) -> None:
-        """A write for each byte; the tokens count with the last one."""
+        """Writes each byte separately. The tokens count as sent with the last byte."""
         data, tokens = self.step.render(call)
         for at in range(len(data)):
             await call.write(data[at : at + 1], tokens if at == len(data) - 1 else ())
             await asyncio.sleep(0)
 
 
-class SignOfLife(Content):
-    """What the dialect sends to keep the connection alive."""
+class KeepAlive(Content):
+    """The dialect's keep-alive."""
 
     def render(self, call: Call) -> tuple[bytes, tuple[str, ...]]:
-        """A comment or a ping."""
+        """Returns a comment or a ping event."""
         return call.dialect.keep_alive, ()
 
 
-class Empty(Content):
-    """An event of the dialect's own with no output in it."""
+class EmptyEvent(Content):
+    """An event of the dialect without output."""
 
     def render(self, call: Call) -> tuple[bytes, tuple[str, ...]]:
-        """A chunk that brings nothing."""
+        """Returns a chunk without output."""
         return call.dialect.write(call.dialect.chunk(call, {})), ()
 
 
 class Forever:
-    """Repeats a content step, and nothing else, until the connection is closed."""
+    """A content step that is repeated until the connection is closed."""
 
     def __init__(self, step: Content) -> None:
         self.step = step
 
     async def run(self, call: Call) -> None:
-        """Never ends by itself."""
+        """Writes the step again and again. Never returns."""
         while True:
             await self.step.run(call)
             await asyncio.sleep(0.02)
 
 
-class Rewritten(Content):
-    """A content step whose bytes are changed before they are sent."""
+class Replaced(Content):
+    """A content step in whose bytes `old` is replaced by `new`."""
 
     def __init__(self, step: Content, old: bytes, new: bytes) -> None:
         self.step = step
@@ -175,6 +175,6 @@ class Rewritten(Content):
         self.new = new
 
     def render(self, call: Call) -> tuple[bytes, tuple[str, ...]]:
-        """The changed bytes."""
+        """Returns the changed bytes."""
         data, tokens = self.step.render(call)
         return data.replace(self.old, self.new), tokens

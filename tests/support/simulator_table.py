@@ -1,4 +1,4 @@
-"""The tables of docs/simulator.md, as the code has them."""
+"""The tables of docs/simulator.md, generated from the code."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
 
 
 def meanings() -> dict[str, str]:
-    """What each key means, in the schema's words."""
+    """Returns the description of each key from the schema."""
     info = inspect.type_info(FaultSettings)
     return {field.name: field.type.extra_json_schema["description"] for field in info.fields}
 
 
 def fault_rows() -> Iterator[str]:
-    """A row for each fault: what happens, and what the caller sees."""
+    """Yields a row for each fault: what happens, and what the caller sees."""
     for key, outcome in OUTCOMES.items():
-        told = ", ".join(f"{CODES[reason].name} `{reason}`" for reason in outcome.reasons)
-        sees = ": ".join(filter(None, (outcome.words, told)))
+        failures = ", ".join(f"{CODES[reason].name} `{reason}`" for reason in outcome.reasons)
+        sees = ": ".join(filter(None, (outcome.words, failures)))
         yield f"| `{key}` | {meanings()[key]} | {sees} |"
 
 
 def condition_rows() -> Iterator[str]:
-    """A row for each key that says which calls it happens to."""
+    """Yields a row for each key that selects the affected calls."""
     for key in FaultSettings.__struct_fields__:
         if key not in OUTCOMES:
             yield f"| `{key}` | {meanings()[key]} |"
 
 
 def status_rows() -> Iterator[str]:
-    """A row for the statuses of each reason."""
+    """Yields a row for the statuses of each reason."""
     for reason in dict.fromkeys(STATUS_REASONS.values()):
-        statuses = ", ".join(str(status) for status, told in STATUS_REASONS.items() if told == reason)
+        statuses = ", ".join(str(status) for status, mapped in STATUS_REASONS.items() if mapped == reason)
         yield f"| {statuses} | {CODES[reason].name} `{reason}` |"

@@ -1,4 +1,4 @@
-"""The tokenizer: its counts, its vocabulary, and what it says when it cannot load."""
+"""The tokenizer: its counts, its vocabulary, and its errors when it cannot be loaded."""
 
 from __future__ import annotations
 
@@ -48,26 +48,26 @@ def test_known_ids(tokenizer, text, ids):
 
 @given(text=st.text(max_size=60))
 def test_bytes_of_the_tokens_are_the_text(text):
-    """The tokens' bytes, joined, are the text, whatever it holds."""
+    """The joined bytes of the tokens equal the text."""
     tokenizer = load("o200k_base", exact=True)
     assert b"".join(map(tokenizer.token_bytes, tokenizer.encode(text))) == text.encode()
 
 
 @given(text=st.text(max_size=60))
 def test_count_is_the_same_every_time(text):
-    """A remembered count is the count."""
+    """A cached count equals the first one."""
     tokenizer = load("o200k_base", exact=True)
     assert tokenizer.count(text) == tokenizer.count(text) == len(tokenizer.encode(text))
 
 
-def test_marks_are_ordinary_text(tokenizer):
-    """The name of a special token in a text is not the special token."""
+def test_names_of_special_tokens_are_ordinary_text(tokenizer):
+    """The name of a special token in a text is not encoded as that token."""
     assert END_OF_TEXT not in tokenizer.encode("<|endoftext|>")
     assert tokenizer.count("<|endoftext|>") > 1
 
 
-def test_remembered_counts_are_bounded(monkeypatch):
-    """Only short texts are remembered, and not more than the bound."""
+def test_cached_counts_are_bounded(monkeypatch):
+    """Only counts of short texts are cached, up to the bound."""
     monkeypatch.setattr(module, "_CACHED_COUNT", 10)
     tokenizer = module.TiktokenTokenizer("o200k_base", module._packaged(), exact=True)
     for number in range(100):
@@ -78,7 +78,7 @@ def test_remembered_counts_are_bounded(monkeypatch):
 
 
 def test_a_million_blanks_are_counted(tokenizer):
-    """White space that overflows tiktoken's stack in one piece is counted all the same."""
+    """White space that would overflow tiktoken's stack in one piece is counted."""
     assert 0 < tokenizer.count(" " * 1_200_000) < 20_000
 
 
@@ -94,13 +94,13 @@ def test_a_million_blanks_are_counted(tokenizer):
 )
 @pytest.mark.timeout(20)
 def test_long_runs_of_white_space_take_linear_time(tokenizer, text):
-    """Runs of any length are counted in time that grows with the text, and no byte is lost."""
+    """Runs of any length are encoded in linear time, and no byte is lost."""
     assert b"".join(map(tokenizer.token_bytes, tokenizer.encode(text))) == text.encode()
 
 
 @given(text=st.text(alphabet=" \nx", min_size=0, max_size=80))
 def test_pieces_are_the_text_without_long_runs(text):
-    """The pieces joined are the text, and none has a run of white space as long as two blocks."""
+    """The joined pieces equal the text, and none has a run of white space as long as two blocks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_WHITE_BLOCK", 4)
         pieces = list(module._pieces(text))
@@ -109,7 +109,7 @@ def test_pieces_are_the_text_without_long_runs(text):
 
 
 def test_a_panic_of_tiktoken(tokenizer, monkeypatch, capfd):
-    """It is a ValueError, and the count an estimate: nothing that only BaseException catches gets out."""
+    """A panic becomes a ValueError and the count an estimate, so that no BaseException escapes."""
     monkeypatch.setattr(module, "_WHITE_BLOCK", 10_000_000)
     text = " " * 1_200_001
     with pytest.raises(ValueError, match="panicked"):
@@ -120,13 +120,13 @@ def test_a_panic_of_tiktoken(tokenizer, monkeypatch, capfd):
 
 @pytest.mark.parametrize("token", [-1, 199_998, 10**9])
 def test_ids_outside_the_vocabulary(tokenizer, token):
-    """An id that is no token raises KeyError."""
+    """An id outside the vocabulary raises KeyError."""
     with pytest.raises(KeyError):
         tokenizer.token_bytes(token)
 
 
 def test_lone_surrogates_are_counted(tokenizer):
-    """Text that does not encode is counted, not refused."""
+    """Text that cannot be encoded as UTF-8 is counted nevertheless."""
     assert tokenizer.count("\ud83d") >= 1
 
 
@@ -141,12 +141,12 @@ def test_lone_surrogates_are_counted(tokenizer):
     ],
 )
 def test_parts_of_a_message(tokenizer, part, count):
-    """A message costs 3, its role 1, its parts what they hold; the reply costs 3."""
+    """A message counts 3 tokens, its role 1, its parts their content, and the reply 3."""
     assert tokenizer.count_input([message(part)], ()) == 3 + 1 + count + 3
 
 
 def test_tools_are_counted(tokenizer):
-    """Each tool adds its JSON text."""
+    """Each tool adds the tokens of its JSON text."""
     messages = [message(TextPart(text="hi"))]
     schema = '{"type":"object","properties":{"city":{"type":"string"}}}'
     tool = Tool(name="weather", description="Tells the weather.", parameters_json_schema=schema)
@@ -155,7 +155,7 @@ def test_tools_are_counted(tokenizer):
 
 
 def test_loads_once():
-    """The same name gives the same tokenizer, and the ranks are shared by exact and inexact ones."""
+    """The same name returns the same tokenizer. Exact and inexact tokenizers share the ranks."""
     exact, close = load("o200k_base", exact=True), load("o200k_base", exact=False)
     assert exact is load("o200k_base", exact=True)
     assert (exact.exact, close.exact) == (True, False)
@@ -164,7 +164,7 @@ def test_loads_once():
 
 
 def test_the_encoding_has_a_name_of_its_own():
-    """Tiktoken's registry cannot mistake the packaged encoding for its own."""
+    """Tiktoken's registry cannot confuse the packaged encoding with its own."""
     assert load("o200k_base", exact=True)._encoding.name == "tokengrpc_o200k_base"
 
 
@@ -174,14 +174,14 @@ def one_line(error: ValueError) -> str:
 
 
 def test_unknown_name():
-    """An unknown tokenizer is refused with the known ones."""
-    with pytest.raises(ValueError, match="is not known") as caught:
+    """The error for an unknown tokenizer lists the known ones."""
+    with pytest.raises(ValueError, match="is unknown") as caught:
         load("nonsense", exact=True)
     assert "o200k_base" in one_line(caught.value)
 
 
 def test_not_packaged_and_no_folder(monkeypatch):
-    """Without a folder of encodings, the message says how to get one; nothing is downloaded."""
+    """Without a folder of encodings, the error says how to create one. Nothing is downloaded."""
     monkeypatch.delenv("TIKTOKEN_CACHE_DIR", raising=False)
     with pytest.raises(ValueError, match="TIKTOKEN_CACHE_DIR") as caught:
         load("cl100k_base", exact=True)
@@ -189,7 +189,7 @@ def test_not_packaged_and_no_folder(monkeypatch):
 
 
 def test_not_in_the_folder(monkeypatch, tmp_path):
-    """A file that is missing in the folder is named, with its source."""
+    """The error for a missing file names it and its source."""
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
     with pytest.raises(ValueError, match="cannot be read") as caught:
         load("cl100k_base", exact=True)
@@ -197,7 +197,7 @@ def test_not_in_the_folder(monkeypatch, tmp_path):
 
 
 def test_damaged_in_the_folder(monkeypatch, tmp_path):
-    """A file with other contents is refused, where tiktoken would remove and download it."""
+    """A file with other contents raises an error; tiktoken alone would delete and download it."""
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
     url = f"{module._SOURCE}cl100k_base.tiktoken"
     file = tmp_path / hashlib.sha1(url.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What can be set of a simulated engine's faults: in a file, by flag or variable, or in a request."""
+"""The plan of a simulated engine's faults, as set in a file, by flag or variable, or in a request."""
 
 from __future__ import annotations
 
@@ -15,77 +15,73 @@ Tokens = Annotated[int, Meta(ge=0, le=1_000_000_000)] | None
 class FaultSettings(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
 ):
-    """A plan of faults. With no fault in it, nothing is changed."""
+    """A plan of faults. A plan without a fault changes nothing."""
 
-    connect_delay: Annotated[SecondsOrNone, Meta(description="the connection is made so late, s")] = 0.0
-    accept_delay: Annotated[SecondsOrNone, Meta(description="silence before the response's headers, s")] = 0.0
-    first_token_delay: Annotated[SecondsOrNone, Meta(description="silence before the first token, s")] = 0.0
+    connect_delay: Annotated[SecondsOrNone, Meta(description="delay of the connection, in seconds")] = 0.0
+    accept_delay: Annotated[
+        SecondsOrNone, Meta(description="silence before the response's headers, in seconds")
+    ] = 0.0
+    first_token_delay: Annotated[
+        SecondsOrNone, Meta(description="silence before the first token, in seconds")
+    ] = 0.0
     pace: Annotated[
-        float, Meta(ge=0, le=1_000_000, description="tokens per second, at most; 0: the engine's own")
+        float, Meta(ge=0, le=1_000_000, description="maximum tokens per second; 0: the engine's own pace")
     ] = 0.0
-    jitter: Annotated[
-        SecondsOrNone, Meta(description="each token comes up to so much later, by chance, s")
+    jitter: Annotated[SecondsOrNone, Meta(description="maximum random delay of each token, in seconds")] = 0.0
+    stall_at_token: Annotated[Tokens, Meta(description="silence after this many tokens")] = None
+    stall_time: Annotated[
+        SecondsOrNone, Meta(description="duration of that silence, in seconds; 0: endless")
     ] = 0.0
-    stall_at_token: Annotated[Tokens, Meta(description="silence once so many tokens have come")] = None
-    stall_time: Annotated[SecondsOrNone, Meta(description="how long that silence lasts, s; 0: for ever")] = (
-        0.0
-    )
     keep_alive: Annotated[
-        SecondsOrNone, Meta(description="in every silence a comment is sent every so often, s; 0: none")
+        SecondsOrNone, Meta(description="interval of comments in silences, in seconds; 0: no comments")
     ] = 0.0
     refuse: Annotated[bool, Meta(description="the connection is refused")] = False
     status: Annotated[
-        int, Meta(ge=0, le=599, description="the HTTP status of a refusal, from 300; 0: none")
+        int, Meta(ge=0, le=599, description="HTTP status of a refusal, 300 to 599; 0: no refusal")
     ] = 0
     retry_after: Annotated[
-        SecondsOrNone, Meta(description="that refusal's Retry-After, whole seconds; 0: none")
+        SecondsOrNone, Meta(description="Retry-After of that refusal, in whole seconds; 0: no header")
     ] = 0.0
-    cut_at_token: Annotated[Tokens, Meta(description="the connection breaks after so many tokens")] = None
+    cut_at_token: Annotated[Tokens, Meta(description="the connection breaks after this many tokens")] = None
     cut_at_byte: Annotated[
-        Tokens, Meta(description="the connection breaks after so many bytes of the body")
+        Tokens, Meta(description="the connection breaks after this many bytes of the body")
     ] = None
     end_at_token: Annotated[
-        Tokens, Meta(description="the body ends properly after so many tokens, without an end mark")
+        Tokens, Meta(description="the body ends regularly after this many tokens, without the end mark")
     ] = None
     abort_at_token: Annotated[
-        Tokens, Meta(description="the finish reason abort, then [DONE], after so many tokens")
+        Tokens, Meta(description="the finish reason `abort`, then `[DONE]`, after this many tokens")
     ] = None
-    error_at_token: Annotated[
-        Tokens, Meta(description="an error object in the stream after so many tokens")
-    ] = None
-    malformed_at_token: Annotated[
-        Tokens, Meta(description="an event that is no JSON after so many tokens")
-    ] = None
-    invalid_utf8_at_token: Annotated[
-        Tokens, Meta(description="a text that is no UTF-8 after so many tokens")
-    ] = None
+    error_at_token: Annotated[Tokens, Meta(description="an error object after this many tokens")] = None
+    malformed_at_token: Annotated[Tokens, Meta(description="malformed JSON after this many tokens")] = None
+    invalid_utf8_at_token: Annotated[Tokens, Meta(description="invalid UTF-8 after this many tokens")] = None
     huge_line_at_token: Annotated[
-        Tokens, Meta(description="a line that is too long to be read after so many tokens")
+        Tokens, Meta(description="a line over `max_event_bytes` after this many tokens")
     ] = None
-    trickle: Annotated[bool, Meta(description="one byte at a time")] = False
+    trickle: Annotated[bool, Meta(description="the body is sent byte by byte")] = False
     split_characters: Annotated[
-        bool, Meta(description="characters are cut in two, over chunks of the network and over tokens")
+        bool, Meta(description="characters are split across network chunks and across tokens")
     ] = False
     unknown_fields: Annotated[
-        bool, Meta(description="fields and events of the future between the known ones")
+        bool, Meta(description="unknown fields and events are sent among the known ones")
     ] = False
     finish_reason: Annotated[
-        str, Meta(max_length=64, description="the engine's finish reason; empty: the true one")
+        str, Meta(max_length=64, description="replaces the engine's finish reason; empty: unchanged")
     ] = ""
     usage: Annotated[
-        Literal["told", "none", "twice"], Meta(description="how often the final usage is told")
+        Literal["told", "none", "twice"], Meta(description="how often the final usage is reported")
     ] = "told"
-    probability: Annotated[float, Meta(ge=0, le=1, description="the share of calls that it happens to")] = 1.0
+    probability: Annotated[float, Meta(ge=0, le=1, description="fraction of calls that are affected")] = 1.0
     seed: Annotated[
-        int, Meta(ge=0, le=2**53, description="what chance begins with: the same seed, the same calls")
+        int, Meta(ge=0, le=2**53, description="seed of the random choices: equal seeds affect the same calls")
     ] = 0
-    times: Annotated[CountOrNone, Meta(description="after so many calls all is well; 0: never")] = 0
+    times: Annotated[CountOrNone, Meta(description="number of calls that are affected; 0: no limit")] = 0
     name: Annotated[
-        str, Meta(max_length=128, description="plans of requests with another name count their own calls")
+        str, Meta(max_length=128, description="request plans with different names count calls separately")
     ] = ""
 
     def __post_init__(self) -> None:
-        """Checks that at most one fault ends the output, and what goes with what."""
+        """Checks that at most one fault ends the output, and that dependent keys have the key they need."""
         ends = [name for name in ENDS if getattr(self, name) != DEFAULTS[name]]
         if len(ends) > 1:
             raise ConfigError(f"{ends[1]}: not together with {ends[0]}; one of them ends the output")
@@ -98,7 +94,7 @@ class FaultSettings(
 
     @property
     def harmless(self) -> bool:
-        """Whether there is no fault in it."""
+        """Whether the plan has no fault."""
         return not any(
             getattr(self, name) != default for name, default in DEFAULTS.items() if name not in _CONDITIONS
         )

@@ -1,1 +1,1 @@
-"""Tokenizers: count a model's tokens."""
+"""Tokenizers, which count the tokens of a model's input and output."""

@@ -1,4 +1,4 @@
-"""Counts tokens with tiktoken. The vocabulary of o200k_base is part of the package: nothing is downloaded."""
+"""Counts tokens with tiktoken. The package contains the vocabulary of o200k_base; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 END_OF_TEXT = 199_999
 
-# The second one has more special tokens, which are never counted as such here, and is the same otherwise.
+# The second one only has more special tokens, which this module never counts as such.
 _PACKAGED = ("o200k_base", "o200k_harmony")
 _PACKAGED_SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
 # As in tiktoken_ext.openai_public, whose own function would download the ranks.
@@ -41,8 +41,8 @@ _PACKAGED_PATTERN = (
     r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
-# Where tiktoken gets its other encodings, and their sha256. It fetches a file that is missing or differs,
-# with no timeout, so both are looked at before it is asked.
+# The source of tiktoken's other encodings, and their sha256. tiktoken downloads a file that is missing or
+# differs, without a timeout, so both are checked before tiktoken is called.
 _SOURCE = "https://openaipublic.blob.core.windows.net/encodings/"
 _FILES = {
     "cl100k_base": ("cl100k_base", "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"),
@@ -54,26 +54,27 @@ _FILES = {
 _CACHED_LENGTH = 32
 _CACHED_COUNT = 65_536
 
-# A run of a million white-space characters overflows the stack of tiktoken's regular expressions, which
-# panics; shorter ones pass. So every block of the text that is nothing else ends a piece: no piece has a run
-# of two blocks. Nothing else was found that panics.
+# A run of a million white-space characters overflows the stack of tiktoken's regular expressions, which then
+# panic; shorter runs do not. So the text is cut after every block of this size that is all white space, and
+# no piece has a run of two blocks. No other input that panics is known.
 _WHITE_BLOCK = 64 * 1024
 
 # OpenAI's published recipe ("How to count tokens with tiktoken", OpenAI Cookbook).
 _PER_MESSAGE = 3
 _PER_REPLY = 3
-# What OpenAI bills for an image in low detail. Other models differ widely.
+# OpenAI's charge for an image in low detail. Other models differ widely.
 _PER_IMAGE = 85
 
-# OpenAI's rule of thumb for English, for texts that cannot be encoded.
+# OpenAI's rule of thumb for English; used for texts that tiktoken cannot encode.
 _BYTES_PER_TOKEN = 4
 
 
 class TiktokenTokenizer:
-    """A `Tokenizer` over a tiktoken encoding. Safe to use from several threads.
+    """A `Tokenizer` over a tiktoken encoding. It is thread-safe.
 
-    Marks such as `<|endoftext|>` are counted as the ordinary text that they are in a request. Time grows with
-    the text, 0.1 to 0.4 s for a million characters, while other threads run.
+    Names of special tokens, such as `<|endoftext|>`, are ordinary text in a request and counted as such. The
+    time is linear in the length of the text, 0.1 to 0.4 s for a million characters. Other threads run
+    meanwhile.
     """
 
     def __init__(self, name: str, encoding: tiktoken.Encoding, *, exact: bool) -> None:
@@ -84,18 +85,19 @@ class TiktokenTokenizer:
 
     @property
     def name(self) -> str:
-        """Such as `o200k_base`."""
+        """The encoding's name, such as `o200k_base`."""
         return self._name
 
     @property
     def exact(self) -> bool:
-        """Whether it is the model's own."""
+        """Whether this is the model's own tokenizer."""
         return self._exact
 
     def count(self, text: str) -> int:
-        """Tokens of a text. Short texts are remembered: this runs once per token of a stream.
+        """Returns the number of tokens of a text.
 
-        A text that tiktoken fails at is taken for a token per 4 bytes, rounded up.
+        Counts of short texts are cached, because this runs once per token of a stream. If tiktoken fails, the
+        count is one token per 4 bytes, rounded up.
         """
         try:
             return self._counts[text]
@@ -112,11 +114,11 @@ class TiktokenTokenizer:
         return count
 
     def count_input(self, messages: Sequence[Message], tools: Sequence[Tool]) -> int:
-        """Tokens of a conversation and its tools.
+        """Returns the number of tokens of a conversation and its tools.
 
-        Each message costs 3 and its role, and the reply's beginning costs 3, as OpenAI publishes for its own
-        models; other chat templates differ by a few tokens a message. Tools are counted as JSON text. An
-        image is taken for 85 tokens, which is an estimate.
+        Each message counts 3 tokens and its role, and the beginning of the reply 3, as OpenAI publishes for
+        its own models; other chat templates differ by a few tokens per message. Tools are counted as JSON
+        text. An image counts 85 tokens, which is an estimate.
         """
         total = _PER_REPLY if messages else 0
         for message in messages:
@@ -125,13 +127,13 @@ class TiktokenTokenizer:
         return total + sum(self.count(_tool_text(tool)) for tool in tools)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text. Raises ValueError where tiktoken fails at it."""
+        """Returns the token ids of a text. Raises ValueError if tiktoken fails."""
         if len(text) <= _WHITE_BLOCK:
             return self._encode(text)
         return [token for piece in _pieces(text) for token in self._encode(piece)]
 
     def token_bytes(self, token: int) -> bytes:
-        """Bytes of a token; raises KeyError for an id that is not in the vocabulary."""
+        """Returns the bytes of a token. Raises KeyError for an id that is not in the vocabulary."""
         if token < 0:
             raise KeyError(token)
         return self._encoding.decode_single_token_bytes(token)
@@ -140,7 +142,7 @@ class TiktokenTokenizer:
         try:
             return self._encoding.encode_ordinary(text)
         except BaseException as error:
-            # A panic in Rust is no Exception, and pyo3 lets nobody import its class.
+            # A Rust panic is not an Exception, and pyo3 does not export its class.
             if type(error).__name__ != "PanicException":
                 raise
             raise ValueError(f"tiktoken panicked at a text of {len(text)} characters") from error
@@ -156,10 +158,10 @@ class TiktokenTokenizer:
 
 
 def load(name: str, exact: bool) -> TiktokenTokenizer:
-    """Loads a tokenizer, once per process; the packaged ranks take about 0.4 s and 80 MB.
+    """Loads a tokenizer, once per process. The packaged ranks take about 0.4 s and 80 MB.
 
-    `o200k_base` and `o200k_harmony` are packaged. Others must lie in the folder TIKTOKEN_CACHE_DIR: nothing
-    is downloaded. Raises ValueError, one line for people, when there is none of that name or it cannot be
+    `o200k_base` and `o200k_harmony` are packaged. Others must be in the folder TIKTOKEN_CACHE_DIR; nothing is
+    downloaded. Raises ValueError, with a one-line message, if the name is unknown or the tokenizer cannot be
     loaded.
     """
     with _loading:
@@ -180,7 +182,7 @@ def _encoding(name: str) -> tiktoken.Encoding:
         return _packaged()
     if name not in _FILES:
         known = ", ".join(sorted([*_PACKAGED, *_FILES]))
-        raise ValueError(f"tokenizer {name!r} is not known: use one of {known}")
+        raise ValueError(f"tokenizer {name!r} is unknown: use one of {known}")
     _check_cached(name)
     return tiktoken.get_encoding(name)
 
@@ -190,12 +192,12 @@ def _packaged() -> tiktoken.Encoding:
     packed = resources.files("tokengrpc.tokenizers").joinpath("data", "o200k_base.tiktoken.gz").read_bytes()
     data = gzip.decompress(packed)
     if hashlib.sha256(data).hexdigest() != _PACKAGED_SHA256:
-        raise ValueError("the packaged ranks of o200k_base are damaged: install tokengrpc again")
+        raise ValueError("the packaged ranks of o200k_base are damaged: reinstall tokengrpc")
     ranks = {}
     for line in data.splitlines():
         token, _, rank = line.partition(b" ")
         ranks[binascii.a2b_base64(token)] = int(rank)
-    # A name of its own: tiktoken's registry must not take it for the one it downloads.
+    # A distinct name, so that tiktoken's registry does not confuse it with the encoding that it downloads.
     return tiktoken.Encoding(
         "tokengrpc_o200k_base",
         pat_str=_PACKAGED_PATTERN,
@@ -205,11 +207,11 @@ def _packaged() -> tiktoken.Encoding:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """The text, cut after each block of white space; each character is looked at once."""
+    """Yields the text, cut after each block of white space. Each character is scanned once."""
     begin = 0
-    for at in range(0, len(text), _WHITE_BLOCK):
-        stop = at + _WHITE_BLOCK
-        if text[at:stop].isspace():
+    for start in range(0, len(text), _WHITE_BLOCK):
+        stop = start + _WHITE_BLOCK
+        if text[start:stop].isspace():
             yield text[begin:stop]
             begin = stop
     if begin < len(text):
@@ -219,13 +221,13 @@ def _pieces(text: str) -> Iterator[str]:
 def _check_cached(name: str) -> None:
     file, sha256 = _FILES[name]
     url = f"{_SOURCE}{file}.tiktoken"
-    # The variable is tiktoken's own, and so is the file's name.
+    # The variable and the file's name are tiktoken's own.
     folder = os.environ.get("TIKTOKEN_CACHE_DIR", "")
     if not folder:
         raise ValueError(
-            f"tokenizer {name!r} is not packaged: set TIKTOKEN_CACHE_DIR to a folder that holds it "
+            f"tokenizer {name!r} is not packaged: set TIKTOKEN_CACHE_DIR to a folder that contains it "
             f"(`TIKTOKEN_CACHE_DIR=FOLDER python -c \"import tiktoken; tiktoken.get_encoding('{name}')\"` "
-            "fills one), or use o200k_base"
+            "downloads it), or use o200k_base"
         )
     path = Path(folder) / hashlib.sha1(url.encode(), usedforsecurity=False).hexdigest()
     try:
@@ -236,7 +238,7 @@ def _check_cached(name: str) -> None:
             f"save {url} as {path}, or use o200k_base"
         ) from error
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise ValueError(f"tokenizer {name!r}: {path} is damaged: save {url} there again")
+        raise ValueError(f"tokenizer {name!r}: {path} is damaged: replace it with {url}")
 
 
 def _tool_text(tool: Tool) -> str:

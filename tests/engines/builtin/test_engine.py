@@ -1,4 +1,4 @@
-"""The builtin engine: real sampling over a small model, through the Engine protocol."""
+"""The builtin engine through the `Engine` protocol: real sampling over a small model."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ async def engine():
     await engine.close()
 
 
-def ask(prompt: str = QUESTION, *, most: int | None = None, output=None, **sampling) -> GenerationRequest:
+def ask(prompt: str = QUESTION, *, limit: int | None = None, output=None, **sampling) -> GenerationRequest:
     return GenerationRequest(
         prompt=prompt,
-        max_output_token_count=most,
+        max_output_token_count=limit,
         sampling=Sampling(**{"seed": 1, **sampling}),
         output=output or OutputOptions(),
     )
@@ -76,7 +76,7 @@ async def test_deltas_are_tokens(engine):
 
 @pytest.mark.parametrize("seed", range(10))
 async def test_the_answer_is_on_topic(engine, seed):
-    """At default settings the answer to the first question of all begins as it should."""
+    """With default sampling, the answer to the guide's first question begins with its first sentence."""
     text = text_of(await run(engine, ask(seed=seed)))
     assert text.startswith("Token streaming is a way of")
 
@@ -92,32 +92,32 @@ async def test_the_answer_is_on_topic(engine, seed):
     ],
 )
 async def test_the_topic_follows_the_question(engine, question, word):
-    """A question leads to the section about it; one that fits nowhere to what the engine is."""
+    """A question selects the section about it. If no section matches, the engine describes itself."""
     assert word in text_of(await run(engine, ask(question, temperature=0)))
 
 
 async def test_every_heading_leads_to_its_own_answer():
-    """Each section's heading finds that section."""
+    """Each section's heading selects that section."""
     openings = {heading: learn().opening(heading) for heading in learn().headings}
     assert len(set(openings.values())) == len(openings)
 
 
 async def test_the_last_user_message_drives_the_topic(engine):
-    """In a conversation, what the user said last is answered."""
-    said = [(Role.USER, QUESTION), (Role.ASSISTANT, "A way."), (Role.USER, "And what is a deadline?")]
-    messages = tuple(Message(role=role, parts=(TextPart(text=text),)) for role, text in said)
+    """In a conversation, the engine answers the user's last message."""
+    turns = [(Role.USER, QUESTION), (Role.ASSISTANT, "A way."), (Role.USER, "And what is a deadline?")]
+    messages = tuple(Message(role=role, parts=(TextPart(text=text),)) for role, text in turns)
     deltas = await run(engine, GenerationRequest(messages=messages, sampling=Sampling(temperature=0)))
     assert text_of(deltas).startswith("A deadline is")
     assert deltas[-1].usage.input == load("o200k_base", exact=True).count_input(messages, ())
 
 
-async def test_a_text_of_the_guide_is_continued(engine):
-    """A prompt that ends like a sentence of the guide is continued, not answered."""
+async def test_a_text_from_the_guide_is_continued(engine):
+    """If a prompt ends with tokens that occur in the guide, it is continued instead of answered."""
     deltas = await run(engine, ask("Token streaming is a way of delivering the", temperature=0))
     assert text_of(deltas).startswith(" output")
 
 
-async def test_token_ids_are_as_good_as_their_text(engine):
+async def test_token_ids_equal_their_text(engine):
     """The same prompt as text and as token ids gives the same answer and usage."""
     ids = tuple(load("o200k_base", exact=True).encode(QUESTION))
     by_ids = GenerationRequest(prompt_token_ids=ids, sampling=Sampling(seed=1))
@@ -125,7 +125,7 @@ async def test_token_ids_are_as_good_as_their_text(engine):
 
 
 async def test_an_id_outside_the_vocabulary_is_refused(engine):
-    """An unknown token id is an invalid request that names the field."""
+    """An unknown token id raises InvalidRequest, which names the field."""
     with pytest.raises(InvalidRequest) as caught:
         await run(engine, GenerationRequest(prompt_token_ids=(24912, 199_998)))
     assert caught.value.violations[0][0] == "prompt_token_ids"
@@ -143,16 +143,16 @@ async def test_other_seeds_give_other_answers(engine):
     assert len(answers) > 8
 
 
-async def test_without_a_seed_the_source_of_seeds_is_asked():
-    """A request without a seed draws by a new one."""
+async def test_a_request_without_a_seed_gets_a_new_one():
+    """Without a seed, the engine takes one from `new_seed`."""
     seeds = iter([5, 6])
     engine = BuiltinEngine("default", new_seed=lambda: next(seeds))
     assert await run(engine, ask(seed=None)) == await run(engine, ask(seed=5))
     assert await run(engine, ask(seed=None)) == await run(engine, ask(seed=6))
 
 
-def test_what_it_shall_not_do_it_does_not_declare():
-    """So that other engines' gaps can be tried with it; the others of its kind keep theirs."""
+def test_missing_capabilities_are_not_declared():
+    """The setting removes capabilities from one engine, so that tests can imitate less capable engines."""
     settings = BuiltinSettings(name="m", missing_capabilities=(Capability.CONTINUE_TOKEN_IDS,))
     made = create(settings, None)
     assert BuiltinEngine.capabilities - made.capabilities == {Capability.CONTINUE_TOKEN_IDS}
@@ -164,25 +164,25 @@ async def test_greedy_needs_no_seed(engine):
 
 
 async def test_the_end_mark_is_counted(engine):
-    """An answer that ends by itself has the end mark as its last token, without text."""
-    deltas = await run(engine, ask(most=2000))
+    """If an answer ends by itself, its last token is the end mark, which has no text."""
+    deltas = await run(engine, ask(limit=2000))
     assert (deltas[-1].finish.reason, deltas[-1].finish.word) == (FinishReason.END, "stop")
     assert (deltas[-1].id, deltas[-1].raw) == (END_OF_TEXT, b"")
     usage = deltas[-1].usage
     assert (usage.input, usage.output) == (load("o200k_base", exact=True).count(QUESTION), len(deltas))
 
 
-@pytest.mark.parametrize("most", [1, 2, 31, 32, 33, 64])
-async def test_no_more_tokens_than_asked_for(engine, most):
-    """The limit on output tokens ends the answer, with its last token as the last delta."""
-    deltas = await run(engine, ask(most=most, logit_bias=NO_END))
-    assert len(deltas) == most
+@pytest.mark.parametrize("limit", [1, 2, 31, 32, 33, 64])
+async def test_no_more_tokens_than_the_limit(engine, limit):
+    """At the limit on output tokens the answer ends. Its last token is in the last delta."""
+    deltas = await run(engine, ask(limit=limit, logit_bias=NO_END))
+    assert len(deltas) == limit
     assert (deltas[-1].finish.reason, deltas[-1].finish.word) == (FinishReason.MAX_TOKENS, "length")
-    assert deltas[-1].usage.output == most
+    assert deltas[-1].usage.output == limit
 
 
 async def test_the_default_limit(engine):
-    """Unless asked otherwise, an answer has at most 256 tokens."""
+    """By default an answer has at most 256 tokens."""
     assert len(await run(engine, ask(logit_bias=NO_END))) == 256
 
 
@@ -197,14 +197,14 @@ async def test_the_context_limits_input_and_output():
 
 
 async def test_logprobs_only_when_asked_for(engine):
-    """Without the option there are none; with 0 the chosen token's alone."""
+    """Without the option there are no logprobs; with 0 only those of the chosen tokens."""
     assert all(delta.logprob is None for delta in await run(engine, ask()))
     deltas = await run(engine, ask(output=OutputOptions(top_logprob_count=0)))
     assert all(delta.logprob <= 0 and not delta.top_logprobs for delta in deltas)
 
 
 async def test_top_logprobs_are_the_likeliest(engine):
-    """As many as asked for, likeliest first, the greedy choice at their head with the same logprob."""
+    """There are as many as requested, likeliest first. The first is the greedy choice and its logprob."""
     deltas = await run(engine, ask(temperature=0, output=OutputOptions(top_logprob_count=20)))
     for delta in deltas:
         values = [top.logprob for top in delta.top_logprobs]
@@ -215,35 +215,35 @@ async def test_top_logprobs_are_the_likeliest(engine):
 
 
 async def test_logprobs_of_the_whole_vocabulary_sum_to_one(engine):
-    """The probabilities of all tokens the model knows sum to 1."""
+    """The probabilities of all tokens that the model knows sum to 1."""
     size = len(learn().model.unigram.probabilities)
     output = OutputOptions(top_logprob_count=size)
-    for delta in await run(engine, ask(most=5, output=output)):
+    for delta in await run(engine, ask(limit=5, output=output)):
         assert math.isclose(math.fsum(math.exp(top.logprob) for top in delta.top_logprobs), 1)
 
 
 async def test_logprobs_are_those_of_the_model(engine):
-    """Temperature, truncation and bias change what is drawn, not what is told of it."""
+    """Temperature, truncation and bias change the drawn tokens, but not their logprobs."""
     output = OutputOptions(top_logprob_count=5)
-    plain = await run(engine, ask(temperature=0, output=output, most=40))
-    cut = await run(engine, ask(temperature=0.1, top_k=1, logit_bias={24912: -5.0}, output=output, most=40))
+    plain = await run(engine, ask(temperature=0, output=output, limit=40))
+    cut = await run(engine, ask(temperature=0.1, top_k=1, logit_bias={24912: -5.0}, output=output, limit=40))
     assert [delta.top_logprobs for delta in plain] == [delta.top_logprobs for delta in cut]
 
 
-async def test_a_bias_decides(engine):
-    """A bias of 100 forces a token, and its logprob stays a number."""
+async def test_a_bias_forces_a_token(engine):
+    """A bias of 100 forces a token, and its logprob is finite."""
     output = OutputOptions(top_logprob_count=1)
-    deltas = await run(engine, ask(most=3, logit_bias={24912: 100.0}, output=output))
+    deltas = await run(engine, ask(limit=3, logit_bias={24912: 100.0}, output=output))
     assert text_of(deltas) == "hello" * 3
     assert all(delta.logprob < -10 and math.isfinite(delta.logprob) for delta in deltas)
 
 
 async def test_a_stop_sequence_ends_the_answer(engine):
-    """The text ends before the stop sequence, which may begin inside a token, and the finish names it."""
-    whole = text_of(await run(engine, ask(temperature=0)))
-    stop = whole[70:83]
+    """The text ends before the stop sequence, which may begin inside a token. The finish names it."""
+    full_text = text_of(await run(engine, ask(temperature=0)))
+    stop = full_text[70:83]
     deltas = await run(engine, ask(temperature=0, stop_sequences=("never said", stop)))
-    assert text_of(deltas) == whole[: whole.index(stop)]
+    assert text_of(deltas) == full_text[: full_text.index(stop)]
     finish = deltas[-1].finish
     assert (finish.reason, finish.word, finish.matched_stop) == (FinishReason.STOP_SEQUENCE, "stop", stop)
     assert deltas[-1].usage.output == len(deltas)
@@ -251,24 +251,24 @@ async def test_a_stop_sequence_ends_the_answer(engine):
 
 @given(st.integers(0, 50), st.lists(st.text("aeist .", min_size=1, max_size=4), min_size=1, max_size=3))
 def test_stop_sequences_are_never_in_the_text(seed, stops):
-    """The text is the one without stop sequences, up to the first of them."""
+    """The text equals the output without stop sequences, up to the first of them."""
     engine = BuiltinEngine("default")
-    whole = text_of(asyncio.run(run(engine, ask(seed=seed, most=60))))
-    deltas = asyncio.run(run(engine, ask(seed=seed, most=60, stop_sequences=tuple(stops))))
-    places = [whole.index(stop) for stop in stops if stop in whole]
-    assert text_of(deltas) == whole[: min(places, default=len(whole))]
-    assert bool(deltas[-1].finish.matched_stop) == bool(places)
+    full_text = text_of(asyncio.run(run(engine, ask(seed=seed, limit=60))))
+    deltas = asyncio.run(run(engine, ask(seed=seed, limit=60, stop_sequences=tuple(stops))))
+    positions = [full_text.index(stop) for stop in stops if stop in full_text]
+    assert text_of(deltas) == full_text[: min(positions, default=len(full_text))]
+    assert bool(deltas[-1].finish.matched_stop) == bool(positions)
 
 
 async def test_held_text_is_released_at_the_end(engine):
-    """Text that could have begun a stop sequence comes with the last token."""
-    whole = text_of(await run(engine, ask(temperature=0, most=5)))
-    deltas = await run(engine, ask(temperature=0, most=5, stop_sequences=(whole + " and on",)))
-    assert [delta.text for delta in deltas] == ["", "", "", "", whole]
+    """Text that may begin a stop sequence is held back until the last token."""
+    text = text_of(await run(engine, ask(temperature=0, limit=5)))
+    deltas = await run(engine, ask(temperature=0, limit=5, stop_sequences=(text + " and on",)))
+    assert [delta.text for delta in deltas] == ["", "", "", "", text]
 
 
 async def test_characters_over_several_tokens_are_whole(engine):
-    """Signs whose bytes are split over tokens come out whole, with stop sequences and without."""
+    """Characters whose bytes span several tokens are not cut, with and without stop sequences."""
     question = "Why can a token end inside a character?"
     plain = await run(engine, ask(question, temperature=0))
     held = await run(engine, ask(question, temperature=0, stop_sequences=("never said",)))
@@ -281,49 +281,51 @@ async def test_characters_over_several_tokens_are_whole(engine):
 @pytest.mark.parametrize("stops", [(), ("token is", "the reader"), ("never said", " and")])
 @pytest.mark.parametrize("cut", [0, 1, 7])
 async def test_a_continuation_by_token_ids_is_exact(engine, cut, stops):
-    """What an engine goes on with after `cut` tokens is what the first one would have sent."""
+    """A continuation after `cut` tokens equals the rest of an uninterrupted run."""
     question = "Why can a token end inside a character?"
-    request = ask(question, stop_sequences=stops, most=50, presence_penalty=0.2)
-    whole = await run(engine, request)
-    ids = tuple(delta.id for delta in whole[:cut])
-    emitted = "".join(delta.text or "" for delta in whole[:cut])
-    left = replace(request, max_output_token_count=50 - cut)
-    rest = await run(engine, left, Continuation(token_ids=ids, text=emitted))
-    assert [(d.text, d.raw, d.finish) for d in rest] == [(d.text, d.raw, d.finish) for d in whole[cut:]]
+    request = ask(question, stop_sequences=stops, limit=50, presence_penalty=0.2)
+    uninterrupted = await run(engine, request)
+    ids = tuple(delta.id for delta in uninterrupted[:cut])
+    emitted = "".join(delta.text or "" for delta in uninterrupted[:cut])
+    remaining = replace(request, max_output_token_count=50 - cut)
+    rest = await run(engine, remaining, Continuation(token_ids=ids, text=emitted))
+    assert [(d.text, d.raw, d.finish) for d in rest] == [
+        (d.text, d.raw, d.finish) for d in uninterrupted[cut:]
+    ]
 
 
-async def test_a_continuation_by_text_goes_on(engine):
-    """From text alone, the answer goes on where it stopped."""
-    whole = text_of(await run(engine, ask(temperature=0)))
-    before = whole[: whole.index(" language model")]
+async def test_a_continuation_by_text(engine):
+    """A continuation by text alone begins where the text ends."""
+    full_text = text_of(await run(engine, ask(temperature=0)))
+    before = full_text[: full_text.index(" language model")]
     rest = await run(engine, ask(temperature=0), Continuation(token_ids=None, text=before))
-    assert before + text_of(rest) == whole
+    assert before + text_of(rest) == full_text
 
 
-async def test_a_continuation_keeps_to_the_limit(engine):
-    """The limit is what is left, the default is not; what was generated before is input of the new run."""
+async def test_a_continuation_respects_the_limit(engine):
+    """A requested limit counts new tokens only, the default counts all. Earlier output counts as input."""
     continuation = Continuation(token_ids=(24912, 2375), text="hello world")
-    deltas = await run(engine, ask(most=3, logit_bias=NO_END), continuation)
+    deltas = await run(engine, ask(limit=3, logit_bias=NO_END), continuation)
     assert (deltas[-1].usage.input, deltas[-1].usage.output) == (5 + 2, 3)
     unlimited = await run(engine, ask(logit_bias=NO_END), continuation)
     assert unlimited[-1].usage.output == 256 - 2
 
 
 async def test_with_a_pace_tokens_come_one_by_one(engine):
-    """A pace spaces tokens out by the loop's clock and changes nothing else."""
+    """A pace delays tokens by the loop's clock and changes nothing else."""
     paced = create(BuiltinSettings(pace=200.0), None)
     loop = asyncio.get_running_loop()
     begin, times, deltas = loop.time(), [], []
-    async for batch in paced.generate(ask(most=10)):
+    async for batch in paced.generate(ask(limit=10)):
         times.append(loop.time())
         deltas += batch
         assert len(batch) <= 1
     grain = 0.002  # uvloop's clock counts milliseconds
     assert all(time - begin >= number / 200 - grain for number, time in enumerate(times))
-    assert deltas == await run(engine, ask(most=10))
+    assert deltas == await run(engine, ask(limit=10))
 
 
-async def test_without_a_pace_the_loop_gets_its_turns(engine):
+async def test_without_a_pace_other_tasks_run(engine):
     """Other tasks run while a long answer is generated, and batches are bounded."""
     turns, done = 0, False
 
@@ -334,7 +336,7 @@ async def test_without_a_pace_the_loop_gets_its_turns(engine):
             await asyncio.sleep(0)
 
     other = asyncio.create_task(count_turns())
-    async for batch in engine.generate(ask(most=640, logit_bias=NO_END)):
+    async for batch in engine.generate(ask(limit=640, logit_bias=NO_END)):
         assert len(batch) <= 32
     done = True
     await other
@@ -343,10 +345,10 @@ async def test_without_a_pace_the_loop_gets_its_turns(engine):
 
 @pytest.mark.parametrize("pace", [0.0, 1000.0])
 async def test_closing_midway_leaves_nothing(pace):
-    """A generation that is closed before its end leaves no task behind and goes no further."""
+    """A generator that is closed before its end stops and leaves no task behind."""
     engine = create(BuiltinSettings(pace=pace), None)
     before = asyncio.all_tasks()
-    async with aclosing(engine.generate(ask(most=100_000, logit_bias=NO_END))) as batches:
+    async with aclosing(engine.generate(ask(limit=100_000, logit_bias=NO_END))) as batches:
         await anext(batches)
         assert await anext(batches)
     with pytest.raises(StopAsyncIteration):
@@ -354,8 +356,8 @@ async def test_closing_midway_leaves_nothing(pace):
     assert asyncio.all_tasks() == before
 
 
-async def test_cancelling_in_the_pace_stops_at_once():
-    """A consumer that is cancelled while the next token is not due yet ends, and so does the generation."""
+async def test_cancelling_while_paced_stops_at_once():
+    """If the consumer is cancelled while it waits for the next token, the generator ends."""
     engine = create(BuiltinSettings(pace=0.001), None)
     batches = engine.generate(ask())
     await anext(batches)
@@ -368,8 +370,8 @@ async def test_cancelling_in_the_pace_stops_at_once():
         await anext(batches)
 
 
-async def test_what_it_tells_about_itself():
-    """It has its model's name, is healthy once started, and declares what it can."""
+async def test_name_health_and_capabilities():
+    """It has its model's name, is healthy once started, and declares its capabilities."""
     engine = create(BuiltinSettings(name="small"), load("o200k_base", exact=True))
     assert (engine.name, engine.kind, engine.healthy) == ("small", "builtin", None)
     await engine.start()

@@ -1,4 +1,4 @@
-"""The n-gram model's distributions and how tokens are drawn from them."""
+"""The n-gram model's distributions, and how tokens are drawn from them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def expected(exponent: float) -> dict[int, float]:
 
 @given(TOKENS, st.lists(st.integers(0, 12), max_size=6))
 def test_probabilities_sum_to_one(text, context):
-    """In any context, the probabilities of the whole vocabulary sum to 1."""
+    """In any context, the probabilities of the vocabulary sum to 1."""
     distribution = NgramModel([([-1], text)]).next(context)
     assert math.isclose(math.fsum(map(distribution.probability, set(text))), 1, rel_tol=1e-9)
 
@@ -49,19 +49,19 @@ def test_ranked_is_the_whole_distribution(text, context):
 
 
 def test_longer_contexts_count_most():
-    """What followed the longest known context is likelier than what followed a shorter one."""
+    """A token that followed a longer context is likelier than one that followed a shorter one."""
     assert MODEL.next([4, 1, 2]).probability(3) > MODEL.next([9, 9, 2]).probability(3)
 
 
 def test_an_unknown_context_gives_the_unigram():
-    """With nothing known before, tokens are as likely as they are at all."""
+    """After an unknown context, each token has its unigram probability."""
     distribution = MODEL.next([99])
     assert dict(distribution.ranked()) == MODEL.unigram.probabilities
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_draws_follow_the_distribution(temperature):
-    """Tokens are drawn as often as their probability at that temperature says, the tail included."""
+    """Tokens, including the tail's, are drawn with their probability at that temperature."""
     drawn = frequencies(Sampling(temperature=temperature))
     for token, probability in expected(1 / temperature).items():
         assert abs(drawn.get(token, 0.0) - probability) < 0.03
@@ -86,7 +86,7 @@ def test_temperature_zero_takes_the_likeliest():
     ],
 )
 def test_truncation_keeps_the_likeliest(sampling, kept):
-    """Only the likeliest tokens are drawn, as many as the cut leaves."""
+    """Only the `kept` likeliest tokens are drawn."""
     likeliest = {token for token, _ in itertools.islice(AFTER_TWO.ranked(), kept)}
     assert set(frequencies(sampling)) == likeliest
 
@@ -99,7 +99,7 @@ def test_top_p_keeps_the_smallest_sufficient_set():
 
 
 def test_min_p_is_relative_to_the_likeliest():
-    """Tokens below min_p times the likeliest are never drawn."""
+    """Tokens below min_p times the highest probability are never drawn."""
     ranked = list(AFTER_TWO.ranked())
     min_p = (ranked[1][1] / ranked[0][1]) * 0.999
     kept = {token for token, value in ranked if value >= min_p * ranked[0][1]}
@@ -107,7 +107,7 @@ def test_min_p_is_relative_to_the_likeliest():
 
 
 def test_a_truncation_that_cuts_nothing_changes_nothing():
-    """With every token kept, truncated draws follow the whole distribution."""
+    """If truncation keeps every token, draws follow the full distribution."""
     drawn = frequencies(Sampling(temperature=1, top_k=1000, min_p=1e-12))
     for token, probability in expected(1.0).items():
         assert abs(drawn.get(token, 0.0) - probability) < 0.03
@@ -115,12 +115,12 @@ def test_a_truncation_that_cuts_nothing_changes_nothing():
 
 @pytest.mark.parametrize("token", [7, 12345])
 def test_bias_can_force_a_token(token):
-    """A bias of 100 forces a token, one that the model never learned included."""
+    """A bias of 100 forces a token, even one that did not occur in training."""
     assert frequencies(Sampling(logit_bias={token: 100.0}), 100) == {token: 1.0}
 
 
 def test_bias_can_ban_a_token():
-    """A bias of -100 keeps a token from being drawn, at a low temperature too."""
+    """A bias of -100 prevents a token from being drawn, even at a low temperature."""
     assert 3 not in frequencies(Sampling(temperature=1, logit_bias={3: -100.0}))
     everything = dict.fromkeys(MODEL.unigram.probabilities, -100.0) | {7: 0.0}
     assert frequencies(Sampling(temperature=0.01, logit_bias=everything), 50) == {7: 1.0}
@@ -134,8 +134,8 @@ def test_bias_can_ban_a_token():
         Sampling(temperature=0, repetition_penalty=4.0),
     ],
 )
-def test_penalties_make_what_occurred_less_likely(sampling):
-    """After enough repetitions a penalized token gives way to another; without a penalty it never does."""
+def test_penalties_lower_repeated_tokens(sampling):
+    """After enough repetitions another token is drawn; without a penalty it never is."""
     model = NgramModel([([-1], [1, 2, 1, 2, 1, 3])])
     sampler = Sampler(sampling, model.unigram)
     assert len({sampler.draw(model.next([1]), 0.5) for _ in range(10)}) > 1
@@ -143,8 +143,8 @@ def test_penalties_make_what_occurred_less_likely(sampling):
     assert {plain.draw(model.next([1]), 0.5) for _ in range(10)} == {2}
 
 
-def test_what_was_generated_before_is_penalized():
-    """Tokens of an earlier run count for the penalties."""
+def test_tokens_of_an_earlier_run_are_penalized():
+    """The penalties count the tokens of the run that is continued."""
     model = NgramModel([([-1], [1, 2, 1, 2, 1, 3])])
     sampling = Sampling(temperature=0, frequency_penalty=2.0)
     assert Sampler(sampling, model.unigram).draw(model.next([1]), 0.5) == 2
@@ -165,7 +165,7 @@ def test_what_was_generated_before_is_penalized():
 def test_any_settings_draw_a_token(
     temperature, presence, frequency, repetition, top_k, top_p, min_p, bias, us
 ):
-    """Whatever the settings, each draw gives a token of the vocabulary or one that a bias names."""
+    """With any settings, each draw returns a token of the vocabulary or one that a bias names."""
     sampling = Sampling(
         temperature=temperature,
         presence_penalty=presence,

@@ -170,6 +170,6 @@ async def test_rejected_continuations(dialect: str, continuation: Continuation, 
     settings = engine_settings(name="m", kind="openai", base_url="http://127.0.0.1:9/v1", dialect=dialect)
     engine = create(settings, None)
     await engine.start()
-    with pytest.raises(UnsupportedFeature, match="generated anew"):
+    with pytest.raises(UnsupportedFeature, match="start a new generation"):
         await anext(engine.generate(GenerationRequest(**request_), continuation))
     await engine.close()

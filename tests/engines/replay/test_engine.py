@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.commands import PROGRAM, environment, serving
 from tests.support.harness import collect, upstream
-from tests.support.harness import serving as serving_here
+from tests.support.harness import serving as serving_in_process
 from tests.support.scripted_engine import (
     Done,
     Drop,
@@ -27,7 +27,7 @@ from tokengrpc.config import ConfigError, ModelSettings, engine_settings
 from tokengrpc.core.ports.engine import Continuation
 from tokengrpc.core.request import GenerationRequest
 from tokengrpc.engines.replay.engine import create
-from tokengrpc.engines.replay.recording import read_transcript
+from tokengrpc.engines.replay.recording import read_recording
 from tokengrpc.engines.replay.settings import ReplaySettings
 from tokengrpc.errors import UnsupportedFeature
 
@@ -63,7 +63,7 @@ END = message(9.0, finished={"finish_reason": "FINISH_REASON_END", "engine_finis
 
 
 async def record(target: str, file: Path, *options: str) -> int:
-    """Runs the command, beside the server of this loop."""
+    """Runs `tokengrpc stream --record` as a process and returns its exit code."""
     process = await asyncio.create_subprocess_exec(
         *(*PROGRAM, "stream", "Say it", "--target", target, "--record", str(file), *options),
         stdout=asyncio.subprocess.DEVNULL,
@@ -85,8 +85,8 @@ def lines_of(file: Path) -> list[dict[str, Any]]:
     ],
     ids=["well", "lost"],
 )
-async def test_what_was_recorded_comes_again(tmp_path: Path, steps: tuple[Any, ...], code: grpc.StatusCode):
-    """Text, reasoning, tool calls, counts and the end, be it a failure; the prompt is in no file."""
+async def test_a_recording_is_replayed(tmp_path: Path, steps: tuple[Any, ...], code: grpc.StatusCode):
+    """Text, reasoning, tool calls, usage and the end or failure are replayed. The prompt is not recorded."""
     file = tmp_path / "stream.jsonl"
     async with ScriptedEngine() as engine:
         engine.script(
@@ -96,11 +96,11 @@ async def test_what_was_recorded_comes_again(tmp_path: Path, steps: tuple[Any, .
             ToolCall(0, None, None, "1}"),
             *steps,
         )
-        async with serving_here(upstream(engine.base_url)) as server:
+        async with serving_in_process(upstream(engine.base_url)) as server:
             first = await collect(server.stream(prompt="Say it"))
             assert (await record(server.target, file) == 0) is (code is grpc.StatusCode.OK)
     assert "Say it" not in file.read_text()
-    async with serving_here(served(file)) as server:
+    async with serving_in_process(served(file)) as server:
         again = await collect(server.stream(prompt="whatever"))
     assert (first.code, again.code) == (code, code)
     assert again.text == first.text == "Hello 🦜"
@@ -119,7 +119,7 @@ async def test_what_was_recorded_comes_again(tmp_path: Path, steps: tuple[Any, .
 
 
 def test_a_recording_of_the_command_line(tmp_path: Path):
-    """Times go up; the prompt is there on request; a file is never overwritten."""
+    """Times increase, the prompt is recorded on request only, and a file is never overwritten."""
     file = tmp_path / "stream.jsonl"
     with serving("--pace", "100") as server:
         options = ("--max-tokens", "5", "--record", str(file))
@@ -137,7 +137,7 @@ def test_a_recording_of_the_command_line(tmp_path: Path):
 
 
 def test_a_call_that_failed_is_recorded(tmp_path: Path):
-    """One without any event has its failure."""
+    """The recording of a call without events has its failure."""
     file = tmp_path / "stream.jsonl"
     with serving() as server:
         assert server("stream", "Say it", "--model", "nobody", "--record", str(file)).returncode == 1
@@ -145,10 +145,10 @@ def test_a_call_that_failed_is_recorded(tmp_path: Path):
 
 
 class TestTiming:
-    """It takes its time, or not."""
+    """The timing of a replay."""
 
     async def take(self, file: Path, speed: float) -> list[float]:
-        """When each batch came, in seconds."""
+        """Returns the time of each batch, in seconds."""
         engine = create(replaying(file, speed=speed), None)
         await engine.start()
         loop = asyncio.get_running_loop()
@@ -156,7 +156,7 @@ class TestTiming:
         return [loop.time() - begin async for _ in engine.generate(GenerationRequest(prompt="a"))]
 
     async def test_speed(self, tmp_path: Path):
-        """Each step comes at its own time, by the factor; without one at once."""
+        """Each step's time is divided by the speed. At speed 0 there is no delay."""
         steps = (
             message(0.1, started={}),
             message(0.2, tokens=[token("a")]),
@@ -185,11 +185,11 @@ class TestTiming:
     ],
 )
 async def test_failures(tmp_path: Path, failure: dict[str, Any], reason: str):
-    """An engine's own comes again with its metadata; what was no engine's is an abort."""
+    """An engine's failure is replayed with its metadata. Any other failure becomes ENGINE_ABORTED."""
     file = written(
         tmp_path, message(0.0, started={}), message(0.1, tokens=[token("a")]), {"at": 0.2, "failure": failure}
     )
-    async with serving_here(served(file)) as server:
+    async with serving_in_process(served(file)) as server:
         outcome = await collect(server.stream())
     assert outcome.text == "a"
     assert outcome.info is not None
@@ -197,20 +197,20 @@ async def test_failures(tmp_path: Path, failure: dict[str, Any], reason: str):
     assert failure.get("metadata", {}).items() <= outcome.info.metadata.items()
 
 
-async def test_a_recording_that_stops(tmp_path: Path):
-    """Without an end it is cut short, never well; an empty one too."""
+async def test_a_recording_without_an_end(tmp_path: Path):
+    """A recording that is empty or has no end fails with ENGINE_TRUNCATED."""
     for lines in ([message(0.0, started={}), message(0.1, tokens=[token("a")])], []):
         file = written(tmp_path, *lines)
-        async with serving_here(served(file)) as server:
+        async with serving_in_process(served(file)) as server:
             outcome = await collect(server.stream())
         assert outcome.info is not None
         assert outcome.info.reason == "ENGINE_TRUNCATED"
 
 
 async def test_any_request(tmp_path: Path):
-    """Whatever is asked, the recording is the answer; only a continuation it cannot give."""
+    """The recording answers any request except a continuation."""
     file = written(tmp_path, message(0.0, started={}), message(0.1, tokens=[token("a")]), END)
-    async with serving_here(served(file)) as server:
+    async with serving_in_process(served(file)) as server:
         for fields in ({"prompt_token_ids": {"ids": [1]}}, {"output_constraint": {"regex": "a+"}}):
             assert (await collect(server.stream(**fields))).text == "a"
     engine = create(replaying(file), None)
@@ -220,10 +220,10 @@ async def test_any_request(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "what"),
+    ("text", "message_part"),
     [
-        ("", "line 1 is no header"),
-        ('{"transcript":2}', "version 2 is not known"),
+        ("", "line 1 is not the header"),
+        ('{"transcript":2}', "version 2 is not supported"),
         ('{"transcript":1}\n{"at":"soon"}', "line 2"),
         ('{"transcript":1}\n\n{"at":0,"message":{"tokens":[{"count":"x"}]}}', "line 3"),
         ('{"transcript":1}\n{"at":0,"message":{"tokens":[{"raw_bytes":"%%%"}]}}', "line 2"),
@@ -244,19 +244,19 @@ async def test_any_request(tmp_path: Path):
     ],
     ids=itertools.count(),
 )
-def test_what_is_no_recording(text: str, what: str):
-    """The line is named."""
-    with pytest.raises(ValueError, match=what):
-        read_transcript(text.encode())
+def test_invalid_recordings(text: str, message_part: str):
+    """The error names the line."""
+    with pytest.raises(ValueError, match=message_part):
+        read_recording(text.encode())
 
 
-async def test_what_cannot_be_read(tmp_path: Path):
-    """The server does not start, and says why in one line."""
+async def test_files_that_cannot_be_read(tmp_path: Path):
+    """The engine does not start, and the error says why in one line."""
     broken = tmp_path / "broken.jsonl"
     broken.write_text("hello")
     for file, what in (
         (tmp_path / "none.jsonl", "cannot be read: No such file"),
-        (broken, "line 1 is no header"),
+        (broken, "line 1 is not the header"),
     ):
         with pytest.raises(ConfigError, match=what):
             await create(replaying(file), None).start()

@@ -1,4 +1,4 @@
-"""What becomes of each fault: one table, by the plan's keys."""
+"""The outcome of each fault, by the plan's keys: one table."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from tokengrpc.errors import (
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`reasons` are those that callers may be told; `words` say when, or what else they see."""
+    """The outcome of a fault: `words` describe what the caller sees, `reasons` are the possible failures."""
 
     words: str
     reasons: tuple[str, ...] = ()
 
 
-_SILENT = EngineStalled.reason
+_STALLED = EngineStalled.reason
 
 OUTCOMES = {
     "connect_delay": Outcome(
-        "nothing; beyond `connect_timeout` the failure, clock `connect`", (EngineUnavailable.reason,)
+        "nothing; after `connect_timeout` the failure, clock `connect`", (EngineUnavailable.reason,)
     ),
-    "accept_delay": Outcome("no message until then; beyond `first_token_timeout` the failure", (_SILENT,)),
+    "accept_delay": Outcome("no message; after `first_token_timeout` the failure", (_STALLED,)),
     "first_token_delay": Outcome(
-        "`started`, then nothing; beyond `first_token_timeout` the failure", (_SILENT,)
+        "`started`, then nothing; after `first_token_timeout` the failure", (_STALLED,)
     ),
-    "pace": Outcome("tokens come at that pace"),
-    "jitter": Outcome("tokens come irregularly"),
-    "stall_at_token": Outcome("heartbeats; beyond the token timeout the failure", (_SILENT,)),
-    "stall_time": Outcome("after it the rest comes, and a good end"),
-    "keep_alive": Outcome("nothing: comments are no progress"),
+    "pace": Outcome("tokens arrive at that pace"),
+    "jitter": Outcome("tokens arrive irregularly"),
+    "stall_at_token": Outcome("heartbeats; after the token timeout the failure", (_STALLED,)),
+    "stall_time": Outcome("the remaining tokens after it, and a regular end"),
+    "keep_alive": Outcome("nothing: comments do not count as progress"),
     "refuse": Outcome("the failure, and no event", (EngineUnavailable.reason,)),
-    "status": Outcome("the failure of that status, and no event"),
+    "status": Outcome("the failure for that status, and no event"),
     "retry_after": Outcome("RetryInfo in the failure"),
     "cut_at_token": Outcome("these tokens, then the failure", (EngineLost.reason,)),
     "cut_at_byte": Outcome("the tokens that fit, then the failure", (EngineLost.reason,)),
@@ -51,15 +51,15 @@ OUTCOMES = {
     "malformed_at_token": Outcome("these tokens, then the failure", (EngineProtocolError.reason,)),
     "invalid_utf8_at_token": Outcome("these tokens, then the failure", (EngineProtocolError.reason,)),
     "huge_line_at_token": Outcome("these tokens, then the failure", (EngineProtocolError.reason,)),
-    "trickle": Outcome("nothing but more delay"),
-    "split_characters": Outcome("whole characters all the same"),
+    "trickle": Outcome("nothing but additional delay"),
+    "split_characters": Outcome("nothing: characters are complete"),
     "unknown_fields": Outcome("nothing"),
     "finish_reason": Outcome(
-        "an unknown one is OTHER; `abort` and the like are the failure", (EngineAborted.reason,)
+        "an unknown reason is OTHER; `abort` and its synonyms are the failure", (EngineAborted.reason,)
     ),
-    "usage": Outcome("without it, a `source` that is not ENGINE"),
+    "usage": Outcome("if it is not reported, a `source` other than ENGINE"),
 }
-"""For each fault of `FaultSettings`."""
+"""By the faults of `FaultSettings`."""
 
 STATUS_REASONS = {
     302: EngineProtocolError.reason,
@@ -78,4 +78,4 @@ STATUS_REASONS = {
     504: EngineUnavailable.reason,
     529: EngineUnavailable.reason,
 }
-"""For values of `status`; others are as unknown ones of a real server."""
+"""By the values of `status`. Other values are mapped like unknown statuses of a real server."""

@@ -1,4 +1,4 @@
-"""Engines that fail as planned, over real gRPC: what callers see of each fault, again and again the same."""
+"""Engines that fail as planned, over real gRPC: callers see the documented, repeatable outcome."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def builtin(**settings: Any) -> ModelSettings:
 
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
-    """A model whose requests may bring faults."""
+    """A server with a model whose requests may have faults."""
     async with serving(builtin(allow_request_faults=True)) as server:
         yield server
 
@@ -66,7 +66,7 @@ async def run(server: Served, faults: dict[str, Any] | None = None, **fields: An
     return await collect(server.stream(**{**SEED, **fields}))
 
 
-def told(outcome: Outcome) -> tuple[str, str]:
+def code_and_reason(outcome: Outcome) -> tuple[str, str]:
     return outcome.code.name, outcome.info.reason if outcome.info else ""
 
 
@@ -74,11 +74,11 @@ def failure(reason: str) -> tuple[str, str]:
     return CODES[reason].name, reason
 
 
-def tokens(outcome: Outcome) -> int:
+def token_count(outcome: Outcome) -> int:
     return sum(token.count for token in outcome.tokens)
 
 
-# Each fault with the tokens that arrive before it ends the output.
+# Each fault's value, and the tokens that arrive before it ends the output.
 BREAKS = {
     "refuse": (True, 0),
     "cut_at_token": (5, 5),
@@ -93,13 +93,16 @@ BREAKS = {
 
 
 @pytest.mark.parametrize("fault", BREAKS)
-async def test_what_ends_an_output(served: Served, fault: str) -> None:
-    """The failure of the table after exactly these tokens; the text is the beginning of the true one."""
+async def test_faults_that_end_an_output(served: Served, fault: str) -> None:
+    """The failure of the table follows exactly these tokens, which begin the undisturbed output."""
     value, count = BREAKS[fault]
-    whole, broken = await run(served), await run(served, {fault: value})
-    assert told(broken) == failure(OUTCOMES[fault].reasons[0])
-    assert whole.text.startswith(broken.text)
-    assert tokens(broken) == count if count is not None else 0 < tokens(broken) < tokens(whole)
+    undisturbed, broken = await run(served), await run(served, {fault: value})
+    assert code_and_reason(broken) == failure(OUTCOMES[fault].reasons[0])
+    assert undisturbed.text.startswith(broken.text)
+    if count is None:
+        assert 0 < token_count(broken) < token_count(undisturbed)
+    else:
+        assert token_count(broken) == count
     assert (broken.finished is None) == (fault == "refuse")
     check_gapless(broken.messages)
     await until(lambda: served.registry.active == 0)
@@ -107,17 +110,17 @@ async def test_what_ends_an_output(served: Served, fault: str) -> None:
 
 @pytest.mark.parametrize("fault", [name for name in ENDS if name.endswith(("_token", "_byte"))])
 async def test_before_the_first_token(served: Served, fault: str) -> None:
-    """At position 0 the engine has accepted, and there is no token."""
+    """At position 0 the engine has accepted the request, and there is no token."""
     broken = await run(served, {fault: 0})
-    assert told(broken) == failure(OUTCOMES[fault].reasons[0])
-    assert (tokens(broken), broken.finished is None) == (0, False)
+    assert code_and_reason(broken) == failure(OUTCOMES[fault].reasons[0])
+    assert (token_count(broken), broken.finished is None) == (0, False)
 
 
 @pytest.mark.parametrize("status", STATUS_REASONS)
 async def test_statuses(served: Served, status: int) -> None:
-    """Each status has its reason, and Retry-After is passed on."""
+    """Each status maps to its reason, and Retry-After becomes RetryInfo."""
     refused = await run(served, {"status": status, "retry_after": 7})
-    assert told(refused) == failure(STATUS_REASONS[status])
+    assert code_and_reason(refused) == failure(STATUS_REASONS[status])
     assert refused.messages == []
     retry = refused.detail(error_details_pb2.RetryInfo)
     if STATUS_REASONS[status] == "ENGINE_UNAVAILABLE":
@@ -142,8 +145,8 @@ HARMLESS = {
 
 @pytest.mark.parametrize("fault", HARMLESS)
 @pytest.mark.parametrize("detailed", [False, True], ids=["plain", "detailed"])
-async def test_what_only_changes_how_it_comes(served: Served, fault: str, detailed: bool) -> None:
-    """Tokens, ids, logprobs, usage and finish are those of the true output."""
+async def test_harmless_faults(served: Served, fault: str, detailed: bool) -> None:
+    """Tokens, ids, logprobs, usage and finish equal those of the undisturbed output."""
     faults = {fault: HARMLESS[fault]}
     if fault == "stall_at_token":
         faults["stall_time"] = 0.05
@@ -151,11 +154,11 @@ async def test_what_only_changes_how_it_comes(served: Served, fault: str, detail
         faults["first_token_delay"] = 0.05
     output = input_pb2.OutputOptions(top_logprob_count=2, include_token_ids=True, include_raw_bytes=True)
     fields = {"output": output} if detailed else {}
-    true, changed = await run(served, **fields), await run(served, faults, **fields)
-    assert told(changed) == ("OK", "")
-    assert [without_time(token) for token in changed.tokens] == [without_time(token) for token in true.tokens]
-    assert changed.messages[-1].usage == true.messages[-1].usage
-    assert changed.finished.finish_reason == true.finished.finish_reason
+    undisturbed, changed = await run(served, **fields), await run(served, faults, **fields)
+    assert code_and_reason(changed) == ("OK", "")
+    assert [*map(without_time, changed.tokens)] == [*map(without_time, undisturbed.tokens)]
+    assert changed.messages[-1].usage == undisturbed.messages[-1].usage
+    assert changed.finished.finish_reason == undisturbed.finished.finish_reason
 
 
 def without_time(token: generation_pb2.Token) -> generation_pb2.Token:
@@ -164,11 +167,11 @@ def without_time(token: generation_pb2.Token) -> generation_pb2.Token:
 
 
 async def test_an_answer_is_slowed_down(served: Served) -> None:
-    """A delay comes before the first token, and all take the longer the more they are."""
+    """The first token is delayed, and the tokens arrive at the pace."""
     slow = await run(served, {"pace": 100, "first_token_delay": 0.1})
     timing = slow.finished.timing
     assert timing.time_to_first_token.ToNanoseconds() >= 0.1e9
-    assert timing.total_duration.ToNanoseconds() >= 0.1e9 + tokens(slow) / 100 * 1e9
+    assert timing.total_duration.ToNanoseconds() >= 0.1e9 + token_count(slow) / 100 * 1e9
 
 
 @pytest.mark.parametrize(
@@ -183,49 +186,49 @@ async def test_an_answer_is_slowed_down(served: Served) -> None:
     ],
 )
 async def test_silence(served: Served, faults: dict[str, Any], clock: str, count: int) -> None:
-    """Comments or not, the clock is told, with what there was."""
+    """With and without comments, the failure names the clock and follows the tokens so far."""
     silent = await run(served, faults, **SILENT)
-    assert told(silent) == failure("ENGINE_STALLED")
-    assert (silent.info.metadata["clock"], tokens(silent)) == (clock, count)
+    assert code_and_reason(silent) == failure("ENGINE_STALLED")
+    assert (silent.info.metadata["clock"], token_count(silent)) == (clock, count)
     await until(lambda: served.registry.active == 0)
 
 
 async def test_a_connection_that_is_not_made(served: Served) -> None:
-    """The connect clock is told, by the request's limit as by the engine's."""
+    """The failure names the connect clock, for the request's timeout and for the engine's."""
     limits = input_pb2.Limits()
     limits.connect_timeout.FromMilliseconds(100)
     late = await run(served, {"connect_delay": 60}, limits=limits)
-    assert told(late) == failure("ENGINE_UNAVAILABLE")
+    assert code_and_reason(late) == failure("ENGINE_UNAVAILABLE")
     assert (late.info.metadata["clock"], late.messages) == ("connect", [])
     async with serving(builtin(connect_timeout=0.1, faults=FaultSettings(connect_delay=60))) as server:
-        assert told(await run(server)) == failure("ENGINE_UNAVAILABLE")
+        assert code_and_reason(await run(server)) == failure("ENGINE_UNAVAILABLE")
 
 
 async def test_finish_reasons_and_usage(served: Served) -> None:
-    """An unknown word is OTHER, an abort is one; without usage the count is marked as ours."""
-    odd = await run(served, {"finish_reason": "bored"})
-    assert odd.finished.finish_reason == generation_pb2.FINISH_REASON_OTHER
-    assert odd.finished.engine_finish_reason == "bored"
-    assert told(await run(served, {"finish_reason": "abort"})) == failure("ENGINE_ABORTED")
-    untold = await run(served, {"usage": "none"})
-    assert told(untold) == ("OK", "")
-    assert untold.messages[-1].usage.source != usage_pb2.USAGE_SOURCE_ENGINE
+    """An unknown reason is OTHER, `abort` is a failure, and missing usage is counted by the server."""
+    unknown = await run(served, {"finish_reason": "bored"})
+    assert unknown.finished.finish_reason == generation_pb2.FINISH_REASON_OTHER
+    assert unknown.finished.engine_finish_reason == "bored"
+    assert code_and_reason(await run(served, {"finish_reason": "abort"})) == failure("ENGINE_ABORTED")
+    uncounted = await run(served, {"usage": "none"})
+    assert code_and_reason(uncounted) == ("OK", "")
+    assert uncounted.messages[-1].usage.source != usage_pb2.USAGE_SOURCE_ENGINE
 
 
-async def test_characters_over_tokens(engine: ScriptedEngine) -> None:
-    """Characters of all sizes, cut in two at every place, come out whole."""
+async def test_characters_split_across_tokens(engine: ScriptedEngine) -> None:
+    """Characters of all sizes, split at every position, arrive complete."""
     model = upstream(engine.base_url, faults=FaultSettings(split_characters=True))
     engine.script(
         Text("é", "…", "🦜🐢"), Text(" 𝄞", "\ud83d"), Text("\udc22"), Finish(), UsageChunk(), Done()
     )
     async with serving(model) as server:
         outcome = await collect(server.stream())
-    assert told(outcome) == ("OK", "")
+    assert code_and_reason(outcome) == ("OK", "")
     assert outcome.text == "é…🦜🐢 𝄞🐢"
 
 
-async def test_everything_that_an_engine_says_comes_through(engine: ScriptedEngine) -> None:
-    """Reasoning, refusals, calls of tools, usage with its parts, the finish: spoiled and not, the same."""
+async def test_all_output_passes_through(engine: ScriptedEngine) -> None:
+    """Reasoning, refusal, tool calls, detailed usage and the finish are the same with and without faults."""
     script = (
         Reasoning("h", "m"),
         Text("Look", ": "),
@@ -240,45 +243,45 @@ async def test_everything_that_an_engine_says_comes_through(engine: ScriptedEngi
     )
     engine.script(*script)
     plan = FaultSettings(trickle=True, unknown_fields=True)
-    models = (upstream(engine.base_url), upstream(engine.base_url, name="spoiled", faults=plan))
+    models = (upstream(engine.base_url), upstream(engine.base_url, name="faulty", faults=plan))
     tools = [input_pb2.Tool(name="look"), input_pb2.Tool(name="see")]
     async with serving(*models) as server:
-        true = await collect(server.stream(model="scripted", tools=tools))
-        spoiled = await collect(server.stream(model="spoiled", tools=tools))
-    assert told(spoiled) == told(true) == ("OK", "")
-    assert parts(spoiled) == parts(true)
-    assert spoiled.messages[-1].usage == true.messages[-1].usage
-    assert spoiled.finished.finish_reason == generation_pb2.FINISH_REASON_TOOL_CALLS
+        undisturbed = await collect(server.stream(model="scripted", tools=tools))
+        faulty = await collect(server.stream(model="faulty", tools=tools))
+    assert code_and_reason(faulty) == code_and_reason(undisturbed) == ("OK", "")
+    assert output_of(faulty) == output_of(undisturbed)
+    assert faulty.messages[-1].usage == undisturbed.messages[-1].usage
+    assert faulty.finished.finish_reason == generation_pb2.FINISH_REASON_TOOL_CALLS
 
 
-def parts(outcome: Outcome) -> list[Any]:
-    said = [(t.text, t.reasoning_text, t.refusal_text) for t in outcome.tokens]
+def output_of(outcome: Outcome) -> list[Any]:
+    texts = [(t.text, t.reasoning_text, t.refusal_text) for t in outcome.tokens]
     calls = [fragment for message in outcome.messages for fragment in message.tool_call_fragments]
-    return [said, [(c.call_index, c.id, c.function_name, c.arguments_fragment) for c in calls]]
+    return [texts, [(c.call_index, c.id, c.function_name, c.arguments_fragment) for c in calls]]
 
 
 async def test_usage_in_each_chunk(served: Served) -> None:
-    """An engine that counts is believed token by token, and a cut leaves the exact bill."""
+    """If the engine reports usage in each chunk, the bill after a cut is the engine's own count."""
     async with ScriptedEngine(VLLM) as engine:
         engine.script(Text("a", "b", "c", "d"), Finish(), UsageChunk(), Done())
         model = upstream(engine.base_url, dialect="vllm", faults=FaultSettings(cut_at_token=3))
         async with serving(model) as server:
             outcome = await collect(server.stream())
-    assert told(outcome) == failure("ENGINE_LOST")
+    assert code_and_reason(outcome) == failure("ENGINE_LOST")
     usage = outcome.messages[-1].usage
     assert (usage.output_token_count, usage.source) == (3, usage_pb2.USAGE_SOURCE_ENGINE)
 
 
-# --- Which calls
+# --- Affected calls
 
 
 async def test_a_seed_repeats_exactly() -> None:
-    """The same calls fail in the same order, on another server as well; another seed chooses others."""
+    """With one seed, the same calls fail on every server. Another seed selects other calls."""
 
     async def failing(seed: int) -> list[bool]:
         faults = FaultSettings(cut_at_token=2, probability=0.5, seed=seed)
         async with serving(builtin(faults=faults)) as server:
-            return [told(await run(server))[0] != "OK" for _ in range(24)]
+            return [code_and_reason(await run(server))[0] != "OK" for _ in range(24)]
 
     first, again, other = await failing(1), await failing(1), await failing(2)
     assert first == again != other
@@ -286,30 +289,29 @@ async def test_a_seed_repeats_exactly() -> None:
 
 
 async def test_the_first_calls_only(served: Served) -> None:
-    """`times` is counted by plan and name, so that a test can look for the recovery."""
+    """`times` is counted per plan and name, so that a test can check the recovery."""
     plan = {"cut_at_token": 2, "times": 2, "name": "a"}
-    seen = [told(await run(served, plan))[0] for _ in range(4)]
+    seen = [code_and_reason(await run(served, plan))[0] for _ in range(4)]
     assert seen == ["UNAVAILABLE", "UNAVAILABLE", "OK", "OK"]
-    assert told(await run(served, {**plan, "name": "b"}))[0] == "UNAVAILABLE"
+    assert code_and_reason(await run(served, {**plan, "name": "b"}))[0] == "UNAVAILABLE"
 
 
-async def test_a_request_without_a_plan_is_the_engines_own(served: Served) -> None:
-    """The wrapped engine hands out the inner one's generator: nothing stands in the path of its tokens."""
-    (wrapped,) = served.server.catalog.resolve("").engines
-    request = next_request()
-    batches = wrapped.generate(request)
+async def test_a_request_without_a_plan_is_not_wrapped(served: Served) -> None:
+    """Without a plan, the wrapper returns the engine's own generator, which adds no cost per token."""
+    (wrapper,) = served.server.catalog.resolve("").engines
+    batches = wrapper.generate(plain_request())
     assert batches.ag_code is BuiltinEngine.generate.__code__
     await batches.aclose()
 
 
-def next_request() -> Any:
+def plain_request() -> Any:
     from tokengrpc.core.request import GenerationRequest  # noqa: PLC0415 - for this test alone
 
     return GenerationRequest(prompt="Hello")
 
 
-def test_no_plan_no_wrapping() -> None:
-    """Whatever conditions are set: without a fault the engine is served as it is."""
+def test_without_a_fault_no_wrapping() -> None:
+    """A plan without a fault does not wrap the engine, whatever its conditions."""
 
     async def engines(**settings: Any) -> list[type]:
         async with serving(builtin(**settings)) as server:
@@ -319,7 +321,7 @@ def test_no_plan_no_wrapping() -> None:
     assert asyncio.run(engines(faults=FaultSettings(probability=0.5, seed=3, times=1))) == [BuiltinEngine]
 
 
-# --- What is refused
+# --- Rejected requests
 
 
 @pytest.mark.parametrize(
@@ -338,27 +340,30 @@ def test_no_plan_no_wrapping() -> None:
         ("cut", "engine_params.faults", "a table"),
     ],
 )
-async def test_plans_that_are_none(served: Served, faults: Any, field: str, words: str) -> None:
-    """INVALID_REQUEST names the key and what is allowed, and the engine is not asked."""
+async def test_invalid_plans(served: Served, faults: Any, field: str, words: str) -> None:
+    """INVALID_REQUEST names the key and the allowed values. The request does not reach the engine."""
     outcome = await run(served, faults)
-    assert told(outcome) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
+    assert code_and_reason(outcome) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
     (violation,) = outcome.detail(error_details_pb2.BadRequest).field_violations
     assert violation.field == field
     assert words in violation.description
     assert outcome.messages == []
 
 
-async def test_requests_may_not_bring_faults_unless_allowed() -> None:
-    """UNSUPPORTED_FEATURE, as for every other key of engine_params."""
+async def test_requests_may_not_have_faults_by_default() -> None:
+    """By default they are UNSUPPORTED_FEATURE, like every other key of engine_params."""
     async with serving(builtin(faults=FaultSettings(pace=1000))) as server:
-        assert told(await run(server, {"cut_at_token": 1})) == ("INVALID_ARGUMENT", "UNSUPPORTED_FEATURE")
+        assert code_and_reason(await run(server, {"cut_at_token": 1})) == (
+            "INVALID_ARGUMENT",
+            "UNSUPPORTED_FEATURE",
+        )
 
 
-# --- The engine behind
+# --- The wrapped engine
 
 
-async def test_a_cancel_reaches_the_engine_behind() -> None:
-    """In a planned silence too: the engine's connection is closed at once."""
+async def test_a_cancel_reaches_the_wrapped_engine() -> None:
+    """The engine's connection is closed at once, even during a planned silence."""
     async with ScriptedEngine() as engine:
         model = upstream(engine.base_url, faults=FaultSettings(stall_at_token=2))
         engine.script(Text("a", "b"), Text("c"), Stall())
@@ -372,8 +377,8 @@ async def test_a_cancel_reaches_the_engine_behind() -> None:
             assert engine.open_connections == 0
 
 
-async def test_its_own_failures_are_told_as_they_are() -> None:
-    """What the inner engine raises is not blamed on the plan."""
+async def test_failures_of_the_wrapped_engine() -> None:
+    """An error of the wrapped engine reaches the caller unchanged."""
     async with ScriptedEngine() as engine:
         model = upstream(engine.base_url, faults=FaultSettings(trickle=True))
         async with serving(model) as server:
@@ -381,25 +386,25 @@ async def test_its_own_failures_are_told_as_they_are() -> None:
             refused = await collect(server.stream())
             engine.script(Text("a"), Finish("abort"), Done())
             aborted = await collect(server.stream())
-    assert told(refused) == failure("ENGINE_UNAVAILABLE")
+    assert code_and_reason(refused) == failure("ENGINE_UNAVAILABLE")
     assert refused.detail(error_details_pb2.RetryInfo).retry_delay.seconds == 3
-    assert told(aborted) == failure("ENGINE_ABORTED")
+    assert code_and_reason(aborted) == failure("ENGINE_ABORTED")
     assert aborted.text == "a"
 
 
-async def test_a_failed_call_is_seen_in_its_health() -> None:
-    """ListModels tells it, and that it works again."""
+async def test_a_planned_fault_affects_the_health() -> None:
+    """The engine is unhealthy after a planned fault, and healthy after the next success."""
     faults = FaultSettings(refuse=True, times=1)
     async with serving(builtin(faults=faults)) as server:
         (engine,) = server.server.catalog.resolve("").engines
-        assert told(await run(server)) == failure("ENGINE_UNAVAILABLE")
+        assert code_and_reason(await run(server)) == failure("ENGINE_UNAVAILABLE")
         assert engine.healthy is False
-        assert told(await run(server)) == ("OK", "")
+        assert code_and_reason(await run(server)) == ("OK", "")
         assert engine.healthy is True
 
 
 def test_the_table_has_every_fault() -> None:
-    """What callers see is written for each key that is no condition, and each status has a reason."""
+    """Each key but the conditions has an outcome, and each reason has a code."""
     assert OUTCOMES.keys() == DEFAULTS.keys() - CONDITIONS
     assert set(BREAKS) | set(HARMLESS) | {"status", "retry_after", "stall_time"} == set(OUTCOMES)
     assert all(reason in CODES for outcome in OUTCOMES.values() for reason in outcome.reasons)

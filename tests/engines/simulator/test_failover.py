@@ -1,4 +1,4 @@
-"""Planned faults of one engine of several: unnoticed before the first token, without a seam after it."""
+"""Failover after planned faults: invisible before the first token, with an unbroken text after it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ASK: dict[str, Any] = {
 
 
 def pair(**faults: Any) -> ModelSettings:
-    """An engine that fails as planned is asked first; the other one is well."""
+    """Returns a model with two engines: the preferred one fails as planned, the other one does not."""
     shaky = engine_settings(name="shaky", faults=FaultSettings(**faults))
     return model_settings(name="m", engines=(shaky, engine_settings(name="steady", priority=1)))
 
@@ -35,14 +35,14 @@ async def run(model: ModelSettings) -> Outcome:
 
 
 def engines(outcome: Outcome) -> list[str]:
-    """Those that readers were told of, in order."""
+    """Returns the names of the engines that the caller's events name, in order."""
     started = [m.started.engine for m in outcome.messages if m.HasField("started")]
     return started + [m.engine_switched.to_engine for m in outcome.messages if m.HasField("engine_switched")]
 
 
 @pytest.mark.parametrize("faults", [{"refuse": True}, {"status": 503}, {"status": 401}])
 async def test_before_it_accepts(faults: dict[str, Any]) -> None:
-    """The other engine runs it, as if it had been asked first."""
+    """The other engine runs the request, and the caller sees that engine alone."""
     outcome = await run(pair(**faults))
     assert outcome.code is grpc.StatusCode.OK
     assert engines(outcome) == ["steady"]
@@ -51,7 +51,7 @@ async def test_before_it_accepts(faults: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("fault", POSITIONS)
 async def test_after_tokens(fault: str) -> None:
-    """Wherever it breaks, the text is that of an engine that did not."""
+    """At any position, the text equals that of an engine that does not fail."""
     true = await run(model_settings(name="m"))
     broken = await asyncio.gather(*(run(pair(**{fault: at})) for at in range(0, TOKENS, 3)))
     for at, outcome in zip(range(0, TOKENS, 3), broken, strict=True):
@@ -61,13 +61,13 @@ async def test_after_tokens(fault: str) -> None:
         check_gapless(outcome.messages)
         usage = outcome.messages[-1].usage
         assert usage.output_token_count == TOKENS
-        # A lost engine told no input: that is a count of ours, by the model's own tokenizer.
-        told = usage_pb2.USAGE_SOURCE_COUNTED if at else usage_pb2.USAGE_SOURCE_ENGINE
-        assert usage.source == told
+        # A lost engine has not reported the input: the server counts it with the model's own tokenizer.
+        source = usage_pb2.USAGE_SOURCE_COUNTED if at else usage_pb2.USAGE_SOURCE_ENGINE
+        assert usage.source == source
 
 
-async def test_a_model_whose_requests_bring_faults() -> None:
-    """`times` is counted over its engines: the first attempt fails, the second one is well."""
+async def test_a_model_whose_requests_have_faults() -> None:
+    """`times` is counted over all engines: the first attempt fails, the second one succeeds."""
     both = (engine_settings(name="one"), engine_settings(name="two", priority=1))
     model = model_settings(name="m", engines=both, allow_request_faults=True)
     plan = {"faults": {"cut_at_token": 5, "times": 1}}

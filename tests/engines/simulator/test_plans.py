@@ -1,4 +1,4 @@
-"""Plans drawn by chance, many at once: what is planned happens, and nothing else."""
+"""Random plans, many at once: exactly the planned faults happen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tokengrpc.engines.simulator.script import Script
 
 TOKENS = 30
 PLANS = 120
-MANNERS: dict[str, Any] = {
+HARMLESS: dict[str, Any] = {
     "accept_delay": 0.01,
     "first_token_delay": 0.01,
     "pace": 2000,
@@ -31,36 +31,36 @@ MANNERS: dict[str, Any] = {
 }
 
 
-def plan_of(chance: random.Random) -> dict[str, Any]:
-    """Any manners, and at most one end."""
-    plan = {key: MANNERS[key] for key in chance.sample(sorted(MANNERS), chance.randrange(5))}
-    if chance.random() < 0.3:
-        plan |= {"stall_at_token": chance.randrange(TOKENS), "stall_time": 0.01}
-    end = chance.choice((*ENDS, None))
+def plan_of(rng: random.Random) -> dict[str, Any]:
+    """Returns a random plan: some harmless faults, and at most one that ends the output."""
+    plan = {key: HARMLESS[key] for key in rng.sample(sorted(HARMLESS), rng.randrange(5))}
+    if rng.random() < 0.3:
+        plan |= {"stall_at_token": rng.randrange(TOKENS), "stall_time": 0.01}
+    end = rng.choice((*ENDS, None))
     if end == "status":
-        plan[end] = chance.choice(sorted(STATUS_REASONS))
+        plan[end] = rng.choice(sorted(STATUS_REASONS))
     elif end is not None:
         most = 20_000 if end == "cut_at_byte" else TOKENS + 10
-        plan[end] = True if end == "refuse" else chance.randrange(most)
+        plan[end] = True if end == "refuse" else rng.randrange(most)
     return plan
 
 
 def expected(plan: dict[str, Any]) -> set[str]:
-    """The reasons that may be told; empty for a good end."""
+    """Returns the possible reasons of failure; an empty one is a regular end."""
     if "status" in plan:
         return {STATUS_REASONS[plan["status"]]}
     end = next((key for key in ENDS if key in plan), None)
     if end is None or (end.endswith("_token") and plan[end] > TOKENS):
         return {""}
-    # Whether so many bytes are reached depends on what else is written.
+    # Whether the body reaches this many bytes depends on the other faults.
     return {OUTCOMES[end].reasons[0], *([""] if end == "cut_at_byte" else [])}
 
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_any_plan(seed: int) -> None:
-    """No false end, no text that is not the true one's beginning, no hang, whatever stands together."""
-    chance = random.Random(seed)
-    plans = [plan_of(chance) for _ in range(PLANS)]
+    """With any combination, the end is the planned one, the text is a correct prefix, and nothing hangs."""
+    rng = random.Random(seed)
+    plans = [plan_of(rng) for _ in range(PLANS)]
     sampling = input_pb2.Sampling(seed=5, logit_bias={199_999: -100})
     ask = {"prompt": "Tell me", "max_output_token_count": TOKENS, "sampling": sampling}
     async with asyncio.timeout(60), serving(model_settings(name="m", allow_request_faults=True)) as server:
@@ -79,29 +79,31 @@ async def test_any_plan(seed: int) -> None:
         await until(lambda: server.registry.active == 0)
 
 
-def is_scripts(task: asyncio.Task[Any]) -> bool:
-    """Whether it plays a plan."""
+def runs_a_script(task: asyncio.Task[Any]) -> bool:
+    """Returns whether the task runs a script."""
     return task.get_coro().__qualname__ == Script.serve.__qualname__
 
 
 async def test_cancels_leave_nothing() -> None:
-    """Callers who leave at any moment of any plan: no task, no stream and no place is left over."""
-    chance = random.Random(7)
-    played: set[asyncio.Task[Any]] = set()
+    """When callers leave at any moment of any plan, no task, stream or permit is left over."""
+    rng = random.Random(7)
+    scripts: set[asyncio.Task[Any]] = set()
     async with asyncio.timeout(60), serving(model_settings(name="m", allow_request_faults=True)) as server:
 
         async def leave(plan: dict[str, Any]) -> None:
             call = server.stream(prompt="Tell me", engine_params={"faults": plan})
-            for _ in range(chance.randrange(12)):
+            for _ in range(rng.randrange(12)):
                 try:
                     if await call.read() is grpc.aio.EOF:
                         return
                 except grpc.aio.AioRpcError:
                     return
-                played.update(filter(is_scripts, asyncio.all_tasks()))
+                scripts.update(filter(runs_a_script, asyncio.all_tasks()))
             call.cancel()
 
-        await asyncio.gather(*(leave(plan_of(chance) | {"pace": 300}) for _ in range(PLANS)))
-        assert len(played) > PLANS / 4
-        await until(lambda: server.registry.active == 0, "no place is left over")
-        await until(lambda: not [task for task in asyncio.all_tasks() if is_scripts(task)], "nor a task")
+        await asyncio.gather(*(leave(plan_of(rng) | {"pace": 300}) for _ in range(PLANS)))
+        assert len(scripts) > PLANS / 4
+        await until(lambda: server.registry.active == 0, "no permit is left over")
+        await until(
+            lambda: not [task for task in asyncio.all_tasks() if runs_a_script(task)], "no task is left over"
+        )

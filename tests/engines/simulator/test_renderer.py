@@ -1,4 +1,4 @@
-"""Deltas written as a server's events and read again say the same, wherever the bytes are cut."""
+"""Deltas that are encoded as a server's events and decoded again are the same, wherever bytes are cut."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 TOKENIZER = load("o200k_base", exact=True)
 texts = st.text(st.characters(codec="utf-16"), max_size=6) | st.sampled_from(["🦜", "é", "\ud83d", "\udc22"])
-# U+FFFD itself is a token's text, not its bytes: servers send it in place of them.
+# A token's text may be U+FFFD, but not its bytes: servers send U+FFFD in place of undecodable bytes.
 pieces = st.binary(min_size=1, max_size=5).filter(lambda raw: raw != b"\xef\xbf\xbd") | st.sampled_from(
     ["🦜".encode()[:2], "🦜".encode()[2:]]
 )
 
 
 def spoken(counts: st.SearchStrategy[int | None]) -> st.SearchStrategy[list[Delta]]:
-    """Texts of all kinds, whose tokens are all counted, or none."""
+    """Returns a strategy for deltas with texts of all kinds and these counts."""
     fields = ("text", "reasoning", "refusal")
     return st.lists(
         st.one_of(st.builds(Delta, **{name: texts}, count=counts) for name in fields), max_size=12
@@ -40,7 +40,7 @@ tokens = st.builds(
 
 
 def called(pieces: list[tuple[int, str]]) -> list[Delta]:
-    """Pieces of calls that are numbered in the order in which they begin."""
+    """Returns deltas with fragments of tool calls, numbered in the order in which the calls begin."""
     numbers: dict[int, int] = {}
     return [
         Delta(fragments=(_fragment(numbers.setdefault(call, len(numbers)), arguments),), count=1)
@@ -71,11 +71,11 @@ usages = st.builds(
 )
 
 
-def spoiled(
-    deltas: Sequence[Delta], output: OutputOptions, *, odd: bool, split: bool, every: int
+def transmitted(
+    deltas: Sequence[Delta], output: OutputOptions, *, unknown_fields: bool, split: bool, every: int
 ) -> list[Delta]:
-    """The deltas as they are read from what was written of them, cut after every so many bytes."""
-    renderer = Renderer(odd=odd, split=split)
+    """Encodes the deltas, cuts the bytes into pieces of `every` bytes, and returns the decoded deltas."""
+    renderer = Renderer(unknown_fields=unknown_fields, split_characters=split)
     written = b""
     for delta in deltas:
         written += b"".join(event for event, _ in renderer.events(delta))
@@ -90,24 +90,24 @@ def spoiled(
     return read
 
 
-def heard(deltas: Sequence[Delta], output: OutputOptions) -> dict[str, object]:
-    """What a caller has of some deltas in the end."""
+def received(deltas: Sequence[Delta], output: OutputOptions) -> dict[str, object]:
+    """Returns the output that a caller receives for the deltas."""
     generation = Generation(GenerationRequest(prompt="x", output=output), TOKENIZER, 1)
     events = [*generation.accept("test", 1), *generation.feed(deltas, 2)]
     assert generation.engine_finish is not None
-    said: dict[str, object] = {"finish": generation.engine_finish, "usage": generation.usage}
+    result: dict[str, object] = {"finish": generation.engine_finish, "usage": generation.usage}
     held = [generation._text, generation._reasoning, generation._refusal]
     tokens = [token for event in events for token in event.tokens]
-    said["texts"] = [
+    result["texts"] = [
         "".join(getattr(token, name) for token in tokens) + rest.flush()
         for name, rest in zip(("text", "reasoning", "refusal"), held, strict=True)
     ]
-    said["ids"] = [token.id for token in tokens if token.id is not None]
-    said["raw"] = b"".join(token.raw or b"" for token in tokens)
-    said["calls"] = [
+    result["ids"] = [token.id for token in tokens if token.id is not None]
+    result["raw"] = b"".join(token.raw or b"" for token in tokens)
+    result["calls"] = [
         (part.call_index, part.arguments) for event in events for part in event.fragments if part.arguments
     ]
-    return said
+    return result
 
 
 @settings(max_examples=300)
@@ -118,22 +118,22 @@ def heard(deltas: Sequence[Delta], output: OutputOptions) -> dict[str, object]:
     prompt=st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=3).map(tuple) | st.none(),
     opaque=st.binary(max_size=4),
     detailed=st.booleans(),
-    odd=st.booleans(),
+    unknown_fields=st.booleans(),
     split=st.booleans(),
     every=st.integers(1, 4000),
 )
-def test_nothing_is_lost_on_the_way(body, finish, usage, prompt, opaque, detailed, odd, split, every):
-    """Text, reasoning, refusals, calls, ids, bytes, finish and usage are those of the deltas."""
+def test_nothing_is_lost(body, finish, usage, prompt, opaque, detailed, unknown_fields, split, every):
+    """Text, reasoning, refusals, calls, ids, bytes, finish and usage equal those of the deltas."""
     output = OutputOptions(token_ids=detailed, raw_bytes=detailed, top_logprob_count=0 if detailed else None)
     deltas = [Delta(count=0, prompt_ids=prompt), *body]
     deltas += [Delta(count=0, opaque=opaque), Delta(count=0, usage=usage, finish=finish)]
-    read = spoiled(deltas, output, odd=odd, split=split, every=every)
+    read = transmitted(deltas, output, unknown_fields=unknown_fields, split=split, every=every)
     assert [delta.opaque for delta in read if delta.opaque] == [d.opaque for d in deltas if d.opaque]
     assert [(d.text, d.raw) for d in read if d.raw] == [(d.text, d.raw) for d in deltas if d.raw]
     prompts = [delta.prompt_ids for delta in deltas if delta.prompt_ids] if detailed else []
     assert [delta.prompt_ids for delta in read if delta.prompt_ids] == prompts
-    there, here = heard(deltas, output), heard(read, output)
+    expected, actual = received(deltas, output), received(read, output)
     if split and any(delta.count is None for delta in body):
-        # We count halves of characters in place of an engine that counts nothing.
-        del there["usage"], here["usage"]
-    assert here == there
+        # If the engine counts nothing, the server counts the halves of a split character separately.
+        del expected["usage"], actual["usage"]
+    assert actual == expected

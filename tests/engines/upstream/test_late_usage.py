@@ -1,4 +1,4 @@
-"""A caller who left, and an engine whose usage comes last: `on_cancel = "drain"` settles the ledger."""
+"""`on_cancel = "drain"`: the usage that arrives after the caller has left is settled in the ledger."""
 
 from __future__ import annotations
 
@@ -24,33 +24,34 @@ from tests.support.scripted_engine import (
 )
 from tests.support.wire_dialects import OPENAI, VLLM
 from tokengrpc.core.model import FinishReason, UsageReport
-from tokengrpc.engines.upstream import late_usage as drains
+from tokengrpc.engines.upstream import late_usage
 
 if TYPE_CHECKING:
     from tests.support.wire_dialects import Dialect
     from tokengrpc.core.ports.ledger import UsageRecord
 
 
-def drained(engine: ScriptedEngine, **settings: Any) -> Any:
+def draining(engine: ScriptedEngine, **settings: Any) -> Any:
+    """Returns the settings of a model whose engine reads on after a cancellation."""
     of_anthropic = {"kind": "anthropic", "api": "auto"} if engine.dialect is ANTHROPIC else {}
     return upstream(engine.base_url, on_cancel="drain", **of_anthropic, **settings)
 
 
 async def leave_after(server: Served, text: str) -> None:
-    """Reads until a text has come, and leaves."""
+    """Reads a stream until a text has arrived, and cancels the call."""
     call = server.stream()
     await read_until(call, lambda message: any(token.text == text for token in message.tokens))
     call.cancel()
     await until(lambda: server.registry.active == 0, "the generation has ended")
 
 
-def entry(server: Served) -> UsageRecord:
-    (only,) = server.ledger.records.values()
-    return only
+def usage_record(server: Served) -> UsageRecord:
+    (record,) = server.ledger.records.values()
+    return record
 
 
-async def gone(call: Call, engine: ScriptedEngine) -> None:
-    """The server hung up."""
+async def wait_disconnected(call: Call, engine: ScriptedEngine) -> None:
+    """Waits until the server has closed the connection."""
     async with asyncio.timeout(5):
         await call.disconnected.wait()
         await engine.until(lambda e: e.open_connections == 0)
@@ -58,30 +59,30 @@ async def gone(call: Call, engine: ScriptedEngine) -> None:
 
 @pytest.mark.parametrize("dialect", [OPENAI, VLLM, ANTHROPIC], ids=lambda d: type(d).__name__)
 async def test_the_usage_is_settled(dialect: Dialect):
-    """The engine is read to its end with nobody waiting; what it told stands beside the bill."""
+    """The response is read to its end after the caller has left. The record keeps bill and late usage."""
     async with ScriptedEngine(dialect) as engine:
         engine.script(Text("a"), pause := Pause(), Text(*"bcdef"), Finish(), UsageChunk(7, 6), Done())
-        async with serving(drained(engine, dialect="vllm" if dialect is VLLM else "generic")) as server:
+        async with serving(draining(engine, dialect="vllm" if dialect is VLLM else "generic")) as server:
             await leave_after(server, "a")
-            bill = entry(server)
+            bill = usage_record(server)
             assert bill.settled_usage is None
             assert bill.usage.output == 1
             pause.release()
-            late = await until(lambda: entry(server).settled_usage, "the late usage")
+            late = await until(lambda: usage_record(server).settled_usage, "the late usage")
             assert (late.input, late.output) == (7, 6)
-            assert entry(server).usage == bill.usage
-            assert entry(server).finish_reason is FinishReason.CANCELLED
-            # The connection has ended well, and serves the next one.
+            assert usage_record(server).usage == bill.usage
+            assert usage_record(server).finish_reason is FinishReason.CANCELLED
+            # The response ended regularly, so its connection is reused.
             engine.script(Text("z"), Finish(), Done())
             await leave_after(server, "z")
             assert engine.open_connections == 1
 
 
-async def test_the_caller_does_not_wait_for_it():
-    """The generation ends, with its permit and its readers, while the engine still goes on."""
+async def test_the_generation_does_not_wait_for_it():
+    """The generation ends and releases its permit while the engine is still sending."""
     async with ScriptedEngine() as engine:
         engine.script(Text("a"), stall := Stall())
-        async with serving(drained(engine), limits={"max_generations": 1}) as server:
+        async with serving(draining(engine), limits={"max_generations": 1}) as server:
             await leave_after(server, "a")
             await stall.reached.wait()
             engine.script(Text("b"), Finish(), Done())
@@ -90,99 +91,95 @@ async def test_the_caller_does_not_wait_for_it():
 
 
 async def test_abort_is_the_default():
-    """The connection is closed at once, and nothing is settled."""
+    """By default the connection is closed at once, and nothing is settled."""
     async with ScriptedEngine() as engine:
         engine.script(Text("a"), Stall())
         async with serving(upstream(engine.base_url)) as server:
             await leave_after(server, "a")
-            await gone(await engine.called(), engine)
+            await wait_disconnected(await engine.called(), engine)
 
 
 @pytest.mark.parametrize("before", [(), (Headers(),)], ids=["no answer", "accepted"])
 async def test_leaving_in_prefill(before: tuple[Any, ...]):
-    """Before the engine has answered nothing can be drained; after that it is."""
+    """Before the engine's headers the connection is closed; after them the response is read to its end."""
     async with ScriptedEngine() as engine:
         engine.script(*before, pause := Pause(), Text("a"), Finish(), UsageChunk(7, 1), Done())
-        async with serving(drained(engine)) as server:
+        async with serving(draining(engine)) as server:
             reading = server.stream()
             task = asyncio.ensure_future(reading.read())
             await pause.reached.wait()
             if before:
-                await read_until_started(server)
+                await until(lambda: server.ledger.records, "the engine has accepted")
             reading.cancel()
             await asyncio.gather(task, return_exceptions=True)
             call = await engine.called()
             if not before:
-                await gone(call, engine)
+                await wait_disconnected(call, engine)
                 return
             await until(lambda: server.registry.active == 0)
             pause.release()
-            assert await until(lambda: entry(server).settled_usage) == UsageReport(input=7, output=1)
+            assert await until(lambda: usage_record(server).settled_usage) == UsageReport(input=7, output=1)
 
 
 async def test_leaving_after_the_finish():
-    """The answer ended well, without its usage, which is read on for, once."""
+    """After the finish reason the generation succeeds. One reader waits for the usage."""
     async with ScriptedEngine() as engine:
         engine.script(Text("a"), Finish(), pause := Pause(), UsageChunk(7, 1), Done())
-        async with serving(drained(engine)) as server:
+        async with serving(draining(engine)) as server:
             call = server.stream("g")
             await read_until(call, lambda message: message.tokens)
             await pause.reached.wait()
             call.cancel()
             await until(lambda: server.registry.active == 0, "the generation has ended")
-            assert entry(server).finish_reason is FinishReason.END
-            assert entry(server).settled_usage is None
+            assert usage_record(server).finish_reason is FinishReason.END
+            assert usage_record(server).settled_usage is None
             running = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]
-            assert running.count(drains.LateUsageReaders._run.__qualname__) == 1
+            assert running.count(late_usage.LateUsageReaders._run.__qualname__) == 1
             pause.release()
-            assert await until(lambda: entry(server).settled_usage) == UsageReport(input=7, output=1)
+            assert await until(lambda: usage_record(server).settled_usage) == UsageReport(input=7, output=1)
 
 
-async def read_until_started(server: Served) -> None:
-    await until(lambda: server.ledger.records, "the engine has accepted")
-
-
-async def test_a_silent_engine_is_not_waited_for():
-    """What it would tell one day is of no use: another engine goes on, or the generation has failed."""
+async def test_no_reader_for_a_stalled_engine():
+    """The connection of a stalled engine is closed, and nothing is settled."""
     async with ScriptedEngine() as engine:
         engine.script(Text("a"), Stall())
-        async with serving(drained(engine), limits={"inter_token_timeout": 0.1}) as server:
+        async with serving(draining(engine), limits={"inter_token_timeout": 0.1}) as server:
             outcome = await collect(server.stream())
             assert outcome.info is not None
             assert outcome.info.reason == "ENGINE_STALLED"
-            await gone(await engine.called(), engine)
-            assert entry(server).settled_usage is None
+            await wait_disconnected(await engine.called(), engine)
+            assert usage_record(server).settled_usage is None
 
 
 class TestBounds:
-    """A drain is given up, and then nothing is settled."""
+    """Beyond a bound the reader stops, and nothing is settled."""
 
     async def test_time(self):
         """After `drain_limit` the connection is closed."""
         async with ScriptedEngine() as engine:
             engine.script(Text("a"), Stall())
-            async with serving(drained(engine, drain_limit=0.05)) as server:
+            async with serving(draining(engine, drain_limit=0.05)) as server:
                 await leave_after(server, "a")
-                await gone(await engine.called(), engine)
-                assert entry(server).settled_usage is None
+                await wait_disconnected(await engine.called(), engine)
+                assert usage_record(server).settled_usage is None
 
     async def test_bytes(self, monkeypatch: pytest.MonkeyPatch):
-        """After so many bytes too."""
-        monkeypatch.setattr(drains, "_BYTES", 10_000)
+        """After too many bytes the connection is closed."""
+        monkeypatch.setattr(late_usage, "_MAX_BYTES", 10_000)
         async with ScriptedEngine() as engine:
             engine.script(Text("a"), pause := Pause(), *[Text("x" * 1000)] * 100, Stall())
-            async with serving(drained(engine)) as server:
+            async with serving(draining(engine)) as server:
                 await leave_after(server, "a")
                 pause.release()
-                await gone(await engine.called(), engine)
-                assert entry(server).settled_usage is None
+                await wait_disconnected(await engine.called(), engine)
+                assert usage_record(server).settled_usage is None
 
     async def test_number(self, monkeypatch: pytest.MonkeyPatch):
-        """More at once are not drained but closed."""
-        monkeypatch.setattr(drains, "_DRAINS", 1)
+        """When the maximum number of readers is running, further connections are closed."""
+        monkeypatch.setattr(late_usage, "_MAX_READERS", 1)
         async with ScriptedEngine() as engine:
             engine.script(Text("a"), Stall())
-            async with serving(drained(engine)) as server:
+            async with serving(draining(engine)) as server:
                 await leave_after(server, "a")
                 await leave_after(server, "a")
                 first, second = await engine.called(), await engine.called()
@@ -191,24 +188,24 @@ class TestBounds:
                 assert not first.disconnected.is_set()
 
     async def test_closing_the_server(self):
-        """Nothing is left of it."""
+        """Closing the server cancels the readers."""
         async with ScriptedEngine() as engine:
             engine.script(Text("a"), Stall())
-            async with serving(drained(engine)) as server:
+            async with serving(draining(engine)) as server:
                 await leave_after(server, "a")
                 call = await engine.called()
                 assert not call.disconnected.is_set()
-            await gone(call, engine)
+            await wait_disconnected(call, engine)
 
     @pytest.mark.parametrize(
         "end", [(), (Drop(),), (Bytes(b"data: {nonsense\n\n"),)], ids=["cut short", "lost", "nonsense"]
     )
-    async def test_ends_that_are_none(self, end: tuple[Any, ...]):
-        """What did not end well has no final usage."""
+    async def test_irregular_ends(self, end: tuple[Any, ...]):
+        """A response that did not end regularly has no final usage."""
         async with ScriptedEngine() as engine:
             engine.script(Text("a"), pause := Pause(), Text("b"), UsageChunk(7, 2), *end)
-            async with serving(drained(engine)) as server:
+            async with serving(draining(engine)) as server:
                 await leave_after(server, "a")
                 pause.release()
                 await engine.until(lambda e: e.open_connections == 0)
-                assert entry(server).settled_usage is None
+                assert usage_record(server).settled_usage is None

@@ -1,4 +1,4 @@
-"""Reasoning with the bytes that its engine wants back: to callers, and back with their conversation."""
+"""Reasoning with opaque bytes: sent to callers, and returned to the engine with their conversation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PART = input_pb2.ReasoningPart(text="hm, well", opaque=b"signature:c2ln")
 
 
 def signed(text: str) -> Bytes:
-    """The signature of the first block."""
+    """Returns an event with the signature of the first block."""
     delta = {"type": "signature_delta", "signature": text}
     payload = {"type": "content_block_delta", "index": 0, "delta": delta}
     return Bytes(f"event: content_block_delta\ndata: {json.dumps(payload)}\n\n".encode())
@@ -43,8 +43,8 @@ async def server(engine: ScriptedEngine) -> AsyncIterator[Served]:
         yield served
 
 
-async def test_it_goes_back_with_the_conversation(server: Served, engine: ScriptedEngine) -> None:
-    """Thinking, signature and call stand in the next request as the engine gave them."""
+async def test_it_returns_with_the_conversation(server: Served, engine: ScriptedEngine) -> None:
+    """The next request has the thinking, signature and tool call that the engine sent."""
     talk = Conversation().user("what time is it?")
     async with TokenStreamClient(server.target) as client:
         async with client.stream(talk, tools=[TOOL]) as stream:
@@ -61,16 +61,16 @@ async def test_it_goes_back_with_the_conversation(server: Served, engine: Script
     assert (called["type"], called["id"]) == ("tool_use", "c1")
 
 
-async def test_a_whole_answer_has_it_in_parts(server: Served) -> None:
-    """GenerateText answers the same pieces."""
+async def test_generate_text_has_it_in_parts(server: Served) -> None:
+    """GenerateText returns the same reasoning parts."""
     request = pb.GenerateTextRequest(request=pb.StreamTokensRequest(prompt="a", tools=[TOOL]))
     answer = await server.stub.GenerateText(request)
     assert list(answer.reasoning_parts) == [PART]
     assert answer.reasoning_text == PART.text
 
 
-async def test_it_is_kept_back_with_the_reasoning(server: Served) -> None:
-    """With `omit_reasoning` neither is told."""
+async def test_it_is_omitted_with_the_reasoning(server: Served) -> None:
+    """`omit_reasoning` omits the reasoning and its opaque bytes."""
     outcome = await collect(server.stream(tools=[TOOL], output=input_pb2.OutputOptions(omit_reasoning=True)))
     assert outcome.finished is not None
     assert all(not (token.reasoning_text or token.reasoning_opaque) for token in outcome.tokens)

@@ -1,4 +1,4 @@
-"""Server-sent events: the same payloads however the bytes are cut."""
+"""Server-sent events: the payloads do not depend on where the bytes are cut."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ TRANSCRIPTS = st.tuples(
 CUTS = st.lists(st.integers(min_value=0))
 
 
-def pieces(whole: bytes, cuts: list[int]) -> list[bytes]:
-    places = [0, *sorted(cut % (len(whole) + 1) for cut in cuts), len(whole)]
-    return [whole[begin:end] for begin, end in itertools.pairwise(places)]
+def pieces(transcript: bytes, cuts: list[int]) -> list[bytes]:
+    bounds = [0, *sorted(cut % (len(transcript) + 1) for cut in cuts), len(transcript)]
+    return [transcript[begin:end] for begin, end in itertools.pairwise(bounds)]
 
 
 @examples(3000)
@@ -59,7 +59,7 @@ def pieces(whole: bytes, cuts: list[int]) -> list[bytes]:
 @example(b"data: a\r\r\ndata: b\r\r", [9, 10])
 @example(b"data: [DONE]", [3])
 def test_any_cut_gives_what_the_specification_says(transcript: bytes, cuts: list[int]):
-    """Payloads and the cut-off rest are the oracle's, whatever the pieces."""
+    """The payloads and the unfinished rest equal the oracle's for any pieces."""
     decoder = SSEDecoder()
     payloads = [payload for piece in pieces(transcript, cuts) for payload in decoder.feed(piece)]
     assert (payloads, decoder.close()) == events_of(transcript)
@@ -68,7 +68,7 @@ def test_any_cut_gives_what_the_specification_says(transcript: bytes, cuts: list
 @examples(3000)
 @given(TRANSCRIPTS)
 def test_byte_by_byte_is_the_same(transcript: bytes):
-    """Every single byte may come alone."""
+    """Each byte may arrive alone."""
     decoder = SSEDecoder()
     payloads = [payload for byte in transcript for payload in decoder.feed(bytes([byte]))]
     assert (payloads, decoder.close()) == events_of(transcript)
@@ -78,7 +78,7 @@ def test_byte_by_byte_is_the_same(transcript: bytes):
 @given(TRANSCRIPTS, CUTS, st.integers(min_value=1, max_value=20))
 @example(b"\xef\xbb\xbf:", [2], 1)
 def test_a_bound_fails_at_the_same_place_for_any_cut(transcript: bytes, cuts: list[int], bound: int):
-    """What is returned before the failure, and whether there is one, does not depend on the pieces."""
+    """Whether it fails, and the payloads before the failure, do not depend on the pieces."""
 
     def run(chunks: list[bytes]) -> tuple[list[bytes], bool]:
         decoder = SSEDecoder(max_event_bytes=bound)
@@ -100,7 +100,7 @@ def test_a_bound_fails_at_the_same_place_for_any_cut(transcript: bytes, cuts: li
     ids=["data", "comment", "lines"],
 )
 def test_an_endless_event_is_refused(endless: bytes):
-    """A line or event over the bound is an error, told before its end has come."""
+    """A line or event over the bound raises an error before its end has arrived."""
     decoder = SSEDecoder(max_event_bytes=64)
 
     def trickle() -> None:
@@ -112,7 +112,7 @@ def test_an_endless_event_is_refused(endless: bytes):
 
 
 def test_events_before_a_failure_are_not_lost():
-    """A chunk with a good event and an endless one gives the first, and fails at the next call."""
+    """If a chunk has a valid event and an endless one, the first is returned and the next call fails."""
     decoder = SSEDecoder(max_event_bytes=64)
     assert decoder.feed(b"data: good\n\ndata: " + b"x" * 100) == [b"good"]
     with pytest.raises(EngineProtocolError):
@@ -121,8 +121,8 @@ def test_events_before_a_failure_are_not_lost():
         decoder.close()
 
 
-def test_a_large_event_in_many_chunks_is_whole():
-    """Past the size up to which an event is joined, it is still read to its end, and the next one too."""
+def test_a_large_event_in_many_chunks_is_complete():
+    """An event larger than the size up to which chunks are joined is complete, as is the next event."""
     decoder = SSEDecoder()
     payload = b"x" * 100_000
     transcript = b"data: " + payload + b"\n\ndata: next\n\n"

@@ -1,4 +1,4 @@
-"""Transcripts of all dialects, cut at every byte: the same deltas, and what a caller must get of them."""
+"""Transcripts of all dialects: the caller's output, and the same deltas wherever the bytes are cut."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def decoder_of(sample: WireSample) -> StreamDecoder:
 
 
 def decoded(sample: WireSample, pieces: Sequence[bytes]) -> Decoded:
-    """The deltas and the failure, read as the engine does it."""
+    """Returns the deltas and the failure, decoded as the engine does it."""
     events, decoder = SSEDecoder(), decoder_of(sample)
     deltas: list[Delta] = []
     for piece in pieces:
@@ -71,10 +71,10 @@ def comparable(result: Decoded) -> tuple[list[Delta], type | None, str]:
     return deltas, type(error) if error else None, error.message if error else ""
 
 
-class Letters:
-    """Counts what the engine did not: a token for each character."""
+class CharacterTokenizer:
+    """A tokenizer with one token per character, for tokens that the engine does not count."""
 
-    name, exact = "letters", False
+    name, exact = "characters", False
 
     def count(self, text: str) -> int:
         return len(text)
@@ -83,11 +83,11 @@ class Letters:
         return 1
 
 
-def told(sample: WireSample, result: Decoded) -> dict[str, tuple[str, ...]]:
-    """What a caller gets, as samples write it."""
+def received(sample: WireSample, result: Decoded) -> dict[str, tuple[str, ...]]:
+    """Returns the caller's output in the notation of the samples."""
     deltas, error = result
     request = GenerationRequest(prompt="p", output=options(sample))
-    generation = Generation(request, Letters(), 1)
+    generation = Generation(request, CharacterTokenizer(), 1)
     events = generation.accept("test", 1)
     events += generation.feed(deltas, 1)
     finish = generation.engine_finish
@@ -97,9 +97,9 @@ def told(sample: WireSample, result: Decoded) -> dict[str, tuple[str, ...]]:
     tokens = [token for event in events for token in event.tokens]
     found: dict[str, tuple[str, ...]] = {}
     for channel in ("text", "reasoning", "refusal"):
-        whole = "".join(getattr(token, channel) for token in tokens)
-        if whole:
-            found[channel] = (whole,)
+        text = "".join(getattr(token, channel) for token in tokens)
+        if text:
+            found[channel] = (text,)
     opaque = tuple(delta.opaque.decode() for delta in deltas if delta.opaque)
     if opaque:
         found["opaque"] = opaque
@@ -119,7 +119,7 @@ def told(sample: WireSample, result: Decoded) -> dict[str, tuple[str, ...]]:
 
 
 def calls(events: Sequence[Event]) -> dict[str, tuple[str, ...]]:
-    """The calls, put together by their index."""
+    """Returns the tool calls, assembled by their index."""
     parts: dict[int, list[str]] = {}
     for fragment in (fragment for event in events for fragment in event.fragments):
         call = parts.setdefault(fragment.call_index, ["-", "", ""])
@@ -132,19 +132,19 @@ def calls(events: Sequence[Event]) -> dict[str, tuple[str, ...]]:
 
 
 def usage(generation: Generation, deltas: Sequence[Delta]) -> dict[str, tuple[str, ...]]:
-    """The engine's own counts, once it has told both."""
+    """Returns the engine's own counts if it reported both input and output."""
     if generation.usage.source is not UsageSource.ENGINE:
         return {}
     total = generation.usage
     line = f"{total.input} {total.output}"
-    # Where the engine does not tell them, reasoning tokens are our own count.
-    thought = total.reasoning if any(d.usage and d.usage.reasoning for d in deltas) else 0
-    parts = {"cached": total.cached_input, "cache_write": total.cache_write_input, "reasoning": thought}
+    # If the engine does not report reasoning tokens, the server has counted them itself.
+    reasoning = total.reasoning if any(d.usage and d.usage.reasoning for d in deltas) else 0
+    parts = {"cached": total.cached_input, "cache_write": total.cache_write_input, "reasoning": reasoning}
     return {"usage": (" ".join([line, *(f"{name}={count}" for name, count in parts.items() if count)]),)}
 
 
 def details(tokens: Sequence[Token]) -> dict[str, tuple[str, ...]]:
-    """What was asked for beside text."""
+    """Returns what the request asked for besides text."""
     found = {
         "ids": [str(token.id) for token in tokens if token.id is not None],
         "logprobs": [str(token.logprob) for token in tokens if token.logprob is not None],
@@ -158,7 +158,7 @@ def details(tokens: Sequence[Token]) -> dict[str, tuple[str, ...]]:
 
 
 def expected(sample: WireSample) -> dict[str, tuple[str, ...]]:
-    """What the transcript says, with its JSON and its quotes read."""
+    """Returns the sample's expected output, with its JSON and quotes decoded."""
     lines = dict(sample.expected)
     for channel in ("text", "reasoning", "refusal"):
         if channel in lines:
@@ -172,34 +172,32 @@ def expected(sample: WireSample) -> dict[str, tuple[str, ...]]:
 
 @pytest.mark.parametrize("sample", ALL, ids=str)
 def test_what_a_caller_gets(sample: WireSample):
-    """Exactly what the transcript says: nothing is missing, and nothing else comes."""
-    found = told(sample, decoded(sample, [sample.body]))
-    wanted = expected(sample)
-    assert found == wanted
+    """The caller receives exactly the output that the transcript states."""
+    assert received(sample, decoded(sample, [sample.body])) == expected(sample)
 
 
 @pytest.mark.parametrize("sample", ALL, ids=str)
 def test_every_cut_gives_the_same_deltas(sample: WireSample):
-    """In two pieces at every byte, and byte by byte."""
+    """Cut in two at every byte, and byte by byte."""
     body = sample.body
-    whole = comparable(decoded(sample, [body]))
+    uncut = comparable(decoded(sample, [body]))
     for at in range(1, len(body)):
-        assert comparable(decoded(sample, [body[:at], body[at:]])) == whole, at
-    assert comparable(decoded(sample, [body[at : at + 1] for at in range(len(body))])) == whole
+        assert comparable(decoded(sample, [body[:at], body[at:]])) == uncut, at
+    assert comparable(decoded(sample, [body[at : at + 1] for at in range(len(body))])) == uncut
 
 
 @examples(2000)
 @given(st.sampled_from(ALL), st.lists(st.integers(min_value=0), min_size=2, max_size=30))
 def test_any_cuts_give_the_same_deltas(sample: WireSample, cuts: list[int]):
-    """In any number of pieces."""
+    """Cut into any number of pieces."""
     body = sample.body
-    places = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
-    pieces = [body[begin:end] for begin, end in itertools.pairwise(places)]
+    bounds = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
+    pieces = [body[begin:end] for begin, end in itertools.pairwise(bounds)]
     assert comparable(decoded(sample, pieces)) == comparable(decoded(sample, [body]))
 
 
 def test_there_are_enough():
-    """At least 200, each with a name of its own, and each saying how it ends."""
+    """There are at least 200 samples. Each has a unique name and states how it ends."""
     assert len(ALL) >= 200
     assert len({str(sample) for sample in ALL}) == len(ALL)
     assert all(("finish" in t.expected) is not ("error" in t.expected) for t in ALL)

@@ -1,1 +1,1 @@
-"""The builtin engine: an n-gram model that has read one guide and needs no download."""
+"""The builtin engine: an n-gram model that is trained on one guide and needs no download."""

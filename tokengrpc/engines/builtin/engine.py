@@ -1,14 +1,14 @@
 """The engine that ships with tokengrpc: a small n-gram model, for development, tests and demos.
 
-It needs no network and no weights. At start it learns one short guide to token streaming and can talk about
-nothing else, but it samples for real: temperature, top_p, top_k, min_p, penalties, bias, seed and stop
-sequences as the contract says, and it tells logprobs, token ids and bytes of o200k_base.
+It needs no network and no weights. At start it learns one short guide to token streaming, and it can talk
+about nothing else. But its sampling is real: temperature, top_p, top_k, min_p, penalties, bias, seed and stop
+sequences work as in the contract, and it returns logprobs, token ids and bytes of o200k_base.
 
 - Logprobs are the model's own: at temperature 1, before penalties, bias and truncation.
-- The default of `max_output_token_count` is 256, of `temperature` 0.6.
+- `max_output_token_count` defaults to 256, `temperature` to 0.6.
 - The end mark is a token: it has an id (199999), no text, and is counted in the output.
-- A continuation goes on where the earlier run stopped: what was generated before is input in its usage, and
-  counts against the default of `max_output_token_count`. By token ids and with a seed it is exact.
+- A continuation begins where the earlier run stopped. The earlier output is input in its usage, and counts
+  against the default of `max_output_token_count`. A continuation by token ids with a seed is exact.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tokengrpc.core.request import GenerationRequest
     from tokengrpc.engines.builtin.settings import BuiltinSettings
 
-# With no pace, the loop gets its turn after this many tokens: well under a millisecond.
+# Tokens after which other tasks run when there is no pace. They take well under a millisecond.
 _BATCH = 32
 
 
@@ -40,7 +40,7 @@ def _any_seed() -> int:
 
 
 class BuiltinEngine:
-    """An `Engine` over the n-gram model. `new_seed` is asked for requests without a seed."""
+    """An `Engine` over the n-gram model. `new_seed` makes the seed of a request that has none."""
 
     kind = "builtin"
     capabilities = frozenset(
@@ -74,16 +74,16 @@ class BuiltinEngine:
 
     @property
     def healthy(self) -> bool | None:
-        """True once it has learned; it cannot fail after that."""
+        """True once the model is trained, as the engine cannot fail after that; None before."""
         return self._started or None
 
     async def start(self) -> None:
-        """Learns its guide, off the loop. Takes about half a second, once per process."""
+        """Trains the model on a thread. Takes about half a second, once per process."""
         await asyncio.to_thread(learn)
         self._started = True
 
     async def close(self) -> None:
-        """Holds nothing that must be released."""
+        """Marks the engine as stopped. There is nothing to release."""
         self._started = False
 
     async def generate(
@@ -91,19 +91,19 @@ class BuiltinEngine:
     ) -> AsyncGenerator[Sequence[Delta], None]:
         """Runs a request: an empty batch first, then one delta per token.
 
-        Raises InvalidRequest for token ids that are not in the vocabulary, ContextLengthExceeded for an input
-        that fills the context.
+        Raises InvalidRequest for token ids that are not in the vocabulary, and ContextLengthExceeded for an
+        input that fills the context.
         """
-        # Off the loop: tokenizing a long prompt takes milliseconds.
+        # On a thread, because tokenizing a long prompt takes milliseconds.
         run = await asyncio.to_thread(self._prepare, request, continue_from)
         yield ()
         deltas = run.deltas()
         if self._pace > 0:
             loop = asyncio.get_running_loop()
-            begin = loop.time()
+            start_time = loop.time()
             for number, delta in enumerate(deltas, 1):
-                # Against a schedule, so that lateness does not add up.
-                await asyncio.sleep(begin + number / self._pace - loop.time())
+                # Relative to the start, so that delays do not add up.
+                await asyncio.sleep(start_time + number / self._pace - loop.time())
                 yield (delta,)
         else:
             while batch := tuple(itertools.islice(deltas, _BATCH)):
@@ -122,8 +122,8 @@ class BuiltinEngine:
         )
 
 
-def create(settings: BuiltinSettings, tokenizer: Tokenizer | None) -> BuiltinEngine:  # noqa: ARG001 - all engines' factories are called alike; this one's vocabulary is always o200k_base
-    """Makes the engine of a model; the factory of the entry point `builtin`."""
+def create(settings: BuiltinSettings, tokenizer: Tokenizer | None) -> BuiltinEngine:  # noqa: ARG001 - all engine factories have the same arguments; the vocabulary is always o200k_base
+    """Creates a model's engine; the factory of the entry point `builtin`."""
     return BuiltinEngine(
         settings.name,
         pace=settings.pace,

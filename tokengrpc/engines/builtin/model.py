@@ -1,4 +1,4 @@
-"""A small n-gram language model. It knows token ids only."""
+"""A small n-gram language model over token ids."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-# How much a context of 1, 2, … tokens leaves to the shorter one, as if seen that often. Less means more
-# literal. Chosen by reading the output.
+# The weight that a context of 1, 2, … tokens leaves to the next shorter one, as a count of occurrences. Lower
+# values make the output more literal. Chosen by reading the output.
 _BACK_OFF = (0.02, 0.2, 0.3, 0.4, 0.4)
 
 MAX_CONTEXT = len(_BACK_OFF)
 
 
 class Unigram:
-    """How likely each token is with no context at all, likeliest first."""
+    """The probability of each token without any context, in descending order."""
 
     __slots__ = ("highest", "probabilities")
 
@@ -31,8 +31,8 @@ class Unigram:
 class Distribution:
     """The probability of each next token.
 
-    `explicit` holds the tokens that were seen in this context, shortened where need be, with their whole
-    probability. Every other token has `tail` times its probability in `unigram`.
+    `explicit` has the full probability of each token that occurred after this context or one of its
+    suffixes. Every other token has `tail` times its probability in `unigram`.
     """
 
     __slots__ = ("explicit", "tail", "unigram")
@@ -43,12 +43,12 @@ class Distribution:
         self.unigram = unigram
 
     def probability(self, token: int) -> float:
-        """Of any token; 0 for one that was never learned."""
+        """Returns the probability of a token; 0 if it did not occur in training."""
         known = self.explicit.get(token)
         return self.tail * self.unigram.probabilities.get(token, 0.0) if known is None else known
 
     def ranked(self) -> Iterator[tuple[int, float]]:
-        """All tokens with their probabilities, likeliest first."""
+        """Returns all tokens with their probabilities, in descending order of probability."""
         explicit = sorted(self.explicit.items(), key=itemgetter(1), reverse=True)
         tail = (
             (token, self.tail * probability)
@@ -61,23 +61,23 @@ class Distribution:
 def _merge(
     first: Iterable[tuple[int, float]], second: Iterator[tuple[int, float]]
 ) -> Iterator[tuple[int, float]]:
-    # heapq.merge is three times slower here.
-    waiting = next(second, None)
+    # By hand, because heapq.merge is three times slower here.
+    head = next(second, None)
     for item in first:
-        while waiting is not None and waiting[1] > item[1]:
-            yield waiting
-            waiting = next(second, None)
+        while head is not None and head[1] > item[1]:
+            yield head
+            head = next(second, None)
         yield item
-    if waiting is not None:
-        yield waiting
+    if head is not None:
+        yield head
         yield from second
 
 
 class NgramModel:
-    """Predicts a token from up to five before it: all shorter contexts together, the longest counting most.
+    """A model that predicts a token from up to five tokens before it.
 
-    Learns from pairs of a context, which is not predicted itself, and the tokens that follow it. Each needs
-    at least one token.
+    It combines the contexts of all lengths; the longest one counts most. It is trained on pairs of a context,
+    which is not predicted itself, and the text that follows. Both have at least one token.
     """
 
     def __init__(self, texts: Iterable[tuple[Sequence[int], Sequence[int]]]) -> None:
@@ -90,19 +90,19 @@ class NgramModel:
         self.unigram = Unigram(single)
 
     def _learn(self, tokens: Sequence[int], begin: int) -> None:
-        for place in range(begin, len(tokens)):
-            for length in range(1, min(MAX_CONTEXT, place) + 1):
-                context = tuple(tokens[place - length : place])
-                self._following.setdefault(context, Counter())[tokens[place]] += 1
+        for position in range(begin, len(tokens)):
+            for length in range(1, min(MAX_CONTEXT, position) + 1):
+                context = tuple(tokens[position - length : position])
+                self._following.setdefault(context, Counter())[tokens[position]] += 1
 
     def knows(self, context: Sequence[int]) -> bool:
-        """Whether something was seen after this very context."""
+        """Returns whether this exact context occurred in training."""
         return tuple(context) in self._following
 
     def next(self, context: Sequence[int]) -> Distribution:
-        """What may follow; only the last five tokens of the context matter."""
+        """Returns the distribution of the next token, which depends on the last five tokens only."""
         explicit: dict[int, float] = {}
-        left = 1.0
+        remaining = 1.0
         recent = tuple(context[-MAX_CONTEXT:])
         for begin in range(len(recent)):
             counts = self._following.get(recent[begin:])
@@ -110,11 +110,11 @@ class NgramModel:
                 continue
             back_off = _BACK_OFF[len(recent) - begin - 1]
             total = self._totals[recent[begin:]] + back_off
-            share = left / total
+            share = remaining / total
             for token, count in counts.items():
                 explicit[token] = explicit.get(token, 0.0) + share * count
-            left *= back_off / total
+            remaining *= back_off / total
         probabilities = self.unigram.probabilities
         for token in explicit:
-            explicit[token] += left * probabilities[token]
-        return Distribution(explicit, left, self.unigram)
+            explicit[token] += remaining * probabilities[token]
+        return Distribution(explicit, remaining, self.unigram)

@@ -1,4 +1,4 @@
-"""One generation of the n-gram model: a request in, deltas out. No I/O and no time."""
+"""One generation of the n-gram model: a request in, deltas out. No I/O and no clock."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_OUTPUT = 256
 
-# Of a token that only a logit bias made possible; JSON has no -inf, and this is what other engines write.
+# The logprob of a token that only a logit bias makes possible. JSON has no -inf; other engines send this.
 _IMPOSSIBLE = -9999.0
 
 _WORDS = {
@@ -39,10 +39,10 @@ _WORDS = {
 
 
 class NgramRun:
-    """Runs one request; `deltas` may be iterated once.
+    """The run of one request. `deltas` may be iterated once.
 
-    Raises InvalidRequest for token ids that are not in the vocabulary, ContextLengthExceeded for an input
-    that fills the context (0: no limit).
+    Raises InvalidRequest for token ids that are not in the vocabulary, and ContextLengthExceeded for an input
+    that fills the context. A `context_token_count` of 0 is no limit.
     """
 
     def __init__(
@@ -62,10 +62,11 @@ class NgramRun:
         before = _generated_before(continue_from, tokenizer)
         self._context = [*context, *before]
         self._input = input_count + len(before)
-        self._most, self._limit = _budget(request, self._input, len(before), context_token_count)
+        self._max_tokens, self._limit_reason = _budget(request, self._input, len(before), context_token_count)
         self._sampler = Sampler(request.sampling, self._model.unigram, before)
-        # Random takes a number and its negative for the same seed: the sign is folded in.
+        # Random treats a number and its negative as the same seed; the modulo makes them differ.
         self._random = random.Random(seed % 2**64)  # noqa: S311 - must be repeatable, guards no secret
+        # Skip the draws of the earlier run, so that a continuation draws what it would have drawn.
         for _ in before:
             self._random.random()
         self._text: _StoppingText | None = None
@@ -75,10 +76,10 @@ class NgramRun:
             self._text = _StoppingText(request.sampling.stop_sequences, raw, emitted)
 
     def deltas(self) -> Iterator[Delta]:
-        """One per token; the last one has the finish and the usage."""
-        if self._most == 0:
-            yield Delta(count=0, finish=_finish(self._limit), usage=self._usage(0))
-        for number in range(1, self._most + 1):
+        """Yields one delta per token. The last one has the finish and the usage."""
+        if self._max_tokens == 0:
+            yield Delta(count=0, finish=_finish(self._limit_reason), usage=self._usage(0))
+        for number in range(1, self._max_tokens + 1):
             delta = self._next(number)
             yield delta
             if delta.finish is not None:
@@ -90,7 +91,7 @@ class NgramRun:
         self._context = [*self._context[1 - MAX_CONTEXT :], token]
         ended = token == END_OF_TEXT
         raw = self._bytes(token)
-        reason = FinishReason.END if ended else self._limit if number == self._most else None
+        reason = FinishReason.END if ended else self._limit_reason if number == self._max_tokens else None
         text, stop = None, None
         if self._text is not None:
             text, stop = self._text.push(raw, last=reason is not None)
@@ -113,7 +114,7 @@ class NgramRun:
         ranked = itertools.islice(distribution.ranked(), self._top_count)
         return tuple(
             TopLogprob(
-                # The end mark is told by its name, as all engines do; it has no bytes.
+                # The end mark has a name but no bytes, as with all engines.
                 self._tokenizer.token_bytes(token).decode("utf-8", "replace"),
                 _log(probability),
                 token,
@@ -127,19 +128,23 @@ class NgramRun:
 
 
 class _StoppingText:
-    """Whole characters up to a stop sequence."""
+    """The output text in whole characters, up to a stop sequence."""
 
     def __init__(self, stop_sequences: Sequence[str], before: Iterable[bytes], emitted: str) -> None:
-        """`before` is what was generated in an earlier run, `emitted` what readers have of it."""
+        """`before` is the output of an earlier run, `emitted` the text of it that subscribers have."""
         self._characters = IncrementalDecoder()
         self._matcher = StopMatcher(stop_sequences)
-        self._owed, self._skip = "", 0
+        self._pending, self._skip = "", 0
         safe = "".join([self.push(raw)[0] for raw in before])
-        # The earlier engine may have held back more than this one, or less.
-        self._owed, self._skip = safe[len(emitted) :], max(0, len(emitted) - len(safe))
+        # The earlier engine may have held back more text than this one, or less: emit what subscribers lack
+        # with the next token, or skip what they have.
+        self._pending, self._skip = safe[len(emitted) :], max(0, len(emitted) - len(safe))
 
     def push(self, raw: bytes, *, last: bool = False) -> tuple[str, str | None]:
-        """The text that is safe to emit, and the stop sequence once one is met. The last releases all."""
+        """Returns the text that is safe to emit, and the stop sequence that was matched, if any.
+
+        `last` releases all text that is held back.
+        """
         characters = self._characters.push(raw)
         if last:
             characters += self._characters.flush()
@@ -147,34 +152,34 @@ class _StoppingText:
         if last and stop is None:
             rest, stop = self._matcher.flush()
             text += rest
-        text = self._owed + text
-        cut, self._owed = min(self._skip, len(text)), ""
-        self._skip -= cut
-        return text[cut:], stop
+        text = self._pending + text
+        skipped, self._pending = min(self._skip, len(text)), ""
+        self._skip -= skipped
+        return text[skipped:], stop
 
 
 def _read_input(
     request: GenerationRequest, guide: Guide, tokenizer: TiktokenTokenizer
 ) -> tuple[Sequence[int], int]:
-    """The context to begin in, and the size of the input."""
+    """Returns the context in which the output begins, and the number of input tokens."""
     if request.messages is not None:
-        asked = [message.text for message in request.messages if message.role is Role.USER]
+        questions = [message.text for message in request.messages if message.role is Role.USER]
         count = tokenizer.count_input(request.messages, request.tools)
-        return guide.opening(asked[-1] if asked else ""), count
+        return guide.opening(questions[-1] if questions else ""), count
     if request.prompt_token_ids is not None:
         tokens = list(request.prompt_token_ids)
         prompt = _text_of(tokens, tokenizer)
     else:
         prompt = request.prompt or ""
         tokens = tokenizer.encode(prompt)
-    return (tokens[-MAX_CONTEXT:] if guide.goes_on(tokens) else guide.opening(prompt)), len(tokens)
+    return (tokens[-MAX_CONTEXT:] if guide.can_continue(tokens) else guide.opening(prompt)), len(tokens)
 
 
 def _text_of(tokens: Sequence[int], tokenizer: TiktokenTokenizer) -> str:
     try:
         return b"".join(map(tokenizer.token_bytes, tokens)).decode("utf-8", "replace")
     except KeyError as error:
-        violation = f"{error.args[0]} is not in the vocabulary {tokenizer.name}: send ids of that tokenizer"
+        violation = f"{error.args[0]} is not in the vocabulary {tokenizer.name}: send its token ids"
         raise InvalidRequest([("prompt_token_ids", violation)]) from error
 
 
@@ -189,16 +194,16 @@ def _generated_before(continue_from: Continuation | None, tokenizer: TiktokenTok
 def _budget(
     request: GenerationRequest, input_count: int, before_count: int, context: int
 ) -> tuple[int, FinishReason]:
-    """The most tokens to generate, and the reason to end with them."""
-    most = request.max_output_token_count
-    if most is None:
-        most = max(0, _DEFAULT_OUTPUT - before_count)
+    """Returns the maximum number of output tokens, and the finish reason when it is reached."""
+    max_tokens = request.max_output_token_count
+    if max_tokens is None:
+        max_tokens = max(0, _DEFAULT_OUTPUT - before_count)
     room = context - input_count
-    if context == 0 or most <= room:
-        return most, FinishReason.MAX_TOKENS
+    if context == 0 or max_tokens <= room:
+        return max_tokens, FinishReason.MAX_TOKENS
     if room <= 0 and before_count == 0:
         raise ContextLengthExceeded(
-            f"the input has {input_count} tokens and leaves no room in the context of {context}: shorten it"
+            f"the input of {input_count} tokens fills the context of {context} tokens: shorten the input"
         )
     return max(0, room), FinishReason.CONTEXT_LENGTH
 

@@ -1,4 +1,4 @@
-"""Draws tokens from distributions, as the contract's `Sampling` says. Randomness is passed in."""
+"""Draws tokens from distributions according to the contract's `Sampling`. Randomness is passed in."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from tokengrpc.core.request import Sampling
     from tokengrpc.engines.builtin.model import Unigram
 
-# Readable, and different from seed to seed.
+# Low enough for readable output, high enough that it varies with the seed.
 DEFAULT_TEMPERATURE = 0.6
 
-# The probability of a token that the model never learned, where a logit bias names it.
+# The probability of a token that did not occur in training, if a logit bias names it.
 _UNLEARNED = 1e-6
 
-# Below this, only the likeliest token is ever drawn.
+# Below this, the likeliest token is always drawn.
 _LOWEST_TEMPERATURE = 1e-4
 
 
 class Sampler:
-    """Draws the tokens of one generation.
+    """A sampler for the tokens of one generation.
 
-    In this order: penalties and bias change the logits; temperature divides them; top_k, top_p (of what top_k
-    left) and min_p (of the likeliest) cut the tail off. Penalties look at the tokens generated so far.
+    Penalties and bias change the logits, temperature divides them, and then top_k, top_p (of what top_k kept)
+    and min_p (relative to the likeliest) cut off the tail. Penalties depend on the tokens generated so far.
     """
 
     def __init__(self, sampling: Sampling, unigram: Unigram, generated: Iterable[int] = ()) -> None:
@@ -46,11 +46,13 @@ class Sampler:
         self._min_p = sampling.min_p or 0.0
         self._truncates = bool(self._top_k or self._min_p or self._top_p < 1)
         self._generated: Counter[int] = Counter()
-        # By how much each of them is penalized, but for the repetition penalty, which is a power.
+        # The factor of each generated token's presence and frequency penalty. The repetition penalty is an
+        # exponent.
         self._factors: dict[int, float] = {}
         for token in generated:
-            self._remember(token)
-        # Relative to the highest, here and below: powers of them can neither overflow nor all vanish.
+            self._record(token)
+        # Here and below, weights are relative to the highest one, so that no power overflows and at least one
+        # does not underflow.
         self._powers: dict[int, float] = {
             token: (probability / unigram.highest) ** self._exponent
             for token, probability in unigram.probabilities.items()
@@ -58,7 +60,7 @@ class Sampler:
         self._power_sum = sum(self._powers.values())
 
     def draw(self, distribution: Distribution, uniform: float) -> int:
-        """The next token; `uniform` is a random number of [0, 1). Remembers it for the penalties."""
+        """Draws the next token, and records it for the penalties. `uniform` is a random number in [0, 1)."""
         if self._penalizes or self._bias:
             distribution = self._adjust(distribution)
         if self._greedy:
@@ -66,17 +68,17 @@ class Sampler:
         elif self._truncates:
             token = self._draw_truncated(distribution, uniform)
         else:
-            token = self._draw_whole(distribution, uniform)
+            token = self._draw_untruncated(distribution, uniform)
         if self._penalizes:
-            self._remember(token)
+            self._record(token)
         return token
 
-    def _remember(self, token: int) -> None:
+    def _record(self, token: int) -> None:
         self._generated[token] += 1
         self._factors[token] = math.exp(-self._presence - self._frequency * self._generated[token])
 
     def _adjust(self, distribution: Distribution) -> Distribution:
-        """The same with penalties and bias; no longer summing to 1."""
+        """Applies penalties and bias. The result no longer sums to 1."""
         adjusted = dict(distribution.explicit)
         if self._penalizes:
             for token, factor in self._factors.items():
@@ -86,7 +88,7 @@ class Sampler:
             adjusted[token] = before * factor
         return Distribution(adjusted, distribution.tail, distribution.unigram)
 
-    def _draw_whole(self, distribution: Distribution, uniform: float) -> int:
+    def _draw_untruncated(self, distribution: Distribution, uniform: float) -> int:
         highest, tail_factor = self._scale(distribution)
         exponent = self._exponent
         weights = [(weight / highest) ** exponent for weight in distribution.explicit.values()]
@@ -124,7 +126,7 @@ class Sampler:
         return kept[-1][0]
 
     def _cut(self, ranked: Iterable[tuple[int, float]], limit: float) -> list[tuple[int, float]]:
-        """The likeliest ones: until their weights reach the limit, and none below min_p."""
+        """Keeps the likeliest tokens until their weights reach `limit`, and none below min_p."""
         kept: list[tuple[int, float]] = []
         mass = 0.0
         for token, weight in ranked:
@@ -135,7 +137,7 @@ class Sampler:
         return kept
 
     def _scale(self, distribution: Distribution) -> tuple[float, float]:
-        """What weights are divided by, and what the powers of the tail are multiplied by."""
+        """Returns the divisor of explicit weights, and the factor of the tail's powers."""
         tail = distribution.tail * distribution.unigram.highest
         highest = max(max(distribution.explicit.values(), default=0.0), tail)
         scaled: float = (tail / highest) ** self._exponent

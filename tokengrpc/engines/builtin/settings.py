@@ -1,4 +1,4 @@
-"""What can be set of the builtin engine."""
+"""The settings of the builtin engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tokengrpc.config.values import FLAG
 
 
 class BuiltinSettings(EngineSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The builtin engine."""
+    """The settings of a builtin engine."""
 
     pace: Annotated[
         float,

@@ -1,4 +1,4 @@
-"""Stop sequences over token borders. No I/O."""
+"""Matches stop sequences across token boundaries. No I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class _Node:
-    """A state: the longest end of the text so far that begins a stop sequence."""
+    """A state of the automaton: the longest suffix of the text so far that is a stop sequence's prefix."""
 
     __slots__ = ("depth", "fallback", "match", "next")
 
@@ -18,15 +18,16 @@ class _Node:
         self.depth = depth
         self.next: dict[str, _Node] = {}
         self.fallback: _Node = self
-        # The longest stop sequence that the text so far ends with.
+        # The longest stop sequence that is a suffix of the text so far.
         self.match: str | None = None
 
 
 class StopMatcher:
-    """Finds the first stop sequence in a text that comes in pieces, and holds back what could begin one.
+    """A matcher that finds the first stop sequence in a text that arrives in pieces.
 
-    The match that starts first wins; of those that start at the same place, the one that ends first.
-    The automaton is Aho and Corasick's: one step per character, however many sequences there are.
+    It holds back text that may be the beginning of a stop sequence. The match that starts first wins; of
+    matches that start at the same position, the one that ends first. The automaton is Aho and Corasick's: one
+    step per character, however many sequences there are.
     """
 
     __slots__ = ("_firsts", "_found", "_found_at", "_held", "_node", "_root")
@@ -39,12 +40,15 @@ class StopMatcher:
         self._firsts = frozenset(self._root.next)
         self._node = self._root
         self._held = ""
-        # A whole match that loses if a longer sequence, which began before it, is completed.
+        # A complete match. It loses if a longer sequence that started before it is completed.
         self._found: str | None = None
         self._found_at = 0
 
     def push(self, text: str) -> tuple[str, str | None]:
-        """The text that is safe to emit, and the stop sequence once one is met. Push nothing after that."""
+        """Returns the text that is safe to emit, and the stop sequence that was matched, if any.
+
+        Nothing may be pushed after a match.
+        """
         node = self._node
         if node is self._root and self._firsts.isdisjoint(text):
             return text, None
@@ -63,7 +67,7 @@ class StopMatcher:
         return buffer[:pending_at], None
 
     def flush(self) -> tuple[str, str | None]:
-        """The same at the end of the text: nothing can be completed any more."""
+        """Returns what `push` does, at the end of the text: no held-back prefix can be completed any more."""
         return self._end(self._held)
 
     def _end(self, buffer: str) -> tuple[str, str | None]:
@@ -89,11 +93,11 @@ def _automaton(stops: tuple[str, ...]) -> _Node:
         for depth, character in enumerate(stop, 1):
             node = node.next.setdefault(character, _Node(depth))
         node.match = stop
-    # Breadth first, so that fallbacks, which are shorter, are complete when they are needed.
-    waiting = deque((root, character, child) for character, child in root.next.items())
-    while waiting:
-        parent, character, node = waiting.popleft()
+    # Breadth first, so that the fallbacks, which are shorter, are complete when they are needed.
+    queue = deque((root, character, child) for character, child in root.next.items())
+    while queue:
+        parent, character, node = queue.popleft()
         node.fallback = root if parent is root else _step(parent.fallback, character)
         node.match = node.match or node.fallback.match
-        waiting.extend((node, following, child) for following, child in node.next.items())
+        queue.extend((node, following, child) for following, child in node.next.items())
     return root

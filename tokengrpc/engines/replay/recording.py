@@ -1,7 +1,7 @@
-"""A recorded stream, as `tokengrpc stream --record` writes it: lines of JSON, made into what an engine does.
+"""Reads a recorded stream, JSON lines that `tokengrpc stream --record` writes, into the steps of an engine.
 
-The first line is a header. Each further one has `at`, the seconds since the call, and a message of the
-contract as JSON, or the failure of a call that had no `finished`.
+The first line is a header. Each further line has `at`, the seconds since the start of the call, and either a
+message of the contract as JSON or the failure of a call that had no `finished`.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
-# What the contract has for counts, indexes and ids.
+# The contract's range of counts, indexes and ids.
 _Natural = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 _FAILURES = frozenset({FinishReason.ERROR, FinishReason.CANCELLED})
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """The first line. `transcript` is the format's version."""
+    """The first line. `transcript` is the version of the format."""
 
     transcript: int
     model: str = ""
 
 
 class Top(msgspec.Struct):
-    """As the contract's TopLogprob; JSON writes what is no finite number as text."""
+    """The contract's TopLogprob. JSON writes a non-finite number as a string."""
 
     text: str = ""
     logprob: float | str = 0.0
@@ -41,7 +41,7 @@ class Top(msgspec.Struct):
 
 
 class Token(msgspec.Struct):
-    """As the contract's Token."""
+    """The contract's Token."""
 
     count: _Natural = 0
     text: str = ""
@@ -55,7 +55,7 @@ class Token(msgspec.Struct):
 
 
 class Fragment(msgspec.Struct):
-    """As the contract's ToolCallFragment."""
+    """The contract's ToolCallFragment."""
 
     call_index: _Natural = 0
     id: str = ""
@@ -64,7 +64,7 @@ class Fragment(msgspec.Struct):
 
 
 class Usage(msgspec.Struct):
-    """As the contract's Usage."""
+    """The contract's Usage."""
 
     input_token_count: _Natural = 0
     output_token_count: _Natural = 0
@@ -75,14 +75,14 @@ class Usage(msgspec.Struct):
 
 
 class Detail(msgspec.Struct):
-    """An ErrorInfo among the details of a status; nothing of the others."""
+    """A detail of a status. Only the fields of ErrorInfo are read; other details are empty."""
 
     reason: str = ""
     metadata: dict[str, str] = {}
 
 
 class Status(msgspec.Struct):
-    """As google.rpc.Status."""
+    """A google.rpc.Status."""
 
     code: int = 0
     message: str = ""
@@ -90,7 +90,7 @@ class Status(msgspec.Struct):
 
 
 class Finished(msgspec.Struct):
-    """As the contract's Finished."""
+    """The contract's Finished."""
 
     finish_reason: str = ""
     engine_finish_reason: str = ""
@@ -99,7 +99,7 @@ class Finished(msgspec.Struct):
 
 
 class Message(msgspec.Struct):
-    """As the contract's StreamTokensResponse."""
+    """The contract's StreamTokensResponse."""
 
     tokens: tuple[Token, ...] = ()
     tool_call_fragments: tuple[Fragment, ...] = ()
@@ -109,7 +109,7 @@ class Message(msgspec.Struct):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """What a call failed with."""
+    """The failure of a call."""
 
     reason: str = ""
     message: str = ""
@@ -117,7 +117,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct):
-    """A line after the first."""
+    """A line after the header."""
 
     at: Annotated[float, msgspec.Meta(ge=0)]
     message: Message | None = None
@@ -126,7 +126,7 @@ class Line(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What happens at a time: deltas, or the failure. `accepted`: the engine took the request."""
+    """An engine's deltas, or its failure, at a time in seconds. `accepted`: it accepted the request then."""
 
     at: float
     deltas: tuple[Delta, ...] = ()
@@ -134,24 +134,24 @@ class Step:
     accepted: bool = False
 
 
-def read_transcript(data: bytes) -> tuple[Step, ...]:
-    """The steps, in order of their times; the last one ends it.
+def read_recording(data: bytes) -> tuple[Step, ...]:
+    """Returns the steps in the order of the file. The last one ends the generation.
 
-    Raises ValueError, which names the line, for what is no transcript.
+    Raises ValueError, with the number of the line, for an invalid recording.
     """
     first, *lines = data.split(b"\n")
     try:
         header = msgspec.json.decode(first, type=Header)
     except msgspec.MsgspecError as error:
-        raise ValueError(f"line 1 is no header of a transcript: {error}") from None
+        raise ValueError(f"line 1 is not the header of a recording: {error}") from None
     if header.transcript != VERSION:
-        raise ValueError(f"line 1: version {header.transcript} is not known, {VERSION} is")
+        raise ValueError(f"line 1: version {header.transcript} is not supported, only {VERSION} is")
     steps: list[Step] = []
     for number, line in enumerate(lines, 2):
         if line.strip():
             try:
                 steps += _steps(msgspec.json.decode(line, type=Line))
-            except (ValueError, RecursionError) as error:  # msgspec's are such
+            except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
                 raise ValueError(f"line {number}: {error}") from None
     return tuple(steps) or (_truncated(0.0),)
 
@@ -180,7 +180,7 @@ def _end(at: float, finished: Finished, usage: UsageReport | None) -> Step:
         matched_stop=finished.matched_stop_sequence,
     )
     if finish.reason in _FAILURES:
-        raise ValueError(f"{finished.finish_reason} without a status")
+        raise ValueError(f"{finished.finish_reason} has no status")
     return Step(at=at, deltas=(Delta(count=0, usage=usage, finish=finish),))
 
 
@@ -220,7 +220,7 @@ def _deltas(message: Message) -> Iterator[Delta]:
 
 
 def _report(usage: Usage | None) -> UsageReport | None:
-    """What the engine told; what was only counted then is counted again."""
+    """Returns usage that the engine reported. The server counts again what it counted itself."""
     if usage is None or usage.source != "USAGE_SOURCE_ENGINE":
         return None
     return UsageReport(

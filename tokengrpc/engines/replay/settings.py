@@ -1,4 +1,4 @@
-"""What can be set of engines that replay a recording."""
+"""The settings of engines that replay a recording."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tokengrpc.core.model import Capability
 
 
 class ReplaySettings(EngineSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An engine that replays; `options` as `engine.Options`."""
+    """The settings of a replay engine. `options` has the keys of `engine.Options`."""
 
     extra_capabilities: Annotated[
         tuple[Capability, ...], Meta(description="what the engine can do beyond its dialect")

@@ -1,1 +1,1 @@
-"""Faults on demand: wraps any engine and spoils its output byte by byte."""
+"""Fault injection: wraps any engine and corrupts its output, delays it or breaks it off as planned."""

@@ -1,4 +1,4 @@
-"""The client side of a simulated engine: it reads what a script wrote as it would read a real server."""
+"""The client side of a simulated engine: reads a script's bytes like those of a real server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Client(OpenAIEngine):
-    """All of an engine over HTTP but the request, which the script knows."""
+    """An engine over HTTP whose server is a script. Its requests are empty: the script knows the request."""
 
     def __init__(self, name: str, script: Script, *, connect_timeout: float) -> None:
         super().__init__(OpenAISettings(name=name, kind="openai", base_url="http://simulated/v1"))
@@ -39,7 +39,7 @@ class Client(OpenAIEngine):
         )
 
     async def close(self) -> None:
-        """Hangs up, and waits until the engine behind has been closed."""
+        """Closes the connection, and waits until the wrapped engine's generator is closed."""
         await super().close()
         if self._wired.wire is not None:
             await self._wired.wire.wait_served()
@@ -50,10 +50,10 @@ class Client(OpenAIEngine):
 
 
 class Decoder(ChunkDecoder):
-    """Takes the two things more that are written, so that deltas come out as the engine told them."""
+    """A decoder that also reads the renderer's two private fields, so that deltas arrive unchanged."""
 
     _OPAQUE = b'{"%b"' % OPAQUE.encode()
-    _BYTES = b'"%b": true' % BYTES.encode()  # in a text its quotes would be escaped
+    _BYTES = b'"%b": true' % BYTES.encode()  # in a text, its quotes would be escaped
 
     def __init__(self, engine: str, output: OutputOptions, hide: Callable[[str], str]) -> None:
         super().__init__(engine, replace(output, raw_bytes=True), hide)
@@ -65,7 +65,7 @@ class Decoder(ChunkDecoder):
         before = len(deltas)
         super()._feed_payload(payload, deltas)
         if self._BYTES in payload:
-            # A character may have begun with another engine: only bytes can be joined with its own.
+            # Another engine may have sent the beginning of a character: only bytes can be joined with it.
             deltas[before:] = [
                 structs.replace(delta, text=None) if delta.raw else delta for delta in deltas[before:]
             ]

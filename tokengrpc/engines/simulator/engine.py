@@ -1,7 +1,7 @@
-"""An engine that fails as planned, for testing how callers recover: any engine, wrapped.
+"""A wrapper that makes any engine fail as planned, for testing how callers recover.
 
-Its output is written as a chat server would write it, spoiled as the plan says, and read again by the code
-that reads real servers. So whatever is planned ends as it would with a server that really failed.
+The engine's output is written as a chat server would write it, corrupted according to the plan, and read by
+the code that reads real servers. So a planned fault has the same outcome as the fault of a real server.
 """
 
 from __future__ import annotations
@@ -30,128 +30,128 @@ if TYPE_CHECKING:
 PARAM = "faults"
 """The key of `engine_params` that holds a request's plan."""
 
-# Plans of requests whose calls are counted; the one that was not used for longest is forgotten.
-_REMEMBERED = 1024
+# The number of requests' plans whose calls are counted. Beyond it, the least recently used one is discarded.
+_MAX_PLANS = 1024
 
 
-class Plays:
-    """A plan and its calls: to which of them something happens. Equal plans repeat exactly."""
+class CountedPlan:
+    """A plan with the count of its calls. Equal plans select the same calls."""
 
     def __init__(self, plan: FaultSettings) -> None:
         self.plan = plan
         self._calls = 0
-        self._hits = 0
+        self._affected = 0
 
-    def draw(self) -> random.Random | None:
-        """The next call's chance; None where nothing happens to it."""
+    def next_call(self) -> random.Random | None:
+        """Counts a call. Returns its source of randomness, or None if the plan does not affect the call."""
         plan = self.plan
-        chance = random.Random(f"{plan.seed}:{self._calls}")  # noqa: S311 - must be repeatable
+        rng = random.Random(f"{plan.seed}:{self._calls}")  # noqa: S311 - must be repeatable
         self._calls += 1
-        if (plan.times and self._hits >= plan.times) or chance.random() >= plan.probability:
+        if (plan.times and self._affected >= plan.times) or rng.random() >= plan.probability:
             return None
-        self._hits += 1
-        return chance
+        self._affected += 1
+        return rng
 
 
-class AskedPlays:
-    """The plans that requests brought, shared by a model's engines so that `times` counts them together."""
+class RequestPlans:
+    """The plans of requests, shared by a model's engines so that `times` counts the calls of all engines."""
 
     def __init__(self) -> None:
-        self._plays: OrderedDict[str, Plays] = OrderedDict()
+        self._plans: OrderedDict[str, CountedPlan] = OrderedDict()
 
-    def of(self, asked: Any) -> Plays:  # noqa: ANN401 - what a request holds
-        """The plays of a request's plan. Raises InvalidRequest for a plan that is none."""
+    def counted(self, param: Any) -> CountedPlan:  # noqa: ANN401 - a request may hold any JSON value
+        """Returns the plan of a request's parameter. Raises InvalidRequest for an invalid plan."""
         try:
-            plan = convert(asked, FaultSettings, strict=False)
+            plan = convert(param, FaultSettings, strict=False)
         except Problem as problem:
             path = ".".join(filter(None, ("engine_params", PARAM, problem.path)))
             raise InvalidRequest([(path, problem.what)]) from None
-        key = json.dumps(asked, sort_keys=True)
-        plays = self._plays.setdefault(key, Plays(plan))
-        self._plays.move_to_end(key)
-        if len(self._plays) > _REMEMBERED:
-            self._plays.popitem(last=False)
-        return plays
+        key = json.dumps(param, sort_keys=True)
+        counted = self._plans.setdefault(key, CountedPlan(plan))
+        self._plans.move_to_end(key)
+        if len(self._plans) > _MAX_PLANS:
+            self._plans.popitem(last=False)
+        return counted
 
 
 class FaultyEngine:
-    """An engine behind a plan, and behind those of requests where `asked` is given."""
+    """A wrapped engine that fails according to its own plan, or to requests' plans if those are allowed."""
 
     def __init__(
         self,
         inner: Engine,
         plan: FaultSettings,
-        asked: AskedPlays | None = None,
+        request_plans: RequestPlans | None = None,
         *,
         connect_timeout: float = 5.0,
     ) -> None:
-        """`connect_timeout` is the inner one's own, in seconds."""
+        """`request_plans` is None if requests may have no plans. `connect_timeout` is in seconds."""
         self._inner = inner
-        self._plays = None if plan.harmless else Plays(plan)
+        self._plan = None if plan.harmless else CountedPlan(plan)
         self._connect_timeout = connect_timeout
-        self._asked = asked
+        self._request_plans = request_plans
         self._failed = False
 
     @property
     def name(self) -> str:
-        """The inner one's."""
+        """The wrapped engine's name."""
         return self._inner.name
 
     @property
     def kind(self) -> str:
-        """The inner one's."""
+        """The wrapped engine's kind."""
         return self._inner.kind
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """The inner one's."""
+        """The wrapped engine's capabilities."""
         return self._inner.capabilities
 
     @property
     def healthy(self) -> bool | None:
-        """How the last contact went, faults included."""
+        """The wrapped engine's health; False after a planned fault."""
         return False if self._failed else self._inner.healthy
 
     async def start(self) -> None:
-        """Starts the inner one."""
+        """Starts the wrapped engine."""
         await self._inner.start()
 
     async def close(self) -> None:
-        """Closes the inner one."""
+        """Closes the wrapped engine."""
         await self._inner.close()
 
     def on_late_usage(self, report: LateUsage) -> None:
-        """Passes it on to the inner one, if that reports late usage."""
+        """Calls the wrapped engine's method, if it has one."""
         if isinstance(self._inner, ReportsLateUsage):
             self._inner.on_late_usage(report)
 
     def forgo_late_usage(self, record_id: str) -> None:
-        """Passes it on to the inner one, if that reports late usage."""
+        """Calls the wrapped engine's method, if it has one."""
         if isinstance(self._inner, ReportsLateUsage):
             self._inner.forgo_late_usage(record_id)
 
     def generate(
         self, request: GenerationRequest, continue_from: Continuation | None = None
     ) -> AsyncGenerator[Sequence[Delta], None]:
-        """Runs a request as `Engine` says: as the inner one does where no plan is."""
-        if self._plays is None and PARAM not in request.engine_params:
+        """Runs a request; see `Engine.generate`. Without a plan, returns the wrapped engine's generator."""
+        if self._plan is None and PARAM not in request.engine_params:
             return self._inner.generate(request, continue_from)
         return self._generate(request, continue_from)
 
     async def _generate(
         self, request: GenerationRequest, continue_from: Continuation | None
     ) -> AsyncGenerator[Sequence[Delta], None]:
-        plays = self._plays
-        if self._asked is not None and PARAM in request.engine_params:
-            plays = self._asked.of(request.engine_params[PARAM])
+        plan = self._plan
+        if self._request_plans is not None and PARAM in request.engine_params:
+            plan = self._request_plans.counted(request.engine_params[PARAM])
             params = {key: value for key, value in request.engine_params.items() if key != PARAM}
             request = replace(request, engine_params=params)
-        chance = plays.draw() if plays is not None else None
-        if plays is None or chance is None:
+        rng = plan.next_call() if plan is not None else None
+        if plan is None or rng is None:
             self._failed = False
             batches = self._inner.generate(request, continue_from)
         else:
-            script = Script(plays.plan, chance, lambda: self._inner.generate(request, continue_from))
+            script = Script(plan.plan, rng, lambda: self._inner.generate(request, continue_from))
             batches = self._read(script, request)
         async with aclosing(batches):
             async for batch in batches:
@@ -160,7 +160,7 @@ class FaultyEngine:
     async def _read(
         self, script: Script, request: GenerationRequest
     ) -> AsyncGenerator[Sequence[Delta], None]:
-        """What is left of the output when it has been written, spoiled and read."""
+        """Yields the output as it is read after the script has written and corrupted it."""
         client = Client(self.name, script, connect_timeout=self._connect_timeout)
         await client.start()
         try:

@@ -1,7 +1,7 @@
-"""Deltas as the events of an OpenAI-compatible chat server, such as `openai_chunks.py` reads. No I/O.
+"""Encodes deltas as the events of an OpenAI-compatible chat server, which `openai/chunks.py` decodes. No I/O.
 
-vLLM's extensions are written as well, so that nothing gets lost on the way: token ids, and usage in each
-chunk as long as all counts are known.
+So that nothing is lost, the events also have vLLM's extensions: token ids, and usage in each chunk as long as
+all counts are known.
 """
 
 from __future__ import annotations
@@ -22,83 +22,95 @@ if TYPE_CHECKING:
 DONE = b"data: [DONE]\n\n"
 
 OPAQUE = "tokengrpc_opaque"
-"""A field that no chat server has: bytes that an engine wants back with its reasoning."""
+"""A private field: bytes that an engine requires back with its reasoning."""
 BYTES = "tokengrpc_bytes"
-"""Another: true where the engine told bytes alone, and the text was made of them here."""
+"""A private field: true if the engine sent bytes alone, and the renderer decoded the text from them."""
 
-# Words that the decoder takes for other reasons are replaced by those that it takes for this one.
+# The finish reason to write for each FinishReason, if the decoder would map the engine's own to another one.
 _WORDS = {reason: word for word, reason in reversed(FINISH_REASONS.items())}
 _WORDS |= {FinishReason.REFUSAL: "stop"}
 
-_ODDITIES: dict[str, Any] = {
+_UNKNOWN_FIELDS: dict[str, Any] = {
     "x_future": {"nested": [1, "two", None], "more": {"deep": True}},
     "service_tier": "default",
     "obfuscation": "x" * 16,
 }
-_ODD_EVENT = b": a comment\nevent: x_future\nid: 7\nretry: 1000\n\n"
+_UNKNOWN_EVENT = b": a comment\nevent: x_future\nid: 7\nretry: 1000\n\n"
 
 
 class Renderer:
-    """Writes one answer's events. With `usage` none no usage is told, with twice the last one twice."""
+    """A writer of one response's events.
+
+    With `usage` "none", no usage is reported. With "twice", the last usage is reported twice.
+    """
 
     def __init__(
-        self, *, usage: str = "told", finish_reason: str = "", odd: bool = False, split: bool = False
+        self,
+        *,
+        usage: str = "told",
+        finish_reason: str = "",
+        unknown_fields: bool = False,
+        split_characters: bool = False,
     ) -> None:
-        self._tells = usage != "none"
-        self._twice = usage == "twice"
-        self._word = finish_reason
-        self._odd = odd
-        self._split = split
+        self._reports_usage = usage != "none"
+        self._repeats_usage = usage == "twice"
+        self._finish_reason = finish_reason
+        self._unknown_fields = unknown_fields
+        self._split_characters = split_characters
         self._text = IncrementalDecoder()
-        self._output: int | None = 0  # None once a count is not known
-        self._told: dict[str, Any] = {}
-        self.tokens = 0
+        self._output_count: int | None = 0  # None once a count is unknown
+        self._usage: dict[str, Any] = {}
+        self._token_count = 0
 
     def events(self, delta: Delta) -> Iterator[tuple[bytes, int]]:
-        """The events of one delta, and how many tokens are out after each. Its finish is for `ending`.
+        """Yields the events of one delta, each with the number of tokens sent after it.
 
-        A text that is split is two events, and its token is out with the second one.
+        The finish is left to `ending`. If a character is split, the text is sent in two events, and its token
+        counts as sent after the second one.
         """
         choice, count = self._choice(delta), delta.count
         if delta.usage is not None:
-            self._told |= _usage(delta.usage)
+            self._usage |= _usage_fields(delta.usage)
         if delta.prompt_ids is not None:
-            yield self._chunk({"choices": [], "prompt_token_ids": delta.prompt_ids}), self.tokens
+            yield self._chunk({"choices": [], "prompt_token_ids": delta.prompt_ids}), self._token_count
         if delta.opaque:
-            yield _encode({OPAQUE: b64encode(delta.opaque).decode()}), self.tokens
+            yield _encode({OPAQUE: b64encode(delta.opaque).decode()}), self._token_count
         if not (count or choice["delta"] or choice.keys() - {"delta"}):
             return
-        self._output = None if count is None or self._output is None else self._output + count
-        before = self.tokens
-        self.tokens += 1 if count is None else count
+        if count is None or self._output_count is None:
+            self._output_count = None
+        else:
+            self._output_count += count
+        count_before = self._token_count
+        self._token_count += 1 if count is None else count
         if delta.text is None and delta.raw:
-            yield self._event(choice, {BYTES: True}), self.tokens
+            yield self._event(choice, {BYTES: True}), self._token_count
             return
-        halves = _halves(choice["delta"].get("content", "")) if self._split else ()
+        halves = _halves(choice["delta"].get("content", "")) if self._split_characters else ()
         if halves:
             first = choice["delta"] | {"content": halves[0]}
-            yield self._event(choice | {"delta": first}), before
+            yield self._event(choice | {"delta": first}), count_before
             choice = {"delta": {"content": halves[1]}}
-        yield self._event(choice), self.tokens
+        yield self._event(choice), self._token_count
 
     def ending(self, finish: EngineFinish, usage: UsageReport | None) -> Iterator[bytes]:
-        """The finish, the usage and the end mark."""
-        choice: dict[str, Any] = {"delta": {}, "finish_reason": self._word or _word(finish)}
+        """Yields the events of the finish and the usage, and the end mark."""
+        choice: dict[str, Any] = {"delta": {}, "finish_reason": self._finish_reason or _word(finish)}
         if finish.matched_stop:
             choice["stop_reason"] = finish.matched_stop
         yield self._chunk({"choices": [{"index": 0, **choice}]})
-        told = self._told | (_usage(usage) if usage is not None else {})
-        if self._output is None and (usage is None or usage.output is None):
-            told.pop("completion_tokens", None)
-        if self._tells and told:
-            last = self._chunk({"choices": [], "usage": told})
+        fields = self._usage | (_usage_fields(usage) if usage is not None else {})
+        if self._output_count is None and (usage is None or usage.output is None):
+            fields.pop("completion_tokens", None)
+        if self._reports_usage and fields:
+            last = self._chunk({"choices": [], "usage": fields})
             yield last
-            if self._twice:
+            if self._repeats_usage:
                 yield last
         yield DONE
 
     def abort(self) -> Iterator[bytes]:
-        """The engine gives up and says so, then says that all is done (vllm#57082)."""
+        """Yields the finish reason "abort" and then the end mark, as vLLM does (vllm#57082)."""
         yield self._chunk({"choices": [{"index": 0, "delta": {}, "finish_reason": "abort"}]})
         yield DONE
 
@@ -119,35 +131,36 @@ class Renderer:
             choice["logprobs"] = {"content": [_entry(delta, text)]}
         return choice
 
-    def _event(self, choice: dict[str, Any], more: dict[str, Any] | None = None) -> bytes:
-        chunk = {**(more or {}), "choices": [{"index": 0, "finish_reason": None, **choice}]}
-        if self._tells and self._output is not None:
-            self._told = self._told | {"completion_tokens": self._output}
-            chunk["usage"] = self._told
+    def _event(self, choice: dict[str, Any], private_fields: dict[str, Any] | None = None) -> bytes:
+        chunk = {**(private_fields or {}), "choices": [{"index": 0, "finish_reason": None, **choice}]}
+        if self._reports_usage and self._output_count is not None:
+            self._usage = self._usage | {"completion_tokens": self._output_count}
+            chunk["usage"] = self._usage
         return self._chunk(chunk)
 
     def _chunk(self, chunk: dict[str, Any]) -> bytes:
         envelope = {"id": "simulated", "object": "chat.completion.chunk", "created": 0, "model": "simulated"}
-        if not self._odd:
+        if not self._unknown_fields:
             return _encode(envelope | chunk)
-        return _ODD_EVENT + _encode(_ODDITIES | envelope | chunk)
+        return _UNKNOWN_EVENT + _encode(_UNKNOWN_FIELDS | envelope | chunk)
 
 
 def _encode(payload: dict[str, Any]) -> bytes:
     try:
         data = json.dumps(payload, ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # half a character is written as JSON's escape
+    except UnicodeEncodeError:  # a lone surrogate is written as a JSON escape
         data = json.dumps(payload).encode()
     return b"data: " + data + b"\n\n"
 
 
 def _halves(text: str) -> tuple[str, str] | tuple[()]:
-    """A text cut within its first character that UTF-16 writes as two; nothing where it has none."""
-    at = next((at for at, character in enumerate(text) if character > "\uffff"), None)
-    if at is None:
+    """Returns a text cut between the surrogates of its first non-BMP character; empty if it has none."""
+    position = next((i for i, character in enumerate(text) if character > "\uffff"), None)
+    if position is None:
         return ()
-    number = ord(text[at]) - 0x10000
-    return text[:at] + chr(0xD800 + (number >> 10)), chr(0xDC00 + (number & 0x3FF)) + text[at + 1 :]
+    offset = ord(text[position]) - 0x10000
+    high, low = chr(0xD800 + (offset >> 10)), chr(0xDC00 + (offset & 0x3FF))
+    return text[:position] + high, low + text[position + 1 :]
 
 
 def _fragment(fragment: ToolCallFragment) -> dict[str, Any]:
@@ -173,19 +186,19 @@ def _top(other: TopLogprob) -> dict[str, Any]:
     return {"token": other.text, "logprob": other.logprob, "bytes": raw, "id": other.id}
 
 
-def _usage(report: UsageReport) -> dict[str, Any]:
-    told = {"prompt_tokens": report.input, "completion_tokens": report.output}
-    inputs = {"cached_tokens": report.cached_input, "cache_write_tokens": report.cache_write_input}
-    usage: dict[str, Any] = {name: count for name, count in told.items() if count is not None}
-    if any(count is not None for count in inputs.values()):
-        usage["prompt_tokens_details"] = inputs
+def _usage_fields(report: UsageReport) -> dict[str, Any]:
+    totals = {"prompt_tokens": report.input, "completion_tokens": report.output}
+    input_details = {"cached_tokens": report.cached_input, "cache_write_tokens": report.cache_write_input}
+    fields: dict[str, Any] = {name: count for name, count in totals.items() if count is not None}
+    if any(count is not None for count in input_details.values()):
+        fields["prompt_tokens_details"] = input_details
     if report.reasoning is not None:
-        usage["completion_tokens_details"] = {"reasoning_tokens": report.reasoning}
-    return usage
+        fields["completion_tokens_details"] = {"reasoning_tokens": report.reasoning}
+    return fields
 
 
 def _word(finish: EngineFinish) -> str:
-    """A word that is read as this reason: the engine's own where it is one."""
+    """Returns a finish reason that the decoder maps to this finish: the engine's own if possible."""
     known = FINISH_REASONS.get(finish.word.lower())
     if known is finish.reason or (known is FinishReason.END and finish.matched_stop):
         return finish.word

@@ -1,4 +1,4 @@
-"""A connection within the process: a server's bytes reach the HTTP client as if a socket had brought them."""
+"""A connection within the process: the HTTP client receives a server's bytes as from a socket."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STREAM_HEAD = _HEAD % (200, b"text/event-stream", b"Transfer-Encoding: chunked\
 
 
 class Wire(asyncio.Transport):
-    """The client's transport, and in its last methods the server's side of it."""
+    """The client's transport. Its last methods are the server's side."""
 
     def __init__(self, connection: Connection, serve: Callable[[Wire], Coroutine[None, None, None]]) -> None:
         super().__init__()
@@ -34,85 +34,85 @@ class Wire(asyncio.Transport):
     # The client's side.
 
     def write(self, _: bytes | bytearray | memoryview) -> None:
-        """A request: what it asks is known otherwise, so that it only begins the answer."""
+        """Starts the server, which ignores the request's bytes: the script knows the request."""
         if self._server is None and not self._closing:
             self._server = asyncio.get_running_loop().create_task(self._serve(self))
 
     def get_write_buffer_size(self) -> int:
-        """All is taken at once."""
+        """Returns 0, because nothing is buffered."""
         return 0
 
     def is_closing(self) -> bool:
-        """Whether it is closed."""
+        """Returns whether the connection is closed."""
         return self._closing
 
     def pause_reading(self) -> None:
-        """The server waits."""
+        """Makes the server wait before it sends more."""
         self._flowing.clear()
 
     def resume_reading(self) -> None:
-        """The server goes on."""
+        """Lets the server send again."""
         self._flowing.set()
 
     def close(self) -> None:
-        """As `abort`: nothing is buffered."""
+        """Does what `abort` does, because nothing is buffered."""
         self.abort()
 
     def abort(self) -> None:
-        """The client hangs up, which stops the server."""
+        """Closes the connection from the client's side and cancels the server."""
         if not self._closing:
-            self._lose(None)
+            self._disconnect(None)
             if self._server is not None:
                 self._server.cancel()
 
     async def wait_served(self) -> None:
-        """Returns when the server's task has ended."""
+        """Waits until the server's task has ended."""
         if self._server is not None:
             await asyncio.wait([self._server])
 
     # The server's side.
 
     async def send_head(self) -> None:
-        """Accepts: the head of an event stream."""
+        """Accepts the request: sends the head of an event stream."""
         await self._send(_STREAM_HEAD)
 
     async def refuse(self, status: int, body: bytes, retry_after: float) -> None:
-        """Answers with a status."""
-        more = b"Content-Length: %d\r\n" % len(body)
+        """Refuses the request with a status. `retry_after` is in seconds; 0: no such header."""
+        headers = b"Content-Length: %d\r\n" % len(body)
         if retry_after:
-            more += b"Retry-After: %d\r\n" % round(retry_after)
-        await self._send(_HEAD % (status, b"application/json", more + b"\r\n") + body)
+            headers += b"Retry-After: %d\r\n" % round(retry_after)
+        await self._send(_HEAD % (status, b"application/json", headers + b"\r\n") + body)
 
     async def send(self, data: bytes) -> None:
-        """A part of the body, as one chunk."""
+        """Sends a part of the body as one chunk."""
         if data:
             await self._send(b"%x\r\n%b\r\n" % (len(data), data))
 
     async def end(self) -> None:
-        """The proper end of the body."""
+        """Ends the body regularly."""
         await self._send(b"0\r\n\r\n")
 
     def reset(self) -> None:
-        """The connection breaks."""
+        """Breaks the connection."""
         if not self._closing:
-            self._lose(ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)))
+            self._disconnect(ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)))
 
     async def _send(self, data: bytes) -> None:
         await self._flowing.wait()
         if self._closing:
-            raise ConnectionResetError("the client has hung up")
+            raise ConnectionResetError("the client has closed the connection")
         self._connection.data_received(data)
-        # What comes next is another read, as it would be from a socket.
+        # Lets the client read this before the next data arrives, as from a socket.
         await asyncio.sleep(0)
 
-    def _lose(self, error: Exception | None) -> None:
+    def _disconnect(self, error: Exception | None) -> None:
         self._closing = True
         self._flowing.set()
         asyncio.get_running_loop().call_soon(self._connection.connection_lost, error)
 
 
 class WiredHTTP(EngineHTTP):
-    """An HTTP client whose connections lead to a server within the process: late, or not at all."""
+    """An HTTP client that connects to a server within the process, after a delay, or is refused."""
 
     def __init__(
         self,

@@ -1,1 +1,1 @@
-"""What all engines over HTTP and server-sent events share."""
+"""Code that all engines over HTTP and server-sent events share."""

@@ -1,4 +1,4 @@
-"""Cuts what comes at once into portions, between which other tasks get their turns."""
+"""Splits large reads into portions, so that other tasks run between them."""
 
 from __future__ import annotations
 
@@ -13,52 +13,53 @@ if TYPE_CHECKING:
 
     from tokengrpc.core.model import ToolCallFragment
 
-# Decoding so many bytes, or counting the tokens of so many characters, takes a few milliseconds. A network
-# read that is no flood is shorter.
+# Decoding this many bytes, or counting the tokens of this many characters, takes a few milliseconds. An
+# ordinary network read is smaller.
 PORTION = 16 * 1024
 
 
 def slices(chunk: bytes) -> Sequence[bytes]:
-    """The chunk in slices that are decoded at once."""
+    """Returns the chunk in slices of at most PORTION bytes. Each slice is decoded without yielding."""
     return [chunk[at : at + PORTION] for at in range(0, len(chunk), PORTION)]
 
 
 def portions(payloads: Sequence[bytes], deltas: list[Delta]) -> Sequence[Sequence[Delta]]:
-    """The deltas of some payloads, as batches that are taken in at once.
+    """Returns the deltas of `payloads` in batches. Each batch is processed without yielding.
 
-    A delta whose tokens somebody has to count is cut into several. Where depends on its own text only: counts
-    are the same however the network cuts.
+    If the payloads exceed PORTION bytes in total, each delta becomes a batch of its own, and a delta whose
+    tokens the server must count (`count` is None) is split. The split points depend on the delta's text only.
+    So the counts are the same however the network cuts the bytes.
     """
     if sum(map(len, payloads)) <= PORTION:
         return (deltas,)
-    return [(part,) for delta in deltas for part in _parts(delta)] or (deltas,)
+    return [(part,) for delta in deltas for part in _split_delta(delta)] or (deltas,)
 
 
-def _parts(delta: Delta) -> Iterator[Delta]:
-    """The delta, with no more than a portion of each kind of text in one; its usage comes with the last."""
-    if delta.count is not None or _longest(delta) <= PORTION:
+def _split_delta(delta: Delta) -> Iterator[Delta]:
+    """Yields deltas with at most PORTION characters of one kind of text each. The last one has the usage."""
+    if delta.count is not None or _longest_text(delta) <= PORTION:
         yield delta
         return
-    parts = [Delta(reasoning=piece) for piece in _pieces(delta.reasoning)]
-    parts += [Delta(text=piece) for piece in _pieces(delta.text or "")]
-    parts += [Delta(refusal=piece) for piece in _pieces(delta.refusal)]
+    parts = [Delta(reasoning=piece) for piece in _split_text(delta.reasoning)]
+    parts += [Delta(text=piece) for piece in _split_text(delta.text or "")]
+    parts += [Delta(refusal=piece) for piece in _split_text(delta.refusal)]
     for fragment in delta.fragments:
-        parts += [Delta(fragments=(part,)) for part in _fragments(fragment)]
+        parts += [Delta(fragments=(part,)) for part in _split_fragment(fragment)]
     yield from parts[:-1]
     yield msgspec.structs.replace(parts[-1], usage=delta.usage)
 
 
-def _longest(delta: Delta) -> int:
+def _longest_text(delta: Delta) -> int:
     texts = (delta.text or "", delta.reasoning, delta.refusal, *(part.arguments for part in delta.fragments))
     return max(map(len, texts))
 
 
-def _pieces(text: str) -> list[str]:
+def _split_text(text: str) -> list[str]:
     return [text[at : at + PORTION] for at in range(0, len(text), PORTION)]
 
 
-def _fragments(fragment: ToolCallFragment) -> Iterator[ToolCallFragment]:
-    first, *others = _pieces(fragment.arguments) or [""]
+def _split_fragment(fragment: ToolCallFragment) -> Iterator[ToolCallFragment]:
+    first, *others = _split_text(fragment.arguments) or [""]
     yield msgspec.structs.replace(fragment, arguments=first)
     for piece in others:
         yield msgspec.structs.replace(fragment, id="", function_name="", arguments=piece)

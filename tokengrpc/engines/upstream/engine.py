@@ -1,4 +1,4 @@
-"""What engines over HTTP and server-sent events have in common: ask, accept or refuse, read to the end."""
+"""Base class of engines over HTTP and SSE: sends a request, checks the response's head, reads the stream."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tokengrpc.engines.upstream.errors import (
 from tokengrpc.engines.upstream.late_usage import LateUsageReaders
 from tokengrpc.engines.upstream.redaction import hiding
 from tokengrpc.engines.upstream.sse import SSEDecoder
-from tokengrpc.engines.upstream.stream_reader import ResponseReader, read_on
+from tokengrpc.engines.upstream.stream_reader import ResponseReader, read_batches
 from tokengrpc.errors import EngineBusy, EngineError, EngineLost, EngineProtocolError, TokenGrpcError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamRequest:
-    """One request as it is sent, and who reads the answer."""
+    """An HTTP request to an engine, and the decoder of its response."""
 
     path: str
     body: bytes
@@ -46,7 +46,7 @@ class UpstreamRequest:
 
 
 class HTTPStreamEngine(ABC):
-    """An `Engine` that asks a server over HTTP. A dialect says how to ask, and decodes."""
+    """An `Engine` that sends requests to a server over HTTP. Dialects build the request and the decoder."""
 
     kind: ClassVar[str]
 
@@ -61,32 +61,35 @@ class HTTPStreamEngine(ABC):
         self._late_usage_readers = (
             LateUsageReaders(self._http, settings.drain_limit) if settings.on_cancel == "drain" else None
         )
-        self._forgone: set[str] = set()
+        self._forgone: set[str] = set()  # record ids whose late usage is not wanted
         self._healthy: bool | None = None
         self._hide = hiding(None)
 
     @property
     def healthy(self) -> bool | None:
-        """Whether the server answered last time, be it with a refusal; None before the first request."""
+        """Whether the server worked at the last request; None before the first one.
+
+        A server that is busy, or that rejects the request as invalid, works.
+        """
         return self._healthy
 
     def on_late_usage(self, report: LateUsage) -> None:
-        """What to call with a usage that came after its generation was closed."""
+        """Sets the function to call with usage that arrives after its generation was closed."""
         if self._late_usage_readers is not None:
             self._late_usage_readers.report = report
 
     def forgo_late_usage(self, record_id: str) -> None:
-        """As `ReportsLateUsage`."""
+        """Marks the late usage of a request as not wanted; see `ReportsLateUsage`."""
         self._forgone.add(record_id)
 
     async def start(self) -> None:
-        """Gets ready. Raises ValueError when an API key is configured but missing."""
+        """Reads the API key and opens the HTTP client. Raises ValueError if a configured key is missing."""
         key = self._read_api_key()
         self._hide = hiding(key)
         self._http.open(
             {
                 "Accept": "text/event-stream",
-                "Accept-Encoding": "identity",  # compression would hold tokens back
+                "Accept-Encoding": "identity",  # compression would delay tokens
                 "Content-Type": "application/json",
                 **self._headers(key),
             }
@@ -99,48 +102,53 @@ class HTTPStreamEngine(ABC):
         await self._http.close()
 
     async def check(self) -> None:
-        """Asks for the list of models. The server may have none: that it answers is enough."""
+        """Requests the list of models. Some servers have no such list, so any status below 500 passes.
+
+        Raises the error that a status of 500 or more maps to.
+        """
         response = await self._http.get("/models")
         try:
             if response.head.status >= 500:
                 raise await self._refusal(response)
-            with suppress(HTTPError, OSError):  # lets the connection be used again
+            with suppress(HTTPError, OSError):  # reading the body makes the connection reusable
                 await read_body(response)
         finally:
             self._http.release(response)
 
     @abstractmethod
     def _headers(self, key: str | None) -> Mapping[str, str]:
-        """The dialect's own headers."""
+        """Returns the dialect's own headers. `key` is the API key, if any."""
 
     @abstractmethod
     def _upstream_request(
         self, request: GenerationRequest, continue_from: Continuation | None
     ) -> UpstreamRequest:
-        """The request to send. Raises UnsupportedFeature and InvalidRequest."""
+        """Builds the request to send. Raises UnsupportedFeature and InvalidRequest."""
 
     async def generate(
         self, request: GenerationRequest, continue_from: Continuation | None = None
     ) -> AsyncGenerator[Sequence[Delta], None]:
-        """Runs a request as `Engine` says."""
-        call = self._upstream_request(request, continue_from)
-        decoder = call.decoder
+        """Runs a request; see `Engine.generate`."""
+        upstream_request = self._upstream_request(request, continue_from)
+        decoder = upstream_request.decoder
         response: Response | None = None
         reader: ResponseReader | None = None
         try:
             response = await self._http.post(
-                call.path, call.body, connect_timeout=request.limits.connect_timeout
+                upstream_request.path,
+                upstream_request.body,
+                connect_timeout=request.limits.connect_timeout,
             )
             self._healthy = True
-            steps = await self._accept(response, decoder)
+            batches = await self._accept(response, decoder)
             reader = ResponseReader(response, SSEDecoder(max_event_bytes=self._max_event_bytes), decoder)
             yield ()
             while True:
-                waits = False
-                for batch in steps:
-                    if waits:  # a consumer need not: this lets other tasks go on
+                is_first = True
+                for batch in batches:
+                    if not is_first:  # the consumer may never suspend: let other tasks run between batches
                         await asyncio.sleep(0)
-                    waits = True
+                    is_first = False
                     if decoder.ended and decoder.error is None:
                         self._http.linger(response)
                     if batch:
@@ -148,36 +156,37 @@ class HTTPStreamEngine(ABC):
                 if decoder.ended:
                     break
                 try:
-                    steps = await read_on(reader, self._lost)
+                    batches = await read_batches(reader, self._lost)
                 except asyncio.CancelledError as error:
                     if not decoder.complete:
                         raise
-                    # The answer is whole, and only its usage was waited for: it is not stopped any more.
-                    self._stopped(error, request, reader)
-                    reader = None  # another one may be reading on
-                    yield decoder.last()
+                    # The engine has sent its finish reason and only the usage is outstanding: cancellation no
+                    # longer changes the outcome.
+                    self._handle_stop(error, request, reader)
+                    reader = None  # it may belong to a late-usage reader now
+                    yield decoder.final_deltas()
                     return
             decoder.check()
         except BaseException as error:
-            self._stopped(error, request, reader)
+            self._handle_stop(error, request, reader)
             raise
         finally:
             self._forgone.discard(request.record_id)
             self._release(response)
 
-    def _stopped(
+    def _handle_stop(
         self,
         error: BaseException,
         request: GenerationRequest,
         reader: ResponseReader | None,
     ) -> None:
-        """Something ended it: the engine, whoever reads, or a bug of ours."""
+        """Records an engine error in the health. If the consumer left, starts reading for late usage."""
         if isinstance(error, EngineError):
             self._healthy = isinstance(error, EngineBusy)
             return
-        gone = isinstance(error, asyncio.CancelledError | GeneratorExit)
+        consumer_left = isinstance(error, asyncio.CancelledError | GeneratorExit)
         if (
-            gone
+            consumer_left
             and request.record_id not in self._forgone
             and self._late_usage_readers is not None
             and reader is not None
@@ -186,40 +195,48 @@ class HTTPStreamEngine(ABC):
             self._late_usage_readers.begin(request.record_id, reader)
 
     def _release(self, response: Response | None) -> None:
-        """Lets go of a response, unless it is read on."""
+        """Releases a response, unless a late-usage reader still reads it."""
         if response is not None and (
             self._late_usage_readers is None or response not in self._late_usage_readers
         ):
             self._http.release(response)
 
     async def _accept(self, response: Response, decoder: StreamDecoder) -> Iterable[Sequence[Delta]]:
-        """All output of an accepted request if it is no stream. Raises what a refusal means."""
+        """Checks the response's head. Returns the whole output if the response is not a stream.
+
+        Raises the error that a refusal maps to, and EngineProtocolError for an unusable response.
+        """
         head = response.head
         if head.status != 200:
             raise await self._refusal(response)
         if head.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise EngineProtocolError(
-                f"engine {self.name} compresses its answers though it is asked not to; "
-                "switch that off at it, or at the proxy before it"
+                f"engine {self.name} compressed its response although the request forbids it; "
+                "turn compression off in the engine or in the proxy before it"
             )
         if head.content_type == "text/event-stream":
             return ()
         if head.content_type == "application/json":
-            return await self._accept_answer(response, decoder)
+            return await self._accept_whole_output(response, decoder)
         raise EngineProtocolError(
             f"engine {self.name} answered with {self._hide(head.content_type)[:64]} "
-            "instead of an event stream; check that its kind and base_url are the right ones"
+            "instead of an event stream; check its kind and base_url"
         )
 
     async def _refusal(self, response: Response) -> TokenGrpcError:
         body = b""
-        with suppress(HTTPError, OSError):  # the status says enough
+        with suppress(HTTPError, OSError):  # the status alone is enough
             body = await read_body(response)
         wait = retry_after_seconds(response.head.headers)
         return status_error(self.name, response.head.status, self._complaint(body), wait)
 
-    async def _accept_answer(self, response: Response, decoder: StreamDecoder) -> Iterable[Sequence[Delta]]:
-        """An error under a status of 200, or the whole output of a server that does not stream."""
+    async def _accept_whole_output(
+        self, response: Response, decoder: StreamDecoder
+    ) -> Iterable[Sequence[Delta]]:
+        """Decodes the whole output of a server that does not stream.
+
+        Raises the error for an error object, which some servers send with status 200.
+        """
         try:
             body = await read_body(response)
         except (HTTPError, OSError) as error:

@@ -1,4 +1,4 @@
-"""What servers say when they fail, as our errors: HTTP statuses and error objects."""
+"""Maps the failures of servers, HTTP statuses and error objects, to tokengrpc's errors."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tokengrpc.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-# Engines may repeat a prompt in their message: its caller may see some of it, logs nothing.
-_SAID_CHARACTERS = 200
+# Engines may quote the prompt in an error message. Its caller may see an excerpt, logs may not.
+_EXCERPT_CHARACTERS = 200
 
-# A longer wait is nobody's honest answer, and no client would keep it.
+# A longer Retry-After is certainly wrong, and no client would wait that long.
 _LONGEST_WAIT_SECONDS = 31 * 24 * 3600.0
 
-# OpenAI's code, llama.cpp's type, and the words of vLLM, SGLang, TGI, llama.cpp, Ollama and Anthropic.
+# OpenAI's code, llama.cpp's type, and phrases of vLLM, SGLang, TGI, llama.cpp, Ollama and Anthropic.
 _CONTEXT_MARKS = (
     "context_length_exceeded",
     "exceed_context_size",
@@ -53,7 +53,7 @@ _BUSY_MARKS = (
     "serviceunavailable",
     "too many requests",
 )
-# TGI's words; the status in its error objects is always 422.
+# TGI's phrase; the status in its error objects is always 422.
 _BAD_REQUEST_MARKS = ("input validation error",)
 
 
@@ -62,7 +62,7 @@ _HIDE = hiding(None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Complaint:
-    """An engine's own words about a failure. `status` is an HTTP status where it told one."""
+    """An error object that an engine sent. `status` is the HTTP status that it contains, if any."""
 
     message: str = ""
     type: str = ""
@@ -70,45 +70,45 @@ class Complaint:
     status: int | None = None
 
     @property
-    def said(self) -> str:
-        """Its message in one line, cut; its type or code where it has none."""
-        words = " ".join((self.message or self.type or self.code).split())
-        return words if len(words) <= _SAID_CHARACTERS else words[: _SAID_CHARACTERS - 1] + "…"
+    def excerpt(self) -> str:
+        """The message on one line, truncated. If there is no message, the type or the code."""
+        line = " ".join((self.message or self.type or self.code).split())
+        return line if len(line) <= _EXCERPT_CHARACTERS else line[: _EXCERPT_CHARACTERS - 1] + "…"
 
     def mentions(self, marks: tuple[str, ...]) -> bool:
-        """Whether any part of it holds one of some lower-case words."""
-        whole = f"{self.code} {self.type} {self.message}".lower()
-        return any(mark in whole for mark in marks)
+        """Returns whether the code, type or message contains one of `marks`, which are in lower case."""
+        text = f"{self.code} {self.type} {self.message}".lower()
+        return any(mark in text for mark in marks)
 
 
 def read_complaint(payload: object, hide: Callable[[str], str] = _HIDE) -> Complaint | None:
-    """The complaint in a decoded JSON payload, or None when it holds none. `hide` makes it fit to be told.
+    """Returns the error object in a decoded JSON payload, redacted by `hide`, or None if there is none.
 
-    Knows `{"error": {…}}`, `{"error": "…"}` (Ollama, TGI), `{"object": "error", "message": …}` (older vLLM)
-    and `{"detail": …}` (FastAPI).
+    Recognizes `{"error": {…}}`, `{"error": "…"}` (Ollama, TGI), `{"object": "error", "message": …}` (older
+    vLLM) and `{"detail": …}` (FastAPI).
     """
-    found = _find(payload)
+    found = _find_complaint(payload)
     if found is None:
         return None
     return replace(found, message=hide(found.message), type=hide(found.type), code=hide(found.code))
 
 
-def _find(payload: object) -> Complaint | None:
+def _find_complaint(payload: object) -> Complaint | None:
     if not isinstance(payload, dict):
         return None
     error = payload.get("error")
     if isinstance(error, dict):
-        return _from_object(error)
+        return _complaint_of(error)
     if error:
         return Complaint(message=str(error), type=_text(payload.get("error_type")))
     if payload.get("object") == "error" or "message" in payload:
-        return _from_object(payload)
+        return _complaint_of(payload)
     if payload.get("detail"):
         return Complaint(message=str(payload["detail"]))
     return None
 
 
-def _from_object(error: dict[str, Any]) -> Complaint:
+def _complaint_of(error: dict[str, Any]) -> Complaint:
     code = error.get("code")
     status = code if isinstance(code, int) else None
     if isinstance(code, str) and code.isdecimal():
@@ -124,20 +124,20 @@ def _text(value: object) -> str:
 def status_error(
     engine: str, status: int, complaint: Complaint | None, retry_after: float | None
 ) -> TokenGrpcError:
-    """The error for an HTTP status that is not 200. `retry_after` is seconds."""
-    said = complaint or Complaint()
-    if status in _MAY_BE_CONTEXT and said.mentions(_CONTEXT_MARKS):
-        return _context(engine, said, retry_after)
+    """Returns the error for an HTTP status other than 200. `retry_after` is in seconds."""
+    complaint = complaint or Complaint()
+    if status in _CONTEXT_STATUSES and complaint.mentions(_CONTEXT_MARKS):
+        return _context_exceeded(engine, complaint, retry_after)
     make = _STATUSES.get(status)
     if make is None:
         make = _unavailable if status >= 500 else _unexpected
-    return make(engine, Complaint(message=said.said, status=status), retry_after)
+    return make(engine, Complaint(message=complaint.excerpt, status=status), retry_after)
 
 
 def stream_error(engine: str, complaint: Complaint, *, started: bool) -> TokenGrpcError:
-    """The error for an error object inside a stream; `started` once there was a token."""
+    """Returns the error for an error object inside a stream. `started`: the engine has sent output."""
     if complaint.mentions(_CONTEXT_MARKS):
-        return _context(engine, complaint, None)
+        return _context_exceeded(engine, complaint, None)
     if not started:
         make = _STATUSES.get(complaint.status or 0) or _TYPES.get(complaint.type.lower())
         if make is not None:
@@ -146,13 +146,15 @@ def stream_error(engine: str, complaint: Complaint, *, started: bool) -> TokenGr
             return _invalid(engine, complaint, None)
         if complaint.mentions(_BUSY_MARKS):
             return _busy(engine, complaint, None)
-    return EngineAborted(f"engine {engine} gave up{_quoted(complaint)}; start again under a new id")
+    return EngineAborted(
+        f"engine {engine} aborted the generation{_quoted(complaint)}; start again under a new id"
+    )
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """How long the engine asks to wait, in seconds; None when it does not say (RFC 9110, 10.2.3).
+    """Returns the seconds of the Retry-After header (RFC 9110, 10.2.3), or None without a usable one.
 
-    What makes no sense is not said: no number, or more than a month.
+    A value is unusable if it is neither a number nor a date, or if it exceeds a month. A negative one is 0.
     """
     value = headers.get("Retry-After", "")
     try:
@@ -165,7 +167,10 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 
 
 def _seconds_until(date: str, now: str) -> float:
-    """A date is compared with the engine's own, so that no clock of ours matters. NaN if either is none."""
+    """Returns the seconds from `now` to `date`; NaN if either is not an HTTP date.
+
+    Both come from the engine, so the local clock does not matter.
+    """
     try:
         return (parsedate_to_datetime(date) - parsedate_to_datetime(now)).total_seconds()
     except (TypeError, ValueError, OverflowError, IndexError):
@@ -173,14 +178,14 @@ def _seconds_until(date: str, now: str) -> float:
 
 
 def _quoted(complaint: Complaint) -> str:
-    return f': "{complaint.said}"' if complaint.said else ""
+    return f': "{complaint.excerpt}"' if complaint.excerpt else ""
 
 
 def _status(complaint: Complaint) -> str:
     return f" (HTTP {complaint.status})" if complaint.status else ""
 
 
-def _context(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
+def _context_exceeded(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
     return ContextLengthExceeded(
         f"the input is longer than the context of engine {engine}{_quoted(complaint)}; "
         "shorten it or lower max_output_token_count"
@@ -193,20 +198,20 @@ def _invalid(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcErr
 
 def _auth(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
     return EngineAuthFailed(
-        f"engine {engine} does not accept the server's API key{_status(complaint)}; set the right one"
+        f"engine {engine} rejected the server's API key{_status(complaint)}; configure a valid key"
     )
 
 
 def _unpaid(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
     return EngineAuthFailed(
-        f"engine {engine} wants the server's account to be paid{_status(complaint)}; see to its billing"
+        f"engine {engine} requires payment for the server's account{_status(complaint)}; check its billing"
     )
 
 
-def _missing(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
+def _not_found(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
     return ModelNotFound(
-        f"engine {engine} knows no such path or model{_status(complaint)}{_quoted(complaint)}; "
-        "whoever runs the server should check base_url and upstream_model",
+        f"engine {engine} has no such path or model{_status(complaint)}{_quoted(complaint)}; "
+        "the server's operator should check base_url and upstream_model",
         metadata={"model": engine},
     )
 
@@ -227,19 +232,20 @@ def _busy(engine: str, complaint: Complaint, retry_after: float | None) -> Token
 
 def _unexpected(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
     return EngineProtocolError(
-        f"engine {engine} gave an answer that no dialect has{_status(complaint)}{_quoted(complaint)}; "
+        f"engine {engine} sent an unexpected response{_status(complaint)}{_quoted(complaint)}; "
         "check its base_url"
     )
 
 
-_MAY_BE_CONTEXT = frozenset({400, 413, 422, 500})
+# Statuses with which servers report that the input exceeds the context.
+_CONTEXT_STATUSES = frozenset({400, 413, 422, 500})
 
 _STATUSES: dict[int, Callable[[str, Complaint, float | None], TokenGrpcError]] = {
     400: _invalid,
     401: _auth,
     402: _unpaid,
     403: _auth,
-    404: _missing,
+    404: _not_found,
     408: _unavailable,
     413: _invalid,
     422: _invalid,
@@ -252,7 +258,7 @@ _STATUSES: dict[int, Callable[[str, Complaint, float | None], TokenGrpcError]] =
     529: _busy,  # Anthropic
 }
 
-# Types of error objects that need no status: OpenAI's, vLLM's, TGI's and Anthropic's.
+# Types that identify the error without a status: OpenAI's, vLLM's, TGI's and Anthropic's.
 _TYPES: dict[str, Callable[[str, Complaint, float | None], TokenGrpcError]] = {
     "badrequesterror": _invalid,
     "badrequest": _invalid,
@@ -262,7 +268,7 @@ _TYPES: dict[str, Callable[[str, Complaint, float | None], TokenGrpcError]] = {
     "authentication_error": _auth,
     "permission_error": _auth,
     "billing_error": _unpaid,
-    "not_found_error": _missing,
+    "not_found_error": _not_found,
     "rate_limit_error": _busy,
     "overloaded_error": _busy,
     "timeout_error": _unavailable,

@@ -1,4 +1,4 @@
-"""Why servers say that an output ended, as our reasons: one table."""
+"""Maps the finish reasons of servers to tokengrpc's: one table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tokengrpc.core.model import EngineFinish, FinishReason
 from tokengrpc.core.text import encodable
 from tokengrpc.errors import EngineAborted
 
-# Words for a proper end, in lower case. Others are passed on as OTHER.
+# Finish reasons of a regular end, in lower case. All others are reported as OTHER.
 FINISH_REASONS = {
     "stop": FinishReason.END,
     "eos": FinishReason.END,
@@ -24,7 +24,7 @@ FINISH_REASONS = {
     "refusal": FinishReason.REFUSAL,  # Anthropic
 }
 
-# Words that say that the engine gave up. vLLM sends `[DONE]` all the same (vllm#57082).
+# Finish reasons of a generation that the engine aborted. vLLM still sends `[DONE]` after them (vllm#57082).
 ABORT_REASONS = frozenset(
     {
         "abort",
@@ -37,31 +37,32 @@ ABORT_REASONS = frozenset(
     }
 )
 
-# With these the stop sequence that was met may be told.
+# With these reasons a server may report the stop sequence that was matched.
 _STOPS = frozenset({FinishReason.END, FinishReason.STOP_SEQUENCE})
 
-# The contract's bound on the engine's own word.
+# The contract's bound on `Finished.engine_finish_reason`.
 _WORD_CHARACTERS = 64
 
 
 def read_finish(engine: str, reason: str, stop: object = None) -> EngineFinish:
-    """The finish that a server tells by its own word; `stop` is what it says of a stop that was met.
+    """Returns the finish for a server's finish reason. `stop` is the matched stop that the server reports.
 
-    Raises EngineAborted when the word says that the engine gave up.
+    Raises EngineAborted if the reason says that the engine aborted the generation.
     """
     word = encodable(reason[:_WORD_CHARACTERS])
     if word.lower() in ABORT_REASONS:
         raise EngineAborted(
-            f'engine {engine} gave up with the finish reason "{word}"; start again under a new id'
+            f'engine {engine} aborted the generation with the finish reason "{word}"; '
+            "start again under a new id"
         )
-    found = FINISH_REASONS.get(word.lower(), FinishReason.OTHER)
-    if found in _STOPS and isinstance(stop, str) and stop:
+    mapped = FINISH_REASONS.get(word.lower(), FinishReason.OTHER)
+    if mapped in _STOPS and isinstance(stop, str) and stop:
         return EngineFinish(reason=FinishReason.STOP_SEQUENCE, word=word, matched_stop=encodable(stop))
-    return EngineFinish(reason=found, word=word)
+    return EngineFinish(reason=mapped, word=word)
 
 
 def refine_finish_reason(finish: EngineFinish, *, called: bool, refused: bool) -> EngineFinish:
-    """The finish in the light of the output: some say "stop" for tool calls and refusals."""
+    """Returns the finish, corrected by the output: some servers say "stop" after tool calls and refusals."""
     if finish.reason is not FinishReason.END or not (called or refused):
         return finish
     reason = FinishReason.TOOL_CALLS if called else FinishReason.REFUSAL

@@ -1,4 +1,4 @@
-"""Reads on after the caller has left, for the usage that billed servers tell last."""
+"""Keeps reading a response after the caller has left, because servers report the billed usage last."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from tokengrpc.engines.upstream.stream_reader import read_on
+from tokengrpc.engines.upstream.stream_reader import read_batches
 from tokengrpc.errors import EngineLost
 
 if TYPE_CHECKING:
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from tokengrpc.engines.http.connection import Response
     from tokengrpc.engines.upstream.stream_reader import ResponseReader
 
-# So many at once; callers who leave after that are not waited for.
-_DRAINS = 64
+# Maximum number of readers at once. Beyond it, the engine's connection is closed when a caller leaves.
+_MAX_READERS = 64
 
-# The most that one drain reads.
-_BYTES = 8 * 1024 * 1024
+# Maximum number of bytes that one reader reads.
+_MAX_BYTES = 8 * 1024 * 1024
 
 log = structlog.get_logger(__name__)
 
 
 class LateUsageReaders:
-    """The responses of one engine that are read to their end with nobody waiting for them.
+    """Background tasks of one engine, each of which reads a response to its end after the caller has left.
 
-    Each for at most `limit` seconds. `report` gets the key in the ledger and the final usage of those that
-    tell one in time.
+    Each one runs for at most `limit` seconds. If the final usage arrives in time, `report` is called with it
+    and with the record id, which is the key in the ledger.
     """
 
     def __init__(self, http: EngineHTTP, limit: float) -> None:
@@ -40,21 +40,21 @@ class LateUsageReaders:
         self.report: LateUsage | None = None
 
     def __len__(self) -> int:
-        """How many there are now."""
+        """Returns the number of running readers."""
         return len(self._running)
 
     def __contains__(self, response: Response) -> bool:
-        """Whether a response is being drained."""
+        """Returns whether a reader is reading this response."""
         return response in self._running
 
     def begin(self, record_id: str, reader: ResponseReader) -> None:
-        """Reads on in the background, unless nobody wants the usage or there are too many already."""
-        if record_id and self.report is not None and len(self._running) < _DRAINS:
+        """Starts a reader, unless the usage cannot be reported or too many readers are running."""
+        if record_id and self.report is not None and len(self._running) < _MAX_READERS:
             task = asyncio.get_running_loop().create_task(self._run(record_id, reader, self.report))
             self._running[reader.response] = task
 
     async def close(self) -> None:
-        """Ends all of them."""
+        """Cancels all readers and waits until they have ended."""
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()
@@ -68,16 +68,16 @@ class LateUsageReaders:
                 self._http.linger(reader.response)
                 await report(record_id, usage)
         except TimeoutError:
-            log.debug("a drain was given up: its engine did not end in time", limit=self._limit)
+            log.debug("no late usage: the engine did not end its response in time", limit=self._limit)
         except Exception:
-            log.exception("a late usage could not be settled", record_id=record_id)
+            log.exception("late usage could not be settled", record_id=record_id)
         finally:
             del self._running[reader.response]
             self._http.release(reader.response)
 
 
 async def _final_usage(reader: ResponseReader) -> UsageReport | None:
-    """The usage that comes with a proper end; None for any other end, or for too much before it."""
+    """Returns the usage of a response that ends regularly within _MAX_BYTES, otherwise None."""
     decoder, usage, size = reader.decoder, None, 0
     response = reader.response
 
@@ -88,9 +88,9 @@ async def _final_usage(reader: ResponseReader) -> UsageReport | None:
         return data
 
     reader.read = read
-    while not decoder.ended and size <= _BYTES:
-        for batch in await read_on(reader, lambda _: EngineLost("the connection broke")):
+    while not decoder.ended and size <= _MAX_BYTES:
+        for batch in await read_batches(reader, lambda _: EngineLost("the connection broke")):
             for delta in batch:
                 usage = delta.usage or usage
-            await asyncio.sleep(0)  # nobody is in a hurry
+            await asyncio.sleep(0)  # running generations go first
     return usage if decoder.ended and decoder.error is None else None

@@ -1,4 +1,4 @@
-"""What may leave the engine room of what a server says: text that encodes, without secrets."""
+"""Redacts text that a server sent before it reaches callers and logs: valid Unicode, no secrets."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _HIDDEN = "[hidden]"
 
 
 def hiding(key: str | None) -> Callable[[str], str]:
-    """A function that makes an engine's words fit to be told.
+    """Returns a function that redacts an engine's text.
 
-    They encode, and neither `key` nor what follows `Bearer` is in them.
+    The result can be encoded as UTF-8. It contains neither `key` nor anything that follows `Bearer`.
     """
 
     def hide(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What the bodies of all dialects' requests have in common."""
+"""Parts of request bodies that all dialects share."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 # The schema of a tool without parameters.
 _NO_PARAMETERS = msgspec.Raw(b'{"type":"object","properties":{}}')
 
-# Of everything that cannot be continued.
-ELSEWHERE = "this engine; it can only be generated anew"
+# The `where` of `unsupported` for output of another engine that this engine cannot continue.
+ELSEWHERE = "this engine; start a new generation"
 
-# Whole numbers below this are what they seem as floats; greater ones stay floats.
+# Floats below this limit represent integers exactly; larger ones stay floats.
 _EXACT_FLOATS = 2.0**53
 
 
 def whole_numbers(value: Any) -> Any:  # noqa: ANN401 - JSON values have no narrower type
-    """A value of a protobuf Struct with its numbers as they were meant: 5.0 is 5, as a Struct has no ints."""
+    """Returns a value of a protobuf Struct with 5.0 as 5, because a Struct has no integers."""
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT_FLOATS:
         return int(value)
     if isinstance(value, list | tuple):
@@ -37,7 +37,10 @@ def whole_numbers(value: Any) -> Any:  # noqa: ANN401 - JSON values have no narr
 
 
 def sampling_fields(sampling: Sampling, names: Mapping[str, str]) -> dict[str, Any]:
-    """What is set, by the engine's names. Raises UnsupportedFeature for a field without one."""
+    """Returns the fields that are set, under the engine's `names`.
+
+    Raises UnsupportedFeature for a field that `names` lacks.
+    """
     values: dict[str, Any] = {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
@@ -50,15 +53,18 @@ def sampling_fields(sampling: Sampling, names: Mapping[str, str]) -> dict[str, A
         "stop_sequences": list(sampling.stop_sequences) or None,
         "logit_bias": {str(key): bias for key, bias in sampling.logit_bias.items()} or None,
     }
-    asked = {name: value for name, value in values.items() if value is not None}
-    for name in asked:
+    requested = {name: value for name, value in values.items() if value is not None}
+    for name in requested:
         if name not in names:
             raise unsupported(f"sampling.{name}", "this engine, which has no field for it")
-    return {names[name]: value for name, value in asked.items()}
+    return {names[name]: value for name, value in requested.items()}
 
 
 def tool_fields(tool: Tool, path: str, schema_name: str) -> dict[str, Any]:
-    """A tool, its schema under the engine's name for it. Raises InvalidRequest for one that is no JSON."""
+    """Returns a tool's fields, with its schema under `schema_name`.
+
+    Raises InvalidRequest, with `path`, if the schema is not JSON.
+    """
     schema = tool.parameters_json_schema
     fields: dict[str, Any] = {
         "name": tool.name,
@@ -72,7 +78,10 @@ def tool_fields(tool: Tool, path: str, schema_name: str) -> dict[str, Any]:
 
 
 def raw_json(text: str, field: str) -> msgspec.Raw:
-    """JSON text to be embedded as it stands, so that order and numbers survive. Raises InvalidRequest."""
+    """Returns JSON text to embed unchanged, so that the order of keys and all digits are preserved.
+
+    Raises InvalidRequest, with `field`, if the text is not JSON.
+    """
     data = text.encode("utf-8", "replace")
     try:
         msgspec.json.decode(data)
@@ -82,15 +91,18 @@ def raw_json(text: str, field: str) -> msgspec.Raw:
 
 
 def unsupported(what: str, where: str) -> UnsupportedFeature:
-    """The error for something that an engine has no field for."""
+    """Returns the error for a feature that an engine does not support."""
     return UnsupportedFeature(f"{what} is not supported for {where}")
 
 
 def prefilled(request: GenerationRequest, text: str) -> GenerationRequest:
-    """The request with the assistant's answer begun. Raises UnsupportedFeature if it was begun before."""
-    asked = Message(role=Role.USER, parts=(TextPart(text=request.prompt or ""),))
-    messages = (asked,) if request.messages is None else request.messages
+    """Returns the request with `text` as the beginning of the assistant's reply.
+
+    Raises UnsupportedFeature if the conversation itself ends with an assistant message.
+    """
+    prompt = Message(role=Role.USER, parts=(TextPart(text=request.prompt or ""),))
+    messages = (prompt,) if request.messages is None else request.messages
     if messages[-1].role is Role.ASSISTANT:
-        raise unsupported("an answer that the conversation began itself", ELSEWHERE)
-    answer = Message(role=Role.ASSISTANT, parts=(TextPart(text=text),))
-    return replace(request, prompt=None, messages=(*messages, answer))
+        raise unsupported("continuing a reply that the conversation began", ELSEWHERE)
+    reply = Message(role=Role.ASSISTANT, parts=(TextPart(text=text),))
+    return replace(request, prompt=None, messages=(*messages, reply))

@@ -1,4 +1,4 @@
-"""What can be set of every engine over HTTP and server-sent events."""
+"""The settings of all engines over HTTP and server-sent events."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tokengrpc.config.values import Bytes, Seconds
 
 
 class HttpEngineSettings(RemoteEngineSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An engine over HTTP."""
+    """The settings of an engine over HTTP."""
 
     on_cancel: Annotated[
         Literal["abort", "drain"],
-        Meta(description="what becomes of output that nobody wants: abort, or drain to know its usage"),
+        Meta(description="after a cancellation: abort the engine's response, or drain it for the usage"),
     ] = "abort"
-    drain_limit: Annotated[Seconds, Meta(description="a drain is given up after, s")] = 30.0
+    drain_limit: Annotated[Seconds, Meta(description="the maximum duration of that drain, in seconds")] = 30.0
     max_event_bytes: Annotated[
-        Bytes, Meta(description="the longest line or event that is read of an engine")
+        Bytes, Meta(description="the maximum size of a line or event that an engine sends, in bytes")
     ] = 1 << 20

@@ -1,8 +1,8 @@
 """Server-sent events: bytes in, payloads out, no I/O.
 
-The format is WHATWG's (HTML, 9.2 Server-sent events), with two differences, both told at their places: an
-event that the stream's end cut off is not dropped, and sizes are bounded. Only `data` is kept: every engine's
-payload says by itself what it is.
+The format is WHATWG's (HTML, 9.2 Server-sent events), with two differences that are explained where they are
+implemented: an event that the stream's end cuts off is not discarded, and sizes are bounded. Only `data` is
+kept, because the payloads of every engine identify themselves.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from tokengrpc.errors import EngineProtocolError
 
 _BOM = b"\xef\xbb\xbf"
 
-# An unfinished event up to this size is joined with the next chunk and looked at again as a whole; a larger
-# one goes through the line parser, which looks at each byte once.
+# An unfinished event of up to this size is joined with the next chunk and scanned again. A larger one goes
+# through the line parser, which scans each byte once.
 _JOIN_BYTES = 16 * 1024
 
 
 class SSEDecoder:
-    """Splits one response's body into the `data` payloads of its events.
+    """A decoder that splits one response's body into the `data` payloads of its events.
 
-    `feed` takes the bytes as they come, cut anywhere. A line or an event's data of more than
-    `max_event_bytes` raises EngineProtocolError; if there were events before it, those are returned, and
-    `failed` is set.
+    `feed` accepts the bytes in chunks that are cut anywhere. A line, or the data of an event, of more than
+    `max_event_bytes` raises EngineProtocolError. If the same chunk completed events before it, `feed` returns
+    those and sets `failed`, which the next call raises.
     """
 
     __slots__ = ("_after_cr", "_data", "_line", "_max", "_plain", "_size", "_start", "_tail", "failed")
 
     def __init__(self, *, max_event_bytes: int = 1024 * 1024) -> None:
         self._max = max_event_bytes
-        self._start = True  # nothing but a part of a byte order mark has come
-        self._plain = True  # all that is unfinished is in `_tail`; otherwise it is in the next four
+        self._start = True  # at most a part of a byte order mark has arrived
+        self._plain = True  # unfinished input is in `_tail`; if False, in the four attributes after it
         self._tail = b""
         self._line = bytearray()
         self._data: list[bytes] = []
@@ -38,11 +38,11 @@ class SSEDecoder:
         self.failed: EngineProtocolError | None = None
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The payloads that this chunk completes, in order."""
+        """Returns the payloads that this chunk completes, in order. Raises EngineProtocolError."""
         if self.failed is not None:
             raise self.failed
         if self._start:
-            chunk = self._without_bom(chunk)
+            chunk = self._strip_bom(chunk)
             if self._start:
                 return []
         events: list[bytes] = []
@@ -57,7 +57,7 @@ class SSEDecoder:
             return events
         body, _, self._tail = chunk.rpartition(b"\n\n")
         if body.startswith(b"data: "):
-            # The usual case, all in C: whole events of one line each.
+            # Fast path, all in C: complete events of one line each.
             payloads = body[6:].split(b"\n\ndata: ")
             if body.count(b"\n") == 2 * (len(payloads) - 1):
                 return payloads
@@ -67,10 +67,10 @@ class SSEDecoder:
         return events
 
     def close(self) -> list[bytes]:
-        """The payload that the end of the stream cut off, if any.
+        """Returns the payload that the end of the stream cut off, if any.
 
-        WHATWG drops it, but servers exist that end with `data: [DONE]` and no line end. It may be incomplete:
-        whoever reads it must not take a broken one for a fault of the server's.
+        WHATWG discards it, but some servers end with `data: [DONE]` and no line end. The payload may be
+        incomplete, so one that cannot be decoded is not a protocol error.
         """
         if self.failed is not None:
             raise self.failed
@@ -82,7 +82,7 @@ class SSEDecoder:
             self._feed_lines(b"\n\n", events)
         return events
 
-    def _without_bom(self, chunk: bytes) -> bytes:
+    def _strip_bom(self, chunk: bytes) -> bytes:
         chunk = self._tail + chunk
         self._tail = b""
         if len(chunk) < len(_BOM) and _BOM.startswith(chunk):
@@ -92,13 +92,13 @@ class SSEDecoder:
         return chunk.removeprefix(_BOM)
 
     def _feed_block(self, block: bytes, events: list[bytes]) -> None:
-        """Lines that belong to one event, with LF between them."""
+        """Feeds the lines of one event, separated by LF."""
         for line in block.split(b"\n"):
-            self._take_line(line)
+            self._feed_line(line)
         self._dispatch(events)
 
     def _feed_lines(self, chunk: bytes, events: list[bytes]) -> None:
-        """Any bytes, with any line ends."""
+        """Feeds any bytes, with any line ends."""
         if self._after_cr and chunk:
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")
@@ -111,10 +111,10 @@ class SSEDecoder:
         try:
             for line in lines:
                 if self._line:
-                    line = bytes(self._line) + line  # noqa: PLW2901 - the line's first part came before
+                    line = bytes(self._line) + line  # noqa: PLW2901 - an earlier chunk had its first part
                     self._line.clear()
                 if line:
-                    self._take_line(line)
+                    self._feed_line(line)
                 else:
                     self._dispatch(events)
             self._line += unfinished
@@ -125,7 +125,7 @@ class SSEDecoder:
                 raise
         self._plain = not (self._line or self._data or self._after_cr or self.failed)
 
-    def _take_line(self, line: bytes) -> None:
+    def _feed_line(self, line: bytes) -> None:
         self._check(len(line), "line")
         name, _, value = line.partition(b":")
         if name == b"data":
@@ -143,5 +143,6 @@ class SSEDecoder:
     def _check(self, size: int, what: str) -> None:
         if size > self._max:
             raise EngineProtocolError(
-                f"the engine sent a server-sent {what} of more than {self._max} bytes, the most that is read"
+                f"the engine sent a server-sent {what} of more than {self._max} bytes; "
+                "check the engine, or raise max_event_bytes"
             )

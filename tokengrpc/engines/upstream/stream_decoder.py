@@ -1,4 +1,4 @@
-"""What all dialects' decoders have in common: payloads in, deltas out, one end. No I/O."""
+"""Base class of all dialects' stream decoders: payloads in, deltas out, exactly one end. No I/O."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 
 
 class StreamDecoder(ABC):
-    """Makes one response's payloads into deltas.
+    """A decoder of one response's payloads into deltas.
 
-    What came before a failure is returned first: after each call, look at `error`, then at `ended`. Once
-    `ended`, the last delta returned has `finish`, unless there is an `error`. Once `complete`, nothing makes
-    an error of it any more: what cannot be read is ignored.
+    Deltas that precede a failure are returned first: after each call, check `error`, then `ended`. If `ended`
+    is set without an `error`, the last delta has `finish`. Once the decoder is `complete`, nothing turns the
+    outcome into an error: payloads that cannot be decoded are ignored.
     """
 
     def __init__(self, engine: str, hide: Callable[[str], str]) -> None:
-        """`hide` makes an engine's words fit to be told."""
+        """`hide` redacts text that the engine sent."""
         self._engine = engine
         self._hide = hide
-        self._started = False  # whether there was output
+        self._started = False  # whether the engine has sent output
         self._finish: EngineFinish | None = None
         self.ended = False
         self.error: TokenGrpcError | None = None
 
     @property
     def complete(self) -> bool:
-        """Whether the finish has come: only usage and the end mark may follow."""
+        """Whether the finish reason has arrived, which only usage and the end mark may follow."""
         return self._finish is not None
 
     def check(self) -> None:
@@ -44,7 +44,7 @@ class StreamDecoder(ABC):
             raise self.error
 
     def feed(self, payloads: Sequence[bytes]) -> list[Delta]:
-        """The deltas of some events' payloads."""
+        """Returns the deltas of the payloads. A payload that cannot be decoded sets `error`."""
         deltas: list[Delta] = []
         for payload in payloads:
             if self.ended:
@@ -58,14 +58,17 @@ class StreamDecoder(ABC):
                     continue
                 self._fail(
                     EngineProtocolError(
-                        f"engine {self._engine} sent a chunk that no dialect has ({error}); "
-                        "check that its kind and base_url are the right ones"
+                        f"engine {self._engine} sent a chunk that cannot be decoded ({error}); "
+                        "check its kind and base_url"
                     )
                 )
         return deltas
 
     def end(self, rest: Sequence[bytes]) -> list[Delta]:
-        """The body ended properly. `rest` is what its end cut off: it counts if it is whole."""
+        """Ends the output because the body ended regularly. Returns the last deltas.
+
+        `rest` holds the payload that the body's end cut off. It is used if it can be decoded.
+        """
         deltas: list[Delta] = []
         for payload in filter(None, rest):
             try:
@@ -77,7 +80,10 @@ class StreamDecoder(ABC):
         return deltas
 
     def cut(self, error: TokenGrpcError) -> list[Delta]:
-        """Nothing more can be read: that is `error`, unless the finish had come and so nothing is missing."""
+        """Ends the output because nothing more can be read. Returns the last deltas.
+
+        Sets `error`, unless the finish reason has arrived: then the output is complete.
+        """
         deltas: list[Delta] = []
         if not self.ended:
             if self._finish is None:
@@ -88,29 +94,32 @@ class StreamDecoder(ABC):
 
     @abstractmethod
     def _feed_payload(self, payload: bytes, deltas: list[Delta]) -> None:
-        """Adds an event's deltas. Raises ValueError or RecursionError for what cannot be read."""
+        """Appends a payload's deltas to `deltas`.
+
+        Raises ValueError or RecursionError if the payload cannot be decoded.
+        """
 
     @abstractmethod
     def _last(self, finish: EngineFinish) -> Delta:
-        """The last delta, with the finish."""
+        """Returns the last delta, which has the finish."""
 
     def _held(self) -> Delta | None:
-        """Output that was held back until now, if any."""
+        """Returns the output that is held back, if any."""
         return None
 
-    def last(self) -> list[Delta]:
-        """What an output ends with: what was held back, and the finish if it has come.
+    def final_deltas(self) -> list[Delta]:
+        """Returns the output that is held back, and the finish if its reason has arrived.
 
-        For whoever does not wait for what may follow the finish as for the end.
+        A consumer that does not wait for the usage and the end mark calls this itself.
         """
         held = self._held()
         deltas = [] if held is None else [held]
         return deltas if self._finish is None else [*deltas, self._last(self._finish)]
 
     def _end(self, deltas: list[Delta]) -> None:
-        """The end mark, or the body's end in its place."""
+        """Ends the output at the end mark, or at the body's end."""
         self.ended = True
-        deltas += self.last()
+        deltas += self.final_deltas()
         if self._finish is not None:
             return
         self._fail(
@@ -120,7 +129,7 @@ class StreamDecoder(ABC):
         )
 
     def _complain(self, complaint: Complaint | None) -> None:
-        """An error object came; after the finish the output is complete, whatever the engine says."""
+        """Handles an error object. It is ignored after the finish reason, because the output is complete."""
         if complaint is not None and self._finish is None:
             self._fail(stream_error(self._engine, complaint, started=self._started))
 

@@ -1,4 +1,4 @@
-"""Reads a stream to its end and decodes it, portion by portion."""
+"""Reads a response to its end and decodes it in portions."""
 
 from __future__ import annotations
 
@@ -18,40 +18,46 @@ if TYPE_CHECKING:
     from tokengrpc.engines.upstream.stream_decoder import StreamDecoder
     from tokengrpc.errors import TokenGrpcError
 
-# After the finish, this long is waited for the usage and the end mark.
+# Time to wait for the usage and the end mark after the finish reason.
 _AFTER_FINISH_SECONDS = 2.0
 
 
 class ResponseReader:
-    """Reads a body, and what follows the finish for a bounded time: the answer is complete without it."""
+    """A response with its decoders.
 
-    __slots__ = ("_deadline", "_last", "decoder", "events", "read", "response")
+    After the finish reason, the time for reading is limited, because the output is already complete.
+    """
+
+    __slots__ = ("_deadline", "_expired", "decoder", "events", "read", "response")
 
     def __init__(self, response: Response, events: SSEDecoder, decoder: StreamDecoder) -> None:
-        """`read` is the response's own: a token costs no call more."""
+        """`read` is the response's own method, so that no token costs an additional call."""
         self.response = response
         self.events = events
         self.decoder = decoder
         self.read = response.read
         self._deadline: float | None = None
-        self._last = False
+        self._expired = False
 
     async def read_rest(self) -> bytes:
-        """As `read`; raises TimeoutError when the time is over and what had come then was read."""
-        if self._last:
+        """Reads like `read`, but with a deadline that begins with the first call.
+
+        After the deadline, data that has already arrived is read once more. Then raises TimeoutError.
+        """
+        if self._expired:
             raise TimeoutError
         now = asyncio.get_running_loop().time()
         if self._deadline is None:
             self._deadline = now + _AFTER_FINISH_SECONDS
-        self._last = now >= self._deadline
+        self._expired = now >= self._deadline
         async with asyncio.timeout_at(self._deadline):
             return await self.read()
 
 
-async def read_on(
+async def read_batches(
     reader: ResponseReader, lost: Callable[[Exception], TokenGrpcError]
 ) -> Iterable[Sequence[Delta]]:
-    """What one read brings, portion by portion; `lost` names what broke the connection."""
+    """Reads once and returns the decoded batches. `lost` makes the error for a broken connection."""
     try:
         chunk = await (reader.read_rest() if reader.decoder.complete else reader.read())
     except (HTTPError, OSError) as error:
@@ -60,7 +66,10 @@ async def read_on(
 
 
 def decode(chunk: bytes, events: SSEDecoder, decoder: StreamDecoder) -> Iterable[Sequence[Delta]]:
-    """Decodes when it is iterated. No bytes are the body's end."""
+    """Decodes a chunk into batches. A large one is decoded while the batches are iterated.
+
+    An empty chunk is the body's end.
+    """
     if len(chunk) <= PORTION:
         return _decode_slice(chunk, events, decoder)
     return (
@@ -75,6 +84,6 @@ def _decode_slice(chunk: bytes, events: SSEDecoder, decoder: StreamDecoder) -> S
         return (decoder.cut(error),)
     batches = portions(payloads, decoder.feed(payloads) if chunk else decoder.end(payloads))
     if events.failed is not None and not decoder.ended:
-        # The same read brought what cannot be read: nothing more may come.
+        # The chunk also has an event over the bound, so the output ends here.
         return (*batches, decoder.cut(events.failed))
     return batches
