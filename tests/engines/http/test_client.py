@@ -281,7 +281,7 @@ class TestBodies:
             base_url = f"http://127.0.0.1:{server.port}"
             engine = create(engine_settings(name="m", kind="openai", base_url=base_url), None)
             await engine.start()
-            with pytest.raises(EngineProtocolError, match="compresses"):
+            with pytest.raises(EngineProtocolError, match="compressed its response"):
                 await anext(engine.generate(GenerationRequest(prompt="x")))
             await engine.close()
 
