@@ -6,16 +6,14 @@ import asyncio
 import json
 import sys
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tokenstreaming.v1 import generation_pb2 as gen
 from tokenstreaming.v1 import input_pb2, usage_pb2
 
 from tokengrpc import TokenStream, TokenStreamClient, TokenStreamError
+from tokengrpc.client.connection import Connection
 from tokengrpc.client.names import short_name
-
-if TYPE_CHECKING:
-    from tokengrpc.client.connection import Connection
 
 NOTICES = ("attached", "heartbeat", "drain_notice")
 
@@ -92,15 +90,15 @@ class Report:
         }
 
 
-def count_resumes(connection: Connection, report: Report) -> None:
+def count_resumes(report: Report) -> None:
     """Counts the streaming calls after the first one."""
-    make, calls = connection.stream, count()
+    make, calls = Connection.stream, count()
 
-    def counted(action: Any, timeout: float | None) -> Any:
+    def counted(connection: Connection, action: Any, timeout: float | None) -> Any:
         report.told["resumes"] = next(calls)
-        return make(action, timeout)
+        return make(connection, action, timeout)
 
-    connection.stream = counted  # type: ignore[method-assign] # the client keeps no count of its own
+    Connection.stream = counted  # type: ignore[method-assign] # the client keeps no count of its own
 
 
 def open_stream(client: TokenStreamClient, request: dict[str, Any]) -> TokenStream:
@@ -136,7 +134,7 @@ async def drive(request: dict[str, Any]) -> dict[str, Any]:
     """Makes the call and reports it."""
     report = Report()
     async with TokenStreamClient(request["target"]) as client:
-        count_resumes(client._connection, report)
+        count_resumes(report)
         try:
             if request.get("call") == "get":
                 report.generation(await client.get(request["generation_id"]))

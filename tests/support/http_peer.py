@@ -23,11 +23,15 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 class Peer:
-    """One connection of a client, seen by the server. `done` is set when its script is through."""
+    """One connection of a client, as the server sees it.
+
+    `answered` is set once bytes were written to the client, `done` when the script has ended.
+    """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self.answered = asyncio.Event()
         self.done = asyncio.Event()
 
     async def request(self) -> bytes:
@@ -40,6 +44,7 @@ class Peer:
         """Writes bytes."""
         self.writer.write(data)
         await self.writer.drain()
+        self.answered.set()
 
     async def until_closed(self) -> None:
         """Reads until the client closes the connection."""

@@ -121,8 +121,8 @@ class Call:
         response = await self.send_headers()
         await response.write(data)
         protocol = self.request.protocol
-        if protocol._paused:
-            await protocol._drain_helper()
+        if protocol._paused:  # noqa: SLF001 - aiohttp waits only above 64 KiB and has no public way to wait
+            await protocol._drain_helper()  # noqa: SLF001
         if self.request.transport is None or self.request.transport.is_closing():
             raise ConnectionResetError("the client is gone")
         self.written += data

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -20,7 +20,7 @@ from tokengrpc.core.request import (
     ToolResultPart,
 )
 from tokengrpc.tokenizers import tiktoken as module
-from tokengrpc.tokenizers.tiktoken import END_OF_TEXT, load
+from tokengrpc.tokenizers.tiktoken import END_OF_TEXT, TiktokenTokenizer, load, pieces
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +67,28 @@ def test_names_of_special_tokens_are_ordinary_text(tokenizer):
 
 
 def test_cached_counts_are_bounded(monkeypatch):
-    """Only counts of short texts are cached, up to the bound."""
-    monkeypatch.setattr(module, "_CACHED_COUNT", 10)
-    tokenizer = module.TiktokenTokenizer("o200k_base", module._packaged(), exact=True)
-    for number in range(100):
+    """Only counts of short texts are cached, and only as many as the bound allows."""
+    encoded: list[str] = []
+    encode = TiktokenTokenizer.encode
+    monkeypatch.setattr(
+        TiktokenTokenizer, "encode", lambda self, text: encoded.append(text) or encode(self, text)
+    )
+    monkeypatch.setattr(module, "CACHED_COUNT", 10)
+    packaged = load("o200k_base", exact=True).encoding
+    tokenizer = TiktokenTokenizer("o200k_base", packaged, exact=True)
+
+    def encodings(text: str) -> int:
+        before = len(encoded)
+        tokenizer.count(text)
+        return len(encoded) - before
+
+    assert [encodings("long " * 100) for _ in range(2)] == [1, 1]
+    assert [encodings("0") for _ in range(2)] == [1, 0]
+    for number in range(1, 10):
         assert tokenizer.count(str(number)) == 1
-    tokenizer.count("long " * 100)
-    assert 0 < len(tokenizer._counts) <= 10
-    assert all(len(text) <= 32 for text in tokenizer._counts)
+    assert encodings("0") == 0
+    assert encodings("10") == 1
+    assert encodings("0") == 1, "more texts are cached than the bound allows"
 
 
 def test_a_million_blanks_are_counted(tokenizer):
@@ -101,16 +115,14 @@ def test_long_runs_of_white_space_take_linear_time(tokenizer, text):
 @given(text=st.text(alphabet=" \nx", min_size=0, max_size=80))
 def test_pieces_are_the_text_without_long_runs(text):
     """The joined pieces equal the text, and none has a run of white space as long as two blocks."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_WHITE_BLOCK", 4)
-        pieces = list(module._pieces(text))
-    assert "".join(pieces) == text
-    assert not any(re.search(r"\s{8}", piece) for piece in pieces)
+    cut = list(pieces(text, 4))
+    assert "".join(cut) == text
+    assert not any(re.search(r"\s{8}", piece) for piece in cut)
 
 
 def test_a_panic_of_tiktoken(tokenizer, monkeypatch, capfd):
     """A panic becomes a ValueError and the count an estimate, so that no BaseException escapes."""
-    monkeypatch.setattr(module, "_WHITE_BLOCK", 10_000_000)
+    monkeypatch.setattr(module, "WHITE_BLOCK", 10_000_000)
     text = " " * 1_200_001
     with pytest.raises(ValueError, match="panicked"):
         tokenizer.encode(text)
@@ -160,12 +172,12 @@ def test_loads_once():
     assert exact is load("o200k_base", exact=True)
     assert (exact.exact, close.exact) == (True, False)
     assert (exact.name, close.name) == ("o200k_base", "o200k_base")
-    assert exact._encoding is close._encoding
+    assert exact.encoding is close.encoding
 
 
 def test_the_encoding_has_a_name_of_its_own():
     """Tiktoken's registry cannot confuse the packaged encoding with its own."""
-    assert load("o200k_base", exact=True)._encoding.name == "tokengrpc_o200k_base"
+    assert load("o200k_base", exact=True).encoding.name == "tokengrpc_o200k_base"
 
 
 def one_line(error: ValueError) -> str:
@@ -199,8 +211,11 @@ def test_not_in_the_folder(monkeypatch, tmp_path):
 def test_damaged_in_the_folder(monkeypatch, tmp_path):
     """A file with other contents raises an error; tiktoken alone would delete and download it."""
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
-    url = f"{module._SOURCE}cl100k_base.tiktoken"
-    file = tmp_path / hashlib.sha1(url.encode()).hexdigest()
+    with pytest.raises(ValueError, match="cannot be read") as missing:
+        load("cl100k_base", exact=True)
+    (path,) = re.findall(r" as (\S+),", str(missing.value))
+    file = Path(path)
+    assert file.parent == tmp_path
     file.write_bytes(b"IQ== 0\n")
     with pytest.raises(ValueError, match="is damaged") as caught:
         load("cl100k_base", exact=True)

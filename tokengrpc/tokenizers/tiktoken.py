@@ -51,13 +51,14 @@ _FILES = {
     "r50k_base": ("r50k_base", "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"),
 }
 
-_CACHED_LENGTH = 32
-_CACHED_COUNT = 65_536
+# Counts are cached of texts of up to so many characters, for so many texts.
+CACHED_LENGTH = 32
+CACHED_COUNT = 65_536
 
 # A run of a million white-space characters overflows the stack of tiktoken's regular expressions, which then
 # panic; shorter runs do not. So the text is cut after every block of this size that is all white space, and
 # no piece has a run of two blocks. No other input that panics is known.
-_WHITE_BLOCK = 64 * 1024
+WHITE_BLOCK = 64 * 1024
 
 # OpenAI's published recipe ("How to count tokens with tiktoken", OpenAI Cookbook).
 _PER_MESSAGE = 3
@@ -74,12 +75,12 @@ class TiktokenTokenizer:
 
     Names of special tokens, such as `<|endoftext|>`, are ordinary text in a request and counted as such. The
     time is linear in the length of the text, 0.1 to 0.4 s for a million characters. Other threads run
-    meanwhile.
+    meanwhile. `encoding` is tiktoken's own object.
     """
 
     def __init__(self, name: str, encoding: tiktoken.Encoding, *, exact: bool) -> None:
         self._name = name
-        self._encoding = encoding
+        self.encoding = encoding
         self._exact = exact
         self._counts: dict[str, int] = {}
 
@@ -107,8 +108,8 @@ class TiktokenTokenizer:
             count = len(self.encode(text))
         except ValueError:
             return -(-len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN)
-        if len(text) <= _CACHED_LENGTH:
-            if len(self._counts) >= _CACHED_COUNT:
+        if len(text) <= CACHED_LENGTH:
+            if len(self._counts) >= CACHED_COUNT:
                 self._counts.clear()
             self._counts[text] = count
         return count
@@ -128,19 +129,19 @@ class TiktokenTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Returns the token ids of a text. Raises ValueError if tiktoken fails."""
-        if len(text) <= _WHITE_BLOCK:
+        if len(text) <= WHITE_BLOCK:
             return self._encode(text)
-        return [token for piece in _pieces(text) for token in self._encode(piece)]
+        return [token for piece in pieces(text) for token in self._encode(piece)]
 
     def token_bytes(self, token: int) -> bytes:
         """Returns the bytes of a token. Raises KeyError for an id that is not in the vocabulary."""
         if token < 0:
             raise KeyError(token)
-        return self._encoding.decode_single_token_bytes(token)
+        return self.encoding.decode_single_token_bytes(token)
 
     def _encode(self, text: str) -> list[int]:
         try:
-            return self._encoding.encode_ordinary(text)
+            return self.encoding.encode_ordinary(text)
         except BaseException as error:
             # A Rust panic is not an Exception, and pyo3 does not export its class.
             if type(error).__name__ != "PanicException":
@@ -206,11 +207,11 @@ def _packaged() -> tiktoken.Encoding:
     )
 
 
-def _pieces(text: str) -> Iterator[str]:
+def pieces(text: str, block: int = WHITE_BLOCK) -> Iterator[str]:
     """Yields the text, cut after each block of white space. Each character is scanned once."""
     begin = 0
-    for start in range(0, len(text), _WHITE_BLOCK):
-        stop = start + _WHITE_BLOCK
+    for start in range(0, len(text), block):
+        stop = start + block
         if text[start:stop].isspace():
             yield text[begin:stop]
             begin = stop

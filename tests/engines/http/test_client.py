@@ -165,9 +165,10 @@ class TestConnections:
         monkeypatch.setattr("tokengrpc.engines.http.client._KEEPALIVE_SECONDS", 0.01)
         async with Server(always_ok) as server, client(server.port) as http:
             await drain(await http.post("/x", b""))
-            await until(lambda: not http._connections)
-            assert not http._idle
+            await until(lambda: http.stats().open_count == 0)
             await server.all_done()
+            assert await drain(await http.post("/x", b"")) == (b"ok", None)
+            assert len(server.peers) == 2
 
     async def test_a_server_that_speaks_first(self):
         """A refusal that comes before the request is its answer."""
@@ -177,7 +178,7 @@ class TestConnections:
 
         async with Server(script) as server, client(server.port) as http:
             assert (await http.post("/x", b"")).head.status == 503
-            await until(lambda: not http._connections)
+            await until(lambda: http.stats().open_count == 0)
 
     async def test_a_server_that_reads_no_more(self):
         """Its end is seen though most of the request is still to be sent."""
@@ -264,8 +265,8 @@ class TestBodies:
 
         async with Server(script) as server, client(server.port) as http:
             response = await http.post("/x", b"")
-            await until(lambda: response._paused)
-            assert response._unread < 512 * 1024
+            await until(lambda: response.paused)
+            assert response.unread_bytes < 512 * 1024
             body, error = await drain(response)
             assert (len(body), error) == (256 * 65536, None)
 

@@ -83,7 +83,7 @@ class TestTLS:
 
         async with Server(script, server_tls(trusted)) as server, client(server.port, scheme="https") as http:
             assert await drain(await http.post("/x", b"")) == (b"ok", None)
-            await until(lambda: not http._connections)
+            await until(lambda: http.stats().open_count == 0)
 
     async def test_a_certificate_that_nobody_trusts(self, certificate: Path):
         """It is EngineUnavailable, and no request is sent."""
@@ -143,7 +143,7 @@ class TestConnecting:
                 if silent:
                     fill(stack, server.port)
                 assert await drain(await http.post("/x", b"")) == (b"ok", None)
-                assert len(http._connections) == 1
+                assert http.stats().open_count == 1
 
     async def test_a_refusal_by_all(self, monkeypatch: pytest.MonkeyPatch):
         """It is EngineUnavailable."""
@@ -208,13 +208,13 @@ class TestLeaving:
                 task = asyncio.ensure_future(_read_on(http))
                 await until(lambda: server.peers)
                 if script is _stalled:
-                    await until(lambda: any(connection._response for connection in http._connections))
+                    await server.peers[0].answered.wait()
                 await asyncio.sleep(0)
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
                 await server.all_done()
-                await until(lambda: not http._connections)
+                await until(lambda: http.stats().open_count == 0)
 
         with asyncio.Runner(loop_factory=loop) as runner:
             runner.run(main())

@@ -588,8 +588,7 @@ class TestCancelling:
             async with aclosing(engine.generate(CHAT)) as reading:
                 batches.append(await anext(reading))
                 await stall.reached.wait()
-                (connection,) = engine._http._connections
-                await until(lambda: connection._response._unread > 3 * PORTION)
+                await until(lambda: engine.connection_stats().unread_bytes > 3 * PORTION)
                 async for batch in reading:
                     batches.append(batch)
                     consumer.cancel()
@@ -634,7 +633,7 @@ class TestConnections:
         server.script(Text("a"), Finish(), Done())
         for _ in range(10):
             assert (await run(engine))[1] is None
-            await server.until(lambda _: not engine._http._lingering)
+            await server.until(lambda _: engine.connection_stats().lingering_count == 0)
         assert server.open_connections == 1
 
     async def test_consumer_that_stops_at_the_finish(self, server: ScriptedEngine, engine: OpenAIEngine):
@@ -645,7 +644,7 @@ class TestConnections:
                 async for batch in batches:
                     if batch and batch[-1].finish is not None:
                         break
-            await server.until(lambda _: not engine._http._lingering)
+            await server.until(lambda _: engine.connection_stats().lingering_count == 0)
         assert server.open_connections == 1
 
     async def test_body_that_never_ends(self, server: ScriptedEngine, engine: OpenAIEngine):
@@ -759,7 +758,7 @@ async def _complete_response(server: ScriptedEngine, engine: OpenAIEngine) -> No
     for _ in range(2):
         deltas, error = await run(engine)
         assert (answer(deltas), error) == ("ab", None)
-        await server.until(lambda _: not engine._http._lingering)
+        await server.until(lambda _: engine.connection_stats().lingering_count == 0)
     assert server.open_connections == 1
 
 

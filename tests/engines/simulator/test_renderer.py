@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tokengrpc.core.generation import Generation
 from tokengrpc.core.model import Delta, EngineFinish, FinishReason, ToolCallFragment, UsageReport
 from tokengrpc.core.request import GenerationRequest, OutputOptions
+from tokengrpc.core.termination import Termination
 from tokengrpc.engines.simulator.client import Decoder
 from tokengrpc.engines.simulator.renderer import Renderer
 from tokengrpc.engines.upstream.sse import SSEDecoder
@@ -95,12 +96,11 @@ def received(deltas: Sequence[Delta], output: OutputOptions) -> dict[str, object
     generation = Generation(GenerationRequest(prompt="x", output=output), TOKENIZER, 1)
     events = [*generation.accept("test", 1), *generation.feed(deltas, 2)]
     assert generation.engine_finish is not None
+    events += generation.end(Termination.of(generation.engine_finish), 3)
     result: dict[str, object] = {"finish": generation.engine_finish, "usage": generation.usage}
-    held = [generation._text, generation._reasoning, generation._refusal]
     tokens = [token for event in events for token in event.tokens]
     result["texts"] = [
-        "".join(getattr(token, name) for token in tokens) + rest.flush()
-        for name, rest in zip(("text", "reasoning", "refusal"), held, strict=True)
+        "".join(getattr(token, name) for token in tokens) for name in ("text", "reasoning", "refusal")
     ]
     result["ids"] = [token.id for token in tokens if token.id is not None]
     result["raw"] = b"".join(token.raw or b"" for token in tokens)

@@ -133,8 +133,8 @@ async def test_leaving_after_the_finish():
             await until(lambda: server.registry.active == 0, "the generation has ended")
             assert usage_record(server).finish_reason is FinishReason.END
             assert usage_record(server).settled_usage is None
-            running = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]
-            assert running.count(late_usage.LateUsageReaders._run.__qualname__) == 1
+            (pooled,) = server.server.catalog.resolve("").pool.engines
+            assert pooled.engine.late_usage_reader_count == 1
             pause.release()
             assert await until(lambda: usage_record(server).settled_usage) == UsageReport(input=7, output=1)
 

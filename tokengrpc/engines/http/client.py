@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tokengrpc.engines.http.connect import Origin, dial
@@ -30,6 +31,17 @@ _RESEND_SECONDS = 1.0
 _BODY_BYTES = 1024 * 1024
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionStats:
+    """The state of an engine's connections at one moment."""
+
+    open_count: int
+    lingering_count: int
+    """Connections whose response is complete for its reader, but whose body has not ended yet."""
+    unread_bytes: int
+    """Bytes that were received and not yet read."""
+
+
 class EngineHTTP:
     """Sends an engine's requests. `connect_timeout` is seconds; everything later is timed by the core."""
 
@@ -52,6 +64,14 @@ class EngineHTTP:
                 raise ValueError(f"the header {name!r} of engine {self._engine} has a line break in it")
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         self._head = f" HTTP/1.1\r\n{lines}Content-Length: ".encode()
+
+    def stats(self) -> ConnectionStats:
+        """Returns the current state of the connections."""
+        return ConnectionStats(
+            open_count=len(self._connections),
+            lingering_count=len(self._lingering),
+            unread_bytes=sum(connection.unread_bytes for connection in self._connections),
+        )
 
     async def close(self) -> None:
         """Closes all connections."""

@@ -64,6 +64,16 @@ class Response:
         """Whether nothing more will come; it may not be read yet."""
         return self._connection is None
 
+    @property
+    def unread_bytes(self) -> int:
+        """The number of bytes of the body that were received and not yet read."""
+        return self._unread
+
+    @property
+    def paused(self) -> bool:
+        """Whether the server is not read from until the unread bytes are read."""
+        return self._paused
+
     async def start(self) -> None:
         """Waits for `head`. Raises Unanswered, HTTPError or what broke the connection."""
         while self._parser.head is None:
@@ -169,6 +179,11 @@ class Connection(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether it is open, as far as anybody knows."""
         return self._made and not self.transport.is_closing()
+
+    @property
+    def unread_bytes(self) -> int:
+        """The number of bytes of the current response that were received and not yet read."""
+        return self._response.unread_bytes if self._response is not None else 0
 
     def send(self, request: bytes) -> Response:
         """Sends a whole request; its answer begins to come. Only while there is no other answer."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tokengrpc.core.model import Capability, Delta
     from tokengrpc.core.ports.engine import Continuation, LateUsage
     from tokengrpc.core.request import GenerationRequest
+    from tokengrpc.engines.http.client import ConnectionStats
     from tokengrpc.engines.http.connection import Response
     from tokengrpc.engines.upstream.settings import HttpEngineSettings
     from tokengrpc.engines.upstream.stream_decoder import StreamDecoder
@@ -72,6 +73,15 @@ class HTTPStreamEngine(ABC):
         A server that is busy, or that rejects the request as invalid, works.
         """
         return self._healthy
+
+    @property
+    def late_usage_reader_count(self) -> int:
+        """The number of responses that are read to their end after their caller has left."""
+        return 0 if self._late_usage_readers is None else len(self._late_usage_readers)
+
+    def connection_stats(self) -> ConnectionStats:
+        """Returns the current state of the engine's connections."""
+        return self._http.stats()
 
     def on_late_usage(self, report: LateUsage) -> None:
         """Sets the function to call with usage that arrives after its generation was closed."""
