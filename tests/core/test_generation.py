@@ -88,7 +88,7 @@ def test_a_generation_ends_once() -> None:
     """A second end is a bug, and loud."""
     generation = started()
     generation.end(Termination(reason=FinishReason.END), 2)
-    with pytest.raises(RuntimeError, match="ends once"):
+    with pytest.raises(RuntimeError, match="ended already"):
         generation.end(Termination(reason=FinishReason.END), 3)
 
 

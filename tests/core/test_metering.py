@@ -43,7 +43,7 @@ def test_what_engines_did_is_counted_once(attempts) -> None:
         if attempt.output and kept:
             meter.repeat_prefill(exact=True)
         for number in range(1, attempt.output + 1):
-            meter.told_output(1)
+            meter.add_output(1)
             meter.report(UsageReport(input=prefill, output=number))
             if attempt.read:
                 assert meter.usage.output == kept + number
@@ -106,7 +106,7 @@ def test_reasoning_adds_up() -> None:
     meter = Meter(Letters())
     meter.report(UsageReport(input=INPUT, output=5, reasoning=5))
     meter.keep()
-    meter.told_output(2, reasoning=True)
+    meter.add_output(2, reasoning=True)
     assert (meter.usage.output, meter.usage.reasoning) == (7, 7)
     meter.report(UsageReport(output=3, reasoning=3))
     assert (meter.usage.output, meter.usage.reasoning) == (8, 8)
@@ -130,7 +130,7 @@ def test_no_count_goes_down_under_one_source(steps) -> None:
     for name, value in steps:
         match name:
             case "told":
-                meter.told_output(value)
+                meter.add_output(value)
             case "count":
                 meter.count_output("x" * value)
             case "report":

@@ -263,9 +263,9 @@ def test_health_is_what_the_last_contact_told():
     ):
         pool.release(pool.acquire(slot_request(pool), 0.0), outcome, 0.0)
         assert only.healthy is healthy
-    only.checked(1.0, well=False)
+    only.checked(1.0, succeeded=False)
     assert only.healthy is False
-    only.checked(2.0, well=True)
+    only.checked(2.0, succeeded=True)
     assert only.healthy is True
 
 

@@ -1,4 +1,4 @@
-"""Who may start a generation: permits for the server as a whole and for each tenant. No clock of its own."""
+"""Admission control: limits on concurrent generations, for the server and for each tenant. No clock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Admission:
-    """Counts the generations under way."""
+    """Counter of running generations, in total and by tenant."""
 
     def __init__(self, max_generations: int) -> None:
         self._max = max_generations
@@ -20,27 +20,25 @@ class Admission:
         self.active = 0
 
     def admit(self, tenant: Tenant, model: str) -> Permit:
-        """A permit for one generation.
+        """Returns a permit for one generation.
 
-        Raises ModelNotAllowed, QuotaExceeded (the tenant is at its limit) or Overloaded (the server is).
+        Raises ModelNotAllowed, QuotaExceeded if the tenant is at its limit, Overloaded if the server is.
         """
         tenant.check_may_use(model)
         if tenant.max_generations and self._by_tenant[tenant.name] >= tenant.max_generations:
             raise QuotaExceeded(
-                f"tenant {tenant.name} has {tenant.max_generations} generations under way, its limit:"
+                f"tenant {tenant.name} has {tenant.max_generations} running generations, its limit:"
                 " wait for one to end",
                 metadata={"tenant": tenant.name, "limit": str(tenant.max_generations)},
             )
         if self.active >= self._max:
-            raise Overloaded(
-                f"the server has {self._max} generations under way, its limit: try again shortly"
-            )
+            raise Overloaded(f"the server has {self._max} running generations, its limit: try again shortly")
         self.active += 1
         self._by_tenant[tenant.name] += 1
         return Permit(self, tenant.name)
 
     def release(self, tenant: str) -> None:
-        """Called by a permit."""
+        """Frees the place of one generation. Called by its permit."""
         self.active -= 1
         self._by_tenant[tenant] -= 1
         if not self._by_tenant[tenant]:
@@ -48,14 +46,14 @@ class Admission:
 
 
 class Permit:
-    """The right to one generation; released once, however often it is asked to."""
+    """Right to run one generation."""
 
     def __init__(self, admission: Admission, tenant: str) -> None:
         self._admission: Admission | None = admission
         self._tenant = tenant
 
     def release(self) -> None:
-        """Gives it back."""
+        """Returns the permit. Further calls have no effect."""
         admission, self._admission = self._admission, None
         if admission is not None:
             admission.release(self._tenant)

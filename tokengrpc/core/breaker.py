@@ -1,4 +1,7 @@
-"""What an attempt tells of its engine, and whether that may be asked again. No I/O; times are seconds."""
+"""Circuit breaker: classifies the outcome of each attempt, and decides whether an engine may get requests.
+
+No I/O; times are in seconds.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CONSECUTIVE = 3
-"""So many failures one after another open it."""
+"""Number of consecutive failures that opens a circuit breaker."""
 
 _SEEN, _LEAST_SEEN, _SHARE = 20, 10, 0.5
 _FIRST_COOL_DOWN, _LONGEST_COOL_DOWN = 1.0, 60.0
@@ -20,32 +23,37 @@ _LEAST_BUSY, _LONGEST_BUSY = 0.1, 30.0
 
 
 class AttemptOutcome(Enum):
-    """What an attempt tells of its engine."""
+    """Outcome of an attempt as evidence of the engine's health."""
 
-    SUCCESS = "well"
-    FAILURE = "ill"
-    BACKOFF = "busy"
-    NEUTRAL = "unjudged"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    BACKOFF = "backoff"
+    NEUTRAL = "neutral"
 
 
 def classify_outcome(error: BaseException | None) -> AttemptOutcome:
-    """Faults of the engine count, the caller's never; an engine that asks to wait is busy, not ill."""
+    """Classifies the end of an attempt; None means that it succeeded.
+
+    Errors of the engine are failures. An engine that asks callers to wait is healthy but backs off. Errors
+    that the caller caused are neutral.
+    """
     if error is None:
         return AttemptOutcome.SUCCESS
     if isinstance(error, EngineBusy):
         return AttemptOutcome.BACKOFF
-    # Only an engine says at this stage that it has no such model: it is set up wrongly.
+    # Once an attempt runs, only the engine raises ModelNotFound: its configuration is wrong.
     return (
         AttemptOutcome.FAILURE if isinstance(error, EngineError | ModelNotFound) else AttemptOutcome.NEUTRAL
     )
 
 
 class CircuitBreaker:
-    """Closed, it lets everything through; open, nothing for a while; half-open, one trial at a time.
+    """Circuit breaker of one engine. Closed: all requests pass. Open: none. Half-open: one trial at a time.
 
-    It opens after `CONSECUTIVE` failures, or when half of the last 20 outcomes, at least 10, were failures.
-    Each opening that a failed trial causes lasts twice as long as the one before, 1 s to 60 s. A success of
-    the trial closes it. An engine that is busy is passed over for a while, but not held to be ill.
+    It opens after `CONSECUTIVE` failures, or when at least half of the last 20 outcomes (at least 10) were
+    failures. It stays open for 1 s at first, then becomes half-open. Each failed trial doubles the time, up
+    to 60 s; a successful trial closes the breaker. An engine that asks for a backoff gets no requests until
+    the backoff expires, but this does not count as a failure.
     """
 
     __slots__ = (
@@ -62,43 +70,43 @@ class CircuitBreaker:
         self._recent: deque[bool] = deque(maxlen=_SEEN)
         self._consecutive = 0
         self._cool_down = 0.0
-        # None while closed. Once it is past, the breaker is half-open.
+        # None while closed. Once this time has passed, the breaker is half-open.
         self._open_until: float | None = None
         self._trial = False
         self._busy_until = 0.0
         self.on_change: Callable[[bool], None] | None = None
-        """Called with whether it is open when it opens or closes."""
+        """Called when the breaker opens (with True) or closes (with False)."""
 
     @property
     def closed(self) -> bool:
-        """Whether the engine is held to be well."""
+        """Whether the breaker is closed: the engine is considered healthy."""
         return self._open_until is None
 
     @property
     def allowed_from(self) -> float:
-        """When it will let something through again; a time that is past where it does so now."""
+        """Time from which the breaker allows a request; a time in the past if it allows one now."""
         return max(self._open_until or 0.0, self._busy_until)
 
     def backing_off_at(self, now: float) -> bool:
-        """Whether the engine asked to be left alone."""
+        """Returns whether a backoff that the engine asked for is in effect."""
         return now < self._busy_until
 
     def allows(self, now: float) -> bool:
-        """Whether the engine may be asked now."""
+        """Returns whether the engine may receive a request now."""
         if self.backing_off_at(now):
             return False
         return self._open_until is None or (now >= self._open_until and not self._trial)
 
     def begin(self) -> bool:
-        """The engine is asked now. Answers whether that is a trial; who asked tells the outcome with it."""
+        """Notes that a request is sent. Returns whether it is a trial; the caller passes this to `record`."""
         if self._open_until is None:
             return False
         self._trial = True
         return True
 
-    def record(self, verdict: AttemptOutcome, now: float, *, trial: bool, wait: float) -> None:
-        """What was asked has ended; `wait` is for how long a busy engine wants to be left alone."""
-        match verdict:
+    def record(self, outcome: AttemptOutcome, now: float, *, trial: bool, wait: float) -> None:
+        """Takes the outcome of a request; `wait` is the backoff that the engine asked for, if any."""
+        match outcome:
             case AttemptOutcome.SUCCESS:
                 self.succeeded(trial=trial)
             case AttemptOutcome.FAILURE:
@@ -109,7 +117,7 @@ class CircuitBreaker:
                 self.neutral(trial=trial)
 
     def succeeded(self, *, trial: bool) -> None:
-        """The engine did well. What was asked before it opened says nothing about how it is now."""
+        """Takes a success. While open, only that of a trial counts: other requests were sent before."""
         if self.closed or trial:
             self._notify(is_open=False)
             self._open_until, self._trial, self._cool_down = None, False, 0.0
@@ -117,7 +125,7 @@ class CircuitBreaker:
             self._recent.append(True)
 
     def failed(self, now: float, *, trial: bool) -> None:
-        """The engine was at fault."""
+        """Takes a failure of the engine. While open, only that of a trial counts."""
         if trial:
             self._trial = False
             self._open(now)
@@ -130,17 +138,17 @@ class CircuitBreaker:
                 self._open(now)
 
     def neutral(self, *, trial: bool) -> None:
-        """What was asked has ended without telling anything of the engine."""
+        """Takes the end of a request that is no evidence of the engine's health."""
         if trial:
             self._trial = False
 
     def busy(self, now: float, wait: float, *, trial: bool) -> None:
-        """The engine asks to be left alone for so many seconds."""
+        """Takes a backoff of `wait` seconds that the engine asked for; clamped to 0.1 s to 30 s."""
         self.neutral(trial=trial)
         self._busy_until = now + min(max(wait, _LEAST_BUSY), _LONGEST_BUSY)
 
     def probe_succeeded(self, now: float) -> None:
-        """A check went well: an open one is half-open from now on."""
+        """Takes a successful health check: an open breaker becomes half-open."""
         if self._open_until is not None:
             self._open_until = min(self._open_until, now)
 

@@ -1,4 +1,4 @@
-"""The models that are served: names, engines, tokenizers, and what may be asked of them."""
+"""The models that the server offers: names, engines, tokenizers and capabilities."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockLimits:
-    """A model's own bounds on the clocks of its generations, in seconds; 0: the server's."""
+    """Timeouts of a model's generations, in seconds; 0 means the server's timeout."""
 
     first_token: float = 0.0
     inter_token: float = 0.0
@@ -28,7 +28,7 @@ class ClockLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
-    """A model and the pool of engines that run it; `context_token_count` 0 when not known."""
+    """Model with the pool of engines that run it; `context_token_count` is 0 if unknown."""
 
     name: str
     pool: EnginePool
@@ -39,58 +39,58 @@ class ServedModel:
 
     @property
     def engines(self) -> list[Engine]:
-        """The engines of its pool."""
+        """The engines of the model's pool."""
         return [pooled.engine for pooled in self.pool.engines]
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What requests may ask of it: all that any of its engines can do."""
+        """Capabilities of the model: the union of those of its engines."""
         return frozenset().union(*(engine.capabilities for engine in self.engines))
 
 
 class Catalog:
-    """Models by name; the first one is the default unless another is named."""
+    """Models by name. Unless `default` is given, the first model is the default."""
 
     def __init__(self, models: Sequence[ServedModel], default: str = "") -> None:
         self._models = {model.name: model for model in models}
         self.default = default or models[0].name
 
     def all(self) -> list[ServedModel]:
-        """In order of their names."""
+        """Returns all models, sorted by name."""
         return [self._models[name] for name in sorted(self._models)]
 
     def resolve(self, name: str) -> ServedModel:
-        """A model by name, the default for an empty one. Raises ModelNotFound."""
+        """Returns a model by name; an empty name means the default model. Raises ModelNotFound."""
         model = self._models.get(name or self.default)
         if model is None:
             raise ModelNotFound(
-                f"there is no model {name[:100]!r}: ListModels names those there are",
+                f"there is no model {name[:100]!r}: use a name that ListModels returns",
                 metadata={"model": name[:100]},
             )
         return model
 
 
 def capable_engines(request: GenerationRequest, model: ServedModel) -> list[PooledEngine]:
-    """The model's engines that can do all that a request asks for.
+    """Returns the model's engines that support every feature of a request.
 
-    Raises UnsupportedFeature when there is none, or when an engine parameter is not allowed.
+    Raises UnsupportedFeature if there is none, or if an engine parameter is not allowed.
     """
     unknown = sorted(set(request.engine_params) - model.allowed_engine_params)
     if unknown:
         raise UnsupportedFeature(
             f"engine_params.{unknown[0][:64]} is not allowed for model {model.name}: "
-            "leave it out, or let its operator allow it",
+            "leave it out, or ask the operator to allow it",
             metadata={"model": model.name},
         )
     capable = list(model.pool.engines)
-    for capability, what, asked in REQUESTED_FEATURES:
-        if asked(request):
+    for capability, feature, requested in REQUESTED_FEATURES:
+        if requested(request):
             capable = [pooled for pooled in capable if capability in pooled.engine.capabilities]
             if not capable:
-                # One engine may do this, another the rest, and none both.
+                # Different engines may support different features of the request, and none all of them.
                 with_rest = " together with the rest of the request" * (capability in model.capabilities)
                 raise UnsupportedFeature(
-                    f"model {model.name} does not support {what}{with_rest}:"
+                    f"model {model.name} does not support {feature}{with_rest}:"
                     " leave it out or choose another model",
                     metadata={"model": model.name, "capability": capability.value},
                 )

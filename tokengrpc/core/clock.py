@@ -1,4 +1,4 @@
-"""The one clock, and the system's as one that never goes back."""
+"""The clock of the server, and its implementation over the system's clocks."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """One clock for everything."""
+    """Source of the current time."""
 
     def now_ns(self) -> int:
-        """Nanoseconds since the Unix epoch; never goes back within a process."""
+        """Returns nanoseconds since the Unix epoch. Never decreases within a process."""
 
 
 class SystemClock:
-    """The wall clock as of start, carried on by the monotonic one."""
+    """Clock that reads the wall clock once, at start, and then advances with the monotonic clock."""
 
     def __init__(self) -> None:
         self._offset = time.time_ns() - time.monotonic_ns()
 
     def now_ns(self) -> int:
-        """Nanoseconds since the Unix epoch; never goes back within a process."""
+        """Returns nanoseconds since the Unix epoch. Never decreases within a process."""
         return self._offset + time.monotonic_ns()

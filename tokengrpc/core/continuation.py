@@ -1,7 +1,8 @@
-"""What a generation has put out so far, and how another engine may go on from it. No I/O.
+"""The output of a generation so far, and the ways in which another engine may continue it. No I/O.
 
-A continuation must read as if the first engine had gone on. So nothing is continued whose rest depends on
-what the next engine cannot see: a grammar's place, a tool call's or a thought's beginning, penalties' counts.
+A continuation must read as if the first engine had continued. So output is not continued if the rest depends
+on state that the next engine cannot see: the position in a grammar, the beginning of a tool call or of a
+reasoning text, the token counts of penalties.
 """
 
 from __future__ import annotations
@@ -20,41 +21,41 @@ if TYPE_CHECKING:
     from tokengrpc.core.model import Delta
     from tokengrpc.core.request import GenerationRequest
 
-NEEDED = {
+REQUIRED_CAPABILITY = {
     ContinuationMethod.TOKEN_IDS: Capability.CONTINUE_TOKEN_IDS,
     ContinuationMethod.TEXT_PREFILL: Capability.CONTINUE_TEXT,
 }
-"""What an engine must be able to do to go on in a way; the exact way first."""
+"""The capability that an engine needs for each continuation method; the exact method first."""
 
 _LONGEST = 8 << 20
-"""Bytes, about; a longer answer is not remembered, and so not continued."""
+"""Approximate bytes of output. Longer output is not kept, so it is not continued."""
 
 
 def can_be_continued(request: GenerationRequest) -> bool:
-    """Whether another engine may go on with some output of a request, where the request allows switches."""
+    """Returns whether another engine may continue output of a request, and the request allows switches."""
     sampling = request.sampling
     return bool(
         request.recovery.max_engine_switch_count
         and request.constraint is None
-        # A call is parsed from what only the engine that began it has seen.
+        # Only the engine that began a tool call has the text that the call is parsed from.
         and (not request.tools or request.tool_choice.mode == "none")
-        # Engines count them over their own output, which is the rest alone.
+        # Engines apply penalties to their own output only, which would be the rest alone.
         and not (sampling.presence_penalty or sampling.frequency_penalty)
     )
 
 
 def with_token_ids(request: GenerationRequest) -> GenerationRequest:
-    """The request as an engine gets it that is to tell ids for a continuation, whoever wants to read them."""
+    """Returns the request with token ids asked for, which a continuation needs even if no reader does."""
     return replace(request, output=replace(request.output, token_ids=True))
 
 
 class ContinuationState:
-    """Takes what the engine brought, and the events that readers got of it."""
+    """Output of a generation so far: the deltas of the engine, and the text that readers have of them."""
 
     def __init__(self) -> None:
         self._ids: list[int] | None = []
         self._prompt_ids: tuple[int, ...] | None = None
-        # The bytes of all tokens, where all are known.
+        # The bytes of all tokens; None if those of any token are unknown.
         self._raw: list[bytes] | None = []
         self._text: list[str] = []
         self._reasoned = self._refused = self._called = self._too_long = False
@@ -70,25 +71,25 @@ class ContinuationState:
             self._text.extend(token.text for token in event.tokens if token.text)
             self._size += sum(len(token.text) + 8 for token in event.tokens)
         if self._size > _LONGEST:
-            self.__init__()  # type: ignore[misc] # forgets everything
+            self.__init__()  # type: ignore[misc] # discards all state
             self._too_long = True
 
     def methods(self, request: GenerationRequest, generation: Generation) -> list[ContinuationMethod]:
-        """The ways in which another engine may go on, the exact one first; none where it must not."""
+        """Returns the methods by which another engine may continue, the exact one first; may be empty."""
         if self._too_long or self._called or self._refused or (self._reasoned and not self._text):
             return []
         if self._ends_in_a_stop(request.sampling.stop_sequences):
             return []
         methods = []
-        if self._ids and not request.has_image and self._nothing_owed(request, generation):
+        if self._ids and not request.has_image and self._readers_have_all_text(request, generation):
             methods.append(ContinuationMethod.TOKEN_IDS)
-        # A prefill is an answer: it cannot say what was thought before it.
+        # A prefill contains the answer only: it cannot carry the reasoning before it.
         if not self._reasoned:
             methods.append(ContinuationMethod.TEXT_PREFILL)
         return methods
 
     def continuation(self, method: ContinuationMethod) -> Continuation | None:
-        """What the next engine goes on from; None where there is no text yet, and it begins anew."""
+        """Returns the output to continue from; None if there is no text yet and the engine starts over."""
         text = "".join(self._text)
         if method is ContinuationMethod.TOKEN_IDS:
             return Continuation(
@@ -96,8 +97,8 @@ class ContinuationState:
             )
         return Continuation(token_ids=None, text=text) if text else None
 
-    def went_on(self, method: ContinuationMethod) -> None:
-        """Another engine goes on. After a prefill nobody knows which tokens the text before it was."""
+    def continued(self, method: ContinuationMethod) -> None:
+        """Notes that another engine continues. After a text prefill, the ids of earlier text are unknown."""
         if method is ContinuationMethod.TEXT_PREFILL:
             self._ids = self._raw = None
 
@@ -119,14 +120,18 @@ class ContinuationState:
         self._called = self._called or bool(delta.fragments)
 
     def _ends_in_a_stop(self, stops: Sequence[str]) -> bool:
-        """Whether readers have the beginning of a stop sequence: the next engine would not know its end."""
+        """Returns whether the text ends in a partial stop sequence, which the next engine would miss."""
         text = "".join(self._text)
         return any(text.endswith(stop[:size]) for stop in stops for size in range(1, len(stop)))
 
-    def _nothing_owed(self, request: GenerationRequest, generation: Generation) -> bool:
-        """Whether readers have all text of the ids, but for the beginning of a character."""
+    def _readers_have_all_text(self, request: GenerationRequest, generation: Generation) -> bool:
+        """Returns whether readers have received all text that the token ids decode to.
+
+        An incomplete trailing character does not count.
+        """
         if request.sampling.stop_sequences:
-            # An engine holds text back that could begin one; only tokens' bytes tell whether it does.
+            # An engine may withhold text that could begin a stop sequence; only the bytes of the tokens
+            # show whether it does.
             return self._raw is not None and b"".join(self._raw) == "".join(self._text).encode()
-        # Half a surrogate pair: the next engine would bring the whole.
+        # The next engine would send the whole character, not the missing half of the surrogate pair.
         return not generation.holds_half_pair

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class EndDecision:
-    """Decides between everything that may end a generation at once. The first rule that holds counts.
+    """Decision between all that may end a generation at the same time. The first rule that applies counts.
 
     1. The engine has sent its finish reason, and readers can get all output: the generation ends as the
        engine said. Neither timeouts nor cancellation change that.
-    2. Somebody stopped the generation (a caller, a clock, a drain): the first such termination counts.
+    2. A caller, a timeout or a shutdown stopped the generation: the first such termination counts.
     3. The engine was silent for too long: the attempt has failed. Another engine may continue; otherwise the
        generation fails with that error.
     4. An error was raised: the generation fails with it. Anything but a TokenGrpcError is a bug (INTERNAL).
@@ -31,7 +31,7 @@ class EndDecision:
 
     @property
     def stopped(self) -> bool:
-        """Whether somebody has stopped the generation."""
+        """Whether the generation has been stopped (rule 2)."""
         return self._stop is not None
 
     def stop(self, termination: Termination) -> bool:
@@ -55,7 +55,7 @@ class EndDecision:
         return stall
 
     def finished(self, *, readable: bool) -> Termination | None:
-        """The end that the engine told, if it counts (rule 1).
+        """Returns the end that the engine reported, if it counts (rule 1).
 
         `readable` says whether all numbered events have been written, so that readers can get them.
         """
@@ -63,23 +63,23 @@ class EndDecision:
         return Termination.of(finish) if finish is not None and readable else None
 
     def interrupted(self, *, readable: bool) -> Termination:
-        """The end of a generation whose producer was cancelled (rules 1 and 2)."""
+        """Returns the end of a generation whose producer was cancelled (rules 1 and 2)."""
         shutdown = Draining("the server is shutting down: try another one")
         return self.finished(readable=readable) or self._stop or Termination.failed(shutdown)
 
     def failed(self, error: Exception) -> Termination:
-        """The end of a generation whose producer raised (rule 4)."""
+        """Returns the end of a generation whose producer raised (rule 4)."""
         if isinstance(error, TokenGrpcError):
             return Termination.failed(error)
         return Termination.failed(Internal("the server failed: try again; its log has the details"))
 
     def close(self, termination: Termination) -> Termination:
-        """Takes the end that was decided: nothing changes it any more. Returns it as it is published.
+        """Fixes the end: nothing changes it after this. Returns the end to publish.
 
-        Nothing partial exists if no engine had accepted the request.
+        If no engine had accepted the request, there is no partial output, and the end is a failure.
         """
         self._closed = True
         if termination.error is None and not self._generation.timestamps.started:
-            unstarted = termination.unstarted or Internal("the generation ended before it had begun")
+            unstarted = termination.unstarted or Internal("the generation ended before it had started")
             return Termination.failed(unstarted)
         return termination

@@ -1,4 +1,4 @@
-"""The numbered events of a generation, and what a log's records hold of them."""
+"""The numbered events of a generation."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class RecordKind(StrEnum):
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """One numbered event. Which of the last four fields is set follows from `kind`.
+    """One numbered event. `kind` determines which of the last four fields is set.
 
-    `snapshot` is the generation as of this event, for the first (STARTED) and the last (FINISHED) event.
+    `snapshot` is the generation as of this event; set on the first (STARTED) and the last (FINISHED) event.
     """
 
     sequence: int

@@ -1,8 +1,8 @@
-"""What a generation does next: which engines may run it, with what, and when there is nothing left to try.
+"""The next attempt of a generation: which engines may run it, with which request, and when to give up.
 
-Before the first token a lost engine is replaced silently, by any other that can run the request. After it,
-another one goes on from what readers have, where the request allows switches and the output can be continued.
-No I/O; times are seconds.
+If an engine is lost before the first token, any other capable engine replaces it, and readers do not notice.
+After the first token, another engine continues from the output that readers have, provided that the request
+allows switches and the output can be continued. No I/O; times are in seconds.
 """
 
 from __future__ import annotations
@@ -10,7 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tokengrpc.core.continuation import NEEDED, ContinuationState, can_be_continued, with_token_ids
+from tokengrpc.core.continuation import (
+    REQUIRED_CAPABILITY,
+    ContinuationState,
+    can_be_continued,
+    with_token_ids,
+)
 from tokengrpc.core.input_tokens import estimate_input
 from tokengrpc.core.model import Capability, ContinuationMethod, FinishReason, Switch
 from tokengrpc.core.routing import SlotRequest
@@ -36,9 +41,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """What is sent to which engines. `method` is None as long as there is nothing to go on from.
+    """Engines that may run the next attempt, and the request for them.
 
-    `lost` is the engine that is gone on from, `reason` that of the error by which it was lost.
+    `method` is None unless the attempt continues output. `lost` is the engine whose output it continues,
+    `reason` the reason of the error that ended that engine's attempt.
     """
 
     slot_request: SlotRequest
@@ -49,16 +55,16 @@ class Candidate:
     reason: str = ""
 
     def switch(self, to: PooledEngine) -> Switch | None:
-        """What readers are told before an engine that goes on brings something; None for one that begins."""
+        """Returns the event that precedes the output of an engine that continues; None if it starts over."""
         if self.method is None:
             return None
         return Switch(from_engine=self.lost, to_engine=to.engine.name, reason=self.reason, method=self.method)
 
 
 class FailoverPlan:
-    """The ways of one generation, the best one first; at least one until `lost` raises.
+    """Candidates for the next attempt of one generation, best first; never empty until `lost` raises.
 
-    `continuation_state` is None where no engine may go on from another's output.
+    `continuation_state` is None if no engine may continue another engine's output.
     """
 
     def __init__(self, generation: Generation, capable: Sequence[PooledEngine], max_attempts: int) -> None:
@@ -69,35 +75,35 @@ class FailoverPlan:
         continues = len(capable) > 1 and can_be_continued(request)
         self.continuation_state = ContinuationState() if continues else None
         self._candidates = [Candidate(slot_request=self._slot_request(capable), request=request)]
-        # Before the first token what the attempts failed with, after it the loss that made them necessary.
+        # Before the first token: the error of the attempts. After it: the error that made them necessary.
         self._failure: TokenGrpcError | None = None
         self._tries = self._switches = 0
 
     @property
     def candidate(self) -> Candidate:
-        """What is to be tried now."""
+        """The candidate to try now."""
         return self._candidates[0]
 
     @property
     def loss(self) -> TokenGrpcError | None:
-        """What the generation fails with if nobody goes on; None before the first token."""
+        """The error of the generation if no engine continues; None before the first token."""
         return self._failure if self._switches else None
 
     def begin(self, pooled: PooledEngine) -> GenerationRequest:
-        """An attempt begins: the request that this engine gets."""
+        """Begins an attempt. Returns the request for this engine."""
         self._tries += 1
         request = self.candidate.request
         return with_token_ids(request) if self._wants_ids(pooled) else request
 
     def failed(self, pooled: PooledEngine, error: TokenGrpcError, now: float) -> None:
-        """An attempt brought nothing. Raises what the generation fails with when no other may help."""
+        """Takes the error of an attempt without output. Raises the generation's error if none is left."""
         if self._switches:
             self._generation.give_up()
-        self._failure = failure = self._worse(error)
-        if not _moves_on(error):
+        self._failure = failure = self._error_to_report(error)
+        if not _may_succeed_elsewhere(error):
             raise failure if self._switches else error
         permanent = not isinstance(error, EngineError) or error.advice is Advice.NEVER
-        # An engine that cannot go on from ids may do so from text.
+        # An engine that cannot continue from token ids may be able to continue from text.
         for candidate in self._candidates[:1] if isinstance(error, UnsupportedFeature) else self._candidates:
             candidate.slot_request.failed(pooled, permanent=permanent)
         self._candidates = [
@@ -106,18 +112,18 @@ class FailoverPlan:
         if not self._candidates or self._tries >= self._max_attempts:
             raise failure
         if not self._switches:
-            # Only now: the last attempt's counts are the bill.
+            # Only if there is another attempt: otherwise the counts of this one are billed.
             self._generation.give_up()
 
     def lost(self, pooled: PooledEngine, error: TokenGrpcError) -> Termination | None:
-        """An engine was lost after it had brought output; all of that can be read.
+        """Takes the error of an attempt with output, all of which readers can get.
 
-        Answers the end where the output is whole, None where another engine may go on. Raises the error
-        where none can.
+        Returns the end if the output is complete, None if another engine may continue. Raises the error if no
+        engine can.
         """
         continuation_state = self.continuation_state
         allowed = self._request.recovery.max_engine_switch_count
-        if continuation_state is None or not _moves_on(error) or self._switches >= allowed:
+        if continuation_state is None or not _may_succeed_elsewhere(error) or self._switches >= allowed:
             raise error
         methods = continuation_state.methods(self._request, self._generation)
         request, left = self._request, self._request.max_output_token_count
@@ -125,12 +131,12 @@ class FailoverPlan:
             left -= self._generation.token_count
             if left <= 0:
                 if ContinuationMethod.TOKEN_IDS not in methods:
-                    raise error  # the count is our own, and may be wrong
+                    raise error  # the server counted the tokens itself, and may be wrong
                 return Termination(reason=FinishReason.MAX_TOKENS)
             request = replace(request, max_output_token_count=left)
         candidates = []
         for method in methods:
-            engines = [m for m in self._capable if m is not pooled and _can_go_on(m, pooled, method)]
+            engines = [m for m in self._capable if m is not pooled and _can_continue(m, pooled, method)]
             if engines:
                 candidate = Candidate(
                     slot_request=self._slot_request(engines),
@@ -149,14 +155,14 @@ class FailoverPlan:
         self._tries = 0
         return None
 
-    def _worse(self, error: TokenGrpcError) -> TokenGrpcError:
-        """What the generation fails with when nobody goes on."""
+    def _error_to_report(self, error: TokenGrpcError) -> TokenGrpcError:
+        """Returns the error of the generation if no other attempt succeeds."""
         kept = self._failure
         if kept is None:
             return error
         if self._switches:
             return kept
-        # The last one counts; but another time may help where one of them says so.
+        # The last error counts, unless an earlier one says that a retry may help and the last one does not.
         return kept if kept.advice is Advice.RETRY and error.advice is Advice.NEVER else error
 
     def _slot_request(self, engines: Sequence[PooledEngine]) -> SlotRequest:
@@ -169,24 +175,24 @@ class FailoverPlan:
         )
 
     def _wants_ids(self, pooled: PooledEngine) -> bool:
-        """Whether the engine is asked for token ids that nobody but another engine may need."""
+        """Returns whether to ask the engine for token ids so that another engine could continue from them."""
         return (
             self.continuation_state is not None
             and self._switches < self._request.recovery.max_engine_switch_count
             and Capability.TOKEN_IDS in pooled.engine.capabilities
             and any(
-                _can_go_on(other, pooled, ContinuationMethod.TOKEN_IDS)
+                _can_continue(other, pooled, ContinuationMethod.TOKEN_IDS)
                 for other in self._capable
                 if other is not pooled
             )
         )
 
 
-def _moves_on(error: TokenGrpcError) -> bool:
-    """Whether another engine may do what this one failed at.
+def _may_succeed_elsewhere(error: TokenGrpcError) -> bool:
+    """Returns whether another engine may succeed where this one failed.
 
-    Faults of the engine; its credentials, a model or a feature that it alone does not have. Not a first token
-    that did not come: the time for it is one for all attempts. Never what is wrong with the request.
+    True for faults of the engine, rejected credentials, and a model or feature that this engine lacks. False
+    for a first-token timeout, because all attempts share it, and for errors in the request.
     """
     if isinstance(error, EngineStalled) and error.metadata.get("clock") == "first_token":
         return False
@@ -195,7 +201,7 @@ def _moves_on(error: TokenGrpcError) -> bool:
     return isinstance(error, ModelNotFound | UnsupportedFeature)
 
 
-def _can_go_on(target: PooledEngine, lost: PooledEngine, method: ContinuationMethod) -> bool:
-    """Whether an engine can go on from another's output. Ids mean the same to engines of one kind only."""
+def _can_continue(target: PooledEngine, lost: PooledEngine, method: ContinuationMethod) -> bool:
+    """Returns whether an engine can continue another's output. Token ids require engines of the same kind."""
     same = method is not ContinuationMethod.TOKEN_IDS or target.engine.kind == lost.engine.kind
-    return same and NEEDED[method] in target.engine.capabilities
+    return same and REQUIRED_CAPABILITY[method] in target.engine.capabilities

@@ -1,4 +1,4 @@
-"""What a request can ask of an engine, by name, and what it may not pass on to one."""
+"""The features that a request can ask for, and the engine parameters that it must not set."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REQUESTED_FEATURES: tuple[tuple[Capability, str, Callable[[GenerationRequest], o
     (Capability.GRAMMAR, "grammar", lambda r: r.constraint and r.constraint.grammar is not None),
     (Capability.CHOICES, "choices", lambda r: r.constraint and r.constraint.choices is not None),
 )
-"""Each capability that a request can ask for, its name for people, and whether a request asks."""
+"""One row per feature: the capability, the name for error messages, and whether a request asks for it."""
 
 OWNED_ENGINE_PARAMS = frozenset(
     {
@@ -40,4 +40,4 @@ OWNED_ENGINE_PARAMS = frozenset(
         "stop_sequences",
     }
 )  # fmt: skip
-"""Keys of the engines' dialects that fields of the contract decide."""
+"""Keys of the engines' dialects that the server sets from fields of the contract."""

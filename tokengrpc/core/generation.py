@@ -1,7 +1,7 @@
-"""One generation as a state machine without I/O: deltas and a time go in, numbered events come out.
+"""State machine of one generation, without I/O: deltas and a time go in, numbered events come out.
 
-It numbers events and tokens, makes whole characters, keeps the usage, and ends exactly once. It knows no
-engine, no reader, no clock and no encoding.
+It numbers events and tokens, assembles characters, tracks the usage, and ends exactly once. It does not know
+engines, readers, clocks or encodings.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from tokengrpc.core.termination import Termination
 
 MAX_EVENT_TOKENS = 128
-"""One event holds what one read brought, up to this many tokens: the step in which a reader can resume."""
+"""Most tokens in one event, which otherwise contains those of one read. A reader can resume at any event."""
 
 
 class Generation:
-    """The state of one generation. Times never go back, whatever the clock says.
+    """State of one generation. Its times never decrease, even if the clock does.
 
-    `engine` is the one that runs it, or ran it last.
+    `engine` is the engine that runs the generation, or the last one that did.
     """
 
     def __init__(self, request: GenerationRequest, tokenizer: Tokenizer, now_ns: int) -> None:
@@ -61,18 +61,18 @@ class Generation:
         self._refusal = IncrementalDecoder()
         self._arguments: dict[int, IncrementalDecoder] = {}
         output = request.output
-        # Most requests want text alone; theirs is the short path.
+        # Most requests want text alone, and take the fast path in `feed`.
         self._plain = not (output.omit_reasoning or output.token_ids or output.raw_bytes) and (
             output.top_logprob_count is None
         )
 
     @property
     def usage(self) -> Usage:
-        """Cumulative usage until now."""
+        """Cumulative usage so far."""
         return self._meter.usage
 
     def snapshot(self) -> GenerationSnapshot:
-        """The generation as it is now."""
+        """Returns the current state."""
         return GenerationSnapshot(
             generation_id=self.request.generation_id,
             model=self.request.model,
@@ -85,26 +85,26 @@ class Generation:
         )
 
     def count_input(self, count: int, source: UsageSource) -> None:
-        """Takes our own count of the input, which stands until the engine tells one."""
+        """Takes the server's own count of the input, used until the engine reports one."""
         self._meter.count_input(count, source)
 
     @property
     def token_count(self) -> int:
-        """The tokens that events stand for, until now: the next one's index."""
+        """Number of tokens in all events so far, which is the index of the next token."""
         return self._index
 
     @property
     def spoken(self) -> bool:
-        """Whether readers have some of its output."""
+        """Whether any output has been published."""
         return bool(self.timestamps.first_token)
 
     @property
     def holds_half_pair(self) -> bool:
-        """Whether half a surrogate pair of the answer is held back."""
+        """Whether half a surrogate pair of the answer's text is withheld."""
         return self._text.holds_half_pair
 
     def accept(self, engine: str, now_ns: int) -> list[Event]:
-        """An engine has accepted the request: the first event. Others that accept later make none."""
+        """Notes that an engine has accepted the request. Returns `started`, for the first engine only."""
         self.engine = engine
         if self.timestamps.started:
             return []
@@ -113,7 +113,7 @@ class Generation:
         return [self._event(RecordKind.STARTED, described=True)]
 
     def feed(self, deltas: Sequence[Delta], now_ns: int) -> list[Event]:
-        """Takes what one read of the engine brought."""
+        """Takes the deltas of one read. Raises EngineProtocolError if the token count is out of range."""
         self._now = max(self._now, now_ns)
         events: list[Event] = []
         tokens: list[Token] = []
@@ -124,12 +124,12 @@ class Generation:
                 and self._plain
                 and not (delta.usage or delta.fragments or delta.reasoning or delta.refusal)
             ):
-                # The short way of nearly all deltas: a piece of the answer and nothing else.
+                # Fast path for nearly all deltas: text of the answer and nothing else.
                 count = delta.count
                 if count is None:
                     count = self._meter.count_output(text)
                 else:
-                    self._meter.told_output(count)
+                    self._meter.add_output(count)
                 text = self._text.push(text)
                 if text or count:
                     tokens.append(Token(self._index, count, text))
@@ -143,11 +143,13 @@ class Generation:
         if tokens:
             self._flush(tokens, events)
         if self._index > MAX_COUNT:
-            raise EngineProtocolError("the engine told of more tokens than any model gives: check what it is")
+            raise EngineProtocolError(
+                f"the engine reported more than {MAX_COUNT} tokens: check that its address is an LLM server"
+            )
         return events
 
     def give_up(self) -> None:
-        """The engine was lost before it had brought output: another one is asked in its place."""
+        """Discards an attempt that ended before any output; another engine runs the request."""
         self._meter.give_up()
         if not self.spoken:
             self._text, self._reasoning, self._refusal = (
@@ -158,27 +160,27 @@ class Generation:
             self._arguments.clear()
 
     def keep(self) -> None:
-        """The engine was lost after it had brought output: that stays, and another one is to go on."""
+        """Keeps the output of an attempt that failed; another engine continues."""
         self._meter.keep()
 
     def switch(self, switch: Switch, now_ns: int) -> list[Event]:
-        """Another engine goes on: the event that says so. It comes before that engine's first output."""
+        """Notes that another engine continues. Returns the event that precedes that engine's first output."""
         exact = switch.method is ContinuationMethod.TOKEN_IDS
         if not exact:
-            # It goes on after the last whole character, and so brings this one again.
+            # The engine continues after the last whole character, so it sends the incomplete one again.
             self._text = IncrementalDecoder()
         self._meter.repeat_prefill(exact=exact)
         self._advance(now_ns)
         return [self._event(RecordKind.SWITCHED, switch=switch)]
 
     def resync(self, sequence: int) -> None:
-        """The events after this one reached nobody, so their numbers are free. For an end by an error."""
+        """Frees the numbers of events after this one, which no reader has got. For an end by an error."""
         self.last_sequence = sequence
 
     def end(self, termination: Termination, now_ns: int) -> list[Event]:
-        """Ends it: releases text that was held back, then the last event. None before a start."""
+        """Ends the generation. Returns withheld text and the last event; none if no engine had accepted."""
         if self.termination is not None:
-            raise RuntimeError("a generation ends once")
+            raise RuntimeError("the generation has ended already")
         self.termination = termination
         self.timestamps = structs.replace(self.timestamps, ended=self._advance(now_ns))
         events: list[Event] = []
@@ -206,7 +208,7 @@ class Generation:
             if delta.count is None:
                 self._meter.count_output("".join(f.function_name + f.arguments for f in delta.fragments))
             elif not speaks:
-                self._meter.told_output(delta.count)
+                self._meter.add_output(delta.count)
         if delta.usage is not None:
             self._meter.report(delta.usage)
         if whole:
@@ -221,7 +223,7 @@ class Generation:
         if count is None:
             count = self._meter.count_output(delta.text or "", delta.reasoning, delta.refusal)
         else:
-            self._meter.told_output(count, reasoning=bool(delta.reasoning))
+            self._meter.add_output(count, reasoning=bool(delta.reasoning))
         opaque = b"" if self.request.output.omit_reasoning else delta.opaque
         if not (count or text or reasoning or refusal or opaque):
             return None

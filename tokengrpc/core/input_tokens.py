@@ -1,4 +1,4 @@
-"""Input tokens of a request, by the tokenizer of its model."""
+"""Input tokens of a request, counted with the tokenizer of its model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COUNTED = ("text", "function_name", "arguments")
 
 
 def input_length(request: GenerationRequest) -> int:
-    """Characters to count: tells whether counting them would keep the event loop busy."""
+    """Returns the number of characters to count: shows whether counting would block the event loop."""
     parts = (part for message in request.messages or () for part in message.parts)
     tools = (len(t.name) + len(t.description) + len(t.parameters_json_schema) for t in request.tools)
     texts = (len(getattr(part, name, "")) for part in parts for name in _COUNTED)
@@ -30,7 +30,7 @@ def estimate_input(request: GenerationRequest) -> int:
 
 
 def count_input(request: GenerationRequest, model: ServedModel) -> int:
-    """Input tokens that a request would be billed for; takes time in proportion to the input."""
+    """Counts the input tokens that a request is billed for. Takes time proportional to the input."""
     if request.prompt_token_ids is not None:
         return len(request.prompt_token_ids)
     if request.messages is not None:
@@ -40,7 +40,7 @@ def count_input(request: GenerationRequest, model: ServedModel) -> int:
 
 
 def count_source(request: GenerationRequest, model: ServedModel) -> UsageSource:
-    """What `count_input` is worth: COUNTED by the model's own tokenizer, which knows no images."""
+    """Returns the source of `count_input`: COUNTED with the model's own tokenizer if there are no images."""
     if request.prompt_token_ids is not None:
         return UsageSource.COUNTED
     exact = model.tokenizer.exact and not request.has_image

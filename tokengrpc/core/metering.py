@@ -1,7 +1,8 @@
-"""Cumulative usage of one generation, from what its engines tell and what we count ourselves.
+"""Cumulative usage of one generation, from the counts that engines report and from the server's own counts.
 
-One engine's counts begin at 0 with each attempt. What an attempt that is given up brought to readers is kept;
-what it cost beyond that, and every prefill but the first that counts, is overhead.
+An engine's counts begin at 0 with each attempt. If an attempt fails, output that readers have got stays in
+the usage. All else that the attempt consumed is overhead, and so is every prefill after the one that is
+billed.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ if TYPE_CHECKING:
 _NOTHING = Usage()
 
 MAX_COUNT = 2**31 - 1
-"""The contract's counts are int32."""
+"""Greatest count: counts of the contract are int32."""
 
 
 class Meter:
-    """Counts never decrease while their source stays; what the engine tells corrects what we counted."""
+    """Usage of one generation. Counts from one source never decrease; an engine's report replaces own counts.
+
+    "Own" means counted by the server.
+    """
 
     __slots__ = (
         "_all_overhead",
@@ -41,10 +45,10 @@ class Meter:
         "_own",
         "_prefill",
         "_prefill_source",
+        "_published",
         "_reasoning",
-        "_reasoning_told",
+        "_reasoning_reported",
         "_repeats",
-        "_said",
         "_source",
         "_usage",
     )
@@ -56,32 +60,32 @@ class Meter:
         self._cached = self._cache_write = 0
         self._input_source = self._own
         self._output_source = UsageSource.ENGINE
-        self._reasoning_told = False
-        # What this attempt's engine told of its input; what was kept of the attempts before it.
+        self._reasoning_reported = False
+        # The input that this attempt's engine reported; the output that was kept of earlier attempts.
         self._attempt_input: int | None = None
         self._kept_output = self._kept_reasoning = 0
         self._kept_source = UsageSource.ENGINE
-        # Overhead of the attempts before this one, and this one's prefill where it repeats what was billed.
+        # Overhead of earlier attempts, and the prefill of this one if it repeats billed input.
         self._overhead = self._prefill = 0
         self._overhead_source = self._prefill_source = UsageSource.ENGINE
         self._repeats = False
         self._source, self._all_overhead = self._own, 0
-        # Whether a count may have gone down, or its source have changed, since usage was last told.
+        # Whether a count may have decreased, or the source changed, since usage was last published.
         self._corrected = True
-        # The last that was told under each source: no count goes below it while that source speaks.
-        self._said: dict[UsageSource, Usage] = {}
+        # The last published usage of each source: a lower bound for later usage from the same source.
+        self._published: dict[UsageSource, Usage] = {}
         self._usage: Usage | None = None
 
     @property
     def usage(self) -> Usage:
-        """Usage until now; the same object until something changes."""
+        """Usage so far; the same object until a count changes."""
         if self._usage is not None:
             return self._usage
         if self._corrected:
             self._settle()
         inputs, outputs = min(self._input, MAX_COUNT), min(self._output, MAX_COUNT)
-        # Parts are no more than their sums, though one may be our count and the other the engine's.
-        self._usage = self._said[self._source] = Usage(
+        # Reasoning and cache counts are clamped to their totals: the two may come from different sources.
+        self._usage = self._published[self._source] = Usage(
             inputs,
             outputs,
             min(self._cached, inputs),
@@ -93,11 +97,11 @@ class Meter:
         return self._usage
 
     def _settle(self) -> None:
-        """What only a correction changes: the source, the overhead, and counts that must not go down."""
+        """Updates what only a correction changes: the source, the overhead and the lower bounds of counts."""
         self._source = max(
             self._input_source, self._output_source, self._overhead_source, self._prefill_source
         )
-        floor = self._said.get(self._source, _NOTHING)
+        floor = self._published.get(self._source, _NOTHING)
         self._input = max(self._input, floor.input)
         self._output = max(self._output, floor.output)
         self._reasoning = max(self._reasoning, floor.reasoning)
@@ -106,18 +110,18 @@ class Meter:
         self._corrected = False
 
     def count_input(self, count: int, source: UsageSource) -> None:
-        """Our own count of the input; ignored once the engine has told one."""
+        """Takes the server's own count of the input; ignored once the engine has reported one."""
         if self._input_source is not UsageSource.ENGINE:
             self._input, self._input_source = count, source
             self._correct()
 
     def count_output(self, text: str, reasoning: str = "", refusal: str = "") -> int:
-        """Counts output that came without a count; answers how many tokens it is."""
+        """Counts output for which the engine gave no count. Returns the number of tokens."""
         count = self._count(text) if text else 0
         if reasoning:
-            thought = self._count(reasoning)
-            self._add_reasoning(thought)
-            count += thought
+            reasoning_count = self._count(reasoning)
+            self._add_reasoning(reasoning_count)
+            count += reasoning_count
         if refusal:
             count += self._count(refusal)
         if count:
@@ -128,8 +132,8 @@ class Meter:
                 self._corrected = True
         return count
 
-    def told_output(self, count: int, *, reasoning: bool = False) -> None:
-        """Output whose count the engine told."""
+    def add_output(self, count: int, *, reasoning: bool = False) -> None:
+        """Adds output tokens that the engine counted."""
         if count:
             self._output += count
             if reasoning:
@@ -137,13 +141,13 @@ class Meter:
             self._usage = None
 
     def report(self, report: UsageReport) -> None:
-        """Cumulative counts that the engine told."""
+        """Takes cumulative counts that the engine reported."""
         if report.output is not None:
             self._output, self._output_source = self._kept_output + report.output, self._kept_source
         if report.reasoning is not None:
-            self._reasoning, self._reasoning_told = self._kept_reasoning + report.reasoning, True
+            self._reasoning, self._reasoning_reported = self._kept_reasoning + report.reasoning, True
         if self._repeats:
-            # Its input was billed before, and so were the parts of it.
+            # The input was billed before, and so were its cached parts.
             if report.input is not None:
                 self._prefill, self._prefill_source = report.input, UsageSource.ENGINE
         else:
@@ -155,17 +159,17 @@ class Meter:
         self._correct()
 
     def give_up(self) -> None:
-        """The attempt brought nothing: what its engine told of is overhead."""
-        # What was said already stays where it was said.
-        said = self._said.get(max(self._input_source, self._output_source), _NOTHING)
-        output = max(self._kept_output, min(said.output, self._output))
+        """Discards an attempt without output: the tokens that its engine reported become overhead."""
+        # Output tokens that were published as billed stay billed.
+        published = self._published.get(max(self._input_source, self._output_source), _NOTHING)
+        output = max(self._kept_output, min(published.output, self._output))
         self._overhead += self._output - output + self._prefill + (self._attempt_input or 0)
         self._output, self._output_source = output, self._kept_source
-        self._reasoning = max(self._kept_reasoning, min(said.reasoning, self._reasoning))
+        self._reasoning = max(self._kept_reasoning, min(published.reasoning, self._reasoning))
         self._begin()
 
     def keep(self) -> None:
-        """The attempt was lost after it had brought output, which stays: the next one repeats the prefill."""
+        """Keeps the output of a failed attempt; the next attempt repeats the prefill."""
         self._kept_output, self._kept_source = self._output, self._output_source
         self._kept_reasoning = self._reasoning
         self._overhead += self._prefill
@@ -174,7 +178,7 @@ class Meter:
         self._begin()
 
     def repeat_prefill(self, *, exact: bool) -> None:
-        """An engine goes on from what was kept: it read that and the input, until it tells otherwise."""
+        """Notes that an engine continues. Unless it reports its input, it read the input and kept output."""
         if not self._prefill:
             self._prefill = self._input + self._kept_output
             self._prefill_source = UsageSource.ENGINE if exact else UsageSource.ESTIMATED
@@ -182,7 +186,7 @@ class Meter:
 
     def _begin(self) -> None:
         self._prefill, self._prefill_source = 0, UsageSource.ENGINE
-        self._attempt_input, self._reasoning_told = None, False
+        self._attempt_input, self._reasoning_reported = None, False
         self._correct()
 
     def _correct(self) -> None:
@@ -190,5 +194,5 @@ class Meter:
         self._usage = None
 
     def _add_reasoning(self, count: int) -> None:
-        if not self._reasoning_told:
+        if not self._reasoning_reported:
             self._reasoning += count

@@ -1,7 +1,7 @@
-"""The values that flow from an engine to a reader. What they mean is written in the contract's .proto files.
+"""The values that flow from an engine to a reader. The contract's .proto files define their meaning.
 
-Structs of msgspec where one is made per token (a frozen dataclass costs four times as much), and gc=False on
-those: they hold no cycles.
+Values that are made once per token are msgspec structs (a frozen dataclass costs four times as much) with
+gc=False, because they contain no cycles.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import msgspec
 
 
 class GenerationKey(NamedTuple):
-    """Identifies a generation: ids are unique within a tenant only."""
+    """Key of a generation; ids are unique within a tenant only."""
 
     tenant: str
     generation_id: str
 
 
 class FinishReason(StrEnum):
-    """Why a generation ended."""
+    """Reason for which a generation ended."""
 
     END = "END"
     STOP_SEQUENCE = "STOP_SEQUENCE"
@@ -37,7 +37,7 @@ class FinishReason(StrEnum):
 
 
 class State(StrEnum):
-    """Where a generation stands."""
+    """State of a generation."""
 
     QUEUED = "QUEUED"
     PREFILLING = "PREFILLING"
@@ -48,7 +48,7 @@ class State(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the state is final."""
         return self in _ENDED
 
 
@@ -56,7 +56,7 @@ _ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
 
 
 class UsageSource(IntEnum):
-    """Who counted; the weakest of several sources is the greatest."""
+    """Origin of a token count, from most to least reliable; the source of a sum is the maximum."""
 
     ENGINE = 1
     COUNTED = 2
@@ -64,7 +64,7 @@ class UsageSource(IntEnum):
 
 
 class Capability(StrEnum):
-    """Something that a request can ask of an engine."""
+    """Feature that a request can ask an engine for."""
 
     PROMPT = "PROMPT"
     CONVERSATION = "CONVERSATION"
@@ -96,7 +96,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 
 
 class UsageReport(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Cumulative counts that an engine told; None for what it did not tell."""
+    """Cumulative counts that an engine reported; None for counts that it did not report."""
 
     input: int | None = None
     output: int | None = None
@@ -106,7 +106,7 @@ class UsageReport(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class TopLogprob(msgspec.Struct, frozen=True, gc=False):
-    """A token that could have stood at a place; `raw` and `id` where the engine tells them."""
+    """Candidate token at one position; `raw` and `id` are set if the engine reports them."""
 
     text: str
     logprob: float
@@ -115,7 +115,7 @@ class TopLogprob(msgspec.Struct, frozen=True, gc=False):
 
 
 class ToolCallFragment(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A piece of a tool call; `id` and `function_name` only on a call's first one."""
+    """Piece of a tool call; `id` and `function_name` are set on the first piece of a call only."""
 
     call_index: int
     id: str = ""
@@ -124,7 +124,10 @@ class ToolCallFragment(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class EngineFinish(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A proper end as an engine told it: our reason, the engine's own word, the stop sequence if known."""
+    """Proper end that an engine reported.
+
+    `word` is the engine's own finish reason, `matched_stop` the stop sequence if known.
+    """
 
     reason: FinishReason
     word: str = ""
@@ -132,13 +135,13 @@ class EngineFinish(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Delta(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """What an engine produced at once, as much as it knew.
+    """Output that an engine produced at once, with as many details as the engine reported.
 
-    `count` is the number of model tokens it stands for: None when the engine did not tell, 0 for one that
-    carries none. `text` may hold half a surrogate pair, `raw` half a character; whole characters are made of
-    them later. A delta with `raw` and `text` None takes its text from `raw`. `prompt_ids` is the input as the
-    engine tokenized it, told at most once, where `output.token_ids` asks for ids. `opaque` is what the engine
-    wants back with the reasoning before it, as `ReasoningPart.opaque`.
+    `count` is the number of model tokens in the delta: None if the engine did not report it, 0 for a delta
+    without tokens. `text` may end in half a surrogate pair, and `raw` within a character: characters are
+    assembled later. If `text` is None, the text is decoded from `raw`. `prompt_ids` is the input as the
+    engine tokenized it, sent at most once, if `output.token_ids` asks for ids. `opaque` is data that the
+    engine needs back together with the reasoning before it, as `ReasoningPart.opaque`.
     """
 
     text: str | None = ""
@@ -157,14 +160,14 @@ class Delta(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class ContinuationMethod(StrEnum):
-    """How an engine goes on from another's output."""
+    """Method by which an engine continues another engine's output."""
 
     TOKEN_IDS = "TOKEN_IDS"
     TEXT_PREFILL = "TEXT_PREFILL"
 
 
 class Switch(msgspec.Struct, frozen=True, kw_only=True):
-    """Another engine goes on; `reason` is that of the error by which the one before was lost."""
+    """Switch to another engine, which continues; `reason` is that of the error of the engine before."""
 
     from_engine: str
     to_engine: str
@@ -173,7 +176,7 @@ class Switch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Token(msgspec.Struct, frozen=True, gc=False):
-    """A generated token with whole characters only; `id`, `logprob` and `raw` where they were asked for.
+    """Generated token with whole characters only; `id`, `logprob` and `raw` are set if asked for.
 
     `opaque` as in Delta.
     """

@@ -1,6 +1,6 @@
-"""What a caller asks for, checked and frozen. Meanings and bounds are written in the contract's .proto files.
+"""The request of a caller, validated and frozen. The contract's .proto files define meanings and bounds.
 
-Durations are seconds. None means unset: the engine's or the server's default.
+Durations are in seconds. None means unset: the engine's or the server's default applies.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Role(StrEnum):
-    """Who says a message."""
+    """Author of a message."""
 
     SYSTEM = "system"
     USER = "user"
@@ -40,7 +40,7 @@ class ImagePart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCallPart:
-    """A call that the assistant made; `arguments` is JSON text as the model wrote it."""
+    """Tool call that the assistant made; `arguments` is JSON text as the model wrote it."""
 
     id: str
     function_name: str
@@ -49,7 +49,7 @@ class ToolCallPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolResultPart:
-    """What a tool call gave."""
+    """Result of a tool call."""
 
     tool_call_id: str
     text: str
@@ -58,7 +58,7 @@ class ToolResultPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReasoningPart:
-    """What the assistant thought; `opaque` goes back to the engine unchanged."""
+    """Reasoning of the assistant; `opaque` is sent back to the engine unchanged."""
 
     text: str
     opaque: bytes
@@ -76,13 +76,13 @@ class Message:
 
     @property
     def text(self) -> str:
-        """All text parts in order."""
+        """All text parts, joined in order."""
         return "".join(part.text for part in self.parts if isinstance(part, TextPart))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How tokens are drawn."""
+    """Sampling parameters."""
 
     temperature: float | None = None
     top_p: float | None = None
@@ -98,7 +98,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reasoning:
-    """How much the model reasons; `effort` is none, low, medium or high."""
+    """Amount of reasoning; `effort` is none, low, medium or high."""
 
     effort: str | None = None
     token_budget: int | None = None
@@ -106,7 +106,7 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputOptions:
-    """What is told about each token beside its text."""
+    """Details of each token to send in addition to its text."""
 
     top_logprob_count: int | None = None
     token_ids: bool = False
@@ -116,7 +116,7 @@ class OutputOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """A function that the model may call; `parameters_json_schema` is JSON text or empty."""
+    """Function that the model may call; `parameters_json_schema` is JSON text or empty."""
 
     name: str
     description: str = ""
@@ -126,7 +126,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolChoice:
-    """Whether and what the model calls; `mode` is auto, none, required or function."""
+    """Choice of the tools to call; `mode` is auto, none, required or function."""
 
     mode: str = "auto"
     function_name: str = ""
@@ -135,7 +135,7 @@ class ToolChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputConstraint:
-    """What the output must match: exactly one is not None."""
+    """Format that the output must match: exactly one field is not None."""
 
     json_schema: str | None = None
     regex: str | None = None
@@ -145,7 +145,7 @@ class OutputConstraint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds in time, in seconds. `deadline_action` is fail, partial, or None where none was asked for."""
+    """Time limits, in seconds. `deadline_action` is fail, partial, or None if unset."""
 
     time_limit: float | None = None
     first_token_timeout: float | None = None
@@ -157,7 +157,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
-    """What happens when readers or engines are lost."""
+    """Behaviour when all readers have left or an engine is lost."""
 
     detach: bool = False
     detach_ttl: float | None = None
@@ -167,9 +167,10 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
-    """One generation to run. Exactly one of `prompt`, `messages`, `prompt_token_ids` is not None.
+    """Request for one generation. Exactly one of `prompt`, `messages`, `prompt_token_ids` is not None.
 
-    `fingerprint` is equal for equal requests and only for those. `record_id` is the run's key in the ledger.
+    Two requests are equal if and only if their fingerprints are. `record_id` is the key of the generation in
+    the usage ledger.
     """
 
     generation_id: str = ""
@@ -193,17 +194,17 @@ class GenerationRequest:
 
     @property
     def owns_deadline(self) -> bool:
-        """Whether its starter's deadline is the generation's own, and not only that stream's."""
+        """Whether the starting call's deadline ends the generation, not just that call's stream."""
         return not self.recovery.detach or self.limits.deadline_action is not None
 
     @property
     def has_image(self) -> bool:
-        """Whether a message holds an image."""
+        """Whether a message contains an image."""
         return any(True for _ in self._images())
 
     @property
     def has_image_uri(self) -> bool:
-        """Whether a message holds an image by an address from which it must be fetched."""
+        """Whether a message contains an image that must be fetched from an address."""
         return any(image.uri and not image.uri.startswith("data:") for image in self._images())
 
     def _images(self) -> Iterator[ImagePart]:
@@ -212,7 +213,7 @@ class GenerationRequest:
 
 
 def without_input(request: GenerationRequest) -> GenerationRequest:
-    """The request as it may be kept for long: without what is large, or many small objects."""
+    """Returns the request without large fields and fields of many objects, to be kept for long."""
     return replace(
         _NOTHING,
         generation_id=request.generation_id,

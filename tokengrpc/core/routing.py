@@ -1,4 +1,4 @@
-"""Which engine of a model runs a request, and the line for a place on one. No I/O; times are seconds."""
+"""Choice of the engine that runs a request, and the wait queue of a model. No I/O; times are in seconds."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 _FIRST_GUESS = 256.0
 _LEARNING = 0.1
 _REFRESH = 0.1
-# Checks come at intervals that vary by a quarter; traffic in the shortest of them replaces one.
+# The intervals of health checks vary by a quarter. Traffic within the shortest interval replaces a check.
 _QUIET = 0.75
 
 
 class PooledEngine:
-    """One engine of a model, with what runs on it and how it did. `max_connections` 0 is no limit."""
+    """Engine of a model, with its attempts and circuit breaker. `max_connections` 0 means no limit."""
 
     def __init__(
         self,
@@ -40,88 +40,88 @@ class PooledEngine:
         self._weight = weight
         self._max = max_connections
         self._slots: dict[Slot, None] = {}
-        self._answered: bool | None = None
+        self._last_succeeded: bool | None = None
         self._load = 0.0
         self._load_until = 0.0
 
     @property
     def running(self) -> int:
-        """Attempts that run on it."""
+        """Number of attempts that run on the engine."""
         return len(self._slots)
 
     @property
     def failed(self) -> bool:
-        """Whether it failed the last it was asked."""
-        return self._answered is False
+        """Whether the last attempt or health check failed."""
+        return self._last_succeeded is False
 
     @property
     def has_free_slot(self) -> bool:
-        """Whether another attempt may run on it."""
+        """Whether the engine has capacity for another attempt."""
         return not self._max or len(self._slots) < self._max
 
     @property
     def healthy(self) -> bool | None:
-        """Whether it answered the last it was asked; None when it was not asked yet."""
-        return self.engine.healthy if self._answered is None else self._answered
+        """Whether the last attempt or health check succeeded; None before the first one."""
+        return self.engine.healthy if self._last_succeeded is None else self._last_succeeded
 
     def outstanding(self, now: float) -> float:
-        """Tokens still to be worked off, divided by its weight."""
-        # What has come since is looked up ten times a second at most: engines may run thousands.
+        """Returns the outstanding tokens of all attempts, divided by the engine's weight."""
+        # Recomputed at most ten times a second, because an engine may run thousands of attempts.
         if now >= self._load_until:
             self._load = sum(slot.outstanding for slot in self._slots)
             self._load_until = now + _REFRESH
         return self._load / self._weight
 
     def needs_check(self, now: float) -> bool:
-        """Whether only a check would tell how it is: no traffic lately, or none that is let through."""
+        """Returns whether the engine needs a health check: no recent traffic, or the breaker is open."""
         return not self.breaker.closed or (
             not self._slots and now - self.last_used >= self.check_interval * _QUIET
         )
 
-    def checked(self, now: float, *, well: bool) -> None:
-        """A check in the background has ended."""
-        self._answered = well
-        if well:
+    def checked(self, now: float, *, succeeded: bool) -> None:
+        """Takes the result of a health check."""
+        self._last_succeeded = succeeded
+        if succeeded:
             self.breaker.probe_succeeded(now)
         else:
             self.breaker.failed(now, trial=False)
 
     def take(self, slot: Slot, now: float) -> None:
-        """A claim has got a place."""
+        """Adds the slot of an attempt that begins."""
         self._slots[slot] = None
         self._load += slot.outstanding
         self.last_used = now
 
     def remove_slot(self, slot: Slot, outcome: AttemptOutcome, wait: float, now: float) -> None:
-        """A claim has ended."""
+        """Removes the slot of an attempt that has ended; `wait` is the backoff that the engine asked for."""
         del self._slots[slot]
         self._load_until = 0.0
         self.last_used = now
         self.breaker.record(outcome, now, trial=slot.trial, wait=wait)
         if outcome is not AttemptOutcome.NEUTRAL:
-            self._answered = outcome is not AttemptOutcome.FAILURE
+            self._last_succeeded = outcome is not AttemptOutcome.FAILURE
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class SlotRequest:
-    """A request that wants a place. `progress` tells how many tokens have been generated for it."""
+    """Request for a slot. `progress` returns the number of tokens that have been generated for it."""
 
     capable: Sequence[PooledEngine]
     input_tokens: int
     most_output: int | None
     progress: Callable[[], int]
     left: list[PooledEngine] = field(init=False)
-    """The members that it may run on next."""
+    """Engines that may run the next attempt."""
     retries: bool = field(init=False, default=False)
     _last: PooledEngine | None = field(init=False, default=None)
     _incapable: set[PooledEngine] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
-        """All may at first."""
+        """Makes all capable engines candidates for the first attempt."""
         self.left = list(self.capable)
 
     def failed(self, pooled: PooledEngine, *, permanent: bool) -> None:
-        """An attempt on a member has failed; `permanent` where another one there would fail as well."""
+        """Excludes an engine after a failed attempt; `permanent` if a retry on it would fail as well."""
         self.retries = True
         if permanent:
             self._incapable.add(pooled)
@@ -129,10 +129,10 @@ class SlotRequest:
         self._last = pooled
 
     def can_try_again(self, now: float) -> bool:
-        """Whether another attempt may help.
+        """Returns whether another attempt may succeed.
 
-        When all were tried, those that failed before the last one may be asked again: an engine that was lost
-        may be back. Not those of which it is known to be in vain, nor those that asked to be left alone.
+        If all engines have been tried, those that failed before the last one may be retried, because a lost
+        engine may have recovered. Engines with a permanent failure, or that are backing off, are not retried.
         """
         if not self.left:
             again = (m for m in self.capable if m is not self._last and m not in self._incapable)
@@ -141,7 +141,7 @@ class SlotRequest:
 
 
 class Slot:
-    """A place on an engine, for one attempt."""
+    """Capacity of an engine for one attempt."""
 
     def __init__(self, request: SlotRequest, pooled: PooledEngine, expected: float) -> None:
         self.pooled = pooled
@@ -151,23 +151,24 @@ class Slot:
 
     @property
     def outstanding(self) -> float:
-        """Tokens of the input, and of the output that is still expected."""
+        """Input tokens and output tokens that are still expected."""
         return self.request.input_tokens + max(self._expected - self.request.progress(), 0.0)
 
     def output_started(self) -> None:
-        """The engine has brought output: a trial has succeeded."""
+        """Notes that the engine has sent output: if this is a trial, it has succeeded."""
         if self.trial:
             self.pooled.breaker.succeeded(trial=True)
             self.trial = False
 
 
 class EnginePool:
-    """The engines of a model.
+    """Engines of a model.
 
-    A request runs where the fewest tokens are outstanding for the engine's weight, among those with the
-    lowest priority that may be asked and have a free place. Where those that may be asked are all full, it
-    waits in line. When none may be asked, the one that recovers soonest is asked all the same: to refuse
-    would only make the failure certain.
+    A request runs on the engine with the fewest outstanding tokens in proportion to its weight, among the
+    available engines with free slots and the lowest priority value. An engine is available if its circuit
+    breaker allows a request. If every available engine is at capacity, the request is queued. If no engine is
+    available, the request goes to the one that will recover first, because rejecting it would guarantee a
+    failure.
     """
 
     def __init__(self, engines: Sequence[PooledEngine]) -> None:
@@ -176,47 +177,50 @@ class EnginePool:
         self._typical_output = _FIRST_GUESS
         self._serving = False
         self.on_breaker_change: Callable[[str, bool], None] | None = None
-        """Called with an engine's name, and whether its circuit breaker is open, when that changes."""
+        """Called with an engine's name and whether its circuit breaker is open, whenever that changes."""
         for pooled in self.engines:
             pooled.breaker.on_change = partial(self._breaker_changed, pooled.engine.name)
         self._wakeup_at = 0.0
 
     @property
     def waiting(self) -> int:
-        """Requests in the line."""
+        """Number of queued requests."""
         return len(self._wait_queue)
 
     def acquire(self, slot_request: SlotRequest, now: float) -> Slot | None:
-        """A place for a request that has members left; None when it must wait for one."""
+        """Returns a slot for a request that has engines left; None if the request must be queued."""
         self.serve_waiters(now)
         pooled = _choose(slot_request, now)
         return None if pooled is None else self._take(slot_request, pooled, now)
 
     def wait(self, slot_request: SlotRequest, granted: Callable[[Slot], None]) -> None:
-        """Puts a request that got no place at the end of the line; `granted` is called with its claim."""
+        """Queues a request; `granted` is called with its slot."""
         self._wait_queue[slot_request] = granted
 
     def leave(self, slot_request: SlotRequest) -> None:
-        """A request does not wait any more."""
+        """Removes a request from the wait queue."""
         self._wait_queue.pop(slot_request, None)
 
     def release(self, slot: Slot, outcome: AttemptOutcome, now: float, *, wait: float = 0.0) -> None:
-        """An attempt has ended; who waits may get its place. `wait` is what a busy engine asks for."""
+        """Releases the slot of an attempt that has ended, and serves queued requests.
+
+        `wait` is the backoff that the engine asked for, in seconds.
+        """
         slot.pooled.remove_slot(slot, outcome, wait, now)
         if outcome is AttemptOutcome.SUCCESS:
             self._typical_output += _LEARNING * (slot.request.progress() - self._typical_output)
         self.serve_waiters(now)
 
     def output_started(self, slot: Slot, now: float) -> None:
-        """An engine has brought output; if that was a trial, others in line may be sent there too."""
+        """Notes that an engine has sent output. If this was a trial, serves queued requests."""
         if slot.trial:
             slot.output_started()
             self.serve_waiters(now)
 
     def next_wakeup(self, now: float) -> float | None:
-        """How long until `wake` is to be called, for those in line: an engine may be asked again then.
+        """Returns the seconds until an engine becomes available to queued requests and `wake` must be called.
 
-        None where no engine is left alone, and where the same was answered before.
+        Returns None if no engine is unavailable, or if an earlier call returned the same time.
         """
         backing_off = [m.breaker.allowed_from for m in self.engines if m.breaker.allowed_from > now]
         if not self._wait_queue or not backing_off or now < self._wakeup_at <= min(backing_off):
@@ -225,14 +229,14 @@ class EnginePool:
         return self._wakeup_at - now
 
     def wake(self, now: float) -> None:
-        """The time that `next_wakeup` told is over."""
+        """Serves queued requests; called when the time that `next_wakeup` returned has passed."""
         self._wakeup_at = 0.0
         self.serve_waiters(now)
 
     def serve_waiters(self, now: float) -> None:
-        """Gives free places to those in line, first come, first served."""
-        # Who is granted a place may give it back at once, a whole line of callers who are gone: the loop that
-        # runs hands it on.
+        """Gives free slots to queued requests, in order of arrival."""
+        # A request may release its slot at once, if its caller has left. That calls this function again, and
+        # the loop that is running serves the next request.
         if self._serving:
             return
         self._serving = True
@@ -266,7 +270,8 @@ def _choose(slot_request: SlotRequest, now: float) -> PooledEngine | None:
     admitted = [pooled for pooled in left if pooled.breaker.allows(now)]
     free = [pooled for pooled in admitted if pooled.has_free_slot]
     if free:
-        # After a failure, one that did not fail the last it was asked. Of equals, the one idle longest.
+        # After a failure, engines whose last attempt succeeded come first. The last key breaks ties: the
+        # engine that has been idle for longest.
         return min(
             free,
             key=lambda m: (slot_request.retries and m.failed, m.priority, m.outstanding(now), m.last_used),

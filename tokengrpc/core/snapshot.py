@@ -1,4 +1,4 @@
-"""A generation at one moment, for whoever describes it: messages, errors, lookups."""
+"""State of a generation at one moment, for messages, errors and lookups."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tokengrpc.core.termination import Termination, Timestamps
 
 
 class GenerationSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """A generation as it is now.
+    """State of a generation at one moment.
 
     `termination` is set once the generation has ended, `complete` once its end has also been recorded and
-    published. `first_kept_sequence` is 0 when no event is kept.
+    published. `first_kept_sequence` is 0 if no event is kept.
     """
 
     generation_id: str

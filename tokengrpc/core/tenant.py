@@ -1,4 +1,4 @@
-"""Callers: who they are and what they may use."""
+"""Tenants and identities of callers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tokengrpc.errors import ModelNotAllowed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """A customer of the service. `models` empty: all models; `max_generations` 0: no limit of its own."""
+    """Customer of the service. Empty `models` means all models, `max_generations` 0 no limit of its own."""
 
     name: str
     models: frozenset[str] = frozenset()
@@ -28,7 +28,7 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """An authenticated caller: its tenant, and who it is within that (a key's or certificate's name)."""
+    """Authenticated caller; `subject` is its name within the tenant, such as that of a key or certificate."""
 
     tenant: Tenant
     subject: str = ""

@@ -1,4 +1,4 @@
-"""How and when a generation ends."""
+"""The end of a generation, and its timestamps."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Termination:
-    """How a generation ended. `error` is None when it succeeded; `word` is the engine's own finish reason.
+    """End of a generation. `error` is None if it succeeded; `word` is the engine's own finish reason.
 
-    `unstarted` is the error instead of it, for an end without an error that comes before any engine has
-    accepted the request.
+    `unstarted` replaces an end without an error if no engine has accepted the request yet.
     """
 
     reason: FinishReason
@@ -32,14 +31,14 @@ class Termination:
 
     @classmethod
     def of(cls, finish: EngineFinish) -> Termination:
-        """The end that the engine reported."""
+        """Returns the end that the engine reported."""
         return cls(
             reason=finish.reason, word=encodable(finish.word), matched_stop=encodable(finish.matched_stop)
         )
 
     @classmethod
     def failed(cls, error: TokenGrpcError) -> Termination:
-        """The end that an error causes."""
+        """Returns the end that an error causes."""
         for kind, reason in _REASONS.items():
             if isinstance(error, kind):
                 return cls(reason=reason, error=error)
@@ -61,7 +60,7 @@ _REASONS: dict[type[TokenGrpcError], FinishReason] = {
 
 
 class Timestamps(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """When things happened, in nanoseconds since the Unix epoch; 0 for what has not happened."""
+    """Times of a generation, in nanoseconds since the Unix epoch; 0 for what has not happened."""
 
     created: int
     started: int = 0

@@ -1,4 +1,4 @@
-"""From pieces to text: whole characters. No I/O."""
+"""Incremental decoding of text that arrives in pieces. No I/O."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ REPLACEMENT = "\ufffd"
 
 
 def encodable(text: str) -> str:
-    """The text, with U+FFFD for each half of a surrogate pair that stands alone."""
+    """Returns the text with each unpaired surrogate replaced by U+FFFD."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -18,26 +18,26 @@ def encodable(text: str) -> str:
 
 
 class IncrementalDecoder:
-    """Makes whole characters of pieces that may be split anywhere.
+    """Decoder of pieces of text or UTF-8 that may be split anywhere.
 
-    A character whose bytes, or whose surrogate halves, are split over pieces comes out with its last piece.
-    What can be no character comes out as U+FFFD, so the text always encodes to UTF-8.
+    A character whose bytes or surrogate halves are split over several pieces is returned with the last piece.
+    Invalid input is returned as U+FFFD, so the text can always be encoded as UTF-8.
     """
 
     __slots__ = ("_held",)
 
     def __init__(self) -> None:
-        # The beginning of a character: bytes of one, or one high surrogate.
+        # An incomplete character: its first bytes, or a high surrogate.
         self._held: str | bytes = ""
 
     @property
     def holds_half_pair(self) -> bool:
-        """Whether half a surrogate pair waits for the other one."""
+        """Whether a high surrogate waits for its low surrogate."""
         return bool(self._held) and isinstance(self._held, str)
 
     def push(self, piece: str | bytes) -> str:
-        """The characters that are whole now."""
-        # Runs once per token: nearly all pieces leave here.
+        """Adds a piece. Returns the characters that are complete now."""
+        # Runs once per token; nearly all pieces take this path.
         if not self._held and piece.isascii():
             return piece if isinstance(piece, str) else piece.decode()
         if not piece:
@@ -49,10 +49,10 @@ class IncrementalDecoder:
         return before + self._push_bytes(piece)
 
     def flush(self) -> str:
-        """What is held, which will never be whole: U+FFFD, or nothing."""
+        """Ends the text. Returns U+FFFD for an incomplete character, otherwise an empty string."""
         held, self._held = self._held, ""
         if isinstance(held, bytes):
-            # The first bytes of a surrogate are not one character but two.
+            # The first two bytes of an encoded surrogate are invalid, and count as two characters.
             return held.decode(errors="replace")
         return REPLACEMENT if held else ""
 

@@ -201,7 +201,7 @@ class AttemptRunner:
         if not any(map(_has_output, batch)):
             return []
         attempt.announced = True
-        continuation_state.went_on(switch.method)
+        continuation_state.continued(switch.method)
         return self._generation.switch(switch, self._services.clock.now_ns())
 
     def _output_started(self, attempt: _Attempt) -> None:

@@ -55,7 +55,7 @@ class HealthChecks:
             await asyncio.sleep(interval * (1 - _JITTER + 2 * _JITTER * self._jitter()))
             if pooled.needs_check(self._now()):
                 well = await self._slot_request(engine, pooled.engine.name, min(interval, _PATIENCE))
-                pooled.checked(self._now(), well=well)
+                pooled.checked(self._now(), succeeded=well)
                 pool.serve_waiters(self._now())
 
     async def _slot_request(self, engine: Checkable, name: str, patience: float) -> bool:

@@ -1,1 +1,1 @@
-"""The ports: what the core needs of engines, logs, ledgers and observers, as protocols."""
+"""The ports: protocols of what lies outside the core, such as engines, event sinks and ledgers."""

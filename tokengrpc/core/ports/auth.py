@@ -1,4 +1,4 @@
-"""Authentication: who calls."""
+"""The port of authentication."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
-    """The other end of a connection: its address as the transport writes it, and the names that TLS verified.
+    """Other end of a connection. `address` is written as the transport writes it.
 
-    `certificate_names` are the subject alternative names of a client certificate, empty without one.
+    `certificate_names` are the subject alternative names of a verified client certificate; empty without one.
     """
 
     address: str = ""
@@ -23,10 +23,10 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Authenticator(Protocol):
-    """Finds out who calls. `start` and `close` are called once each."""
+    """Authenticates callers. `start` and `close` are called once each."""
 
     async def start(self) -> None:
-        """Loads keys or connects. Raises ConfigError when it cannot."""
+        """Loads keys or connects. Raises ConfigError if this fails."""
 
     async def close(self) -> None:
         """Releases everything."""
@@ -34,5 +34,5 @@ class Authenticator(Protocol):
     async def authenticate(self, metadata: Sequence[tuple[str, str | bytes]], peer: Peer) -> Identity:
         """Returns the caller's identity. Called once per call, before the request is parsed.
 
-        Raises Unauthenticated, or StoreUnavailable when it cannot tell now.
+        Raises Unauthenticated, or StoreUnavailable if the identity cannot be determined now.
         """

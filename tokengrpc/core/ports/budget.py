@@ -1,4 +1,4 @@
-"""Budgets: how many tokens a caller may still use."""
+"""The port of token budgets."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
 
 
 class Grant(Protocol):
-    """The part of a budget that one generation may use."""
+    """Part of a budget that one generation may use."""
 
     def spend(self, usage: Usage) -> bool:
-        """Takes the cumulative usage, once per read of the engine; must be fast.
+        """Takes the cumulative usage. Called once per read from the engine, so it must be fast.
 
-        False ends the generation with BUDGET_EXHAUSTED, partial output included.
+        If it returns False, the generation ends with BUDGET_EXHAUSTED and keeps its partial output.
         """
 
     async def settle(self, usage: Usage) -> None:
-        """Takes the final usage and gives back what was reserved beyond it. Called exactly once."""
+        """Takes the final usage and returns the rest of the reservation. Called exactly once."""
 
 
 class Budget(Protocol):
@@ -34,5 +34,5 @@ class Budget(Protocol):
     async def reserve(self, identity: Identity, model: str, estimate: int) -> Grant:
         """Reserves `estimate` tokens, input and expected output together.
 
-        Raises QuotaExceeded, BudgetExhausted, or StoreUnavailable when it cannot tell now.
+        Raises QuotaExceeded, BudgetExhausted, or StoreUnavailable if the budget cannot be read now.
         """

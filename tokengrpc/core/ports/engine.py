@@ -1,4 +1,4 @@
-"""Engines and tokenizers: what the core needs of whatever runs a model."""
+"""The ports of engines, which run models, and of tokenizers, which count tokens."""
 
 from __future__ import annotations
 
@@ -14,33 +14,37 @@ if TYPE_CHECKING:
 
 
 class Tokenizer(Protocol):
-    """Counts text of a model. Calls take time in proportion to the text: long ones belong off the loop."""
+    """Counts tokens. A call takes time proportional to the text, so long texts are counted on a thread."""
 
     @property
     def name(self) -> str:
-        """Such as `o200k_base`."""
+        """Name of the encoding, such as `o200k_base`."""
 
     @property
     def exact(self) -> bool:
-        """Whether it is the model's own, so that its counts are the model's."""
+        """Whether this is the model's own tokenizer, so that its counts are exact."""
 
     def count(self, text: str) -> int:
-        """Tokens of a text."""
+        """Returns the number of tokens in a text."""
 
     def count_input(self, messages: Sequence[Message], tools: Sequence[Tool]) -> int:
-        """Tokens of a conversation and its tools, the chat template's own included as far as known."""
+        """Returns the number of tokens in a conversation and its tools.
+
+        Includes the tokens that the chat template adds, as far as known.
+        """
 
 
 class Continuation(msgspec.Struct, frozen=True, kw_only=True):
-    """What was generated before, to go on from.
+    """Output of another engine from which an engine continues.
 
-    With `token_ids` None an engine goes on right after `text`, a prefill of the answer. Otherwise after
-    `token_ids`, which are all that was generated; `text` is the answer in them as far as it was whole. Where
-    the ids end within a character, an engine that tells `raw` tells the rest of its bytes, one that tells
-    text the whole character. `prompt_token_ids` is the input as the engine before tokenized it, where known.
+    If `token_ids` is None, the engine continues right after `text`, as a prefill of the answer. Otherwise it
+    continues after `token_ids`, which are all generated tokens; `text` is the answer that they decode to,
+    without an incomplete trailing character. If the ids end within a character, an engine that sends `raw`
+    sends the remaining bytes, and an engine that sends text sends the whole character. `prompt_token_ids` is
+    the input as the first engine tokenized it, if known.
 
-    The request's `max_output_token_count` is what is left for the rest. Usage is this engine's own: all that
-    it read is input, what it adds is output.
+    The request's `max_output_token_count` is the number of tokens left. The engine reports its own usage: all
+    tokens that it reads are input, and the tokens that it adds are output.
     """
 
     token_ids: tuple[int, ...] | None
@@ -50,66 +54,66 @@ class Continuation(msgspec.Struct, frozen=True, kw_only=True):
 
 @runtime_checkable
 class Checkable(Protocol):
-    """An engine that can be asked how it is."""
+    """Engine that supports health checks."""
 
     async def check(self) -> None:
-        """A cheap question, such as a GET of its models. Raises EngineError when it does not go well."""
+        """Sends a cheap request, such as a GET of the model list. Raises EngineError if it fails."""
 
 
 class Engine(Protocol):
-    """Runs a model. It may be `Checkable`."""
+    """Runs a model. May also be `Checkable` and `ReportsLateUsage`."""
 
     @property
     def name(self) -> str:
-        """Its name in the configuration."""
+        """Name in the configuration."""
 
     @property
     def kind(self) -> str:
-        """What it speaks, such as `openai`."""
+        """Kind of engine, such as `openai`."""
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What requests may ask of it. Requests that ask for more never reach it."""
+        """Features that requests may ask for. The engine never gets a request that asks for others."""
 
     async def start(self) -> None:
-        """Loads what it needs. Called once, before any request."""
+        """Loads files or opens clients. Called once, before any request."""
 
     async def close(self) -> None:
-        """Releases what it holds. Called once, after the last request."""
+        """Releases all resources. Called once, after the last request."""
 
     def generate(
         self, request: GenerationRequest, continue_from: Continuation | None = None
     ) -> AsyncGenerator[Sequence[Delta], None]:
-        """Runs a request; its consumer closes it (`aclosing`), which must stop the engine at once.
+        """Runs a request. The consumer closes the generator (`aclosing`), which must stop the engine at once.
 
-        With `continue_from`, goes on from what another engine generated for the request; UnsupportedFeature
-        where it cannot.
+        With `continue_from`, continues the output of another engine for the same request. Raises
+        UnsupportedFeature if the engine cannot continue it.
 
-        The first batch is empty and says that the engine has accepted the request. Each further one holds
-        all deltas that one network read brought. The last delta has `finish`, and nothing follows it.
+        The first batch is empty: it signals that the engine has accepted the request. Each further batch
+        contains all deltas of one network read. The last delta has `finish`; no delta follows it.
 
-        Raises only errors of `errors.py`. An end without the dialect's own end mark is EngineTruncated,
-        never a finish.
+        Raises only errors of `errors.py`. If the stream ends without the dialect's end mark, raises
+        EngineTruncated and yields no `finish`.
         """
 
     @property
     def healthy(self) -> bool | None:
-        """How the last contact went; None when there was none."""
+        """Whether the last request or health check succeeded; None before the first one."""
 
 
 class LateUsage(Protocol):
-    """Takes what an engine told of a generation that had been closed before: its final usage."""
+    """Takes the final usage of a request whose generator was closed before the engine reported it."""
 
     async def __call__(self, record_id: str, usage: UsageReport) -> None:
-        """`record_id` is the request's: the key in the ledger."""
+        """Stores the usage. `record_id` is that of the request: the key in the usage ledger."""
 
 
 @runtime_checkable
 class ReportsLateUsage(Protocol):
-    """An engine that reads on after its generator was closed, for the usage alone."""
+    """Engine that keeps reading a response after its generator was closed, for the usage alone."""
 
     def on_late_usage(self, report: LateUsage) -> None:
-        """Sets the function that takes the usage. Called once, before `start`."""
+        """Sets the function that takes late usage. Called once, before `start`."""
 
     def forgo_late_usage(self, record_id: str) -> None:
-        """The generator of this request is about to be closed for its silence: do not wait for usage."""
+        """Tells the engine not to wait for late usage: the generator will be closed because of a stall."""

@@ -1,4 +1,4 @@
-"""The usage ledger: one record per generation, kept for billing."""
+"""The port of the usage ledger, which has one record per generation, for billing."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A generation as the ledger sees it. Times are nanoseconds since the Unix epoch.
+    """Record of a generation in the ledger. Times are in nanoseconds since the Unix epoch.
 
-    `usage` is what is billed. `settled_usage` is what the engine reported after the generation had been cut
-    short. `engines` are those that the request was sent to, in order.
+    `usage` is billed. `settled_usage` is the usage that the engine reported after the generation had been cut
+    short. `engines` are the engines that the request was sent to, in order.
     """
 
     record_id: str
@@ -36,8 +36,8 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
 class UsageLedger(Protocol):
     """Stores usage records. Each call may raise StoreUnavailable; callers bound it in time and repeat it.
 
-    So every call is idempotent: a second `finish` of the same record changes nothing and is no error. When a
-    call returns, what it stored is as durable as the ledger is (`durable`).
+    Therefore every call is idempotent: a second `finish` of the same record changes nothing and raises no
+    error. When a call returns, its data is as durable as the ledger is (`durable`).
     """
 
     @property
@@ -64,7 +64,7 @@ class UsageLedger(Protocol):
 
 
 class SpilledCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that the ledger has not taken yet: `finish` of a record, or `settle` of a usage report."""
+    """Ledger call that has not succeeded yet: `finish` of a record, or `settle` of a usage report."""
 
     record_id: str
     finish: UsageRecord | None = None
@@ -72,13 +72,13 @@ class SpilledCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Spill(Protocol):
-    """Keeps ledger calls that could not be made, until they are made."""
+    """Keeps failed ledger calls until they succeed."""
 
     async def load(self) -> Sequence[SpilledCall]:
         """Returns the calls that an earlier process left behind. Called once, before any other call."""
 
     async def add(self, call: SpilledCall) -> None:
-        """Keeps a call; it is durable when this returns. Raises StoreUnavailable when it cannot be kept."""
+        """Keeps a call, which is durable when this returns. Raises StoreUnavailable if this fails."""
 
     async def clear(self) -> None:
-        """Forgets all calls: each has been made."""
+        """Discards all calls, because each has succeeded."""

@@ -1,4 +1,4 @@
-"""The event log: encoded events of a generation, in order, that any reader can read again."""
+"""The port of event logs: the encoded events of a generation, in order, which many readers can read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _JOINABLE = frozenset({RecordKind.TOKENS, RecordKind.FRAGMENTS})
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """An encoded event: the concatenation of `body` and `tail` is one message.
+    """Encoded event: the concatenation of `body` and `tail` is one message.
 
     The bodies of several records, followed by the last record's tail, are one message as well.
     """
@@ -31,7 +31,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 def joinable_run(records: Iterable[Record], max_bytes: int) -> list[Record]:
-    """Returns the first records that may be sent as one message: of one joinable kind, within `max_bytes`.
+    """Returns the first records that may be sent as one message: of one joinable kind, up to `max_bytes`.
 
     Always returns at least one record. Raises StopIteration for no records.
     """
@@ -59,14 +59,14 @@ class EventEncoder(Protocol):
         """Encodes the notice that a stream has attached."""
 
     def heartbeat(self, state: State) -> bytes:
-        """Encodes the notice that the generation is alive."""
+        """Encodes the notice that the generation is still running."""
 
     def drain_notice(self, deadline_ns: int) -> bytes:
-        """Encodes the notice that the server shuts down."""
+        """Encodes the notice that the server is shutting down."""
 
 
 class AppendStatus(Enum):
-    """The result of an append; see `EventSink.append`."""
+    """Status of an append; see `EventSink.append`."""
 
     OK = "ok"
     REPEATED = "repeated"
@@ -76,17 +76,17 @@ class AppendStatus(Enum):
 
 
 class AppendOutcome(msgspec.Struct, frozen=True):
-    """`last` is the last sequence that the log has, 0 for an empty log."""
+    """Result of an append. `last` is the log's last sequence, 0 for an empty log."""
 
     status: AppendStatus
     last: int
 
 
 class LogClaim(msgspec.Struct, frozen=True, kw_only=True):
-    """Who may append to a generation's log.
+    """Result of a claim to append to a generation's log.
 
     `owned` says whether the claim succeeded. If not, `epoch` and `owner` describe the current owner.
-    `fingerprint` is the request's for which the log was made.
+    `fingerprint` is that of the request for which the log was created.
     """
 
     owned: bool
@@ -110,11 +110,11 @@ class EventSink(Protocol):
         """Releases all connections. Called once, after all other calls."""
 
     async def claim(self, key: GenerationKey, fingerprint: bytes, request: bytes) -> LogClaim:
-        """Makes the log of a generation and claims it for this replica, unless another replica owns it.
+        """Creates the log of a generation and claims it for this replica, unless another replica owns it.
 
-        A log that this replica owns already is made anew, with the next epoch: its process has forgotten the
-        generation, and starts another one under the same id. `request` is kept with the log, for whoever has
-        to continue the generation.
+        If this replica owns the log already, the log is emptied and gets the next epoch: the process has
+        forgotten the generation and starts another one with the same id. `request` is kept with the log, for
+        a replica that has to continue the generation.
         """
 
     async def append(self, key: GenerationKey, epoch: int, records: Sequence[Record]) -> AppendOutcome:
@@ -125,8 +125,8 @@ class EventSink(Protocol):
         | OK | the records follow the last one | yes |
         | REPEATED | the same owner appended these records before | yes, before |
         | FENCED | another epoch owns the log | no |
-        | HOLE | the log ends before the record in front of the first one | no |
-        | CANCEL_REQUESTED | as OK, and `publish_cancel` was called | yes |
+        | HOLE | records between the log's last one and the first given one are missing | no |
+        | CANCEL_REQUESTED | as for OK, and `publish_cancel` was called | yes |
         """
 
     async def read(self, key: GenerationKey, after: int, max_bytes: int) -> Sequence[Record]:

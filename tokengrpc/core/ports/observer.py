@@ -1,4 +1,4 @@
-"""Observers: plugins that are told what happens, such as logs and metrics."""
+"""The port of observers, such as logs and metrics, and the events that they receive."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tokengrpc.core.termination import Timestamps
 
 
 class GenerationAdmitted(msgspec.Struct, frozen=True, kw_only=True):
-    """A request got a permit; no engine has been called yet."""
+    """A request was admitted; no engine has been called yet."""
 
     key: GenerationKey
     model: str
@@ -28,10 +28,11 @@ class GenerationStarted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AttemptEnded(msgspec.Struct, frozen=True, kw_only=True):
-    """An engine finished, failed or was stopped.
+    """An attempt finished, failed or was stopped.
 
-    `outcome` is the name of an AttemptOutcome, `error_reason` empty unless it failed. `wait_seconds` is the
-    time in the wait queue, `first_token_seconds` the time from the call of the engine to its first output.
+    `outcome` is the name of an AttemptOutcome; `error_reason` is empty unless the attempt failed.
+    `wait_seconds` is the time in the wait queue, `first_token_seconds` the time from the call of the engine
+    to its first output.
     """
 
     key: GenerationKey
@@ -44,7 +45,7 @@ class AttemptEnded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FirstToken(msgspec.Struct, frozen=True, kw_only=True):
-    """The first output of a generation is on its way, `seconds` after the request was admitted."""
+    """The first output of a generation was published, `seconds` after the request was admitted."""
 
     key: GenerationKey
     model: str
@@ -53,7 +54,7 @@ class FirstToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TokensRelayed(msgspec.Struct, frozen=True, kw_only=True):
-    """Output tokens of one tenant, model and engine since the last such event, over all generations."""
+    """Output tokens of a tenant, model and engine since the last such event, over all generations."""
 
     tenant: str
     model: str
@@ -69,7 +70,7 @@ class GenerationEnded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SubscriptionEnded(msgspec.Struct, frozen=True, kw_only=True):
-    """A stream has ended. `reason` is empty when the caller read to the end or left."""
+    """A stream has ended. `reason` is empty if the caller read to the end or left."""
 
     key: GenerationKey
     model: str
@@ -106,7 +107,7 @@ ObserverEvent = (
 
 
 class Observer(Protocol):
-    """Is told what happens. Runs on the event loop and must not block; its exceptions are logged."""
+    """Receives events. Runs on the event loop, so it must not block. Its exceptions are logged."""
 
     def on_event(self, event: ObserverEvent) -> None:
         """Takes one event."""
