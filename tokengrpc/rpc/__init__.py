@@ -1,1 +1,1 @@
-"""The gRPC surface: one short method per RPC, and what surrounds every call."""
+"""The gRPC surface: one short handler per RPC, and the interceptor around every call."""

@@ -1,4 +1,4 @@
-"""One RPC as the handlers see it: all that they know of the transport."""
+"""The interface between handlers and the transport."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class RpcCall(ABC):
-    """A call under way. A transport implements the abstract members.
+    """A running call. A transport implements the abstract members.
 
-    A handler whose caller has left is cancelled: it gets CancelledError wherever it waits, in `write` too.
-    `failure` describes the generation that the call's errors concern, as it is at that moment.
+    If the caller leaves, the handler is cancelled: CancelledError is raised wherever it waits, also in
+    `write`. `failure` returns the current state of the generation that errors of the call concern.
     """
 
     def __init__(self, method: str) -> None:
-        """`method` is the RPC's name, such as `StreamTokens`."""
+        """Takes the name of the RPC, such as `StreamTokens`."""
         self.method = method
         self.identity: Identity = NOBODY
         self.generation_id = ""
@@ -38,32 +38,32 @@ class RpcCall(ABC):
     @property
     @abstractmethod
     def metadata(self) -> Sequence[tuple[str, str | bytes]]:
-        """The caller's metadata; names in lower case."""
+        """Metadata that the caller sent; names are in lower case."""
 
     @property
     @abstractmethod
     def peer(self) -> Peer:
-        """The other end of the connection."""
+        """Other end of the connection."""
 
     @property
     @abstractmethod
     def deadline_left(self) -> float | None:
-        """Seconds until the caller's deadline; None without one."""
+        """Seconds until the caller's deadline; None if there is none."""
 
     @abstractmethod
     async def write(self, message: bytes) -> None:
-        """Sends one message of a stream; waits while the caller does not read."""
+        """Sends one message of a stream. Waits while the caller does not read."""
 
     @abstractmethod
     async def fail(self, status: Status, pushback_ms: int | None) -> None:
         """Ends the call with a status that is not OK.
 
-        `pushback_ms` becomes `grpc-retry-pushback-ms`, which steers the gRPC library's own retries.
+        `pushback_ms` is sent as `grpc-retry-pushback-ms`, which controls the gRPC library's own retries.
         """
 
 
 class Handler(Protocol[R_co]):
-    """The body of an RPC: from the request's bytes to the response's (unary), or to `write` (stream)."""
+    """Implementation of an RPC. Takes the request's bytes; returns the response's, or writes a stream."""
 
     def __call__(self, data: bytes, call: RpcCall) -> Awaitable[R_co]:
-        """Answers, or raises TokenGrpcError."""
+        """Handles a call. Raises TokenGrpcError."""

@@ -1,4 +1,4 @@
-"""A reader's messages → a gRPC stream, or one whole answer."""
+"""Delivery of a subscription's messages, as a gRPC stream or as one response."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 async def stream(task: GenerationTask, subscription: Subscription, call: RpcCall) -> None:
-    """Writes everything the reader gets, then ends the call as the generation ended.
+    """Writes all messages of a subscription, then ends the call as the generation ended.
 
-    Raises CallFailed when the generation ended badly, TokenGrpcError when only this stream did.
+    Raises CallFailed if the generation failed or was cancelled, TokenGrpcError if only this stream failed.
     """
     write = call.write
     now = asyncio.get_running_loop().time
@@ -40,11 +40,11 @@ async def stream(task: GenerationTask, subscription: Subscription, call: RpcCall
 
 
 async def answer(task: GenerationTask, subscription: Subscription) -> token_stream_pb2.GenerateTextResponse:
-    """Everything at once. Raises as `stream` does."""
+    """Returns the complete response once the generation has ended. Raises the same errors as `stream`."""
     text: list[str] = []
     reasoning: list[str] = []
-    thoughts: list[input_pb2.ReasoningPart] = []
-    begin = 0  # of the reasoning that is in no part yet
+    reasoning_parts: list[input_pb2.ReasoningPart] = []
+    begin = 0  # index of the first reasoning text that is in no part yet
     refusal: list[str] = []
     calls: dict[int, input_pb2.ToolCall] = {}
     arguments: defaultdict[int, list[str]] = defaultdict(list)
@@ -55,8 +55,10 @@ async def answer(task: GenerationTask, subscription: Subscription) -> token_stre
                 text.append(token.text)
                 reasoning.append(token.reasoning_text)
                 if token.reasoning_opaque:
-                    thought = "".join(reasoning[begin:])
-                    thoughts.append(input_pb2.ReasoningPart(text=thought, opaque=token.reasoning_opaque))
+                    part = input_pb2.ReasoningPart(
+                        text="".join(reasoning[begin:]), opaque=token.reasoning_opaque
+                    )
+                    reasoning_parts.append(part)
                     begin = len(reasoning)
                 refusal.append(token.refusal_text)
             for fragment in message.tool_call_fragments:
@@ -68,14 +70,14 @@ async def answer(task: GenerationTask, subscription: Subscription) -> token_stre
     for index, call in calls.items():
         call.arguments = "".join(arguments[index])
     if rest := "".join(reasoning[begin:]):
-        thoughts.append(input_pb2.ReasoningPart(text=rest))
+        reasoning_parts.append(input_pb2.ReasoningPart(text=rest))
     return token_stream_pb2.GenerateTextResponse(
         text="".join(text),
         reasoning_text="".join(reasoning),
         refusal_text="".join(refusal),
         tool_calls=[calls[index] for index in sorted(calls)],
         generation=generation_message(task.snapshot()),
-        reasoning_parts=thoughts,
+        reasoning_parts=reasoning_parts,
     )
 
 

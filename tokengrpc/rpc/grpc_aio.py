@@ -1,4 +1,4 @@
-"""The adapter to grpc.aio: its contexts as `RpcCall`, our handlers as its handlers."""
+"""Adapter to grpc.aio: implements `RpcCall`, and registers handlers with the server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
 class GrpcCall(RpcCall):
-    """A call of grpc.aio."""
+    """Call of grpc.aio."""
 
     def __init__(self, method: str, context: Context) -> None:
         super().__init__(method)
@@ -34,12 +34,12 @@ class GrpcCall(RpcCall):
 
     @property
     def metadata(self) -> Sequence[tuple[str, str | bytes]]:
-        """As `RpcCall`."""
+        """See `RpcCall`."""
         return tuple(self._context.invocation_metadata() or ())
 
     @property
     def peer(self) -> Peer:
-        """As `RpcCall`."""
+        """See `RpcCall`."""
         names = self._context.peer_identities() or ()
         return Peer(
             address=self._context.peer(),
@@ -48,11 +48,11 @@ class GrpcCall(RpcCall):
 
     @property
     def deadline_left(self) -> float | None:
-        """As `RpcCall`."""
+        """See `RpcCall`."""
         return self._context.time_remaining()
 
     async def write(self, message: bytes) -> None:
-        """As `RpcCall`."""
+        """See `RpcCall`."""
         try:
             await self._context.write(message)
         except ExecuteBatchError:
@@ -61,7 +61,7 @@ class GrpcCall(RpcCall):
             raise asyncio.CancelledError from None
 
     async def fail(self, status: Status, pushback_ms: int | None) -> None:
-        """As `RpcCall`. Raises, as grpc.aio wants it."""
+        """See `RpcCall`. Always raises, because grpc.aio ends a call with an exception."""
         made = rpc_status.to_status(status)
         more = () if pushback_ms is None else (("grpc-retry-pushback-ms", str(pushback_ms)),)
         try:
@@ -90,7 +90,7 @@ def register(
     handlers: Mapping[str, Handler[Any]],
     interceptor: CallInterceptor,
 ) -> None:
-    """Adds a service. Messages pass through gRPC as bytes, without serializers: they are encoded already."""
+    """Registers a service. Without serializers, because handlers take and return encoded messages."""
     methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
         method.name: (
             grpc.unary_stream_rpc_method_handler
@@ -105,7 +105,7 @@ def register(
 def _behavior(
     name: str, handler: Handler[Any], interceptor: CallInterceptor
 ) -> Callable[[bytes, Context], Awaitable[Any]]:
-    # grpc.aio runs anything but a coroutine function on a thread.
+    # A coroutine function, because grpc.aio runs any other callable on a thread.
     async def handle(data: bytes, context: Context) -> Any:  # noqa: ANN401 - bytes or None, by the kind of call
         return await interceptor.run(handler, data, GrpcCall(name, context))
 

@@ -1,4 +1,4 @@
-"""What surrounds every call: authentication, errors as statuses, one line in the access log."""
+"""Interceptor of every call: authentication, conversion of errors to statuses, and the access log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BUG = "the server failed: try again; its log has the details"
 
 
 class CallFailed(Exception):
-    """Carries a generation's error, which all its subscribers share: raising that itself would chain them."""
+    """Wrapper of a generation's error, which its streams share: raising it directly would chain contexts."""
 
     def __init__(self, error: TokenGrpcError) -> None:
         super().__init__(error.message)
@@ -32,20 +32,20 @@ class CallFailed(Exception):
 
 
 class CallInterceptor:
-    """Runs handlers. No exception leaves it as gRPC's UNKNOWN, which would expose our internals."""
+    """Runs handlers and converts their exceptions: gRPC would send internal details as UNKNOWN."""
 
     def __init__(self, authenticator: Authenticator, patience: StorePatience) -> None:
-        """`patience` bounds the authenticator's calls."""
+        """Takes the authenticator, and the patience that bounds calls of it."""
         self._authenticator = authenticator
         self._patience = patience
 
     async def run(self, handler: Handler[R], data: bytes, call: RpcCall) -> R | None:
-        """Returns the handler's answer; None when the call was ended with an error."""
+        """Runs a handler. Returns its response; None if the call ended with an error."""
         try:
             call.identity = await self._patience.once(
                 lambda: self._authenticator.authenticate(call.metadata, call.peer)
             )
-            answer = await handler(data, call)
+            response = await handler(data, call)
         except asyncio.CancelledError:
             _log(call, Code.CANCELLED.name, "", "info")
             raise
@@ -54,11 +54,11 @@ class CallInterceptor:
         except TokenGrpcError as raised:
             error = raised
         except Exception:
-            log.exception("call failed by a bug", method=call.method)
+            log.exception("unexpected error in a call", method=call.method)
             error = Internal(_BUG)
         else:
             _log(call, Code.OK.name, "", "info")
-            return answer
+            return response
         await _fail(call, error)
         return None
 
@@ -68,7 +68,7 @@ async def _fail(call: RpcCall, error: TokenGrpcError) -> None:
         failure = call.failure() if call.failure is not None else None
         status = status_of(error, failure)
     except Exception:
-        log.exception("a status could not be made", method=call.method, reason=error.reason)
+        log.exception("unexpected error while building a status", method=call.method, reason=error.reason)
         failure, error = None, Internal(_BUG)
         status = status_of(error)
     level = "warning" if status.code == Code.INTERNAL else "info"
@@ -77,7 +77,10 @@ async def _fail(call: RpcCall, error: TokenGrpcError) -> None:
 
 
 def pushback_ms(error: TokenGrpcError, *, ended: bool) -> int | None:
-    """What `grpc-retry-pushback-ms` says: -1 where repeating the same call cannot help (gRPC proposal A6)."""
+    """Returns the value of `grpc-retry-pushback-ms`: -1 if repeating the same call cannot succeed.
+
+    See gRPC proposal A6. None if there is nothing to send.
+    """
     if ended or error.advice is Advice.NEVER:
         return -1
     return None if error.retry_after is None else round(error.retry_after * 1000)

@@ -1,4 +1,4 @@
-"""Health and reflection, and how they change while the server starts, serves and drains."""
+"""The health and reflection services, and the health status while the server starts, serves and drains."""
 
 from __future__ import annotations
 
@@ -19,32 +19,35 @@ if TYPE_CHECKING:
 
 LIVENESS = "liveness"
 READY_NAMES = ("", "readiness", SERVICE.full_name)
-"""Names that serve while new generations are taken."""
+"""Health service names that are SERVING while the server accepts new generations."""
 
-# grpcurl decodes errors with what reflection finds: importing them is what lists them.
+# Imported so that reflection lists these messages: grpcurl needs them to decode errors.
 _DESCRIBED = (error_details_pb2,)
 
 
 class Health:
-    """grpc.health.v1. Not serving until `ready`; once `draining`, never back. Liveness serves throughout."""
+    """The service grpc.health.v1. NOT_SERVING until `ready`, and for good after `draining`.
+
+    The name `liveness` is SERVING throughout.
+    """
 
     def __init__(self) -> None:
         self._servicer = health.aio.HealthServicer()
         self._latched = False
 
     async def register(self, server: grpc.aio.Server) -> None:
-        """Adds the service, not serving yet."""
+        """Registers the service, with the status NOT_SERVING."""
         await self._set(READY_NAMES, serving=False)
         await self._set((LIVENESS,), serving=True)
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
 
     async def ready(self) -> None:
-        """New generations are taken."""
+        """Reports that the server accepts new generations."""
         if not self._latched:
             await self._set(READY_NAMES, serving=True)
 
     async def draining(self) -> None:
-        """None are taken any more."""
+        """Reports that the server accepts no more generations."""
         self._latched = True
         await self._set(READY_NAMES, serving=False)
 
@@ -55,7 +58,7 @@ class Health:
 
 
 def register_reflection(server: grpc.aio.Server) -> None:
-    """Adds reflection v1alpha and v1, which differ in their names only."""
+    """Registers reflection v1alpha and v1, which differ in name only."""
     names = [
         SERVICE.full_name,
         health.SERVICE_NAME,
@@ -74,7 +77,7 @@ def register_reflection(server: grpc.aio.Server) -> None:
 
 
 class _Descriptors:
-    """The default pool, which in protobuf's own C finds the file of every symbol but a method's."""
+    """Default descriptor pool that also finds the file of a method, which protobuf's C pool does not."""
 
     def __init__(self) -> None:
         self._pool = descriptor_pool.Default()

@@ -1,4 +1,4 @@
-"""The handlers of TokenStream: one short method per RPC."""
+"""The handlers of the TokenStream service: one short method per RPC."""
 
 from __future__ import annotations
 
@@ -32,53 +32,54 @@ if TYPE_CHECKING:
 SERVICE = pb.DESCRIPTOR.services_by_name["TokenStream"]
 _PAGE_SIZE = 50
 _MAX_PAGE_SIZE = 1000
-_COUNTING_AT_ONCE = 2
+_MAX_CONCURRENT_COUNTS = 2
 
 
 class TokenStreamServicer:
-    """The RPCs, from bytes to bytes."""
+    """Handlers of the RPCs, which take and return encoded messages."""
 
     def __init__(self, registry: GenerationRegistry, catalog: Catalog) -> None:
         self._registry = registry
         self._catalog = catalog
-        # Generations count their inputs on the same threads, and must not wait behind this.
-        self._counting = asyncio.Semaphore(_COUNTING_AT_ONCE)
+        # Generations count their inputs on the same threads, and must not wait for CountTokens calls.
+        self._counting = asyncio.Semaphore(_MAX_CONCURRENT_COUNTS)
 
     async def stream_tokens(self, data: bytes, call: RpcCall) -> None:
-        """StreamTokens."""
+        """Handles StreamTokens."""
         task, subscription = self._open(parse(pb.StreamTokensRequest, data), call)
         await delivery.stream(task, subscription, call)
 
     async def resume_tokens(self, data: bytes, call: RpcCall) -> None:
-        """ResumeTokens."""
+        """Handles ResumeTokens."""
         request = parse(pb.ResumeTokensRequest, data)
-        name = self._named(request.generation_id, call)
+        generation_id = self._checked_id(request.generation_id, call)
         if request.after_sequence < 0:
             raise InvalidRequest([("after_sequence", "must not be negative")])
         task, subscription = self._registry.resume(
-            call.identity.tenant, name, request.after_sequence, call.deadline_left
+            call.identity.tenant, generation_id, request.after_sequence, call.deadline_left
         )
         await delivery.stream(task, subscription, call)
 
     async def generate_text(self, data: bytes, call: RpcCall) -> bytes:
-        """GenerateText."""
+        """Handles GenerateText."""
         task, subscription = self._open(_wrapped(parse(pb.GenerateTextRequest, data)), call)
         return (await delivery.answer(task, subscription)).SerializeToString()
 
     async def cancel_generation(self, data: bytes, call: RpcCall) -> bytes:
-        """CancelGeneration."""
+        """Handles CancelGeneration."""
         request = parse(pb.CancelGenerationRequest, data)
-        task = await self._registry.cancel(call.identity.tenant, self._named(request.generation_id, call))
+        generation_id = self._checked_id(request.generation_id, call)
+        task = await self._registry.cancel(call.identity.tenant, generation_id)
         return pb.CancelGenerationResponse(generation=generation_message(task.snapshot())).SerializeToString()
 
     async def get_generation(self, data: bytes, call: RpcCall) -> bytes:
-        """GetGeneration."""
+        """Handles GetGeneration."""
         request = parse(pb.GetGenerationRequest, data)
-        task = self._registry.get(call.identity.tenant, self._named(request.generation_id, call))
+        task = self._registry.get(call.identity.tenant, self._checked_id(request.generation_id, call))
         return pb.GetGenerationResponse(generation=generation_message(task.snapshot())).SerializeToString()
 
     async def count_tokens(self, data: bytes, call: RpcCall) -> bytes:
-        """CountTokens."""
+        """Handles CountTokens."""
         request = generation_request(_wrapped(parse(pb.CountTokensRequest, data)))
         model = self._catalog.resolve(request.model)
         call.identity.tenant.check_may_use(model.name)
@@ -91,7 +92,7 @@ class TokenStreamServicer:
         ).SerializeToString()
 
     async def list_models(self, data: bytes, call: RpcCall) -> bytes:
-        """ListModels."""
+        """Handles ListModels."""
         request = parse(pb.ListModelsRequest, data)
         if request.page_size < 0:
             raise InvalidRequest([("page_size", "must not be negative")])
@@ -104,29 +105,29 @@ class TokenStreamServicer:
         ).SerializeToString()
 
     def _open(self, message: pb.StreamTokensRequest, call: RpcCall) -> tuple[GenerationTask, Subscription]:
-        self._concerns(message.generation_id, call)
+        self._set_failure(message.generation_id, call)
         request: GenerationRequest = generation_request(message)
         task, subscription = self._registry.open(request, call.identity, call.deadline_left)
         call.generation_id = task.request.generation_id
         call.failure = _failure(task)
         return task, subscription
 
-    def _named(self, generation_id: str, call: RpcCall) -> str:
-        """The id of a generation that must be there already."""
-        self._concerns(generation_id, call)
+    def _checked_id(self, generation_id: str, call: RpcCall) -> str:
+        """Checks a generation id, and makes later errors of the call describe it. Raises InvalidRequest."""
+        self._set_failure(generation_id, call)
         if not GENERATION_ID.fullmatch(generation_id):
             raise InvalidRequest([("generation_id", ID_RULE)])
         return generation_id
 
-    def _concerns(self, generation_id: str, call: RpcCall) -> None:
-        """From here on the call's errors tell this generation."""
+    def _set_failure(self, generation_id: str, call: RpcCall) -> None:
+        """Makes later errors of the call describe this generation."""
         call.generation_id = generation_id[:128]
         task = self._registry.find(call.identity.tenant, generation_id)
         call.failure = _failure(task) if task else partial(Failure, generation_id=call.generation_id)
 
     @property
     def handlers(self) -> dict[str, Handler[Any]]:
-        """The handlers by the names of their RPCs."""
+        """The handlers by the name of the RPC."""
         return {
             "StreamTokens": self.stream_tokens,
             "ResumeTokens": self.resume_tokens,
@@ -156,4 +157,4 @@ def _page_start(token: str) -> str:
     try:
         return base64.b64decode(token, b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
-        raise InvalidRequest([("page_token", "is no next_page_token of this method")]) from error
+        raise InvalidRequest([("page_token", "must be a next_page_token of this method")]) from error

@@ -1,1 +1,1 @@
-"""Domain ⇄ protobuf and errors ⇄ statuses: one table per mapping, nothing else."""
+"""Conversions between the domain and protobuf, and between errors and statuses: one table per mapping."""

@@ -1,4 +1,4 @@
-"""Collects what is wrong with a request."""
+"""Collection of the violations in a request."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ V = TypeVar("V")
 
 
 class Checks:
-    """Violations so far: pairs of a field's path and what is wrong with it."""
+    """Violations so far: pairs of a field path and the mistake in that field."""
 
     def __init__(self) -> None:
         self.violations: list[tuple[str, str]] = []
 
-    def that(self, holds: object, path: str, what: str) -> bool:
-        """Notes a violation unless something holds; answers whether it does."""
+    def that(self, holds: object, path: str, rule: str) -> bool:
+        """Adds a violation of a rule unless it holds. Returns whether it holds."""
         if not holds:
-            self.violations.append((path, what))
+            self.violations.append((path, rule))
         return bool(holds)
 
     def bounds(self, path: str, value: float, least: float, most: float) -> None:
-        """A number must be within bounds (and so be one)."""
+        """Checks that a number is within bounds; NaN is not."""
         self.that(least <= value <= most, path, f"must be {_number(least)} to {_number(most)}")
 
     def enum(self, path: str, value: int, known: Mapping[int, V]) -> V | None:
-        """An enum's number must be known; answers what the mapping says of it."""
-        self.that(value in known, path, f"{value} is no value of this enum that this server knows")
+        """Checks that an enum number is known. Returns its value in the mapping, None if unknown."""
+        self.that(value in known, path, f"{value} is not a value that this server knows for this enum")
         return known.get(value)
 
     def duration(self, path: str, message: Any) -> float | None:  # noqa: ANN401 - any message with the field
-        """Seconds of a Duration field, None when unset; must be positive and one that protobuf allows."""
+        """Checks that a Duration field is valid and positive. Returns seconds, None if unset."""
         name = path.rpartition(".")[2]
         if not message.HasField(name):
             return None

@@ -1,4 +1,4 @@
-"""Conversation → messages of the domain, with the rules on who may say what."""
+"""Conversion of a Conversation to messages of the domain. Checks which parts each role may send."""
 
 from __future__ import annotations
 
@@ -27,27 +27,29 @@ _ROLES: dict[int, Role] = {
     input_pb2.ROLE_TOOL: Role.TOOL,
 }
 
-_SAID_BY: dict[str, frozenset[Role]] = {
+_ROLES_OF_PART: dict[str, frozenset[Role]] = {
     "text": frozenset({Role.SYSTEM, Role.USER, Role.ASSISTANT}),
     "image": frozenset({Role.USER}),
     "tool_call": frozenset({Role.ASSISTANT}),
     "tool_result": frozenset({Role.TOOL}),
     "reasoning": frozenset({Role.ASSISTANT}),
 }
-"""The roles whose messages may hold each kind of part."""
+"""The roles whose messages may contain each kind of part."""
 
 MAX_PARTS = 4096
-"""Messages and parts of one conversation: a bound on the time that checking them takes."""
+"""Most messages and parts in one conversation. Limits the time that validation takes."""
 
 _IMAGE_SCHEMES = ("http://", "https://", "data:")
 
 
 def messages_of(conversation: input_pb2.Conversation, checks: Checks) -> tuple[Message, ...]:
-    """The messages; what is wrong with them goes into `checks`."""
-    checks.that(conversation.messages, "conversation.messages", "must hold at least one message")
+    """Returns the messages; violations are added to `checks`."""
+    checks.that(conversation.messages, "conversation.messages", "must contain at least one message")
     size = len(conversation.messages) + sum(len(message.parts) for message in conversation.messages)
     if not checks.that(
-        size <= MAX_PARTS, "conversation.messages", f"must be at most {MAX_PARTS}, parts included"
+        size <= MAX_PARTS,
+        "conversation.messages",
+        f"must contain at most {MAX_PARTS} messages and parts in total",
     ):
         return ()
     messages = []
@@ -60,12 +62,16 @@ def messages_of(conversation: input_pb2.Conversation, checks: Checks) -> tuple[M
 
 def _parts(message: input_pb2.ConversationMessage, role: Role, path: str, checks: Checks) -> tuple[Part, ...]:
     if message.text:
-        checks.that(not message.parts, f"{path}.text", "does not go together with parts")
-        checks.that(role is not Role.TOOL, f"{path}.text", "a tool message holds one tool_result")
+        checks.that(not message.parts, f"{path}.text", "must not be combined with parts")
+        checks.that(
+            role is not Role.TOOL, f"{path}.text", "a tool message must contain exactly one tool_result"
+        )
         return (TextPart(text=message.text),)
     checks.that(message.parts, path, "must have text or parts")
     if role is Role.TOOL:
-        checks.that(len(message.parts) == 1, f"{path}.parts", "a tool message holds one tool_result")
+        checks.that(
+            len(message.parts) == 1, f"{path}.parts", "a tool message must contain exactly one tool_result"
+        )
     return tuple(
         part
         for i, sent in enumerate(message.parts)
@@ -76,9 +82,9 @@ def _parts(message: input_pb2.ConversationMessage, role: Role, path: str, checks
 def _part(part: input_pb2.MessagePart, role: Role, path: str, checks: Checks) -> Part | None:
     kind = part.WhichOneof("part")
     if kind is None:
-        checks.that(False, path, "one kind must be set")
+        checks.that(False, path, "exactly one kind of part must be set")
         return None
-    checks.that(role in _SAID_BY[kind], f"{path}.{kind}", f"does not go into a message of role {role}")
+    checks.that(role in _ROLES_OF_PART[kind], f"{path}.{kind}", f"is not allowed in a message of role {role}")
     if kind == "text":
         return TextPart(text=part.text)
     if kind == "image":
@@ -97,8 +103,10 @@ def _part(part: input_pb2.MessagePart, role: Role, path: str, checks: Checks) ->
 def _image(image: input_pb2.Image, path: str, checks: Checks) -> ImagePart:
     if checks.that(image.WhichOneof("source"), path, "uri or data must be set"):
         if image.uri:
-            checks.that(image.uri.startswith(_IMAGE_SCHEMES), f"{path}.uri", "must be an http(s) or data URI")
+            checks.that(
+                image.uri.startswith(_IMAGE_SCHEMES), f"{path}.uri", "must be an http, https or data URI"
+            )
         else:
             checks.that(image.data, f"{path}.data", "must not be empty")
-            checks.that(image.media_type, f"{path}.media_type", "must be set with data")
+            checks.that(image.media_type, f"{path}.media_type", "must be set together with data")
     return ImagePart(uri=image.uri, data=image.data, media_type=image.media_type)

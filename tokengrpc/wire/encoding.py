@@ -1,8 +1,8 @@
-"""Events as bytes, each encoded once. Tokens are written by hand: four times faster than through messages.
+"""Encoding of events, once each. Tokens are encoded by hand, four times faster than with message objects.
 
-A record's body holds what the event is, its tail `sequence` and `usage`; the concatenation of both, or of
-several bodies and the last tail, is one StreamTokensResponse. The field numbers are checked against the
-contract by the tests.
+The body of a record contains the event, its tail `sequence` and `usage`. The concatenation of both, or of
+several bodies and the last tail, is one StreamTokensResponse. Tests compare the field numbers with the
+contract.
 """
 
 from __future__ import annotations
@@ -41,22 +41,21 @@ _SMALL = tuple(_varint(value) for value in range(1 << 14))
 
 
 def varint(value: int) -> bytes:
-    """A protobuf varint; the usual ones from a table."""
+    """Encodes a protobuf varint; small ones come from a table."""
     return _SMALL[value] if 0 <= value < 16384 else _varint(value)
 
 
 _FLOAT_MAX = 3.4028234663852886e38
 
-_second = (0, b"\x00")  # the newest one, and its varint
+_second = (0, b"\x00")  # the latest second that was encoded, and its varint
 
 
 def _timestamp(time_ns: int) -> bytes:
-    """Token.emit_time as a whole field (number 6).
+    """Encodes the field Token.emit_time (number 6).
 
-    Nanoseconds are a varint that is padded to five bytes, as the format allows: seven bits a byte, with no
-    loop and no branch.
+    Nanoseconds are a varint padded to five bytes, as the format allows. This needs no loop and no branch.
     """
-    global _second  # noqa: PLW0603 - thousands of tokens share a second, and one loop writes them all
+    global _second  # noqa: PLW0603 - thousands of tokens share a second, and one event loop encodes them all
     seconds, nanos = divmod(time_ns, 1_000_000_000)
     if seconds != _second[0]:
         _second = (seconds, _varint(seconds))
@@ -73,7 +72,7 @@ def _timestamp(time_ns: int) -> bytes:
 
 
 def _float(value: float) -> bytes:
-    """A number that 32 bits cannot hold becomes the nearest that they can."""
+    """Encodes a 32-bit float. A finite number out of range becomes the largest float of its sign."""
     if _FLOAT_MAX < abs(value) < math.inf:
         value = math.copysign(_FLOAT_MAX, value)
     return struct.pack("<f", value)
@@ -108,7 +107,7 @@ def _details(token: Token) -> bytes:
 
 
 def token_body(tokens: Sequence[Token], time_ns: int) -> bytes:
-    """StreamTokensResponse.tokens (number 2) of one event, all emitted at the same time."""
+    """Encodes StreamTokensResponse.tokens (number 2) of one event, all with the same time."""
     stamp = _timestamp(time_ns)
     parts = []
     for token in tokens:
@@ -146,7 +145,7 @@ def _fragment_body(fragments: Sequence[ToolCallFragment]) -> bytes:
 
 
 def tail(sequence: int, usage: Usage) -> bytes:
-    """StreamTokensResponse.sequence (number 1) and .usage (number 4)."""
+    """Encodes StreamTokensResponse.sequence (number 1) and .usage (number 4)."""
     inner = b"\x08%b\x10%b" % (varint(usage.input), varint(usage.output))
     if usage.cached_input or usage.cache_write_input or usage.reasoning or usage.overhead:
         inner = usage_message(usage).SerializeToString()
@@ -173,27 +172,27 @@ def _body(event: Event) -> bytes:
 
 
 class ProtobufEncoder:
-    """Makes records of events and messages of notices, as `interfaces.EventEncoder` says."""
+    """Implementation of `EventEncoder`: encodes events as records, and notices as messages."""
 
     def records(self, events: Sequence[Event]) -> list[Record]:
-        """The records of new events."""
+        """Encodes a generation's new events."""
         return [
             Record(event.sequence, event.kind, _body(event), tail(event.sequence, event.usage))
             for event in events
         ]
 
     def attached(self, state: State, last_sequence: int) -> bytes:
-        """The notice that a stream attached."""
+        """Encodes the notice that a stream has attached."""
         attached = generation_pb2.Attached(state=STATES.there[state], last_sequence=last_sequence)
         return token_stream_pb2.StreamTokensResponse(attached=attached).SerializeToString()
 
     def heartbeat(self, state: State) -> bytes:
-        """The notice that all is well."""
+        """Encodes the notice that the generation is still running."""
         heartbeat = generation_pb2.Heartbeat(state=STATES.there[state])
         return token_stream_pb2.StreamTokensResponse(heartbeat=heartbeat).SerializeToString()
 
     def drain_notice(self, deadline_ns: int) -> bytes:
-        """The notice that the server shuts down."""
+        """Encodes the notice that the server is shutting down."""
         notice = generation_pb2.DrainNotice()
         notice.deadline_time.CopyFrom(
             Timestamp(seconds=deadline_ns // 1_000_000_000, nanos=deadline_ns % 1_000_000_000)

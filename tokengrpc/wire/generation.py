@@ -1,4 +1,4 @@
-"""Generations, their ends and usage, and models: domain → protobuf."""
+"""Conversion of generations, their ends and usage, and models to protobuf."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _ENGINE_WORD_LENGTH = 64
 
 
 def timestamp(time_ns: int) -> Timestamp | None:
-    """Unset for 0."""
+    """Converts a time; None (unset) for 0."""
     return Timestamp(seconds=time_ns // _SECOND, nanos=time_ns % _SECOND) if time_ns else None
 
 
 def duration(start_ns: int, end_ns: int) -> Duration | None:
-    """Unset when the end has not come."""
+    """Converts the time between start and end; None (unset) if the end is 0."""
     passed = end_ns - start_ns
     return Duration(seconds=passed // _SECOND, nanos=passed % _SECOND) if end_ns else None
 
 
 def usage_message(usage: Usage) -> usage_pb2.Usage:
-    """Cumulative usage."""
+    """Converts cumulative usage."""
     return usage_pb2.Usage(
         input_token_count=usage.input,
         output_token_count=usage.output,
@@ -48,18 +48,19 @@ def usage_message(usage: Usage) -> usage_pb2.Usage:
 
 
 def failure_of(snapshot: GenerationSnapshot) -> Failure:
-    """What a failed call tells about its generation."""
+    """Returns the details about a generation that a failed call reports."""
     return Failure(
         generation_id=snapshot.generation_id,
         last_sequence=snapshot.last_sequence,
         usage=usage_message(snapshot.usage) if snapshot.started else None,
-        # A generation that no engine accepted has not ended: the same call under the same id may succeed.
+        # A generation that no engine accepted does not count as ended: its id is free, so the same call may
+        # succeed.
         ended=snapshot.complete and snapshot.started,
     )
 
 
 def final_status(snapshot: GenerationSnapshot) -> Status | None:
-    """The status of a generation that has ended; None when it succeeded or has not ended."""
+    """Returns the status of a failed or cancelled generation; None if it succeeded or has not ended."""
     termination = snapshot.termination
     if termination is None or termination.error is None:
         return None
@@ -67,7 +68,7 @@ def final_status(snapshot: GenerationSnapshot) -> Status | None:
 
 
 def engine_started(snapshot: GenerationSnapshot) -> generation_pb2.Started:
-    """The first event."""
+    """Converts the first event."""
     return generation_pb2.Started(
         generation_id=snapshot.generation_id,
         model=snapshot.model,
@@ -77,7 +78,7 @@ def engine_started(snapshot: GenerationSnapshot) -> generation_pb2.Started:
 
 
 def engine_switched(switch: Switch) -> generation_pb2.EngineSwitched:
-    """Another engine goes on."""
+    """Converts the event that another engine continues."""
     return generation_pb2.EngineSwitched(
         from_engine=switch.from_engine,
         to_engine=switch.to_engine,
@@ -87,7 +88,7 @@ def engine_switched(switch: Switch) -> generation_pb2.EngineSwitched:
 
 
 def finished(snapshot: GenerationSnapshot) -> generation_pb2.Finished | None:
-    """The last event; None for a generation that has not ended."""
+    """Converts the last event; None if the generation has not ended."""
     termination, timestamps = snapshot.termination, snapshot.timestamps
     if termination is None:
         return None
@@ -105,7 +106,7 @@ def finished(snapshot: GenerationSnapshot) -> generation_pb2.Finished | None:
 
 
 def generation_message(snapshot: GenerationSnapshot) -> generation_pb2.Generation:
-    """A generation as it is now."""
+    """Converts the current state of a generation."""
     timestamps = snapshot.timestamps
     return generation_pb2.Generation(
         generation_id=snapshot.generation_id,
@@ -126,7 +127,7 @@ def generation_message(snapshot: GenerationSnapshot) -> generation_pb2.Generatio
 
 
 def model_message(model: ServedModel, *, is_default: bool) -> model_pb2.Model:
-    """A served model."""
+    """Converts a model and its engines."""
     return model_pb2.Model(
         name=model.name,
         is_default=is_default,

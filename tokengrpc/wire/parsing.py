@@ -1,4 +1,4 @@
-"""Bytes of a request → a checked message: malformed bytes and unknown fields are refused by name."""
+"""Parsing of request bytes. Malformed bytes and unknown fields are rejected, with the paths of the fields."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ M = TypeVar("M", bound=Message)
 
 
 def parse(kind: type[M], data: bytes) -> M:
-    """A message from its bytes. Raises InvalidRequest."""
+    """Parses a message. Raises InvalidRequest."""
     try:
         message = kind.FromString(data)
     except DecodeError as error:
-        raise InvalidRequest([("", f"the bytes are no {kind.DESCRIPTOR.full_name}")]) from error
+        raise InvalidRequest([("", f"the bytes are not a {kind.DESCRIPTOR.full_name}")]) from error
     known = kind()
     known.CopyFrom(message)
     known.DiscardUnknownFields()
-    # Sizes tell at C speed whether there is anything to look for.
+    # The sizes, computed in C, show whether there are unknown fields to look for.
     if known.ByteSize() != message.ByteSize():
         raise InvalidRequest(
             [
-                (f"{path}{number}", "this server's version of the contract has no such field")
+                (f"{path}{number}", "is not a field in this server's version of the contract")
                 for path, number in itertools.islice(_unknown(message, ""), MAX_VIOLATIONS)
             ]
         )

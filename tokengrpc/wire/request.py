@@ -1,6 +1,6 @@
-"""StreamTokensRequest → GenerationRequest: every bound of the contract is checked here, once.
+"""Conversion of StreamTokensRequest to GenerationRequest. Checks every bound of the contract, once.
 
-All wrong fields are told at once, by their paths.
+All violations are reported together, each with the path of its field.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ _DETACH: dict[int, bool] = {
 
 
 def generation_request(message: StreamTokensRequest) -> GenerationRequest:
-    """The request of a message. Raises InvalidRequest with all violations."""
+    """Converts a message. Raises InvalidRequest with all violations."""
     checks = Checks()
     if message.generation_id:
         checks.that(
@@ -120,7 +120,7 @@ def _check_input(request: GenerationRequest, checks: Checks) -> None:
     if request.prompt is not None:
         checks.that(request.prompt, "prompt", "must not be empty")
     if request.prompt_token_ids is not None:
-        checks.that(request.prompt_token_ids, "prompt_token_ids.ids", "must hold at least one id")
+        checks.that(request.prompt_token_ids, "prompt_token_ids.ids", "must contain at least one id")
         checks.that(
             min(request.prompt_token_ids, default=0) >= 0, "prompt_token_ids.ids", "must not be negative"
         )
@@ -132,7 +132,7 @@ def _sampling(message: input_pb2.Sampling, checks: Checks) -> Sampling:
         if message.HasField(name):
             values[name] = getattr(message, name)
             checks.bounds(f"sampling.{name}", values[name], least, most)
-    checks.that(len(message.stop_sequences) <= 16, "sampling.stop_sequences", "must be at most 16")
+    checks.that(len(message.stop_sequences) <= 16, "sampling.stop_sequences", "must have at most 16 entries")
     for i, stop in enumerate(itertools.islice(message.stop_sequences, 16)):
         checks.that(1 <= len(stop) <= 256, f"sampling.stop_sequences[{i}]", "must have 1 to 256 characters")
     checks.that(len(message.logit_bias) <= 1024, "sampling.logit_bias", "must have at most 1024 entries")
@@ -167,11 +167,15 @@ def _output(message: input_pb2.OutputOptions, checks: Checks) -> OutputOptions:
 
 
 def _tools(message: StreamTokensRequest, checks: Checks) -> tuple[Tool, ...]:
-    if not checks.that(len(message.tools) <= 128, "tools", "must be at most 128"):
+    if not checks.that(len(message.tools) <= 128, "tools", "must have at most 128 entries"):
         return ()
     seen: set[str] = set()
     for i, tool in enumerate(message.tools):
-        checks.that(_TOOL_NAME.fullmatch(tool.name), f"tools[{i}].name", "must be 1 to 64 of [A-Za-z0-9_-]")
+        checks.that(
+            _TOOL_NAME.fullmatch(tool.name),
+            f"tools[{i}].name",
+            "must be 1 to 64 characters of [A-Za-z0-9_-]",
+        )
         checks.that(tool.name not in seen, f"tools[{i}].name", "must differ from the other tools' names")
         seen.add(tool.name)
         if tool.parameters_json_schema:
@@ -191,12 +195,16 @@ def _tool_choice(message: StreamTokensRequest, checks: Checks) -> ToolChoice:
     choice = message.tool_choice
     mode = checks.enum("tool_choice.mode", choice.mode, _CHOICE_MODES) or "auto"
     if message.HasField("tool_choice"):
-        checks.that(message.tools, "tool_choice", "needs tools")
+        checks.that(message.tools, "tool_choice", "requires tools")
     names = {tool.name for tool in message.tools}
     if mode == "function":
-        checks.that(choice.function_name in names, "tool_choice.function_name", "must name one of tools")
+        checks.that(
+            choice.function_name in names, "tool_choice.function_name", "must be the name of one of tools"
+        )
     else:
-        checks.that(not choice.function_name, "tool_choice.function_name", "goes with mode FUNCTION only")
+        checks.that(
+            not choice.function_name, "tool_choice.function_name", "is allowed with mode FUNCTION only"
+        )
     return ToolChoice(
         mode=mode,
         function_name=choice.function_name,
@@ -209,13 +217,13 @@ def _constraint(message: StreamTokensRequest, checks: Checks) -> OutputConstrain
         return None
     constraint = message.output_constraint
     kind = constraint.WhichOneof("constraint")
-    if not checks.that(kind, "output_constraint", "one form must be set"):
+    if not checks.that(kind, "output_constraint", "exactly one constraint must be set"):
         return None
     if kind == "json_schema":
         _check_schema("output_constraint.json_schema", constraint.json_schema, checks)
     if kind == "choices":
         choices = tuple(constraint.choices.texts)
-        checks.that(choices, "output_constraint.choices.texts", "must hold at least one text")
+        checks.that(choices, "output_constraint.choices.texts", "must contain at least one text")
         return OutputConstraint(choices=choices)
     text = getattr(constraint, kind)
     checks.that(text, f"output_constraint.{kind}", "must not be empty")
@@ -245,7 +253,7 @@ def _recovery(message: input_pb2.Recovery, checks: Checks) -> Recovery:
     detach = bool(checks.enum("recovery.disconnect_action", message.disconnect_action, _DETACH))
     checks.bounds("recovery.max_engine_switch_count", message.max_engine_switch_count, 0, 8)
     if message.HasField("detach_ttl"):
-        checks.that(detach, "recovery.detach_ttl", "goes with DISCONNECT_ACTION_DETACH only")
+        checks.that(detach, "recovery.detach_ttl", "is allowed with DISCONNECT_ACTION_DETACH only")
     return Recovery(
         detach=detach,
         detach_ttl=checks.duration("recovery.detach_ttl", message),
@@ -258,15 +266,15 @@ def _engine_params(message: StreamTokensRequest, checks: Checks) -> dict[str, An
     try:
         params: dict[str, Any] = MessageToDict(message.engine_params)
     except (SerializeToJsonError, ValueError):
-        checks.that(False, "engine_params", "must hold finite numbers only")
+        checks.that(False, "engine_params", "must contain finite numbers only")
         return {}
     for key in sorted(params.keys() & OWNED_ENGINE_PARAMS):
-        checks.that(False, f"engine_params.{key}", "is decided by a field of this contract")
+        checks.that(False, f"engine_params.{key}", "must be set with a field of this contract")
     return params
 
 
 def _labels(message: StreamTokensRequest, checks: Checks) -> dict[str, str]:
-    checks.that(len(message.labels) <= 16, "labels", "must be at most 16")
+    checks.that(len(message.labels) <= 16, "labels", "must have at most 16 entries")
     for key, value in message.labels.items():
         checks.that(1 <= len(key) <= 63, f"labels[{key[:63]}]", "keys must have 1 to 63 characters")
         checks.that(len(value) <= 256, f"labels[{key[:63]}]", "values must have at most 256 characters")

@@ -1,4 +1,4 @@
-"""Errors as google.rpc.Status with details, small enough for trailers."""
+"""Conversion of errors to google.rpc.Status with details, small enough for trailers."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ MAX_MESSAGE_BYTES = 1024
 MAX_VIOLATIONS = 16
 MAX_METADATA = 16
 MAX_TRAILER_BYTES = 4096 - 256
-"""The contract's 4 KiB for all trailers, less room for those that gRPC adds itself."""
+"""The contract allows 4 KiB for all trailers; 256 bytes are for those that gRPC adds."""
 
 
 class Code(IntEnum):
-    """gRPC's status codes, as google.rpc.Code numbers them."""
+    """Status codes of gRPC, with the numbers of google.rpc.Code."""
 
     OK = 0
     CANCELLED = 1
@@ -89,12 +89,12 @@ CODES: dict[Reason, Code] = {
     Reason.DETACH_EXPIRED: Code.CANCELLED,
     Reason.INTERNAL: Code.INTERNAL,
 }
-"""The contract's error table: the code of each reason."""
+"""The code of each reason, as the error table of the contract says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """What a failed call tells of its generation."""
+    """Details about a generation that a failed call reports."""
 
     generation_id: str
     last_sequence: int = 0
@@ -103,7 +103,7 @@ class Failure:
 
 
 def status_of(error: TokenGrpcError, failure: Failure | None = None) -> Status:
-    """The status of an error; with GenerationFailure where it concerns a generation."""
+    """Converts an error; adds GenerationFailure if the error concerns a generation."""
     status = _build(error, failure, error.message)
     limit = MAX_MESSAGE_BYTES
     while trailer_bytes(status) > MAX_TRAILER_BYTES and limit > 16:
@@ -113,7 +113,7 @@ def status_of(error: TokenGrpcError, failure: Failure | None = None) -> Status:
 
 
 def trailer_bytes(status: Status) -> int:
-    """What a status takes in trailers: its message percent-encoded, its whole in base64."""
+    """Returns the bytes that a status takes in trailers: its message percent-encoded, and all in base64."""
     size: int = status.ByteSize()
     return len(quote(status.message)) + (size + 2) // 3 * 4
 
@@ -152,8 +152,8 @@ def _details(error: TokenGrpcError, failure: Failure | None, limit: int) -> list
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     if isinstance(error, InvalidRequest):
         bad = error_details_pb2.BadRequest()
-        for field, what in error.violations[: min(MAX_VIOLATIONS, share)]:
-            bad.field_violations.add(field=cut(field, share), description=cut(what, share))
+        for field, mistake in error.violations[: min(MAX_VIOLATIONS, share)]:
+            bad.field_violations.add(field=cut(field, share), description=cut(mistake, share))
         details.append(bad)
     if isinstance(error, QuotaExceeded):
         quota = error_details_pb2.QuotaFailure()
@@ -174,7 +174,7 @@ def _details(error: TokenGrpcError, failure: Failure | None, limit: int) -> list
 
 
 def cut(text: str, limit: int) -> str:
-    """At most `limit` bytes of UTF-8, on one line, ending in … when something was cut off."""
+    """Returns the text on one line, truncated to `limit` bytes of UTF-8; a truncated text ends in …."""
     text = " ".join(text.split())
     data = text.encode(errors="replace")
     if len(data) <= limit:

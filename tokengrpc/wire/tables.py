@@ -1,4 +1,4 @@
-"""Enums of the domain and of the contract, paired by name."""
+"""Tables between enums of the domain and of the contract, paired by name."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _E = TypeVar("_E", bound=Enum)
 
 
 class EnumTable(Generic[_E]):
-    """Both directions of one enum: `there[ours]` is the contract's number, `back[number]` ours."""
+    """Table of one enum in both directions: `there` from the domain to the contract, `back` the other way."""
 
     def __init__(self, ours: type[_E], theirs: _EnumTypeWrapper[Any], prefix: str) -> None:
-        # Any: each of protobuf's stubs wants the type of its own enum.
+        # Any, because each protobuf stub requires the type of its own enum.
         self.there: dict[_E, Any] = {member: theirs.Value(f"{prefix}_{member.name}") for member in ours}
         self.back: dict[int, _E] = {number: member for member, number in self.there.items()}
 
