@@ -12,7 +12,7 @@ TESTS ?= $(shell grep -lr support.profiles tests --include='test_*.py')
 FUZZ_SECONDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help run interop test fuzz fuzz-long fuzz-nightly check lint types contract generate generators generated-is-current probes bench bench-cancels bench-grpc bench-deadlines chaos clean
+.PHONY: help run interop test test-pythons hooks fuzz fuzz-long fuzz-nightly check lint types contract generate generators generated-is-current probes bench bench-cancels bench-grpc bench-deadlines chaos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ fuzz-nightly: $(VENV)/dev.stamp ## a hundred thousand cases of each property, so
 	HYPOTHESIS_PROFILE=nightly pytest --timeout 14400 $(TESTS)
 
 check: lint types contract generated-is-current test fuzz ## everything that must hold before a change lands
+
+hooks: $(VENV)/dev.stamp ## check every commit with make lint, by a Git hook
+	pre-commit install
 
 lint: $(VENV)/dev.stamp
 	ruff check
@@ -85,7 +88,7 @@ chaos: $(VENV)/dev.stamp ## kill engine processes 1,000 times while generations 
 	python -m tests.support.engine_kills --kills 1000
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache bench/results
+	rm -rf $(VENV) .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* .import_linter_cache bench/results
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
