@@ -40,7 +40,7 @@ from tokengrpc.rpc.lifecycle import Health, register_reflection
 from tokengrpc.rpc.options import server_options
 from tokengrpc.rpc.servicer import SERVICE, TokenStreamServicer
 from tokengrpc.stores.spill import FileSpill, MemorySpill
-from tokengrpc.telemetry.logs import configure_logs
+from tokengrpc.telemetry.logs import logs_to_stderr
 from tokengrpc.tokenizers.tiktoken import load as load_tokenizer
 from tokengrpc.wire.encoding import ProtobufEncoder
 
@@ -305,30 +305,31 @@ def run(settings: Settings, on_ready: Callable[[str], None] | None = None) -> in
 
     The process ends soon after, even if a thread of a plugin hangs. Raises ConfigError, StoreUnavailable.
     """
-    configure_logs(settings.log_level, settings.log_format)
+    with logs_to_stderr(settings.log_level, settings.log_format):
 
-    async def main() -> None:
-        code = 1
-        try:
-            await serve(settings, on_ready)
-            code = 0
-        finally:
-            _exit_soon(code)
+        async def main() -> None:
+            code = 1
+            try:
+                await serve(settings, on_ready)
+                code = 0
+            finally:
+                _exit_soon(code)
 
-    if sys.platform == "win32":
-        asyncio.run(main())
+        if sys.platform == "win32":
+            asyncio.run(main())
+            return 0
+        import uvloop  # noqa: PLC0415 - not there on every platform
+
+        uvloop.run(main())
         return 0
-    import uvloop  # noqa: PLC0415 - not there on every platform
-
-    uvloop.run(main())
-    return 0
 
 
 def _exit_soon(code: int) -> None:
     """Ends the process after a grace time, even if threads hang that the interpreter would wait for."""
 
     def leave() -> None:
-        sys.stdout.flush()
+        with suppress(OSError):
+            sys.stdout.flush()
         os._exit(code)
 
     timer = threading.Timer(_EXIT_GRACE, leave)

@@ -234,7 +234,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    configure_logs("error", "console")
+    configure_logs("error", "console", sys.stderr)
     began = time.monotonic()
     tally = asyncio.run(run(arguments.kills, seed=arguments.seed))
     print(f"{tally.kills} kills in {time.monotonic() - began:.0f} s, loadavg {os.getloadavg()[0]:.1f}")

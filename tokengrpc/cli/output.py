@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from tokengrpc.escaping import escape_line, escape_text
+
 if TYPE_CHECKING:
     from google.protobuf.message import Message
-
-# Control characters are removed, so that the text of a model or server cannot control the terminal.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class OutputError(Exception):
@@ -34,7 +32,7 @@ def styles_disabled() -> bool:
 def write(text: str, *, end: str = "") -> None:
     """Writes to stdout and flushes it. Raises OutputClosed or another OutputError."""
     try:
-        sys.stdout.write((_CONTROL.sub("", text) if sys.stdout.isatty() else text) + end)
+        sys.stdout.write((_shown(text) if sys.stdout.isatty() else text) + end)
         sys.stdout.flush()
     except BrokenPipeError as error:
         raise OutputClosed(error) from None
@@ -45,14 +43,14 @@ def write(text: str, *, end: str = "") -> None:
 def write_note(text: str, *, end: str = "\n") -> None:
     """Writes text that is not part of the answer to stderr, dimmed on a terminal."""
     if sys.stderr.isatty():
-        text = _CONTROL.sub("", text)
+        text = _shown(text)
         text = text if styles_disabled() else f"\x1b[2m{text}\x1b[0m"
     _write_to_stderr(text + end)
 
 
 def write_error(message: str) -> None:
     """Writes an error to stderr as one line."""
-    _write_to_stderr(f"error: {_CONTROL.sub('', ' '.join(message.split()))}\n")
+    _write_to_stderr(f"error: {escape_line(' '.join(message.split()))}\n")
 
 
 def write_json(message: Message) -> None:
@@ -67,6 +65,11 @@ def write_json(message: Message) -> None:
 def discard_stdout() -> None:
     """Redirects stdout to the null device, so that Python's flush at exit cannot fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _shown(text: str) -> str:
+    """Returns text that cannot control a terminal, whatever a model or server sent. CRLF becomes LF."""
+    return escape_text(text.replace("\r", ""))
 
 
 def _write_to_stderr(text: str) -> None:

@@ -1,0 +1,1 @@
+"""Logs: escaping, and the writer thread."""

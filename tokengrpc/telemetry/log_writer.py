@@ -1,0 +1,152 @@
+"""Writer of log lines that never blocks its callers and never fails, whatever happens to the log stream."""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import threading
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_QUEUED_LINES = 10_000
+MAX_LINE_LENGTH = 16_384
+"""Characters of one write. The rest is cut, so that the queue is bounded in bytes too."""
+_BATCH_LINES = 256
+_CUT = " ... (cut)\n"
+
+
+class LogWriter(io.TextIOBase):
+    """Text stream over a file descriptor, with a bounded queue and a writer thread.
+
+    `write` queues a line and returns at once, from any thread and from signal handlers. If the queue is full,
+    because nobody reads the pipe behind the descriptor, or if the descriptor cannot be written, because its
+    disk is full or its reader is gone, lines are dropped and counted. As soon as lines can be written again,
+    `on_dropped` is called with the number of lines that were dropped since the last call.
+    """
+
+    def __init__(
+        self, fd: int, on_dropped: Callable[[int], None], *, max_lines: int = MAX_QUEUED_LINES
+    ) -> None:
+        """`on_dropped` runs on the writer thread and may write to this stream."""
+        super().__init__()
+        self._fd = fd
+        self._on_dropped = on_dropped
+        self._max_lines = max_lines
+        # Its `put` is reentrant: a signal handler or destructor that logs cannot deadlock.
+        self._queue: SimpleQueue[str | None] = SimpleQueue()
+        self._lock = threading.RLock()
+        self._dropped = 0
+        self._within_line = False
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def dropped(self) -> int:
+        """Lines that were dropped and not yet reported."""
+        return self._dropped
+
+    @property
+    def is_running(self) -> bool:
+        """Whether lines are still written: until `finish`, and then until the last one."""
+        return self._thread.is_alive()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override] # the type stubs have a plain attribute
+        """UTF-8."""
+        return "utf-8"
+
+    def write(self, text: str, /) -> int:
+        """Queues a line, or drops it if the queue is full. Returns its length."""
+        if text:
+            if len(text) > MAX_LINE_LENGTH:
+                text = text[: MAX_LINE_LENGTH - len(_CUT)] + _CUT
+            # The report about dropped lines is never dropped itself.
+            if self._queue.qsize() < self._max_lines or threading.current_thread() is self._thread:
+                self._queue.put(text)
+            else:
+                self._drop(1)
+        return len(text)
+
+    def flush(self) -> None:
+        """Returns at once: the writer thread writes as soon as it can."""
+
+    def fileno(self) -> int:
+        """Returns the file descriptor of the log stream."""
+        return self._fd
+
+    def isatty(self) -> bool:
+        """Returns whether the log stream is a terminal."""
+        return os.isatty(self._fd)
+
+    def writable(self) -> bool:
+        """Returns True."""
+        return True
+
+    def finish(self, seconds: float) -> None:
+        """Waits until all queued lines are written, but no longer than `seconds`."""
+        self._queue.put(None)
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        while True:
+            lines, ended = self._next_batch()
+            if lines and self._write_all(lines):
+                self._report_dropped()
+            if ended:
+                # What the report itself queued.
+                rest, _ = self._queued()
+                self._write_all(rest)
+                return
+
+    def _next_batch(self) -> tuple[list[str], bool]:
+        """Waits for a line. Returns it with those queued behind it, and whether the stream was finished."""
+        first = self._queue.get()
+        if first is None:
+            return [], True
+        rest, ended = self._queued()
+        return [first, *rest], ended
+
+    def _queued(self) -> tuple[list[str], bool]:
+        lines: list[str] = []
+        while len(lines) < _BATCH_LINES:
+            try:
+                line = self._queue.get_nowait()
+            except Empty:
+                break
+            if line is None:
+                return lines, True
+            lines.append(line)
+        return lines, False
+
+    def _write_all(self, lines: list[str]) -> bool:
+        """Writes lines. Returns False if any was lost; lost lines are counted."""
+        text = "".join(lines)
+        # A line that a failure cut in two is ended first, so that the next line can be parsed.
+        data = memoryview((b"\n" if self._within_line else b"") + text.encode(errors="backslashreplace"))
+        while data:
+            try:
+                written = os.write(self._fd, data)
+            except BlockingIOError:
+                # Another process has made the stream non-blocking.
+                select.select([], [self._fd], [])
+                continue
+            except OSError:
+                self._drop(bytes(data).count(b"\n"))
+                return False
+            self._within_line = data[written - 1] != ord("\n")
+            data = data[written:]
+        return True
+
+    def _drop(self, lines: int) -> None:
+        with self._lock:
+            self._dropped += lines
+
+    def _report_dropped(self) -> None:
+        with self._lock:
+            dropped, self._dropped = self._dropped, 0
+        if dropped:
+            self._on_dropped(dropped)
