@@ -1,4 +1,4 @@
-"""Fixtures of all tests: a scripted engine, and a server in front of it."""
+"""Fixtures of all tests: a scripted engine, and a server whose model runs on it."""
 
 from __future__ import annotations
 
@@ -25,16 +25,18 @@ structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
 
 @pytest.fixture
 async def engine() -> AsyncIterator[ScriptedEngine]:
+    """A scripted engine with OpenAI's dialect."""
     async with ScriptedEngine() as scripted:
         yield scripted
 
 
 @pytest.fixture
 async def server(engine: ScriptedEngine) -> AsyncIterator[Served]:
+    """A server whose model runs on `engine`."""
     async with serving(upstream(engine.base_url)) as served:
         yield served
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """The loop that the server runs on in production."""
+    """Selects the event loop that the server runs on in production."""
     return {"uvloop": uvloop.new_event_loop}

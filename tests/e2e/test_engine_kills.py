@@ -13,7 +13,7 @@ async def test_a_killed_engine_loses_and_doubles_nothing():
     assert not tally.wrong
     assert tally.kills == KILLS
     assert set(tally.kinds) == {
-        "in one piece",
-        "went on exactly",
-        "failed and said so: no switch was allowed",
+        "completed by one engine",
+        "continued exactly by another engine",
+        "failed explicitly: no switch was allowed",
     }

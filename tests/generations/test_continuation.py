@@ -1,4 +1,7 @@
-"""After the first token another engine goes on: without a seam, told and paid for; or not at all."""
+"""Continuation on another engine after the first token.
+
+Exact, reported to the caller and billed, or refused.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ from tokengrpc.core.text import IncrementalDecoder
 from tokengrpc.engines.builtin.guide import learn
 from tokengrpc.errors import EngineAborted, EngineLost, EngineUnavailable, InvalidRequest, UnsupportedFeature
 
-# Its answer has signs whose bytes are spread over several tokens.
+# A prompt whose answer has characters of several tokens.
 QUESTION = "Why can a token end inside a character?"
 LOST = EngineLost("gone")
 END = Delta(count=0, finish=EngineFinish(reason=FinishReason.END, word="stop"))
@@ -65,7 +68,8 @@ def word(text: str, number: int, **more) -> Delta:
     return Delta(text=text, count=1, id=number, **more)
 
 
-# --- Exact, by token ids: the builtin engine with a seed says what the unbroken one would have said.
+# --- Exact continuation by token ids: a builtin engine with a seed gives the same output with and without
+# losses.
 
 
 async def broken_and_whole(request, lives_of_a, lives_of_b):
@@ -80,12 +84,12 @@ async def broken_and_whole(request, lives_of_a, lives_of_b):
     st.lists(st.integers(0, 50), max_size=4),
     st.sampled_from([1, 40, 80, None]),
 )
-def test_wherever_engines_are_lost_the_answer_is_the_same(lives_of_a, lives_of_b, most):
-    """Text, ids, indexes, end and usage; what it cost beyond is overhead."""
+def test_output_is_the_same_wherever_engines_are_lost(lives_of_a, lives_of_b, most):
+    """Text, ids, indexes, finish and usage equal those without a loss. Additional cost is overhead."""
     request = ask(most=most)
     whole, told = asyncio.run(broken_and_whole(request, lives_of_a, lives_of_b))
     if told.error:
-        # Both were lost before a first token.
+        # Both engines were lost before a first token.
         assert told.error == "ENGINE_LOST"
         assert told.ids == whole.ids[: len(told.ids)]
         assert whole.text.startswith(told.text.rstrip("\ufffd"))
@@ -97,7 +101,7 @@ def test_wherever_engines_are_lost_the_answer_is_the_same(lives_of_a, lives_of_b
     input_count = whole.usage.input_token_count
     assert told.usage.input_token_count == input_count
     assert told.usage.output_token_count == whole.usage.output_token_count
-    # The engine that ended tells the whole input only where it began.
+    # The last engine reports the whole input only if the generation began on it.
     assert told.usage.source == (UsageSource.COUNTED if told.switches else UsageSource.ENGINE)
     prefills = [input_count + index for index in indexes_after_switches(told)]
     assert told.usage.overhead_token_count == sum(prefills)
@@ -107,7 +111,7 @@ def test_wherever_engines_are_lost_the_answer_is_the_same(lives_of_a, lives_of_b
 
 
 def indexes_after_switches(told) -> list[int]:
-    """The next token's index where each switch stands."""
+    """Returns the index of the next token after each switch."""
     messages = told.messages
     places = [i for i, message in enumerate(messages) if message.WhichOneof("event") == "engine_switched"]
     return [next(t.index for message in messages[i:] for t in message.tokens) for i in places]
@@ -115,7 +119,10 @@ def indexes_after_switches(told) -> list[int]:
 
 @pytest.mark.parametrize("cut", range(1, 60))
 async def test_characters_survive_a_switch_after_every_token(cut):
-    """By ids the rest of a character's bytes follows; by text the whole character comes again."""
+    """By ids, the remaining bytes of a character follow.
+
+    By text, the complete character is generated again.
+    """
     whole = await generate(ask(switches=0, most=60), Dying("a", []))
     by_ids = await generate(ask(most=60), Dying("a", [cut]), Dying("b", []))
     assert by_ids.text == whole.text
@@ -138,7 +145,7 @@ async def test_characters_survive_a_switch_after_every_token(cut):
 
 
 async def generate_rest(request, continuation) -> str:
-    """What the engine says when it is asked alone."""
+    """Returns the output of the engine without any continuation."""
     text, characters = "", IncrementalDecoder()
     async for batch in Dying("x", []).generate(request, continuation):
         for delta in batch:
@@ -147,8 +154,8 @@ async def generate_rest(request, continuation) -> str:
 
 
 @pytest.mark.parametrize("cut", range(1, 40, 3))
-async def test_text_that_was_held_back_is_generated_again(cut):
-    """A stop sequence that began before the switch is still met after it."""
+async def test_held_back_text_is_generated_again(cut):
+    """A stop sequence that began before the switch still matches after it."""
     whole = await generate(ask(switches=0, most=40), Dying("a", []))
     stop = whole.text[30:60]
     request = ask(most=40, sampling={"stop_sequences": (stop,)})
@@ -167,11 +174,14 @@ async def test_text_that_was_held_back_is_generated_again(cut):
         assert told.text == whole.text[: whole.text.index(stop)]
 
 
-# --- What is told, and when.
+# --- What is reported, and when.
 
 
-async def test_a_switch_is_told_before_the_first_token_of_the_next_engine():
-    """With both names, the reason and the way; an engine that fails before a token is not told of."""
+async def test_a_switch_is_reported_before_the_next_engines_output():
+    """The event has both names, the reason and the method.
+
+    An engine that fails before a token is not reported.
+    """
     a = Played("a", [(), [word("One", 1)], EngineAborted("out of memory")])
     b = Played("b", [(), EngineUnavailable("no")])
     c = Played("c", [(), [word(" two", 2)], [END]])
@@ -187,8 +197,8 @@ async def test_a_switch_is_told_before_the_first_token_of_the_next_engine():
     ] * 2
 
 
-async def test_a_silent_engine_is_left_for_another():
-    """The clock between tokens ends the attempt, not the generation."""
+async def test_a_silent_engine_is_replaced():
+    """The inter-token timeout ends the attempt, not the generation."""
     a = Played("a", [(), [word("One", 1)], None])
     b = Played("b", [(), [word(" two", 2)], [END]])
     told = await generate(ask(limits=Limits(inter_token_timeout=0.05)), a, b)
@@ -197,16 +207,16 @@ async def test_a_silent_engine_is_left_for_another():
     assert told.error == ""
 
 
-async def test_who_goes_on_gets_the_time_of_a_first_token():
-    """And when that is over, the first loss is what the generation failed with."""
+async def test_the_next_engine_has_the_first_token_timeout():
+    """When the timeout expires, the generation fails with the first loss."""
     a = Played("a", [(), [word("One", 1)], LOST])
     b = Played("b", [(), None])
     told = await generate(ask(limits=Limits(first_token_timeout=0.05, inter_token_timeout=30)), a, b)
     assert (told.text, told.error, told.switches) == ("One", "ENGINE_LOST", [])
 
 
-async def test_switches_are_bounded_by_the_request():
-    """The loss after the last one is the generation's own."""
+async def test_the_request_bounds_the_number_of_switches():
+    """After the last allowed switch, a loss ends the generation."""
     a = Played("a", [(), [word("One", 1)], LOST], [(), [word("x", 4)], [END]])
     b = Played("b", [(), [word(" two", 2)], EngineAborted("gave up")])
     told = await generate(ask(switches=1), a, b)
@@ -217,8 +227,11 @@ async def test_switches_are_bounded_by_the_request():
     assert (told.text, told.error, len(told.switches)) == ("One two three", "", 2)
 
 
-async def test_ids_and_input_go_to_the_next_engine_as_the_first_one_told_them():
-    """They are asked for though the caller does not want them, and are not shown to it."""
+async def test_the_next_engine_gets_the_first_ones_ids_and_input():
+    """The ids are requested from the engine although the caller did not ask for them.
+
+    They are not sent to the caller.
+    """
     a = Played("a", [(), [Delta(count=0, prompt_ids=(7, 8)), word("One", 1)], LOST], [EngineUnavailable("x")])
     b = Played("b", [(), [Delta(count=0, prompt_ids=(7, 8, 1)), word(" two", 2)], LOST])
     c = Played("c", [(), [word(" three", 3)], [END]])
@@ -231,8 +244,8 @@ async def test_ids_and_input_go_to_the_next_engine_as_the_first_one_told_them():
     ]
 
 
-async def test_ids_are_not_asked_for_where_nobody_needs_them():
-    """No switches allowed, or no engine that could go on from them."""
+async def test_ids_are_not_requested_if_nobody_needs_them():
+    """That is, if the request allows no switch, or no engine can continue from ids."""
     for request, b in (
         (ask(switches=0, output=OutputOptions()), Played("b")),
         (ask(output=OutputOptions()), Played("b", without=(Capability.CONTINUE_TOKEN_IDS,))),
@@ -243,8 +256,8 @@ async def test_ids_are_not_asked_for_where_nobody_needs_them():
         assert not a.calls[0][0].output.token_ids
 
 
-async def test_an_engine_that_cannot_go_on_from_ids_may_from_text():
-    """It says so when it is asked."""
+async def test_an_engine_that_refuses_ids_continues_from_text():
+    """The engine refuses when it is called with ids."""
     a = Played("a", [(), [word("One", 1)], LOST])
     b = Played("b", [UnsupportedFeature("not from ids")], [(), [word(" two", 2)], [END]])
     told = await generate(ask(), a, b)
@@ -253,8 +266,8 @@ async def test_an_engine_that_cannot_go_on_from_ids_may_from_text():
     assert told.switches[0].method == 2
 
 
-async def test_after_a_text_nobody_knows_the_ids_any_more():
-    """How the text before it was cut into tokens is not known, so that the next switch is by text as well."""
+async def test_after_a_continuation_by_text_ids_are_unknown():
+    """The tokens of the text before the switch are unknown, so the next switch is by text as well."""
     a = Played("a", [(), [Delta(text="One", count=1)], LOST], [EngineUnavailable("x")])
     b = Played("b", [(), [word(" two", 2)], LOST])
     c = Played("c", [(), [word(" three", 3)], [END]])
@@ -263,7 +276,7 @@ async def test_after_a_text_nobody_knows_the_ids_any_more():
     assert c.calls[0][1] == Continuation(token_ids=None, text="One two")
 
 
-# --- What is never continued.
+# --- Output that is never continued.
 
 CALL = ToolCallFragment(call_index=0, id="c", function_name="f", arguments="{")
 IMAGE = (Message(role=Role.USER, parts=(ImagePart(uri="https://x/y.png"),)),)
@@ -288,8 +301,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-async def test_what_another_engine_cannot_take_over_is_lost(name):
-    """By the engine's own reason, with nobody else asked."""
+async def test_output_that_cannot_be_continued_is_lost(name):
+    """The generation ends with the engine's own reason, and no other engine is called."""
     request, batch = REFUSED[name]
     b = Played("b")
     told = await generate(request, Played("a", [(), batch, LOST]), b)
@@ -331,8 +344,8 @@ CONTINUED = {
 
 
 @pytest.mark.parametrize("name", CONTINUED)
-async def test_what_another_engine_can_take_over_goes_on(name):
-    """In the exact way where nothing is owed, else from the text."""
+async def test_output_that_can_be_continued_is_continued(name):
+    """By ids if no text is held back, otherwise from the text."""
     request, batch, method = CONTINUED[name]
     b = Played("b", [(), [word(" two", 5)], [END]])
     told = await generate(request, Played("a", [(), batch, LOST]), b)
@@ -342,25 +355,25 @@ async def test_what_another_engine_can_take_over_goes_on(name):
     assert "\ufffd" not in told.text
 
 
-async def test_without_an_engine_that_can_go_on_the_loss_is_told():
-    """Neither way is known to it."""
+async def test_without_a_capable_engine_the_loss_is_reported():
+    """The other engine supports neither method."""
     b = Played("b", without=(Capability.CONTINUE_TOKEN_IDS, Capability.CONTINUE_TEXT))
     told = await generate(ask(), Played("a", [(), [word("One", 1)], LOST]), b)
     assert (told.error, b.calls) == ("ENGINE_LOST", [])
 
 
-async def test_when_nobody_can_go_on_the_first_loss_is_told():
-    """Whatever the others failed at."""
+async def test_if_every_continuation_fails_the_first_loss_counts():
+    """The errors of the other engines do not matter."""
     a = Played("a", [(), [word("One", 1)], LOST])
     told = await generate(ask(), a, Played("b", [InvalidRequest([("", "no")])]))
     assert (told.text, told.error) == ("One", "ENGINE_LOST")
 
 
-# --- Bounds and usage.
+# --- Limits and usage.
 
 
-async def test_the_limit_holds_in_sum():
-    """What is left is asked for; when nothing is, the answer is whole."""
+async def test_the_output_limit_applies_to_all_engines_together():
+    """The next engine is asked for the remaining tokens. If none remain, the output is complete."""
     a = Played("a", [(), [word("One", 1), word(" two", 2)], LOST])
     b = Played("b", [(), [word(" three", 3), replaced_finish(FinishReason.MAX_TOKENS)]])
     told = await generate(ask(most=3), a, b)
@@ -372,8 +385,8 @@ async def test_the_limit_holds_in_sum():
     assert told.usage.output_token_count == 2
 
 
-async def test_a_limit_that_only_we_have_counted_is_no_end():
-    """The engine may have meant to say more: its loss is told."""
+async def test_a_limit_counted_by_us_alone_is_not_a_finish():
+    """The engine may have had more output, so its loss is reported."""
     a = Played("a", [(), [Delta(text="One")], LOST])
     told = await generate(ask(most=1), a, Played("b"))
     assert (told.text, told.error) == ("One", "ENGINE_LOST")
@@ -383,8 +396,11 @@ def replaced_finish(reason: FinishReason) -> Delta:
     return Delta(count=0, finish=EngineFinish(reason=reason))
 
 
-async def test_usage_is_what_was_really_done():
-    """Input once, output of all, the second prefill as overhead; the engines' own counts where they tell."""
+async def test_usage_counts_all_work_that_was_done():
+    """The input counts once, the output of all engines, the second prefill as overhead.
+
+    Engines' counts take precedence.
+    """
     a = Played(
         "a",
         [
@@ -411,8 +427,8 @@ async def test_usage_is_what_was_really_done():
     assert switched.usage.overhead_token_count == 12
 
 
-async def test_usage_of_a_lost_engine_is_an_estimate_where_it_told_none():
-    """The weakest source is told, also when the engine that goes on tells its own."""
+async def test_usage_is_an_estimate_if_the_lost_engine_sent_none():
+    """The weakest source is reported, even if the next engine reports its own usage."""
     a = Played("a", [(), [Delta(text="One two")], LOST])
     b = Played(
         "b",

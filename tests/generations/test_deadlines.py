@@ -1,4 +1,4 @@
-"""Rule 4: the client's deadline is a timer on the engine's side, and its end still arrives."""
+"""Rule 4: the server enforces the caller's deadline, and the end still arrives before it."""
 
 from __future__ import annotations
 
@@ -28,25 +28,26 @@ def seconds(value: float) -> Duration:
     return Duration(seconds=int(value), nanos=round(value % 1 * 1e9))
 
 
-async def test_a_deadline_delivers_what_there_is_and_the_final_usage(
-    server: Served, engine: ScriptedEngine
-) -> None:
-    """`finished` with partial usage arrives before the caller's own library gives up; the engine is left."""
+async def test_a_deadline_delivers_partial_output_and_usage(server: Served, engine: ScriptedEngine) -> None:
+    """`finished` with partial usage arrives before the caller's library gives up.
+
+    The engine's connection is closed.
+    """
     engine.script(Text("One", " two"), Stall())
     outcome = await collect(server.stream("g", timeout=2.0))
     assert outcome.code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert outcome.text == "One two"
     assert outcome.finished.finish_reason == generation_pb2.FINISH_REASON_DEADLINE
     assert outcome.messages[-1].usage.output_token_count == 2
-    # Details prove that the server said it and not the caller's library.
+    # Details prove that the error is the server's, not that of the caller's library.
     assert outcome.info.reason == "DEADLINE_EXCEEDED"
     assert outcome.failure.retry_advice == generation_pb2.RETRY_ADVICE_RETRY
     await (await engine.called()).disconnected.wait()
     assert (await server.get("g")).usage == outcome.messages[-1].usage
 
 
-async def test_finish_partial_ends_well(server: Served, engine: ScriptedEngine) -> None:
-    """Under FINISH_PARTIAL the same end is OK."""
+async def test_finish_partial_succeeds(server: Served, engine: ScriptedEngine) -> None:
+    """With FINISH_PARTIAL, the same end has the status OK."""
     engine.script(Text("One"), Stall())
     outcome = await collect(server.stream("g", limits=PARTIAL, timeout=2.0))
     assert outcome.code is grpc.StatusCode.OK
@@ -56,7 +57,7 @@ async def test_finish_partial_ends_well(server: Served, engine: ScriptedEngine) 
 
 
 async def test_a_deadline_in_prefill_closes_the_engine(server: Served, engine: ScriptedEngine) -> None:
-    """Before acceptance there is nothing partial: trailers only, and the id is free."""
+    """Before acceptance there is no partial output: only trailers are sent, and the id is free."""
     engine.script(Stall())
     outcome = await collect(server.stream("g", limits=PARTIAL, timeout=1.0))
     assert (outcome.messages, outcome.info.reason) == ([], "DEADLINE_EXCEEDED")
@@ -67,15 +68,15 @@ async def test_a_deadline_in_prefill_closes_the_engine(server: Served, engine: S
 async def test_too_little_time_is_refused_before_the_engine_is_called(
     server: Served, engine: ScriptedEngine
 ) -> None:
-    """With less than 50 ms left nothing is begun."""
+    """With less than 50 ms left, no generation is started."""
     outcome = await collect(server.stream("g", timeout=0.03))
     assert outcome.code is grpc.StatusCode.DEADLINE_EXCEEDED
     await until(lambda: server.registry.active == 0)
     assert engine.calls == []
 
 
-async def test_a_longer_margin_can_be_asked_for(server: Served, engine: ScriptedEngine) -> None:
-    """The generation ends earlier by what was asked for: its own times say so."""
+async def test_a_longer_margin_can_be_requested(server: Served, engine: ScriptedEngine) -> None:
+    """The generation ends earlier by the requested margin, as its own timestamps show."""
     engine.script(Text("One"), Stall())
     limits = input_pb2.Limits(deadline_margin=seconds(2.0))
     outcome = await collect(server.stream("g", limits=limits, timeout=5.0))
@@ -85,7 +86,7 @@ async def test_a_longer_margin_can_be_asked_for(server: Served, engine: Scripted
 
 
 def check_deadline_end(outcome: Outcome, limits: input_pb2.Limits, text: str) -> None:
-    """The generation's own end at its deadline, as a reader gets it."""
+    """Checks that the generation ended by its deadline, as a reader sees it."""
     assert outcome.finished is not None, outcome.info
     assert outcome.finished.finish_reason == generation_pb2.FINISH_REASON_DEADLINE
     assert outcome.text == text
@@ -100,7 +101,7 @@ def check_deadline_end(outcome: Outcome, limits: input_pb2.Limits, text: str) ->
 async def test_a_detached_generation_can_own_its_starters_deadline(
     server: Served, engine: ScriptedEngine, limits
 ) -> None:
-    """With an action that was asked for it ends as one with CANCEL does."""
+    """With an explicit deadline action, it ends like one with CANCEL."""
     engine.script(Text("One"), Stall())
     outcome = await collect(server.stream("g", limits=limits, recovery=DETACH, timeout=2.0))
     check_deadline_end(outcome, limits, "One")
@@ -108,10 +109,13 @@ async def test_a_detached_generation_can_own_its_starters_deadline(
 
 
 @pytest.mark.parametrize("limits", [FAIL, PARTIAL], ids=["fail", "partial"])
-async def test_an_owned_deadline_outlives_the_call_that_brought_it(
+async def test_an_owned_deadline_outlives_the_starters_call(
     server: Served, engine: ScriptedEngine, limits
 ) -> None:
-    """After a drop it comes when it would have come, to a reader with what is left of the time."""
+    """After a disconnect, it expires at the original time.
+
+    A reader receives the end within the remaining time.
+    """
     pause = Pause()
     engine.script(Text("One"), pause, Text(" two"), Stall())
     loop = asyncio.get_running_loop()
@@ -126,7 +130,7 @@ async def test_an_owned_deadline_outlives_the_call_that_brought_it(
 
 
 async def test_an_owned_deadline_needs_no_reader(server: Served, engine: ScriptedEngine) -> None:
-    """Nobody reads when it comes; `detach_ttl` has not run out."""
+    """It ends the generation although nobody reads and `detach_ttl` has not expired."""
     engine.script(Text("One"), Stall())
     starter = server.stream("g", limits=PARTIAL, recovery=DETACH, timeout=1.0)
     await read_until(starter, lambda m: m.tokens)
@@ -137,7 +141,7 @@ async def test_an_owned_deadline_needs_no_reader(server: Served, engine: Scripte
 
 
 async def test_an_owned_deadline_before_acceptance(server: Served, engine: ScriptedEngine) -> None:
-    """There is nothing partial under DETACH either: trailers only, and the id is free."""
+    """With DETACH there is no partial output either: only trailers are sent, and the id is free."""
     engine.script(Stall())
     limits = input_pb2.Limits(
         deadline_action=input_pb2.DEADLINE_ACTION_FINISH_PARTIAL, deadline_margin=seconds(1)
@@ -149,7 +153,7 @@ async def test_an_owned_deadline_before_acceptance(server: Served, engine: Scrip
 
 
 async def test_only_the_starters_deadline_is_owned(server: Served, engine: ScriptedEngine) -> None:
-    """Who attaches with an equal request brings a deadline of the stream alone, be it earlier or later."""
+    """A caller that attaches with an equal request has a deadline for its stream only, earlier or later."""
     engine.script(Text("One"), Stall())
     request = {"limits": FAIL, "recovery": DETACH}
     starter = asyncio.ensure_future(collect(server.stream("g", **request, timeout=3.0)))
@@ -167,7 +171,7 @@ async def test_only_the_starters_deadline_is_owned(server: Served, engine: Scrip
 async def test_a_stream_waits_for_an_end_within_its_own_margin(
     server: Served, engine: ScriptedEngine
 ) -> None:
-    """A reader whose own margin begins before the generation's end gets `finished` all the same."""
+    """A reader whose own margin begins before the generation's end still receives `finished`."""
     engine.script(Text("One"), Stall())
     limits = input_pb2.Limits(deadline_action=input_pb2.DEADLINE_ACTION_FAIL, deadline_margin=seconds(0.2))
     outcome = await collect(server.stream("g", limits=limits, recovery=DETACH, timeout=3.0))
@@ -177,7 +181,7 @@ async def test_a_stream_waits_for_an_end_within_its_own_margin(
 async def test_a_detached_generation_outlives_its_starters_deadline(
     server: Served, engine: ScriptedEngine
 ) -> None:
-    """Under DETACH alone a deadline ends only the stream that has it, with the advice to resume."""
+    """With DETACH alone, a deadline ends only the stream that has it, with the advice to resume."""
     pause = Pause()
     engine.script(Text("One"), pause, Text(" two"), Stall())
     outcome = await collect(server.stream("g", recovery=DETACH, timeout=1.0))
@@ -193,7 +197,7 @@ async def test_a_detached_generation_outlives_its_starters_deadline(
 
 
 async def test_another_readers_deadline_ends_only_its_stream(server: Served, engine: ScriptedEngine) -> None:
-    """The starter, who has none, notices nothing."""
+    """The starter has no deadline and is not affected."""
     pause = Pause()
     engine.script(Text("One"), pause, Text(" two"), Stall())
     starter = server.stream("g")
@@ -205,8 +209,8 @@ async def test_another_readers_deadline_ends_only_its_stream(server: Served, eng
     starter.cancel()
 
 
-async def test_a_time_limit_ends_well(server: Served, engine: ScriptedEngine) -> None:
-    """TIME_LIMIT is OK, under DETACH too."""
+async def test_a_time_limit_ends_with_ok(server: Served, engine: ScriptedEngine) -> None:
+    """TIME_LIMIT has the status OK, with DETACH as well."""
     engine.script(Text("One"), Stall())
     limits = input_pb2.Limits(time_limit=seconds(0.2))
     outcome = await collect(server.stream("g", limits=limits, recovery=DETACH))
@@ -214,8 +218,8 @@ async def test_a_time_limit_ends_well(server: Served, engine: ScriptedEngine) ->
     assert outcome.finished.finish_reason == generation_pb2.FINISH_REASON_TIME_LIMIT
 
 
-# For each clock that an engine's silence runs out: what the engine does, and the settings of the request, the
-# model and the server. Signs of life (comments here) prove the connection alive and not the engine.
+# For each timeout that a silent engine exceeds: what the engine does, and the settings of the request, the
+# model and the server. Keep-alives (here comments) prove that the connection is alive, not the engine.
 One = partial(Text, "One")
 ALIVE = partial(Forever, KeepAlive())
 SILENCES = {
@@ -229,10 +233,13 @@ SERVERS = {**REQUESTS, "total": "max_time_limit"}
 
 @pytest.mark.parametrize("level", ["request", "model", "server"])
 @pytest.mark.parametrize(("clock", "steps"), [(c, steps) for c, rows in SILENCES.items() for steps in rows])
-async def test_a_silent_engine_is_given_up_and_the_clock_is_named(
+async def test_a_silent_engine_times_out_and_the_clock_is_named(
     engine: ScriptedEngine, clock, steps, level
 ) -> None:
-    """ENGINE_STALLED tells which clock with its limit, the shortest of three, and the engine is left."""
+    """ENGINE_STALLED names the clock and its limit, the shortest of three.
+
+    The engine's connection is closed.
+    """
     limits = {"request": 30.0, "model": 30.0, "server": 30.0, level: 0.2}
     if level == "server":
         limits["model"] = 0.0  # larger ones are refused when the server starts
@@ -247,10 +254,10 @@ async def test_a_silent_engine_is_given_up_and_the_clock_is_named(
 
 
 @pytest.mark.parametrize("ends", ["a clock", "a deadline", "a cancel", "the last reader"])
-async def test_what_ends_the_wait_for_usage_does_not_end_the_answer(
+async def test_a_stop_while_waiting_for_usage_does_not_matter(
     server: Served, engine: ScriptedEngine, ends
 ) -> None:
-    """The engine has finished: the answer is whole, and its connection is closed."""
+    """The engine has sent its finish reason, so the output is complete. Its connection is closed."""
     engine.script(Text("One"), Finish(), stall := Stall())
     between = input_pb2.Limits(inter_token_timeout=seconds(0.2))
     limits, timeout = {"a clock": (between, None), "a deadline": (None, 1.0)}.get(ends, (None, None))
@@ -271,8 +278,8 @@ async def test_what_ends_the_wait_for_usage_does_not_end_the_answer(
     await (await engine.called()).disconnected.wait()
 
 
-async def test_signs_of_life_do_not_stop_the_total(server: Served, engine: ScriptedEngine) -> None:
-    """Nor do tokens: it ends what goes on, well."""
+async def test_keep_alives_do_not_stop_the_time_limit(server: Served, engine: ScriptedEngine) -> None:
+    """Tokens do not stop it either. It ends a running generation with OK."""
     limits = input_pb2.Limits(time_limit=seconds(0.5))
     for steps in ((Text("One"), ALIVE()), (Forever(Text("One")),), (Headers(), ALIVE())):
         engine.script(*steps)
@@ -281,8 +288,10 @@ async def test_signs_of_life_do_not_stop_the_total(server: Served, engine: Scrip
         assert outcome.finished.finish_reason == generation_pb2.FINISH_REASON_TIME_LIMIT
 
 
-async def test_a_clock_between_tokens_runs_from_the_last_one(server: Served, engine: ScriptedEngine) -> None:
-    """An engine that speaks now and then is not silent, however long it takes in all."""
+async def test_the_inter_token_timeout_starts_at_the_last_token(
+    server: Served, engine: ScriptedEngine
+) -> None:
+    """An engine that sends a token now and then is not silent, however long it takes in total."""
     engine.script(*(Text("One") for _ in range(3)), Forever(Text("One")))
     limits = input_pb2.Limits(inter_token_timeout=seconds(0.5), time_limit=seconds(1.5))
     outcome = await collect(server.stream(limits=limits))
@@ -291,7 +300,7 @@ async def test_a_clock_between_tokens_runs_from_the_last_one(server: Served, eng
 
 @pytest.mark.parametrize(("model", "asked"), [(30.0, 0.2), (0.2, 30.0), (0.2, None)])
 async def test_the_wait_for_a_connection_is_bounded(model, asked) -> None:
-    """By the request within the model's own bound: ENGINE_UNAVAILABLE that names the clock."""
+    """The request sets a bound below the model's own. The error is ENGINE_UNAVAILABLE and names the clock."""
 
     async def never_shakes_hands(peer: Peer) -> None:
         await peer.until_closed()
@@ -306,8 +315,8 @@ async def test_the_wait_for_a_connection_is_bounded(model, asked) -> None:
     assert dict(outcome.info.metadata) == {"clock": "connect", "limit_seconds": "0.2"}
 
 
-async def test_the_wait_for_a_connection_is_within_the_time_for_a_first_token() -> None:
-    """The clocks run beside each other: what is used up for connecting is gone."""
+async def test_connecting_counts_towards_the_first_token_timeout() -> None:
+    """Both clocks run at the same time. Time spent on connecting is not added."""
 
     async def never_shakes_hands(peer: Peer) -> None:
         await peer.until_closed()
@@ -321,8 +330,8 @@ async def test_the_wait_for_a_connection_is_within_the_time_for_a_first_token() 
     assert outcome.info.metadata["clock"] == "first_token"
 
 
-async def test_generate_text_keeps_the_same_rules(server: Served, engine: ScriptedEngine) -> None:
-    """A unary call under FINISH_PARTIAL answers with what there is."""
+async def test_generate_text_follows_the_same_rules(server: Served, engine: ScriptedEngine) -> None:
+    """With FINISH_PARTIAL, a unary call returns the partial output."""
     engine.script(Text("One"), Stall())
     request = pb.StreamTokensRequest(prompt="x", limits=PARTIAL)
     answer = await server.stub.GenerateText(pb.GenerateTextRequest(request=request), timeout=1.0)
@@ -341,21 +350,21 @@ async def test_generate_text_keeps_the_same_rules(server: Served, engine: Script
     ("left", "unit"), [(0.5, 0.01), (9.99, 0.01), (10, 0.1), (99, 0.1), (100, 1), (999, 1), (5000, 10)]
 )
 def test_rounding_of_deadlines(left, unit) -> None:
-    """As C-core rounds them."""
+    """Deadlines are rounded as in C-core."""
     assert rounding_unit(left) == unit
 
 
 @given(st.floats(MIN_LEFT, 1e6), st.none() | st.floats(0.001, 1e6))
 def test_margins_leave_time_to_generate(left, asked) -> None:
-    """At most a fifth of the time by default, half of it when asked for."""
+    """A margin is at most a fifth of the time by default, and at most half of it if requested."""
     assert 0 < margin(left, asked) <= left * (0.2 if asked is None else 0.5)
     if asked is None and left > 5 * 10.25:
         assert margin(left) == 0.25 + rounding_unit(left)
 
 
 @given(st.floats(MIN_LEFT, 1e6), st.floats(-1e6, 1e6))
-def test_a_stream_ends_by_itself_only_where_its_generation_goes_on(left, generation_end) -> None:
-    """One margin before its deadline, unless `finished` is to come before that."""
+def test_a_stream_ends_alone_only_if_its_generation_continues(left, generation_end) -> None:
+    """It ends one margin before its deadline, unless `finished` is due before that."""
     expected = None if generation_end < left else left - margin(left)
     assert stream_end(left, generation_end) == expected
 

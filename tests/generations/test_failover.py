@@ -1,4 +1,7 @@
-"""Several engines for a model: before the first token another one answers, and nobody notices."""
+"""Failover.
+
+If an engine fails before the first token, another one answers, and the caller does not notice.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,10 @@ LOST_BEFORE_A_TOKEN = {
 
 @pytest.mark.parametrize("name", LOST_BEFORE_A_TOKEN)
 async def test_before_the_first_token_another_engine_answers(name):
-    """Row by row: one start, no switch, the other's text and usage, both engines in the books."""
+    """Each row gives one `started`, no switch, and the other engine's output.
+
+    The record names both engines.
+    """
     async with two_engines() as two:
         two.a.script(*LOST_BEFORE_A_TOKEN[name])
         outcome = await collect(two.server.stream("g"))
@@ -69,10 +75,10 @@ async def test_before_the_first_token_another_engine_answers(name):
         assert generation.engine == "b"
 
 
-async def test_an_engine_that_is_not_there_is_no_obstacle():
-    """A connection that is refused costs nothing but the attempt."""
+async def test_an_unreachable_engine_costs_only_the_attempt():
+    """A refused connection is one failed attempt."""
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # not listening
+        taken.bind(("127.0.0.1", 0))  # bound, but not listening
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
         async with two_engines(of_a={"base_url": url}) as two:
             outcome = await collect(two.server.stream())
@@ -81,8 +87,8 @@ async def test_an_engine_that_is_not_there_is_no_obstacle():
 
 
 @pytest.mark.parametrize("steps", [(Status(400, {"error": {"message": "no"}}),), (Status(422, {}),)])
-async def test_what_is_wrong_with_the_request_is_not_tried_elsewhere(steps):
-    """The caller's fault is told at once, and not held against the engine."""
+async def test_an_invalid_request_is_not_sent_to_another_engine(steps):
+    """The error is reported at once, and does not count against the engine."""
     async with two_engines() as two:
         two.a.script(*steps)
         for _ in range(4):
@@ -92,8 +98,8 @@ async def test_what_is_wrong_with_the_request_is_not_tried_elsewhere(steps):
         assert two.engines["a"].breaker.closed
 
 
-async def test_the_last_error_counts_unless_only_an_earlier_one_may_pass():
-    """When all fail; a wrong key at the last does not tell callers never to come back."""
+async def test_the_last_error_counts_unless_another_is_retryable():
+    """If the last engine rejects the key, callers are still told to retry if another engine may recover."""
     async with two_engines(limits={"max_engine_attempts": 2}) as two:
         two.a.script(Status(503, {}))
         two.b.script(Headers(), Drop())
@@ -107,8 +113,8 @@ async def test_the_last_error_counts_unless_only_an_earlier_one_may_pass():
         assert outcome.info.reason == "ENGINE_AUTH_FAILED"
 
 
-async def test_who_waits_is_served_when_an_engine_may_be_asked_again():
-    """Nothing else happens then: one engine is full, and the other one's time to be left alone is over."""
+async def test_queued_requests_are_served_when_a_backoff_expires():
+    """No other event occurs: one engine is at capacity, and the backoff of the other one expires."""
     async with two_engines(of_b={"max_connections": 1}) as two:
         two.a.script(Status(429, {}, {"Retry-After": "0.5"}))
         two.b.script(Text("One"), Stall())
@@ -122,8 +128,8 @@ async def test_who_waits_is_served_when_an_engine_may_be_asked_again():
         running.cancel()
 
 
-async def test_who_waits_is_served_when_an_engine_that_asked_to_wait_meanwhile_may_be_asked():
-    """All were full when it came; who was told to wait has gone elsewhere, or nowhere."""
+async def test_queued_requests_are_served_when_a_new_backoff_expires():
+    """All engines were at capacity when the request was queued. Then one of them requests a backoff."""
     full = {"max_connections": 1}
     async with two_engines(of_a=full, of_b=full, limits={"max_engine_attempts": 1}) as two:
         two.a.script(pause := Pause(), Status(429, {}, {"Retry-After": "0.5"}))
@@ -133,7 +139,7 @@ async def test_who_waits_is_served_when_an_engine_that_asked_to_wait_meanwhile_m
         running = two.server.stream("running")
         await read_until(running, lambda message: message.tokens)
         waiting = two.server.stream("waiting", timeout=10)
-        pool = two.server.server.catalog.resolve("").pool
+        pool = two.pool
         await until(lambda: pool.waiting == 1)
         two.a.script(*ANSWER)
         pause.release()
@@ -143,8 +149,8 @@ async def test_who_waits_is_served_when_an_engine_that_asked_to_wait_meanwhile_m
         running.cancel()
 
 
-async def test_who_waits_is_served_when_a_trial_has_gone_well():
-    """At its first output, not at its end."""
+async def test_queued_requests_are_served_when_a_trial_succeeds():
+    """A trial succeeds at its first output, not at its end."""
     async with two_engines(of_b={"max_connections": 1}) as two:
         two.a.script(Status(503, {}))
         for _ in range(CONSECUTIVE):
@@ -156,7 +162,7 @@ async def test_who_waits_is_served_when_a_trial_has_gone_well():
         two.a.script(pause := Pause(), Text("One"), Stall())
         on_trial, waiting = two.server.stream("on-trial"), two.server.stream("waiting", timeout=10)
         await pause.reached.wait()
-        pool = two.server.server.catalog.resolve("").pool
+        pool = two.pool
         await until(lambda: pool.waiting == 1)
         two.a.script(*ANSWER)
         pause.release()
@@ -167,8 +173,8 @@ async def test_who_waits_is_served_when_a_trial_has_gone_well():
         on_b.cancel()
 
 
-async def test_nothing_of_a_lost_attempt_is_left_in_the_answer():
-    """Halves of characters that were held back, of texts and of arguments."""
+async def test_nothing_of_a_lost_attempt_is_left_in_the_output():
+    """Incomplete characters of the text and of arguments are discarded."""
     half = ToolCallFragment(call_index=0, arguments="\ud83e")
     a = Played("a", [(), [Delta(text="\ud83e", count=0), Delta(fragments=(half,), count=0)], EngineLost("x")])
     call = ToolCallFragment(call_index=0, id="c", function_name="f", arguments="{}")
@@ -180,7 +186,7 @@ async def test_nothing_of_a_lost_attempt_is_left_in_the_answer():
 
 
 async def test_attempts_are_bounded():
-    """By `max_engine_attempts`, however many engines there are."""
+    """`max_engine_attempts` applies however many engines there are."""
     async with two_engines(limits={"max_engine_attempts": 1}) as two:
         two.a.script(Status(503, {}))
         outcome = await collect(two.server.stream())
@@ -188,8 +194,8 @@ async def test_attempts_are_bounded():
         assert not two.b.calls
 
 
-async def test_an_engine_that_was_lost_may_be_back():
-    """When all were tried and attempts are left; not the one that failed last, nor one that never can."""
+async def test_a_lost_engine_may_be_tried_again():
+    """After all engines were tried, but neither the one that failed last nor one with a permanent error."""
     answer = [(), [Delta(text="Back", count=1)], [Delta(count=0, finish=EngineFinish(reason=END))]]
     request = GenerationRequest(prompt="p")
     told = await generate(request, Played("a", [EngineLost("x")], answer), Played("b", [EngineLost("x")]))
@@ -201,8 +207,8 @@ async def test_an_engine_that_was_lost_may_be_back():
     assert len(alone.calls) == len(wrong.calls) == 1
 
 
-async def test_a_first_token_that_does_not_come_is_waited_for_once():
-    """The time for it is one for all attempts; a caller's own short one is not held against the engine."""
+async def test_the_first_token_timeout_covers_all_attempts():
+    """A short timeout that the caller chose does not count against the engine."""
     async with two_engines() as two:
         two.a.script(Headers(), Stall())
         limits = input_pb2.Limits()
@@ -215,8 +221,11 @@ async def test_a_first_token_that_does_not_come_is_waited_for_once():
         assert two.engines["a"].breaker.closed
 
 
-async def test_an_ill_engine_is_passed_over_and_comes_back():
-    """After some failures nobody asks it; a trial after the cool-down brings it back."""
+async def test_an_unhealthy_engine_is_skipped_until_a_trial_succeeds():
+    """After several failures it receives no requests.
+
+    A trial after the cool-down closes its circuit breaker.
+    """
     async with two_engines() as two:
         two.a.script(Status(503, {}))
         for _ in range(5):
@@ -235,8 +244,8 @@ async def test_an_ill_engine_is_passed_over_and_comes_back():
         assert two.engines["a"].breaker.closed
 
 
-async def test_a_feature_goes_to_the_engine_that_has_it():
-    """What one engine alone can do is asked of that one; what none can, of none."""
+async def test_a_feature_is_served_by_an_engine_that_has_it():
+    """A feature that only one engine has is served by that engine; one that none has is refused."""
     async with two_engines(of_b={"dialect": "vllm"}, dialect=VLLM) as two:
         outcome = await collect(two.server.stream(output_constraint=input_pb2.OutputConstraint(regex="W.*")))
         assert outcome.text == "Well said"
@@ -246,8 +255,8 @@ async def test_a_feature_goes_to_the_engine_that_has_it():
         assert len(two.b.calls) == 1
 
 
-async def test_a_full_engine_is_waited_for_in_line():
-    """Queued until a place is free, first come, first served; and what waits can be cancelled."""
+async def test_requests_queue_for_an_engine_at_capacity():
+    """Queued requests are served first come, first served, and can be cancelled."""
     async with two_engines(of_a={"max_connections": 1}, of_b={"max_connections": 1}) as two:
         pauses = [Pause(), Pause()]
         two.a.script(Text("A"), pauses[0], Finish(), UsageChunk(), Done())
@@ -256,7 +265,7 @@ async def test_a_full_engine_is_waited_for_in_line():
         for call in running:
             await read_until(call, lambda message: message.tokens)
         waiting, readings = [], []
-        pool = two.server.server.catalog.resolve("").pool
+        pool = two.pool
         for number in range(3):
             waiting.append(two.server.stream(f"waiting-{number}"))
             readings.append(asyncio.ensure_future(collect(waiting[-1])))
@@ -275,8 +284,8 @@ async def test_a_full_engine_is_waited_for_in_line():
         assert [pooled.running for pooled in two.engines.values()] == [0, 0]
 
 
-async def test_a_place_that_does_not_come_is_an_engine_that_is_not_available():
-    """The first-token clock runs in line too, and names itself."""
+async def test_a_slot_that_does_not_become_free_is_engine_unavailable():
+    """The first-token timeout applies in the queue as well, and the error names it."""
     async with two_engines(of_a={"max_connections": 1}, of_b={"max_connections": 1}) as two:
         for each in (two.a, two.b):
             each.script(Text("x"), Stall())
@@ -293,8 +302,8 @@ async def test_a_place_that_does_not_come_is_an_engine_that_is_not_available():
         await until(lambda: not any(pooled.running for pooled in two.engines.values()))
 
 
-async def test_usage_of_an_attempt_that_failed_is_overhead():
-    """What its engine told is in no other count."""
+async def test_usage_of_a_failed_attempt_is_overhead():
+    """The failed engine's usage is in no other count."""
     async with two_engines(of_a={"dialect": "vllm"}, of_b={"dialect": "vllm"}) as two:
         two.a.script(Chunk(told(11, 0)), Drop())
         outcome = await collect(two.server.stream())
@@ -304,6 +313,6 @@ async def test_usage_of_an_attempt_that_failed_is_overhead():
 
 
 def told(input_count: int, output_count: int) -> dict[str, object]:
-    """A chunk with nothing but usage."""
+    """Returns a chunk with nothing but usage."""
     usage = {"prompt_tokens": input_count, "completion_tokens": output_count}
     return {"id": "x", "object": "chat.completion.chunk", "model": "m", "choices": [], "usage": usage}

@@ -1,4 +1,4 @@
-"""The contract's error table, row by row, provoked for real: code, reason, advice, and what follows."""
+"""The rows of the contract's error table, provoked for real: code, reason, advice and consequences."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ LONG = "This model's maximum context length is 8 tokens. However, your prompt ha
 
 @dataclass(frozen=True)
 class Row:
-    """A request and a script, and what must come of them."""
+    """A request and a script, and the expected error."""
 
     code: str
     reason: str
@@ -121,7 +121,7 @@ ROWS = {
 
 @pytest.mark.parametrize("name", ROWS)
 async def test_error_table(server: Served, engine: ScriptedEngine, name: str) -> None:
-    """Each row gives its code, reason and advice, frees what it held, and repeats itself on resume."""
+    """Each row has its code, reason and advice, releases its resources, and repeats its error on resume."""
     row = ROWS[name]
     engine.script(*row.steps)
     outcome = await collect(server.stream("g", **row.request))
@@ -143,8 +143,8 @@ async def test_error_table(server: Served, engine: ScriptedEngine, name: str) ->
         assert replay.finished == outcome.finished
 
 
-async def test_bad_fields_are_all_told(server: Served) -> None:
-    """BadRequest names each wrong field."""
+async def test_all_invalid_fields_are_named(server: Served) -> None:
+    """BadRequest names each invalid field."""
     sampling = input_pb2.Sampling(temperature=9, top_p=0)
     outcome = await collect(server.stream("bad id", sampling=sampling))
     bad = outcome.detail(error_details_pb2.BadRequest)
@@ -153,7 +153,7 @@ async def test_bad_fields_are_all_told(server: Served) -> None:
 
 
 async def test_unknown_fields_are_refused(server: Served, engine: ScriptedEngine) -> None:
-    """A field of a later contract is told by its number instead of being dropped unseen."""
+    """A field of a later contract is named by its number instead of being ignored silently."""
     newer = pb.StreamTokensRequest(prompt="x").SerializeToString() + b"\xf8\x07\x01"
     call = server.channel.unary_stream("/tokenstreaming.v1.TokenStream/StreamTokens")(newer)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -164,7 +164,7 @@ async def test_unknown_fields_are_refused(server: Served, engine: ScriptedEngine
 
 
 async def test_malformed_bytes_are_refused(server: Served) -> None:
-    """Bytes that are no message get a clear status, not UNKNOWN or a hang."""
+    """Bytes that are no valid message get a clear status, not UNKNOWN or a hang."""
     for method in ("StreamTokens", "ResumeTokens"):
         call = server.channel.unary_stream(f"/tokenstreaming.v1.TokenStream/{method}")(b"\xff\xff\xff")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -177,7 +177,7 @@ async def test_malformed_bytes_are_refused(server: Served) -> None:
 
 
 async def test_requests_are_bounded_in_size(server: Served, engine: ScriptedEngine) -> None:
-    """More than 1 MiB is RESOURCE_EXHAUSTED; just below it passes."""
+    """More than 1 MiB is RESOURCE_EXHAUSTED; slightly less is accepted."""
     outcome = await collect(server.stream(prompt="x" * (1 << 20)))
     assert outcome.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     engine.script(*WELL)
@@ -185,7 +185,7 @@ async def test_requests_are_bounded_in_size(server: Served, engine: ScriptedEngi
 
 
 async def test_quota_and_model_rights(engine: ScriptedEngine, monkeypatch) -> None:
-    """A tenant over its limit, and one that asks for a model it may not use."""
+    """A tenant exceeds its limit, and requests a model that it may not use."""
     monkeypatch.setenv("KEY_A", "aaa")
     tenant = TenantSettings(name="a", key_env="KEY_A", models=("scripted",), max_generations=1)
     me = (("authorization", "Bearer aaa"),)
@@ -205,7 +205,7 @@ async def test_quota_and_model_rights(engine: ScriptedEngine, monkeypatch) -> No
 
 
 async def test_a_full_server_and_too_many_readers(engine: ScriptedEngine) -> None:
-    """OVERLOADED asks to retry, READER_LIMIT to resume."""
+    """OVERLOADED advises to retry, READER_LIMIT to resume."""
     limits = {"max_generations": 1, "max_readers": 1}
     async with serving(upstream(engine.base_url), limits=limits) as server:
         pause = Pause()
@@ -223,9 +223,9 @@ async def test_a_full_server_and_too_many_readers(engine: ScriptedEngine) -> Non
         assert (await collect(server.stream())).finished
 
 
-async def test_a_reader_that_takes_nothing_is_let_go_and_can_resume() -> None:
-    """READER_TOO_SLOW ends only its stream; another reader notices nothing; resuming gives the rest."""
-    # More than all buffers between server and client hold. vLLM's dialect tells the counts.
+async def test_a_slow_readers_stream_ends_and_can_be_resumed() -> None:
+    """READER_TOO_SLOW ends only its stream. Another reader is not affected. Resuming gives the rest."""
+    # More than all buffers between server and client hold. vLLM's dialect reports counts.
     words = [f" {i:02000d}" for i in range(25_000)]
     limits = {"write_stall_timeout": 2.0, "generation_log_bytes": 200 << 20}
     async with (
@@ -236,7 +236,7 @@ async def test_a_reader_that_takes_nothing_is_let_go_and_can_resume() -> None:
         detach = input_pb2.Recovery(disconnect_action=input_pb2.DISCONNECT_ACTION_DETACH)
         slow = server.stream("g", recovery=detach)
         assert (await slow.read()).HasField("started")
-        # On a connection of its own: streams of one connection share its flow-control window.
+        # On another connection, because streams of one connection share its flow-control window.
         async with server.another() as second:
             other = await collect(second.resume("g"))
             assert other.text == "".join(words)
@@ -250,7 +250,7 @@ async def test_a_reader_that_takes_nothing_is_let_go_and_can_resume() -> None:
 
 
 async def test_an_unreachable_engine(engine: ScriptedEngine) -> None:
-    """Nobody listens there: ENGINE_UNAVAILABLE, and the message says what to check."""
+    """Nothing listens on the port: ENGINE_UNAVAILABLE, and the message says what to check."""
     async with serving(upstream("http://127.0.0.1:9/v1")) as server:
         outcome = await collect(server.stream())
         assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.UNAVAILABLE, "ENGINE_UNAVAILABLE")
@@ -258,8 +258,8 @@ async def test_an_unreachable_engine(engine: ScriptedEngine) -> None:
         assert models.models[0].engines[0].health == 2
 
 
-async def test_each_engine_tells_what_it_can_do(engine: ScriptedEngine) -> None:
-    """A model can do what at least one of its engines can."""
+async def test_each_engine_reports_its_capabilities(engine: ScriptedEngine) -> None:
+    """A model has a capability if at least one of its engines has it."""
     builtin = engine_settings(name="a")
     vllm = engine_settings(name="b", kind="openai", base_url=engine.base_url, dialect="vllm")
     async with serving(model_settings(name="m", engines=(builtin, vllm))) as server:
@@ -271,14 +271,16 @@ async def test_each_engine_tells_what_it_can_do(engine: ScriptedEngine) -> None:
 
 
 async def test_unimplemented_and_unknown_methods(server: Served) -> None:
-    """The ledger's service is not there yet, and says so."""
+    """UsageService is not served yet; its methods return UNIMPLEMENTED."""
     call = server.channel.unary_unary("/tokenstreaming.v1.UsageService/ListUsageRecords")
     outcome = await failing(call(b""))
     assert outcome.code is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_a_bug_is_told_without_internals(server: Served, engine: ScriptedEngine, monkeypatch) -> None:
-    """An exception of ours is INTERNAL with no word of its text, and ends the generation."""
+async def test_a_bug_is_reported_without_internals(
+    server: Served, engine: ScriptedEngine, monkeypatch
+) -> None:
+    """An unexpected exception is INTERNAL without the exception's text, and ends the generation."""
     engine.script(Text("One"), Stall())
 
     def broken(*args):
@@ -297,8 +299,10 @@ async def test_a_bug_is_told_without_internals(server: Served, engine: ScriptedE
     assert (await asyncio.wait_for(server.get("g"), 5)).state == 5
 
 
-async def test_an_event_that_cannot_be_encoded_ends_honestly(server: Served, engine, monkeypatch) -> None:
-    """Nothing is repeated, no sequence is missing, and the end is no success, whatever the engine said."""
+async def test_an_event_that_cannot_be_encoded_fails_the_generation(
+    server: Served, engine, monkeypatch
+) -> None:
+    """Nothing is repeated, no sequence is missing, and the generation fails although the engine finished."""
     records = type(server.server.encoder).records
 
     def breaking(self, events):
@@ -335,8 +339,8 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-async def test_what_engines_send_that_no_message_holds(server: Served, engine, name) -> None:
-    """It is mended on the way in: the stream ends well and holds all text."""
+async def test_engine_data_that_no_message_can_hold(server: Served, engine, name) -> None:
+    """The data is repaired on arrival: the stream succeeds with the complete text."""
     chunk = {"choices": [{"index": 0, "delta": {"content": "x"}} | ODD[name]]}
     engine.script(Text("One"), Chunk(chunk, ("x",)), *WELL[1:])
     outcome = await collect(server.stream("g", output=input_pb2.OutputOptions(top_logprob_count=1)))
@@ -345,8 +349,8 @@ async def test_what_engines_send_that_no_message_holds(server: Served, engine, n
     assert outcome.finished
 
 
-async def test_numbers_that_json_has_not(server: Served) -> None:
-    """NaN in engine_params is the caller's mistake, wherever it stands."""
+async def test_numbers_that_are_not_valid_json(server: Served) -> None:
+    """NaN in engine_params is INVALID_REQUEST, at any depth."""
     message = pb.StreamTokensRequest(prompt="x")
     message.engine_params.update({"a": [1.0, {"b": 2.0}]})
     message.engine_params["a"][1]["b"] = float("nan")
@@ -355,8 +359,8 @@ async def test_numbers_that_json_has_not(server: Served) -> None:
     assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
 
 
-async def test_a_crowd_of_empty_messages_is_refused_at_once(server: Served) -> None:
-    """A bound on the number of messages bounds the time that checking them takes."""
+async def test_too_many_empty_messages_are_refused_at_once(server: Served) -> None:
+    """A limit on the number of messages bounds the time that checking them takes."""
     message = pb.StreamTokensRequest()
     message.conversation.messages.extend([input_pb2.ConversationMessage()] * 400_000)
     outcome = await collect(server.stub.StreamTokens(message))
@@ -364,8 +368,8 @@ async def test_a_crowd_of_empty_messages_is_refused_at_once(server: Served) -> N
     assert [violation.field for violation in bad.field_violations] == ["conversation.messages"]
 
 
-async def test_nothing_is_kept_of_what_never_began(engine: ScriptedEngine) -> None:
-    """Neither the generation nor its log, which would pass for room that can be made."""
+async def test_nothing_is_kept_of_unaccepted_generations(engine: ScriptedEngine) -> None:
+    """Neither the generation nor its log, which would otherwise count as memory that can be freed."""
     limits = {"generation_log_bytes": 1 << 20, "total_log_bytes": 1 << 20, "write_stall_timeout": 0.4}
     async with serving(upstream(engine.base_url), limits=limits) as server:
         runs = []
@@ -376,14 +380,14 @@ async def test_nothing_is_kept_of_what_never_began(engine: ScriptedEngine) -> No
             runs.append(weakref.ref(server.registry.get(ANYBODY.tenant, "g")))
             pause.release()
             assert (await collect(call)).info.reason == "ENGINE_UNAVAILABLE"
-        # gRPC's one AbortError holds the first call that it ended, and some frame the last.
+        # gRPC's single AbortError references the first call that it ended, and some frame the last one.
         await until(lambda: gc.collect() >= 0 and not any(run() for run in runs[1:-1]), "they are forgotten")
-        server.server.buffers.grown(1 << 20)  # generations that run have all there is
+        server.server.buffers.grown(1 << 20)  # running generations use all memory
         assert not server.server.buffers.has_room
 
 
-async def test_logs_that_are_read_are_not_dropped(engine: ScriptedEngine) -> None:
-    """Memory runs short while a reader is behind: it still gets the end of its generation."""
+async def test_logs_that_are_being_read_are_not_dropped(engine: ScriptedEngine) -> None:
+    """If memory runs short while a reader is behind, it still receives the end of its generation."""
     limits = {"generation_log_bytes": 1 << 20, "total_log_bytes": 1 << 20}
     async with serving(upstream(engine.base_url), limits=limits) as server:
         words = [f" {i:01000d}" for i in range(100)]

@@ -1,4 +1,4 @@
-"""Engines are asked how they are while no traffic tells it."""
+"""Health checks of engines without traffic."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OFTEN = {"health_check_interval": 0.02}
 
 
 async def answering(status: int, port: int = 0) -> tuple[web.AppRunner, int]:
-    """A server that answers every GET with a status."""
+    """Starts a server that answers every GET with this status."""
     app = web.Application()
 
     async def answer(_: web.Request) -> web.Response:
@@ -37,7 +37,7 @@ async def answering(status: int, port: int = 0) -> tuple[web.AppRunner, int]:
     ("status", "error"),
     [(200, None), (401, None), (404, None), (429, None), (500, EngineUnavailable), (529, EngineBusy)],
 )
-async def test_any_answer_will_do_but_a_servers_own_error(status, error):
+async def test_any_response_below_500_passes_the_check(status, error):
     """A server may have no list of models."""
     runner, port = await answering(status)
     engine = create(engine_settings(name="a", kind="openai", base_url=f"http://127.0.0.1:{port}/v1"), None)
@@ -53,8 +53,8 @@ async def test_any_answer_will_do_but_a_servers_own_error(status, error):
         await runner.cleanup()
 
 
-async def test_an_idle_engine_that_is_gone_is_found_before_a_request_meets_it():
-    """Callers see it in ListModels, and no request is sent to it; once it answers again, one is."""
+async def test_checks_find_an_unreachable_engine_before_a_request():
+    """ListModels reports it, and it receives no request. When it responds again, it receives a trial."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -69,7 +69,7 @@ async def test_an_idle_engine_that_is_gone_is_found_before_a_request_meets_it():
             back, _ = await answering(200, port)
             await until(lambda: a.healthy, "the checks find it again")
             assert not a.breaker.closed
-            # It has no answers to give, but the next request is its trial.
+            # The server has no generations to offer, but the next request is its trial.
             assert (await collect(two.server.stream())).text == "Well said"
             assert two.ended.records[-1].engines == ("a", "b")
             assert not a.breaker.closed

@@ -1,4 +1,4 @@
-"""The contract's rules over a real server, a real socket and a scripted engine, whose log is the truth."""
+"""The contract's rules on a real server and socket. The scripted engine's log is the expected output."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def whole(*words: str) -> tuple:
     return (*(Text(word) for word in words or WORDS), Finish("stop"), UsageChunk(), Done())
 
 
-async def test_a_whole_generation(server: Served, engine: ScriptedEngine) -> None:
-    """Started, tokens, one finished; text, counts and usage are the engine's own."""
+async def test_a_complete_generation(server: Served, engine: ScriptedEngine) -> None:
+    """`started`, tokens and one `finished`. Text, counts and usage are those of the engine."""
     engine.script(*whole())
     outcome = await collect(server.stream("g"))
     call = await engine.called()
@@ -62,10 +62,10 @@ async def test_a_whole_generation(server: Served, engine: ScriptedEngine) -> Non
     check_gapless(outcome.messages)
 
 
-async def test_reasoning_that_we_counted_is_within_an_output_that_the_engine_did(
+async def test_reasoning_counted_by_us_is_at_most_the_engines_output(
     server: Served, engine: ScriptedEngine
 ) -> None:
-    """Engines that tell no reasoning tokens of their own may have fewer tokens than we thought."""
+    """The engine reports no reasoning tokens, and may have fewer output tokens than were counted."""
     sums = {"prompt_tokens": 5, "completion_tokens": 2}
     engine.script(
         Reasoning("a thought of quite some words"), Text("a"), Finish(), Chunk({"usage": sums}), Done()
@@ -80,8 +80,10 @@ async def test_reasoning_that_we_counted_is_within_an_output_that_the_engine_did
 # --- Rule 1: ends
 
 
-async def test_a_failed_end_is_told_twice_alike(server: Served, engine: ScriptedEngine) -> None:
-    """`finished` carries the status that the trailers repeat, details included."""
+async def test_the_final_status_is_in_finished_and_in_the_trailers(
+    server: Served, engine: ScriptedEngine
+) -> None:
+    """`finished` has the same status as the trailers, details included."""
     engine.script(Text("One"), Drop())
     outcome = await collect(server.stream("g"))
     assert outcome.finished.status == outcome.status
@@ -93,7 +95,7 @@ async def test_a_failed_end_is_told_twice_alike(server: Served, engine: Scripted
 
 
 async def test_resuming_at_the_end_repeats_only_the_status(server: Served, engine: ScriptedEngine) -> None:
-    """At `finished`'s own sequence there is no message, and the trailers are the generation's."""
+    """After `finished`'s own sequence there is no message, and the trailers are the generation's."""
     engine.script(*whole())
     well = await collect(server.stream("well"))
     again = await collect(server.resume("well", well.messages[-1].sequence))
@@ -108,8 +110,8 @@ async def test_resuming_at_the_end_repeats_only_the_status(server: Served, engin
 
 
 @pytest.mark.parametrize("cut", range(1, 12))
-async def test_characters_split_over_reads_stay_whole(cut: int) -> None:
-    """Wherever the engine's bytes are cut, each text is whole characters and all of them are the answer."""
+async def test_characters_split_over_reads_stay_complete(cut: int) -> None:
+    """Wherever the engine's bytes are cut, each text has complete characters, and all output arrives."""
     from tests.support.script_steps import Split  # noqa: PLC0415
 
     async with ScriptedEngine() as engine, serving(upstream(engine.base_url)) as server:
@@ -135,7 +137,7 @@ async def test_halves_of_a_surrogate_pair_become_one_character(
 
 
 async def test_tool_calls_arrive_in_fragments(server: Served, engine: ScriptedEngine) -> None:
-    """Id and name come once, arguments in pieces, and never in a message with tokens."""
+    """Id and name arrive once, the arguments in pieces, and never in a message with tokens."""
     engine.script(
         Together(Text("Let me see."), ToolCall(0, "c1", "look", '{"a')),
         ToolCall(0, None, None, '":1}'),
@@ -156,8 +158,10 @@ async def test_tool_calls_arrive_in_fragments(server: Served, engine: ScriptedEn
 
 
 @pytest.mark.parametrize("stage", ["prefill", "mid-stream", "stall"])
-async def test_the_last_reader_stops_the_engine(server: Served, engine: ScriptedEngine, stage: str) -> None:
-    """Cancelling closes the engine's connection and leaves no task, no permit and no reader behind."""
+async def test_the_last_readers_leaving_stops_the_engine(
+    server: Served, engine: ScriptedEngine, stage: str
+) -> None:
+    """Cancelling closes the engine's connection, and leaves no task, no permit and no reader behind."""
     pause = Pause()
     engine.script(
         *{"prefill": (pause,), "mid-stream": (Text("One"), pause, *whole()), "stall": (Text("One"), pause)}[
@@ -185,8 +189,8 @@ async def test_the_last_reader_stops_the_engine(server: Served, engine: Scripted
         assert (await server.get("g")).state == generation_pb2.GENERATION_STATE_CANCELLED
 
 
-async def test_a_second_reader_keeps_it_alive(server: Served, engine: ScriptedEngine) -> None:
-    """Readers are equal: the starter may leave, the other one gets everything."""
+async def test_a_second_reader_keeps_the_generation_running(server: Served, engine: ScriptedEngine) -> None:
+    """Readers are equal: after the starter has left, the other one receives everything."""
     pause = Pause()
     engine.script(Text("One"), pause, *whole(" more"))
     first = server.stream("g")
@@ -202,8 +206,8 @@ async def test_a_second_reader_keeps_it_alive(server: Served, engine: ScriptedEn
     assert outcome.finished
 
 
-async def test_two_readers_see_the_same(server: Served, engine: ScriptedEngine) -> None:
-    """Tokens, times and usage alike, whenever they joined."""
+async def test_two_readers_receive_the_same(server: Served, engine: ScriptedEngine) -> None:
+    """Tokens, times and usage are the same, whenever a reader joined."""
     pause = Pause()
     engine.script(Text("One"), Text(" two"), pause, *whole(" three", " four"))
     first = asyncio.ensure_future(collect(server.stream("g")))
@@ -217,8 +221,10 @@ async def test_two_readers_see_the_same(server: Served, engine: ScriptedEngine) 
     assert len(engine.calls) == 1
 
 
-async def test_detached_it_goes_on_and_resumes_exactly(server: Served, engine: ScriptedEngine) -> None:
-    """DETACH survives the loss of its reader; the rest is read after the last sequence."""
+async def test_a_detached_generation_continues_and_can_be_resumed(
+    server: Served, engine: ScriptedEngine
+) -> None:
+    """With DETACH it survives the loss of its reader. The rest is read after the last sequence."""
     pause = Pause()
     engine.script(Text("One"), pause, *whole(" two", " three"))
     call = server.stream("g", recovery=DETACH)
@@ -232,8 +238,8 @@ async def test_detached_it_goes_on_and_resumes_exactly(server: Served, engine: S
     assert rest.finished
 
 
-async def test_nobody_comes_back(server: Served, engine: ScriptedEngine) -> None:
-    """After detach_ttl a detached generation ends, and its engine's connection is closed."""
+async def test_a_detached_generation_ends_without_a_reader(server: Served, engine: ScriptedEngine) -> None:
+    """After `detach_ttl` it ends, and its engine's connection is closed."""
     engine.script(Text("One"), Stall())
     recovery = input_pb2.Recovery(
         disconnect_action=input_pb2.DISCONNECT_ACTION_DETACH, detach_ttl=Duration(nanos=20_000_000)
@@ -247,8 +253,11 @@ async def test_nobody_comes_back(server: Served, engine: ScriptedEngine) -> None
     assert outcome.text == "One"
 
 
-async def test_cancel_generation_ends_it_for_all(server: Served, engine: ScriptedEngine) -> None:
-    """Every reader gets CANCELLED with usage, the engine's connection closes; again is no error."""
+async def test_cancel_generation_ends_it_for_all_readers(server: Served, engine: ScriptedEngine) -> None:
+    """Every reader gets CANCELLED with usage, and the engine's connection is closed.
+
+    A second cancel is no error.
+    """
     engine.script(Text("One", " two"), Stall())
     readers = [server.stream("g", recovery=DETACH)]
     await read_until(readers[0], lambda m: m.tokens)
@@ -270,8 +279,8 @@ async def test_cancel_generation_ends_it_for_all(server: Served, engine: Scripte
 # --- Rule 6: ids
 
 
-async def test_the_same_request_attaches(server: Served, engine: ScriptedEngine) -> None:
-    """StreamTokens is idempotent by id, also after the end; the engine is asked once."""
+async def test_an_equal_request_attaches(server: Served, engine: ScriptedEngine) -> None:
+    """StreamTokens is idempotent by id, even after the end. The engine is called once."""
     engine.script(*whole())
     one = await collect(server.stream("g"))
     two = await collect(server.stream("g"))
@@ -281,8 +290,10 @@ async def test_the_same_request_attaches(server: Served, engine: ScriptedEngine)
     assert len(engine.calls) == 1
 
 
-async def test_another_request_under_the_same_id_is_refused(server: Served, engine: ScriptedEngine) -> None:
-    """ALREADY_EXISTS, and the generation under way does not notice."""
+async def test_a_different_request_under_the_same_id_is_refused(
+    server: Served, engine: ScriptedEngine
+) -> None:
+    """The status is ALREADY_EXISTS, and the running generation is not affected."""
     engine.script(*whole())
     await collect(server.stream("g"))
     outcome = await collect(server.stream("g", prompt="something else"))
@@ -290,7 +301,7 @@ async def test_another_request_under_the_same_id_is_refused(server: Served, engi
 
 
 async def test_an_id_is_free_after_its_replay_time(server: Served, engine: ScriptedEngine) -> None:
-    """Then the events are gone, and the same id starts anew."""
+    """Then the events are deleted, and the same id starts a new generation."""
     engine.script(*whole())
     recovery = input_pb2.Recovery(replay_ttl=Duration(nanos=1_000_000))
     await collect(server.stream("g", recovery=recovery))
@@ -299,8 +310,8 @@ async def test_an_id_is_free_after_its_replay_time(server: Served, engine: Scrip
     assert (await collect(server.stream("g", prompt="another"))).finished
 
 
-async def test_a_call_that_was_never_accepted_frees_its_id(server: Served, engine: ScriptedEngine) -> None:
-    """It has no events; readers that attached get the same status; the id can be used at once."""
+async def test_an_unaccepted_generation_frees_its_id(server: Served, engine: ScriptedEngine) -> None:
+    """It has no events. Readers that attached get the same status, and the id can be used at once."""
     from tests.support.script_steps import Status  # noqa: PLC0415
 
     pause = Pause()
@@ -347,7 +358,7 @@ async def test_tenants_do_not_see_each_other(engine: ScriptedEngine, monkeypatch
 
 
 class SlowLedger(MemoryLedger):
-    """Holds each `finish` until it is let go."""
+    """A ledger that holds each `finish` until it is released."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -359,8 +370,8 @@ class SlowLedger(MemoryLedger):
         await super().finish(record)
 
 
-async def test_the_bill_is_written_before_the_end_is_told(engine: ScriptedEngine) -> None:
-    """No reader sees `finished` or trailers while the ledger has not the final usage."""
+async def test_usage_is_recorded_before_the_end_is_sent(engine: ScriptedEngine) -> None:
+    """No reader receives `finished` or trailers before the ledger has the final usage."""
     ledger = SlowLedger()
     async with serving(upstream(engine.base_url), ledger=ledger) as server:
         engine.script(*whole("One"))
@@ -368,7 +379,7 @@ async def test_the_bill_is_written_before_the_end_is_told(engine: ScriptedEngine
         await read_until(call, lambda m: m.tokens)
         rest = asyncio.ensure_future(collect(call))
         await ledger.finishing.wait()
-        # Other calls come and go meanwhile; this one has nothing to tell.
+        # Other calls are served meanwhile. This call has no messages to send.
         for _ in range(3):
             assert (await server.get("g")).reader_count == 1
             assert not rest.done()
@@ -379,11 +390,11 @@ async def test_the_bill_is_written_before_the_end_is_told(engine: ScriptedEngine
         assert record.finish_reason == "END"
 
 
-# --- Rule 8 and 9: silence
+# --- Rules 8 and 9: silence
 
 
 async def test_silence_is_bounded(engine: ScriptedEngine) -> None:
-    """Heartbeats tell the state while nothing else comes, and repeat the cursor."""
+    """Heartbeats report the state while there are no other messages, and repeat the cursor."""
     async with serving(upstream(engine.base_url), limits={"heartbeat_interval": 0.05}) as server:
         pause = Pause()
         engine.script(Text("One"), pause, *whole(" two"))
@@ -399,7 +410,7 @@ async def test_silence_is_bounded(engine: ScriptedEngine) -> None:
 
 
 async def test_nothing_is_sent_before_an_engine_has_accepted(server: Served, engine: ScriptedEngine) -> None:
-    """No headers, so that the client library may still repeat the call by itself."""
+    """No headers either, so that the client library may still repeat the call transparently."""
     pause = Pause()
     engine.script(pause, *whole())
     call = server.stream("g")
@@ -413,8 +424,8 @@ async def test_nothing_is_sent_before_an_engine_has_accepted(server: Served, eng
     assert (await collect(call)).finished
 
 
-async def test_the_first_heartbeat_may_come_before_acceptance(engine: ScriptedEngine) -> None:
-    """A long queue is told as such, with cursor 0."""
+async def test_the_first_heartbeat_may_precede_acceptance(engine: ScriptedEngine) -> None:
+    """A generation that stays queued sends heartbeats with cursor 0."""
     async with serving(upstream(engine.base_url), limits={"heartbeat_interval": 0.05}) as server:
         pause = Pause()
         engine.script(pause, *whole())
@@ -429,7 +440,7 @@ async def test_the_first_heartbeat_may_come_before_acceptance(engine: ScriptedEn
 
 
 async def test_resume_at_every_event_gives_exactly_the_rest(server: Served, engine: ScriptedEngine) -> None:
-    """After any sequence: what follows it, once, in order, to the same end."""
+    """After any sequence, the events after it follow, once, in order, to the same end."""
     engine.script(*whole(*(f" w{i}" for i in range(40))))
     full = await collect(server.stream("g"))
     last = full.messages[-1].sequence
@@ -447,8 +458,8 @@ async def test_resume_at_every_event_gives_exactly_the_rest(server: Served, engi
     assert (beyond.code, beyond.info.reason) == (grpc.StatusCode.OUT_OF_RANGE, "SEQUENCE_OUT_OF_RANGE")
 
 
-async def test_a_reader_that_stops_reading_for_a_while_loses_nothing(engine: ScriptedEngine) -> None:
-    """It gets everything it missed, joined into few messages, and the engine was not held up."""
+async def test_a_reader_that_pauses_loses_nothing(engine: ScriptedEngine) -> None:
+    """It receives everything it missed, joined into few messages. The engine was not delayed."""
     async with serving(upstream(engine.base_url)) as server:
         words = [f" {i:0200d}" for i in range(30_000)]
         step = 500
@@ -468,7 +479,10 @@ async def test_a_reader_that_stops_reading_for_a_while_loses_nothing(engine: Scr
 
 
 async def test_events_that_are_no_longer_kept_are_a_clear_error(engine: ScriptedEngine) -> None:
-    """Beyond a generation's bytes the oldest go; resuming there says so, resuming later works."""
+    """Beyond the generation's byte limit, the oldest events are dropped.
+
+    Resuming there fails; resuming later works.
+    """
     async with serving(upstream(engine.base_url), limits={"generation_log_bytes": 90_000}) as server:
         words = [f" {i:01000d}" for i in range(120)]
         pause = Pause()
@@ -487,7 +501,7 @@ async def test_events_that_are_no_longer_kept_are_a_clear_error(engine: Scripted
 
 
 async def test_the_total_of_kept_bytes_is_bounded(engine: ScriptedEngine) -> None:
-    """Ended generations go first, the oldest first; their end stays known."""
+    """The events of ended generations are dropped, oldest first. Their final state stays available."""
     limits = {"generation_log_bytes": 20_000, "total_log_bytes": 40_000}
     async with serving(upstream(engine.base_url), limits=limits) as server:
         engine.script(*whole(*(f" {i:0100d}" for i in range(40))))
@@ -506,8 +520,11 @@ def _readers(server: Served, generation_id: str) -> int:
     return len(server.registry.get(ANYBODY.tenant, generation_id).subscribers)
 
 
-async def test_running_generations_obey_the_total_too(engine: ScriptedEngine) -> None:
-    """With nothing ended to drop, a log that grows loses its own oldest events; live readers lose nothing."""
+async def test_running_generations_obey_the_total_limit_too(engine: ScriptedEngine) -> None:
+    """If no ended generation is left, a growing log drops its own oldest events.
+
+    Live readers lose nothing.
+    """
     limits = {"generation_log_bytes": 60_000, "total_log_bytes": 60_000}
     async with serving(upstream(engine.base_url), limits=limits) as server:
         words = [f" {i:01000d}" for i in range(50)]

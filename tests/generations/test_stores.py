@@ -1,4 +1,7 @@
-"""Stores that are slow, away, broken or fenced: what callers get, and what is recorded in the end."""
+"""Stores that are slow, unavailable, broken or fenced.
+
+What callers receive, and what is recorded in the end.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +43,12 @@ class When:
 
 
 def has(text: str) -> Callable[[Any], bool]:
-    """Whether a message has a token with this text."""
+    """Returns whether a message has a token with this text."""
     return lambda message: any(text in token.text for token in message.tokens)
 
 
 class Seen:
-    """An observer that remembers all events."""
+    """An observer that keeps all events."""
 
     def __init__(self) -> None:
         self.events: list[ObserverEvent] = []
@@ -61,7 +64,7 @@ class Seen:
 
 
 class SlowSink(MemoryEventSink):
-    """Acknowledges each append some seconds later."""
+    """An event sink that acknowledges each append after a delay in seconds."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
@@ -75,7 +78,7 @@ class SlowSink(MemoryEventSink):
 
 
 async def test_a_slow_sink_stalls_nothing() -> None:
-    """It takes ten times the inter-token limit to acknowledge: the engine is read on, no breaker opens."""
+    """Appends take ten times the inter-token timeout. The engine is read meanwhile, and no breaker opens."""
     limit, seen = 0.2, Seen()
     sink = SlowSink(10 * limit)
     limits = {"inter_token_timeout": limit, "first_token_timeout": 5 * limit, "store_timeout": 100 * limit}
@@ -90,21 +93,24 @@ async def test_a_slow_sink_stalls_nothing() -> None:
         reading = asyncio.ensure_future(collect(server.stream("g")))
         await hold.reached.wait()
         await until(lambda: sink.appends, "something is on its way")
-        # The engine has given half of the output, of which readers have nothing yet.
+        # The engine has sent half of the output, and readers have received none of it yet.
         assert server.tasks[0].snapshot().last_sequence == 0
         hold.release()
         outcome = await reading
         assert (outcome.code, outcome.text) == (grpc.StatusCode.OK, "".join(WORDS))
         check_gapless(outcome.messages)
-        # What came while an append was in flight went out together.
+        # Records that were written during an append were sent together.
         assert sink.appends < len(WORDS) / 2
         assert [event.outcome for event in seen.of(AttemptEnded)] == ["SUCCESS"]
         assert not seen.of(BreakerChanged)
         assert len(engine.calls) == 1
 
 
-async def test_a_full_writer_stops_the_engine_and_its_clocks() -> None:
-    """Nothing is read beyond the bound on unacknowledged bytes; waiting for room is no silence."""
+async def test_a_full_writer_pauses_the_engine_and_its_timeouts() -> None:
+    """Nothing is read beyond the bound on unacknowledged bytes.
+
+    Waiting for room does not count as silence.
+    """
     limit = 0.2
     sink = SlowSink(4 * limit)
     limits = {"inter_token_timeout": limit, "store_timeout": 100 * limit, "max_unacknowledged_bytes": 1024}
@@ -122,8 +128,8 @@ async def test_a_full_writer_stops_the_engine_and_its_clocks() -> None:
             assert sink.appends >= 4
 
 
-async def test_a_sink_that_lost_events_gets_them_again(engine: ScriptedEngine) -> None:
-    """A store that failed over to an older copy is repaired: it has the whole log in the end."""
+async def test_a_sink_that_lost_events_receives_them_again(engine: ScriptedEngine) -> None:
+    """A store that failed over to an older copy is repaired, and has the complete log in the end."""
     sink = MemoryEventSink()
     async with serving(upstream(engine.base_url), sink=sink) as server:
         engine.script(*WHOLE[:10], hold := Pause(), *WHOLE[10:])
@@ -141,7 +147,7 @@ async def test_a_sink_that_lost_events_gets_them_again(engine: ScriptedEngine) -
 
 
 class Away(MemoryEventSink):
-    """Takes no appends while it is away."""
+    """An event sink that refuses appends while it is unavailable."""
 
     away = False
 
@@ -151,8 +157,8 @@ class Away(MemoryEventSink):
         return await super().append(key, epoch, records)
 
 
-async def test_a_sink_that_stays_away_ends_the_generation(engine: ScriptedEngine) -> None:
-    """Honestly, with what readers have seen as the last sequence; the engine is not to blame."""
+async def test_a_sink_that_stays_unavailable_ends_the_generation(engine: ScriptedEngine) -> None:
+    """The last sequence is what readers have received. The failure does not count against the engine."""
     seen = Seen()
     sink, limits = Away(), {"store_retry_time": 0.3}
     async with serving(upstream(engine.base_url), sink=sink, limits=limits, observers=[seen]) as server:
@@ -173,8 +179,8 @@ async def test_a_sink_that_stays_away_ends_the_generation(engine: ScriptedEngine
         await engine.calls[0].disconnected.wait()
 
 
-async def test_an_owner_that_is_fenced_writes_nothing_more(engine: ScriptedEngine) -> None:
-    """Another replica has taken over: its log is left alone, and the engine call ends."""
+async def test_a_fenced_owner_writes_nothing_more(engine: ScriptedEngine) -> None:
+    """Another replica has taken over. Its log is left alone, and the engine call ends."""
     sink = MemoryEventSink("a")
     other = MemoryEventSink("b", sink.logs)
     async with serving(upstream(engine.base_url), sink=sink) as server:
@@ -192,8 +198,8 @@ async def test_an_owner_that_is_fenced_writes_nothing_more(engine: ScriptedEngin
         await engine.calls[0].disconnected.wait()
 
 
-async def test_a_cancel_on_another_replica_ends_it(engine: ScriptedEngine) -> None:
-    """By the next append."""
+async def test_a_cancel_on_another_replica_ends_the_generation(engine: ScriptedEngine) -> None:
+    """The next append reports it."""
     sink = MemoryEventSink()
     async with serving(upstream(engine.base_url), sink=sink) as server:
         engine.script(Text("One"), hold := Pause(), Text(" two"), Stall())
@@ -208,7 +214,7 @@ async def test_a_cancel_on_another_replica_ends_it(engine: ScriptedEngine) -> No
 
 
 async def test_an_id_in_use_on_another_replica_is_refused(engine: ScriptedEngine) -> None:
-    """Until streams of other replicas can be read here."""
+    """Streams of other replicas cannot be read here yet."""
     sink = MemoryEventSink("a")
     other = MemoryEventSink("b", sink.logs)
     engine.script(Text("One"), Stall())
@@ -223,7 +229,7 @@ async def test_an_id_in_use_on_another_replica_is_refused(engine: ScriptedEngine
         assert len(engine.calls) == 1
 
 
-def test_every_outcome_of_an_append_is_tried() -> None:
+def test_every_outcome_of_an_append_is_tested() -> None:
     """A new outcome needs a test above."""
     assert len(AppendStatus) == 5
 
@@ -232,7 +238,7 @@ def test_every_outcome_of_an_append_is_tried() -> None:
 
 
 class TroubledLedger(MemoryLedger):
-    """Does to its calls what `trouble` does, while there is one; counts what it has stored."""
+    """A ledger whose calls first run `trouble`, if it is set. It counts the records that it has stored."""
 
     def __init__(self, trouble: Callable[[], Awaitable[None]] | None = None) -> None:
         super().__init__()
@@ -272,8 +278,11 @@ async def hang() -> None:
 
 
 @pytest.mark.parametrize("trouble", [refuse, crash, hang])
-async def test_a_ledger_that_is_away_costs_no_answer(engine: ScriptedEngine, trouble, tmp_path) -> None:
-    """All callers get whole answers; when it is back, each generation has its one record."""
+async def test_an_unavailable_ledger_costs_no_output(engine: ScriptedEngine, trouble, tmp_path) -> None:
+    """All callers receive complete output.
+
+    When the ledger recovers, each generation has exactly one record.
+    """
     ledger, seen = TroubledLedger(trouble), Seen()
     limits = {"store_timeout": 0.2}
     async with serving(
@@ -290,14 +299,14 @@ async def test_a_ledger_that_is_away_costs_no_answer(engine: ScriptedEngine, tro
         assert [event.available for event in seen.of(StoreStateChanged)] == [False, True]
         check_one_record_each(ledger, 20)
         await until(lambda: not list(tmp_path.iterdir()), "the spill is empty")
-        # From now on records are written at once again.
+        # From now on, records are written at once again.
         await collect(server.stream("later"))
         check_one_record_each(ledger, 21)
 
 
 @pytest.mark.parametrize("which", ["begin", "finish"])
 async def test_a_ledger_that_fails_once_costs_nothing(engine: ScriptedEngine, which: str) -> None:
-    """The caller gets its answer, and the ledger its record."""
+    """The caller receives its output, and the ledger its record."""
     ledger = TroubledLedger()
     calls = 0
 
@@ -324,7 +333,10 @@ def check_one_record_each(ledger: TroubledLedger, count: int) -> None:
 
 
 async def test_a_strict_server_refuses_what_it_cannot_record(engine: ScriptedEngine) -> None:
-    """New generations wait for the ledger, running ones end well; it takes new ones again by itself."""
+    """New generations wait for the ledger; running ones succeed.
+
+    When the ledger recovers, new ones are accepted.
+    """
     ledger = TroubledLedger()
     async with serving(upstream(engine.base_url), ledger=ledger, ledger_outage="strict") as server:
         engine.script(Text("One"), hold := Pause(), Finish(), UsageChunk(7, 1), Done())
@@ -350,7 +362,7 @@ async def test_a_strict_server_refuses_what_it_cannot_record(engine: ScriptedEng
 
 
 class Tokens:
-    """A budget of so many output tokens for each generation."""
+    """A budget of a number of output tokens for each generation."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -374,8 +386,8 @@ class Tokens:
         self.settled.append(usage)
 
 
-async def test_a_budget_that_runs_out_ends_the_stream(engine: ScriptedEngine) -> None:
-    """With what there is and the exact usage, as an error that no retry helps against."""
+async def test_an_exhausted_budget_ends_the_stream(engine: ScriptedEngine) -> None:
+    """With the partial output and the exact usage. The advice is NEVER."""
     budget = Tokens(3)
     async with serving(upstream(engine.base_url), budget=budget) as server:
         engine.script(*(Text(" a") for _ in range(10)), Stall())
@@ -394,8 +406,8 @@ async def test_a_budget_that_runs_out_ends_the_stream(engine: ScriptedEngine) ->
         await engine.calls[0].disconnected.wait()
 
 
-async def test_what_was_reserved_is_settled_however_it_ends(engine: ScriptedEngine) -> None:
-    """Once each."""
+async def test_reservations_are_settled_however_a_generation_ends(engine: ScriptedEngine) -> None:
+    """Each one exactly once."""
     budget = Tokens(1000)
     async with serving(upstream(engine.base_url), budget=budget) as server:
         engine.script(*WHOLE)
@@ -408,8 +420,8 @@ async def test_what_was_reserved_is_settled_however_it_ends(engine: ScriptedEngi
         assert len(budget.reserved) == 2
 
 
-async def test_an_authenticator_that_hangs_is_told_as_such() -> None:
-    """Within the bound on stores; health stays open."""
+async def test_an_authenticator_that_hangs_is_reported() -> None:
+    """Within the time bound on store calls. Health checks still work."""
 
     class Hanging:
         async def start(self) -> None:

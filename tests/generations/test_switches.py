@@ -1,4 +1,4 @@
-"""Switches of engines over real sockets: what the next one is asked, what readers get, what stays behind."""
+"""Switches of engines over real sockets: requests to the next engine, readers' output, and cleanup."""
 
 from __future__ import annotations
 
@@ -28,8 +28,11 @@ def stream(two: Two, generation_id: str = "g", **more: Any) -> Any:
     )
 
 
-async def test_by_ids_the_next_engine_gets_input_and_output_as_the_first_one_told_them():
-    """Over completions, with what is left of the maximum; a reader that comes later gets the same events."""
+async def test_by_ids_the_next_engine_gets_input_and_output():
+    """Over completions, with the remaining token limit.
+
+    A reader that joins later receives the same events.
+    """
     async with two_engines(of_a=BY_IDS, of_b=BY_IDS, dialect=VLLM) as two:
         two.a.script(Text("One"), Text(" two"), Drop())
         two.b.script(Text(" three"), Finish("length"), UsageChunk(input=len(PROMPT_IDS) + 2), Done())
@@ -52,8 +55,8 @@ async def test_by_ids_the_next_engine_gets_input_and_output_as_the_first_one_tol
         assert (again.text, again.finished) == (outcome.text, outcome.finished)
 
 
-async def test_by_text_the_next_engine_gets_the_answer_begun():
-    """Over chat, where that is declared."""
+async def test_by_text_the_next_engine_gets_the_partial_output():
+    """Over chat, if the engine declares that it can continue it."""
     async with two_engines(of_a=BY_TEXT, of_b=BY_TEXT) as two:
         two.a.script(Text("One", " two"), Drop())
         two.b.script(Text(" three"), Finish(), UsageChunk(), Done())
@@ -70,8 +73,8 @@ async def test_by_text_the_next_engine_gets_the_answer_begun():
         )
 
 
-async def test_without_leave_the_loss_is_told():
-    """As before there were several engines: what came, and that it is not the end."""
+async def test_without_permission_to_switch_the_loss_is_reported():
+    """As on a single engine: the partial output, and an error."""
     async with two_engines(of_a=BY_IDS, of_b=BY_IDS, dialect=VLLM) as two:
         two.a.script(Text("One"), Drop())
         outcome = await collect(stream(two, recovery=input_pb2.Recovery()))
@@ -81,8 +84,8 @@ async def test_without_leave_the_loss_is_told():
         assert "return_token_ids" not in two.a.calls[0].body
 
 
-async def test_a_cancel_reaches_the_engine_that_is_to_go_on():
-    """Before it has brought anything: both connections are closed, and both places free."""
+async def test_a_cancel_reaches_the_engine_that_is_to_continue():
+    """Before its first output: both connections are closed, and both slots are free."""
     async with two_engines(of_a=BY_IDS, of_b=BY_IDS, dialect=VLLM) as two:
         two.a.script(Text("One"), Drop())
         two.b.script(Headers(), Stall())
@@ -98,8 +101,8 @@ async def test_a_cancel_reaches_the_engine_that_is_to_go_on():
         call.cancel()
 
 
-async def test_a_deadline_ends_it_with_what_there_is():
-    """Also while another engine is waited for."""
+async def test_a_deadline_ends_the_wait_for_another_engine():
+    """The generation ends with its partial output."""
     async with two_engines(of_a=BY_IDS, of_b=BY_IDS, dialect=VLLM) as two:
         two.a.script(Text("One"), Drop())
         two.b.script(Headers(), Stall())
@@ -110,8 +113,8 @@ async def test_a_deadline_ends_it_with_what_there_is():
         assert not [m for m in outcome.messages if m.HasField("engine_switched")]
 
 
-async def test_nobody_goes_on_from_an_answer_that_is_whole():
-    """An engine that is silent after its finish has said all."""
+async def test_a_complete_output_is_not_continued():
+    """An engine that is silent after its finish reason has sent everything."""
     async with two_engines(of_a=BY_TEXT, of_b=BY_TEXT) as two:
         two.a.script(Text("One", " two."), Finish(), Stall())
         limits = input_pb2.Limits()
@@ -122,8 +125,8 @@ async def test_nobody_goes_on_from_an_answer_that_is_whole():
         assert not two.b.calls
 
 
-async def test_an_engine_that_stalls_gives_way():
-    """The clock between tokens closes its connection; the next one goes on."""
+async def test_an_engine_that_stalls_is_replaced():
+    """The inter-token timeout closes its connection, and the next engine continues."""
     async with two_engines(of_a=BY_IDS, of_b=BY_IDS, dialect=VLLM) as two:
         two.a.script(Text("One"), Stall())
         two.b.script(Text(" two"), Finish(), UsageChunk(), Done())

@@ -1,1 +1,1 @@
-"""What helps the tests: servers, peers, proxies, clocks and scripts."""
+"""The test harness: servers, peers, proxies, clocks and scripts. tests/README.md says which to use when."""

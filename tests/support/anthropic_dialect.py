@@ -1,6 +1,6 @@
-"""How Anthropic's Messages API writes its events.
+"""The events of Anthropic's Messages API.
 
-Read in anthropic-sdk-python 0.121, types/raw_*_event.py, and in the docs, "Streaming Messages".
+Sources: anthropic-sdk-python 0.121, types/raw_*_event.py, and the documentation page "Streaming Messages".
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     Event = dict[str, Any]
 
-# Told apart from the rest of the input, which is not counted with them.
+# Reported separately: Anthropic's input count excludes cached tokens.
 CACHED_TOKENS = 2
 
-# Its words for the reasons that scripts give.
+# Anthropic's stop reason for each finish reason of a script.
 _WORDS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
-# The kind of block and of its pieces, and the field of the text, for each kind of text.
+# For each kind of text: the type of its block, the type of its deltas, and the field that holds the text.
 _KINDS = {
     "text": ("text", "text_delta", "text"),
     "refusal": ("text", "text_delta", "text"),
@@ -32,24 +32,27 @@ _KINDS = {
 
 
 class Anthropic(Dialect):
-    """Blocks that begin and stop; the input's usage first, the output's with the stop reason."""
+    """Content blocks that start and stop.
+
+    The input usage comes first, the output usage with the stop reason.
+    """
 
     end_mark = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
     keep_alive = b'event: ping\ndata: {"type": "ping"}\n\n'
 
     def write(self, payload: Event | Sequence[Event]) -> bytes:
-        """Events with their names."""
+        """Returns named events."""
         events = [payload] if isinstance(payload, dict) else payload
         return b"".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events)
 
     def text_chunk(self, call: Call, piece: str, kind: str) -> list[Event]:  # type: ignore[override] # several
-        """A token of text or reasoning, in a block of its kind."""
+        """Returns a token of text or reasoning, in a block of its kind."""
         block, delta, field = _KINDS[kind]
         begun = self._block(call, {"type": block, field: ""})
         return [*begun, self._delta(call, {"type": delta, field: piece})]
 
     def chunk(self, call: Call, content: Mapping[str, Any], **extra: Any) -> Any:
-        """A piece of a tool call; a ping for nothing."""
+        """Returns a fragment of a tool call, or a ping if there is no content."""
         if "tool_calls" not in content:
             return {"type": "ping"}
         (piece,) = content["tool_calls"]
@@ -62,7 +65,7 @@ class Anthropic(Dialect):
         return [*begun, self._delta(call, arguments)]
 
     def finish_chunk(self, call: Call, reason: str, extra: Mapping[str, Any]) -> list[Event]:  # type: ignore[override] # several
-        """The block's end, and why it stopped, with the usage."""
+        """Returns the end of the block, and the stop reason with the usage."""
         call.usage = self.usage(call)
         delta = {"stop_reason": _WORDS.get(reason, reason), "stop_sequence": None, **extra}
         usage = {"output_tokens": call.rendered_count}
@@ -70,7 +73,7 @@ class Anthropic(Dialect):
         return [*stopped, {"type": "message_delta", "delta": delta, "usage": usage}]
 
     def usage_chunk(self, call: Call) -> list[Event]:
-        """The usage again, with what the script says; servers send several such events."""
+        """Returns the usage again, as the script sets it. Servers may send several such events."""
         assert call.usage is not None
         usage = {
             "output_tokens": call.usage["completion_tokens"],
@@ -79,7 +82,7 @@ class Anthropic(Dialect):
         return [{"type": "message_delta", "delta": {}, "usage": usage}]
 
     def complaint(self, error: Mapping[str, Any]) -> dict[str, Any]:
-        """An event of its own."""
+        """Returns an error event."""
         return {"type": "error", "error": {"type": "api_error", **error}}
 
     def _begun(self, call: Call) -> list[Event]:
@@ -99,7 +102,7 @@ class Anthropic(Dialect):
         return [{"type": "content_block_stop", "index": index}] if index >= 0 else []
 
     def _block(self, call: Call, block: Event, *, new: bool = False) -> list[Event]:
-        """What begins a block, unless one of its kind is open."""
+        """Returns the events that start a block, or none if a block of this type is open."""
         if not new and call.blocks and call.blocks[-1] == block["type"]:
             return []
         begun = self._begun(call) or self._stopped(call)

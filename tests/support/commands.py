@@ -1,4 +1,4 @@
-"""The command line as people use it: real processes, real servers, pipes and terminals."""
+"""Runs the command line in real processes, with real servers, pipes and terminals."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PROGRAM = (sys.executable, "-m", "tokengrpc")
-# Nothing listens there.
+# A port on which nothing listens.
 CLOSED = "127.0.0.1:1"
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This environment without any setting of tokengrpc, and with these variables."""
+    """Returns the current environment without tokengrpc's variables, plus the given ones."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TOKENGRPC_")}
     return kept | variables
 
 
 def tokengrpc(*arguments: str, stdin: bytes = b"", **variables: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end."""
+    """Runs a command and waits for its end."""
     done = subprocess.run(
         [*PROGRAM, *arguments],
         input=stdin,
@@ -44,7 +44,7 @@ def tokengrpc(*arguments: str, stdin: bytes = b"", **variables: str) -> subproce
 
 
 def shell(line: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command with the redirections of a shell."""
+    """Runs a command line with a shell's redirections."""
     command = f"exec {shlex.join(PROGRAM)} {line}"
     done = subprocess.run(
         ["sh", "-c", command],
@@ -60,7 +60,7 @@ def shell(line: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 @contextmanager
 def running(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A command that runs until the block ends."""
+    """Starts a command, which is killed when the block exits."""
     variables = options.pop("variables", {})
     pipes = {name: options.pop(name, subprocess.PIPE) for name in ("stdin", "stdout", "stderr")}
     prefix = options.pop("prefix", PROGRAM)
@@ -80,26 +80,26 @@ class Server:
         self._errors = errors
 
     def __call__(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Runs a client's command against it."""
+        """Runs a client command against the server."""
         return tokengrpc(*arguments, TOKENGRPC_TARGET=self.target, **options)
 
     def running(self, *arguments: str, **options: Any) -> Any:
-        """A client's command that runs until the block ends."""
+        """Starts a client command against the server, which is killed when the block exits."""
         return running(*arguments, variables={"TOKENGRPC_TARGET": self.target}, **options)
 
     def log(self) -> str:
-        """What it has written to stderr so far."""
+        """Returns what the server has written to stderr so far."""
         return self._errors.read_text(encoding="utf-8")
 
     def stop(self) -> int:
-        """Drains it; answers its exit code."""
+        """Stops the server with SIGTERM, waits for its end, and returns its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
 
 
 @contextmanager
 def serving(*arguments: str, **variables: str) -> Iterator[Server]:
-    """A server on a free port, ready."""
+    """Starts a server on a free port, and yields it when it is ready."""
     listen = ("serve", "--listen", "127.0.0.1:0", "--log-level", "error", *arguments)
     with (
         NamedTemporaryFile() as errors,
@@ -112,17 +112,17 @@ def serving(*arguments: str, **variables: str) -> Iterator[Server]:
         try:
             yield Server(process, line.split()[-1], log)
         finally:
-            sys.stderr.write(log.read_text())  # pytest shows it when the test fails
+            sys.stderr.write(log.read_text())  # pytest shows it if the test fails
         assert process.poll() in {None, 0}, "the server died"
 
 
 def state_of(server: Server, generation_id: str) -> str:
-    """The contract's name of a generation's state."""
+    """Returns the state of a generation, as the contract names it."""
     return str(json.loads(server("get", generation_id, "--json").stdout)["state"])
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
-    """Waits for a condition in another process."""
+    """Waits until a condition is true, and returns its value. Fails after 30 seconds."""
     deadline = time.monotonic() + 30
     while not (value := condition()):
         assert time.monotonic() < deadline, f"never came true: {what}"

@@ -1,9 +1,10 @@
-"""Engines as processes, killed at random while generations run on them: nothing is lost, nothing is doubled.
+"""Kills engine processes at random while generations run on them, and checks every generation's output.
 
     python -m tests.support.engine_kills --kills 1000    # make chaos
 
-Every generation is checked against what its engine would have said: before its first token a loss is
-invisible; after it the answer goes on exactly, or ends with an explicit failure.
+The output must equal the text that an engine generates without interruption: nothing is lost, nothing is
+duplicated. The caller does not notice a loss before the first token. After it, another engine continues the
+output exactly, or the generation ends with an explicit failure.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _AFTER_A_TOKEN = {"ENGINE_LOST", "ENGINE_TRUNCATED", "ENGINE_UNAVAILABLE"}
 
 
 class Nursery:
-    """Starts engines' processes; leaving it ends them."""
+    """The parent process of the engines. All engines end when the block exits."""
 
     def __init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
@@ -63,40 +64,40 @@ class Nursery:
         await self._process.communicate(b"")  # closes its input
 
     async def start(self, port: int) -> int:
-        """An engine at a port; answers its process id once it listens."""
+        """Starts an engine on a port, and returns its process id once it listens."""
         assert self._process is not None
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         async with self._one_by_one:
             self._process.stdin.write(b"%d\n" % port)
-            there, pid = map(int, (await self._process.stdout.readline()).split())
-        assert there == port
+            listening_port, pid = map(int, (await self._process.stdout.readline()).split())
+        assert listening_port == port
         return pid
 
 
 @dataclass
 class Engine:
-    """An engine's process; it comes back at the same port after it was killed. `pid` 0 while it is dead."""
+    """The process of an engine. After a kill, `pid` is 0 until the engine is restarted on the same port."""
 
     port: int
     pid: int = 0
 
     def kill(self) -> None:
-        """At once, whatever it does."""
+        """Kills the process with SIGKILL."""
         os.kill(self.pid, signal.SIGKILL)
         self.pid = 0
 
 
 @dataclass
 class Tally:
-    """What became of the generations."""
+    """The generations by outcome, and those with a wrong outcome."""
 
     kills: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
     def add(self, prompt: str, outcome: Outcome, switches_allowed: int) -> None:
-        """Sorts a generation by how it went, or notes what is wrong with it."""
+        """Counts a generation by its outcome, or records what is wrong with it."""
         try:
             self.kinds[_judge(prompt, outcome, switches_allowed)] += 1
         except AssertionError as error:
@@ -110,32 +111,35 @@ def _judge(prompt: str, outcome: Outcome, switches_allowed: int) -> str:
     assert all(switch.method == BY_IDS for switch in switched)
     count = sum(token.count for token in outcome.tokens)
     expected = engine_process.answer(prompt, count)
-    assert outcome.text == expected, f"not what the engine says: {_difference(outcome, expected)}"
+    assert outcome.text == expected, f"differs from the engine's text: {_difference(outcome, expected)}"
     if outcome.code.name == "OK":
         assert count == TOKENS
-        assert outcome.finished.finish_reason == 3, "not MAX_TOKENS"
+        assert outcome.finished is not None
+        assert outcome.finished.finish_reason == generation_pb2.FINISH_REASON_MAX_TOKENS, "not MAX_TOKENS"
         _check_usage(prompt, outcome)
-        return "went on exactly" if switched else "in one piece"
-    assert outcome.tokens, "a loss before the first token was seen"
+        return "continued exactly by another engine" if switched else "completed by one engine"
+    assert outcome.tokens, "the caller noticed a loss before the first token"
+    assert outcome.info is not None
     assert outcome.info.reason in _AFTER_A_TOKEN
+    assert outcome.failure is not None
     assert outcome.failure.ended
-    allowed = "although switches were allowed" if switches_allowed else "no switch was allowed"
-    return f"failed and said so: {allowed}"
+    allowed = "switches were allowed" if switches_allowed else "no switch was allowed"
+    return f"failed explicitly: {allowed}"
 
 
 def _difference(outcome: Outcome, expected: str) -> str:
-    """Where a text leaves what was expected, and where engines were switched."""
+    """Describes where a text begins to differ from the expected one, and where engines were switched."""
     pairs = enumerate(zip(outcome.text, expected, strict=False))
     at = next((i for i, (got, wanted) in pairs if got != wanted), min(len(outcome.text), len(expected)))
     text = ""
-    story = []
+    switches = []
     for message in outcome.messages:
         text += "".join(token.text for token in message.tokens)
         if message.WhichOneof("event") == "engine_switched":
             switch = message.engine_switched
-            story.append(f"{switch.reason} at {len(text)} by {switch.method}")
+            switches.append(f"{switch.reason} at {len(text)} by {switch.method}")
     near = slice(max(0, at - 20), at + 30)
-    return f"{outcome.text[near]!r} for {expected[near]!r} at {at}; {story}"
+    return f"{outcome.text[near]!r} for {expected[near]!r} at {at}; {switches}"
 
 
 def _check_usage(prompt: str, outcome: Outcome) -> None:
@@ -152,7 +156,7 @@ def _check_usage(prompt: str, outcome: Outcome) -> None:
 
 @asynccontextmanager
 async def several(count: int) -> AsyncIterator[tuple[Nursery, list[Engine], Served]]:
-    """So many engine processes and a server before them."""
+    """Starts engine processes and a server in front of them."""
     async with AsyncExitStack() as stack:
         nursery = await stack.enter_async_context(Nursery())
         processes = [Engine(port, await nursery.start(port)) for port in _free_ports(count)]
@@ -166,7 +170,7 @@ async def several(count: int) -> AsyncIterator[tuple[Nursery, list[Engine], Serv
             )
             for number, process in enumerate(processes)
         )
-        # Engines die faster than they come back: some requests meet several deaths.
+        # Engines are killed faster than they restart, so some requests lose several engines.
         limits = {"max_engine_attempts": 10}
         model = model_settings(name="m", engines=engines)
         server = await stack.enter_async_context(serving(model, limits=limits))
@@ -182,37 +186,37 @@ def _free_ports(count: int) -> list[int]:
 
 
 async def one(server: Served, prompt: str, switches: int) -> Outcome:
-    """A generation, asked for as a prompt or as a conversation."""
-    asked: dict[str, Any] = {"prompt": prompt}
+    """Runs a generation, with the input as a prompt or as a conversation."""
+    fields: dict[str, Any] = {"prompt": prompt}
     if len(prompt) % 2:
         message = input_pb2.ConversationMessage(role=input_pb2.ROLE_USER, text=prompt)
-        asked = {"conversation": input_pb2.Conversation(messages=[message])}
+        fields = {"conversation": input_pb2.Conversation(messages=[message])}
     recovery = input_pb2.Recovery(max_engine_switch_count=switches)
-    return await collect(server.stream(max_output_token_count=TOKENS, recovery=recovery, **asked))
+    return await collect(server.stream(max_output_token_count=TOKENS, recovery=recovery, **fields))
 
 
 async def run(kills: int, *, engines: int = 3, callers: int = 8, seed: int = 1) -> Tally:
-    """Kills engines until so many have died, while callers ask without a pause; another one always lives."""
-    tally, chance, over = Tally(), random.Random(seed), asyncio.Event()
+    """Kills engines at random while callers send requests without a pause. One engine stays alive."""
+    tally, randomness, over = Tally(), random.Random(seed), asyncio.Event()
 
     async def call(number: int) -> None:
-        asked = 0
+        count = 0
         while not over.is_set():
-            asked += 1
+            count += 1
             # One caller in four allows no switch.
             switches = 0 if number % 4 == 0 else SWITCHES
-            prompt = f"caller {number} asks {asked}"
+            prompt = f"caller {number} asks {count}"
             tally.add(prompt, await one(server, prompt, switches), switches)
 
     async def kill() -> None:
         while tally.kills < kills and not tally.wrong:
-            await asyncio.sleep(chance.uniform(0.01, 0.1))
+            await asyncio.sleep(randomness.uniform(0.01, 0.1))
             alive = [process for process in processes if process.pid]
             if len(alive) > 1:
-                chance.choice(alive).kill()
+                randomness.choice(alive).kill()
                 tally.kills += 1
 
-    async def bring_back() -> None:
+    async def restart() -> None:
         while not over.is_set():
             for process in processes:
                 if not process.pid:
@@ -222,14 +226,14 @@ async def run(kills: int, *, engines: int = 3, callers: int = 8, seed: int = 1) 
     async with several(engines) as (nursery, processes, server), asyncio.TaskGroup() as group:
         for number in range(callers):
             group.create_task(call(number))
-        group.create_task(bring_back())
+        group.create_task(restart())
         await kill()
         over.set()
     return tally
 
 
 def main() -> int:
-    """Runs it, prints what became of the generations, and exits with 1 if one of them was not right."""
+    """Runs the test and prints the generations by outcome. Returns 1 if an outcome is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)

@@ -1,14 +1,14 @@
-"""Engines as processes of their own, to be killed: token i is a function of the generation and i.
+"""Engines in processes of their own, to be killed. Token i is a function of the prompt and i.
 
-    python engine_process.py PACE    # reads a port a line, writes `PORT PID` once an engine listens there
+    python engine_process.py PACE    # reads one port per line; writes `PORT PID` once an engine listens there
 
-The first process only forks engines, which is quick, and must not be done in a process with gRPC's threads.
-When its input ends, all of them end.
+The parent process only forks engines. Forking is fast, but unsafe in a process that has gRPC's threads. When
+the parent's input ends, it kills all engines.
 
-An engine speaks vLLM's dialect, chat and completions: token and prompt ids, usage on every chunk, and prompts
-of ids, from which it goes on when they are another engine's output. An id that is not what it would have said
-itself is answered with 400, so that a gap or a repeat never looks like an answer. It imports nothing of the
-package.
+An engine speaks vLLM's dialect, chat and completions: token ids, prompt ids and usage on every chunk. If a
+prompt of ids ends with another engine's output, the engine continues it. An output id that differs from the
+engine's own is refused with status 400, so that a gap or a duplicate never passes for a correct answer. The
+script imports nothing of the package.
 """
 
 from __future__ import annotations
@@ -21,46 +21,47 @@ import signal
 import sys
 import zlib
 from contextlib import suppress
+from typing import Any
 
 FIRST_OUTPUT_ID = 1000
-# A sign whose bytes are spread over two tokens: the first one brings no text.
-SIGNS = "éß€🦜"
+# Characters of several bytes. Two tokens share one; the first of them adds no text.
+CHARACTERS = "éß€🦜"
 
 
 def prompt_ids(prompt: str) -> list[int]:
-    """An id per byte."""
+    """Returns one id per byte."""
     return list(prompt.encode())
 
 
 def token_id(prompt: str, i: int) -> int:
-    """Different for each place of each generation."""
+    """Returns the id of token i, which differs for each prompt and i."""
     return FIRST_OUTPUT_ID + i * 1000 + zlib.crc32(f"{prompt}/{i}".encode()) % 1000
 
 
 def split(prompt: str, i: int) -> bool:
-    """Whether token i is the first half of a sign."""
+    """Returns whether token i is the first half of a character."""
     return i % 7 == zlib.crc32(prompt.encode()) % 7
 
 
 def token_text(prompt: str, i: int) -> str:
-    """What token i adds to the text that is whole."""
+    """Returns the text that token i adds: complete characters only."""
     if split(prompt, i):
         return ""
-    sign = SIGNS[i % len(SIGNS)] if i and split(prompt, i - 1) else ""
-    return f"{sign}{token_id(prompt, i) % 1000}:{i} "
+    character = CHARACTERS[i % len(CHARACTERS)] if i and split(prompt, i - 1) else ""
+    return f"{character}{token_id(prompt, i) % 1000}:{i} "
 
 
 def answer(prompt: str, count: int) -> str:
-    """The whole text of so many tokens."""
+    """Returns the text of the first `count` tokens."""
     return "".join(token_text(prompt, i) for i in range(count))
 
 
 class Wrong(Exception):
-    """The request is not what an engine that was killed can have left behind."""
+    """The request does not match the output of any engine that was killed."""
 
 
-def read_request(path: str, body: dict) -> tuple[str, int]:
-    """The generation's prompt, and how many of its tokens were generated before."""
+def read_request(path: str, body: dict[str, Any]) -> tuple[str, int]:
+    """Returns the prompt's text and the number of output tokens that the request continues. Raises Wrong."""
     if path.endswith("/chat/completions"):
         return body["messages"][-1]["content"], 0
     prompt = body["prompt"]
@@ -76,10 +77,10 @@ def read_request(path: str, body: dict) -> tuple[str, int]:
     return text, len(before)
 
 
-class Answer:
-    """One response: its chunks."""
+class Response:
+    """The chunks of one response."""
 
-    def __init__(self, path: str, body: dict) -> None:
+    def __init__(self, path: str, body: dict[str, Any]) -> None:
         self.chat = path.endswith("/chat/completions")
         self.prompt, self.first = read_request(path, body)
         self.end = self.first + body["max_tokens" if "max_tokens" in body else "max_completion_tokens"]
@@ -87,13 +88,13 @@ class Answer:
         self._given = len(prompt_ids(self.prompt)) + self.first
 
     def chunk(self, start: int, stop: int) -> bytes:
-        """Tokens as one event; the last one has the finish reason."""
+        """Returns tokens `start` to `stop` as one event. The last token's event has the finish reason."""
         text = "".join(token_text(self.prompt, i) for i in range(start, stop))
-        choice = {"index": 0, "finish_reason": "length" if stop == self.end else None}
+        choice: dict[str, Any] = {"index": 0, "finish_reason": "length" if stop == self.end else None}
         choice |= {"delta": {"content": text}} if self.chat else {"text": text}
         done = stop - self.first
         usage = {"prompt_tokens": self._given, "completion_tokens": done, "total_tokens": self._given + done}
-        event = {"id": "x", "model": "m", "choices": [choice], "usage": usage}
+        event: dict[str, Any] = {"id": "x", "model": "m", "choices": [choice], "usage": usage}
         if self.ids:
             choice["token_ids"] = [token_id(self.prompt, i) for i in range(start, stop)]
             if start == self.first:
@@ -104,11 +105,11 @@ class Answer:
         return b"data: " + json.dumps(event).encode() + b"\n\n"
 
 
-async def respond(writer: asyncio.StreamWriter, path: str, body: dict, pace: float) -> None:
-    """Answers one request, in its own time."""
+async def respond(writer: asyncio.StreamWriter, path: str, body: dict[str, Any], pace: float) -> None:
+    """Answers one request with random delays of `pace` seconds on average."""
     chance = random.Random()
     try:
-        told = Answer(path, body)
+        response = Response(path, body)
     except Wrong as error:
         text = json.dumps({"error": {"message": str(error), "type": "BadRequestError"}}).encode()
         writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n")
@@ -117,11 +118,11 @@ async def respond(writer: asyncio.StreamWriter, path: str, body: dict, pace: flo
         return
     await asyncio.sleep(chance.random() * 2 * pace)
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
-    i = told.first
-    while i < told.end:
+    i = response.first
+    while i < response.end:
         await asyncio.sleep(chance.random() * 2 * pace)
-        stop = min(told.end, i + chance.choice((1, 1, 1, 2, 3)))
-        data = told.chunk(i, stop)
+        stop = min(response.end, i + chance.choice((1, 1, 1, 2, 3)))
+        data = response.chunk(i, stop)
         writer.write(b"%x\r\n%b\r\n" % (len(data), data))
         await writer.drain()
         i = stop
@@ -130,7 +131,7 @@ async def respond(writer: asyncio.StreamWriter, path: str, body: dict, pace: flo
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pace: float) -> None:
-    """Requests on one connection, one after another."""
+    """Answers the requests of one connection, one after another."""
     with suppress(asyncio.IncompleteReadError, ConnectionError):
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -148,28 +149,28 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pace
 
 
 async def main(port: int, pace: float) -> None:
-    """Listens until it is killed."""
+    """Serves on a port until the process is killed."""
     while True:
         try:
             server = await asyncio.start_server(lambda r, w: serve(r, w, pace), "127.0.0.1", port)
             break
-        except OSError:  # the one that was killed has not gone yet
+        except OSError:  # the killed engine has not released the port yet
             await asyncio.sleep(0.002)
     print(port, os.getpid(), flush=True)
     await server.serve_forever()
 
 
 def nursery(pace: float) -> None:
-    """Forks engines."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
-    born = []
+    """Forks an engine for each port that is read from stdin, and kills them all when stdin ends."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps killed engines
+    pids = []
     for line in sys.stdin:
         pid = os.fork()
         if not pid:
             sys.stdin.close()
             asyncio.run(main(int(line), pace))
-        born.append(pid)
-    for pid in born:
+        pids.append(pid)
+    for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 

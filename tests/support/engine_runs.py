@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 async def run(
     engine: Engine, request: GenerationRequest, before: Continuation | None = None
 ) -> tuple[list[Delta], TokenGrpcError | None]:
-    """All deltas of a generation and the failure that ended it; the engine has been started."""
+    """Returns all deltas of a generation and the error that ended it. The engine must be started."""
     deltas: list[Delta] = []
     try:
         async with aclosing(engine.generate(request, before)) as batches:
@@ -32,7 +32,7 @@ async def run(
 async def run_once(
     engine: Engine, request: GenerationRequest, before: Continuation | None = None
 ) -> tuple[list[Delta], TokenGrpcError | None]:
-    """The same, on an engine that is started and closed for it."""
+    """Starts the engine, runs a generation, and closes the engine. Returns the same as `run`."""
     await engine.start()
     try:
         return await run(engine, request, before)
@@ -41,5 +41,5 @@ async def run_once(
 
 
 def answer(deltas: list[Delta]) -> str:
-    """All text."""
+    """Returns the text of all deltas."""
     return "".join(delta.text or "" for delta in deltas)

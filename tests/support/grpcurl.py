@@ -1,4 +1,4 @@
-"""grpcurl and grpc-health-probe themselves, as people run them."""
+"""Runs the programs grpcurl and grpc-health-probe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SERVICE = "tokenstreaming.v1.TokenStream"
 
 
 class Answer:
-    """What a call of grpcurl gave."""
+    """The exit code and output of a run."""
 
     def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
         self.exit_code = done.returncode
@@ -22,22 +22,22 @@ class Answer:
 
     @property
     def messages(self) -> list[Any]:
-        """Its messages."""
+        """The JSON messages of the output."""
         return messages(self.out)
 
     @property
     def status(self) -> Any:
-        """The error as JSON, where `-format-error` asked for it."""
+        """The error as JSON. The run must have used `-format-error`."""
         return json.loads(self.err)
 
     def detail(self, name: str) -> Any:
-        """The error's detail of this type."""
+        """Returns the error detail of this type."""
         (found,) = [detail for detail in self.status["details"] if detail["@type"].endswith(f"/{name}")]
         return found
 
 
 def run(program: str, *words: str) -> Answer:
-    """Runs one of them with these words."""
+    """Runs a program with these arguments."""
     done = subprocess.run(
         [str(go_program(program)), *words],
         env=for_running(),
@@ -50,11 +50,11 @@ def run(program: str, *words: str) -> Answer:
 
 
 def grpcurl(*words: str) -> Answer:
-    """Runs grpcurl."""
+    """Runs grpcurl with these arguments."""
     return run("grpcurl", *words)
 
 
 def call(target: str, method: str, *options: str, **fields: Any) -> Answer:
-    """Calls a method of TokenStream with a request."""
+    """Calls a method of TokenStream. `fields` are the request's."""
     request = ("-d", json.dumps(fields))
     return grpcurl("-plaintext", "-format-error", *options, *request, target, f"{SERVICE}/{method}")

@@ -1,4 +1,4 @@
-"""A real server on a real socket, in the test's own event loop: tests can look at what is left behind."""
+"""A real server on a real socket in the test's own event loop, so that tests can inspect its state."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
-from tokenstreaming.v1 import generation_pb2, token_stream_pb2_grpc
+from tokenstreaming.v1 import generation_pb2
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
+from tokengrpc.client.stubs import aio_stub
 from tokengrpc.config import LimitSettings, ModelSettings, Settings, model_settings
 from tokengrpc.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
+    from tokengrpc.client.stubs import AioStub
     from tokengrpc.generations.registry import GenerationRegistry
     from tokengrpc.generations.task import GenerationTask
 
@@ -26,12 +28,12 @@ BUILTIN = model_settings(name="builtin")
 
 PLUGINS = ("ledger", "sink", "authenticator", "budget", "observers")
 
-# A pool of its own, so that channels do not share a connection; no retries of gRPC's that hide what came.
+# Each channel has its own connection. gRPC's own retries would hide failures.
 OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
 
 
 def upstream(base_url: str, **more: Any) -> ModelSettings:
-    """A model behind a scripted engine."""
+    """Returns the settings of a model on an OpenAI-compatible engine, such as a scripted one."""
     settings = {"name": "scripted", "kind": "openai", "base_url": base_url, "api": "chat", **more}
     return model_settings(**settings)
 
@@ -42,10 +44,11 @@ class Served:
 
     server: Server
     channel: grpc.aio.Channel
-    stub: token_stream_pb2_grpc.TokenStreamStub
+    stub: AioStub
 
     @property
     def target(self) -> str:
+        """The server's address."""
         return f"127.0.0.1:{self.server.port}"
 
     @property
@@ -55,42 +58,50 @@ class Served:
 
     @property
     def ledger(self) -> Any:
-        """The server's ledger; by default one in memory, with its `records`."""
+        """The server's ledger. The default is a MemoryLedger, whose `records` tests can read."""
         return self.server.ledger
 
     @property
     def tasks(self) -> list[GenerationTask]:
-        """The generations that the server knows, oldest first."""
+        """The server's generations, oldest first."""
         return list(self.server.registry)
 
     async def get(self, generation_id: str, **call: Any) -> generation_pb2.Generation:
+        """Calls GetGeneration."""
         answer = await self.stub.GetGeneration(pb.GetGenerationRequest(generation_id=generation_id), **call)
         return answer.generation
 
     def stream(self, generation_id: str = "", **fields: Any) -> Any:
+        """Calls StreamTokens with these fields, and the prompt "hello" if no input is given."""
         call = {key: fields.pop(key) for key in ("timeout", "metadata") if key in fields}
         if not {"prompt", "conversation", "prompt_token_ids"} & fields.keys():
             fields["prompt"] = "hello"
         return self.stub.StreamTokens(pb.StreamTokensRequest(generation_id=generation_id, **fields), **call)
 
     def resume(self, generation_id: str, after: int = 0, **call: Any) -> Any:
+        """Calls ResumeTokens."""
         request = pb.ResumeTokensRequest(generation_id=generation_id, after_sequence=after)
         return self.stub.ResumeTokens(request, **call)
 
     async def cancel(self, generation_id: str) -> generation_pb2.Generation:
+        """Calls CancelGeneration."""
         request = pb.CancelGenerationRequest(generation_id=generation_id)
         return (await self.stub.CancelGeneration(request)).generation
 
     @asynccontextmanager
     async def another(self) -> AsyncIterator[Served]:
-        """The same server over a connection of its own."""
+        """Connects to the same server with another connection."""
         async with grpc.aio.insecure_channel(self.target, options=OPTIONS) as channel:
-            yield Served(self.server, channel, token_stream_pb2_grpc.TokenStreamStub(channel))
+            yield Served(self.server, channel, aio_stub(channel))
 
 
 @asynccontextmanager
 async def serving(*models: ModelSettings, **settings: Any) -> AsyncIterator[Served]:
-    """Starts a server; `limits` may be a dict. What is left when it stops is the test's to assert."""
+    """Starts a server, which stops when the block exits.
+
+    `limits` are the fields of LimitSettings. The arguments in PLUGINS are objects for the server; all others
+    are fields of Settings.
+    """
     limits = LimitSettings(**settings.pop("limits", {}))
     plugins = {
         key: settings.pop(key) for key in PLUGINS if key in settings and not isinstance(settings[key], str)
@@ -100,14 +111,14 @@ async def serving(*models: ModelSettings, **settings: Any) -> AsyncIterator[Serv
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=OPTIONS) as channel:
-            yield Served(server, channel, token_stream_pb2_grpc.TokenStreamStub(channel))
+            yield Served(server, channel, aio_stub(channel))
     finally:
         await server.stop()
 
 
 @dataclass
 class Outcome:
-    """Everything that a stream brought."""
+    """The messages of a call, its status and its error details."""
 
     messages: list[pb.StreamTokensResponse]
     code: grpc.StatusCode
@@ -119,14 +130,17 @@ class Outcome:
 
     @property
     def tokens(self) -> list[generation_pb2.Token]:
+        """The tokens of all messages."""
         return [token for message in self.messages for token in message.tokens]
 
     @property
     def text(self) -> str:
+        """The text of all tokens."""
         return "".join(token.text for token in self.tokens)
 
     @property
     def finished(self) -> generation_pb2.Finished | None:
+        """The event `finished`, which is at most one and the last message."""
         found = [m.finished for m in self.messages if m.HasField("finished")]
         assert len(found) <= 1, "more than one finished"
         assert not found or self.messages[-1].HasField("finished"), "finished is not the last message"
@@ -134,9 +148,11 @@ class Outcome:
 
     @property
     def events(self) -> list[pb.StreamTokensResponse]:
+        """The messages that are not notices."""
         return [m for m in self.messages if m.WhichOneof("notice") is None]
 
     def detail(self, kind: Any) -> Any:
+        """Returns the error detail of this message type; None if there is none."""
         for packed in self.status.details if self.status is not None else ():
             if packed.Is(kind.DESCRIPTOR):
                 found = kind()
@@ -146,10 +162,10 @@ class Outcome:
 
 
 async def collect(call: Any) -> Outcome:
-    """Reads a stream to its end, whatever that is."""
+    """Reads a stream to its end and returns the outcome, whether it succeeded or failed."""
     messages: list[pb.StreamTokensResponse] = []
     try:
-        # Not `async for`: grpc.aio allows one style per call, and tests read the beginning one by one.
+        # Not `async for`: grpc.aio allows one style per call, and tests read the first messages with `read`.
         while (message := await call.read()) is not grpc.aio.EOF:
             messages.append(message)
     except grpc.aio.AioRpcError as error:
@@ -162,15 +178,16 @@ async def collect(call: Any) -> Outcome:
 
 
 async def failing(awaitable: Any) -> Outcome:
-    """The error of a unary call."""
+    """Returns the outcome of a unary call, which must fail."""
     try:
         answer = await awaitable
     except grpc.aio.AioRpcError as error:
         return failed(error, [])
-    raise AssertionError(f"it succeeded: {answer}")
+    raise AssertionError(f"the call succeeded: {answer}")
 
 
 def failed(error: grpc.aio.AioRpcError, messages: list[Any]) -> Outcome:
+    """Returns the outcome of a call that failed after these messages."""
     status = rpc_status.from_call(error)
     outcome = Outcome(
         messages, error.code(), error.details() or "", dict(error.trailing_metadata() or ()), status=status
@@ -181,16 +198,16 @@ def failed(error: grpc.aio.AioRpcError, messages: list[Any]) -> Outcome:
 
 
 async def until(condition: Callable[[], Any], what: str = "", seconds: float = 20.0) -> Any:
-    """Waits until a condition holds; looks again at every turn of the loop that time allows."""
+    """Waits until a condition is true, and returns its value. Fails after `seconds`."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not (value := condition()):
-        assert asyncio.get_running_loop().time() < deadline, f"never came true: {what or condition}"
+        assert asyncio.get_running_loop().time() < deadline, f"never became true: {what or condition}"
         await asyncio.sleep(0.005)
     return value
 
 
 async def read_until(call: Any, condition: Callable[[pb.StreamTokensResponse], Any]) -> list[Any]:
-    """Reads messages up to and including the first that fulfils a condition."""
+    """Reads messages up to and including the first one that satisfies a condition."""
     messages = []
     while True:
         message = await call.read()
@@ -201,8 +218,13 @@ async def read_until(call: Any, condition: Callable[[pb.StreamTokensResponse], A
 
 
 def check_gapless(messages: Iterable[pb.StreamTokensResponse], after: int = 0) -> None:
-    """Rule 2: sequences and indexes without a gap, times and usage that never go back, parts within sums."""
-    sequence, index, emitted, output = after, None, (0, 0), {}
+    """Checks the contract's rule 2: no gaps, and no values that decrease.
+
+    Sequences and token indexes have no gap. Emit times and usage never decrease. Parts of the usage are at
+    most their totals.
+    """
+    sequence, index, emitted = after, None, (0, 0)
+    output: dict[Any, int] = {}  # by source
     for message in messages:
         if message.WhichOneof("notice"):
             assert message.sequence == sequence

@@ -1,4 +1,4 @@
-"""A server that is a script per connection, below HTTP, and a client for it."""
+"""A TCP server that runs a script per connection, below HTTP, and a client for it."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Peer:
         self.done = asyncio.Event()
 
     async def request(self) -> bytes:
-        """The next request, whole."""
+        """Reads the next request, including its body."""
         head = await self.reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
         return head + await self.reader.readexactly(length)
 
     async def answer(self, data: bytes) -> None:
-        """Writes bytes."""
+        """Writes bytes to the client."""
         self.writer.write(data)
         await self.writer.drain()
         self.answered.set()
@@ -52,14 +52,14 @@ class Peer:
             pass
 
     def reset(self) -> None:
-        """Throws the connection away."""
+        """Resets the connection (RST)."""
         plug = self.writer.get_extra_info("socket")
         plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
 
 class Server:
-    """Runs a script for each connection that it accepts, and closes it after that."""
+    """A server that runs a script for each connection, and closes the connection when the script ends."""
 
     def __init__(
         self, script: Callable[[Peer], Awaitable[object]], tls: ssl.SSLContext | None = None
@@ -82,7 +82,7 @@ class Server:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def all_done(self) -> None:
-        """Waits until the scripts of all connections are through."""
+        """Waits until the scripts of all connections have ended."""
         async with asyncio.timeout(10):
             for peer in self.peers:
                 await peer.done.wait()
@@ -107,7 +107,7 @@ class Server:
 async def client(
     port: int, *, scheme: str = "http", host: str = "127.0.0.1", **settings: Any
 ) -> AsyncIterator[EngineHTTP]:
-    """An open client."""
+    """Opens an HTTP client for a server."""
     settings = {"connect_timeout": 5.0, **settings}
     http = EngineHTTP("e", f"{scheme}://{host}:{port}/v1/", **settings)
     http.open({"Accept-Encoding": "identity"})
@@ -118,7 +118,7 @@ async def client(
 
 
 async def drain(response: Response) -> tuple[bytes, Exception | None]:
-    """The body, and what broke it."""
+    """Reads a body to its end. Returns it with the error that interrupted it, if any."""
     body = b""
     try:
         while data := await response.read():

@@ -1,4 +1,4 @@
-"""Payloads as OpenAI-compatible servers send them, and what becomes of them."""
+"""Payloads of OpenAI-compatible servers, and functions that decode them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ STOP = chat({}, finish_reason="stop")
 def decode(
     *payloads: bytes, output: OutputOptions | None = None
 ) -> tuple[list[Delta], TokenGrpcError | None]:
-    """All deltas of a body that ended properly, and the failure."""
+    """Returns all deltas of a body that ended regularly, and the error, if any."""
     decoder = ChunkDecoder("test", output or OutputOptions())
     deltas = decoder.feed(payloads)
     deltas += decoder.end([])
@@ -48,7 +48,7 @@ def decode(
 
 
 def finished(*payloads: bytes, output: OutputOptions | None = None) -> list[Delta]:
-    """All deltas of a body that ended well; the last one has the finish."""
+    """Returns all deltas of a body without errors. The last delta has the finish."""
     deltas, error = decode(*payloads, output=output)
     assert error is None
     assert deltas[-1].finish is not None

@@ -1,4 +1,4 @@
-"""Plugins that look installed: modules with entry points in a folder, for a server's PYTHONPATH."""
+"""Installs plugins into a folder for a server's PYTHONPATH: modules, and metadata with entry points."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def install(folder: Path, modules: Mapping[str, str], groups: Mapping[str, Mapping[str, str]]) -> Path:
-    """Writes modules, by file name, and entry points, by group and name. Returns the folder."""
+    """Writes modules by file name, and entry points by group and name. Returns the folder."""
     for name, source in modules.items():
         (folder / name).write_text(source, encoding="utf-8")
     info = folder / "plugins-0.1.dist-info"

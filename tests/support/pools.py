@@ -1,4 +1,4 @@
-"""Generations over pools of engines within the test: builtin ones that are lost, and ones played by hand."""
+"""Generations on a pool of engines that fail as planned, without a server or a socket."""
 
 from __future__ import annotations
 
@@ -35,21 +35,29 @@ CALLER = Identity(tenant=Tenant(name="t"))
 
 
 class Played:
-    """An engine that plays one list of batches per call; exceptions in it are raised, None waits for ever."""
+    """An engine that yields one list of batches per call.
 
-    def __init__(self, name: str, *runs: Sequence[Any], kind: str = "played", without: tuple = ()) -> None:
+    It raises the exceptions in a list. At None it waits forever.
+    """
+
+    def __init__(
+        self, name: str, *runs: Sequence[Any], kind: str = "played", without: Sequence[Capability] = ()
+    ) -> None:
         self.name, self.kind, self.healthy = name, kind, None
         self.capabilities = frozenset(Capability) - frozenset(without)
         self.calls: list[tuple[GenerationRequest, Continuation | None]] = []
         self._runs = list(runs)
 
     async def start(self) -> None:
-        pass
+        """Does nothing."""
 
     async def close(self) -> None:
-        pass
+        """Does nothing."""
 
-    async def generate(self, request, continue_from=None) -> AsyncGenerator[Sequence[Delta], None]:
+    async def generate(
+        self, request: GenerationRequest, continue_from: Continuation | None = None
+    ) -> AsyncGenerator[Sequence[Delta], None]:
+        """Plays the next list."""
         self.calls.append((request, continue_from))
         for batch in self._runs.pop(0):
             if isinstance(batch, Exception):
@@ -60,7 +68,7 @@ class Played:
 
 
 class Dying(Played):
-    """A builtin engine that is lost after so many tokens of each run, until the lives are used up."""
+    """A builtin engine that is lost in run i after `lives[i]` tokens. Later runs succeed."""
 
     def __init__(self, name: str, lives: Sequence[int], *, kind: str = "builtin") -> None:
         super().__init__(name, kind=kind)
@@ -68,7 +76,10 @@ class Dying(Played):
         self._engine = BuiltinEngine(name)
         self._lives = list(lives)
 
-    async def generate(self, request, continue_from=None) -> AsyncGenerator[Sequence[Delta], None]:
+    async def generate(
+        self, request: GenerationRequest, continue_from: Continuation | None = None
+    ) -> AsyncGenerator[Sequence[Delta], None]:
+        """Runs the builtin engine, and raises EngineLost after this run's number of tokens."""
         self.calls.append((request, continue_from))
         life = self._lives.pop(0) if self._lives else None
         async with aclosing(self._engine.generate(request, continue_from)) as batches:
@@ -83,8 +94,8 @@ class Dying(Played):
 
 
 @dataclass
-class Told:
-    """What a reader got of a generation, and what the ledger has."""
+class Result:
+    """The messages that a reader received of a generation, its ledger record and its error's reason."""
 
     messages: list[pb.StreamTokensResponse]
     entry: UsageRecord | None
@@ -96,27 +107,32 @@ class Told:
 
     @property
     def text(self) -> str:
+        """The text of all tokens."""
         return "".join(token.text for token in self.tokens)
 
     @property
     def ids(self) -> list[int]:
+        """The ids of the tokens that count."""
         return [token.id for token in self.tokens if token.count]
 
     @property
     def finished(self) -> Any:
+        """The event `finished`."""
         return self.messages[-1].finished
 
     @property
     def usage(self) -> Any:
+        """The final usage."""
         return self.messages[-1].usage
 
     @property
     def switches(self) -> list[Any]:
+        """The events `engine_switched`."""
         return [m.engine_switched for m in self.messages if m.WhichOneof("event") == "engine_switched"]
 
 
-async def generate(request: GenerationRequest, *engines: Any, **limits: Any) -> Told:
-    """Runs a request on a pool of the engines, in the order of their priority, and reads it to its end."""
+async def generate(request: GenerationRequest, *engines: Any, **limits: Any) -> Result:
+    """Runs a request on a pool of engines in the order of their priority, and reads it to its end."""
     pool = EnginePool([PooledEngine(engine, priority=number) for number, engine in enumerate(engines)])
     ledger = MemoryLedger()
     services = make_services(ledger, limits=LimitSettings(**limits))
@@ -133,6 +149,6 @@ async def generate(request: GenerationRequest, *engines: Any, **limits: Any) -> 
     assert pool.waiting == 0
     check_gapless(messages)
     termination = task.generation.termination
-    error = termination.error.reason if termination.error else ""
+    error = termination.error.reason if termination is not None and termination.error else ""
     registry.close()
-    return Told(messages, next(iter(ledger.records.values()), None), error)
+    return Result(messages, next(iter(ledger.records.values()), None), error)

@@ -1,4 +1,4 @@
-"""Values of ports for tests: records of logs and ledgers."""
+"""Records of event logs and usage ledgers, for tests of the ports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEY = GenerationKey("t", "g")
 
 
 def log_records(first: int, last: int, *, end: bool = False) -> list[Record]:
-    """Records of tokens, numbered; with `end` the last one is FINISHED."""
+    """Returns consecutive records of tokens. With `end`, the last one is FINISHED."""
     kinds = {last: RecordKind.FINISHED} if end else {}
     return [
         Record(n, kinds.get(n, RecordKind.TOKENS), b"body%d;" % n, b"tail%d;" % n)
@@ -22,7 +22,7 @@ def log_records(first: int, last: int, *, end: bool = False) -> list[Record]:
 
 
 def usage_record(record_id: str = "r", **more: Any) -> UsageRecord:
-    """A record of a generation that runs."""
+    """Returns the usage record of a running generation."""
     given = {
         "generation_id": "g",
         "tenant": "t",
@@ -36,7 +36,7 @@ def usage_record(record_id: str = "r", **more: Any) -> UsageRecord:
 
 
 def finished_record(record_id: str = "r", **more: Any) -> UsageRecord:
-    """The same when it has ended."""
+    """Returns the usage record of an ended generation."""
     given = {
         "usage": Usage(input=3, output=5),
         "end_time_ns": 2,

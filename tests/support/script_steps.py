@@ -1,4 +1,4 @@
-"""The steps of a scripted engine's scripts."""
+"""The steps that the script of a ScriptedEngine consists of."""
 
 from __future__ import annotations
 
@@ -18,33 +18,36 @@ if TYPE_CHECKING:
 
 
 class Step(Protocol):
-    """Something that a server does in a call."""
+    """One action of the server in a call."""
 
     async def run(self, call: Call) -> web.StreamResponse | None:
-        """Does it. A response that is returned ends the call."""
+        """Performs the action. If it returns a response, the call ends with it."""
 
 
 class Content:
-    """A step that is bytes: rendered for the call, then written at once."""
+    """A step that consists of bytes, which are rendered for the call and written at once."""
 
     def render(self, call: Call) -> tuple[bytes, tuple[str, ...]]:
-        """Its bytes, and the tokens that they hold. Called once, in order."""
+        """Returns the bytes and the tokens that they contain. Called once, in order."""
         raise NotImplementedError
 
     async def run(self, call: Call) -> None:
-        """Writes it."""
+        """Writes the bytes."""
         await call.write(*self.render(call))
 
 
 class Text(Content):
-    """Pieces of the answer: one token and one chunk each, all in one write. For a write each, use several."""
+    """Pieces of text.
+
+    One token and one chunk each, all in one write. Use several steps for several writes.
+    """
 
     def __init__(self, *pieces: str, kind: str = "text") -> None:
         self.pieces = pieces
         self.kind = kind
 
     def render(self, call: Call) -> tuple[bytes, tuple[str, ...]]:
-        """One chunk per piece."""
+        """Returns one chunk per piece."""
         data = b""
         for piece in self.pieces:
             call.rendered_count += 1
@@ -54,18 +57,18 @@ class Text(Content):
 
 
 def Reasoning(*pieces: str) -> Text:  # noqa: N802 - reads as the other steps do
-    """Pieces of reasoning."""
+    """Returns a step with pieces of reasoning."""
     return Text(*pieces, kind="reasoning")
 
 
 def Refusal(*pieces: str) -> Text:  # noqa: N802 - reads as the other steps do
-    """Pieces of a refusal."""
+    """Returns a step with pieces of a refusal."""
     return Text(*pieces, kind="refusal")
 
 
 @dataclass(frozen=True)
 class ToolCall(Content):
-    """A piece of a tool call; fields that are None are left out."""
+    """A fragment of a tool call. Fields that are None are left out."""
 
     index: int | None = 0
     id: str | None = None
@@ -73,7 +76,7 @@ class ToolCall(Content):
     arguments: str | None = None
 
     def render(self, call: Call) -> tuple[bytes, tuple[str, ...]]:
-        """One chunk, one token."""
+        """Returns one chunk with one token."""
         call.rendered_count += 1
         function = {"name": self.name, "arguments": self.arguments}
         piece = {
@@ -89,96 +92,96 @@ class ToolCall(Content):
 
 @dataclass(frozen=True)
 class Finish(Content):
-    """The chunk with the finish reason; `extra` goes into the choice."""
+    """The chunk with the finish reason. `extra` is added to its choice."""
 
     reason: str = "stop"
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def render(self, call: Call) -> tuple[bytes, tuple[str, ...]]:
-        """One chunk without tokens."""
+        """Returns one chunk without tokens."""
         return call.dialect.write(call.dialect.finish_chunk(call, self.reason, self.extra)), ()
 
 
 @dataclass(frozen=True)
 class UsageChunk(Content):
-    """The last chunk's usage; what is None is counted by the server itself."""
+    """The final usage. If a count is None, it is the server's own count."""
 
     input: int | None = None
     output: int | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def render(self, call: Call) -> tuple[bytes, tuple[str, ...]]:
-        """One chunk without choices."""
+        """Returns one chunk without choices."""
         call.usage = call.dialect.usage(call, self.input, self.output) | dict(self.details)
         return call.dialect.write(call.dialect.usage_chunk(call)), ()
 
 
 @dataclass(frozen=True)
 class Chunk(Content):
-    """Any JSON as an event; `tokens` are what it is logged as."""
+    """An event with any JSON payload. `tokens` are added to the call's log."""
 
     payload: object
     tokens: tuple[str, ...] = ()
 
     def render(self, call: Call) -> tuple[bytes, tuple[str, ...]]:
-        """The event."""
+        """Returns the event."""
         call.rendered_count += len(self.tokens)
         return event(self.payload), self.tokens
 
 
 class Complaint(Content):
-    """An error object inside the stream."""
+    """An error object in the stream."""
 
     def __init__(self, **error: object) -> None:
         self.error = error
 
     def render(self, call: Call) -> tuple[bytes, tuple[str, ...]]:
-        """As the dialect has it."""
+        """Returns the error in the dialect's format."""
         return call.dialect.write(call.dialect.complaint(self.error)), ()
 
 
 @dataclass(frozen=True)
 class Bytes(Content):
-    """Any bytes."""
+    """Any bytes. `tokens` are added to the call's log."""
 
     data: bytes
     tokens: tuple[str, ...] = ()
 
     def render(self, call: Call) -> tuple[bytes, tuple[str, ...]]:
-        """The bytes."""
+        """Returns the bytes."""
         call.rendered_count += len(self.tokens)
         return self.data, self.tokens
 
 
 class Done(Content):
-    """The end mark."""
+    """The dialect's end mark."""
 
     def render(self, call: Call) -> tuple[bytes, tuple[str, ...]]:
-        """As the dialect has it."""
+        """Returns the end mark."""
         return call.dialect.end_mark, ()
 
 
 class Together(Content):
-    """Several content steps in one write."""
+    """Several content steps in a single write."""
 
     def __init__(self, *steps: Content) -> None:
         self.steps = steps
 
     def render(self, call: Call) -> tuple[bytes, tuple[str, ...]]:
-        """All their bytes."""
+        """Returns the bytes and tokens of all steps."""
         rendered = [step.render(call) for step in self.steps]
         return b"".join(data for data, _ in rendered), tuple(t for _, tokens in rendered for t in tokens)
 
 
 class Split:
-    """A content step whose bytes are written in pieces, cut at some positions (negative: from the end)."""
+    """A content step that is written in pieces, cut at these positions. Negative ones count from the end."""
 
     def __init__(self, step: Content, *positions: int) -> None:
         self.step = step
         self.positions = positions
 
     async def run(self, call: Call) -> None:
-        """A write for each piece; the tokens count with the last one."""
+        """Writes each piece separately. The tokens count as sent with the last piece."""
         data, tokens = self.step.render(call)
         cuts = sorted({position % len(data) for position in self.positions} | {len(data)})
         at = 0
@@ -189,50 +192,50 @@ class Split:
 
 
 class Headers:
-    """Sends the headers: the request is accepted."""
+    """The response's headers, with which the server accepts the request."""
 
     async def run(self, call: Call) -> None:
-        """Sends them."""
+        """Sends the headers."""
         await call.send_headers()
 
 
 @dataclass(frozen=True)
 class Until:
-    """Waits for an event of the test's."""
+    """A wait for an event of the test."""
 
     event: asyncio.Event
 
     async def run(self, call: Call) -> None:
-        """Waits."""
+        """Waits for the event."""
         await self.event.wait()
 
 
 class Pause:
-    """A place where the script waits until the test calls `release`; `reached` is set when it is there."""
+    """A wait until the test calls `release`. `reached` is set when the script arrives here."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
         self._released = asyncio.Event()
 
     def release(self) -> None:
-        """Lets it go on."""
+        """Lets the script continue."""
         self._released.set()
 
     async def run(self, call: Call) -> None:
-        """Waits."""
+        """Sets `reached`, and waits for `release`."""
         self.reached.set()
         await self._released.wait()
 
 
 class Stall(Pause):
-    """A pause that nobody releases: it ends with the connection."""
+    """A pause that is never released. It ends when the connection is closed."""
 
 
 class Drop:
-    """Closes the connection with the body unfinished."""
+    """A close of the connection before the end of the body."""
 
     async def run(self, call: Call) -> web.StreamResponse:
-        """Closes it after what was written."""
+        """Closes the connection after the data that was written."""
         response = await call.send_headers()
         assert call.request.transport is not None
         call.request.transport.close()
@@ -241,10 +244,10 @@ class Drop:
 
 
 class Reset:
-    """Throws the connection away, with what is not yet sent; before the headers or after them."""
+    """An abort of the connection, before or after the headers. Data that was not sent yet is discarded."""
 
     async def run(self, call: Call) -> web.StreamResponse:
-        """Aborts it."""
+        """Aborts the connection."""
         assert call.request.transport is not None
         call.request.transport.abort()
         call.finished.set()
@@ -253,14 +256,14 @@ class Reset:
 
 @dataclass(frozen=True)
 class Status:
-    """Answers with a status and a JSON body (or text) instead of a stream."""
+    """A status with a JSON or text body, instead of a stream."""
 
     status: int
     body: object = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
     async def run(self, call: Call) -> web.StreamResponse:
-        """Answers."""
+        """Returns the response."""
         call.finished.set()
         headers = {"Content-Type": "application/json"} | dict(self.headers)
         text = self.body if isinstance(self.body, str) else json.dumps(self.body)

@@ -1,16 +1,16 @@
-"""An OpenAI-compatible server that does what a script says, and keeps its own log as the truth of a test.
+"""An OpenAI-compatible server that follows a script. Tests compare output with the server's own log.
 
     async with ScriptedEngine() as engine:
         engine.script(Text("Hello", " world"), Finish("stop"), UsageChunk(), Done())
-        ...  # let something call engine.base_url
+        ...  # let a server call engine.base_url
         call = await engine.called()
         assert call.text == "Hello world"
 
-A script is a list of steps. Content steps (`Text`, `Reasoning`, `ToolCall`, `Finish`, …) are written as the
-dialect has them; `Together` and `Split` say how the bytes are cut; `Until`, `Pause` and `Stall` wait; `Drop`
-and `Reset` break the connection. A script that ends closes the body properly. The headers go out with the
-first bytes or with `Headers()`, so that a wait before them is a wait in prefill. Every call runs the newest
-script of its `model`, or the newest one without a model.
+A script is a list of steps. Content steps (`Text`, `Reasoning`, `ToolCall`, `Finish`, …) are written in the
+server's dialect. `Together` and `Split` determine how the bytes are cut. `Until`, `Pause` and `Stall` wait.
+`Drop` and `Reset` break the connection. At the end of the script, the body ends regularly. The headers are
+sent with the first bytes or by `Headers()`, so a wait before them is a wait in prefill. Every call runs the
+newest script for its `model`, or else the newest script without a model.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ __all__ = [
 
 
 class Call:
-    """One request and everything that was done about it.
+    """One request and the log of its response.
 
-    `tokens` are the pieces of text that were written and drained, of answer and reasoning alike; what is
-    rendered but not yet written is not among them. `usage` is what the caller was told.
+    `tokens` are the pieces of text that were sent, including reasoning. Tokens that are rendered but not yet
+    written are not among them. `usage` is the usage that was last reported to the caller.
     """
 
     def __init__(self, request: web.Request, body: dict[str, Any], dialect: Dialect) -> None:
@@ -93,7 +93,7 @@ class Call:
         self.usage: dict[str, Any] | None = None
         self.rendered_count = 0
         self.rendered_reasoning = 0
-        self.blocks: list[str] = []  # the kinds of blocks that have begun, where a dialect has such
+        self.blocks: list[str] = []  # the types of the blocks so far, in dialects with blocks
         self.written = b""
         self.response: web.StreamResponse | None = None
         self.finished = asyncio.Event()
@@ -101,23 +101,23 @@ class Call:
 
     @property
     def text(self) -> str:
-        """All that was sent, in order."""
+        """All text that was sent, in order."""
         return "".join(self.tokens)
 
     @property
     def token_count(self) -> int:
-        """The tokens that were sent."""
+        """The number of tokens that were sent."""
         return len(self.tokens)
 
     async def send_headers(self) -> web.StreamResponse:
-        """Starts the event stream, if it has not begun."""
+        """Starts the event stream, if it has not started."""
         if self.response is None:
             self.response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
             await self.response.prepare(self.request)
         return self.response
 
     async def write(self, data: bytes, tokens: tuple[str, ...] = ()) -> None:
-        """Writes bytes; they and their tokens are logged once they were drained."""
+        """Writes bytes. They and their tokens are added to the log once the kernel has taken them."""
         response = await self.send_headers()
         await response.write(data)
         protocol = self.request.protocol
@@ -130,7 +130,7 @@ class Call:
 
 
 class ScriptedEngine:
-    """The server. `base_url` is what an engine's settings want; every call is kept in `calls`."""
+    """The server. `base_url` is for an engine's settings. `calls` has every call."""
 
     def __init__(self, dialect: Dialect = OPENAI) -> None:
         self.dialect = dialect
@@ -159,16 +159,19 @@ class ScriptedEngine:
         await self._runner.cleanup()
 
     async def hang_up(self) -> None:
-        """Nobody listens any more: connections are refused."""
+        """Stops listening. Connections are refused."""
         assert self._site is not None
         await self._site.stop()
 
     async def go_deaf(self) -> Sequence[socket.socket]:
-        """Nobody accepts: connections to its address are never made. Until what is returned is closed."""
+        """Stops accepting.
+
+        Connections to its address are not established until the returned sockets are closed.
+        """
         await self.hang_up()
         listener = socket.create_server(("127.0.0.1", self._port), backlog=0)
         waiting = [listener]
-        while len(waiting) < 4:  # one fills the queue of a backlog of 0; a kernel may take some more
+        while len(waiting) < 4:  # the first one fills a backlog of 0; a kernel may accept a few more
             waiting.append(socket.socket())
             waiting[-1].setblocking(False)
             waiting[-1].connect_ex(listener.getsockname())
@@ -176,22 +179,22 @@ class ScriptedEngine:
 
     @property
     def base_url(self) -> str:
-        """Where it listens."""
+        """The URL for an engine's settings."""
         return f"http://127.0.0.1:{self._port}/v1"
 
     @property
     def open_connections(self) -> int:
-        """Connections of callers, idle ones included."""
+        """The number of open connections, including idle ones."""
         assert self._runner is not None
         assert self._runner.server is not None
         return len(self._runner.server.connections)
 
     def script(self, *steps: Step, model: str | None = None) -> None:
-        """What the following calls get: all of them, or those for one model."""
+        """Sets the script of the following calls: all calls, or those for one model."""
         self._scripts[model] = steps
 
     async def called(self) -> Call:
-        """The next call that nobody has been given yet, once it is there."""
+        """Returns the next call that was not returned before. Waits for it."""
         async with self._changed:
             await self._changed.wait_for(lambda: len(self.calls) > self._taken)
         call = self.calls[self._taken]
@@ -199,7 +202,7 @@ class ScriptedEngine:
         return call
 
     async def until(self, condition: Callable[[ScriptedEngine], bool]) -> None:
-        """Waits for something that has no event, such as the number of connections."""
+        """Waits for a condition that has no event, such as the number of connections."""
         while not condition(self):  # noqa: ASYNC110 - aiohttp tells nobody when a connection is gone
             await asyncio.sleep(0.001)
 

@@ -1,4 +1,4 @@
-"""The services of a registry without a server: memory for all stores, unless a test brings others."""
+"""The services of a generation registry without a server. All stores are in memory unless given."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def patience(store: str = "store", call_timeout: float = 5.0, retry_time: float = 10.0) -> StorePatience:
-    """Bounds without randomness."""
+    """Returns time bounds on store calls, with a fixed jitter."""
     return StorePatience(store=store, call_timeout=call_timeout, retry_time=retry_time, jitter=lambda: 0.5)
 
 
@@ -33,7 +33,7 @@ def billing(
     call_timeout: float = 5.0,
     observers: Observers | None = None,
 ) -> Billing:
-    """Billing on a ledger, both in memory unless given."""
+    """Returns the billing service. The ledger and the spill are in memory unless given."""
     return Billing(
         ledger or MemoryLedger(),
         spill or MemorySpill(),
@@ -44,7 +44,7 @@ def billing(
 
 
 def make_services(ledger: UsageLedger | None = None, **given: Any) -> Services:
-    """Services; what is given takes the place of the default."""
+    """Returns the services of a registry. `given` replaces the defaults."""
     return Services(
         **{
             "clock": SystemClock(),

@@ -1,4 +1,4 @@
-"""One model on two scripted engines, `a` before `b`."""
+"""A server with one model on two scripted engines. Engine `a` has the higher priority."""
 
 from __future__ import annotations
 
@@ -18,24 +18,26 @@ if TYPE_CHECKING:
     from tests.support.wire_dialects import Dialect
     from tokengrpc.core.ports.ledger import UsageRecord
     from tokengrpc.core.ports.observer import ObserverEvent
+    from tokengrpc.core.routing import EnginePool, PooledEngine
 
 ANSWER = (Text("Well", " said"), Finish(), UsageChunk(), Done())
 
 
 class Ended:
-    """An observer that keeps the entries of generations that ended."""
+    """An observer that keeps the usage records of generations that ended."""
 
     def __init__(self) -> None:
         self.records: list[UsageRecord] = []
 
     def on_event(self, event: ObserverEvent) -> None:
+        """Keeps the record of an ended generation."""
         if isinstance(event, GenerationEnded):
             self.records.append(event.record)
 
 
 @dataclass
 class Two:
-    """Both engines, the server before them, and what it told of ended generations."""
+    """Both engines, the server in front of them, and the observer of ended generations."""
 
     a: ScriptedEngine
     b: ScriptedEngine
@@ -43,12 +45,19 @@ class Two:
     ended: Ended
 
     @property
-    def engines(self) -> dict[str, Any]:
-        pool = self.server.server.catalog.resolve("").pool
-        return {pooled.engine.name: pooled for pooled in pool.engines}
+    def pool(self) -> EnginePool:
+        """The model's pool."""
+        assert self.server.server.catalog is not None
+        return self.server.server.catalog.resolve("").pool
+
+    @property
+    def engines(self) -> dict[str, PooledEngine]:
+        """The pool's engines by name."""
+        return {pooled.engine.name: pooled for pooled in self.pool.engines}
 
 
 def engine(name: str, **more: Any) -> EngineSettings:
+    """Returns the settings of an engine without health checks."""
     settings = {"kind": "openai", "api": "chat", "health_check_interval": 0.0, **more}
     return engine_settings(name=name, **settings)
 
@@ -61,7 +70,7 @@ async def two_engines(
     dialect: Dialect = OPENAI,
     **settings: Any,
 ) -> AsyncIterator[Two]:
-    """Starts all; `b` answers well unless the test gives it another script."""
+    """Starts both engines and the server. Engine `b` answers with ANSWER by default."""
     async with ScriptedEngine(dialect) as a, ScriptedEngine(dialect) as b:
         b.script(*ANSWER)
         engines = (

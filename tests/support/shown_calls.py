@@ -1,4 +1,4 @@
-"""The calls of grpcurl and grpc-health-probe that the documents show, and whether what came is as shown."""
+"""The calls of grpcurl and grpc-health-probe in the documentation, compared with their real output."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 _PROGRAMS = ("grpcurl ", "grpc-health-probe ")
 _FENCED = re.compile(r"^```(?:sh|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _CODES: Final = {code.name: code.value[0] for code in grpc.StatusCode}
-# Of grpcurl: a call that failed exits with this and its code.
+# grpcurl's exit code for a failed call is this number plus the status code.
 _FAILED: Final = 64
 _DURATION = re.compile(r"\d+\.\d+s")
 GAP: Final = "…"
-"""What the documents leave out: a value, fields, or whole messages on a line of its own."""
+"""Marks what the documentation leaves out: a value, fields, or, on a line of its own, whole messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """A call: its words, the comment above it, and the lines shown as its output."""
+    """A call: its words, the comment above it, and the output that the page shows."""
 
     words: tuple[str, ...]
     comment: str = ""
@@ -33,18 +33,18 @@ class Call:
 
     @property
     def timed(self) -> bool:
-        """Whether it brings what there is when its time is over."""
+        """Whether the call ends after a time limit, so that the number of its messages varies."""
         return "-max-time" in self.words
 
     @property
     def exit_code(self) -> int:
-        """0, or that of the status which the comment names."""
+        """The expected exit code: 0, or that of the status named in the comment."""
         named = [_CODES[word] for word in re.findall(r"[A-Z_]+", self.comment) if word in _CODES]
         return _FAILED + named[0] if named else 0
 
 
 def shown_calls(page: str) -> Iterator[Call]:
-    """All calls of a page, in order."""
+    """Yields all calls of a page, in order."""
     for block in _FENCED.findall(page):
         lines = block.splitlines()
         comment = ""
@@ -59,7 +59,7 @@ def shown_calls(page: str) -> Iterator[Call]:
 
 
 def _words(line: str, following: list[str]) -> tuple[str, ...]:
-    """A command's words; it goes on over a backslash, and over the end of a line inside quotes."""
+    """Returns a command's words. A command continues after a backslash, and within quotes."""
     while True:
         if line.endswith("\\"):
             line = line[:-1] + following.pop(0)
@@ -71,7 +71,7 @@ def _words(line: str, following: list[str]) -> tuple[str, ...]:
 
 
 def _output(lines: list[str]) -> str:
-    """The lines up to the next command."""
+    """Returns the lines up to the next command."""
     shown = []
     while lines and not lines[0].startswith(("$ ", "#", *_PROGRAMS)):
         shown.append(lines.pop(0))
@@ -79,7 +79,7 @@ def _output(lines: list[str]) -> str:
 
 
 def messages(text: str) -> list[Any]:
-    """JSON objects one after another, as grpcurl prints them."""
+    """Parses consecutive JSON objects, as grpcurl prints them."""
     found, decoder, position = [], json.JSONDecoder(), 0
     while position < len(text.rstrip()):
         message, position = decoder.raw_decode(text, position)
@@ -89,7 +89,7 @@ def messages(text: str) -> list[Any]:
 
 
 def agrees(shown: str, came: list[Any], *, timed: bool) -> bool:
-    """Whether the messages that came are those that are shown; numbers of a `timed` call differ each time."""
+    """Returns whether the received messages equal the shown ones. In a `timed` call, numbers may differ."""
     before, gap, after = (f"{shown}\n").partition(f"{GAP}\n")
     first, last = messages(_as_json(before)), messages(_as_json(after).lstrip())
     if not gap and len(first) != len(came):
@@ -99,7 +99,7 @@ def agrees(shown: str, came: list[Any], *, timed: bool) -> bool:
 
 
 def _as_json(shown: str) -> str:
-    """Gaps as JSON has them: a value `"…"`, or a field of that name."""
+    """Returns the text with each gap as valid JSON: a value `"…"`, or a field of that name."""
 
     def filled(found: re.Match[str]) -> str:
         if found[0] != GAP:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import inspect
 
-from tests.engines.simulator.outcomes import OUTCOMES, STATUS_REASONS
+from tests.support.simulator_outcomes import OUTCOMES, STATUS_REASONS
 from tokengrpc.config import FaultSettings
 from tokengrpc.wire.status import CODES
 
@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 def meanings() -> dict[str, str]:
     """Returns the description of each key from the schema."""
     info = inspect.type_info(FaultSettings)
-    return {field.name: field.type.extra_json_schema["description"] for field in info.fields}
+    assert isinstance(info, inspect.StructType)
+    return {field.name: _description(field.type) for field in info.fields}
+
+
+def _description(schema: inspect.Type) -> str:
+    assert isinstance(schema, inspect.Metadata)
+    assert schema.extra_json_schema is not None
+    return str(schema.extra_json_schema["description"])
 
 
 def fault_rows() -> Iterator[str]:

@@ -1,10 +1,10 @@
-"""A TCP proxy between a client and a server that breaks connections for real.
+"""A TCP proxy between a client and a server that breaks real connections.
 
     async with TcpProxy(server_port) as proxy:
         ...  # connect to 127.0.0.1:proxy.port
         proxy.cut()  # resets every connection
 
-Breaking means a reset (RST), as when a host or a middlebox goes away: what was on its way is lost.
+Connections are broken by a reset (RST), as if a host or a middlebox failed. Data in transit is lost.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _KEPT = 2 * _CHUNK
 
 
 class TcpProxy:
-    """Listens on `port` and connects every caller to the server."""
+    """A proxy that listens on `port` and connects every client to the server."""
 
     def __init__(self, upstream_port: int) -> None:
         self.upstream_port = upstream_port
@@ -49,12 +49,12 @@ class TcpProxy:
 
     @property
     def target(self) -> str:
-        """Where clients connect."""
+        """The address for clients."""
         return f"127.0.0.1:{self.port}"
 
     @property
     def open_count(self) -> int:
-        """Connections that are open: one per caller."""
+        """The number of open connections, one per client."""
         return len(self._writers) // 2
 
     async def listen(self) -> None:
@@ -63,7 +63,7 @@ class TcpProxy:
         self.port = self._server.sockets[0].getsockname()[1]
 
     def refuse(self) -> None:
-        """Accepts no more connections: callers are refused. Those that are open stay."""
+        """Refuses new connections. Open ones stay."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -77,32 +77,32 @@ class TcpProxy:
         self._passed = b""
 
     def delivered(self, text: bytes) -> bool:
-        """Whether callers' machines have acknowledged all bytes, this text among the newest of them.
+        """Returns whether the clients' kernels have acknowledged all bytes, recently this text.
 
-        Since the last cut. gRPC does not compress by default, so that texts go by as they are.
+        Only data since the last cut counts. gRPC does not compress by default, so texts are readable.
         """
         return text in self._passed and not any(map(_unacknowledged, self._writers))
 
     def vanish(self) -> None:
-        """Resets all connections and refuses new ones, until it listens again."""
+        """Resets all connections and refuses new ones until `listen` is called."""
         self.refuse()
         self.cut()
 
     def lead_to(self, upstream_port: int) -> None:
-        """Resets all connections; new ones lead to another server."""
+        """Resets all connections. New ones go to another server."""
         self.upstream_port = upstream_port
         self.cut()
 
     def cut_after_bytes(self, count: int) -> None:
-        """Lets so many more bytes through to callers, over all connections, and cuts then, once."""
+        """Resets all connections, once, after this many more bytes in all were sent to clients."""
         self._bytes_left = count
 
     def pause(self) -> None:
-        """Lets nothing through any more; connections stay open."""
+        """Stops forwarding data. Connections stay open."""
         self._flowing.clear()
 
     def resume(self) -> None:
-        """Lets everything through again."""
+        """Forwards data again."""
         self._flowing.set()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -153,7 +153,7 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 def _unacknowledged(writer: asyncio.StreamWriter) -> int:
-    """How many bytes the other side's kernel has not told to have."""
+    """Returns the number of bytes that the other side's kernel has not acknowledged."""
     waiting = writer.transport.get_write_buffer_size()
     plug = writer.get_extra_info("socket")
     if plug is None or plug.fileno() < 0:

@@ -1,4 +1,4 @@
-"""The toolchains of other languages: what is needed, what this machine has, and how one builds with it."""
+"""The toolchains of other languages: required versions, checks for them, and builds."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from tests.support.paths import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-# As .ci/run sets it: a toolchain that is missing fails what needs it, instead of skipping it.
+# Set by .ci/run: a missing toolchain fails the tests that need it, instead of skipping them.
 REQUIRE_ALL: Final = os.environ.get("TOKENGRPC_REQUIRE_ALL") == "1"
-# Seconds. A first build fetches what it needs from the language's package registry.
+# Seconds. A first build downloads dependencies from the language's package registry.
 BUILD_TIMEOUT: Final = 600
 _OF_MAKE = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Toolchain:
-    """Programs, and the version that the last one must have at least."""
+    """Programs, and the minimum version of the last one."""
 
     name: str
     programs: tuple[str, ...]
@@ -35,7 +35,7 @@ class Toolchain:
 
     @property
     def missing(self) -> str:
-        """Why it cannot be used on this machine; empty when it can."""
+        """Why the toolchain cannot be used on this machine. Empty if it can."""
         return _missing(self)
 
 
@@ -57,7 +57,7 @@ def _missing(toolchain: Toolchain) -> str:
     absent = [program for program in toolchain.programs if shutil.which(program) is None]
     if absent:
         return f"{needed}: {', '.join(absent)} not found"
-    # In a module of ours: Go takes the toolchain that its go.mod names, where it may fetch one.
+    # In one of our modules, because Go switches to the toolchain that go.mod names, if it may download it.
     told = subprocess.run(
         toolchain.tells_version,
         cwd=ROOT / "clients/go",
@@ -75,14 +75,20 @@ def _missing(toolchain: Toolchain) -> str:
 
 
 def require(toolchain: Toolchain) -> None:
-    """Skips the test on a machine that lacks it, with the reason; fails the test where all are required."""
+    """Skips the test if the toolchain is missing, with the reason.
+
+    Fails it if all toolchains are required.
+    """
     if toolchain.missing:
         (pytest.fail if REQUIRE_ALL else pytest.skip)(toolchain.missing)
 
 
 @cache
 def run(command: tuple[str, ...], folder: Path) -> tuple[int | str, str]:
-    """Runs a command once per session; its exit code, or why there is none, and what it printed."""
+    """Runs a command once per test session.
+
+    Returns its exit code, or the error that prevented the run, and its output.
+    """
     try:
         done = subprocess.run(
             command,
@@ -99,7 +105,7 @@ def run(command: tuple[str, ...], folder: Path) -> tuple[int | str, str]:
 
 
 def build(*commands: tuple[str, ...], folder: Path) -> None:
-    """Runs the commands of a build, once per session; fails the test that needs it when one fails."""
+    """Runs the commands of a build once per test session. Fails the test if one of them fails."""
     for command in commands:
         code, said = run(command, folder)
         if code != 0:
@@ -107,7 +113,7 @@ def build(*commands: tuple[str, ...], folder: Path) -> None:
 
 
 def go_program(name: str) -> Path:
-    """A program of another project's, built at the version that tools/go.mod names."""
+    """Builds a program of another project at the version in tools/go.mod. Returns its path."""
     require(GO)
     path = ROOT / ".tools/bin" / name
     build(("make", "--no-print-directory", str(path.relative_to(ROOT))), folder=ROOT)
@@ -115,11 +121,14 @@ def go_program(name: str) -> Path:
 
 
 def for_building() -> dict[str, str]:
-    """This environment, without what a `make` above has set for its own. npm asks only for what it lacks."""
+    """Returns the environment without the variables of a calling `make`. npm uses its cache where it can."""
     kept = {name: value for name, value in os.environ.items() if name not in _OF_MAKE}
     return kept | {"npm_config_prefer_offline": "true"}
 
 
 def for_running(**variables: str) -> dict[str, str]:
-    """The same with these variables, and without proxies: gRPC would ask them for the way to this machine."""
+    """Returns that environment plus `variables`.
+
+    Without proxies, which gRPC would use for loopback as well.
+    """
     return {k: v for k, v in for_building().items() if not k.lower().endswith("_proxy")} | variables

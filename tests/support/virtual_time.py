@@ -1,26 +1,37 @@
-"""An event loop whose time stands still until a test moves it: every timer of the core is driven by hand."""
+"""An event loop whose clock moves only when a test advances it, so that the test controls every timer."""
 
 from __future__ import annotations
 
 import asyncio
 import selectors
+from typing import TYPE_CHECKING
 
-# More turns than any step of a test needs: whoever takes them is running in a circle.
-_MOST_TURNS = 1_000
+if TYPE_CHECKING:
+    from collections import deque
 
-# What a turn takes: who looks at the clock again finds that it has gone on, as everywhere.
-_TURN_SECONDS = 1e-7
+# More iterations than any step of a test needs. Tasks that use them all wake each other endlessly.
+_MAX_ITERATIONS = 1_000
+
+# Seconds per iteration. As on a real loop, the clock has moved when code reads it a second time.
+_ITERATION_SECONDS = 1e-7
 
 
 class _NeverWaits(selectors.SelectSelector):
-    """Nothing outside the test wakes the loop, so it need not look."""
+    """A selector that never blocks, because nothing outside the test wakes the loop."""
 
-    def select(self, timeout=None):
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         return super().select(0)
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Its `time` is `now`; `run` and `advance` return when nothing can happen before time goes on."""
+    """An event loop whose time is `now`.
+
+    `run` and `advance` return when no task can proceed before the clock advances.
+    """
+
+    # Attributes of asyncio.BaseEventLoop that typeshed does not list.
+    _ready: deque[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]
 
     def __init__(self) -> None:
         super().__init__(_NeverWaits())
@@ -30,11 +41,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self.now
 
     def run(self) -> None:
-        """Lets every task run as far as it can."""
+        """Runs every task until it waits."""
         self.run_until_complete(self._settle())
 
     def advance(self, seconds: float) -> None:
-        """Lets time pass, from timer to timer."""
+        """Advances the clock by so many seconds, and runs the timers that fall due in order."""
         target = self.now + seconds
         self.run()
         while (due := self._next_timer()) is not None and due <= target:
@@ -45,16 +56,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     @property
     def timers(self) -> list[asyncio.TimerHandle]:
-        """Those that are still to fire."""
+        """The timers that have neither fired nor been cancelled."""
         return [timer for timer in self._scheduled if not timer.cancelled()]
 
     def _next_timer(self) -> float | None:
         return min((timer.when() for timer in self.timers), default=None)
 
     async def _settle(self) -> None:
-        for _ in range(_MOST_TURNS):
+        for _ in range(_MAX_ITERATIONS):
             await asyncio.sleep(0)
-            self.now += _TURN_SECONDS
+            self.now += _ITERATION_SECONDS
             if not self._ready and not any(timer.when() <= self.now for timer in self.timers):
                 return
-        raise AssertionError("the tasks never come to rest")
+        raise AssertionError("the tasks never stop waking each other")

@@ -1,6 +1,6 @@
-"""How OpenAI-compatible servers write their chunks.
+"""The chunks of OpenAI-compatible servers.
 
-Read in vLLM's chat_completion/serving.py and completion/serving.py, SGLang's serving_completions.py,
+Sources: vLLM's chat_completion/serving.py and completion/serving.py, SGLang's serving_completions.py,
 llama.cpp's tools/server/server-task.cpp, Ollama's openai/openai.go and middleware/openai.go, TGI's
 router/src/chat.rs and server.rs, LiteLLM's proxy/proxy_server.py.
 """
@@ -15,82 +15,85 @@ if TYPE_CHECKING:
 
     from tests.support.scripted_engine import Call
 
-# Every scripted prompt is this long.
+# The length of every scripted prompt, in tokens.
 INPUT_TOKENS = 7
 
 
-# The ids of every scripted prompt.
+# The token ids of every scripted prompt.
 PROMPT_IDS = list(range(1, INPUT_TOKENS + 1))
 
 
 def event(payload: object) -> bytes:
-    """A server-sent event with a JSON payload, as most servers write it."""
+    """Returns a server-sent event with a JSON payload, as most servers write it."""
     return b"data: " + json.dumps(payload).encode() + b"\n\n"
 
 
 class Dialect:
-    """OpenAI's own, chat and completions; the others differ in single points."""
+    """OpenAI's own dialect, chat and completions. Other dialects override what differs."""
 
     reasoning_field = "reasoning_content"
     end_mark = b"data: [DONE]\n\n"
     keep_alive = b": keep-alive\n\n"
 
     def envelope(self, call: Call) -> dict[str, Any]:
-        """What every chunk begins with."""
+        """Returns the fields that every chunk begins with."""
         kind = "chat.completion.chunk" if call.chat else "text_completion"
         return {"id": "scripted-1", "object": kind, "created": 1700000000, "model": call.body.get("model")}
 
     def usage(
         self, call: Call, input_count: int | None = None, output_count: int | None = None
     ) -> dict[str, Any]:
-        """A usage object; by default what the server has rendered."""
+        """Returns a usage object. The default counts are those of the tokens rendered so far."""
         prompt = INPUT_TOKENS if input_count is None else input_count
         completion = call.rendered_count if output_count is None else output_count
         return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
     def choice(self, call: Call, content: Mapping[str, Any]) -> dict[str, Any]:
-        """A choice that is not the last; content is a delta in chat, its text in completions."""
+        """Returns a choice without a finish reason.
+
+        `content` is the delta in chat, its text in completions.
+        """
         body = {"delta": dict(content)} if call.chat else {"text": content.get("content", "")}
         return {"index": 0, **body, "logprobs": None, "finish_reason": None}
 
     def chunk(self, call: Call, content: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
-        """A chunk with one choice."""
+        """Returns a chunk with one choice."""
         return self.envelope(call) | {"choices": [self.choice(call, content) | extra]}
 
     def text_chunk(self, call: Call, piece: str, kind: str) -> dict[str, Any]:
-        """A token of text, reasoning or refusal."""
+        """Returns a token of text, reasoning or refusal."""
         field = {"text": "content", "reasoning": self.reasoning_field, "refusal": "refusal"}[kind]
         return self.chunk(call, {field: piece})
 
     def finish_chunk(self, call: Call, reason: str, extra: Mapping[str, Any]) -> dict[str, Any]:
-        """The chunk that says why it ended."""
+        """Returns the chunk with the finish reason."""
         return self.chunk(call, {}, finish_reason=reason, **extra)
 
     def usage_chunk(self, call: Call) -> Any:
-        """The chunk after the finish that has the usage and no choices."""
+        """Returns the chunk after the finish, which has the usage and no choices."""
         return self.envelope(call) | {"choices": [], "usage": call.usage}
 
     def write(self, payload: Any) -> bytes:
-        """A payload as it stands in the stream."""
+        """Returns the bytes of a payload in the stream."""
         return event(payload)
 
     def complaint(self, error: Mapping[str, Any]) -> dict[str, Any]:
-        """An error object inside the stream."""
+        """Returns an error object for the stream."""
         return {"error": dict(error)}
 
     def told(self, call: Call) -> tuple[int, int] | None:
-        """Input and output as the caller was last told them; None before."""
+        """Returns the input and output counts last reported to the caller; None if there were none."""
         usage = call.usage
         return None if usage is None else (usage["prompt_tokens"], usage["completion_tokens"])
 
 
 class Vllm(Dialect):
-    """Usage in every chunk when asked for, token ids when asked for, reasoning in `reasoning`."""
+    """Usage and token ids on every chunk if the request asks for them; reasoning in the field `reasoning`."""
 
     reasoning_field = "reasoning"
 
     def chunk(self, call: Call, content: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
-        """Adds what was asked for. A token's id is its number in the output, from 100."""
+        """Adds the fields that the request asks for. A token's id is its position in the output plus 100."""
         chunk = super().chunk(call, content, **extra)
         if call.body.get("return_token_ids"):
             chunk["choices"][0]["token_ids"] = [99 + call.rendered_count] if content else []
@@ -102,7 +105,10 @@ class Vllm(Dialect):
 
 
 class Sglang(Dialect):
-    """As vLLM, but ids in completions alone, and reasoning tokens beside the rest of the usage."""
+    """Like vLLM, but ids are only in completions.
+
+    The usage has a count of reasoning tokens at its top level.
+    """
 
     def usage(
         self, call: Call, input_count: int | None = None, output_count: int | None = None
@@ -114,7 +120,7 @@ class Sglang(Dialect):
         }
 
     def chunk(self, call: Call, content: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
-        """Adds what was asked for."""
+        """Adds the fields that the request asks for."""
         chunk = super().chunk(call, content, **extra)
         choice = chunk["choices"][0] | {"matched_stop": None}
         if call.body.get("return_token_ids") and not call.chat:
@@ -127,15 +133,15 @@ class Sglang(Dialect):
         return chunk
 
     def complaint(self, error: Mapping[str, Any]) -> dict[str, Any]:
-        """An error object that says that it is one."""
+        """Returns an error object with `object` set to "error"."""
         return {"error": {"object": "error", "param": None, **error}}
 
 
 class LlamaCpp(Dialect):
-    """Every chunk has timings where asked for; a completion's last chunk has finish reason and usage."""
+    """Timings on every chunk if requested. The last chunk of a completion has finish reason and usage."""
 
     def chunk(self, call: Call, content: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
-        """Adds the timings: of the input, all but two tokens were in the cache."""
+        """Adds the timings. All but two tokens of the input were cached."""
         chunk = super().chunk(call, content, **extra) | {"system_fingerprint": "b1-abc"}
         if call.body.get("timings_per_token"):
             counts = {"cache_n": INPUT_TOKENS - 2, "prompt_n": 2, "predicted_n": call.rendered_count}
@@ -145,7 +151,7 @@ class LlamaCpp(Dialect):
         return chunk
 
     def finish_chunk(self, call: Call, reason: str, extra: Mapping[str, Any]) -> dict[str, Any]:
-        """With usage, in completions."""
+        """Adds the usage, in completions."""
         chunk = super().finish_chunk(call, reason, extra)
         if not call.chat:
             call.usage = chunk["usage"] = self.usage(call)
@@ -153,7 +159,7 @@ class LlamaCpp(Dialect):
 
 
 class Ollama(Dialect):
-    """Reasoning in `reasoning`; a completion's chunks all have a usage of zeros when usage is asked for."""
+    """Reasoning in `reasoning`. With usage requested, every chunk of a completion has a usage of zeros."""
 
     reasoning_field = "reasoning"
 
@@ -166,17 +172,17 @@ class Ollama(Dialect):
 
 
 class Tgi(Dialect):
-    """A finish reason of no text on each chunk of a completion, whose last one has the usage."""
+    """An empty finish reason on each chunk of a completion. The last chunk has the usage."""
 
     keep_alive = b":\n\n"
 
     def choice(self, call: Call, content: Mapping[str, Any]) -> dict[str, Any]:
-        """Without a finish reason, which completions write as no text."""
+        """Returns a choice with an empty finish reason, in completions."""
         choice = super().choice(call, content)
         return choice if call.chat else choice | {"finish_reason": ""}
 
     def finish_chunk(self, call: Call, reason: str, extra: Mapping[str, Any]) -> dict[str, Any]:
-        """With usage, in completions, which also have words of their own."""
+        """Adds the usage, in completions, which also have other names for finish reasons."""
         if call.chat:
             return super().finish_chunk(call, reason, extra)
         chunk = super().finish_chunk(call, "eos_token" if reason == "stop" else reason, extra)
@@ -184,15 +190,15 @@ class Tgi(Dialect):
         return chunk
 
     def complaint(self, error: Mapping[str, Any]) -> dict[str, Any]:
-        """Its status is the same whatever happened."""
+        """Returns an error object, whose status is always the same."""
         return {"error": {"message": error.get("message", ""), "http_status_code": 422}}
 
 
 class LiteLlm(Dialect):
-    """OpenAI's, with statuses as text in error objects."""
+    """OpenAI's dialect, with statuses as text in error objects."""
 
     def complaint(self, error: Mapping[str, Any]) -> dict[str, Any]:
-        """All fields are text."""
+        """Returns an error object in which all fields are text."""
         texts = {"type": "None", "param": "None", "code": "500"} | dict(error)
         return {"error": {key: str(value) for key, value in texts.items()}}
 

@@ -1,27 +1,28 @@
-"""Reads the samples of `data/wire_samples`: what a server sent, and what a caller must get of it.
+"""Reads the samples in `data/wire_samples`: the bytes of a server, and the output that a caller must receive.
 
 A file holds the samples of one dialect:
 
     === name [ask=logprobs,ids,raw] [lost]
-    # What it shows, in a sentence.
-    the body, as it is sent; each line ends with LF
+    # A sentence that says what the sample shows.
+    the body as it is sent; each line ends with LF
     ---
     text: "what the caller must get, by key"
 
-In the body `«0d 0a»` stands for the bytes 0d 0a, and `«-»` at a line's end for no line end. `ask` is what the
-request asks for beside text; `lost` breaks the connection after the body, which otherwise ends properly.
+In the body, `«0d 0a»` means the bytes 0d 0a, and `«-»` at the end of a line means no line end. `ask` lists
+what the request asks for in addition to text. With `lost`, the connection breaks after the body, which
+otherwise ends regularly.
 
-Below `---` stands all that a caller gets; what is not there must not come:
+Below `---` is the complete expected outcome. Anything else in the output fails the test:
 
 - `text`, `reasoning`, `refusal`: JSON strings.
-- `opaque`: what the engine wants back with its reasoning; a line for each piece.
-- `call`: id (`-` for none), name, arguments; a line for each call.
-- `finish`: reason, the engine's word, the matched stop sequence in JSON.
-- `error`: its reason.
-- `usage`: input and output tokens as the engine told them, and `cached=`, `cache_write=`, `reasoning=`.
-- `counts`: how many tokens each piece is, where the engine tells any.
+- `opaque`: the bytes that the engine requires back with its reasoning; one line per piece.
+- `call`: id (`-` for none), name, arguments; one line per call.
+- `finish`: reason, the engine's own reason, the matched stop sequence in JSON.
+- `error`: the error's reason.
+- `usage`: input and output tokens as the engine reported them, and `cached=`, `cache_write=`, `reasoning=`.
+- `counts`: the number of tokens of each piece, if the engine reports any.
 - `ids`, `logprobs`, `raw` (hex): of each token that has one.
-- `top`: the candidates of a token; a line for each token that has some.
+- `top`: the candidates of a token; one line per token that has any.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ KEYS = frozenset({*_KEYS, "raw", "top", "opaque"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WireSample:
-    """One body and what must become of it; `expected` has the lines of each key."""
+    """One body and its expected outcome. `expected` has the lines of each key."""
 
     dialect: str
     name: str
@@ -56,7 +57,7 @@ class WireSample:
 
 @cache
 def wire_samples() -> tuple[WireSample, ...]:
-    """All of them. Raises ValueError where one is not written as it must be."""
+    """Returns all samples. Raises ValueError if one is malformed."""
     return tuple(
         _transcript(path.stem, part)
         for path in sorted(FOLDER.glob("*.txt"))

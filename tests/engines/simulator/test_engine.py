@@ -9,7 +9,6 @@ import pytest
 from google.rpc import error_details_pb2
 from tokenstreaming.v1 import generation_pb2, input_pb2, usage_pb2
 
-from tests.engines.simulator.outcomes import OUTCOMES, STATUS_REASONS
 from tests.support.harness import (
     Outcome,
     Served,
@@ -33,6 +32,7 @@ from tests.support.scripted_engine import (
     ToolCall,
     UsageChunk,
 )
+from tests.support.simulator_outcomes import OUTCOMES, STATUS_REASONS
 from tests.support.wire_dialects import VLLM
 from tokengrpc.config import FaultSettings, ModelSettings, model_settings
 from tokengrpc.config.faults import DEFAULTS, ENDS

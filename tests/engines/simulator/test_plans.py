@@ -10,8 +10,8 @@ import grpc
 import pytest
 from tokenstreaming.v1 import input_pb2
 
-from tests.engines.simulator.outcomes import OUTCOMES, STATUS_REASONS
 from tests.support.harness import check_gapless, collect, serving, until
+from tests.support.simulator_outcomes import OUTCOMES, STATUS_REASONS
 from tokengrpc.config import model_settings
 from tokengrpc.config.faults import ENDS
 from tokengrpc.engines.simulator.script import Script

@@ -14,6 +14,7 @@ from tokengrpc.errors import (
     EngineUnavailable,
     InvalidRequest,
     ModelNotFound,
+    Reason,
 )
 
 
@@ -22,7 +23,7 @@ class Outcome:
     """The outcome of a fault: `words` describe what the caller sees, `reasons` are the possible failures."""
 
     words: str
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
 
 
 _STALLED = EngineStalled.reason
@@ -61,7 +62,7 @@ OUTCOMES = {
 }
 """By the faults of `FaultSettings`."""
 
-STATUS_REASONS = {
+STATUS_REASONS: dict[int, Reason] = {
     302: EngineProtocolError.reason,
     400: InvalidRequest.reason,
     401: EngineAuthFailed.reason,
