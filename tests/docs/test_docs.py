@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 
     from tokengrpc.engines.openai.dialects import Dialect
 
-DOCS = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [ROOT / "README.md", *DOCS]
+DOCS = sorted((ROOT / "docs").glob("**/*.md"))
+PAGES = [*(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")), *DOCS]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUNS = "*(run by the tests)*"
 
@@ -407,6 +407,13 @@ def test_links_lead_somewhere(source, target):
     if fragment:
         headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
         assert fragment in map(anchor, headings)
+
+
+def test_the_index_of_decisions_names_each_page():
+    """And nothing else."""
+    folder = ROOT / "docs" / "decisions"
+    named = re.findall(r"^\| \[(.+?)\]\(\1\)", (folder / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert sorted([*named, "README.md"]) == sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
