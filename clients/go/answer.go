@@ -37,7 +37,8 @@ func (a *Answer) ReasoningText() string { return a.reasoning.String() }
 // RefusalText is the model's refusal so far.
 func (a *Answer) RefusalText() string { return a.refusal.String() }
 
-// ToolCalls are the tool calls so far, in order; whole once the generation has finished.
+// ToolCalls returns the tool calls so far, in order. They are complete once the generation has finished. Send them back
+// unchanged when the conversation continues: an engine may require their Opaque.
 func (a *Answer) ToolCalls() []*pb.ToolCall {
 	calls := make([]*pb.ToolCall, 0, len(a.calls))
 	for _, index := range slices.Sorted(maps.Keys(a.calls)) {
@@ -104,6 +105,9 @@ func (a *Answer) addFragments(fragments []*pb.ToolCallFragment) {
 		call.Id = cmp.Or(call.GetId(), fragment.GetId())
 		call.FunctionName = cmp.Or(call.GetFunctionName(), fragment.GetFunctionName())
 		call.Arguments += fragment.GetArgumentsFragment()
+		if len(fragment.GetOpaque()) > 0 {
+			call.Opaque = fragment.GetOpaque()
+		}
 		a.hasOutput = true
 	}
 }

@@ -67,12 +67,15 @@ func TestToolCallsInterleave(t *testing.T) {
 	mustAdd(t, &a, &pb.StreamTokensResponse{Sequence: 1, ToolCallFragments: []*pb.ToolCallFragment{
 		{CallIndex: 1, Id: "b", FunctionName: "time", ArgumentsFragment: "{"},
 		{CallIndex: 0, Id: "a", FunctionName: "weather", ArgumentsFragment: `{"at":`},
-		{CallIndex: 1, ArgumentsFragment: "}"},
+		{CallIndex: 1, ArgumentsFragment: "}", Opaque: []byte("kept")},
 		{CallIndex: 0, ArgumentsFragment: `"Bern"}`},
 	}})
 	calls := a.ToolCalls()
 	if len(calls) != 2 || calls[0].Id != "a" || calls[0].Arguments != `{"at":"Bern"}` || calls[1].FunctionName != "time" || calls[1].Arguments != "{}" {
 		t.Errorf("%v", calls)
+	}
+	if len(calls[0].Opaque) != 0 || string(calls[1].Opaque) != "kept" {
+		t.Errorf("opaque is %q and %q", calls[0].Opaque, calls[1].Opaque)
 	}
 }
 

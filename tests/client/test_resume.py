@@ -434,7 +434,9 @@ def test_a_drop_ends_a_non_resumable_stream() -> None:
 def test_a_resumable_request_has_an_id_and_detaches() -> None:
     """Resuming after a drop requires DETACH and an id that the client knows."""
     request = build_request(
-        "x", {"max_tokens": 3, "stop": "end", "labels": {"team": "a"}}, TokenStreamClient.stream
+        "x",
+        {"max_tokens": 3, "stop": "end", "session_id": "chat-7", "labels": {"team": "a"}},
+        TokenStreamClient.stream,
     )
     plan = plan_stream(request)
     assert plan.resumable
@@ -442,6 +444,7 @@ def test_a_resumable_request_has_an_id_and_detaches() -> None:
     assert request.recovery.disconnect_action == input_pb2.DISCONNECT_ACTION_DETACH
     assert request.sampling.stop_sequences == ["end"]
     assert (request.max_output_token_count, dict(request.labels)) == (3, {"team": "a"})
+    assert request.session_id == "chat-7"
 
 
 def test_a_request_with_disconnect_cancel_is_not_resumable() -> None:
@@ -538,18 +541,18 @@ class TestAssembler:
         assert (assembler.text, assembler.reasoning_text, assembler.refusal_text) == ("yes!", "hm", "no")
 
     def test_interleaved_tool_calls_are_assembled(self) -> None:
-        """Fragments of several tool calls are grouped by their call index."""
+        """Fragments of several tool calls are grouped by their call index, with their opaque bytes."""
         assembler = Assembler()
         assembler.add(started())
         message = StreamTokensResponse(sequence=2)
         message.tool_call_fragments.add(call_index=1, id="b", function_name="g", arguments_fragment="{")
         message.tool_call_fragments.add(call_index=0, id="a", function_name="f", arguments_fragment="[")
-        message.tool_call_fragments.add(call_index=1, arguments_fragment="}")
+        message.tool_call_fragments.add(call_index=1, arguments_fragment="}", opaque=b"kept")
         message.tool_call_fragments.add(call_index=0, arguments_fragment="]")
         assembler.add(message)
         assert assembler.tool_calls == (
             input_pb2.ToolCall(id="a", function_name="f", arguments="[]"),
-            input_pb2.ToolCall(id="b", function_name="g", arguments="{}"),
+            input_pb2.ToolCall(id="b", function_name="g", arguments="{}", opaque=b"kept"),
         )
 
     def test_a_missing_token_is_detected(self) -> None:

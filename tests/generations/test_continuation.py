@@ -106,7 +106,7 @@ def test_output_is_the_same_wherever_engines_are_lost(lives_of_a, lives_of_b, mo
     prefills = [input_count + index for index in indexes_after_switches(told)]
     assert told.usage.overhead_token_count == sum(prefills)
     for switch in told.switches:
-        assert (switch.reason, switch.method) == ("ENGINE_LOST", 1)
+        assert (switch.reason, switch.continuation_method) == ("ENGINE_LOST", 1)
         assert {switch.from_engine, switch.to_engine} == {"a", "b"}
 
 
@@ -126,7 +126,7 @@ async def test_characters_survive_a_switch_after_every_token(cut):
     whole = await generate(ask(switches=0, most=60), Dying("a", []))
     by_ids = await generate(ask(most=60), Dying("a", [cut]), Dying("b", []))
     assert by_ids.text == whole.text
-    assert (by_ids.switches[0].method, by_ids.ids) == (1, whole.ids)
+    assert (by_ids.switches[0].continuation_method, by_ids.ids) == (1, whole.ids)
     goes_on = Dying("b", [], kind="another")
     by_text = await generate(ask(most=60), Dying("a", [cut]), goes_on)
     ((request, continuation),) = goes_on.calls
@@ -140,7 +140,7 @@ async def test_characters_survive_a_switch_after_every_token(cut):
         assert continuation == Continuation(token_ids=None, text=before)
     rest = await generate_rest(request, continuation)
     assert by_text.text == before + rest
-    assert by_text.switches[0].method == 2
+    assert by_text.switches[0].continuation_method == 2
     assert by_text.usage.output_token_count == len(by_text.tokens)
 
 
@@ -263,7 +263,7 @@ async def test_an_engine_that_refuses_ids_continues_from_text():
     told = await generate(ask(), a, b)
     assert told.text == "One two"
     assert [bool(continuation.token_ids) for _, continuation in b.calls] == [True, False]
-    assert told.switches[0].method == 2
+    assert told.switches[0].continuation_method == 2
 
 
 async def test_after_a_continuation_by_text_ids_are_unknown():
@@ -272,7 +272,7 @@ async def test_after_a_continuation_by_text_ids_are_unknown():
     b = Played("b", [(), [word(" two", 2)], LOST])
     c = Played("c", [(), [word(" three", 3)], [END]])
     told = await generate(ask(), a, b, c)
-    assert (told.text, [switch.method for switch in told.switches]) == ("One two three", [2, 2])
+    assert (told.text, [switch.continuation_method for switch in told.switches]) == ("One two three", [2, 2])
     assert c.calls[0][1] == Continuation(token_ids=None, text="One two")
 
 
@@ -350,7 +350,7 @@ async def test_output_that_can_be_continued_is_continued(name):
     b = Played("b", [(), [word(" two", 5)], [END]])
     told = await generate(request, Played("a", [(), batch, LOST]), b)
     assert told.error == ""
-    assert told.switches[0].method == method
+    assert told.switches[0].continuation_method == method
     assert told.text.endswith(" two")
     assert "\ufffd" not in told.text
 

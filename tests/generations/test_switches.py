@@ -69,7 +69,7 @@ async def test_by_text_the_next_engine_gets_the_partial_output():
             from_engine="a",
             to_engine="b",
             reason="ENGINE_LOST",
-            method=generation_pb2.CONTINUATION_METHOD_TEXT_PREFILL,
+            continuation_method=generation_pb2.CONTINUATION_METHOD_TEXT_PREFILL,
         )
 
 

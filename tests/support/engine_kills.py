@@ -108,7 +108,7 @@ def _judge(prompt: str, outcome: Outcome, switches_allowed: int) -> str:
     check_gapless(outcome.messages)
     switched = [m.engine_switched for m in outcome.messages if m.WhichOneof("event") == "engine_switched"]
     assert len(switched) <= switches_allowed
-    assert all(switch.method == BY_IDS for switch in switched)
+    assert all(switch.continuation_method == BY_IDS for switch in switched)
     count = sum(token.count for token in outcome.tokens)
     expected = engine_process.answer(prompt, count)
     assert outcome.text == expected, f"differs from the engine's text: {_difference(outcome, expected)}"
@@ -137,7 +137,7 @@ def _difference(outcome: Outcome, expected: str) -> str:
         text += "".join(token.text for token in message.tokens)
         if message.WhichOneof("event") == "engine_switched":
             switch = message.engine_switched
-            switches.append(f"{switch.reason} at {len(text)} by {switch.method}")
+            switches.append(f"{switch.reason} at {len(text)} by {switch.continuation_method}")
     near = slice(max(0, at - 20), at + 30)
     return f"{outcome.text[near]!r} for {expected[near]!r} at {at}; {switches}"
 

@@ -223,6 +223,12 @@ def test_any_bytes_are_a_request_or_refused(data) -> None:
         assert refused.violations  # noqa: PT017 - either outcome is right
 
 
+def test_a_session_id_is_part_of_the_request() -> None:
+    """Up to 128 characters."""
+    longest = "é" * 128
+    assert generation_request(pb.StreamTokensRequest(prompt="p", session_id=longest)).session_id == longest
+
+
 def test_equal_requests_have_equal_fingerprints() -> None:
     """Equal means equal parsed messages, in whatever order maps and fields were written."""
     one = pb.StreamTokensRequest(prompt="p", labels={"a": "1", "b": "2"})
@@ -253,6 +259,7 @@ def _set(path: str, value) -> pb.StreamTokensRequest:
         ("generation_id", "a b"),
         ("generation_id", "x" * 129),
         ("prompt", ""),
+        ("session_id", "é" * 129),
         ("max_output_token_count", 0),
         ("sampling.temperature", 2.1),
         ("sampling.temperature", math.nan),

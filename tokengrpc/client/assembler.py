@@ -19,12 +19,13 @@ class _ToolCall:
     A protobuf string field would be copied in full for each appended fragment of the arguments.
     """
 
-    __slots__ = ("arguments", "function_name", "id")
+    __slots__ = ("arguments", "function_name", "id", "opaque")
 
     def __init__(self) -> None:
         self.id = ""
         self.function_name = ""
         self.arguments: list[str] = []
+        self.opaque = b""
 
 
 class Assembler:
@@ -70,7 +71,12 @@ class Assembler:
     def tool_calls(self) -> tuple[input_pb2.ToolCall, ...]:
         """The tool calls so far, in order. They are complete once the generation has finished."""
         return tuple(
-            input_pb2.ToolCall(id=call.id, function_name=call.function_name, arguments=_join(call.arguments))
+            input_pb2.ToolCall(
+                id=call.id,
+                function_name=call.function_name,
+                arguments=_join(call.arguments),
+                opaque=call.opaque,
+            )
             for _, call in sorted(self._tool_calls.items())
         )
 
@@ -142,6 +148,7 @@ class Assembler:
             call = self._tool_calls[fragment.call_index] = _ToolCall()
         call.id = call.id or fragment.id
         call.function_name = call.function_name or fragment.function_name
+        call.opaque = fragment.opaque or call.opaque
         if fragment.arguments_fragment:
             call.arguments.append(fragment.arguments_fragment)
         self.has_output = True

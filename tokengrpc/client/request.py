@@ -34,6 +34,7 @@ class RequestOptions(TypedDict, total=False):
     tool_choice: input_pb2.ToolChoice | None
     json_schema: str | None
     max_engine_switch_count: int | None
+    session_id: str | None
     labels: Mapping[str, str] | None
 
 
@@ -91,6 +92,7 @@ def _unknown_option(name: str, method: Callable[..., Any]) -> str:
 
 def _apply_options(request: token_stream_pb2.StreamTokensRequest, options: RequestOptions) -> None:
     request.model = options.get("model") or request.model
+    request.session_id = options.get("session_id") or request.session_id
     if (max_tokens := options.get("max_tokens")) is not None:
         request.max_output_token_count = max_tokens
     for name in ("temperature", "top_p", "top_k", "seed"):

@@ -261,13 +261,14 @@ class Generation:
         for fragment in delta.fragments:
             held = self._arguments.setdefault(fragment.call_index, IncrementalDecoder())
             arguments = held.push(fragment.arguments) if fragment.arguments else ""
-            if arguments or fragment.id or fragment.function_name:
+            if arguments or fragment.id or fragment.function_name or fragment.opaque:
                 whole.append(
                     ToolCallFragment(
                         call_index=fragment.call_index,
                         id=encodable(fragment.id),
                         function_name=encodable(fragment.function_name),
                         arguments=arguments,
+                        opaque=fragment.opaque,
                     )
                 )
         return whole

@@ -115,12 +115,16 @@ class TopLogprob(msgspec.Struct, frozen=True, gc=False):
 
 
 class ToolCallFragment(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Piece of a tool call; `id` and `function_name` are set on the first piece of a call only."""
+    """Piece of a tool call; `id` and `function_name` are set on the first piece of a call only.
+
+    `opaque` is what the engine requires back with the call. The last non-empty one of a call counts.
+    """
 
     call_index: int
     id: str = ""
     function_name: str = ""
     arguments: str = ""
+    opaque: bytes = b""
 
 
 class EngineFinish(msgspec.Struct, frozen=True, gc=False, kw_only=True):

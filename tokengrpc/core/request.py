@@ -40,11 +40,15 @@ class ImagePart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCallPart:
-    """Tool call that the assistant made; `arguments` is JSON text as the model wrote it."""
+    """Tool call that the assistant made; `arguments` is JSON text as the model wrote it.
+
+    `opaque` is sent back to the engine unchanged.
+    """
 
     id: str
     function_name: str
     arguments: str
+    opaque: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +193,7 @@ class GenerationRequest:
     recovery: Recovery = field(default_factory=Recovery)
     engine_params: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    session_id: str = ""
     fingerprint: bytes = b""
     record_id: str = ""
 

@@ -65,6 +65,7 @@ async def answer(task: GenerationTask, subscription: Subscription) -> token_stre
                 call = calls.setdefault(fragment.call_index, input_pb2.ToolCall())
                 call.id = call.id or fragment.id
                 call.function_name = call.function_name or fragment.function_name
+                call.opaque = fragment.opaque or call.opaque
                 arguments[fragment.call_index].append(fragment.arguments_fragment)
     _raise_end(task, subscription)
     for index, call in calls.items():

@@ -92,7 +92,9 @@ def _part(part: input_pb2.MessagePart, role: Role, path: str, checks: Checks) ->
     if kind == "tool_call":
         call = part.tool_call
         checks.that(call.function_name, f"{path}.tool_call.function_name", "must not be empty")
-        return ToolCallPart(id=call.id, function_name=call.function_name, arguments=call.arguments)
+        return ToolCallPart(
+            id=call.id, function_name=call.function_name, arguments=call.arguments, opaque=call.opaque
+        )
     if kind == "tool_result":
         result = part.tool_result
         checks.that(result.tool_call_id, f"{path}.tool_result.tool_call_id", "must not be empty")

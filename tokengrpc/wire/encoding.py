@@ -140,6 +140,7 @@ def _fragment_body(fragments: Sequence[ToolCallFragment]) -> bytes:
             id=fragment.id,
             function_name=fragment.function_name,
             arguments_fragment=fragment.arguments,
+            opaque=fragment.opaque,
         )
     return message.SerializeToString()
 

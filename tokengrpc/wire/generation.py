@@ -83,7 +83,7 @@ def engine_switched(switch: Switch) -> generation_pb2.EngineSwitched:
         from_engine=switch.from_engine,
         to_engine=switch.to_engine,
         reason=switch.reason,
-        method=METHODS.there[switch.method],
+        continuation_method=METHODS.there[switch.method],
     )
 
 

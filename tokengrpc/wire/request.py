@@ -85,6 +85,7 @@ def generation_request(message: StreamTokensRequest) -> GenerationRequest:
             "generation_id",
             ID_RULE,
         )
+    checks.that(len(message.session_id) <= 128, "session_id", "must have at most 128 characters")
     if message.HasField("max_output_token_count"):
         checks.bounds("max_output_token_count", message.max_output_token_count, 1, 2**31 - 1)
     kind = message.WhichOneof("input")
@@ -108,6 +109,7 @@ def generation_request(message: StreamTokensRequest) -> GenerationRequest:
         recovery=_recovery(message.recovery, checks),
         engine_params=_engine_params(message, checks),
         labels=_labels(message, checks),
+        session_id=message.session_id,
         fingerprint=hashlib.sha256(message.SerializeToString(deterministic=True)).digest(),
     )
     _check_input(request, checks)

@@ -40,7 +40,10 @@ export class Answer {
     this.usage = this.started = undefined;
   }
 
-  /** The tool calls so far, in order; whole once the generation has finished. */
+  /**
+   * The tool calls so far, in order; complete once the generation has finished. Send them back unchanged when the
+   * conversation continues: an engine may require their `opaque`.
+   */
   get toolCalls(): ToolCall[] {
     return [...this.#calls].sort(([a], [b]) => a - b).map(([, call]) => call);
   }
@@ -64,12 +67,13 @@ export class Answer {
       this.reasoningText += token.reasoningText;
       this.refusalText += token.refusalText;
     }
-    for (const { callIndex, id, functionName, argumentsFragment } of toolCallFragments) {
+    for (const { callIndex, id, functionName, argumentsFragment, opaque } of toolCallFragments) {
       const call = this.#calls.get(callIndex) ?? create(ToolCallSchema);
       this.#calls.set(callIndex, call);
       call.id ||= id;
       call.functionName ||= functionName;
       call.arguments += argumentsFragment;
+      if (opaque.length > 0) call.opaque = opaque;
     }
     this.hasOutput ||= tokens.length + toolCallFragments.length > 0;
     if (usage) this.usage = usage;

@@ -96,11 +96,11 @@ test("fragments of calls that interleave become whole calls", () => {
   const fragments = [
     { callIndex: 1, id: "b", functionName: "g", argumentsFragment: "{" },
     { callIndex: 0, id: "a", functionName: "f", argumentsFragment: "{}" },
-    { callIndex: 1, argumentsFragment: "}" },
+    { callIndex: 1, argumentsFragment: "}", opaque: new TextEncoder().encode("kept") },
   ];
   answer.add(create(StreamTokensResponseSchema, { sequence: 1, toolCallFragments: fragments }));
-  const calls = answer.toolCalls.map((call) => [call.id, call.functionName, call.arguments]);
-  assert.deepEqual(calls, [["a", "f", "{}"], ["b", "g", "{}"]]);
+  const calls = answer.toolCalls.map((call) => [call.id, call.functionName, call.arguments, Buffer.from(call.opaque).toString()]);
+  assert.deepEqual(calls, [["a", "f", "{}", ""], ["b", "g", "{}", "kept"]]);
 });
 
 test("the service config is the one that all languages share", async () => {

@@ -40,20 +40,23 @@ tokens = st.builds(
 )
 
 
-def called(pieces: list[tuple[int, str]]) -> list[Delta]:
+def called(pieces: list[tuple[int, str, bytes]]) -> list[Delta]:
     """Returns deltas with fragments of tool calls, numbered in the order in which the calls begin."""
     numbers: dict[int, int] = {}
     return [
-        Delta(fragments=(_fragment(numbers.setdefault(call, len(numbers)), arguments),), count=1)
-        for call, arguments in pieces
+        Delta(fragments=(_fragment(numbers.setdefault(call, len(numbers)), arguments, opaque),), count=1)
+        for call, arguments, opaque in pieces
     ]
 
 
-def _fragment(index: int, arguments: str) -> ToolCallFragment:
-    return ToolCallFragment(call_index=index, id=f"c{index}", function_name="f", arguments=arguments)
+def _fragment(index: int, arguments: str, opaque: bytes) -> ToolCallFragment:
+    return ToolCallFragment(
+        call_index=index, id=f"c{index}", function_name="f", arguments=arguments, opaque=opaque
+    )
 
 
-calls = st.lists(st.tuples(st.integers(0, 2), st.text(max_size=5)), max_size=6).map(called)
+opaques = st.binary(max_size=2)
+calls = st.lists(st.tuples(st.integers(0, 2), st.text(max_size=5), opaques), max_size=6).map(called)
 kinds = spoken(st.integers(1, 3)) | spoken(st.none()) | st.lists(tokens, max_size=12) | calls
 finishes = st.sampled_from(
     [
@@ -106,6 +109,9 @@ def received(deltas: Sequence[Delta], output: OutputOptions) -> dict[str, object
     result["raw"] = b"".join(token.raw or b"" for token in tokens)
     result["calls"] = [
         (part.call_index, part.arguments) for event in events for part in event.fragments if part.arguments
+    ]
+    result["opaque"] = [
+        (part.call_index, part.opaque) for event in events for part in event.fragments if part.opaque
     ]
     return result
 

@@ -61,6 +61,7 @@ class Fragment(msgspec.Struct):
     id: str = ""
     function_name: str = ""
     arguments_fragment: str = ""
+    opaque: bytes = b""
 
 
 class Usage(msgspec.Struct):
@@ -209,6 +210,7 @@ def _deltas(message: Message) -> Iterator[Delta]:
             id=fragment.id,
             function_name=fragment.function_name,
             arguments=fragment.arguments_fragment,
+            opaque=fragment.opaque,
         )
         for fragment in message.tool_call_fragments
     )

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from tokengrpc.core.model import Delta
+from tokengrpc.core.model import Delta, ToolCallFragment
 from tokengrpc.engines.openai.chunks import ChunkDecoder
 from tokengrpc.engines.openai.engine import OpenAIEngine
 from tokengrpc.engines.openai.settings import OpenAISettings
-from tokengrpc.engines.simulator.renderer import BYTES, OPAQUE
+from tokengrpc.engines.simulator.renderer import BYTES, CALL_OPAQUE, OPAQUE
 from tokengrpc.engines.simulator.transport import WiredHTTP
 from tokengrpc.engines.upstream.engine import UpstreamRequest
 
@@ -50,9 +50,10 @@ class Client(OpenAIEngine):
 
 
 class Decoder(ChunkDecoder):
-    """A decoder that also reads the renderer's two private fields, so that deltas arrive unchanged."""
+    """A decoder that also reads the renderer's private fields, so that deltas arrive unchanged."""
 
     _OPAQUE = b'{"%b"' % OPAQUE.encode()
+    _CALL_OPAQUE = b'{"%b"' % CALL_OPAQUE.encode()
     _BYTES = b'"%b": true' % BYTES.encode()  # in a text, its quotes would be escaped
 
     def __init__(self, engine: str, output: OutputOptions, hide: Callable[[str], str]) -> None:
@@ -61,6 +62,11 @@ class Decoder(ChunkDecoder):
     def _feed_payload(self, payload: bytes, deltas: list[Delta]) -> None:
         if payload.startswith(self._OPAQUE):
             deltas.append(Delta(count=0, opaque=b64decode(json.loads(payload)[OPAQUE])))
+            return
+        if payload.startswith(self._CALL_OPAQUE):
+            index, opaque = json.loads(payload)[CALL_OPAQUE]
+            fragment = ToolCallFragment(call_index=index, opaque=b64decode(opaque))
+            deltas.append(Delta(count=0, fragments=(fragment,)))
             return
         before = len(deltas)
         super()._feed_payload(payload, deltas)

@@ -23,6 +23,8 @@ DONE = b"data: [DONE]\n\n"
 
 OPAQUE = "tokengrpc_opaque"
 """A private field: bytes that an engine requires back with its reasoning."""
+CALL_OPAQUE = "tokengrpc_call_opaque"
+"""A private field: a tool call's index, and bytes that an engine requires back with that call."""
 BYTES = "tokengrpc_bytes"
 """A private field: true if the engine sent bytes alone, and the renderer decoded the text from them."""
 
@@ -68,6 +70,13 @@ class Renderer:
         The finish is left to `ending`. If a character is split, the text is sent in two events, and its token
         counts as sent after the second one.
         """
+        yield from self._output_events(delta)
+        for fragment in delta.fragments:
+            if fragment.opaque:
+                opaque = [fragment.call_index, b64encode(fragment.opaque).decode()]
+                yield _encode({CALL_OPAQUE: opaque}), self._token_count
+
+    def _output_events(self, delta: Delta) -> Iterator[tuple[bytes, int]]:
         choice, count = self._choice(delta), delta.count
         if delta.usage is not None:
             self._usage |= _usage_fields(delta.usage)

@@ -62,4 +62,4 @@ def _split_fragment(fragment: ToolCallFragment) -> Iterator[ToolCallFragment]:
     first, *others = _split_text(fragment.arguments) or [""]
     yield msgspec.structs.replace(fragment, arguments=first)
     for piece in others:
-        yield msgspec.structs.replace(fragment, id="", function_name="", arguments=piece)
+        yield msgspec.structs.replace(fragment, id="", function_name="", arguments=piece, opaque=b"")

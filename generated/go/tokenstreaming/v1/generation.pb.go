@@ -690,8 +690,11 @@ type ToolCallFragment struct {
 	FunctionName string `protobuf:"bytes,3,opt,name=function_name,json=functionName,proto3" json:"function_name,omitempty"`
 	// The next piece of the arguments' JSON text; whole characters.
 	ArgumentsFragment string `protobuf:"bytes,4,opt,name=arguments_fragment,json=argumentsFragment,proto3" json:"arguments_fragment,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// The call's `ToolCall.opaque`, complete, on any one of its fragments. If several fragments of a call have
+	// it, the last one counts. Empty on the other fragments, and on all of them if the engine sent none.
+	Opaque        []byte `protobuf:"bytes,5,opt,name=opaque,proto3" json:"opaque,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ToolCallFragment) Reset() {
@@ -750,6 +753,13 @@ func (x *ToolCallFragment) GetArgumentsFragment() string {
 		return x.ArgumentsFragment
 	}
 	return ""
+}
+
+func (x *ToolCallFragment) GetOpaque() []byte {
+	if x != nil {
+		return x.Opaque
+	}
+	return nil
 }
 
 // An engine has accepted the request.
@@ -837,9 +847,9 @@ type EngineSwitched struct {
 	// Why the first one was lost: a reason of ErrorInfo, such as `ENGINE_LOST`.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// How it goes on.
-	Method        ContinuationMethod `protobuf:"varint,4,opt,name=method,proto3,enum=tokenstreaming.v1.ContinuationMethod" json:"method,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ContinuationMethod ContinuationMethod `protobuf:"varint,4,opt,name=continuation_method,json=continuationMethod,proto3,enum=tokenstreaming.v1.ContinuationMethod" json:"continuation_method,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *EngineSwitched) Reset() {
@@ -893,9 +903,9 @@ func (x *EngineSwitched) GetReason() string {
 	return ""
 }
 
-func (x *EngineSwitched) GetMethod() ContinuationMethod {
+func (x *EngineSwitched) GetContinuationMethod() ContinuationMethod {
 	if x != nil {
-		return x.Method
+		return x.ContinuationMethod
 	}
 	return ContinuationMethod_CONTINUATION_METHOD_UNSPECIFIED
 }
@@ -1329,25 +1339,26 @@ const file_tokenstreaming_v1_generation_proto_rawDesc = "" +
 	"\traw_bytes\x18\x04 \x01(\fH\x01R\brawBytes\x88\x01\x01B\x05\n" +
 	"\x03_idB\f\n" +
 	"\n" +
-	"_raw_bytes\"\x95\x01\n" +
+	"_raw_bytes\"\xad\x01\n" +
 	"\x10ToolCallFragment\x12\x1d\n" +
 	"\n" +
 	"call_index\x18\x01 \x01(\x05R\tcallIndex\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12#\n" +
 	"\rfunction_name\x18\x03 \x01(\tR\ffunctionName\x12-\n" +
-	"\x12arguments_fragment\x18\x04 \x01(\tR\x11argumentsFragment\"\x97\x01\n" +
+	"\x12arguments_fragment\x18\x04 \x01(\tR\x11argumentsFragment\x12\x16\n" +
+	"\x06opaque\x18\x05 \x01(\fR\x06opaque\"\x97\x01\n" +
 	"\aStarted\x12#\n" +
 	"\rgeneration_id\x18\x01 \x01(\tR\fgenerationId\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12\x16\n" +
 	"\x06engine\x18\x03 \x01(\tR\x06engine\x129\n" +
 	"\n" +
-	"start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\"\xa5\x01\n" +
+	"start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\"\xbe\x01\n" +
 	"\x0eEngineSwitched\x12\x1f\n" +
 	"\vfrom_engine\x18\x01 \x01(\tR\n" +
 	"fromEngine\x12\x1b\n" +
 	"\tto_engine\x18\x02 \x01(\tR\btoEngine\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\x12=\n" +
-	"\x06method\x18\x04 \x01(\x0e2%.tokenstreaming.v1.ContinuationMethodR\x06method\"\x95\x02\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12V\n" +
+	"\x13continuation_method\x18\x04 \x01(\x0e2%.tokenstreaming.v1.ContinuationMethodR\x12continuationMethod\"\x95\x02\n" +
 	"\bFinished\x12D\n" +
 	"\rfinish_reason\x18\x01 \x01(\x0e2\x1f.tokenstreaming.v1.FinishReasonR\ffinishReason\x120\n" +
 	"\x14engine_finish_reason\x18\x02 \x01(\tR\x12engineFinishReason\x122\n" +
@@ -1454,7 +1465,7 @@ var file_tokenstreaming_v1_generation_proto_depIdxs = []int32{
 	18, // 8: tokenstreaming.v1.Token.emit_time:type_name -> google.protobuf.Timestamp
 	6,  // 9: tokenstreaming.v1.Token.top_logprobs:type_name -> tokenstreaming.v1.TopLogprob
 	18, // 10: tokenstreaming.v1.Started.start_time:type_name -> google.protobuf.Timestamp
-	1,  // 11: tokenstreaming.v1.EngineSwitched.method:type_name -> tokenstreaming.v1.ContinuationMethod
+	1,  // 11: tokenstreaming.v1.EngineSwitched.continuation_method:type_name -> tokenstreaming.v1.ContinuationMethod
 	2,  // 12: tokenstreaming.v1.Finished.finish_reason:type_name -> tokenstreaming.v1.FinishReason
 	19, // 13: tokenstreaming.v1.Finished.status:type_name -> google.rpc.Status
 	11, // 14: tokenstreaming.v1.Finished.timing:type_name -> tokenstreaming.v1.Timing

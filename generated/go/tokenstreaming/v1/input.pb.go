@@ -715,7 +715,11 @@ type ToolCall struct {
 	// The function's name.
 	FunctionName string `protobuf:"bytes,2,opt,name=function_name,json=functionName,proto3" json:"function_name,omitempty"`
 	// The arguments as JSON text, as the model wrote them: not checked.
-	Arguments     string `protobuf:"bytes,3,opt,name=arguments,proto3" json:"arguments,omitempty"`
+	Arguments string `protobuf:"bytes,3,opt,name=arguments,proto3" json:"arguments,omitempty"`
+	// Bytes that the engine requires back with the call, such as Gemini's thought signature. Copy them unchanged
+	// from the call that the server sent: an engine may reject a conversation without them. Empty if the engine
+	// sent none.
+	Opaque        []byte `protobuf:"bytes,4,opt,name=opaque,proto3" json:"opaque,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -769,6 +773,13 @@ func (x *ToolCall) GetArguments() string {
 		return x.Arguments
 	}
 	return ""
+}
+
+func (x *ToolCall) GetOpaque() []byte {
+	if x != nil {
+		return x.Opaque
+	}
+	return nil
 }
 
 // What a tool call gave.
@@ -1653,11 +1664,12 @@ const file_tokenstreaming_v1_input_proto_rawDesc = "" +
 	"\x04data\x18\x02 \x01(\fH\x00R\x04data\x12\x1d\n" +
 	"\n" +
 	"media_type\x18\x03 \x01(\tR\tmediaTypeB\b\n" +
-	"\x06source\"]\n" +
+	"\x06source\"u\n" +
 	"\bToolCall\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12#\n" +
 	"\rfunction_name\x18\x02 \x01(\tR\ffunctionName\x12\x1c\n" +
-	"\targuments\x18\x03 \x01(\tR\targuments\"]\n" +
+	"\targuments\x18\x03 \x01(\tR\targuments\x12\x16\n" +
+	"\x06opaque\x18\x04 \x01(\fR\x06opaque\"]\n" +
 	"\n" +
 	"ToolResult\x12 \n" +
 	"\ftool_call_id\x18\x01 \x01(\tR\n" +

@@ -90,7 +90,11 @@ type StreamTokensRequest struct {
 	EngineParams *structpb.Struct `protobuf:"bytes,15,opt,name=engine_params,json=engineParams,proto3" json:"engine_params,omitempty"`
 	// Tags for billing and search, told in the usage ledger, never to the engine: at most 16, keys of 1 to 63
 	// and values of up to 256 characters.
-	Labels        map[string]string `protobuf:"bytes,16,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Labels map[string]string `protobuf:"bytes,16,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The session that the request belongs to, such as a chat; at most 128 characters, longer is
+	// INVALID_ARGUMENT. Requests of one session go to the same engine while it is not overloaded, so that the
+	// engine can reuse its prefix cache. Empty: no session.
+	SessionId     string `protobuf:"bytes,17,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -248,6 +252,13 @@ func (x *StreamTokensRequest) GetLabels() map[string]string {
 		return x.Labels
 	}
 	return nil
+}
+
+func (x *StreamTokensRequest) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
 }
 
 type isStreamTokensRequest_Input interface {
@@ -1101,7 +1112,7 @@ var File_tokenstreaming_v1_token_stream_proto protoreflect.FileDescriptor
 
 const file_tokenstreaming_v1_token_stream_proto_rawDesc = "" +
 	"\n" +
-	"$tokenstreaming/v1/token_stream.proto\x12\x11tokenstreaming.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\"tokenstreaming/v1/generation.proto\x1a\x1dtokenstreaming/v1/input.proto\x1a\x1dtokenstreaming/v1/model.proto\x1a\x1dtokenstreaming/v1/usage.proto\"\xf9\a\n" +
+	"$tokenstreaming/v1/token_stream.proto\x12\x11tokenstreaming.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\"tokenstreaming/v1/generation.proto\x1a\x1dtokenstreaming/v1/input.proto\x1a\x1dtokenstreaming/v1/model.proto\x1a\x1dtokenstreaming/v1/usage.proto\"\x98\b\n" +
 	"\x13StreamTokensRequest\x12#\n" +
 	"\rgeneration_id\x18\x01 \x01(\tR\fgenerationId\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12\x18\n" +
@@ -1120,7 +1131,9 @@ const file_tokenstreaming_v1_token_stream_proto_rawDesc = "" +
 	"\x06limits\x18\r \x01(\v2\x19.tokenstreaming.v1.LimitsR\x06limits\x127\n" +
 	"\brecovery\x18\x0e \x01(\v2\x1b.tokenstreaming.v1.RecoveryR\brecovery\x12<\n" +
 	"\rengine_params\x18\x0f \x01(\v2\x17.google.protobuf.StructR\fengineParams\x12J\n" +
-	"\x06labels\x18\x10 \x03(\v22.tokenstreaming.v1.StreamTokensRequest.LabelsEntryR\x06labels\x1a9\n" +
+	"\x06labels\x18\x10 \x03(\v22.tokenstreaming.v1.StreamTokensRequest.LabelsEntryR\x06labels\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x11 \x01(\tR\tsessionId\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\a\n" +

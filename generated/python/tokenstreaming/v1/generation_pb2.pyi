@@ -157,16 +157,18 @@ class TopLogprob(_message.Message):
     def __init__(self, text: _Optional[str] = ..., logprob: _Optional[float] = ..., id: _Optional[int] = ..., raw_bytes: _Optional[bytes] = ...) -> None: ...
 
 class ToolCallFragment(_message.Message):
-    __slots__ = ("call_index", "id", "function_name", "arguments_fragment")
+    __slots__ = ("call_index", "id", "function_name", "arguments_fragment", "opaque")
     CALL_INDEX_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_NAME_FIELD_NUMBER: _ClassVar[int]
     ARGUMENTS_FRAGMENT_FIELD_NUMBER: _ClassVar[int]
+    OPAQUE_FIELD_NUMBER: _ClassVar[int]
     call_index: int
     id: str
     function_name: str
     arguments_fragment: str
-    def __init__(self, call_index: _Optional[int] = ..., id: _Optional[str] = ..., function_name: _Optional[str] = ..., arguments_fragment: _Optional[str] = ...) -> None: ...
+    opaque: bytes
+    def __init__(self, call_index: _Optional[int] = ..., id: _Optional[str] = ..., function_name: _Optional[str] = ..., arguments_fragment: _Optional[str] = ..., opaque: _Optional[bytes] = ...) -> None: ...
 
 class Started(_message.Message):
     __slots__ = ("generation_id", "model", "engine", "start_time")
@@ -181,16 +183,16 @@ class Started(_message.Message):
     def __init__(self, generation_id: _Optional[str] = ..., model: _Optional[str] = ..., engine: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class EngineSwitched(_message.Message):
-    __slots__ = ("from_engine", "to_engine", "reason", "method")
+    __slots__ = ("from_engine", "to_engine", "reason", "continuation_method")
     FROM_ENGINE_FIELD_NUMBER: _ClassVar[int]
     TO_ENGINE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
-    METHOD_FIELD_NUMBER: _ClassVar[int]
+    CONTINUATION_METHOD_FIELD_NUMBER: _ClassVar[int]
     from_engine: str
     to_engine: str
     reason: str
-    method: ContinuationMethod
-    def __init__(self, from_engine: _Optional[str] = ..., to_engine: _Optional[str] = ..., reason: _Optional[str] = ..., method: _Optional[_Union[ContinuationMethod, str]] = ...) -> None: ...
+    continuation_method: ContinuationMethod
+    def __init__(self, from_engine: _Optional[str] = ..., to_engine: _Optional[str] = ..., reason: _Optional[str] = ..., continuation_method: _Optional[_Union[ContinuationMethod, str]] = ...) -> None: ...
 
 class Finished(_message.Message):
     __slots__ = ("finish_reason", "engine_finish_reason", "matched_stop_sequence", "status", "timing")

@@ -114,14 +114,16 @@ class Image(_message.Message):
     def __init__(self, uri: _Optional[str] = ..., data: _Optional[bytes] = ..., media_type: _Optional[str] = ...) -> None: ...
 
 class ToolCall(_message.Message):
-    __slots__ = ("id", "function_name", "arguments")
+    __slots__ = ("id", "function_name", "arguments", "opaque")
     ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_NAME_FIELD_NUMBER: _ClassVar[int]
     ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    OPAQUE_FIELD_NUMBER: _ClassVar[int]
     id: str
     function_name: str
     arguments: str
-    def __init__(self, id: _Optional[str] = ..., function_name: _Optional[str] = ..., arguments: _Optional[str] = ...) -> None: ...
+    opaque: bytes
+    def __init__(self, id: _Optional[str] = ..., function_name: _Optional[str] = ..., arguments: _Optional[str] = ..., opaque: _Optional[bytes] = ...) -> None: ...
 
 class ToolResult(_message.Message):
     __slots__ = ("tool_call_id", "text", "is_error")

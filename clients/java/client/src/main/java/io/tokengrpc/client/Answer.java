@@ -91,6 +91,9 @@ final class Answer {
     if (call.getFunctionName().isEmpty()) {
       call.setFunctionName(fragment.getFunctionName());
     }
+    if (!fragment.getOpaque().isEmpty()) {
+      call.setOpaque(fragment.getOpaque());
+    }
     arguments
         .computeIfAbsent(fragment.getCallIndex(), index -> new StringBuilder())
         .append(fragment.getArgumentsFragment());

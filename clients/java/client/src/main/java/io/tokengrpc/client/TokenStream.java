@@ -140,7 +140,10 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     return session.answer().refusalText.toString();
   }
 
-  /** In order; whole once the generation has finished. */
+  /**
+   * The tool calls so far, in order; complete once the generation has finished. Send them back unchanged when the
+   * conversation continues: an engine may require their {@code opaque}.
+   */
   public List<ToolCall> toolCalls() {
     return session.answer().toolCalls();
   }

@@ -36,7 +36,7 @@ private static final long serialVersionUID = 0L;
     fromEngine_ = "";
     toEngine_ = "";
     reason_ = "";
-    method_ = 0;
+    continuationMethod_ = 0;
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -198,29 +198,29 @@ private static final long serialVersionUID = 0L;
     }
   }
 
-  public static final int METHOD_FIELD_NUMBER = 4;
-  private int method_ = 0;
+  public static final int CONTINUATION_METHOD_FIELD_NUMBER = 4;
+  private int continuationMethod_ = 0;
   /**
    * <pre>
    * How it goes on.
    * </pre>
    *
-   * <code>.tokenstreaming.v1.ContinuationMethod method = 4 [json_name = "method"];</code>
-   * @return The enum numeric value on the wire for method.
+   * <code>.tokenstreaming.v1.ContinuationMethod continuation_method = 4 [json_name = "continuationMethod"];</code>
+   * @return The enum numeric value on the wire for continuationMethod.
    */
-  @java.lang.Override public int getMethodValue() {
-    return method_;
+  @java.lang.Override public int getContinuationMethodValue() {
+    return continuationMethod_;
   }
   /**
    * <pre>
    * How it goes on.
    * </pre>
    *
-   * <code>.tokenstreaming.v1.ContinuationMethod method = 4 [json_name = "method"];</code>
-   * @return The method.
+   * <code>.tokenstreaming.v1.ContinuationMethod continuation_method = 4 [json_name = "continuationMethod"];</code>
+   * @return The continuationMethod.
    */
-  @java.lang.Override public io.tokengrpc.tokenstreaming.v1.ContinuationMethod getMethod() {
-    io.tokengrpc.tokenstreaming.v1.ContinuationMethod result = io.tokengrpc.tokenstreaming.v1.ContinuationMethod.forNumber(method_);
+  @java.lang.Override public io.tokengrpc.tokenstreaming.v1.ContinuationMethod getContinuationMethod() {
+    io.tokengrpc.tokenstreaming.v1.ContinuationMethod result = io.tokengrpc.tokenstreaming.v1.ContinuationMethod.forNumber(continuationMethod_);
     return result == null ? io.tokengrpc.tokenstreaming.v1.ContinuationMethod.UNRECOGNIZED : result;
   }
 
@@ -247,8 +247,8 @@ private static final long serialVersionUID = 0L;
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(reason_)) {
       com.google.protobuf.GeneratedMessage.writeString(output, 3, reason_);
     }
-    if (method_ != io.tokengrpc.tokenstreaming.v1.ContinuationMethod.CONTINUATION_METHOD_UNSPECIFIED.getNumber()) {
-      output.writeEnum(4, method_);
+    if (continuationMethod_ != io.tokengrpc.tokenstreaming.v1.ContinuationMethod.CONTINUATION_METHOD_UNSPECIFIED.getNumber()) {
+      output.writeEnum(4, continuationMethod_);
     }
     getUnknownFields().writeTo(output);
   }
@@ -263,9 +263,9 @@ private static final long serialVersionUID = 0L;
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(reason_)) {
       size += com.google.protobuf.GeneratedMessage.computeStringSize(3, reason_);
     }
-    if (method_ != io.tokengrpc.tokenstreaming.v1.ContinuationMethod.CONTINUATION_METHOD_UNSPECIFIED.getNumber()) {
+    if (continuationMethod_ != io.tokengrpc.tokenstreaming.v1.ContinuationMethod.CONTINUATION_METHOD_UNSPECIFIED.getNumber()) {
       size += com.google.protobuf.CodedOutputStream
-        .computeEnumSize(4, method_);
+        .computeEnumSize(4, continuationMethod_);
     }
     return size;
   }
@@ -297,7 +297,7 @@ private static final long serialVersionUID = 0L;
         .equals(other.getToEngine())) return false;
     if (!getReason()
         .equals(other.getReason())) return false;
-    if (method_ != other.method_) return false;
+    if (continuationMethod_ != other.continuationMethod_) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -315,8 +315,8 @@ private static final long serialVersionUID = 0L;
     hash = (53 * hash) + getToEngine().hashCode();
     hash = (37 * hash) + REASON_FIELD_NUMBER;
     hash = (53 * hash) + getReason().hashCode();
-    hash = (37 * hash) + METHOD_FIELD_NUMBER;
-    hash = (53 * hash) + method_;
+    hash = (37 * hash) + CONTINUATION_METHOD_FIELD_NUMBER;
+    hash = (53 * hash) + continuationMethod_;
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -456,7 +456,7 @@ private static final long serialVersionUID = 0L;
       fromEngine_ = "";
       toEngine_ = "";
       reason_ = "";
-      method_ = 0;
+      continuationMethod_ = 0;
       return this;
     }
 
@@ -500,7 +500,7 @@ private static final long serialVersionUID = 0L;
         result.reason_ = reason_;
       }
       if (((from_bitField0_ & 0x00000008) != 0)) {
-        result.method_ = method_;
+        result.continuationMethod_ = continuationMethod_;
       }
     }
 
@@ -531,8 +531,8 @@ private static final long serialVersionUID = 0L;
         bitField0_ |= 0x00000004;
         onChanged();
       }
-      if (other.method_ != 0) {
-        setMethodValue(other.getMethodValue());
+      if (other.continuationMethod_ != 0) {
+        setContinuationMethodValue(other.getContinuationMethodValue());
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -576,7 +576,7 @@ private static final long serialVersionUID = 0L;
               break;
             } // case 26
             case 32: {
-              method_ = input.readEnum();
+              continuationMethod_ = input.readEnum();
               bitField0_ |= 0x00000008;
               break;
             } // case 32
@@ -873,29 +873,29 @@ private static final long serialVersionUID = 0L;
       return this;
     }
 
-    private int method_ = 0;
+    private int continuationMethod_ = 0;
     /**
      * <pre>
      * How it goes on.
      * </pre>
      *
-     * <code>.tokenstreaming.v1.ContinuationMethod method = 4 [json_name = "method"];</code>
-     * @return The enum numeric value on the wire for method.
+     * <code>.tokenstreaming.v1.ContinuationMethod continuation_method = 4 [json_name = "continuationMethod"];</code>
+     * @return The enum numeric value on the wire for continuationMethod.
      */
-    @java.lang.Override public int getMethodValue() {
-      return method_;
+    @java.lang.Override public int getContinuationMethodValue() {
+      return continuationMethod_;
     }
     /**
      * <pre>
      * How it goes on.
      * </pre>
      *
-     * <code>.tokenstreaming.v1.ContinuationMethod method = 4 [json_name = "method"];</code>
-     * @param value The enum numeric value on the wire for method to set.
+     * <code>.tokenstreaming.v1.ContinuationMethod continuation_method = 4 [json_name = "continuationMethod"];</code>
+     * @param value The enum numeric value on the wire for continuationMethod to set.
      * @return This builder for chaining.
      */
-    public Builder setMethodValue(int value) {
-      method_ = value;
+    public Builder setContinuationMethodValue(int value) {
+      continuationMethod_ = value;
       bitField0_ |= 0x00000008;
       onChanged();
       return this;
@@ -905,12 +905,12 @@ private static final long serialVersionUID = 0L;
      * How it goes on.
      * </pre>
      *
-     * <code>.tokenstreaming.v1.ContinuationMethod method = 4 [json_name = "method"];</code>
-     * @return The method.
+     * <code>.tokenstreaming.v1.ContinuationMethod continuation_method = 4 [json_name = "continuationMethod"];</code>
+     * @return The continuationMethod.
      */
     @java.lang.Override
-    public io.tokengrpc.tokenstreaming.v1.ContinuationMethod getMethod() {
-      io.tokengrpc.tokenstreaming.v1.ContinuationMethod result = io.tokengrpc.tokenstreaming.v1.ContinuationMethod.forNumber(method_);
+    public io.tokengrpc.tokenstreaming.v1.ContinuationMethod getContinuationMethod() {
+      io.tokengrpc.tokenstreaming.v1.ContinuationMethod result = io.tokengrpc.tokenstreaming.v1.ContinuationMethod.forNumber(continuationMethod_);
       return result == null ? io.tokengrpc.tokenstreaming.v1.ContinuationMethod.UNRECOGNIZED : result;
     }
     /**
@@ -918,15 +918,15 @@ private static final long serialVersionUID = 0L;
      * How it goes on.
      * </pre>
      *
-     * <code>.tokenstreaming.v1.ContinuationMethod method = 4 [json_name = "method"];</code>
-     * @param value The method to set.
+     * <code>.tokenstreaming.v1.ContinuationMethod continuation_method = 4 [json_name = "continuationMethod"];</code>
+     * @param value The continuationMethod to set.
      * @throws IllegalArgumentException if UNRECOGNIZED is provided.
      * @return This builder for chaining.
      */
-    public Builder setMethod(io.tokengrpc.tokenstreaming.v1.ContinuationMethod value) {
+    public Builder setContinuationMethod(io.tokengrpc.tokenstreaming.v1.ContinuationMethod value) {
       if (value == null) { throw new NullPointerException(); }
       bitField0_ |= 0x00000008;
-      method_ = value.getNumber();
+      continuationMethod_ = value.getNumber();
       onChanged();
       return this;
     }
@@ -935,12 +935,12 @@ private static final long serialVersionUID = 0L;
      * How it goes on.
      * </pre>
      *
-     * <code>.tokenstreaming.v1.ContinuationMethod method = 4 [json_name = "method"];</code>
+     * <code>.tokenstreaming.v1.ContinuationMethod continuation_method = 4 [json_name = "continuationMethod"];</code>
      * @return This builder for chaining.
      */
-    public Builder clearMethod() {
+    public Builder clearContinuationMethod() {
       bitField0_ = (bitField0_ & ~0x00000008);
-      method_ = 0;
+      continuationMethod_ = 0;
       onChanged();
       return this;
     }

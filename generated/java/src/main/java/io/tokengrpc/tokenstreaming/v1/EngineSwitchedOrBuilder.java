@@ -75,17 +75,17 @@ public interface EngineSwitchedOrBuilder extends
    * How it goes on.
    * </pre>
    *
-   * <code>.tokenstreaming.v1.ContinuationMethod method = 4 [json_name = "method"];</code>
-   * @return The enum numeric value on the wire for method.
+   * <code>.tokenstreaming.v1.ContinuationMethod continuation_method = 4 [json_name = "continuationMethod"];</code>
+   * @return The enum numeric value on the wire for continuationMethod.
    */
-  int getMethodValue();
+  int getContinuationMethodValue();
   /**
    * <pre>
    * How it goes on.
    * </pre>
    *
-   * <code>.tokenstreaming.v1.ContinuationMethod method = 4 [json_name = "method"];</code>
-   * @return The method.
+   * <code>.tokenstreaming.v1.ContinuationMethod continuation_method = 4 [json_name = "continuationMethod"];</code>
+   * @return The continuationMethod.
    */
-  io.tokengrpc.tokenstreaming.v1.ContinuationMethod getMethod();
+  io.tokengrpc.tokenstreaming.v1.ContinuationMethod getContinuationMethod();
 }

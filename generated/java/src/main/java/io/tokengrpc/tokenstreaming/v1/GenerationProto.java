@@ -137,72 +137,73 @@ public final class GenerationProto extends com.google.protobuf.GeneratedFile {
       "s\"\206\001\n\nTopLogprob\022\022\n\004text\030\001 \001(\tR\004text\022\030\n\007" +
       "logprob\030\002 \001(\002R\007logprob\022\023\n\002id\030\003 \001(\005H\000R\002id" +
       "\210\001\001\022 \n\traw_bytes\030\004 \001(\014H\001R\010rawBytes\210\001\001B\005\n" +
-      "\003_idB\014\n\n_raw_bytes\"\225\001\n\020ToolCallFragment\022" +
+      "\003_idB\014\n\n_raw_bytes\"\255\001\n\020ToolCallFragment\022" +
       "\035\n\ncall_index\030\001 \001(\005R\tcallIndex\022\016\n\002id\030\002 \001" +
       "(\tR\002id\022#\n\rfunction_name\030\003 \001(\tR\014functionN" +
       "ame\022-\n\022arguments_fragment\030\004 \001(\tR\021argumen" +
-      "tsFragment\"\227\001\n\007Started\022#\n\rgeneration_id\030" +
-      "\001 \001(\tR\014generationId\022\024\n\005model\030\002 \001(\tR\005mode" +
-      "l\022\026\n\006engine\030\003 \001(\tR\006engine\0229\n\nstart_time\030" +
-      "\004 \001(\0132\032.google.protobuf.TimestampR\tstart" +
-      "Time\"\245\001\n\016EngineSwitched\022\037\n\013from_engine\030\001" +
-      " \001(\tR\nfromEngine\022\033\n\tto_engine\030\002 \001(\tR\010toE" +
-      "ngine\022\026\n\006reason\030\003 \001(\tR\006reason\022=\n\006method\030" +
-      "\004 \001(\0162%.tokenstreaming.v1.ContinuationMe" +
-      "thodR\006method\"\225\002\n\010Finished\022D\n\rfinish_reas" +
-      "on\030\001 \001(\0162\037.tokenstreaming.v1.FinishReaso" +
-      "nR\014finishReason\0220\n\024engine_finish_reason\030" +
-      "\002 \001(\tR\022engineFinishReason\0222\n\025matched_sto" +
-      "p_sequence\030\003 \001(\tR\023matchedStopSequence\022*\n" +
-      "\006status\030\004 \001(\0132\022.google.rpc.StatusR\006statu" +
-      "s\0221\n\006timing\030\005 \001(\0132\031.tokenstreaming.v1.Ti" +
-      "mingR\006timing\"\326\001\n\006Timing\022@\n\016queue_duratio" +
-      "n\030\001 \001(\0132\031.google.protobuf.DurationR\rqueu" +
-      "eDuration\022H\n\023time_to_first_token\030\002 \001(\0132\031" +
-      ".google.protobuf.DurationR\020timeToFirstTo" +
-      "ken\022@\n\016total_duration\030\003 \001(\0132\031.google.pro" +
-      "tobuf.DurationR\rtotalDuration\"i\n\010Attache" +
-      "d\0228\n\005state\030\001 \001(\0162\".tokenstreaming.v1.Gen" +
-      "erationStateR\005state\022#\n\rlast_sequence\030\002 \001" +
-      "(\005R\014lastSequence\"E\n\tHeartbeat\0228\n\005state\030\001" +
-      " \001(\0162\".tokenstreaming.v1.GenerationState" +
-      "R\005state\"N\n\013DrainNotice\022?\n\rdeadline_time\030" +
-      "\001 \001(\0132\032.google.protobuf.TimestampR\014deadl" +
-      "ineTime\"\346\001\n\021GenerationFailure\022#\n\rgenerat" +
-      "ion_id\030\001 \001(\tR\014generationId\022#\n\rlast_seque" +
-      "nce\030\002 \001(\005R\014lastSequence\022.\n\005usage\030\003 \001(\0132\030" +
-      ".tokenstreaming.v1.UsageR\005usage\022A\n\014retry" +
-      "_advice\030\004 \001(\0162\036.tokenstreaming.v1.RetryA" +
-      "dviceR\013retryAdvice\022\024\n\005ended\030\005 \001(\010R\005ended" +
-      "*\357\001\n\017GenerationState\022 \n\034GENERATION_STATE" +
-      "_UNSPECIFIED\020\000\022\033\n\027GENERATION_STATE_QUEUE" +
-      "D\020\001\022\037\n\033GENERATION_STATE_PREFILLING\020\002\022\037\n\033" +
-      "GENERATION_STATE_GENERATING\020\003\022\036\n\032GENERAT" +
-      "ION_STATE_SUCCEEDED\020\004\022\033\n\027GENERATION_STAT" +
-      "E_FAILED\020\005\022\036\n\032GENERATION_STATE_CANCELLED" +
-      "\020\006*\202\001\n\022ContinuationMethod\022#\n\037CONTINUATIO" +
-      "N_METHOD_UNSPECIFIED\020\000\022!\n\035CONTINUATION_M" +
-      "ETHOD_TOKEN_IDS\020\001\022$\n CONTINUATION_METHOD" +
-      "_TEXT_PREFILL\020\002*\211\003\n\014FinishReason\022\035\n\031FINI" +
-      "SH_REASON_UNSPECIFIED\020\000\022\025\n\021FINISH_REASON" +
-      "_END\020\001\022\037\n\033FINISH_REASON_STOP_SEQUENCE\020\002\022" +
-      "\034\n\030FINISH_REASON_MAX_TOKENS\020\003\022 \n\034FINISH_" +
-      "REASON_CONTEXT_LENGTH\020\004\022\034\n\030FINISH_REASON" +
-      "_TOOL_CALLS\020\005\022 \n\034FINISH_REASON_CONTENT_F" +
-      "ILTER\020\006\022\031\n\025FINISH_REASON_REFUSAL\020\007\022\034\n\030FI" +
-      "NISH_REASON_TIME_LIMIT\020\010\022\032\n\026FINISH_REASO" +
-      "N_DEADLINE\020\t\022\027\n\023FINISH_REASON_OTHER\020\n\022\033\n" +
-      "\027FINISH_REASON_CANCELLED\020\013\022\027\n\023FINISH_REA" +
-      "SON_ERROR\020\014*t\n\013RetryAdvice\022\034\n\030RETRY_ADVI" +
-      "CE_UNSPECIFIED\020\000\022\027\n\023RETRY_ADVICE_RESUME\020" +
-      "\001\022\026\n\022RETRY_ADVICE_RETRY\020\002\022\026\n\022RETRY_ADVIC" +
-      "E_NEVER\020\003B\337\001\n\036io.tokengrpc.tokenstreamin" +
-      "g.v1B\017GenerationProtoP\001ZNgithub.com/toke" +
-      "ngrpc/tokengrpc/generated/go/tokenstream" +
-      "ing/v1;tokenstreamingv1\252\002\033TokenGrpc.Toke" +
-      "nStreaming.V1\312\002\033TokenGrpc\\TokenStreaming" +
-      "\\V1\352\002\035TokenGrpc::TokenStreaming::V1b\006pro" +
-      "to3"
+      "tsFragment\022\026\n\006opaque\030\005 \001(\014R\006opaque\"\227\001\n\007S" +
+      "tarted\022#\n\rgeneration_id\030\001 \001(\tR\014generatio" +
+      "nId\022\024\n\005model\030\002 \001(\tR\005model\022\026\n\006engine\030\003 \001(" +
+      "\tR\006engine\0229\n\nstart_time\030\004 \001(\0132\032.google.p" +
+      "rotobuf.TimestampR\tstartTime\"\276\001\n\016EngineS" +
+      "witched\022\037\n\013from_engine\030\001 \001(\tR\nfromEngine" +
+      "\022\033\n\tto_engine\030\002 \001(\tR\010toEngine\022\026\n\006reason\030" +
+      "\003 \001(\tR\006reason\022V\n\023continuation_method\030\004 \001" +
+      "(\0162%.tokenstreaming.v1.ContinuationMetho" +
+      "dR\022continuationMethod\"\225\002\n\010Finished\022D\n\rfi" +
+      "nish_reason\030\001 \001(\0162\037.tokenstreaming.v1.Fi" +
+      "nishReasonR\014finishReason\0220\n\024engine_finis" +
+      "h_reason\030\002 \001(\tR\022engineFinishReason\0222\n\025ma" +
+      "tched_stop_sequence\030\003 \001(\tR\023matchedStopSe" +
+      "quence\022*\n\006status\030\004 \001(\0132\022.google.rpc.Stat" +
+      "usR\006status\0221\n\006timing\030\005 \001(\0132\031.tokenstream" +
+      "ing.v1.TimingR\006timing\"\326\001\n\006Timing\022@\n\016queu" +
+      "e_duration\030\001 \001(\0132\031.google.protobuf.Durat" +
+      "ionR\rqueueDuration\022H\n\023time_to_first_toke" +
+      "n\030\002 \001(\0132\031.google.protobuf.DurationR\020time" +
+      "ToFirstToken\022@\n\016total_duration\030\003 \001(\0132\031.g" +
+      "oogle.protobuf.DurationR\rtotalDuration\"i" +
+      "\n\010Attached\0228\n\005state\030\001 \001(\0162\".tokenstreami" +
+      "ng.v1.GenerationStateR\005state\022#\n\rlast_seq" +
+      "uence\030\002 \001(\005R\014lastSequence\"E\n\tHeartbeat\0228" +
+      "\n\005state\030\001 \001(\0162\".tokenstreaming.v1.Genera" +
+      "tionStateR\005state\"N\n\013DrainNotice\022?\n\rdeadl" +
+      "ine_time\030\001 \001(\0132\032.google.protobuf.Timesta" +
+      "mpR\014deadlineTime\"\346\001\n\021GenerationFailure\022#" +
+      "\n\rgeneration_id\030\001 \001(\tR\014generationId\022#\n\rl" +
+      "ast_sequence\030\002 \001(\005R\014lastSequence\022.\n\005usag" +
+      "e\030\003 \001(\0132\030.tokenstreaming.v1.UsageR\005usage" +
+      "\022A\n\014retry_advice\030\004 \001(\0162\036.tokenstreaming." +
+      "v1.RetryAdviceR\013retryAdvice\022\024\n\005ended\030\005 \001" +
+      "(\010R\005ended*\357\001\n\017GenerationState\022 \n\034GENERAT" +
+      "ION_STATE_UNSPECIFIED\020\000\022\033\n\027GENERATION_ST" +
+      "ATE_QUEUED\020\001\022\037\n\033GENERATION_STATE_PREFILL" +
+      "ING\020\002\022\037\n\033GENERATION_STATE_GENERATING\020\003\022\036" +
+      "\n\032GENERATION_STATE_SUCCEEDED\020\004\022\033\n\027GENERA" +
+      "TION_STATE_FAILED\020\005\022\036\n\032GENERATION_STATE_" +
+      "CANCELLED\020\006*\202\001\n\022ContinuationMethod\022#\n\037CO" +
+      "NTINUATION_METHOD_UNSPECIFIED\020\000\022!\n\035CONTI" +
+      "NUATION_METHOD_TOKEN_IDS\020\001\022$\n CONTINUATI" +
+      "ON_METHOD_TEXT_PREFILL\020\002*\211\003\n\014FinishReaso" +
+      "n\022\035\n\031FINISH_REASON_UNSPECIFIED\020\000\022\025\n\021FINI" +
+      "SH_REASON_END\020\001\022\037\n\033FINISH_REASON_STOP_SE" +
+      "QUENCE\020\002\022\034\n\030FINISH_REASON_MAX_TOKENS\020\003\022 " +
+      "\n\034FINISH_REASON_CONTEXT_LENGTH\020\004\022\034\n\030FINI" +
+      "SH_REASON_TOOL_CALLS\020\005\022 \n\034FINISH_REASON_" +
+      "CONTENT_FILTER\020\006\022\031\n\025FINISH_REASON_REFUSA" +
+      "L\020\007\022\034\n\030FINISH_REASON_TIME_LIMIT\020\010\022\032\n\026FIN" +
+      "ISH_REASON_DEADLINE\020\t\022\027\n\023FINISH_REASON_O" +
+      "THER\020\n\022\033\n\027FINISH_REASON_CANCELLED\020\013\022\027\n\023F" +
+      "INISH_REASON_ERROR\020\014*t\n\013RetryAdvice\022\034\n\030R" +
+      "ETRY_ADVICE_UNSPECIFIED\020\000\022\027\n\023RETRY_ADVIC" +
+      "E_RESUME\020\001\022\026\n\022RETRY_ADVICE_RETRY\020\002\022\026\n\022RE" +
+      "TRY_ADVICE_NEVER\020\003B\337\001\n\036io.tokengrpc.toke" +
+      "nstreaming.v1B\017GenerationProtoP\001ZNgithub" +
+      ".com/tokengrpc/tokengrpc/generated/go/to" +
+      "kenstreaming/v1;tokenstreamingv1\252\002\033Token" +
+      "Grpc.TokenStreaming.V1\312\002\033TokenGrpc\\Token" +
+      "Streaming\\V1\352\002\035TokenGrpc::TokenStreaming" +
+      "::V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -241,7 +242,7 @@ public final class GenerationProto extends com.google.protobuf.GeneratedFile {
     internal_static_tokenstreaming_v1_ToolCallFragment_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_ToolCallFragment_descriptor,
-        new java.lang.String[] { "CallIndex", "Id", "FunctionName", "ArgumentsFragment", });
+        new java.lang.String[] { "CallIndex", "Id", "FunctionName", "ArgumentsFragment", "Opaque", });
     internal_static_tokenstreaming_v1_Started_descriptor =
       getDescriptor().getMessageType(4);
     internal_static_tokenstreaming_v1_Started_fieldAccessorTable = new
@@ -253,7 +254,7 @@ public final class GenerationProto extends com.google.protobuf.GeneratedFile {
     internal_static_tokenstreaming_v1_EngineSwitched_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_EngineSwitched_descriptor,
-        new java.lang.String[] { "FromEngine", "ToEngine", "Reason", "Method", });
+        new java.lang.String[] { "FromEngine", "ToEngine", "Reason", "ContinuationMethod", });
     internal_static_tokenstreaming_v1_Finished_descriptor =
       getDescriptor().getMessageType(6);
     internal_static_tokenstreaming_v1_Finished_fieldAccessorTable = new

@@ -143,89 +143,89 @@ public final class InputProto extends com.google.protobuf.GeneratedFile {
       "ngPartH\000R\treasoningB\006\n\004part\"Z\n\005Image\022\022\n\003" +
       "uri\030\001 \001(\tH\000R\003uri\022\024\n\004data\030\002 \001(\014H\000R\004data\022\035" +
       "\n\nmedia_type\030\003 \001(\tR\tmediaTypeB\010\n\006source\"" +
-      "]\n\010ToolCall\022\016\n\002id\030\001 \001(\tR\002id\022#\n\rfunction_" +
+      "u\n\010ToolCall\022\016\n\002id\030\001 \001(\tR\002id\022#\n\rfunction_" +
       "name\030\002 \001(\tR\014functionName\022\034\n\targuments\030\003 " +
-      "\001(\tR\targuments\"]\n\nToolResult\022 \n\014tool_cal" +
-      "l_id\030\001 \001(\tR\ntoolCallId\022\022\n\004text\030\002 \001(\tR\004te" +
-      "xt\022\031\n\010is_error\030\003 \001(\010R\007isError\";\n\rReasoni" +
-      "ngPart\022\022\n\004text\030\001 \001(\tR\004text\022\026\n\006opaque\030\002 \001" +
-      "(\014R\006opaque\"\327\004\n\010Sampling\022%\n\013temperature\030\001" +
-      " \001(\001H\000R\013temperature\210\001\001\022\030\n\005top_p\030\002 \001(\001H\001R" +
-      "\004topP\210\001\001\022\030\n\005top_k\030\003 \001(\005H\002R\004topK\210\001\001\022\030\n\005mi" +
-      "n_p\030\004 \001(\001H\003R\004minP\210\001\001\022\027\n\004seed\030\005 \001(\003H\004R\004se" +
-      "ed\210\001\001\022.\n\020presence_penalty\030\006 \001(\001H\005R\017prese" +
-      "ncePenalty\210\001\001\0220\n\021frequency_penalty\030\007 \001(\001" +
-      "H\006R\020frequencyPenalty\210\001\001\0222\n\022repetition_pe" +
-      "nalty\030\010 \001(\001H\007R\021repetitionPenalty\210\001\001\022%\n\016s" +
-      "top_sequences\030\t \003(\tR\rstopSequences\022I\n\nlo" +
-      "git_bias\030\n \003(\0132*.tokenstreaming.v1.Sampl" +
-      "ing.LogitBiasEntryR\tlogitBias\032<\n\016LogitBi" +
-      "asEntry\022\020\n\003key\030\001 \001(\005R\003key\022\024\n\005value\030\002 \001(\001" +
-      "R\005value:\0028\001B\016\n\014_temperatureB\010\n\006_top_pB\010\n" +
-      "\006_top_kB\010\n\006_min_pB\007\n\005_seedB\023\n\021_presence_" +
-      "penaltyB\024\n\022_frequency_penaltyB\025\n\023_repeti" +
-      "tion_penalty\"\200\001\n\tReasoning\022:\n\006effort\030\001 \001" +
-      "(\0162\".tokenstreaming.v1.ReasoningEffortR\006" +
-      "effort\022&\n\014token_budget\030\002 \001(\005H\000R\013tokenBud" +
-      "get\210\001\001B\017\n\r_token_budget\"\325\001\n\rOutputOption" +
-      "s\022/\n\021top_logprob_count\030\001 \001(\005H\000R\017topLogpr" +
-      "obCount\210\001\001\022*\n\021include_token_ids\030\002 \001(\010R\017i" +
-      "ncludeTokenIds\022*\n\021include_raw_bytes\030\003 \001(" +
-      "\010R\017includeRawBytes\022%\n\016omit_reasoning\030\004 \001" +
-      "(\010R\romitReasoningB\024\n\022_top_logprob_count\"" +
-      "\212\001\n\004Tool\022\022\n\004name\030\001 \001(\tR\004name\022 \n\013descript" +
-      "ion\030\002 \001(\tR\013description\0224\n\026parameters_jso" +
-      "n_schema\030\003 \001(\tR\024parametersJsonSchema\022\026\n\006" +
-      "strict\030\004 \001(\010R\006strict\"\236\001\n\nToolChoice\0225\n\004m" +
-      "ode\030\001 \001(\0162!.tokenstreaming.v1.ToolChoice" +
-      "ModeR\004mode\022#\n\rfunction_name\030\002 \001(\tR\014funct" +
-      "ionName\0224\n\026disable_parallel_calls\030\003 \001(\010R" +
-      "\024disableParallelCalls\"\257\001\n\020OutputConstrai" +
-      "nt\022!\n\013json_schema\030\001 \001(\tH\000R\njsonSchema\022\026\n" +
-      "\005regex\030\002 \001(\tH\000R\005regex\022\032\n\007grammar\030\003 \001(\tH\000" +
-      "R\007grammar\0226\n\007choices\030\004 \001(\0132\032.tokenstream" +
-      "ing.v1.ChoicesH\000R\007choicesB\014\n\nconstraint\"" +
-      "\037\n\007Choices\022\024\n\005texts\030\001 \003(\tR\005texts\"\254\003\n\006Lim" +
-      "its\0228\n\ntime_limit\030\001 \001(\0132\031.google.protobu" +
-      "f.DurationR\ttimeLimit\022I\n\023first_token_tim" +
-      "eout\030\002 \001(\0132\031.google.protobuf.DurationR\021f" +
-      "irstTokenTimeout\022I\n\023inter_token_timeout\030" +
-      "\003 \001(\0132\031.google.protobuf.DurationR\021interT" +
-      "okenTimeout\022J\n\017deadline_action\030\004 \001(\0162!.t" +
-      "okenstreaming.v1.DeadlineActionR\016deadlin" +
-      "eAction\022B\n\017deadline_margin\030\005 \001(\0132\031.googl" +
-      "e.protobuf.DurationR\016deadlineMargin\022B\n\017c" +
-      "onnect_timeout\030\006 \001(\0132\031.google.protobuf.D" +
-      "urationR\016connectTimeout\"\207\002\n\010Recovery\022P\n\021" +
-      "disconnect_action\030\001 \001(\0162#.tokenstreaming" +
-      ".v1.DisconnectActionR\020disconnectAction\0228" +
-      "\n\ndetach_ttl\030\002 \001(\0132\031.google.protobuf.Dur" +
-      "ationR\tdetachTtl\0228\n\nreplay_ttl\030\003 \001(\0132\031.g" +
-      "oogle.protobuf.DurationR\treplayTtl\0225\n\027ma" +
-      "x_engine_switch_count\030\004 \001(\005R\024maxEngineSw" +
-      "itchCount*_\n\004Role\022\024\n\020ROLE_UNSPECIFIED\020\000\022" +
-      "\017\n\013ROLE_SYSTEM\020\001\022\r\n\tROLE_USER\020\002\022\022\n\016ROLE_" +
-      "ASSISTANT\020\003\022\r\n\tROLE_TOOL\020\004*\240\001\n\017Reasoning" +
-      "Effort\022 \n\034REASONING_EFFORT_UNSPECIFIED\020\000" +
-      "\022\031\n\025REASONING_EFFORT_NONE\020\001\022\030\n\024REASONING" +
-      "_EFFORT_LOW\020\002\022\033\n\027REASONING_EFFORT_MEDIUM" +
-      "\020\003\022\031\n\025REASONING_EFFORT_HIGH\020\004*\246\001\n\016ToolCh" +
-      "oiceMode\022 \n\034TOOL_CHOICE_MODE_UNSPECIFIED" +
-      "\020\000\022\031\n\025TOOL_CHOICE_MODE_AUTO\020\001\022\031\n\025TOOL_CH" +
-      "OICE_MODE_NONE\020\002\022\035\n\031TOOL_CHOICE_MODE_REQ" +
-      "UIRED\020\003\022\035\n\031TOOL_CHOICE_MODE_FUNCTION\020\004*o" +
-      "\n\016DeadlineAction\022\037\n\033DEADLINE_ACTION_UNSP" +
-      "ECIFIED\020\000\022\030\n\024DEADLINE_ACTION_FAIL\020\001\022\"\n\036D" +
-      "EADLINE_ACTION_FINISH_PARTIAL\020\002*q\n\020Disco" +
-      "nnectAction\022!\n\035DISCONNECT_ACTION_UNSPECI" +
-      "FIED\020\000\022\034\n\030DISCONNECT_ACTION_CANCEL\020\001\022\034\n\030" +
-      "DISCONNECT_ACTION_DETACH\020\002B\332\001\n\036io.tokeng" +
-      "rpc.tokenstreaming.v1B\nInputProtoP\001ZNgit" +
-      "hub.com/tokengrpc/tokengrpc/generated/go" +
-      "/tokenstreaming/v1;tokenstreamingv1\252\002\033To" +
-      "kenGrpc.TokenStreaming.V1\312\002\033TokenGrpc\\To" +
-      "kenStreaming\\V1\352\002\035TokenGrpc::TokenStream" +
-      "ing::V1b\006proto3"
+      "\001(\tR\targuments\022\026\n\006opaque\030\004 \001(\014R\006opaque\"]" +
+      "\n\nToolResult\022 \n\014tool_call_id\030\001 \001(\tR\ntool" +
+      "CallId\022\022\n\004text\030\002 \001(\tR\004text\022\031\n\010is_error\030\003" +
+      " \001(\010R\007isError\";\n\rReasoningPart\022\022\n\004text\030\001" +
+      " \001(\tR\004text\022\026\n\006opaque\030\002 \001(\014R\006opaque\"\327\004\n\010S" +
+      "ampling\022%\n\013temperature\030\001 \001(\001H\000R\013temperat" +
+      "ure\210\001\001\022\030\n\005top_p\030\002 \001(\001H\001R\004topP\210\001\001\022\030\n\005top_" +
+      "k\030\003 \001(\005H\002R\004topK\210\001\001\022\030\n\005min_p\030\004 \001(\001H\003R\004min" +
+      "P\210\001\001\022\027\n\004seed\030\005 \001(\003H\004R\004seed\210\001\001\022.\n\020presenc" +
+      "e_penalty\030\006 \001(\001H\005R\017presencePenalty\210\001\001\0220\n" +
+      "\021frequency_penalty\030\007 \001(\001H\006R\020frequencyPen" +
+      "alty\210\001\001\0222\n\022repetition_penalty\030\010 \001(\001H\007R\021r" +
+      "epetitionPenalty\210\001\001\022%\n\016stop_sequences\030\t " +
+      "\003(\tR\rstopSequences\022I\n\nlogit_bias\030\n \003(\0132*" +
+      ".tokenstreaming.v1.Sampling.LogitBiasEnt" +
+      "ryR\tlogitBias\032<\n\016LogitBiasEntry\022\020\n\003key\030\001" +
+      " \001(\005R\003key\022\024\n\005value\030\002 \001(\001R\005value:\0028\001B\016\n\014_" +
+      "temperatureB\010\n\006_top_pB\010\n\006_top_kB\010\n\006_min_" +
+      "pB\007\n\005_seedB\023\n\021_presence_penaltyB\024\n\022_freq" +
+      "uency_penaltyB\025\n\023_repetition_penalty\"\200\001\n" +
+      "\tReasoning\022:\n\006effort\030\001 \001(\0162\".tokenstream" +
+      "ing.v1.ReasoningEffortR\006effort\022&\n\014token_" +
+      "budget\030\002 \001(\005H\000R\013tokenBudget\210\001\001B\017\n\r_token" +
+      "_budget\"\325\001\n\rOutputOptions\022/\n\021top_logprob" +
+      "_count\030\001 \001(\005H\000R\017topLogprobCount\210\001\001\022*\n\021in" +
+      "clude_token_ids\030\002 \001(\010R\017includeTokenIds\022*" +
+      "\n\021include_raw_bytes\030\003 \001(\010R\017includeRawByt" +
+      "es\022%\n\016omit_reasoning\030\004 \001(\010R\romitReasonin" +
+      "gB\024\n\022_top_logprob_count\"\212\001\n\004Tool\022\022\n\004name" +
+      "\030\001 \001(\tR\004name\022 \n\013description\030\002 \001(\tR\013descr" +
+      "iption\0224\n\026parameters_json_schema\030\003 \001(\tR\024" +
+      "parametersJsonSchema\022\026\n\006strict\030\004 \001(\010R\006st" +
+      "rict\"\236\001\n\nToolChoice\0225\n\004mode\030\001 \001(\0162!.toke" +
+      "nstreaming.v1.ToolChoiceModeR\004mode\022#\n\rfu" +
+      "nction_name\030\002 \001(\tR\014functionName\0224\n\026disab" +
+      "le_parallel_calls\030\003 \001(\010R\024disableParallel" +
+      "Calls\"\257\001\n\020OutputConstraint\022!\n\013json_schem" +
+      "a\030\001 \001(\tH\000R\njsonSchema\022\026\n\005regex\030\002 \001(\tH\000R\005" +
+      "regex\022\032\n\007grammar\030\003 \001(\tH\000R\007grammar\0226\n\007cho" +
+      "ices\030\004 \001(\0132\032.tokenstreaming.v1.ChoicesH\000" +
+      "R\007choicesB\014\n\nconstraint\"\037\n\007Choices\022\024\n\005te" +
+      "xts\030\001 \003(\tR\005texts\"\254\003\n\006Limits\0228\n\ntime_limi" +
+      "t\030\001 \001(\0132\031.google.protobuf.DurationR\ttime" +
+      "Limit\022I\n\023first_token_timeout\030\002 \001(\0132\031.goo" +
+      "gle.protobuf.DurationR\021firstTokenTimeout" +
+      "\022I\n\023inter_token_timeout\030\003 \001(\0132\031.google.p" +
+      "rotobuf.DurationR\021interTokenTimeout\022J\n\017d" +
+      "eadline_action\030\004 \001(\0162!.tokenstreaming.v1" +
+      ".DeadlineActionR\016deadlineAction\022B\n\017deadl" +
+      "ine_margin\030\005 \001(\0132\031.google.protobuf.Durat" +
+      "ionR\016deadlineMargin\022B\n\017connect_timeout\030\006" +
+      " \001(\0132\031.google.protobuf.DurationR\016connect" +
+      "Timeout\"\207\002\n\010Recovery\022P\n\021disconnect_actio" +
+      "n\030\001 \001(\0162#.tokenstreaming.v1.DisconnectAc" +
+      "tionR\020disconnectAction\0228\n\ndetach_ttl\030\002 \001" +
+      "(\0132\031.google.protobuf.DurationR\tdetachTtl" +
+      "\0228\n\nreplay_ttl\030\003 \001(\0132\031.google.protobuf.D" +
+      "urationR\treplayTtl\0225\n\027max_engine_switch_" +
+      "count\030\004 \001(\005R\024maxEngineSwitchCount*_\n\004Rol" +
+      "e\022\024\n\020ROLE_UNSPECIFIED\020\000\022\017\n\013ROLE_SYSTEM\020\001" +
+      "\022\r\n\tROLE_USER\020\002\022\022\n\016ROLE_ASSISTANT\020\003\022\r\n\tR" +
+      "OLE_TOOL\020\004*\240\001\n\017ReasoningEffort\022 \n\034REASON" +
+      "ING_EFFORT_UNSPECIFIED\020\000\022\031\n\025REASONING_EF" +
+      "FORT_NONE\020\001\022\030\n\024REASONING_EFFORT_LOW\020\002\022\033\n" +
+      "\027REASONING_EFFORT_MEDIUM\020\003\022\031\n\025REASONING_" +
+      "EFFORT_HIGH\020\004*\246\001\n\016ToolChoiceMode\022 \n\034TOOL" +
+      "_CHOICE_MODE_UNSPECIFIED\020\000\022\031\n\025TOOL_CHOIC" +
+      "E_MODE_AUTO\020\001\022\031\n\025TOOL_CHOICE_MODE_NONE\020\002" +
+      "\022\035\n\031TOOL_CHOICE_MODE_REQUIRED\020\003\022\035\n\031TOOL_" +
+      "CHOICE_MODE_FUNCTION\020\004*o\n\016DeadlineAction" +
+      "\022\037\n\033DEADLINE_ACTION_UNSPECIFIED\020\000\022\030\n\024DEA" +
+      "DLINE_ACTION_FAIL\020\001\022\"\n\036DEADLINE_ACTION_F" +
+      "INISH_PARTIAL\020\002*q\n\020DisconnectAction\022!\n\035D" +
+      "ISCONNECT_ACTION_UNSPECIFIED\020\000\022\034\n\030DISCON" +
+      "NECT_ACTION_CANCEL\020\001\022\034\n\030DISCONNECT_ACTIO" +
+      "N_DETACH\020\002B\332\001\n\036io.tokengrpc.tokenstreami" +
+      "ng.v1B\nInputProtoP\001ZNgithub.com/tokengrp" +
+      "c/tokengrpc/generated/go/tokenstreaming/" +
+      "v1;tokenstreamingv1\252\002\033TokenGrpc.TokenStr" +
+      "eaming.V1\312\002\033TokenGrpc\\TokenStreaming\\V1\352" +
+      "\002\035TokenGrpc::TokenStreaming::V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -267,7 +267,7 @@ public final class InputProto extends com.google.protobuf.GeneratedFile {
     internal_static_tokenstreaming_v1_ToolCall_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_ToolCall_descriptor,
-        new java.lang.String[] { "Id", "FunctionName", "Arguments", });
+        new java.lang.String[] { "Id", "FunctionName", "Arguments", "Opaque", });
     internal_static_tokenstreaming_v1_ToolResult_descriptor =
       getDescriptor().getMessageType(6);
     internal_static_tokenstreaming_v1_ToolResult_fieldAccessorTable = new

@@ -36,6 +36,7 @@ private static final long serialVersionUID = 0L;
     generationId_ = "";
     model_ = "";
     tools_ = java.util.Collections.emptyList();
+    sessionId_ = "";
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -859,6 +860,57 @@ java.lang.String defaultValue) {
     return map.get(key);
   }
 
+  public static final int SESSION_ID_FIELD_NUMBER = 17;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object sessionId_ = "";
+  /**
+   * <pre>
+   * The session that the request belongs to, such as a chat; at most 128 characters, longer is
+   * INVALID_ARGUMENT. Requests of one session go to the same engine while it is not overloaded, so that the
+   * engine can reuse its prefix cache. Empty: no session.
+   * </pre>
+   *
+   * <code>string session_id = 17 [json_name = "sessionId"];</code>
+   * @return The sessionId.
+   */
+  @java.lang.Override
+  public java.lang.String getSessionId() {
+    java.lang.Object ref = sessionId_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      sessionId_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * The session that the request belongs to, such as a chat; at most 128 characters, longer is
+   * INVALID_ARGUMENT. Requests of one session go to the same engine while it is not overloaded, so that the
+   * engine can reuse its prefix cache. Empty: no session.
+   * </pre>
+   *
+   * <code>string session_id = 17 [json_name = "sessionId"];</code>
+   * @return The bytes for sessionId.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getSessionIdBytes() {
+    java.lang.Object ref = sessionId_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      sessionId_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -924,6 +976,9 @@ java.lang.String defaultValue) {
         internalGetLabels(),
         LabelsDefaultEntryHolder.defaultEntry,
         16);
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(sessionId_)) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 17, sessionId_);
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -999,6 +1054,9 @@ java.lang.String defaultValue) {
           .buildPartial();
       size += com.google.protobuf.CodedOutputStream
           .computeMessageSize(16, labels__);
+    }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(sessionId_)) {
+      size += com.google.protobuf.GeneratedMessage.computeStringSize(17, sessionId_);
     }
     return size;
   }
@@ -1077,6 +1135,8 @@ java.lang.String defaultValue) {
     }
     if (!internalGetLabels().equals(
         other.internalGetLabels())) return false;
+    if (!getSessionId()
+        .equals(other.getSessionId())) return false;
     if (!getInputCase().equals(other.getInputCase())) return false;
     switch (inputCase_) {
       case 3:
@@ -1153,6 +1213,8 @@ java.lang.String defaultValue) {
       hash = (37 * hash) + LABELS_FIELD_NUMBER;
       hash = (53 * hash) + internalGetLabels().hashCode();
     }
+    hash = (37 * hash) + SESSION_ID_FIELD_NUMBER;
+    hash = (53 * hash) + getSessionId().hashCode();
     switch (inputCase_) {
       case 3:
         hash = (37 * hash) + PROMPT_FIELD_NUMBER;
@@ -1398,6 +1460,7 @@ java.lang.String defaultValue) {
         engineParamsBuilder_ = null;
       }
       internalGetMutableLabels().clear();
+      sessionId_ = "";
       inputCase_ = 0;
       input_ = null;
       return this;
@@ -1510,6 +1573,9 @@ java.lang.String defaultValue) {
         result.labels_ = internalGetLabels();
         result.labels_.makeImmutable();
       }
+      if (((from_bitField0_ & 0x00010000) != 0)) {
+        result.sessionId_ = sessionId_;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -1604,6 +1670,11 @@ java.lang.String defaultValue) {
       internalGetMutableLabels().mergeFrom(
           other.internalGetLabels());
       bitField0_ |= 0x00008000;
+      if (!other.getSessionId().isEmpty()) {
+        sessionId_ = other.sessionId_;
+        bitField0_ |= 0x00010000;
+        onChanged();
+      }
       switch (other.getInputCase()) {
         case PROMPT: {
           inputCase_ = 3;
@@ -1761,6 +1832,11 @@ java.lang.String defaultValue) {
               bitField0_ |= 0x00008000;
               break;
             } // case 130
+            case 138: {
+              sessionId_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00010000;
+              break;
+            } // case 138
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -4267,6 +4343,108 @@ java.lang.String defaultValue) {
       internalGetMutableLabels().getMutableMap()
           .putAll(values);
       bitField0_ |= 0x00008000;
+      return this;
+    }
+
+    private java.lang.Object sessionId_ = "";
+    /**
+     * <pre>
+     * The session that the request belongs to, such as a chat; at most 128 characters, longer is
+     * INVALID_ARGUMENT. Requests of one session go to the same engine while it is not overloaded, so that the
+     * engine can reuse its prefix cache. Empty: no session.
+     * </pre>
+     *
+     * <code>string session_id = 17 [json_name = "sessionId"];</code>
+     * @return The sessionId.
+     */
+    public java.lang.String getSessionId() {
+      java.lang.Object ref = sessionId_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        sessionId_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * The session that the request belongs to, such as a chat; at most 128 characters, longer is
+     * INVALID_ARGUMENT. Requests of one session go to the same engine while it is not overloaded, so that the
+     * engine can reuse its prefix cache. Empty: no session.
+     * </pre>
+     *
+     * <code>string session_id = 17 [json_name = "sessionId"];</code>
+     * @return The bytes for sessionId.
+     */
+    public com.google.protobuf.ByteString
+        getSessionIdBytes() {
+      java.lang.Object ref = sessionId_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        sessionId_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * The session that the request belongs to, such as a chat; at most 128 characters, longer is
+     * INVALID_ARGUMENT. Requests of one session go to the same engine while it is not overloaded, so that the
+     * engine can reuse its prefix cache. Empty: no session.
+     * </pre>
+     *
+     * <code>string session_id = 17 [json_name = "sessionId"];</code>
+     * @param value The sessionId to set.
+     * @return This builder for chaining.
+     */
+    public Builder setSessionId(
+        java.lang.String value) {
+      if (value == null) { throw new NullPointerException(); }
+      sessionId_ = value;
+      bitField0_ |= 0x00010000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The session that the request belongs to, such as a chat; at most 128 characters, longer is
+     * INVALID_ARGUMENT. Requests of one session go to the same engine while it is not overloaded, so that the
+     * engine can reuse its prefix cache. Empty: no session.
+     * </pre>
+     *
+     * <code>string session_id = 17 [json_name = "sessionId"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearSessionId() {
+      sessionId_ = getDefaultInstance().getSessionId();
+      bitField0_ = (bitField0_ & ~0x00010000);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The session that the request belongs to, such as a chat; at most 128 characters, longer is
+     * INVALID_ARGUMENT. Requests of one session go to the same engine while it is not overloaded, so that the
+     * engine can reuse its prefix cache. Empty: no session.
+     * </pre>
+     *
+     * <code>string session_id = 17 [json_name = "sessionId"];</code>
+     * @param value The bytes for sessionId to set.
+     * @return This builder for chaining.
+     */
+    public Builder setSessionIdBytes(
+        com.google.protobuf.ByteString value) {
+      if (value == null) { throw new NullPointerException(); }
+      checkByteStringIsUtf8(value);
+      sessionId_ = value;
+      bitField0_ |= 0x00010000;
+      onChanged();
       return this;
     }
 

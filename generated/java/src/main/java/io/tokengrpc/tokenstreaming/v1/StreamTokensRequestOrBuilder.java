@@ -486,5 +486,29 @@ java.lang.String defaultValue);
   java.lang.String getLabelsOrThrow(
       java.lang.String key);
 
+  /**
+   * <pre>
+   * The session that the request belongs to, such as a chat; at most 128 characters, longer is
+   * INVALID_ARGUMENT. Requests of one session go to the same engine while it is not overloaded, so that the
+   * engine can reuse its prefix cache. Empty: no session.
+   * </pre>
+   *
+   * <code>string session_id = 17 [json_name = "sessionId"];</code>
+   * @return The sessionId.
+   */
+  java.lang.String getSessionId();
+  /**
+   * <pre>
+   * The session that the request belongs to, such as a chat; at most 128 characters, longer is
+   * INVALID_ARGUMENT. Requests of one session go to the same engine while it is not overloaded, so that the
+   * engine can reuse its prefix cache. Empty: no session.
+   * </pre>
+   *
+   * <code>string session_id = 17 [json_name = "sessionId"];</code>
+   * @return The bytes for sessionId.
+   */
+  com.google.protobuf.ByteString
+      getSessionIdBytes();
+
   io.tokengrpc.tokenstreaming.v1.StreamTokensRequest.InputCase getInputCase();
 }

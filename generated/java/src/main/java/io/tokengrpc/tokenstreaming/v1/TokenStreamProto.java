@@ -110,7 +110,7 @@ public final class TokenStreamProto extends com.google.protobuf.GeneratedFile {
       "t.proto\032\"tokenstreaming/v1/generation.pr" +
       "oto\032\035tokenstreaming/v1/input.proto\032\035toke" +
       "nstreaming/v1/model.proto\032\035tokenstreamin" +
-      "g/v1/usage.proto\"\371\007\n\023StreamTokensRequest" +
+      "g/v1/usage.proto\"\230\010\n\023StreamTokensRequest" +
       "\022#\n\rgeneration_id\030\001 \001(\tR\014generationId\022\024\n" +
       "\005model\030\002 \001(\tR\005model\022\030\n\006prompt\030\003 \001(\tH\000R\006p" +
       "rompt\022E\n\014conversation\030\004 \001(\0132\037.tokenstrea" +
@@ -133,80 +133,81 @@ public final class TokenStreamProto extends com.google.protobuf.GeneratedFile {
       "ery\022<\n\rengine_params\030\017 \001(\0132\027.google.prot" +
       "obuf.StructR\014engineParams\022J\n\006labels\030\020 \003(" +
       "\01322.tokenstreaming.v1.StreamTokensReques" +
-      "t.LabelsEntryR\006labels\0329\n\013LabelsEntry\022\020\n\003" +
-      "key\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\tR\005value:\0028\001" +
-      "B\007\n\005inputB\031\n\027_max_output_token_count\"\373\004\n" +
-      "\024StreamTokensResponse\022\032\n\010sequence\030\001 \001(\005R" +
-      "\010sequence\0220\n\006tokens\030\002 \003(\0132\030.tokenstreami" +
-      "ng.v1.TokenR\006tokens\022S\n\023tool_call_fragmen" +
-      "ts\030\003 \003(\0132#.tokenstreaming.v1.ToolCallFra" +
-      "gmentR\021toolCallFragments\022.\n\005usage\030\004 \001(\0132" +
-      "\030.tokenstreaming.v1.UsageR\005usage\0226\n\007star" +
-      "ted\030\005 \001(\0132\032.tokenstreaming.v1.StartedH\000R" +
-      "\007started\022L\n\017engine_switched\030\006 \001(\0132!.toke" +
-      "nstreaming.v1.EngineSwitchedH\000R\016engineSw" +
-      "itched\0229\n\010finished\030\007 \001(\0132\033.tokenstreamin" +
-      "g.v1.FinishedH\000R\010finished\0229\n\010attached\030\010 " +
-      "\001(\0132\033.tokenstreaming.v1.AttachedH\001R\010atta" +
-      "ched\022<\n\theartbeat\030\t \001(\0132\034.tokenstreaming" +
-      ".v1.HeartbeatH\001R\theartbeat\022C\n\014drain_noti" +
-      "ce\030\n \001(\0132\036.tokenstreaming.v1.DrainNotice" +
-      "H\001R\013drainNoticeB\007\n\005eventB\010\n\006notice\"a\n\023Re" +
-      "sumeTokensRequest\022#\n\rgeneration_id\030\001 \001(\t" +
-      "R\014generationId\022%\n\016after_sequence\030\002 \001(\005R\r" +
-      "afterSequence\"W\n\023GenerateTextRequest\022@\n\007" +
-      "request\030\001 \001(\0132&.tokenstreaming.v1.Stream" +
-      "TokensRequestR\007request\"\272\002\n\024GenerateTextR" +
-      "esponse\022\022\n\004text\030\001 \001(\tR\004text\022%\n\016reasoning" +
-      "_text\030\002 \001(\tR\rreasoningText\022!\n\014refusal_te" +
-      "xt\030\003 \001(\tR\013refusalText\022:\n\ntool_calls\030\004 \003(" +
-      "\0132\033.tokenstreaming.v1.ToolCallR\ttoolCall" +
-      "s\022=\n\ngeneration\030\005 \001(\0132\035.tokenstreaming.v" +
-      "1.GenerationR\ngeneration\022I\n\017reasoning_pa" +
-      "rts\030\006 \003(\0132 .tokenstreaming.v1.ReasoningP" +
-      "artR\016reasoningParts\">\n\027CancelGenerationR" +
-      "equest\022#\n\rgeneration_id\030\001 \001(\tR\014generatio" +
-      "nId\"Y\n\030CancelGenerationResponse\022=\n\ngener" +
-      "ation\030\001 \001(\0132\035.tokenstreaming.v1.Generati" +
-      "onR\ngeneration\";\n\024GetGenerationRequest\022#" +
-      "\n\rgeneration_id\030\001 \001(\tR\014generationId\"V\n\025G" +
-      "etGenerationResponse\022=\n\ngeneration\030\001 \001(\013" +
-      "2\035.tokenstreaming.v1.GenerationR\ngenerat" +
-      "ion\"V\n\022CountTokensRequest\022@\n\007request\030\001 \001" +
-      "(\0132&.tokenstreaming.v1.StreamTokensReque" +
-      "stR\007request\"\217\001\n\023CountTokensResponse\022*\n\021i" +
-      "nput_token_count\030\001 \001(\005R\017inputTokenCount\022" +
-      "6\n\006source\030\002 \001(\0162\036.tokenstreaming.v1.Usag" +
-      "eSourceR\006source\022\024\n\005model\030\003 \001(\tR\005model\"O\n" +
-      "\021ListModelsRequest\022\033\n\tpage_size\030\001 \001(\005R\010p" +
-      "ageSize\022\035\n\npage_token\030\002 \001(\tR\tpageToken\"n" +
-      "\n\022ListModelsResponse\0220\n\006models\030\001 \003(\0132\030.t" +
-      "okenstreaming.v1.ModelR\006models\022&\n\017next_p" +
-      "age_token\030\002 \001(\tR\rnextPageToken2\276\005\n\013Token" +
-      "Stream\022a\n\014StreamTokens\022&.tokenstreaming." +
-      "v1.StreamTokensRequest\032\'.tokenstreaming." +
-      "v1.StreamTokensResponse0\001\022a\n\014ResumeToken" +
-      "s\022&.tokenstreaming.v1.ResumeTokensReques" +
-      "t\032\'.tokenstreaming.v1.StreamTokensRespon" +
-      "se0\001\022_\n\014GenerateText\022&.tokenstreaming.v1" +
-      ".GenerateTextRequest\032\'.tokenstreaming.v1" +
-      ".GenerateTextResponse\022k\n\020CancelGeneratio" +
-      "n\022*.tokenstreaming.v1.CancelGenerationRe" +
-      "quest\032+.tokenstreaming.v1.CancelGenerati" +
-      "onResponse\022b\n\rGetGeneration\022\'.tokenstrea" +
-      "ming.v1.GetGenerationRequest\032(.tokenstre" +
-      "aming.v1.GetGenerationResponse\022\\\n\013CountT" +
-      "okens\022%.tokenstreaming.v1.CountTokensReq" +
-      "uest\032&.tokenstreaming.v1.CountTokensResp" +
-      "onse\022Y\n\nListModels\022$.tokenstreaming.v1.L" +
-      "istModelsRequest\032%.tokenstreaming.v1.Lis" +
-      "tModelsResponseB\340\001\n\036io.tokengrpc.tokenst" +
-      "reaming.v1B\020TokenStreamProtoP\001ZNgithub.c" +
-      "om/tokengrpc/tokengrpc/generated/go/toke" +
-      "nstreaming/v1;tokenstreamingv1\252\002\033TokenGr" +
-      "pc.TokenStreaming.V1\312\002\033TokenGrpc\\TokenSt" +
-      "reaming\\V1\352\002\035TokenGrpc::TokenStreaming::" +
-      "V1b\006proto3"
+      "t.LabelsEntryR\006labels\022\035\n\nsession_id\030\021 \001(" +
+      "\tR\tsessionId\0329\n\013LabelsEntry\022\020\n\003key\030\001 \001(\t" +
+      "R\003key\022\024\n\005value\030\002 \001(\tR\005value:\0028\001B\007\n\005input" +
+      "B\031\n\027_max_output_token_count\"\373\004\n\024StreamTo" +
+      "kensResponse\022\032\n\010sequence\030\001 \001(\005R\010sequence" +
+      "\0220\n\006tokens\030\002 \003(\0132\030.tokenstreaming.v1.Tok" +
+      "enR\006tokens\022S\n\023tool_call_fragments\030\003 \003(\0132" +
+      "#.tokenstreaming.v1.ToolCallFragmentR\021to" +
+      "olCallFragments\022.\n\005usage\030\004 \001(\0132\030.tokenst" +
+      "reaming.v1.UsageR\005usage\0226\n\007started\030\005 \001(\013" +
+      "2\032.tokenstreaming.v1.StartedH\000R\007started\022" +
+      "L\n\017engine_switched\030\006 \001(\0132!.tokenstreamin" +
+      "g.v1.EngineSwitchedH\000R\016engineSwitched\0229\n" +
+      "\010finished\030\007 \001(\0132\033.tokenstreaming.v1.Fini" +
+      "shedH\000R\010finished\0229\n\010attached\030\010 \001(\0132\033.tok" +
+      "enstreaming.v1.AttachedH\001R\010attached\022<\n\th" +
+      "eartbeat\030\t \001(\0132\034.tokenstreaming.v1.Heart" +
+      "beatH\001R\theartbeat\022C\n\014drain_notice\030\n \001(\0132" +
+      "\036.tokenstreaming.v1.DrainNoticeH\001R\013drain" +
+      "NoticeB\007\n\005eventB\010\n\006notice\"a\n\023ResumeToken" +
+      "sRequest\022#\n\rgeneration_id\030\001 \001(\tR\014generat" +
+      "ionId\022%\n\016after_sequence\030\002 \001(\005R\rafterSequ" +
+      "ence\"W\n\023GenerateTextRequest\022@\n\007request\030\001" +
+      " \001(\0132&.tokenstreaming.v1.StreamTokensReq" +
+      "uestR\007request\"\272\002\n\024GenerateTextResponse\022\022" +
+      "\n\004text\030\001 \001(\tR\004text\022%\n\016reasoning_text\030\002 \001" +
+      "(\tR\rreasoningText\022!\n\014refusal_text\030\003 \001(\tR" +
+      "\013refusalText\022:\n\ntool_calls\030\004 \003(\0132\033.token" +
+      "streaming.v1.ToolCallR\ttoolCalls\022=\n\ngene" +
+      "ration\030\005 \001(\0132\035.tokenstreaming.v1.Generat" +
+      "ionR\ngeneration\022I\n\017reasoning_parts\030\006 \003(\013" +
+      "2 .tokenstreaming.v1.ReasoningPartR\016reas" +
+      "oningParts\">\n\027CancelGenerationRequest\022#\n" +
+      "\rgeneration_id\030\001 \001(\tR\014generationId\"Y\n\030Ca" +
+      "ncelGenerationResponse\022=\n\ngeneration\030\001 \001" +
+      "(\0132\035.tokenstreaming.v1.GenerationR\ngener" +
+      "ation\";\n\024GetGenerationRequest\022#\n\rgenerat" +
+      "ion_id\030\001 \001(\tR\014generationId\"V\n\025GetGenerat" +
+      "ionResponse\022=\n\ngeneration\030\001 \001(\0132\035.tokens" +
+      "treaming.v1.GenerationR\ngeneration\"V\n\022Co" +
+      "untTokensRequest\022@\n\007request\030\001 \001(\0132&.toke" +
+      "nstreaming.v1.StreamTokensRequestR\007reque" +
+      "st\"\217\001\n\023CountTokensResponse\022*\n\021input_toke" +
+      "n_count\030\001 \001(\005R\017inputTokenCount\0226\n\006source" +
+      "\030\002 \001(\0162\036.tokenstreaming.v1.UsageSourceR\006" +
+      "source\022\024\n\005model\030\003 \001(\tR\005model\"O\n\021ListMode" +
+      "lsRequest\022\033\n\tpage_size\030\001 \001(\005R\010pageSize\022\035" +
+      "\n\npage_token\030\002 \001(\tR\tpageToken\"n\n\022ListMod" +
+      "elsResponse\0220\n\006models\030\001 \003(\0132\030.tokenstrea" +
+      "ming.v1.ModelR\006models\022&\n\017next_page_token" +
+      "\030\002 \001(\tR\rnextPageToken2\276\005\n\013TokenStream\022a\n" +
+      "\014StreamTokens\022&.tokenstreaming.v1.Stream" +
+      "TokensRequest\032\'.tokenstreaming.v1.Stream" +
+      "TokensResponse0\001\022a\n\014ResumeTokens\022&.token" +
+      "streaming.v1.ResumeTokensRequest\032\'.token" +
+      "streaming.v1.StreamTokensResponse0\001\022_\n\014G" +
+      "enerateText\022&.tokenstreaming.v1.Generate" +
+      "TextRequest\032\'.tokenstreaming.v1.Generate" +
+      "TextResponse\022k\n\020CancelGeneration\022*.token" +
+      "streaming.v1.CancelGenerationRequest\032+.t" +
+      "okenstreaming.v1.CancelGenerationRespons" +
+      "e\022b\n\rGetGeneration\022\'.tokenstreaming.v1.G" +
+      "etGenerationRequest\032(.tokenstreaming.v1." +
+      "GetGenerationResponse\022\\\n\013CountTokens\022%.t" +
+      "okenstreaming.v1.CountTokensRequest\032&.to" +
+      "kenstreaming.v1.CountTokensResponse\022Y\n\nL" +
+      "istModels\022$.tokenstreaming.v1.ListModels" +
+      "Request\032%.tokenstreaming.v1.ListModelsRe" +
+      "sponseB\340\001\n\036io.tokengrpc.tokenstreaming.v" +
+      "1B\020TokenStreamProtoP\001ZNgithub.com/tokeng" +
+      "rpc/tokengrpc/generated/go/tokenstreamin" +
+      "g/v1;tokenstreamingv1\252\002\033TokenGrpc.TokenS" +
+      "treaming.V1\312\002\033TokenGrpc\\TokenStreaming\\V" +
+      "1\352\002\035TokenGrpc::TokenStreaming::V1b\006proto" +
+      "3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -222,7 +223,7 @@ public final class TokenStreamProto extends com.google.protobuf.GeneratedFile {
     internal_static_tokenstreaming_v1_StreamTokensRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_StreamTokensRequest_descriptor,
-        new java.lang.String[] { "GenerationId", "Model", "Prompt", "Conversation", "PromptTokenIds", "MaxOutputTokenCount", "Sampling", "Reasoning", "Output", "Tools", "ToolChoice", "OutputConstraint", "Limits", "Recovery", "EngineParams", "Labels", "Input", });
+        new java.lang.String[] { "GenerationId", "Model", "Prompt", "Conversation", "PromptTokenIds", "MaxOutputTokenCount", "Sampling", "Reasoning", "Output", "Tools", "ToolChoice", "OutputConstraint", "Limits", "Recovery", "EngineParams", "Labels", "SessionId", "Input", });
     internal_static_tokenstreaming_v1_StreamTokensRequest_LabelsEntry_descriptor =
       internal_static_tokenstreaming_v1_StreamTokensRequest_descriptor.getNestedType(0);
     internal_static_tokenstreaming_v1_StreamTokensRequest_LabelsEntry_fieldAccessorTable = new

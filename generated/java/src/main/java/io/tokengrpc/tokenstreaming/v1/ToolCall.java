@@ -35,6 +35,7 @@ private static final long serialVersionUID = 0L;
     id_ = "";
     functionName_ = "";
     arguments_ = "";
+    opaque_ = com.google.protobuf.ByteString.EMPTY;
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -196,6 +197,23 @@ private static final long serialVersionUID = 0L;
     }
   }
 
+  public static final int OPAQUE_FIELD_NUMBER = 4;
+  private com.google.protobuf.ByteString opaque_ = com.google.protobuf.ByteString.EMPTY;
+  /**
+   * <pre>
+   * Bytes that the engine requires back with the call, such as Gemini's thought signature. Copy them unchanged
+   * from the call that the server sent: an engine may reject a conversation without them. Empty if the engine
+   * sent none.
+   * </pre>
+   *
+   * <code>bytes opaque = 4 [json_name = "opaque"];</code>
+   * @return The opaque.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString getOpaque() {
+    return opaque_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -219,6 +237,9 @@ private static final long serialVersionUID = 0L;
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(arguments_)) {
       com.google.protobuf.GeneratedMessage.writeString(output, 3, arguments_);
     }
+    if (!opaque_.isEmpty()) {
+      output.writeBytes(4, opaque_);
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -231,6 +252,10 @@ private static final long serialVersionUID = 0L;
     }
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(arguments_)) {
       size += com.google.protobuf.GeneratedMessage.computeStringSize(3, arguments_);
+    }
+    if (!opaque_.isEmpty()) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeBytesSize(4, opaque_);
     }
     return size;
   }
@@ -262,6 +287,8 @@ private static final long serialVersionUID = 0L;
         .equals(other.getFunctionName())) return false;
     if (!getArguments()
         .equals(other.getArguments())) return false;
+    if (!getOpaque()
+        .equals(other.getOpaque())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -279,6 +306,8 @@ private static final long serialVersionUID = 0L;
     hash = (53 * hash) + getFunctionName().hashCode();
     hash = (37 * hash) + ARGUMENTS_FIELD_NUMBER;
     hash = (53 * hash) + getArguments().hashCode();
+    hash = (37 * hash) + OPAQUE_FIELD_NUMBER;
+    hash = (53 * hash) + getOpaque().hashCode();
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -417,6 +446,7 @@ private static final long serialVersionUID = 0L;
       id_ = "";
       functionName_ = "";
       arguments_ = "";
+      opaque_ = com.google.protobuf.ByteString.EMPTY;
       return this;
     }
 
@@ -459,6 +489,9 @@ private static final long serialVersionUID = 0L;
       if (((from_bitField0_ & 0x00000004) != 0)) {
         result.arguments_ = arguments_;
       }
+      if (((from_bitField0_ & 0x00000008) != 0)) {
+        result.opaque_ = opaque_;
+      }
     }
 
     @java.lang.Override
@@ -487,6 +520,9 @@ private static final long serialVersionUID = 0L;
         arguments_ = other.arguments_;
         bitField0_ |= 0x00000004;
         onChanged();
+      }
+      if (!other.getOpaque().isEmpty()) {
+        setOpaque(other.getOpaque());
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -529,6 +565,11 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000004;
               break;
             } // case 26
+            case 34: {
+              opaque_ = input.readBytes();
+              bitField0_ |= 0x00000008;
+              break;
+            } // case 34
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -818,6 +859,56 @@ private static final long serialVersionUID = 0L;
       checkByteStringIsUtf8(value);
       arguments_ = value;
       bitField0_ |= 0x00000004;
+      onChanged();
+      return this;
+    }
+
+    private com.google.protobuf.ByteString opaque_ = com.google.protobuf.ByteString.EMPTY;
+    /**
+     * <pre>
+     * Bytes that the engine requires back with the call, such as Gemini's thought signature. Copy them unchanged
+     * from the call that the server sent: an engine may reject a conversation without them. Empty if the engine
+     * sent none.
+     * </pre>
+     *
+     * <code>bytes opaque = 4 [json_name = "opaque"];</code>
+     * @return The opaque.
+     */
+    @java.lang.Override
+    public com.google.protobuf.ByteString getOpaque() {
+      return opaque_;
+    }
+    /**
+     * <pre>
+     * Bytes that the engine requires back with the call, such as Gemini's thought signature. Copy them unchanged
+     * from the call that the server sent: an engine may reject a conversation without them. Empty if the engine
+     * sent none.
+     * </pre>
+     *
+     * <code>bytes opaque = 4 [json_name = "opaque"];</code>
+     * @param value The opaque to set.
+     * @return This builder for chaining.
+     */
+    public Builder setOpaque(com.google.protobuf.ByteString value) {
+      if (value == null) { throw new NullPointerException(); }
+      opaque_ = value;
+      bitField0_ |= 0x00000008;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Bytes that the engine requires back with the call, such as Gemini's thought signature. Copy them unchanged
+     * from the call that the server sent: an engine may reject a conversation without them. Empty if the engine
+     * sent none.
+     * </pre>
+     *
+     * <code>bytes opaque = 4 [json_name = "opaque"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearOpaque() {
+      bitField0_ = (bitField0_ & ~0x00000008);
+      opaque_ = getDefaultInstance().getOpaque();
       onChanged();
       return this;
     }

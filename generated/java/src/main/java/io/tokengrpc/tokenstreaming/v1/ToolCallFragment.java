@@ -35,6 +35,7 @@ private static final long serialVersionUID = 0L;
     id_ = "";
     functionName_ = "";
     argumentsFragment_ = "";
+    opaque_ = com.google.protobuf.ByteString.EMPTY;
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -211,6 +212,22 @@ private static final long serialVersionUID = 0L;
     }
   }
 
+  public static final int OPAQUE_FIELD_NUMBER = 5;
+  private com.google.protobuf.ByteString opaque_ = com.google.protobuf.ByteString.EMPTY;
+  /**
+   * <pre>
+   * The call's `ToolCall.opaque`, complete, on any one of its fragments. If several fragments of a call have
+   * it, the last one counts. Empty on the other fragments, and on all of them if the engine sent none.
+   * </pre>
+   *
+   * <code>bytes opaque = 5 [json_name = "opaque"];</code>
+   * @return The opaque.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString getOpaque() {
+    return opaque_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -237,6 +254,9 @@ private static final long serialVersionUID = 0L;
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(argumentsFragment_)) {
       com.google.protobuf.GeneratedMessage.writeString(output, 4, argumentsFragment_);
     }
+    if (!opaque_.isEmpty()) {
+      output.writeBytes(5, opaque_);
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -253,6 +273,10 @@ private static final long serialVersionUID = 0L;
     }
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(argumentsFragment_)) {
       size += com.google.protobuf.GeneratedMessage.computeStringSize(4, argumentsFragment_);
+    }
+    if (!opaque_.isEmpty()) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeBytesSize(5, opaque_);
     }
     return size;
   }
@@ -286,6 +310,8 @@ private static final long serialVersionUID = 0L;
         .equals(other.getFunctionName())) return false;
     if (!getArgumentsFragment()
         .equals(other.getArgumentsFragment())) return false;
+    if (!getOpaque()
+        .equals(other.getOpaque())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -305,6 +331,8 @@ private static final long serialVersionUID = 0L;
     hash = (53 * hash) + getFunctionName().hashCode();
     hash = (37 * hash) + ARGUMENTS_FRAGMENT_FIELD_NUMBER;
     hash = (53 * hash) + getArgumentsFragment().hashCode();
+    hash = (37 * hash) + OPAQUE_FIELD_NUMBER;
+    hash = (53 * hash) + getOpaque().hashCode();
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -444,6 +472,7 @@ private static final long serialVersionUID = 0L;
       id_ = "";
       functionName_ = "";
       argumentsFragment_ = "";
+      opaque_ = com.google.protobuf.ByteString.EMPTY;
       return this;
     }
 
@@ -489,6 +518,9 @@ private static final long serialVersionUID = 0L;
       if (((from_bitField0_ & 0x00000008) != 0)) {
         result.argumentsFragment_ = argumentsFragment_;
       }
+      if (((from_bitField0_ & 0x00000010) != 0)) {
+        result.opaque_ = opaque_;
+      }
     }
 
     @java.lang.Override
@@ -520,6 +552,9 @@ private static final long serialVersionUID = 0L;
         argumentsFragment_ = other.argumentsFragment_;
         bitField0_ |= 0x00000008;
         onChanged();
+      }
+      if (!other.getOpaque().isEmpty()) {
+        setOpaque(other.getOpaque());
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -567,6 +602,11 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000008;
               break;
             } // case 34
+            case 42: {
+              opaque_ = input.readBytes();
+              bitField0_ |= 0x00000010;
+              break;
+            } // case 42
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -900,6 +940,53 @@ private static final long serialVersionUID = 0L;
       checkByteStringIsUtf8(value);
       argumentsFragment_ = value;
       bitField0_ |= 0x00000008;
+      onChanged();
+      return this;
+    }
+
+    private com.google.protobuf.ByteString opaque_ = com.google.protobuf.ByteString.EMPTY;
+    /**
+     * <pre>
+     * The call's `ToolCall.opaque`, complete, on any one of its fragments. If several fragments of a call have
+     * it, the last one counts. Empty on the other fragments, and on all of them if the engine sent none.
+     * </pre>
+     *
+     * <code>bytes opaque = 5 [json_name = "opaque"];</code>
+     * @return The opaque.
+     */
+    @java.lang.Override
+    public com.google.protobuf.ByteString getOpaque() {
+      return opaque_;
+    }
+    /**
+     * <pre>
+     * The call's `ToolCall.opaque`, complete, on any one of its fragments. If several fragments of a call have
+     * it, the last one counts. Empty on the other fragments, and on all of them if the engine sent none.
+     * </pre>
+     *
+     * <code>bytes opaque = 5 [json_name = "opaque"];</code>
+     * @param value The opaque to set.
+     * @return This builder for chaining.
+     */
+    public Builder setOpaque(com.google.protobuf.ByteString value) {
+      if (value == null) { throw new NullPointerException(); }
+      opaque_ = value;
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The call's `ToolCall.opaque`, complete, on any one of its fragments. If several fragments of a call have
+     * it, the last one counts. Empty on the other fragments, and on all of them if the engine sent none.
+     * </pre>
+     *
+     * <code>bytes opaque = 5 [json_name = "opaque"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearOpaque() {
+      bitField0_ = (bitField0_ & ~0x00000010);
+      opaque_ = getDefaultInstance().getOpaque();
       onChanged();
       return this;
     }

@@ -79,4 +79,15 @@ public interface ToolCallFragmentOrBuilder extends
    */
   com.google.protobuf.ByteString
       getArgumentsFragmentBytes();
+
+  /**
+   * <pre>
+   * The call's `ToolCall.opaque`, complete, on any one of its fragments. If several fragments of a call have
+   * it, the last one counts. Empty on the other fragments, and on all of them if the engine sent none.
+   * </pre>
+   *
+   * <code>bytes opaque = 5 [json_name = "opaque"];</code>
+   * @return The opaque.
+   */
+  com.google.protobuf.ByteString getOpaque();
 }

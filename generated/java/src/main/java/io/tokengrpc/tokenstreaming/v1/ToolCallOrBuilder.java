@@ -69,4 +69,16 @@ public interface ToolCallOrBuilder extends
    */
   com.google.protobuf.ByteString
       getArgumentsBytes();
+
+  /**
+   * <pre>
+   * Bytes that the engine requires back with the call, such as Gemini's thought signature. Copy them unchanged
+   * from the call that the server sent: an engine may reject a conversation without them. Empty if the engine
+   * sent none.
+   * </pre>
+   *
+   * <code>bytes opaque = 4 [json_name = "opaque"];</code>
+   * @return The opaque.
+   */
+  com.google.protobuf.ByteString getOpaque();
 }
