@@ -1,1 +1,1 @@
-"""Generations under way and their readers: the only room that knows both sides."""
+"""Running generations and their readers: the only package that knows both."""

@@ -1,4 +1,4 @@
-"""The attempts of one generation: calls one engine after another, as its failover plan says."""
+"""The attempts of one generation: calls engines one after another, as the failover plan decides."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _DEFAULT_BACKOFF = 1.0
 
 @dataclass(slots=True, eq=False)
 class _Attempt:
-    """A call of one engine. `announced`: readers have something of it. Times are seconds since the epoch."""
+    """Call of one engine. `announced` is set once it has output. Times are seconds since the Unix epoch."""
 
     slot: Slot
     waited: float
@@ -49,7 +49,7 @@ class _Attempt:
 
 
 class AttemptRunner:
-    """Runs a generation on the engines of its spec. Readers are told of a switch before its first token."""
+    """Attempts of a generation. A switch is announced before the first output of the new engine."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class AttemptRunner:
         grant: Grant,
         on_accept: Callable[[], Awaitable[None]],
     ) -> None:
-        """`on_accept` is called whenever an engine has accepted the request."""
+        """Calls `on_accept` whenever an engine has accepted the request."""
         self.engines: list[str] = []
         """The names of the engines that were called, in order."""
         self._spec = spec
@@ -80,7 +80,7 @@ class AttemptRunner:
         self._current: _Attempt | None = None
 
     async def run(self) -> Termination:
-        """Returns the end that an engine told. Raises what the generation fails with."""
+        """Runs attempts until one succeeds. Returns the end. Raises the error of the generation."""
         await self._count.begin()
         while True:
             self._current = attempt = await self._begin_attempt()
@@ -99,7 +99,7 @@ class AttemptRunner:
                 return termination
 
     def forgo_usage(self) -> None:
-        """The engine that runs is silent: it is not asked for its usage when its call is cancelled."""
+        """Tells the running engine, which has stalled, not to wait for late usage."""
         if self._current is not None:
             engine = self._current.pooled.engine
             if isinstance(engine, ReportsLateUsage):
@@ -182,7 +182,9 @@ class AttemptRunner:
                     return Termination.of(generation.engine_finish)
                 if events and not spend(generation.usage):
                     raise BudgetExhausted("the budget is spent: wait for the next period or raise it")
-        raise EngineTruncated("the engine's output stopped without its end mark: what came may be incomplete")
+        raise EngineTruncated(
+            "the engine's output stopped without its end mark: the output may be incomplete, try again"
+        )
 
     async def _accept(self, attempt: _Attempt) -> list[Event]:
         await self._count.end()
@@ -191,7 +193,7 @@ class AttemptRunner:
         return self._generation.accept(attempt.pooled.engine.name, self._services.clock.now_ns())
 
     def _announce(self, attempt: _Attempt, batch: Sequence[Delta]) -> list[Event]:
-        """The event before the first output of an engine that continues another engine's output."""
+        """Returns the event that precedes the first output of an engine that continues another's output."""
         switch, continuation_state = (
             self._plan.candidate.switch(attempt.pooled),
             self._plan.continuation_state,
@@ -222,7 +224,7 @@ class AttemptRunner:
             )
 
     def _take_stall(self) -> EngineStalled | None:
-        """The stall that interrupted the attempt; None if the whole generation was stopped."""
+        """Returns the stall that interrupted the attempt; None if the whole generation was stopped."""
         stall = self._decision.take_stall()
         if stall is not None:
             uncancel()
@@ -237,7 +239,7 @@ class AttemptRunner:
             self._plan.failed(attempt.pooled, error, self._services.seconds())
             return None
         if not self._readable:
-            raise error  # an event is numbered that no reader can get
+            raise error  # there is a numbered event that no reader can get
         whole = self._plan.lost(attempt.pooled, error)
         if whole is None:
             self._timers.next_engine()
@@ -277,20 +279,20 @@ class AttemptRunner:
     def _all_busy(self, stall: EngineStalled) -> EngineUnavailable:
         return EngineUnavailable(
             f"all engines of model {self._spec.model.name} were busy for"
-            f" {stall.metadata['limit_seconds']} s: try again later or allow more",
+            f" {stall.metadata['limit_seconds']} s: try again later or allow more time",
             metadata=stall.metadata,
         )
 
 
 def uncancel() -> None:
-    """Takes the cancellation that was just caught back: the current task goes on."""
+    """Withdraws the cancellation that was just caught, so that the current task can continue."""
     task = asyncio.current_task()
     if task is not None:
         task.uncancel()
 
 
 def _schedule_wakeup(pool: EnginePool, now: Callable[[], float]) -> None:
-    """Serves the wait queue when an engine's backoff expires, which no release tells."""
+    """Schedules a call that serves queued requests when an engine's backoff expires."""
     wait = pool.next_wakeup(now())
     if wait is not None:
         asyncio.get_running_loop().call_later(wait, _wake, pool, now)

@@ -25,13 +25,13 @@ log = structlog.get_logger(__name__)
 
 
 class Billing:
-    """Writes usage records to the ledger. What the ledger does not take is kept, and written later.
+    """Writes usage records to the ledger. Keeps failed calls and repeats them later.
 
     A caller sees the end of its generation only after `finish` has returned: by then the record is in the
-    ledger or in the spill. So a ledger that is away costs no caller its answer. While it is away, new
-    generations are refused if `strict` (STORE_UNAVAILABLE), and served otherwise.
+    ledger or in the spill. So no caller loses its answer because the ledger is unavailable. While the ledger
+    is unavailable, new generations are rejected with STORE_UNAVAILABLE if `strict`, and served otherwise.
 
-    Calls that wait are made in order, so that a record's `settle` never overtakes its `finish`.
+    Kept calls are made in order, so that a record's `settle` never overtakes its `finish`.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Billing:
         observers: Observers,
         checkpoint_interval: float = 0.0,
     ) -> None:
-        """`checkpoint_interval` is seconds; 0 writes no checkpoints."""
+        """Takes the stores; `checkpoint_interval` is in seconds, and 0 means no checkpoints."""
         self._ledger = ledger
         self._spill = spill
         self._strict = strict
@@ -59,11 +59,11 @@ class Billing:
 
     @property
     def waiting(self) -> int:
-        """The number of ledger calls that are still to be made."""
+        """Number of ledger calls that are still to be made."""
         return len(self._waiting)
 
     async def start(self) -> None:
-        """Starts the ledger and begins to write what an earlier process has spilled."""
+        """Starts the ledger, and begins to make the calls that an earlier process left in the spill."""
         await self._ledger.start()
         spilled = await self._spill.load()
         if spilled:
@@ -72,7 +72,7 @@ class Billing:
             self._recover()
 
     async def close(self) -> None:
-        """Stops, and closes the ledger. Takes a bounded time, whatever the ledger does."""
+        """Stops all tasks and closes the ledger. Takes a bounded time even if the ledger hangs."""
         for task in (self._recovery, self._checkpoints):
             if task is not None:
                 task.cancel()
@@ -124,7 +124,7 @@ class Billing:
                 try:
                     await self._spill.add(call)
                 except StoreUnavailable as error:
-                    log.error("a usage record is kept in memory alone", cause=error.message)  # noqa: TRY400 - the cause is known
+                    log.error("a usage record is kept in memory only", cause=error.message)  # noqa: TRY400 - the cause is known
 
     async def _make(self, call: SpilledCall) -> None:
         if call.finish is not None:
@@ -133,7 +133,7 @@ class Billing:
             await self._ledger.settle(call.record_id, call.settle)
 
     async def _call(self, make: Callable[[], Awaitable[None]]) -> None:
-        """Calls the ledger once. Raises StoreUnavailable, whatever went wrong."""
+        """Calls the ledger once. Raises StoreUnavailable for any failure."""
         try:
             await self._patience.once(make)
         except TokenGrpcError as error:
@@ -152,7 +152,7 @@ class Billing:
             self._recovery = asyncio.get_running_loop().create_task(self._write_waiting())
 
     async def _write_waiting(self) -> None:
-        """Tries until the ledger is back and has all calls that waited."""
+        """Repeats attempts until the ledger is available and all kept calls have been made."""
         try:
             delays = self._patience.delays()
             while self._waiting or not self._available:
@@ -167,7 +167,7 @@ class Billing:
             self._recovery = None
 
     async def _write_next(self) -> bool:
-        """Makes the call that has waited longest; without one, asks the ledger whether it is back."""
+        """Makes the oldest kept call; if there is none, probes whether the ledger is available."""
         call = self._waiting[0] if self._waiting else None
         try:
             await self._call(lambda: self._ledger.checkpoint({}) if call is None else self._make(call))

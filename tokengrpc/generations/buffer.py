@@ -1,4 +1,4 @@
-"""The event buffer: a generation's records in memory, bounded for each generation and in total."""
+"""The event buffer: the records of a generation in memory, limited per generation and in total."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from tokengrpc.core.ports.log import Record
 
 RECORD_OVERHEAD = 250
-"""Bytes of memory that a record takes beside its data: two bytes objects, a struct, a slot of the deque."""
+"""Bytes of memory per record in addition to its data: two bytes objects, a struct, a slot of the deque."""
 
 
 class EventBuffers:
-    """The buffers of one process, and the bound on their total size.
+    """The buffers of one process, and the limit on their total size.
 
-    Above the bound, buffers that may be evicted are emptied, oldest first. If that is not enough, a growing
+    Above the limit, buffers that may be evicted are emptied, oldest first. If that is not enough, a growing
     buffer drops its own oldest records.
     """
 
@@ -33,15 +33,15 @@ class EventBuffers:
 
     @property
     def has_room(self) -> bool:
-        """Whether another buffer may be made."""
+        """Whether another buffer may be created."""
         return self.used_bytes < self._total_bytes or bool(self._evictable)
 
     def create(self) -> EventBuffer:
-        """Makes an empty buffer."""
+        """Creates an empty buffer."""
         return EventBuffer(self, self._buffer_bytes)
 
     def grown(self, size: int) -> int:
-        """Accounts for a buffer's growth; returns the number of bytes that this buffer has to give back."""
+        """Accounts for a buffer's growth. Returns the number of bytes that this buffer has to release."""
         self.used_bytes += size
         while self.used_bytes > self._total_bytes and self._evictable:
             self._evictable.popitem(last=False)[0].drop()
@@ -60,7 +60,7 @@ class EventBuffers:
 
 
 class EventBuffer:
-    """The records of one generation that subscriptions read. Above the size bound the oldest are dropped."""
+    """Records of one generation, which subscriptions read. Above the size limit, the oldest are dropped."""
 
     __slots__ = ("_buffers", "_bytes", "_closed", "_dropped", "_last", "_listener", "_max_bytes", "_records")
 
@@ -76,12 +76,12 @@ class EventBuffer:
 
     @property
     def first_sequence(self) -> int:
-        """The first sequence that is kept; `last_sequence` + 1 when none is."""
+        """First sequence that is kept; `last_sequence` + 1 if none is."""
         return self._last - len(self._records) + 1
 
     @property
     def last_sequence(self) -> int:
-        """The last sequence; 0 before the first record."""
+        """Last sequence; 0 before the first record."""
         return self._last
 
     def append(self, records: Sequence[Record]) -> None:
@@ -125,7 +125,7 @@ class EventBuffer:
         return joinable_run(islice(records, start, None), max_bytes)
 
     def tail(self, sequence: int) -> bytes:
-        """Returns the tail of a record that is kept or was the last to be dropped; empty for any other."""
+        """Returns the tail of a record that is kept or was dropped last; empty for any other."""
         position = sequence - self.first_sequence
         if 0 <= position < len(self._records):
             return self._records[position].tail
@@ -134,21 +134,21 @@ class EventBuffer:
         return b""
 
     def listen(self, listener: Callable[[], None] | None) -> None:
-        """Sets the function that is called after each append; None for none."""
+        """Sets the function to call after each append; None removes it."""
         self._listener = listener
 
     def allow_eviction(self) -> None:
-        """Allows eviction when memory is short: the buffer is complete and nobody reads it."""
+        """Allows eviction above the total limit, because the buffer is complete and has no reader."""
         # The last subscriber of a forgotten generation may leave after `close`.
         if not self._closed:
             self._buffers.set_evictable(self, evictable=True)
 
     def forbid_eviction(self) -> None:
-        """Forbids that: somebody reads the buffer again."""
+        """Forbids eviction, because the buffer has a reader again."""
         self._buffers.set_evictable(self, evictable=False)
 
     def drop(self) -> None:
-        """Drops all records. The sequences stay as they are."""
+        """Drops all records. `last_sequence` does not change."""
         self._buffers.shrunk(self._trim(0))
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Asks engines how they are while no traffic tells it."""
+"""Health checks of engines that have no traffic."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 _JITTER = 0.25
 _PATIENCE = 5.0
-"""Seconds, at most: an engine that takes longer for so little is not well."""
+"""Longest timeout of a check, in seconds."""
 
 log = structlog.get_logger(__name__)
 
 
 class HealthChecks:
-    """One task for each engine that can be checked, unless its interval is 0."""
+    """Tasks that check engines: one for each engine that supports checks, unless its interval is 0."""
 
     def __init__(self, clock: Clock, jitter: Callable[[], float] = random.random) -> None:
-        """`jitter` gives numbers from 0 to 1, so that engines and replicas do not ask all at once."""
+        """Takes a source of random numbers from 0 to 1, so that checks of many replicas do not coincide."""
         self._clock = clock
         self._jitter = jitter
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, catalog: Catalog) -> None:
-        """Begins, for all engines that have been started."""
+        """Starts the tasks. The engines must have been started."""
         for model in catalog.all():
             for pooled in model.pool.engines:
                 if pooled.check_interval and isinstance(pooled.engine, Checkable):
@@ -54,19 +54,19 @@ class HealthChecks:
         while True:
             await asyncio.sleep(interval * (1 - _JITTER + 2 * _JITTER * self._jitter()))
             if pooled.needs_check(self._now()):
-                well = await self._slot_request(engine, pooled.engine.name, min(interval, _PATIENCE))
-                pooled.checked(self._now(), succeeded=well)
+                succeeded = await self._check(engine, pooled.engine.name, min(interval, _PATIENCE))
+                pooled.checked(self._now(), succeeded=succeeded)
                 pool.serve_waiters(self._now())
 
-    async def _slot_request(self, engine: Checkable, name: str, patience: float) -> bool:
+    async def _check(self, engine: Checkable, name: str, patience: float) -> bool:
         try:
             async with asyncio.timeout(patience):
                 await engine.check()
         except (TokenGrpcError, TimeoutError) as error:
-            log.debug("an engine's check did not go well", engine=name, error=type(error).__name__)
+            log.debug("a health check failed", engine=name, error=type(error).__name__)
             return False
         except Exception:
-            log.exception("an engine's check failed by a bug", engine=name)
+            log.exception("unexpected error in a health check", engine=name)
             return False
         return True
 

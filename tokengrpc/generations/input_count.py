@@ -1,4 +1,4 @@
-"""Counts a generation's input while its engine is asked."""
+"""The server's own count of a generation's input."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from tokengrpc.core.generation import Generation
 
 _LONG_INPUT = 4_000
-"""Characters from which counting costs more than half a millisecond, and so leaves the event loop."""
+"""Number of characters from which counting takes more than half a millisecond, and so runs on a thread."""
 
 
 class InputCount:
-    """Counts a generation's input: a short one at once, a long one on a thread while the engine is asked."""
+    """Count of a generation's input. A long input is counted on a thread while the engine is called."""
 
     def __init__(self, generation: Generation, model: ServedModel) -> None:
         self._generation = generation
@@ -27,7 +27,7 @@ class InputCount:
         self._counting: asyncio.Future[int] | None = None
 
     async def begin(self) -> None:
-        """Begins to count, and waits for it where the length decides whether an engine is asked at all.
+        """Begins to count. Waits for the result if the count is exact and the context length is known.
 
         Raises ContextLengthExceeded.
         """
@@ -40,7 +40,7 @@ class InputCount:
             await self.end()
 
     async def end(self) -> None:
-        """Waits until it is counted. Raises ContextLengthExceeded."""
+        """Waits for the result. Raises ContextLengthExceeded."""
         if self._counting is not None:
             self._take(await self._counting)
             self._counting = None
@@ -50,8 +50,8 @@ class InputCount:
         source = count_source(self._request, model)
         if model.context_token_count and source is UsageSource.COUNTED and count >= model.context_token_count:
             raise ContextLengthExceeded(
-                f"the input has {count} tokens, model {model.name} takes {model.context_token_count} with the"
-                " output: shorten the input",
+                f"the input has {count} tokens, and model {model.name} takes {model.context_token_count}"
+                " including the output: shorten the input",
                 metadata={"input_token_count": str(count), "limit": str(model.context_token_count)},
             )
         self._generation.count_input(count, source)

@@ -1,4 +1,4 @@
-"""Tells all observers what happens. An observer that fails is logged and does no harm."""
+"""Delivery of events to observers. Exceptions of an observer are logged and have no other effect."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 class Observers:
-    """Fans events out to observers, in order."""
+    """Observers of a process, in the order in which they receive each event."""
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
         self._observers = tuple(observers)

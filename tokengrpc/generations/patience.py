@@ -1,4 +1,4 @@
-"""How long stores are waited for: each call is bounded in time and repeated within a total time."""
+"""Timeouts and retries of store calls: each call has a timeout, and is repeated within a total time."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorePatience:
-    """Bounds on the calls of one store, in seconds. `jitter` returns numbers from 0 to 1.
+    """Time limits on the calls of one store, in seconds. `jitter` returns numbers from 0 to 1.
 
-    Every failure of a store becomes StoreUnavailable here, a bug of it included, which is logged.
+    Any failure of a store, also an unexpected exception, which is logged, is raised as StoreUnavailable.
     """
 
     store: str
@@ -34,7 +34,7 @@ class StorePatience:
     jitter: Callable[[], float] = random.random
 
     async def once(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Makes one call. Raises StoreUnavailable when it fails or takes longer than `call_timeout`."""
+        """Makes one call. Raises StoreUnavailable if it fails or takes longer than `call_timeout`."""
         try:
             async with asyncio.timeout(self.call_timeout):
                 return await call()
@@ -45,18 +45,18 @@ class StorePatience:
         except TokenGrpcError:
             raise
         except Exception:
-            log.exception("a store failed", store=self.store)
+            log.exception("unexpected error in a store", store=self.store)
             raise StoreUnavailable(f"the {self.store} failed: try again later") from None
 
     async def quietly(self, call: Callable[[], Awaitable[None]]) -> None:
-        """Makes one call whose failure concerns nobody but the log."""
+        """Makes one call. A failure is logged and not raised."""
         try:
             await self.once(call)
         except TokenGrpcError as error:
             log.warning("a store call failed", store=self.store, cause=error.message)
 
     async def retry(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Makes a call, and again after StoreUnavailable while `retry_time` lasts. The call is idempotent."""
+        """Makes an idempotent call, and repeats it after StoreUnavailable for up to `retry_time`."""
         now = asyncio.get_running_loop().time
         deadline = now() + self.retry_time
         for delay in self.delays():
@@ -69,12 +69,12 @@ class StorePatience:
         raise AssertionError("delays do not end")
 
     def delays(self) -> Delays:
-        """The times to wait after each failure in a row: exponential backoff with jitter."""
+        """Returns the delays after consecutive failures: exponential backoff with jitter."""
         return Delays(self.jitter)
 
 
 class Delays:
-    """An endless sequence of delays in seconds."""
+    """Endless iterator of delays in seconds."""
 
     def __init__(self, jitter: Callable[[], float]) -> None:
         self._jitter = jitter

@@ -1,4 +1,4 @@
-"""All generations of this process, by tenant and id: start or attach, resume, cancel, look up, drain."""
+"""Registry of all generations of this process, by tenant and id: start, attach, resume, cancel, drain."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class GenerationRegistry:
-    """The generations that run, and those that ended a short while ago and can still be read."""
+    """Generations that are running, and generations that have ended and can still be read."""
 
     def __init__(self, services: Services, catalog: Catalog, admission: Admission) -> None:
         self._services = services
@@ -51,7 +51,7 @@ class GenerationRegistry:
         self._limits = services.limits
         self._tasks: dict[GenerationKey, GenerationTask] = {}
         self._expiries: dict[GenerationTask, asyncio.TimerHandle] = {}
-        # Forgotten ones whose subscribers have not left yet: a write may hang.
+        # Forgotten generations that still have subscribers, because a write may hang.
         self._lingering: list[GenerationTask] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._drain_notice: bytes | None = None
@@ -63,10 +63,10 @@ class GenerationRegistry:
     def open(
         self, request: GenerationRequest, identity: Identity, deadline_left: float | None
     ) -> tuple[GenerationTask, Subscription]:
-        """Starts a generation, or attaches to the one that has this id and an equal request.
+        """Starts a generation, or attaches to the generation with this id if its request is equal.
 
-        Raises what admission and the catalog raise, GenerationIdReused, Draining, Overloaded,
-        StoreUnavailable, DeadlineExceeded (too little time is left to begin).
+        Raises the errors of admission and the catalog, GenerationIdReused, Draining, Overloaded,
+        StoreUnavailable, or DeadlineExceeded (too little time is left to start).
         """
         generation_id = request.generation_id or uuid.uuid4().hex
         task = self._tasks.get(GenerationKey(identity.tenant.name, generation_id))
@@ -84,7 +84,7 @@ class GenerationRegistry:
     def resume(
         self, tenant: Tenant, generation_id: str, after: int, deadline_left: float | None
     ) -> tuple[GenerationTask, Subscription]:
-        """Continues to read after a sequence.
+        """Returns a subscription that continues after a sequence.
 
         Raises GenerationNotFound, SequenceOutOfRange, ReplayExpired, ReaderLimit.
         """
@@ -98,7 +98,7 @@ class GenerationRegistry:
         return task, self._attach(task, after, deadline_left)
 
     def find(self, tenant: Tenant, generation_id: str) -> GenerationTask | None:
-        """Returns a generation of this tenant, if there is one."""
+        """Returns a generation of this tenant; None if there is none with this id."""
         return self._tasks.get(GenerationKey(tenant.name, generation_id))
 
     def get(self, tenant: Tenant, generation_id: str) -> GenerationTask:
@@ -112,9 +112,9 @@ class GenerationRegistry:
         return task
 
     async def cancel(self, tenant: Tenant, generation_id: str) -> GenerationTask:
-        """Stops a generation for all its subscribers and waits, within a bound, until it has ended."""
+        """Stops a generation for all its subscribers. Waits up to `limits.cancel_wait` until it has ended."""
         task = self.get(tenant, generation_id)
-        task.stop(Termination.failed(Cancelled("a caller cancelled it")))
+        task.stop(Termination.failed(Cancelled("a caller cancelled the generation")))
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.cancel_wait):
                 await task.wait_ended()
@@ -122,11 +122,11 @@ class GenerationRegistry:
 
     @property
     def active(self) -> int:
-        """The number of generations that run."""
+        """Number of running generations."""
         return self._admission.active
 
     def running_usage(self) -> Mapping[str, Usage]:
-        """The usage so far of generations that run, by record id."""
+        """Returns the usage so far of running generations, by record id."""
         return {
             task.request.record_id: task.generation.usage
             for task in self._tasks.values()
@@ -134,7 +134,7 @@ class GenerationRegistry:
         }
 
     def begin_drain(self, notice: bytes) -> None:
-        """Refuses new generations from now on and notifies all subscribers."""
+        """Rejects new generations from now on, and notifies all subscribers."""
         self._drain_notice = notice
         for task in self._known():
             for subscriber in task.subscribers:
@@ -146,7 +146,7 @@ class GenerationRegistry:
             await tasks[0].wait_quiet()
 
     async def stop_all(self, termination: Termination) -> None:
-        """Ends every generation and waits for it."""
+        """Ends all generations, and returns when they have ended."""
         tasks = [task for task in self._tasks.values() if not task.complete]
         for task in tasks:
             task.stop(termination)
@@ -154,20 +154,20 @@ class GenerationRegistry:
             await task.wait_ended()
 
     def close(self) -> None:
-        """Forgets everything."""
+        """Forgets all generations."""
         for task in self:
             self._forget(task)
         if self._sweeper is not None:
             self._sweeper.cancel()
 
     def sweep(self) -> None:
-        """Ends streams that have stalled, and reports relayed tokens; schedules itself again."""
+        """Ends streams whose write has stalled, reports relayed tokens, and schedules the next sweep."""
         now = asyncio.get_running_loop().time()
         stall = self._limits.write_stall_timeout
         for task in self._known():
             for subscriber in task.subscribers:
                 if subscriber.write_began is not None and now - subscriber.write_began >= stall:
-                    slow = f"this reader took nothing for {stall:g} s: resume after the last sequence"
+                    slow = f"this reader read nothing for {stall:g} s: resume after the last sequence"
                     subscriber.fail(ReaderTooSlow(slow), interrupt=True)
         self._report_relayed(self._tasks.values())
         self._sweeper = asyncio.get_running_loop().call_later(stall / 8, self.sweep)
@@ -183,8 +183,8 @@ class GenerationRegistry:
         engines = capable_engines(request, model)
         if deadline_left is not None and deadline_left < MIN_LEFT:
             raise DeadlineExceeded(
-                f"{deadline_left * 1000:.0f} ms are left, less than the {MIN_LEFT * 1000:.0f} ms that a"
-                " generation needs: allow more time"
+                f"only {deadline_left * 1000:.0f} ms are left until the deadline, and a generation needs"
+                f" {MIN_LEFT * 1000:.0f} ms: allow more time"
             )
         if not self._services.buffers.has_room:
             raise Overloaded("the server's memory for replays is full: try again shortly")
@@ -214,7 +214,7 @@ class GenerationRegistry:
     def _attach(self, task: GenerationTask, after: int, deadline_left: float | None) -> Subscription:
         if len(task.subscribers) >= self._limits.max_readers:
             raise ReaderLimit(
-                f"this generation has {len(task.subscribers)} readers, the limit: resume when one has left"
+                f"this generation has {len(task.subscribers)} readers, its limit: resume when one has left"
             )
         buffer = task.subscribers.buffer
         last = buffer.last_sequence
@@ -254,7 +254,7 @@ class GenerationRegistry:
     def _ended(self, task: GenerationTask) -> None:
         self._report_relayed([task])
         if not task.started:
-            # No engine accepted it: its id is free, and there is nothing to replay.
+            # No engine accepted the request: the id is free, and there is nothing to replay.
             self._forget(task)
             return
         ttl = within(task.request.recovery.replay_ttl, self._limits.replay_ttl, self._limits.max_replay_ttl)
@@ -275,7 +275,7 @@ class GenerationRegistry:
         self._expiries[task] = asyncio.get_running_loop().call_later(ttl, self._expire, task, ttl)
 
     def _expire(self, task: GenerationTask, ttl: float) -> None:
-        # Nobody loses the rest of a replay that began in time.
+        # A replay that began in time is never cut off.
         if task.subscribers:
             self._forget_later(task, ttl)
         else:

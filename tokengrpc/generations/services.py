@@ -1,4 +1,4 @@
-"""What every generation of a process shares."""
+"""The services that all generations of a process share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """Clock, encoder, stores, bounds and observers. `sink` is None when events stay in this process."""
+    """Clock, encoder, stores, limits and observers. `sink` is None if events stay in this process."""
 
     clock: Clock
     encoder: EventEncoder

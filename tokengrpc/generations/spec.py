@@ -1,4 +1,4 @@
-"""What a generation is made from."""
+"""The specification of a generation."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationSpec:
-    """An admitted request with all that was decided about it.
+    """Admitted request with its key, caller, model and engines.
 
-    `engines` are those of the model that can do all that the request asks for. `deadline_left` is the time,
-    in seconds, until the starter's deadline; None without one.
+    `engines` are the engines of the model that support every feature of the request. `deadline_left` is the
+    time, in seconds, until the deadline of the call that starts the generation; None if it has none.
     """
 
     key: GenerationKey

@@ -1,4 +1,4 @@
-"""The subscribers of one generation and what they share: its buffer, its notices, and whether it is over."""
+"""The subscribers of one generation, and what they need to know of it."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ if TYPE_CHECKING:
 
 
 class Subscriber(Protocol):
-    """One reader of a generation, as the generation sees it. `write_began` is since when a write hangs."""
+    """Reader of a generation, as the generation sees it. `write_began` is the start of a pending write."""
 
     write_began: float | None
 
     def wake(self) -> None:
-        """There may be something to read."""
+        """Notifies the subscriber that there may be something to read."""
 
     def notify(self, notice: bytes) -> None:
         """Queues a notice."""
 
     def fail(self, failure: StreamEnded, *, interrupt: bool = False) -> None:
-        """Ends this stream; `interrupt` does so in the middle of a write."""
+        """Ends this stream; with `interrupt`, also in the middle of a write."""
 
 
 class Subscribers:
-    """A generation's subscribers, by what they need of it. Neither side knows the other's class.
+    """Subscribers of a generation. Separates the two, so that neither side depends on the other's class.
 
-    `on_join` is called when a subscriber comes, `on_empty` when the last one has left. `complete` says that
-    the buffer gets no more events. `ends_at` is the generation's latest end, on the loop's clock.
+    `on_join` is called when a subscriber joins, `on_empty` when the last one has left. `complete` says that
+    the buffer gets no more events. `ends_at` is the latest time at which the generation ends, on the loop's
+    clock.
     """
 
     def __init__(

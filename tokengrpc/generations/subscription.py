@@ -1,4 +1,4 @@
-"""A subscription: one delivery of a generation's events to one caller. It knows the buffer and no engine."""
+"""The subscription: one delivery of a generation's events to one caller."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from tokengrpc.errors import StreamEnded
     from tokengrpc.generations.subscribers import Subscribers
 
-# The contract's 256 KiB, less room for the tail.
+# The contract allows 256 KiB; 1 KiB is for the tail.
 MAX_MESSAGE_BYTES = 255 * 1024
 
 
 class Subscription:
-    """Reads a generation from a cursor to its end. It counts as a subscriber while it is entered."""
+    """Reader of a generation from a cursor to its end. While entered, it counts as a subscriber."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Subscription:
         heartbeat: float,
         on_end: Callable[[Subscription], None],
     ) -> None:
-        """`after` is the last sequence that the caller has; times are seconds."""
+        """Takes the last sequence that the caller has as `after`; times are in seconds."""
         self.cursor = after
         self.failure: StreamEnded | None = None
         self.messages = 0
@@ -40,13 +40,13 @@ class Subscription:
         self._heartbeat = heartbeat
         self._on_end = on_end
         self._notices: list[bytes] = []
-        # Of the last message, which notices repeat: the buffer may drop it before they are sent.
+        # The tail of the last message. Notices repeat it, and the buffer may have dropped it by then.
         self._tail: bytes | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[object] | None = None
-        # Set by whoever writes, once per message: when it last wrote, and since when a write has hung.
+        # Set by the writing task, once per message: the time of the last write, the start of a pending write.
         self.last_sent = self._loop.time()
         self.write_began: float | None = None
 
@@ -73,7 +73,7 @@ class Subscription:
     async def next(self) -> bytes | None:
         """Returns the next message; None after the last one.
 
-        Raises StreamEnded when only this stream ends, ReplayExpired when it is too far behind.
+        Raises StreamEnded if only this stream ends, ReplayExpired if it is too far behind.
         """
         subscribers = self._subscribers
         buffer = subscribers.buffer
@@ -98,21 +98,21 @@ class Subscription:
             await self._wait()
 
     def notify(self, notice: bytes) -> None:
-        """Queues a notice, which goes out before further events."""
+        """Queues a notice, which is sent before further events."""
         self._notices.append(notice)
         self.wake()
 
     def fail(self, failure: StreamEnded, *, interrupt: bool = False) -> None:
-        """Ends only this stream; `interrupt` does so in the middle of a write."""
+        """Ends only this stream; with `interrupt`, also in the middle of a write."""
         if self.failure is None:
             self.failure = failure
             self.wake()
-        # A write may hang though a failure waits behind it.
+        # A pending write may hang, even if a failure is set already.
         if interrupt and self._task is not None:
             self._task.cancel()
 
     def wake(self) -> None:
-        """There may be something to read."""
+        """Notifies the subscription that there may be something to read."""
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
@@ -125,7 +125,7 @@ class Subscription:
             self._waiter = None
 
     def _beat(self) -> None:
-        # One timer per subscription that looks back, not one per message that is moved.
+        # One timer per subscription, which checks the time of the last message, instead of one per message.
         silent = self._loop.time() - self.last_sent
         if silent >= self._heartbeat:
             self.notify(self._subscribers.encoder.heartbeat(self._subscribers.state()))
@@ -135,6 +135,6 @@ class Subscription:
     def _expire(self) -> None:
         self.fail(
             StreamDeadlineExceeded(
-                "this stream's deadline came before the generation's end: resume after the last sequence seen"
+                "this stream's deadline passed before the generation ended: resume after the last sequence"
             )
         )

@@ -1,4 +1,4 @@
-"""One generation: the task that produces its events, its clocks, and its end."""
+"""The task of one generation: produces its events, runs its timers, and ends it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 
 class GenerationTask:
-    """A generation, from its admission until it is forgotten."""
+    """Generation from its admission until it is forgotten."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class GenerationTask:
         permit: Permit,
         on_end: Callable[[GenerationTask], None],
     ) -> None:
-        """`on_end` is called once the end has been recorded and published."""
+        """Starts the task; `on_end` is called once the end has been recorded and published."""
         self.key = spec.key
         self.request = spec.request
         self.model = spec.model
@@ -82,7 +82,7 @@ class GenerationTask:
 
     @property
     def complete(self) -> bool:
-        """Whether its end has been recorded and published."""
+        """Whether the end has been recorded and published."""
         return self.subscribers.complete
 
     @property
@@ -91,7 +91,7 @@ class GenerationTask:
         return bool(self.generation.timestamps.started)
 
     def snapshot(self) -> GenerationSnapshot:
-        """Returns the generation as it is now."""
+        """Returns the current state."""
         buffer = self.subscribers.buffer
         first, last = buffer.first_sequence, buffer.last_sequence
         return structs.replace(
@@ -110,8 +110,8 @@ class GenerationTask:
         return relayed
 
     def stop(self, termination: Termination) -> None:
-        """Ends the generation now, wherever its engine is; without effect on one that is ending."""
-        # A task that is cancelled before its first step never runs, and this one must.
+        """Ends the generation now, whatever its engine is doing. No effect if it is ending already."""
+        # A task that is cancelled before its first step never runs, but this one must.
         if self._decision.stop(termination) and self._producing:
             self._task.cancel()
 
@@ -120,16 +120,16 @@ class GenerationTask:
         await self._ended.wait()
 
     async def wait_quiet(self) -> None:
-        """Returns when it has ended and has no subscriber left."""
+        """Returns when the generation has ended and has no subscriber left."""
         await self._ended.wait()
         await self.subscribers.wait_empty()
 
     def close(self) -> None:
-        """Forgets its events."""
+        """Drops all events."""
         self.subscribers.buffer.close()
 
     def _engine_silent(self, stall: EngineStalled) -> None:
-        """Ends the attempt that runs, and with it the generation unless another engine continues."""
+        """Ends the running attempt, and with it the generation unless another engine continues."""
         if self._attempts is not None and self._decision.stall(stall):
             self._attempts.forgo_usage()
             self._task.cancel()
@@ -143,10 +143,10 @@ class GenerationTask:
         if self.complete:
             self.subscribers.buffer.allow_eviction()
         elif self.request.recovery.detach:
-            expired = DetachExpired("nobody came back to read it in time")
+            expired = DetachExpired("no reader came back in time")
             self._timers.start_detach(Termination.failed(expired))
         else:
-            self.stop(Termination.failed(Cancelled("its last reader has left")))
+            self.stop(Termination.failed(Cancelled("the last reader has left")))
 
     async def _produce(self, spec: GenerationSpec) -> None:
         self._producing = True
@@ -157,7 +157,7 @@ class GenerationTask:
             termination = self._decision.interrupted(readable=self._readable)
         except Exception as error:
             if not isinstance(error, TokenGrpcError):
-                log.exception("generation failed by a bug", generation_id=self.key.generation_id)
+                log.exception("unexpected error in a generation", generation_id=self.key.generation_id)
             termination = self._decision.failed(error)
         await self._finish(termination)
 
@@ -179,7 +179,7 @@ class GenerationTask:
         return await self._attempts.run()
 
     async def _prepare(self, spec: GenerationSpec) -> Grant:
-        """Reserves the budget, and claims the log where there is a sink."""
+        """Reserves the budget, and claims the log if there is a sink."""
         services = self._services
         estimate = estimate_input(spec.request) + (spec.request.max_output_token_count or 0)
         self._grant = grant = await services.budget_patience.once(
@@ -206,7 +206,7 @@ class GenerationTask:
         return grant
 
     async def _accepted(self) -> None:
-        """An engine has accepted the request: the first time, the record is opened."""
+        """Notes that an engine has accepted the request. The first time, begins the usage record."""
         if self._billed or self._attempts is None:
             return
         self._billed = True
@@ -231,12 +231,12 @@ class GenerationTask:
         try:
             await self._publish(self._decision.close(termination))
         except Exception:
-            # Readers must neither wait for ever nor take this for a success.
+            # Readers must neither wait forever nor mistake this for success.
             log.exception("the end of a generation cannot be published", generation_id=self.key.generation_id)
-            failed = Termination.failed(Internal("the server failed at the generation's end"))
+            failed = Termination.failed(Internal("the server failed at the end of the generation: try again"))
             generation.termination, generation.state = failed, failed.state
         record = self._record()
-        # What stays is for replays: they need the id and the usage, not the input.
+        # From here on the generation is kept for replays only, which need the id and usage but not the input.
         self._engines = record.engines
         self._attempts = self._grant = None
         self.request = generation.request = without_input(self.request)
@@ -262,7 +262,7 @@ class GenerationTask:
             grant, usage = self._grant, generation.usage
             await services.budget_patience.quietly(lambda: grant.settle(usage))
         if self._billed:
-            # The record is safe before anybody can see the end.
+            # The record is stored before any caller can see the end.
             await services.billing.finish(self._record())
         if events:
             writer.write(services.encoder.records(events))

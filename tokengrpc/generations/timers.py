@@ -1,6 +1,7 @@
-"""The clocks of one generation: first token, between tokens, total, deadline, detached. All in seconds.
+"""The clocks of one generation: first token, inter-token, total, deadline, detached. All in seconds.
 
-Few timers, moved rarely: the silence timer looks back when it fires instead of being moved by each token.
+There are few timers, and tokens do not move them: the silence timer checks the time of the last token when it
+fires.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ if TYPE_CHECKING:
     from tokengrpc.core.clock import Clock
     from tokengrpc.core.request import GenerationRequest
 
-_LATE = "the deadline came: allow more time or ask for less"
+_LATE = "the deadline passed: allow more time or ask for less output"
 
 
 def within(asked: float | None, default: float, largest: float) -> float:
-    """What was asked for, or the default, but not more than the server's largest."""
+    """Returns the request's value, or the default if it has none, but at most `largest`."""
     return min(default if asked is None else asked, largest)
 
 
 def shortest(asked: float | None, models: float, servers: float) -> float:
-    """A limit of the request, within the model's, within the server's; None and 0: none of its own."""
+    """Returns the shortest limit of the request, the model and the server; None and 0 mean no limit."""
     return min(limit for limit in (asked, models, servers) if limit)
 
 
 class Timers:
-    """Calls `stop` when a clock of the generation runs out, `silent` when it is the running engine's."""
+    """Timers of a generation. Call `stop` when a time limit passes, `silent` when the engine stalls."""
 
     def __init__(
         self,
@@ -60,9 +61,9 @@ class Timers:
         self._detach_ttl = within(recovery.detach_ttl, settings.detach_ttl, settings.max_detach_ttl)
         self._clock = "first_token"
         self._closed = False
-        # When the engine last moved: set by whoever feeds the generation, once per read.
+        # Time of the engine's last output. The attempt sets it, once per read.
         self.progress_ns = 0
-        # When the generation ends at the latest, on the loop's clock.
+        # The latest time at which the generation ends, on the loop's clock.
         self.ends_at = 0.0
         self._silence: asyncio.TimerHandle | None = self._loop.call_later(self._first, self._check_silence)
         self._detach: asyncio.TimerHandle | None = None
@@ -82,24 +83,24 @@ class Timers:
         return ends
 
     def first_token(self) -> None:
-        """The first token has come: from now on the clock between tokens runs."""
+        """Notes the first token: from now on the inter-token clock runs."""
         if self._clock == "first_token":
             self._clock = "inter_token"
             self._stop_silence()
             self._silence = self._loop.call_later(self._between, self._check_silence)
 
     def next_engine(self) -> None:
-        """Another engine is to go on after the first token: it gets the time for a first token anew."""
+        """Restarts the first-token clock for another engine, which continues after the first token."""
         self._clock = "first_token"
         self._stop_silence()
         self._silence = self._loop.call_later(self._first, self._check_silence)
 
     def start_detach(self, termination: Termination) -> None:
-        """No reader is left: end after the time to wait for one."""
+        """Ends the generation after `detach_ttl`, because no reader is left."""
         self._detach = self._loop.call_later(self._detach_ttl, self._stop, termination)
 
     def cancel_detach(self) -> None:
-        """A reader has come."""
+        """Cancels the detach timer, because there is a reader."""
         if self._detach is not None:
             self._detach.cancel()
             self._detach = None
@@ -142,16 +143,16 @@ class Timers:
 
 
 def stalled(clock: str, limit: float) -> EngineStalled:
-    """The failure of an engine that was silent for longer than one of the clocks allows."""
+    """Returns the error of an engine that was silent for longer than a clock allows."""
     return EngineStalled(
-        f"the engine was silent for longer than {limit:g} s (clock {clock}): try again or allow more",
+        f"the engine was silent for longer than {limit:g} s (clock {clock}): try again or allow more time",
         metadata={"clock": clock, "limit_seconds": f"{limit:g}"},
     )
 
 
 def never_accepted(limit: float) -> EngineStalled:
-    """The failure of a generation whose time limit came before any engine had accepted the request."""
+    """Returns the error of a generation whose time limit passed before any engine accepted the request."""
     return EngineStalled(
-        f"the time limit of {limit:g} s came before an engine had accepted: allow more",
+        f"the time limit of {limit:g} s passed before an engine accepted the request: allow more time",
         metadata={"clock": "total", "limit_seconds": f"{limit:g}"},
     )

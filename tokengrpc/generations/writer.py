@@ -1,4 +1,4 @@
-"""Event writers: move a generation's records into its buffer, through the event sink where there is one."""
+"""Event writers: move the records of a generation into its buffer, through the event sink if there is one."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ class EventWriter(Protocol):
 
     @property
     def last_sequence(self) -> int:
-        """The last record that was written, whether or not readers can see it yet."""
+        """Sequence of the last record that was written, whether or not readers can see it yet."""
 
     @property
     def full(self) -> bool:
-        """Whether too much is on its way to the sink: wait for room before the next write."""
+        """Whether there are too many unacknowledged records: wait for room before the next write."""
 
     def write(self, records: Sequence[Record]) -> None:
         """Takes records. Never waits."""
 
     async def wait_for_room(self) -> None:
-        """Returns when it is no longer full."""
+        """Returns when the writer is no longer full."""
 
     async def flush(self) -> StoreUnavailable | None:
-        """Waits until readers can see all that was written; the error if that can no longer be."""
+        """Waits until readers can see all records. Returns the error if that is no longer possible."""
 
     def abandon(self) -> None:
-        """Drops what readers cannot see yet, and writes into the buffer alone from now on."""
+        """Drops records that readers cannot see yet, and writes to the buffer only from now on."""
 
 
 class BufferWriter:
-    """The writer without a sink: readers see a record at once."""
+    """Writer without a sink: readers see a record at once."""
 
     full = False
 
@@ -60,25 +60,25 @@ class BufferWriter:
 
     @property
     def last_sequence(self) -> int:
-        """As `EventWriter`."""
+        """See `EventWriter`."""
         return self._buffer.last_sequence
 
     async def wait_for_room(self) -> None:
-        """As `EventWriter`."""
+        """See `EventWriter`."""
 
     async def flush(self) -> None:
-        """As `EventWriter`."""
+        """See `EventWriter`."""
 
     def abandon(self) -> None:
-        """As `EventWriter`."""
+        """See `EventWriter`."""
 
 
 class SinkWriter:
-    """The writer in front of a sink: a record gets into the buffer once the sink has acknowledged it.
+    """Writer in front of a sink: adds a record to the buffer once the sink has acknowledged it.
 
-    Records that come while an append is in flight wait and go out together, so that a slow sink delays
-    readers but not the engine, up to `max_pending_bytes`. An append that fails is repeated as long as
-    `patience` allows; then `on_stop` is called, and nothing more becomes visible.
+    Records that arrive while an append is in flight are appended together afterwards. So a slow sink delays
+    readers but not the engine, up to `max_pending_bytes`. An append that fails is repeated for as long as
+    `patience` allows; then `on_stop` is called, and readers see no more records.
     """
 
     def __init__(
@@ -109,11 +109,11 @@ class SinkWriter:
 
     @property
     def full(self) -> bool:
-        """As `EventWriter`."""
+        """See `EventWriter`."""
         return self._pending_bytes > self._max_pending_bytes
 
     def write(self, records: Sequence[Record]) -> None:
-        """As `EventWriter`."""
+        """See `EventWriter`."""
         self.last_sequence = records[-1].sequence
         if self._abandoned:
             self._buffer.append(records)
@@ -125,18 +125,18 @@ class SinkWriter:
             self._sending = asyncio.get_running_loop().create_task(self._send())
 
     async def wait_for_room(self) -> None:
-        """As `EventWriter`."""
+        """See `EventWriter`."""
         while self.full:
             await self._wait()
 
     async def flush(self) -> StoreUnavailable | None:
-        """As `EventWriter`."""
+        """See `EventWriter`."""
         while self._pending and self._failure is None:
             await self._wait()
         return None if self._abandoned else self._failure
 
     def abandon(self) -> None:
-        """As `EventWriter`."""
+        """See `EventWriter`."""
         self._abandoned = True
         self._drop_pending()
         self.last_sequence = self._buffer.last_sequence
@@ -158,13 +158,13 @@ class SinkWriter:
         except StoreUnavailable as error:
             self._fail(error)
         except Exception:
-            log.exception("an event sink failed by a bug", generation_id=self._key.generation_id)
+            log.exception("unexpected error in an event sink", generation_id=self._key.generation_id)
             self._fail(StoreUnavailable("the event log is unavailable: try again later"))
         finally:
             self._sending = None
 
     async def _append(self, records: Sequence[Record]) -> bool:
-        """Appends, as often as it takes; False if the log ended earlier, and has been repaired."""
+        """Appends records, with retries. Returns False if the log had lost records and was repaired."""
         outcome = await self._patience.retry(lambda: self._sink.append(self._key, self._epoch, records))
         match outcome.status:
             case AppendStatus.FENCED:
@@ -173,17 +173,20 @@ class SinkWriter:
                 await self._repair(outcome.last, records[0].sequence)
                 return False
             case AppendStatus.CANCEL_REQUESTED:
-                self._on_stop(Termination.failed(Cancelled("a caller cancelled it on another server")))
+                cancelled = Cancelled("a caller cancelled the generation on another server")
+                self._on_stop(Termination.failed(cancelled))
         return True
 
     async def _repair(self, last: int, until: int) -> None:
-        """Appends the records that the log has lost, as a store does that failed over to an older copy."""
-        log.warning("the event log lost events, which are written again", after=last)
+        """Appends records that the log has lost, for example in a failover to an older replica."""
+        log.warning("the event log lost events: writing them again", after=last)
         while last + 1 < until:
             try:
                 records = self._buffer.read(last, _REPAIR_BYTES)
             except ReplayExpired:
-                raise StoreUnavailable("the event log lost events that are no longer kept here") from None
+                raise StoreUnavailable(
+                    "the event log lost events that this server no longer keeps: start again"
+                ) from None
             await self._append(records)
             last = records[-1].sequence
 
