@@ -25,7 +25,7 @@ def test_wrong_settings_are_one_line_and_exit_code_2(tmp_path):
             (
                 ["--config", str(file)],
                 {},
-                f"{file}: limits.max_reader: no such key; did you mean `max_readers`?",
+                f"{file}: limits.max_reader: unknown key; did you mean `max_readers`?",
             ),
             ([], {"TOKENGRPC_PACE": "fast"}, "TOKENGRPC_PACE: must be a number of at least 0 "),
             (["--listen", "here"], {}, "--listen: must be HOST:PORT, "),

@@ -65,8 +65,8 @@ WRONG_FILES = {
     "listen = 50051": "listen: must be HOST:PORT, such as 127.0.0.1:50051 or [::]:50051",
     'log_level = "loud"': "log_level: must be one of debug, error, info, warning",
     'log_format = "xml"': "log_format: must be one of auto, console, json",
-    'default_model = "x"': "default_model: no model is named `x`; there are: builtin",
-    "limit = {}": "limit: no such key; did you mean `limits`? allowed are: listen, default_model, log_level, "
+    'default_model = "x"': "default_model: there is no model `x`; the models are: builtin",
+    "limit = {}": "limit: unknown key; did you mean `limits`? allowed are: listen, default_model, log_level, "
     "log_format, data_dir, ledger, ledger_outage, store, authenticator, budget, observers, plugins, limits, "
     "models, tenants",
     "limits = 3": "limits: must be a table",
@@ -80,8 +80,9 @@ WRONG_FILES = {
     "models = [3]": "models[0]: must be a table",
     "[[models]]": "models[0].name: required: 1 to 128 characters of A-Z a-z 0-9 . _ ~ : / -",
     '[[models]]\nname = "a b"': "models[0].name: must be 1 to 128 characters of A-Z a-z 0-9 . _ ~ : / -",
-    '[[models]]\nname = "a"\n[[models]]\nname = "a"': "models[1].name: `a` is taken; names must be different",
-    '[[models]]\nname = "a"\nkind = "x"': "models[0].kind: no such engine is installed; "
+    '[[models]]\nname = "a"\n[[models]]\nname = "a"': "models[1].name: `a` is used already; "
+    "names must be unique",
+    '[[models]]\nname = "a"\nkind = "x"': "models[0].kind: there is no such kind of engine; "
     "installed are: anthropic, builtin, openai, replay",
     '[[models]]\nname = "a"\nkind = "openai"': "models[0].base_url: required for an openai engine, "
     "such as http://127.0.0.1:8000/v1",
@@ -114,34 +115,34 @@ WRONG_FILES = {
     f'{OPENAI}extra_capabilities = ["FLYING"]': "models[0].extra_capabilities[0]: must be one of "
     + ", ".join(Capability),
     f'{OPENAI}extra_capabilities = ["TOOLS"]\nmissing_capabilities = ["TOOLS"]': "models[0]."
-    "missing_capabilities: TOOLS is in extra_capabilities as well; keep one",
+    "missing_capabilities: TOOLS is in extra_capabilities too; remove it from one of them",
     f'{OPENAI}api_key_env = "sk-123"': "models[0].api_key_env: must be the name of an environment variable "
-    "(never a key itself)",
-    f'{OPENAI}api_key_env = "A"\napi_key_file = "b"': "models[0].api_key_file: not together with "
-    "api_key_env; keep one of them",
+    "(not the key itself)",
+    f'{OPENAI}api_key_env = "A"\napi_key_file = "b"': "models[0].api_key_file: cannot be combined with "
+    "api_key_env; remove one of them",
     f"{OPENAI}allowed_engine_params = [1]": "models[0].allowed_engine_params[0]: must be text",
-    f"{OPENAI}[[models.engines]]\nname = 'a'": "models[0].base_url: not together with engines; "
+    f"{OPENAI}[[models.engines]]\nname = 'a'": "models[0].base_url: cannot be combined with engines; "
     "set it in [[models.engines]] instead",
-    f"{ENGINES}[[models.engines]]\nname = 'a'": "models[0].engines[2].name: `a` is taken; "
-    "names must be different",
+    f"{ENGINES}[[models.engines]]\nname = 'a'": "models[0].engines[2].name: `a` is used already; "
+    "names must be unique",
     f"{ENGINES}[[models.engines]]\nkind = 'openai'": "models[0].engines[2].base_url: required for an openai "
     "engine, such as http://127.0.0.1:8000/v1",
-    f"{ENGINES}tokenizer = 'x'": "models[0].engines[1].tokenizer: no such key; allowed are: "
+    f"{ENGINES}tokenizer = 'x'": "models[0].engines[1].tokenizer: unknown key; allowed are: "
     + ", ".join(BuiltinSettings.__struct_fields__),
     f"{ENGINES}faults = {{ cut_at_token = -1 }}": "models[0].engines[1].faults.cut_at_token: must be a whole "
     "number of at least 0 and at most 1,000,000,000",
-    "[[models]]\nname = 'a'\nfaults = { refuse = true, status = 500 }": "models[0].faults.status: not "
-    "together with refuse; one of them ends the output",
-    "[[models]]\nname = 'a'\nallowed_engine_params = ['faults']": "models[0].allowed_engine_params: without "
-    "faults; set allow_request_faults instead",
+    "[[models]]\nname = 'a'\nfaults = { refuse = true, status = 500 }": "models[0].faults.status: cannot be "
+    "combined with refuse; only one fault can end the output",
+    "[[models]]\nname = 'a'\nallowed_engine_params = ['faults']": "models[0].allowed_engine_params: must not "
+    "contain faults; set allow_request_faults instead",
     f"{ENGINES}weight = 0": "models[0].engines[1].weight: must be a number above 0 and at most 1,000",
     f"{REPLAY}options = 1": "models[0].options: must be a table",
-    '[[tenants]]\nname = "a"': "tenants[0].key_env: required (or key_file): where this tenant's key is",
-    '[[tenants]]\nname = "a"\nkey_env = "A"\nkey_file = "b"': "tenants[0].key_file: not together with "
-    "key_env; keep one of them",
+    '[[tenants]]\nname = "a"': "tenants[0].key_env: required (or key_file), so that this tenant has a key",
+    '[[tenants]]\nname = "a"\nkey_env = "A"\nkey_file = "b"': "tenants[0].key_file: cannot be combined with "
+    "key_env; remove one of them",
     '[[tenants]]\nname = "a"\nkey_env = "A"\nadmin = 1': "tenants[0].admin: must be true or false",
-    '[[tenants]]\nname = "a"\nkey_env = "A"\nmodels = ["x"]': "tenants[0].models[0]: no model is named `x`; "
-    "there are: builtin",
+    '[[tenants]]\nname = "a"\nkey_env = "A"\nmodels = ["x"]': "tenants[0].models[0]: there is no model `x`; "
+    "the models are: builtin",
 }
 
 
@@ -157,7 +158,7 @@ def test_an_unknown_key_lists_the_allowed_ones_and_the_likely_one(settings_file)
     file = settings_file(f'{OPENAI}api_key = "sk-secret"')
     message = error_of(file)
     assert message.startswith(
-        f"{file}: models[0].api_key: no such key; did you mean `api_key_env`? allowed are: name,"
+        f"{file}: models[0].api_key: unknown key; did you mean `api_key_env`? allowed are: name,"
     )
     assert "sk-secret" not in message
     assert "did you mean" not in error_of(settings_file("zzz = 1"))
@@ -186,7 +187,7 @@ def test_a_base_url_is_http(settings_file, url):
 def test_a_base_url_holds_no_secret(settings_file, url):
     """Credentials in a URL are refused and not repeated."""
     message = error_of(settings_file(f'[[models]]\nname = "m"\nkind = "openai"\nbase_url = "{url}"'))
-    assert "no user, password or query" in message
+    assert "without user, password or query" in message
     assert "secret" not in message
 
 
@@ -197,9 +198,9 @@ def test_files_that_cannot_be_read_are_named(tmp_path, settings_file):
     assert error_of(None, {"TOKENGRPC_CONFIG": str(missing)}).startswith(f"{missing}: cannot be read")
     latin = tmp_path / "latin.toml"
     latin.write_bytes(b'listen = "\xe9"')
-    assert error_of(latin) == f"{latin}: is not UTF-8, which TOML must be"
+    assert error_of(latin) == f"{latin}: is not UTF-8, which TOML requires"
     file = settings_file("listen =")
-    assert error_of(file).startswith(f"{file}: is not TOML: ")
+    assert error_of(file).startswith(f"{file}: is not valid TOML: ")
 
 
 def test_nothing_set_gives_one_builtin_model():
@@ -270,9 +271,9 @@ WRONG_FAULTS = {
     "{": 'must be a JSON object, such as {"cut_at_token": 5}',
     "5": 'must be a JSON object, such as {"cut_at_token": 5}',
     '{"usage": "some"}': "usage: must be one of none, told, twice",
-    '{"retry_after": 1}': "retry_after: goes with status only",
+    '{"retry_after": 1}': "retry_after: requires status",
     '{"status": 200}': "status: must be 0 or from 300 to 599",
-    '{"stall_time": 1}': "stall_time: goes with stall_at_token only",
+    '{"stall_time": 1}': "stall_time: requires stall_at_token",
 }
 
 
@@ -290,7 +291,7 @@ def test_a_wrong_variable_or_flag_is_named():
     )
     for more in ({}, {"model": "m"}, {"base_url": "x"}):
         assert error_of(None, engine="x", **more) == (
-            "--engine: no such engine is installed; installed are: anthropic, builtin, openai, replay"
+            "--engine: there is no such kind of engine; installed are: anthropic, builtin, openai, replay"
         )
     assert error_of(None, {"TOKENGRPC_BASE_URL": "x"}, model="m").startswith(
         "TOKENGRPC_BASE_URL: must be http"
@@ -306,7 +307,7 @@ def test_an_unknown_variable_is_refused(settings_file):
     """A mistyped one is named with the likely one; those of others are left alone."""
     message = error_of(None, {"TOKENGRPC_LISTN": "x"})
     assert message.startswith(
-        "TOKENGRPC_LISTN: no such setting; did you mean TOKENGRPC_LISTEN? known are: TOKENGRPC_"
+        "TOKENGRPC_LISTN: unknown setting; did you mean TOKENGRPC_LISTEN? known are: TOKENGRPC_"
     )
     others = {"TOKENGRPC_TARGET": "x", "TOKENGRPC_TOKEN": "x", "TOKENGRPC_REQUIRE_ALL": "1", "HOME": "/"}
     service_links = {
@@ -345,7 +346,9 @@ def test_other_model_flags_change_a_single_model(settings_file):
     one = settings_file(OPENAI)
     assert load(one, {}, {"api_key_env": "A"}).models[0].engines[0].api_key_env == "A"
     two = settings_file(f'{OPENAI}[[models]]\nname = "other"')
-    assert error_of(two, pace=3.0) == f"--pace: for a single model only, and {two} has several: set it there"
+    assert error_of(two, pace=3.0) == (
+        f"--pace: works with a single model only, and {two} has several; set it in the file"
+    )
 
 
 def test_engines_take_from_their_model_what_they_do_not_say(settings_file):
@@ -361,7 +364,7 @@ def test_engines_take_from_their_model_what_they_do_not_say(settings_file):
 def test_variables_do_not_change_an_engine_of_several(settings_file):
     """They would be a guess."""
     assert error_of(settings_file(ENGINES), {"TOKENGRPC_PACE": "3"}) == (
-        "TOKENGRPC_PACE: not together with engines; set it in [[models.engines]] instead"
+        "TOKENGRPC_PACE: cannot be combined with engines; set it in [[models.engines]] instead"
     )
 
 
@@ -374,14 +377,14 @@ def test_keys_are_read_when_asked_for(tmp_path):
     ):
         engine.read_api_key()
     file.write_text("")
-    with pytest.raises(ConfigError, match=r"is not set or empty$"):
+    with pytest.raises(ConfigError, match=r"is not set or is empty$"):
         engine.read_api_key()
     file.write_text("secret\n")
     assert engine.read_api_key() == "secret"
     engine = RemoteEngineSettings(name="m", api_key_env="KEY")
     assert engine.read_api_key({"KEY": "secret"}) == "secret"
     with pytest.raises(
-        ConfigError, match=r"^engine m: api_key_env: the environment variable KEY is not set or empty$"
+        ConfigError, match=r"^engine m: api_key_env: the environment variable KEY is not set or is empty$"
     ):
         engine.read_api_key({})
     assert RemoteEngineSettings(name="m").read_api_key({}) is None

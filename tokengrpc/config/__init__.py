@@ -1,6 +1,7 @@
-"""Settings: read once, checked, frozen and passed on.
+"""Settings: read once, validated and frozen.
 
-Flags stand above `TOKENGRPC_*` variables, those above one TOML file, that above the defaults.
+Settings are resolved in this order, highest precedence first: command-line flags, `TOKENGRPC_*` variables,
+one TOML file, defaults.
 """
 
 from __future__ import annotations

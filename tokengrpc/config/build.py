@@ -1,4 +1,4 @@
-"""Tables, as TOML has them → settings. Settings made in code take the same way."""
+"""Conversion of TOML tables to settings. Settings that are made in code use the same functions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def build(raw: Mapping[str, Any]) -> Settings:
-    """Makes settings of a whole file. Raises Problem."""
+    """Converts the tables of a file to settings. Raises Problem."""
     if "models" not in raw:
         return convert(raw, Settings)
     tables = raw["models"]
@@ -29,7 +29,7 @@ def build(raw: Mapping[str, Any]) -> Settings:
 
 
 def build_model(raw: Mapping[str, Any]) -> ModelSettings:
-    """Makes a model of its table: with `engines`, or with the settings of its one engine. Raises Problem."""
+    """Converts the table of a model, with `engines` or with the settings of one engine. Raises Problem."""
     own = {name: raw[name] for name in ModelFields.__struct_fields__ if name in raw}
     of_engine = {name: value for name, value in raw.items() if name not in own and name != "engines"}
     if unknown := sorted(of_engine.keys() - engine_fields()):
@@ -39,7 +39,7 @@ def build_model(raw: Mapping[str, Any]) -> ModelSettings:
     if "engines" not in raw:
         engines: tuple[EngineSettings, ...] = (convert_engine(of_engine),)
     elif of_engine:
-        raise Problem(min(of_engine), "not together with engines; set it in [[models.engines]] instead")
+        raise Problem(min(of_engine), "cannot be combined with engines; set it in [[models.engines]] instead")
     else:
         engines = _engines(raw["engines"])
     try:
@@ -58,13 +58,13 @@ def _engines(tables: Any) -> tuple[EngineSettings, ...]:  # noqa: ANN401 - whate
 
 
 def engine_settings(**settings: Any) -> EngineSettings:  # noqa: ANN401 - each setting has its type
-    """Makes the settings of one engine, by its `kind`. Raises ConfigError."""
+    """Creates the settings of one engine, according to its `kind`. Raises ConfigError."""
     with _as_config_error():
         return convert_engine(settings)
 
 
 def model_settings(**settings: Any) -> ModelSettings:  # noqa: ANN401 - each setting has its type
-    """Makes the settings of one model, as a table of a file would. Raises ConfigError."""
+    """Creates the settings of one model, as from a table of a file. Raises ConfigError."""
     with _as_config_error():
         return build_model(settings)
 
@@ -78,7 +78,7 @@ def _as_config_error() -> Iterator[None]:
 
 
 def _below(path: str, table: Any, make: Any) -> Any:  # noqa: ANN401 - any struct
-    """Makes a struct of the table at a path; problems are told with the whole path."""
+    """Converts the table at a path. Raises Problem with the full path."""
     if not isinstance(table, dict):
         if isinstance(table, ModelSettings):
             return table
@@ -86,4 +86,4 @@ def _below(path: str, table: Any, make: Any) -> Any:  # noqa: ANN401 - any struc
     try:
         return make(table)
     except Problem as problem:
-        raise Problem(f"{path}.{problem.path}" if problem.path else path, problem.what) from None
+        raise Problem(f"{path}.{problem.path}" if problem.path else path, problem.message) from None

@@ -84,13 +84,15 @@ class FaultSettings(
         """Checks that at most one fault ends the output, and that dependent keys have the key they need."""
         ends = [name for name in ENDS if getattr(self, name) != DEFAULTS[name]]
         if len(ends) > 1:
-            raise ConfigError(f"{ends[1]}: not together with {ends[0]}; one of them ends the output")
+            raise ConfigError(
+                f"{ends[1]}: cannot be combined with {ends[0]}; only one fault can end the output"
+            )
         if 0 < self.status < 300:
             raise ConfigError("status: must be 0 or from 300 to 599")
         if self.retry_after and not self.status:
-            raise ConfigError("retry_after: goes with status only")
+            raise ConfigError("retry_after: requires status")
         if self.stall_time and self.stall_at_token is None:
-            raise ConfigError("stall_time: goes with stall_at_token only")
+            raise ConfigError("stall_time: requires stall_at_token")
 
     @property
     def harmless(self) -> bool:

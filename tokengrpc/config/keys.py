@@ -1,4 +1,4 @@
-"""What can be set outside the file: one table for variables and flags."""
+"""The table of settings that have a variable and a flag."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tokengrpc.config.schema import LimitSettings, ModelFields, Settings
 
 PREFIX = "TOKENGRPC_"
 CONFIG_VARIABLE = "TOKENGRPC_CONFIG"
-# They belong to the client and the tests.
+# Variables of the client and the tests, not settings of the server.
 FOREIGN_VARIABLES = frozenset({"TOKENGRPC_REQUIRE_ALL", "TOKENGRPC_TARGET", "TOKENGRPC_TOKEN"})
-# Kubernetes sets such variables in each pod beside a service that is named tokengrpc or tokengrpc-*
+# Kubernetes sets these variables in each pod if there is a service that is named tokengrpc or tokengrpc-*
 # (kubernetes.io, Service, "Environment variables").
 SERVICE_LINK = re.compile(
     r"TOKENGRPC_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
@@ -27,7 +27,7 @@ _SECTIONS: dict[str, type[Settings | LimitSettings]] = {"": Settings, "limits": 
 
 
 def _fields(section: str) -> list[structs.FieldInfo]:
-    """Returns the settings of a section; those of a model are its own and those of every kind of engine."""
+    """Returns the settings of a section; for a model, also those of all kinds of engines."""
     if section != MODEL:
         return list(structs.fields(_SECTIONS[section]))
     types: list[type[Struct]] = [ModelFields, *settings_types().values(), PluginEngineSettings]
@@ -46,35 +46,35 @@ def _has_flag(field: structs.FieldInfo) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a setting stands: a section (empty: the top) and a name in it."""
+    """Place of a setting: a section (empty for the top level) and a name in it."""
 
     section: str
     name: str
 
     @property
     def path(self) -> str:
-        """Such as `limits.max_readers`."""
+        """Path of the setting, such as `limits.max_readers`."""
         return f"{self.section}.{self.name}" if self.section else self.name
 
     @property
     def type(self) -> Any:  # noqa: ANN401 - annotations have no common type
-        """Its annotation in the schema."""
+        """Annotation in the schema."""
         return next(f.type for f in _fields(self.section) if f.name == self.name)
 
     @property
     def default(self) -> Any:  # noqa: ANN401 - as above
-        """Its default in the schema; None where it has none."""
+        """Default in the schema; None if it has none."""
         default = next(f.default for f in _fields(self.section) if f.name == self.name)
         return None if default is NODEFAULT else default
 
     @property
     def is_table(self) -> bool:
-        """Whether it is a table, which variables and flags write as JSON."""
+        """Whether the setting is a table, which is written as JSON in variables and flags."""
         return isinstance(self.default, Struct)
 
     @property
     def meaning(self) -> str:
-        """What the schema says of it."""
+        """Description in the schema."""
         return next(str(meta.description) for meta in self.type.__metadata__ if meta.description)
 
 
@@ -102,25 +102,25 @@ KEYS: dict[str, Place] = {
     },
     **{f"limits_{name}": Place("limits", name) for name in LimitSettings.__struct_fields__},
 }
-# Any of these defines one model, which replaces those of the file.
+# Any of these keys defines one model, which replaces the models of the file.
 DEFINING_KEYS = frozenset({"engine", "model", "base_url"})
 
 
 def variable(key: str) -> str:
-    """The variable of a key."""
+    """Returns the variable of a key."""
     return PREFIX + key.upper()
 
 
 def flag(key: str) -> str:
-    """The flag of a key."""
+    """Returns the flag of a key."""
     return "--" + key.replace("_", "-")
 
 
 def names(key: str) -> str:
-    """How a person can set a key outside the file. Limits have no flags: they are many."""
+    """Returns the flag and the variable of a key, for messages. Limits have variables only."""
     return variable(key) if KEYS[key].section == "limits" else f"{flag(key)} (or {variable(key)})"
 
 
 def key_at(path: str) -> str | None:
-    """The key that sets what stands at a path."""
+    """Returns the key that sets the setting at a path; None if there is none."""
     return next((key for key, place in KEYS.items() if place.path == path), None)

@@ -1,4 +1,4 @@
-"""The kinds of engines that are installed, and the settings that each of them reads."""
+"""The installed kinds of engines, and the settings of each."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ SETTINGS = "tokengrpc.engine_settings"
 
 @cache
 def engine_kinds() -> tuple[str, ...]:
-    """Returns the names of all engines that are installed."""
+    """Returns the names of all installed kinds."""
     return tuple(sorted(entry_points(group=ENGINES).names))
 
 
 @cache
 def settings_types() -> dict[str, type[EngineSettings]]:
-    """Returns the settings structs of the kinds that have their own."""
+    """Returns the settings structs by kind, for the kinds that have one."""
     return {point.name: point.load() for point in sorted(entry_points(group=SETTINGS))}
 
 
 def settings_type(kind: str) -> type[EngineSettings]:
-    """Returns the struct that a kind reads. Raises Problem for a kind that is not installed."""
+    """Returns the settings struct of a kind. Raises Problem for a kind that is not installed."""
     if kind not in engine_kinds():
         raise Problem("kind", unknown_kind())
     return settings_types().get(kind, PluginEngineSettings)
 
 
 def unknown_kind() -> str:
-    """Says what is wrong with an engine that is not installed."""
-    return f"no such engine is installed; installed are: {', '.join(engine_kinds())}"
+    """Returns the message about a kind that is not installed."""
+    return f"there is no such kind of engine; installed are: {', '.join(engine_kinds())}"
 
 
 def fields_of(kind: object) -> tuple[str, ...]:
@@ -58,10 +58,10 @@ def engine_fields() -> frozenset[str]:
 
 
 def convert_engine(raw: Mapping[str, Any]) -> EngineSettings:
-    """Makes an engine's settings of its table. Raises Problem.
+    """Converts the table of an engine. Raises Problem.
 
-    A setting that only other kinds read is refused, so that none is silently without effect; one that has
-    its default does no harm.
+    A setting that only other kinds use is rejected, so that no setting is silently ignored. It is accepted if
+    it has its default value.
     """
     kind = raw.get("kind", "builtin")
     struct = settings_type(kind) if isinstance(kind, str) else PluginEngineSettings
@@ -77,7 +77,7 @@ def convert_engine(raw: Mapping[str, Any]) -> EngineSettings:
 
 
 def _readers(name: str) -> dict[str, Any]:
-    """Returns the kinds that read a setting, each with the setting's default."""
+    """Returns the kinds that use a setting, each with the setting's default."""
     found = {}
     for kind, struct in settings_types().items():
         for field in structs.fields(struct):

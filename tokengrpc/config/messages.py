@@ -1,4 +1,4 @@
-"""msgspec's errors in words for people: which key, and what is allowed there."""
+"""Conversion of msgspec's errors to messages that say which key is wrong and what is allowed."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _OWN = re.compile(r"^([A-Za-z_][\w.\[\]]*): ")
 
 
 class Problem(Exception):
-    """What is wrong at a path, such as `models[0].kind`; an empty path is the whole."""
+    """Invalid setting at a path, such as `models[0].kind`; an empty path means the whole value."""
 
-    def __init__(self, path: str, what: str) -> None:
-        super().__init__(f"{path}: {what}")
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(f"{path}: {message}")
         self.path = path
-        self.what = what
+        self.message = message
 
 
 def convert(value: object, to: type[T], *, strict: bool = True) -> T:
-    """A value of a type; `strict` False reads numbers from text. Raises Problem."""
+    """Converts a value to a type; if not `strict`, text is converted to numbers. Raises Problem."""
     try:
         return msgspec.convert(value, to, strict=strict)
     except msgspec.ValidationError as error:
@@ -56,7 +56,7 @@ def _problem(error: msgspec.ValidationError, to: type[Any]) -> Problem:
 
 
 def own_problem(text: str, path: str = "") -> Problem:
-    """A check of the schema itself, which starts with its key."""
+    """Converts the message of a check in the schema, which starts with its key."""
     key = _OWN.match(text)
     if key is None:
         return Problem(path, text)
@@ -68,7 +68,7 @@ def _join(path: str, key: str) -> str:
 
 
 def _at(info: inspect.Type, path: str) -> inspect.Type:
-    """The type at a path below a type."""
+    """Returns the type at a path inside a type."""
     for step in re.findall(r"[^.\[\]]+", path):
         info = bare(info)
         if isinstance(info, inspect.StructType):
@@ -79,22 +79,22 @@ def _at(info: inspect.Type, path: str) -> inspect.Type:
 
 
 def bare(info: inspect.Type) -> inspect.Type:
-    """A type without its description, and set."""
+    """Returns a type without its metadata, and without None."""
     while isinstance(info, inspect.Metadata | inspect.UnionType):
-        # Of unions there are only settings that may be unset.
+        # The only unions are of a type and None.
         info = info.type if isinstance(info, inspect.Metadata) else info.types[0]
     return info
 
 
 def unknown_key(key: str, names: Sequence[str]) -> str:
-    """Says what is wrong with a key that is not one of these."""
+    """Returns the message about a key that is not one of `names`."""
     close = get_close_matches(key, names, n=1)
     meant = f"did you mean `{close[0]}`? " if close else ""
-    return f"no such key; {meant}allowed are: {', '.join(names)}"
+    return f"unknown key; {meant}allowed are: {', '.join(names)}"
 
 
 def _allowed(info: inspect.Type) -> str:
-    """What a type takes."""
+    """Describes the values that a type allows."""
     text = "a table"
     match info:
         case inspect.LiteralType(values=values):

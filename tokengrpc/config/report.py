@@ -1,4 +1,4 @@
-"""Settings as text for people: TOML, with what each value means, where it came from, and no secrets."""
+"""Settings as TOML for people, with the meaning and origin of each value, and without secrets."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _WIDEST = 48
 
 
 def describe(settings: Settings, origins: Mapping[str, str] | None = None) -> str:
-    """What is in force, as TOML that can be read back (but for masked options).
+    """Returns the effective settings as TOML, which can be read back except for masked options.
 
-    Keys are told by the name of their variable or file, never themselves.
+    Shows the variable or file of each key, never the key itself.
     """
     return "\n".join(_table(settings, "", origins or {})) + "\n"
 
 
 def _table(struct: msgspec.Struct, path: str, origins: Mapping[str, str]) -> Iterator[str]:
-    """The table's own values first, then its tables, as TOML wants it."""
+    """Yields the lines of a table: plain values first, then nested tables, as TOML requires."""
     values = {name: getattr(struct, name) for name in struct.__struct_fields__}
     meanings = _meanings(type(struct))
     if isinstance(struct, ModelSettings) and struct.is_single:
-        # What belongs to the one engine stands with the model.
+        # The settings of a single engine are shown with those of the model.
         (engine,) = values.pop("engines")
         of_engine = {name: getattr(engine, name) for name in engine.__struct_fields__}
         values = {"name": struct.name, "kind": engine.kind, **values, **of_engine, **values}
@@ -63,7 +63,7 @@ def _is_table(value: object) -> bool:
 
 
 def _meanings(struct: type[msgspec.Struct]) -> dict[str, str]:
-    """The descriptions of a struct's fields."""
+    """Returns the descriptions of a struct's fields."""
     info = msgspec.inspect.type_info(struct)
     fields = info.fields if isinstance(info, msgspec.inspect.StructType) else ()
     return {
@@ -74,13 +74,13 @@ def _meanings(struct: type[msgspec.Struct]) -> dict[str, str]:
 
 
 def _origin(path: str, origins: Mapping[str, str]) -> str:
-    """The origin of a value, or of the first value inside it."""
+    """Returns the origin of a value, or of the first value inside it."""
     inside = next((origin for where, origin in origins.items() if where.startswith(f"{path}.")), "default")
     return origins.get(path, inside)
 
 
 def _masked(value: object) -> object:
-    """Options of foreign engines may hold secrets: text that is named like one is hidden, at any depth."""
+    """Returns a value without the text in it whose key looks like that of a secret, as plugins may have."""
     if isinstance(value, dict):
         return {
             key: "***" if isinstance(inner, str) and _SECRET_NAME.search(key) else _masked(inner)
@@ -94,7 +94,7 @@ def _masked(value: object) -> object:
 def _value(value: Any) -> str:  # noqa: ANN401 - anything that TOML can hold
     match value:
         case FaultSettings():
-            return _value(msgspec.to_builtins(value))  # what is planned; the rest would be a page
+            return _value(msgspec.to_builtins(value))  # without defaults, which would fill a page
         case dict():
             return "{" + ", ".join(f"{_key(key)} = {_value(inner)}" for key, inner in value.items()) + "}"
         case list() | tuple():
@@ -104,7 +104,7 @@ def _value(value: Any) -> str:  # noqa: ANN401 - anything that TOML can hold
         case str():
             return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
         case _:
-            return str(value)  # numbers, dates and times, which TOML writes as Python does
+            return str(value)  # numbers, dates and times, which TOML and Python write in the same way
 
 
 def _key(name: str) -> str:

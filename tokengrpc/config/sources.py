@@ -1,4 +1,4 @@
-"""Where settings come from: a TOML file, `TOKENGRPC_*` variables and flags, laid over each other."""
+"""Sources of settings: a TOML file, `TOKENGRPC_*` variables and flags, in ascending precedence."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """Settings and, by path, such as `limits.max_readers`, where those that are no defaults came from."""
+    """Settings, and the origins of values that are not defaults, by path such as `limits.max_readers`."""
 
     settings: Settings
     origins: Mapping[str, str]
 
 
 def load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
-    """Reads all settings; `file` None asks TOKENGRPC_CONFIG for one, flags that are None were not given.
+    """Reads all settings. If `file` is None, TOKENGRPC_CONFIG may name one. Flags that are None are unset.
 
-    Raises ConfigError, one line that names the file, variable or flag, the key and what is allowed.
+    Raises ConfigError with one line: the file, variable or flag, the key, and what is allowed.
     """
     return load_with_origins(file, environ, flags).settings
 
 
 def load_with_origins(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> Loaded:
-    """The same, with the origins."""
+    """Reads all settings as `load` does, and their origins."""
     layers = _read_file(file, environ)
     values = [*_from_environment(environ), *_from_flags(flags)]
     _prepare_model(layers, {value.key: value for value in values if value.place.section == MODEL})
@@ -62,13 +62,13 @@ def load_with_origins(file: Path | None, environ: Mapping[str, str], flags: Mapp
         settings = build(layers.raw)
     except Problem as problem:
         raise ConfigError(layers.line(problem)) from None
-    _refuse_unknown_variables(environ, settings)
+    _reject_unknown_variables(environ, settings)
     return Loaded(settings=settings, origins=layers.origins)
 
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """What one variable or flag says."""
+    """Value of a variable or flag."""
 
     key: str
     value: Any
@@ -81,14 +81,14 @@ class _Value:
 
 @dataclass(slots=True)
 class _Layers:
-    """Raw settings as they are put together, with the origin of each path."""
+    """Raw settings while they are merged, with the origin of each path."""
 
     raw: dict[str, Any]
     file: str
     origins: dict[str, str] = field(default_factory=dict)
 
     def put(self, value: _Value) -> None:
-        """Lays a value over what is there. A section of a wrong type is left for the check to find."""
+        """Sets a value over an earlier one. Ignores a section of a wrong type, which `build` reports."""
         place = value.place
         if place.section == MODEL:
             section = self.raw["models"][0]
@@ -99,14 +99,14 @@ class _Layers:
             self.origins[place.path] = value.origin
 
     def line(self, problem: Problem) -> str:
-        """Names who is to blame; a variable or flag is the key's name already, a file's key is told."""
+        """Returns the error message, which starts with the variable, the flag, or the file and key."""
         path = problem.path
         if path in self.origins and self.origins[path] != self.file:
-            return f"{self.origins[path]}: {problem.what}"
+            return f"{self.origins[path]}: {problem.message}"
         outside_file = not self.file or (path.startswith(MODEL) and MODEL in self.origins)
         if outside_file and (key := key_at(path)):
-            return f"{names(key)}: {problem.what}"
-        return ": ".join(filter(None, (self.file, path, problem.what)))
+            return f"{names(key)}: {problem.message}"
+        return ": ".join(filter(None, (self.file, path, problem.message)))
 
 
 def _read_file(file: Path | None, environ: Mapping[str, str]) -> _Layers:
@@ -119,14 +119,14 @@ def _read_file(file: Path | None, environ: Mapping[str, str]) -> _Layers:
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{file}: is not UTF-8, which TOML must be") from None
+        raise ConfigError(f"{file}: is not UTF-8, which TOML requires") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file}: is not TOML: {error}") from None
+        raise ConfigError(f"{file}: is not valid TOML: {error}") from None
     return _Layers(raw, str(file), {path: str(file) for path in _paths(raw, "")})
 
 
 def _paths(value: object, path: str) -> Iterator[str]:
-    """The paths of all values that are no tables."""
+    """Yields the paths of all values that are not tables."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _paths(inner, f"{path}.{key}" if path else key)
@@ -138,7 +138,7 @@ def _paths(value: object, path: str) -> Iterator[str]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> Iterator[_Value]:
-    """Variables hold text, which is read as its setting's type; an empty one counts as unset."""
+    """Yields the values of variables, converted to the types of their settings. Empty ones count as unset."""
     for key in KEYS:
         if text := environ.get(variable(key)):
             yield _typed(key, text, variable(key))
@@ -156,11 +156,11 @@ def _typed(key: str, value: object, origin: str) -> _Value:
             value = _table(value)
         return _Value(key, convert(value, KEYS[key].type, strict=False), origin)
     except Problem as problem:
-        raise ConfigError(": ".join(filter(None, (origin, problem.path, problem.what)))) from None
+        raise ConfigError(": ".join(filter(None, (origin, problem.path, problem.message)))) from None
 
 
 def _table(text: str) -> dict[str, Any]:
-    """A table in a variable or flag. Raises Problem."""
+    """Parses a table in a variable or flag. Raises Problem."""
     try:
         table = json.loads(text)
     except ValueError:
@@ -171,7 +171,7 @@ def _table(text: str) -> dict[str, Any]:
 
 
 def _prepare_model(layers: _Layers, given: Mapping[str, _Value]) -> None:
-    """Makes room for the one model of variables and flags, or checks that there is one to change."""
+    """Creates the model that variables and flags define, or checks that there is exactly one to change."""
     if not given:
         return
     if defining := DEFINING_KEYS & given.keys():
@@ -186,11 +186,13 @@ def _prepare_model(layers: _Layers, given: Mapping[str, _Value]) -> None:
     models = layers.raw.setdefault("models", [{"name": "builtin"}])
     if not isinstance(models, list) or len(models) != 1:
         origin = next(iter(given.values())).origin
-        raise ConfigError(f"{origin}: for a single model only, and {layers.file} has several: set it there")
+        raise ConfigError(
+            f"{origin}: works with a single model only, and {layers.file} has several; set it in the file"
+        )
 
 
 def _check_defined(kind: str, given: Mapping[str, _Value]) -> None:
-    """What would follow from an unknown engine or a missing name says less than these."""
+    """Checks the kind and the name of a model first, because later errors would be less clear."""
     if kind not in engine_kinds():
         raise ConfigError(f"{given['engine'].origin}: {unknown_kind()}")
     if kind != "builtin" and "model" not in given:
@@ -200,8 +202,8 @@ def _check_defined(kind: str, given: Mapping[str, _Value]) -> None:
         )
 
 
-def _refuse_unknown_variables(environ: Mapping[str, str], settings: Settings) -> None:
-    """A mistyped variable would be a setting that is silently not in force."""
+def _reject_unknown_variables(environ: Mapping[str, str], settings: Settings) -> None:
+    """Raises ConfigError for an unknown variable, because a mistyped one would be silently ignored."""
     known = {variable(key) for key in KEYS} | {CONFIG_VARIABLE}
     engines = [engine for model in settings.models for engine in model.engines]
     named = {engine.api_key_env for engine in engines if isinstance(engine, RemoteEngineSettings)}
@@ -210,4 +212,4 @@ def _refuse_unknown_variables(environ: Mapping[str, str], settings: Settings) ->
         if name.startswith(PREFIX) and not SERVICE_LINK.fullmatch(name):
             close = get_close_matches(name, known, n=1)
             meant = f"did you mean {close[0]}? " if close else ""
-            raise ConfigError(f"{name}: no such setting; {meant}known are: {', '.join(sorted(known))}")
+            raise ConfigError(f"{name}: unknown setting; {meant}known are: {', '.join(sorted(known))}")

@@ -1,4 +1,4 @@
-"""Types of single settings, secrets that are read when asked for, and what a wrong setting raises."""
+"""Types of single settings, reading of secrets, and the error for invalid settings."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 CountOrNone = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 
 FLAG: dict[str, Any] = {"flag": True}
-"""Marks a setting of models that has a variable and a flag, not only a place in the file."""
+"""Marks a setting of a model that has a variable and a flag."""
 
-# What the patterns mean, for people.
+# Descriptions of the patterns for error messages.
 PATTERNS = {
     r"^[A-Za-z0-9._~:/-]{1,128}\Z": "1 to 128 characters of A-Z a-z 0-9 . _ ~ : / -",
     r"^[A-Za-z0-9._~:/-]{0,128}\Z": "at most 128 characters of A-Z a-z 0-9 . _ ~ : / -",
-    r"^([A-Za-z_][A-Za-z0-9_]*)?\Z": "the name of an environment variable (never a key itself)",
+    r"^([A-Za-z_][A-Za-z0-9_]*)?\Z": "the name of an environment variable (not the key itself)",
     r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}\Z": "HOST:PORT, such as 127.0.0.1:50051 or [::]:50051",
 }
 
 
 CHOICES: dict[str, tuple[str, ...]] = {}
-"""The words that a pattern of `one_of` allows."""
+"""The words that each pattern of `one_of` allows."""
 
 
 def one_of(words: Iterable[str]) -> str:
-    """Returns a pattern that allows these words alone, for settings whose words a table elsewhere defines."""
+    """Returns a pattern that allows only these words, for settings whose values another table defines."""
     choices = tuple(sorted(words))
     pattern = rf"^({'|'.join(map(re.escape, choices))})\Z"
     PATTERNS[pattern] = f"one of {', '.join(choices)}"
@@ -47,33 +47,33 @@ def one_of(words: Iterable[str]) -> str:
 
 
 class ConfigError(ValueError):
-    """A setting is wrong; one line for people. The schema's own checks start it with the key."""
+    """Invalid setting. The message is one line; in checks of the schema, it starts with the key."""
 
 
 def read_secret(key: str, variable: str, file: str, environ: Mapping[str, str]) -> str | None:
-    """A secret from a variable or a file, whichever is named; None where neither is.
+    """Reads a secret from a variable or a file, whichever is given; None if neither is.
 
-    Raises ConfigError, which names the variable or file, when it is missing or empty.
+    Raises ConfigError with the name of the variable or file if it is missing or empty.
     """
     if variable:
         secret = environ.get(variable, "").strip()
-        what = f"{key}_env: the environment variable {variable}"
+        source = f"{key}_env: the environment variable {variable}"
     elif file:
-        what = f"{key}_file: the file {file}"
+        source = f"{key}_file: the file {file}"
         try:
             secret = Path(file).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise ConfigError(f"{what} cannot be read: {reason}") from None
+            raise ConfigError(f"{source} cannot be read: {reason}") from None
     else:
         return None
     if not secret:
-        raise ConfigError(f"{what} is not set or empty")
+        raise ConfigError(f"{source} is not set or is empty")
     return secret
 
 
 def check_different(key: str, names: Sequence[str]) -> None:
-    """Raises ConfigError for a name that stands twice in the list of tables at `key`."""
+    """Raises ConfigError if a name occurs twice in the list of tables at `key`."""
     for index, name in enumerate(names):
         if name in names[:index]:
-            raise ConfigError(f"{key}[{index}].name: `{name}` is taken; names must be different")
+            raise ConfigError(f"{key}[{index}].name: `{name}` is used already; names must be unique")

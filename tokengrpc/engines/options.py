@@ -1,4 +1,4 @@
-"""Reads the table `options` of an engine."""
+"""Parsing of the table `options` of an engine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 def read_options(engine: str, options: Mapping[str, object], kind: type[T]) -> T:
-    """The options as a struct. Raises ConfigError, one line for people."""
+    """Converts the options to a struct. Raises ConfigError with one line."""
     try:
         return convert(dict(options), kind)
     except Problem as problem:

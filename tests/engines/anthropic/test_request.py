@@ -233,7 +233,7 @@ class TestSettings:
         invalid: dict[str, tuple[dict[str, Any], str]] = {
             "max_token": (
                 {"max_token": 5},
-                "no such key; did you mean `max_tokens`? allowed are: max_tokens, ",
+                "unknown key; did you mean `max_tokens`? allowed are: max_tokens, ",
             ),
             "thinking": ({"thinking": "much"}, "must be one of adaptive, budget"),
             "max_tokens": ({"max_tokens": "many"}, "must be a whole number of at least 1"),

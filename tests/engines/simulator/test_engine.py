@@ -333,7 +333,7 @@ def test_without_a_fault_no_wrapping() -> None:
         (
             {"cut_at_token": 1, "refuse": True},
             "engine_params.faults.cut_at_token",
-            "not together with refuse",
+            "cannot be combined with refuse",
         ),
         ({"usage": "lots"}, "engine_params.faults.usage", "one of none, told, twice"),
         ({"status": 200}, "engine_params.faults.status", "from 300 to 599"),

@@ -1,4 +1,4 @@
-"""What can be set of engines that speak Anthropic's Messages API."""
+"""Settings of engines that speak Anthropic's Messages API."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from tokengrpc.engines.upstream.settings import HttpEngineSettings
 
 
 class AnthropicSettings(HttpEngineSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An engine that speaks the Messages API; `options` as `request.Options`."""
+    """Settings of an engine that speaks the Messages API. `options` has the keys of `request.Options`."""
 
-    options: Annotated[dict[str, Any], Meta(description="an engine's own settings, by its kind")] = {}  # noqa: RUF012 - msgspec copies it
+    options: Annotated[dict[str, Any], Meta(description="further settings of the kind")] = {}  # noqa: RUF012 - msgspec copies it

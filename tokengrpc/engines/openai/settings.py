@@ -1,4 +1,4 @@
-"""What can be set of engines that speak OpenAI's API."""
+"""Settings of engines that speak OpenAI's API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tokengrpc.engines.upstream.settings import HttpEngineSettings
 
 
 class OpenAISettings(HttpEngineSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An engine that speaks OpenAI's API."""
+    """Settings of an engine that speaks OpenAI's API."""
 
     api: Annotated[
         Literal["auto", "chat", "completions"],
@@ -23,7 +23,11 @@ class OpenAISettings(HttpEngineSettings, frozen=True, kw_only=True, forbid_unkno
     ] = "auto"
     dialect: Annotated[
         str,
-        Meta(description="whose extensions the engine speaks", pattern=one_of(DIALECTS), extra=FLAG),
+        Meta(
+            description="the server whose extensions of the API the engine speaks",
+            pattern=one_of(DIALECTS),
+            extra=FLAG,
+        ),
     ] = "generic"
 
     def __post_init__(self) -> None:

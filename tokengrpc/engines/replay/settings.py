@@ -14,6 +14,6 @@ class ReplaySettings(EngineSettings, frozen=True, kw_only=True, forbid_unknown_f
     """The settings of a replay engine. `options` has the keys of `engine.Options`."""
 
     extra_capabilities: Annotated[
-        tuple[Capability, ...], Meta(description="what the engine can do beyond its dialect")
+        tuple[Capability, ...], Meta(description="capabilities of the engine beyond those of its dialect")
     ] = ()
-    options: Annotated[dict[str, Any], Meta(description="an engine's own settings, by its kind")] = {}  # noqa: RUF012 - msgspec copies it
+    options: Annotated[dict[str, Any], Meta(description="further settings of the kind")] = {}  # noqa: RUF012 - msgspec copies it

@@ -65,7 +65,7 @@ class RequestPlans:
             plan = convert(param, FaultSettings, strict=False)
         except Problem as problem:
             path = ".".join(filter(None, ("engine_params", PARAM, problem.path)))
-            raise InvalidRequest([(path, problem.what)]) from None
+            raise InvalidRequest([(path, problem.message)]) from None
         key = json.dumps(param, sort_keys=True)
         counted = self._plans.setdefault(key, CountedPlan(plan))
         self._plans.move_to_end(key)
