@@ -1,4 +1,4 @@
-"""The plugin API: all that the author of an engine, a store or an observer imports. It defines nothing.
+"""The plugin API: all names that an engine, a store or another plugin imports. It defines nothing itself.
 
 Errors to raise are in `tokengrpc.errors`.
 """

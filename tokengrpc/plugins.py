@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def create(group: str, setting: str, value: str, settings: Settings) -> Any:  # noqa: ANN401 - each group has its port
-    """Makes the plugin that a setting names: `NAME`, or a URL whose scheme is the name.
+    """Creates the plugin that a setting names. The value is the name, or a URL whose scheme is the name.
 
-    Its factory is called as `create(value, options, settings)`: the setting's value, the table
-    `[plugins.NAME]`, and all settings. Raises ConfigError for a name that is not installed.
+    Calls the plugin's factory as `create(value, options, settings)`: the setting's value, the table
+    `[plugins.NAME]`, and all settings. Raises ConfigError if the plugin is not installed.
     """
     name = value.partition(":")[0]
     found = entry_points(group=f"tokengrpc.{group}", name=name)

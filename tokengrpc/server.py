@@ -1,4 +1,4 @@
-"""The composition root: builds a server from settings, starts it, drains it, stops it."""
+"""The composition root: builds a server from settings, starts, drains and stops it."""
 
 from __future__ import annotations
 
@@ -58,19 +58,19 @@ if TYPE_CHECKING:
 ESTIMATOR = "o200k_base"
 SPILL_FILE = "unwritten-usage.jsonl"
 _STOP_GRACE = 0.5
-"""Seconds for what is left when all generations have ended: open health watches, statuses on their way."""
+"""Seconds for calls that are left after all generations have ended, such as health watches."""
 _EXIT_GRACE = 2.0
-"""Seconds that a thread of a plugin may take when everything else has stopped."""
+"""Seconds that a plugin's thread may take after everything else has stopped."""
 _FULL_COLLECTION_OBJECTS = 1_000_000
-"""So many objects more than there were make the next full garbage collection."""
+"""Number of new objects that triggers a full garbage collection."""
 
 log = structlog.get_logger(__name__)
 
 
 class Server:
-    """A server and everything behind it. `start`, then `drain` and `stop`; all in one event loop.
+    """Server with all its parts. Call `start`, then `drain` and `stop`, all in one event loop.
 
-    Plugins that are passed take the place of those that the settings name.
+    Plugins that are passed replace those that the settings name.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Server:
         budget: Budget | None = None,
         observers: Sequence[Observer] | None = None,
     ) -> None:
-        """Raises ConfigError for a plugin that cannot be made."""
+        """Creates all parts. Raises ConfigError if a plugin cannot be created."""
         limits = settings.limits
         self.settings = settings
         self.clock = SystemClock()
@@ -119,15 +119,16 @@ class Server:
 
     @property
     def registry(self) -> GenerationRegistry:
-        """The generations of a server that was started."""
+        """Registry of generations. Raises RuntimeError before `start`."""
         if self._registry is None:
             raise RuntimeError("the server was not started")
         return self._registry
 
     async def start(self) -> None:
-        """Starts the stores, listens, loads the models, then takes calls.
+        """Starts the stores, listens, starts the engines, then accepts generations.
 
-        Raises ConfigError when the address or a model cannot be had, StoreUnavailable when a store cannot.
+        Raises ConfigError if the address is unavailable or a model cannot be loaded, StoreUnavailable if a
+        store cannot be started.
         """
         settings = self.settings
         await self.billing.start()
@@ -158,7 +159,7 @@ class Server:
             self.port = self._server.add_insecure_port(settings.listen)
         except RuntimeError as error:
             raise ConfigError(
-                f"listen: {settings.listen} is in use or no address of this machine;"
+                f"listen: {settings.listen} is in use, or is not an address of this machine;"
                 " choose another one with --listen HOST:PORT"
             ) from error
         await self._server.start()
@@ -170,7 +171,7 @@ class Server:
         await self.health.ready()
 
     async def drain(self, seconds: float) -> None:
-        """Refuses new generations, lets running ones finish for a while, then ends them."""
+        """Rejects new generations, waits up to `seconds` for running ones, then ends those that are left."""
         deadline_ns = self.clock.now_ns() + round(seconds * 1e9)
         await self.health.draining()
         self.registry.begin_drain(self.encoder.drain_notice(deadline_ns))
@@ -179,12 +180,12 @@ class Server:
                 await self.registry.wait_idle()
         await self.registry.stop_all(
             Termination.failed(
-                Draining("the server shut down before the generation had ended: try another one")
+                Draining("the server shut down before the generation had finished: try another one")
             )
         )
 
     async def stop(self) -> None:
-        """Closes everything, however far the start came. Generations that still run end with DRAINING."""
+        """Closes all parts, even after a failed start. Running generations end with DRAINING."""
         await self.health.draining()
         if self._registry is not None:
             termination = Termination.failed(Draining("the server is shutting down: try another one"))
@@ -203,7 +204,7 @@ class Server:
         self._started.clear()
 
     def _served(self, settings: ModelSettings) -> ServedModel:
-        # The builtin engine's vocabulary is the packaged one, so that counting with it is exact.
+        # The builtin engine uses the packaged vocabulary, so counting with it is exact.
         engines = settings.served_engines
         exact = bool(settings.tokenizer) or all(engine.kind == "builtin" for engine in engines)
         try:
@@ -235,7 +236,9 @@ class Server:
         (factory,) = entry_points(group="tokengrpc.engines", name=settings.kind)
         engine: Engine = factory.load()(settings, tokenizer)
         if plans is not None or not settings.faults.harmless:
-            log.warning("this engine may fail on purpose: for tests only", engine=settings.name, model=model)
+            log.warning(
+                "faults are injected into this engine: use for tests only", engine=settings.name, model=model
+            )
             engine = FaultyEngine(engine, settings.faults, plans, connect_timeout=settings.connect_timeout)
         if isinstance(engine, ReportsLateUsage):
             engine.on_late_usage(self.billing.settle)
@@ -257,11 +260,11 @@ def _patience(store: str, limits: LimitSettings) -> StorePatience:
 
 
 def _make_pauses_rare() -> None:
-    """Makes full garbage collections rare: each stops every stream, for a microsecond an object.
+    """Makes full garbage collections rare, because each stops every stream for a microsecond per object.
 
-    What is there at start stays, and is never looked at again. Of what came later, most of it generations
-    kept for replay, Python would look at all whenever it has grown by a quarter. Young garbage goes as
-    before, and nearly everything goes without a collection.
+    Objects that exist at start are excluded from collections. Of later objects, most belong to generations
+    that are kept for replay; by default, Python would scan them all whenever they have grown by a quarter.
+    Collections of young objects are not affected, and nearly all objects are freed without a collection.
     """
     gc.collect()
     gc.freeze()
@@ -270,7 +273,7 @@ def _make_pauses_rare() -> None:
 
 
 async def serve(settings: Settings, on_ready: Callable[[str], None] | None = None) -> None:
-    """Serves until SIGTERM or SIGINT, then drains; a second signal ends at once."""
+    """Serves until SIGTERM or SIGINT, then drains. A second signal stops the server at once."""
     server = Server(settings)
     signals: asyncio.Queue[str] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -286,7 +289,7 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] | None = Non
             on_ready(address)
         name = await signals.get()
         log.info(
-            "draining: streams in flight may finish; another signal ends them now",
+            "draining: running generations may finish; a second signal stops the server at once",
             signal=name,
             generations=server.registry.active,
             seconds=settings.limits.drain_time,
@@ -318,14 +321,14 @@ def run(settings: Settings, on_ready: Callable[[str], None] | None = None) -> in
         if sys.platform == "win32":
             asyncio.run(main())
             return 0
-        import uvloop  # noqa: PLC0415 - not there on every platform
+        import uvloop  # noqa: PLC0415 - not available on every platform
 
         uvloop.run(main())
         return 0
 
 
 def _exit_soon(code: int) -> None:
-    """Ends the process after a grace time, even if threads hang that the interpreter would wait for."""
+    """Ends the process after a grace period, even if the interpreter would wait for threads that hang."""
 
     def leave() -> None:
         with suppress(OSError):

@@ -65,13 +65,13 @@ class ModelFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class ModelSettings(ModelFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings of a model and its engines. In a file, those of a single engine may be in the model's table."""
+    """Settings of a model and its engines. In a file, the model's table may contain those of one engine."""
 
     engines: Annotated[
         tuple[EngineSettings, ...],
         Meta(
             min_length=1,
-            description="the engines, if there are several; each is a [[models.engines]] table",
+            description="engines of the model, if several; each is a [[models.engines]] table",
         ),
     ]
 

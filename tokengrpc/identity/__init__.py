@@ -1,1 +1,1 @@
-"""Authenticators: who calls."""
+"""Authenticators."""

@@ -1,4 +1,4 @@
-"""Static keys: `authorization: Bearer KEY` against the keys of the settings."""
+"""Authentication with static keys: `authorization: Bearer KEY` is compared with the tenants' keys."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
 
 class StaticKeyAuthenticator:
-    """Keys are kept and compared as digests, so that neither memory nor timing reveals them.
+    """Authenticator with one key per tenant. If there are no keys, every caller is `ANYBODY`.
 
-    Without any key, every caller is `ANYBODY`.
+    Keys are kept and compared as digests, so that neither memory nor timing reveals them.
     """
 
     def __init__(self, keys: Iterable[tuple[Tenant, str]]) -> None:
         self._identities = {_digest(key): Identity(tenant=tenant) for tenant, key in keys}
 
     async def start(self) -> None:
-        """As `Authenticator`."""
+        """See `Authenticator`."""
 
     async def close(self) -> None:
-        """As `Authenticator`."""
+        """See `Authenticator`."""
 
     async def authenticate(
         self,
         metadata: Sequence[tuple[str, str | bytes]],
         peer: Peer,  # noqa: ARG002 - keys are in the metadata
     ) -> Identity:
-        """As `Authenticator`."""
+        """See `Authenticator`."""
         if not self._identities:
             return ANYBODY
         for name, value in metadata:
@@ -46,19 +46,19 @@ class StaticKeyAuthenticator:
                 if identity is not None:
                     return identity
                 raise Unauthenticated(
-                    "the key is not known here: check the metadata `authorization: Bearer KEY`"
+                    "the key is unknown to this server: check the metadata `authorization: Bearer KEY`"
                 )
-        raise Unauthenticated("this server wants a key: send the metadata `authorization: Bearer KEY`")
+        raise Unauthenticated("this server requires a key: send the metadata `authorization: Bearer KEY`")
 
 
 def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
-def create(value: str, options: Mapping[str, Any], settings: Settings) -> StaticKeyAuthenticator:  # noqa: ARG001 - all factories of plugins are called alike
-    """Makes the authenticator `static` from the settings' tenants.
+def create(value: str, options: Mapping[str, Any], settings: Settings) -> StaticKeyAuthenticator:  # noqa: ARG001 - every plugin factory has this signature
+    """Creates the authenticator `static` with the keys of the settings' tenants.
 
-    Raises ConfigError for a key that is missing, or that two tenants have.
+    Raises ConfigError if a key is missing, or if two tenants have the same key.
     """
     keys = [
         (
@@ -75,5 +75,7 @@ def create(value: str, options: Mapping[str, Any], settings: Settings) -> Static
     owners: dict[str, str] = {}
     for tenant, key in keys:
         if owners.setdefault(key, tenant.name) != tenant.name:
-            raise ConfigError(f"tenants: {owners[key]} and {tenant.name} have the same key; give each one")
+            raise ConfigError(
+                f"tenants: {owners[key]} and {tenant.name} have the same key; use a different key for each"
+            )
     return StaticKeyAuthenticator(keys)

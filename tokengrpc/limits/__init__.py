@@ -1,1 +1,1 @@
-"""Budgets: how much a caller may still use."""
+"""Token budgets of callers."""

@@ -1,4 +1,4 @@
-"""The budget of a server that has none."""
+"""The budget of a server without token limits."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ if TYPE_CHECKING:
 
 
 class UnlimitedGrant:
-    """Allows everything."""
+    """Grant without a limit."""
 
-    def spend(self, usage: Usage) -> bool:  # noqa: ARG002 - nothing is too much
-        """As `Grant`."""
+    def spend(self, usage: Usage) -> bool:  # noqa: ARG002 - there is no limit
+        """See `Grant`."""
         return True
 
     async def settle(self, usage: Usage) -> None:
-        """As `Grant`."""
+        """See `Grant`."""
 
 
 class UnlimitedBudget:
-    """Reserves nothing and refuses nothing."""
+    """Budget without a limit."""
 
     def __init__(self) -> None:
         self._grant = UnlimitedGrant()
 
     async def start(self) -> None:
-        """As `Budget`."""
+        """See `Budget`."""
 
     async def close(self) -> None:
-        """As `Budget`."""
+        """See `Budget`."""
 
     async def reserve(self, identity: Identity, model: str, estimate: int) -> UnlimitedGrant:  # noqa: ARG002 - as above
-        """As `Budget`."""
+        """See `Budget`."""
         return self._grant
 
 
-def create(value: str, options: Mapping[str, Any], settings: Settings) -> UnlimitedBudget:  # noqa: ARG001 - all factories of plugins are called alike
-    """Makes the budget `unlimited`."""
+def create(value: str, options: Mapping[str, Any], settings: Settings) -> UnlimitedBudget:  # noqa: ARG001 - every plugin factory has this signature
+    """Creates the budget `unlimited`."""
     return UnlimitedBudget()

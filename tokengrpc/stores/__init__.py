@@ -1,1 +1,1 @@
-"""Usage ledgers."""
+"""Usage ledgers, event sinks and spills."""

@@ -1,4 +1,4 @@
-"""Stores that live as long as the process: a ledger of the newest records, and an event sink for tests."""
+"""Stores in memory: a usage ledger that keeps the latest records, and an event sink for tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class MemoryLedger:
-    """Remembers the newest records; none survives the process."""
+    """Usage ledger that keeps the latest records. None survives the process."""
 
     durable = False
 
@@ -32,32 +32,32 @@ class MemoryLedger:
         self.records: OrderedDict[str, UsageRecord] = OrderedDict()
 
     async def start(self) -> None:
-        """As `UsageLedger`."""
+        """See `UsageLedger`."""
 
     async def close(self) -> None:
-        """As `UsageLedger`."""
+        """See `UsageLedger`."""
 
     async def begin(self, record: UsageRecord) -> None:
-        """As `UsageLedger`."""
+        """See `UsageLedger`."""
         if record.record_id not in self.records:
             self._put(record)
 
     async def checkpoint(self, usages: Mapping[str, Usage]) -> None:
-        """As `UsageLedger`."""
+        """See `UsageLedger`."""
         for record_id, usage in usages.items():
             record = self.records.get(record_id)
             if record is not None and record.end_time_ns is None:
                 self.records[record_id] = structs.replace(record, usage=usage)
 
     async def finish(self, record: UsageRecord) -> None:
-        """As `UsageLedger`."""
+        """See `UsageLedger`."""
         before = self.records.get(record.record_id)
         if before is None or before.end_time_ns is None:
             settled = before.settled_usage if before is not None else None
             self._put(structs.replace(record, settled_usage=settled) if settled else record)
 
     async def settle(self, record_id: str, usage: UsageReport) -> None:
-        """As `UsageLedger`. A record that is no longer remembered is ignored."""
+        """See `UsageLedger`. Ignores a record that is no longer kept."""
         if record_id in self.records:
             self.records[record_id] = structs.replace(self.records[record_id], settled_usage=usage)
 
@@ -69,7 +69,7 @@ class MemoryLedger:
 
 @dataclass(slots=True)
 class StoredLog:
-    """One generation's log; `dropped` is the number of oldest records that are no longer kept."""
+    """Log of one generation; `dropped` is the number of oldest records that are no longer kept."""
 
     fingerprint: bytes
     request: bytes
@@ -83,14 +83,14 @@ class StoredLog:
 
     @property
     def last(self) -> int:
-        """The last sequence."""
+        """Last sequence; 0 for an empty log."""
         return self.dropped + len(self.records)
 
 
 class MemoryEventSink:
-    """An event sink in memory: the reference for the outcomes that `EventSink` lists.
+    """Event sink in memory: the reference for the outcomes that `EventSink` lists.
 
-    Several instances that share `logs` are the replicas of one store. `replica` names this one.
+    Instances that share `logs` act as replicas of one store; `replica` is the name of this one.
     """
 
     def __init__(self, replica: str = "local", logs: dict[GenerationKey, StoredLog] | None = None) -> None:
@@ -98,13 +98,13 @@ class MemoryEventSink:
         self.logs: dict[GenerationKey, StoredLog] = {} if logs is None else logs
 
     async def start(self) -> None:
-        """As `EventSink`."""
+        """See `EventSink`."""
 
     async def close(self) -> None:
-        """As `EventSink`."""
+        """See `EventSink`."""
 
     async def claim(self, key: GenerationKey, fingerprint: bytes, request: bytes) -> LogClaim:
-        """As `EventSink`."""
+        """See `EventSink`."""
         log = self.logs.get(key)
         if log is None or log.owner == self.replica:
             epoch = 1 if log is None else log.epoch + 1
@@ -113,7 +113,7 @@ class MemoryEventSink:
         return LogClaim(owned=False, epoch=log.epoch, owner=log.owner, fingerprint=log.fingerprint)
 
     async def append(self, key: GenerationKey, epoch: int, records: Sequence[Record]) -> AppendOutcome:
-        """As `EventSink`."""
+        """See `EventSink`."""
         log = self.log_of(key)
         first, last = records[0].sequence, records[-1].sequence
         if log.epoch != epoch:
@@ -128,7 +128,7 @@ class MemoryEventSink:
         return AppendOutcome(status, log.last)
 
     async def read(self, key: GenerationKey, after: int, max_bytes: int) -> Sequence[Record]:
-        """As `EventSink`."""
+        """See `EventSink`."""
         log = self.log_of(key)
         if after < log.dropped:
             raise ReplayExpired(f"the events after {after} are no longer kept: start again under a new id")
@@ -136,7 +136,7 @@ class MemoryEventSink:
         return joinable_run(rest, max_bytes) if rest else ()
 
     async def follow(self, key: GenerationKey, after: int) -> AsyncGenerator[Sequence[Record], None]:
-        """As `EventSink`."""
+        """See `EventSink`."""
         log = self.log_of(key)
         while True:
             while after < log.last:
@@ -149,17 +149,17 @@ class MemoryEventSink:
             await log.changed.wait()
 
     async def publish_cancel(self, key: GenerationKey) -> None:
-        """As `EventSink`."""
+        """See `EventSink`."""
         self.log_of(key).cancelled = True
 
     async def count_subscribers(self, key: GenerationKey, replica: str, count: int) -> int:
-        """As `EventSink`."""
+        """See `EventSink`."""
         log = self.log_of(key)
         log.subscribers[replica] = count
         return sum(log.subscribers.values())
 
     def take_over(self, key: GenerationKey) -> LogClaim:
-        """Makes this replica the owner, as after the expiry of the owner's lease; fences the old owner."""
+        """Makes this replica the owner and fences the old owner, as if the owner's lease had expired."""
         log = self.log_of(key)
         log.owner, log.epoch = self.replica, log.epoch + 1
         return LogClaim(owned=True, epoch=log.epoch, owner=log.owner, fingerprint=log.fingerprint)
@@ -172,11 +172,11 @@ class MemoryEventSink:
         return log
 
 
-def create_ledger(value: str, options: Mapping[str, Any], settings: Settings) -> MemoryLedger:  # noqa: ARG001 - all factories of plugins are called alike
-    """Makes the ledger `memory`."""
+def create_ledger(value: str, options: Mapping[str, Any], settings: Settings) -> MemoryLedger:  # noqa: ARG001 - every plugin factory has this signature
+    """Creates the ledger `memory`."""
     return MemoryLedger()
 
 
 def create_event_sink(value: str, options: Mapping[str, Any], settings: Settings) -> MemoryEventSink:  # noqa: ARG001 - as above
-    """Makes the event store `memory`."""
+    """Creates the event store `memory`."""
     return MemoryEventSink()

@@ -1,4 +1,4 @@
-"""Spills: keep ledger calls that could not be made, in a file or in memory."""
+"""Spills: keep failed ledger calls in a file, or nowhere."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ log = structlog.get_logger(__name__)
 
 
 class FileSpill:
-    """A file of JSON lines, one per call, each synchronized to the disk before `add` returns.
+    """Spill in a file of JSON lines, one per call. Each line is synced to disk before `add` returns.
 
-    A last line that a crash cut off is dropped: its `add` had not returned.
+    A line that a crash cut off is dropped, because its `add` had not returned.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     async def load(self) -> Sequence[SpilledCall]:
-        """As `Spill`. Raises StoreUnavailable if the file cannot be read."""
+        """See `Spill`. Raises StoreUnavailable if the file cannot be read."""
         return await self._do(self._load)
 
     async def add(self, call: SpilledCall) -> None:
-        """As `Spill`."""
+        """See `Spill`."""
         await self._do(lambda: self._add(call))
 
     async def clear(self) -> None:
-        """As `Spill`."""
+        """See `Spill`."""
         await self._do(lambda: self._path.unlink(missing_ok=True))
 
     async def _do(self, work: Callable[[], T]) -> T:
@@ -59,7 +59,7 @@ class FileSpill:
                 if line:
                     calls.append(msgspec.json.decode(line, type=SpilledCall))
             except msgspec.DecodeError:
-                log.warning("a line of the spill file cannot be read, and is dropped", line=number)
+                log.warning("dropped a line of the spill file that cannot be decoded", line=number)
         return calls
 
     def _add(self, call: SpilledCall) -> None:
@@ -71,14 +71,14 @@ class FileSpill:
 
 
 class MemorySpill:
-    """Keeps nothing of its own: Billing holds what waits while the process lives."""
+    """Spill that keeps nothing: failed calls are lost with the process, which keeps them in `Billing`."""
 
     async def load(self) -> Sequence[SpilledCall]:
-        """As `Spill`."""
+        """See `Spill`."""
         return ()
 
     async def add(self, call: SpilledCall) -> None:
-        """As `Spill`."""
+        """See `Spill`."""
 
     async def clear(self) -> None:
-        """As `Spill`."""
+        """See `Spill`."""

@@ -51,7 +51,7 @@ _FILES = {
     "r50k_base": ("r50k_base", "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"),
 }
 
-# Counts are cached of texts of up to so many characters, for so many texts.
+# Longest text, in characters, whose count is cached, and the number of cached counts.
 CACHED_LENGTH = 32
 CACHED_COUNT = 65_536
 
