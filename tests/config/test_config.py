@@ -1,4 +1,4 @@
-"""Settings: what is allowed, who is believed, and what is told when something is wrong."""
+"""Settings: allowed values, the precedence of sources, and error messages."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ context_token_count = 3
 
 @pytest.fixture
 def settings_file(tmp_path: Path):
-    """Writes the one TOML file."""
+    """Returns a function that writes the TOML file."""
 
     def write(text: str) -> Path:
         file = tmp_path / "tokengrpc.toml"
@@ -147,14 +147,14 @@ WRONG_FILES = {
 
 
 @pytest.mark.parametrize(("text", "message"), WRONG_FILES.items())
-def test_a_wrong_file_is_told_by_file_key_and_what_is_allowed(settings_file, text, message):
-    """Each wrong file gives one line."""
+def test_an_error_names_the_file_the_key_and_what_is_allowed(settings_file, text, message):
+    """Each invalid file gives one line."""
     file = settings_file(text)
     assert error_of(file) == f"{file}: {message}"
 
 
-def test_an_unknown_key_lists_the_allowed_ones_and_the_likely_one(settings_file):
-    """A mistyped key is met with a suggestion, a foreign one with the list alone."""
+def test_an_unknown_key_gets_a_suggestion_or_the_list(settings_file):
+    """For a misspelled key the error suggests the likely one. For any other, it lists the allowed keys."""
     file = settings_file(f'{OPENAI}api_key = "sk-secret"')
     message = error_of(file)
     assert message.startswith(
@@ -184,14 +184,14 @@ def test_a_base_url_is_http(settings_file, url):
 @pytest.mark.parametrize(
     "url", ["http://user:secret@host/v1", "http://host/v1?key=secret", "http://host/v1#secret"]
 )
-def test_a_base_url_holds_no_secret(settings_file, url):
-    """Credentials in a URL are refused and not repeated."""
+def test_a_base_url_has_no_secret(settings_file, url):
+    """Credentials in a URL are refused, and the error does not repeat them."""
     message = error_of(settings_file(f'[[models]]\nname = "m"\nkind = "openai"\nbase_url = "{url}"'))
     assert "without user, password or query" in message
     assert "secret" not in message
 
 
-def test_files_that_cannot_be_read_are_named(tmp_path, settings_file):
+def test_unreadable_files_are_named(tmp_path, settings_file):
     """Missing, undecodable and malformed files give one line with the file's name."""
     missing = tmp_path / "missing.toml"
     assert error_of(missing) == f"{missing}: cannot be read: No such file or directory"
@@ -203,7 +203,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path, settings_file):
     assert error_of(file).startswith(f"{file}: is not valid TOML: ")
 
 
-def test_nothing_set_gives_one_builtin_model():
+def test_the_defaults_are_one_builtin_model():
     """The defaults are a complete configuration."""
     settings = load(None, {}, {})
     assert [(model.name, model.engines[0].kind) for model in settings.models] == [("builtin", "builtin")]
@@ -211,8 +211,8 @@ def test_nothing_set_gives_one_builtin_model():
     assert settings.tenants == ()
 
 
-def test_flags_stand_above_variables_above_the_file_above_defaults(settings_file):
-    """Each source wins over the ones below it."""
+def test_precedence_of_flags_variables_file_and_defaults(settings_file):
+    """Each source takes precedence over the ones below it."""
     file = settings_file(
         'listen = "file:1"\nlog_level = "error"\nlog_format = "json"\n[limits]\nmax_readers = 2'
     )
@@ -253,7 +253,7 @@ SAMPLES = {
 
 @pytest.mark.parametrize("key", KEYS)
 def test_every_key_has_a_variable_and_a_flag(key):
-    """The same value is taken from both, and a wrong one names which it was."""
+    """Both accept the same value. The error for an invalid value names its source."""
     text = SAMPLES.get(key, "NAME")
     if KEYS[key].section == "limits":
         text = "99999999" if key.endswith("bytes") else "60"
@@ -277,8 +277,8 @@ WRONG_FAULTS = {
 }
 
 
-def test_a_wrong_variable_or_flag_is_named():
-    """The line starts with the name that a person typed."""
+def test_an_invalid_variable_or_flag_is_named():
+    """The line starts with the name that the user typed."""
     assert (
         error_of(None, {"TOKENGRPC_LIMITS_MAX_READERS": "many"}) == f"TOKENGRPC_LIMITS_MAX_READERS: {COUNT}"
     )
@@ -299,12 +299,15 @@ def test_a_wrong_variable_or_flag_is_named():
 
 
 def test_an_empty_variable_is_unset():
-    """Containers set variables to nothing when there is nothing to say."""
+    """Containers set variables to empty strings if there is no value."""
     assert load(None, {"TOKENGRPC_LISTEN": "", "TOKENGRPC_PACE": ""}, {}) == load(None, {}, {})
 
 
 def test_an_unknown_variable_is_refused(settings_file):
-    """A mistyped one is named with the likely one; those of others are left alone."""
+    """For a misspelled variable the error suggests the likely one.
+
+    Variables of other programs are ignored.
+    """
     message = error_of(None, {"TOKENGRPC_LISTN": "x"})
     assert message.startswith(
         "TOKENGRPC_LISTN: unknown setting; did you mean TOKENGRPC_LISTEN? known are: TOKENGRPC_"
@@ -323,7 +326,7 @@ def test_an_unknown_variable_is_refused(settings_file):
 
 
 def test_model_flags_replace_the_models_of_the_file(settings_file):
-    """--engine, --base-url or --model make one model; --base-url makes it openai."""
+    """--engine, --base-url and --model define a single model. --base-url implies the kind openai."""
     file = settings_file(f'{OPENAI}api_key_env = "A"\n[[models]]\nname = "other"')
     (model,) = load(file, {}, {"base_url": "http://host/v1", "model": "llama3.2:1b"}).models
     assert model == model_settings(name="llama3.2:1b", kind="openai", base_url="http://host/v1")
@@ -342,7 +345,7 @@ def test_model_flags_replace_the_models_of_the_file(settings_file):
 
 
 def test_other_model_flags_change_a_single_model(settings_file):
-    """Where there are several, they would be a guess."""
+    """With several models, it would be ambiguous which one they change."""
     one = settings_file(OPENAI)
     assert load(one, {}, {"api_key_env": "A"}).models[0].engines[0].api_key_env == "A"
     two = settings_file(f'{OPENAI}[[models]]\nname = "other"')
@@ -351,8 +354,8 @@ def test_other_model_flags_change_a_single_model(settings_file):
     )
 
 
-def test_engines_take_from_their_model_what_they_do_not_say(settings_file):
-    """Name, context and the upstream's name of the model; a model alone is its own engine."""
+def test_engines_inherit_settings_of_their_model(settings_file):
+    """Name, context and the model's upstream name. A model without engines is its own engine."""
     (model,) = load(settings_file(ENGINES), {}, {}).models
     first, second = model.served_engines
     assert (first.name, first.upstream_model, first.context_token_count) == ("a", "other", 5)
@@ -361,15 +364,15 @@ def test_engines_take_from_their_model_what_they_do_not_say(settings_file):
     assert only == engine_settings(name="x", kind="openai", base_url="http://h", weight=3, upstream_model="x")
 
 
-def test_variables_do_not_change_an_engine_of_several(settings_file):
-    """They would be a guess."""
+def test_variables_do_not_change_one_engine_of_several(settings_file):
+    """It would be ambiguous which one they change."""
     assert error_of(settings_file(ENGINES), {"TOKENGRPC_PACE": "3"}) == (
         "TOKENGRPC_PACE: cannot be combined with engines; set it in [[models.engines]] instead"
     )
 
 
-def test_keys_are_read_when_asked_for(tmp_path):
-    """From the variable or file that is named, as it is then; a missing one is named."""
+def test_keys_are_read_on_request(tmp_path):
+    """From the named variable or file, with its current contents. If it is missing, the error names it."""
     file = tmp_path / "key"
     engine = RemoteEngineSettings(name="m", api_key_file=str(file))
     with pytest.raises(
@@ -391,14 +394,14 @@ def test_keys_are_read_when_asked_for(tmp_path):
     assert TenantSettings(name="t", key_env="KEY").read_key({"KEY": "secret"}) == "secret"
 
 
-def test_settings_made_in_code_are_checked_as_well():
+def test_settings_created_in_code_are_checked_as_well():
     """The checks belong to the values, not to the file."""
     with pytest.raises(ConfigError, match=r"^base_url: required for an openai engine"):
         model_settings(name="m", kind="openai")
 
 
 def test_the_description_reads_back_as_the_same_settings(settings_file, tmp_path):
-    """What is in force can be saved as a file; each line says where it came from."""
+    """The effective settings can be saved as a file. Each line names its source."""
     file = settings_file(
         f'{REPLAY}[models.options]\n"a b" = [1, 2.5, true, "x\\ny"]\n[[tenants]]\nname = "t"\nkey_env = "K"'
     )
@@ -418,7 +421,7 @@ def test_the_description_reads_back_as_the_same_settings(settings_file, tmp_path
 
 
 def test_the_description_masks_secrets(settings_file):
-    """Options that are named like secrets are hidden, however deep."""
+    """Options with names of secrets are hidden, at any depth."""
     file = settings_file(
         f'{REPLAY}options = {{ api_key = "s3cret", list = [{{ Password = "s3cret", size = 3 }}] }}'
     )

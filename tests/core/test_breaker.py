@@ -1,4 +1,4 @@
-"""The circuit breaker, with times that the test passes in."""
+"""The circuit breaker, with times that the tests pass in."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def opened(now: float = 0.0) -> CircuitBreaker:
 
 
 def fail_trial(breaker: CircuitBreaker, now: float) -> float:
-    """A failed trial as soon as one is admitted; answers how long the next cool-down is."""
+    """Fails a trial as soon as one is admitted. Returns the length of the next cool-down."""
     assert breaker.begin()
     breaker.failed(now, trial=True)
     return breaker.allowed_from - now
 
 
-def test_failures_in_a_row_open_it():
-    """One fewer does not, and a success in between begins the row anew."""
+def test_consecutive_failures_open_it():
+    """One fewer does not. A success in between restarts the count."""
     breaker = CircuitBreaker()
     for _ in range(CONSECUTIVE - 1):
         breaker.failed(0.0, trial=False)
@@ -38,8 +38,8 @@ def test_failures_in_a_row_open_it():
     assert breaker.allows(1.0)
 
 
-def test_half_of_many_open_it():
-    """Failures that never come in a row count as a share, once enough was seen."""
+def test_a_failure_share_of_half_opens_it():
+    """Failures that are not consecutive count as a share, once there were enough requests."""
     breaker = CircuitBreaker()
     for number in range(9):
         breaker.failed(0.0, trial=False) if number % 2 else breaker.succeeded(trial=False)
@@ -48,8 +48,11 @@ def test_half_of_many_open_it():
     assert not breaker.closed
 
 
-def test_half_open_lets_one_trial_through():
-    """Until it is judged nothing else is admitted; a success closes the breaker, an unjudged end does not."""
+def test_half_open_admits_one_trial():
+    """Nothing else is admitted until the trial has an outcome.
+
+    A success closes the breaker; no evidence does not.
+    """
     breaker = opened()
     assert breaker.begin()
     assert not breaker.allows(5.0)
@@ -63,7 +66,7 @@ def test_half_open_lets_one_trial_through():
 
 
 def test_cool_downs_grow_and_are_bounded():
-    """Each failed trial doubles it up to a minute; a success starts it over."""
+    """Each failed trial doubles the cool-down up to a minute. A success resets it."""
     breaker = opened()
     now, lengths = 1.0, []
     for _ in range(9):
@@ -77,8 +80,8 @@ def test_cool_downs_grow_and_are_bounded():
     assert breaker.allowed_from - now == 1.0
 
 
-def test_what_was_asked_before_it_opened_changes_nothing():
-    """Old failures do not lengthen the cool-down, old successes do not close it."""
+def test_requests_from_before_it_opened_change_nothing():
+    """Their failures do not lengthen the cool-down, and their successes do not close the breaker."""
     breaker = opened(10.0)
     breaker.failed(10.5, trial=False)
     breaker.succeeded(trial=False)
@@ -87,8 +90,8 @@ def test_what_was_asked_before_it_opened_changes_nothing():
 
 
 @pytest.mark.parametrize(("wait", "kept"), [(0.0, 0.1), (3.0, 3.0), (3600.0, 30.0)])
-def test_busy_is_not_ill(wait, kept):
-    """It is passed over for as long as it asks, within bounds, and stays closed."""
+def test_a_busy_engine_is_not_unhealthy(wait, kept):
+    """It is skipped for as long as it requests, within bounds. The breaker stays closed."""
     breaker = CircuitBreaker()
     breaker.busy(100.0, wait, trial=False)
     assert breaker.closed
@@ -96,8 +99,8 @@ def test_busy_is_not_ill(wait, kept):
     assert breaker.allows(100.0 + kept)
 
 
-def test_a_good_check_makes_it_half_open():
-    """Not closed: only traffic shows that the engine generates."""
+def test_a_passed_check_makes_it_half_open():
+    """It does not close, because only traffic shows that the engine generates."""
     breaker = opened(10.0)
     breaker.probe_succeeded(10.1)
     assert breaker.allows(10.1)
@@ -108,8 +111,8 @@ STEPS = st.lists(st.tuples(st.sampled_from(["ask", "well", "ill", "unjudged", "b
 
 
 @given(STEPS)
-def test_it_never_locks_up(steps):
-    """Whatever happens, it admits something again within a minute of the last outcome."""
+def test_it_never_stays_open(steps):
+    """Whatever happens, it admits a request within a minute of the last outcome."""
     breaker, now, running = CircuitBreaker(), 0.0, []
     for name, passed in steps:
         now += passed

@@ -1,4 +1,4 @@
-"""The state machine: numbering, whole characters, usage, one end."""
+"""The state machine of a generation: numbering, complete characters, usage, exactly one end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tokengrpc.errors import Cancelled, DeadlineExceeded, EngineLost, EngineProt
 
 
 class Letters:
-    """A tokenizer to which every character is a token: not what is tested, but easy to check against."""
+    """A tokenizer in which every character is a token, so that counts are easy to check."""
 
     name, exact = "letters", True
 
@@ -59,7 +59,7 @@ deltas = st.builds(
 
 @given(st.lists(st.tuples(st.lists(deltas, max_size=5), st.integers(-5, 100))), st.booleans())
 def test_any_deltas_are_numbered_without_gaps(reads, well) -> None:
-    """Sequences, indexes, times and usage hold for any deltas at any times, with exactly one finish."""
+    """Sequences, indexes, times and usage are correct for any deltas at any times. `finished` occurs once."""
     generation = started()
     events = []
     now = 1
@@ -85,15 +85,15 @@ def test_any_deltas_are_numbered_without_gaps(reads, well) -> None:
 
 
 def test_a_generation_ends_once() -> None:
-    """A second end is a bug, and loud."""
+    """A second end is a bug, and raises an error."""
     generation = started()
     generation.end(Termination(reason=FinishReason.END), 2)
     with pytest.raises(RuntimeError, match="ended already"):
         generation.end(Termination(reason=FinishReason.END), 3)
 
 
-def test_what_was_never_accepted_has_no_events() -> None:
-    """It ends in its state alone."""
+def test_an_unaccepted_generation_has_no_events() -> None:
+    """Only its state says how it ended."""
     generation = new()
     assert generation.end(Termination.failed(EngineLost("x")), 5) == []
     assert generation.state is State.FAILED
@@ -107,15 +107,15 @@ def test_what_was_never_accepted_has_no_events() -> None:
         (EngineLost("x"), FinishReason.ERROR, State.FAILED),
     ],
 )
-def test_errors_end_it_with_their_reason(error, reason, state) -> None:
+def test_errors_determine_the_finish_reason(error, reason, state) -> None:
     """The finish reason and the state follow from the error."""
     generation = started()
     (event,) = generation.end(Termination.failed(error), 2)
     assert (event.snapshot.termination.reason, generation.state) == (reason, state)
 
 
-def test_text_held_back_is_released_at_the_end_without_a_new_token() -> None:
-    """Half a character at the end becomes a replacement character with count 0."""
+def test_held_back_text_is_released_at_the_end() -> None:
+    """Half a character at the end becomes a replacement character with count 0, not a new token."""
     generation = started()
     events = generation.feed([Delta(text=None, raw="é".encode()[:1], count=1)], 2)
     assert [t.text for t in events[0].tokens] == [""]
@@ -123,8 +123,8 @@ def test_text_held_back_is_released_at_the_end_without_a_new_token() -> None:
     assert [(t.index, t.count, t.text) for t in released.tokens] == [(1, 0, "\ufffd")]
 
 
-def test_a_read_with_many_tokens_becomes_events_of_bounded_size() -> None:
-    """So that a reader can resume inside a burst."""
+def test_a_large_read_becomes_events_of_bounded_size() -> None:
+    """So that a reader can resume within a burst."""
     events = started().feed([Delta(text="a", count=1)] * (2 * MAX_EVENT_TOKENS + 1), 2)
     assert [len(e.tokens) for e in events] == [MAX_EVENT_TOKENS, MAX_EVENT_TOKENS, 1]
     assert [e.usage.output for e in events] == [
@@ -135,15 +135,15 @@ def test_a_read_with_many_tokens_becomes_events_of_bounded_size() -> None:
 
 
 def test_tokens_and_tool_calls_never_share_an_event() -> None:
-    """Joining relies on it."""
+    """Joining records relies on it."""
     fragment = Delta(fragments=(ToolCallFragment(call_index=0, id="c", function_name="f"),), count=1)
     events = started().feed([Delta(text="a", count=1), fragment, Delta(text="b", count=1)], 2)
     assert [e.kind for e in events] == [RecordKind.TOKENS, RecordKind.FRAGMENTS, RecordKind.TOKENS]
     assert [e.usage.output for e in events] == [1, 2, 3]
 
 
-def test_the_weakest_source_is_told() -> None:
-    """Until the engine has told input and output, it is our own count."""
+def test_the_weakest_source_is_reported() -> None:
+    """Until the engine has reported input and output, the counts are our own."""
     generation = started()
     generation.count_input(7, UsageSource.ESTIMATED)
     assert generation.usage.source is UsageSource.ESTIMATED
@@ -153,8 +153,8 @@ def test_the_weakest_source_is_told() -> None:
     assert (generation.usage.source, generation.usage.output) == (UsageSource.ENGINE, 1)
 
 
-def test_omitted_reasoning_is_counted_and_not_told() -> None:
-    """Neither its text nor what would give it away."""
+def test_omitted_reasoning_is_counted_and_not_shown() -> None:
+    """Neither its text nor anything that reveals it is sent."""
     generation = started(output=OutputOptions(omit_reasoning=True, token_ids=True, raw_bytes=True))
     (event,) = generation.feed([Delta(reasoning="hmm", count=1, id=5, raw=b"hmm")], 2)
     (token,) = event.tokens
@@ -162,8 +162,8 @@ def test_omitted_reasoning_is_counted_and_not_told() -> None:
     assert generation.usage.reasoning == 1
 
 
-def test_details_are_told_only_when_asked_for() -> None:
-    """Ids, logprobs and bytes of an engine that tells them all the time stay inside otherwise."""
+def test_details_are_sent_only_if_requested() -> None:
+    """Ids, logprobs and bytes of an engine that always sends them are dropped otherwise."""
     delta = Delta(text="a", count=1, id=5, logprob=-0.5, raw=b"a")
     (plain,) = started().feed([delta], 2)[0].tokens
     assert (plain.id, plain.logprob, plain.raw) == (None, None, None)
@@ -172,16 +172,16 @@ def test_details_are_told_only_when_asked_for() -> None:
     assert (told.id, told.logprob, told.raw) == (5, -0.5, b"a")
 
 
-def test_an_engine_finish_is_remembered_not_acted_on() -> None:
-    """The end comes from outside, after the bill is written."""
+def test_an_engine_finish_is_stored_and_ends_nothing() -> None:
+    """The task ends the generation after the usage is recorded."""
     generation = started()
     generation.feed([Delta(finish=EngineFinish(reason=FinishReason.END, word="stop"))], 2)
     assert generation.engine_finish.word == "stop"
     assert generation.state is State.PREFILLING
 
 
-def test_text_beside_a_tool_call_is_not_lost() -> None:
-    """A delta may hold both; the text goes first, and each is counted once."""
+def test_text_next_to_a_tool_call_is_not_lost() -> None:
+    """A delta may have both. The text comes first, and each is counted once."""
     fragment = ToolCallFragment(call_index=0, id="c", function_name="f", arguments="{}")
     generation = started()
     events = generation.feed([Delta(text="Look.", reasoning="hm", fragments=(fragment,))], 2)
@@ -193,8 +193,8 @@ def test_text_beside_a_tool_call_is_not_lost() -> None:
     assert told.usage.output == 3
 
 
-def test_half_characters_of_an_engine_reach_nobody() -> None:
-    """Names, ids and words that would not encode are mended."""
+def test_incomplete_characters_of_an_engine_are_repaired() -> None:
+    """Names, ids and finish reasons that cannot be encoded are repaired."""
     generation = started()
     fragment = ToolCallFragment(call_index=0, id="\ud83d", function_name="f\udc00")
     ((sent,),) = [e.fragments for e in generation.feed([Delta(fragments=(fragment,), count=1)], 2)]
@@ -204,8 +204,8 @@ def test_half_characters_of_an_engine_reach_nobody() -> None:
     assert (termination.word, termination.matched_stop) == ("\ufffd", "\ufffd")
 
 
-def test_counts_beyond_the_contracts_are_refused_not_wrapped() -> None:
-    """Usage stops at the greatest int32; more tokens than that are the engine's mistake."""
+def test_counts_above_the_contracts_limit_are_refused() -> None:
+    """Usage stops at the largest int32. More tokens than that are the engine's error."""
     generation = started()
     generation.feed([Delta(usage=UsageReport(input=1, output=2**31 - 1))], 2)
     generation.feed([Delta(text="more", count=1)], 3)

@@ -1,4 +1,4 @@
-"""Usage over several attempts: the meter alone, with what engines tell and when it is read."""
+"""Usage over several attempts: the meter alone, with engines' reports and times of reading."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Letters:
 
 @dataclass
 class Attempt:
-    """One engine: how much it brought before it was lost, and whether readers saw usage meanwhile."""
+    """One engine: how much it sent before it was lost, and whether readers saw usage meanwhile."""
 
     output: int
     read: bool
@@ -34,8 +34,8 @@ INPUT = 10
 
 
 @given(ATTEMPTS)
-def test_what_engines_did_is_counted_once(attempts) -> None:
-    """Input, output and overhead together are what all engines told; the parts are where they belong."""
+def test_work_of_engines_is_counted_once(attempts) -> None:
+    """Input, output and overhead together are the sum of all reports, each part in its place."""
     meter, told, kept = Meter(Letters()), 0, 0
     for attempt in attempts:
         prefill = INPUT + kept
@@ -61,8 +61,8 @@ def test_what_engines_did_is_counted_once(attempts) -> None:
     assert usage.input + usage.output + usage.overhead == told
 
 
-def test_output_that_nobody_got_is_overhead() -> None:
-    """An engine told of tokens that it held back, and was lost; they are in no other count."""
+def test_output_that_no_reader_received_is_overhead() -> None:
+    """An engine reported tokens that it held back, and was lost. They are in no other count."""
     meter = Meter(Letters())
     meter.report(UsageReport(input=INPUT, output=4))
     meter.give_up()
@@ -70,8 +70,8 @@ def test_output_that_nobody_got_is_overhead() -> None:
     assert meter.usage == Usage(INPUT, 2, overhead=INPUT + 4, source=UsageSource.ENGINE)
 
 
-def test_what_was_said_is_not_taken_back() -> None:
-    """A count that somebody has read does not go down while its source stays, nor is it counted twice."""
+def test_a_reported_count_does_not_decrease() -> None:
+    """A count that was read does not decrease under the same source, and nothing is counted twice."""
     meter = Meter(Letters())
     meter.report(UsageReport(input=INPUT, output=4))
     assert meter.usage.output == 4
@@ -80,7 +80,7 @@ def test_what_was_said_is_not_taken_back() -> None:
 
 
 def test_only_the_billed_prefill_has_cached_parts() -> None:
-    """What a later engine had in its cache is part of the overhead."""
+    """Tokens in the cache of a later engine are part of the overhead."""
     meter = Meter(Letters())
     meter.report(UsageReport(input=INPUT, output=1, cached_input=3))
     meter.keep()
@@ -89,8 +89,8 @@ def test_only_the_billed_prefill_has_cached_parts() -> None:
     assert (usage.cached_input, usage.cache_write_input, usage.overhead) == (3, 0, INPUT + 1)
 
 
-def test_the_weakest_source_of_all_attempts_is_told() -> None:
-    """Output that only we counted stays so, whatever the next engine tells; its own is its own."""
+def test_the_weakest_source_of_all_attempts_is_reported() -> None:
+    """Output that only we counted keeps its source, whatever the next engine reports."""
     meter = Meter(Letters())
     meter.count_input(INPUT, UsageSource.COUNTED)
     assert meter.count_output("abc") == 3
@@ -101,8 +101,8 @@ def test_the_weakest_source_of_all_attempts_is_told() -> None:
     assert meter.usage == Usage(INPUT, 5, overhead=14, source=UsageSource.COUNTED)
 
 
-def test_reasoning_adds_up() -> None:
-    """Told by one engine, counted for the next."""
+def test_reasoning_of_all_attempts_is_added() -> None:
+    """One engine reports it; that of the next one is counted."""
     meter = Meter(Letters())
     meter.report(UsageReport(input=INPUT, output=5, reasoning=5))
     meter.keep()
@@ -123,8 +123,8 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_no_count_goes_down_under_one_source(steps) -> None:
-    """Whatever engines tell and however they are lost."""
+def test_no_count_decreases_under_one_source(steps) -> None:
+    """Whatever engines report, and however they are lost."""
     meter = Meter(Letters())
     last: dict[UsageSource, Usage] = {}
     for name, value in steps:

@@ -1,4 +1,4 @@
-"""Which engine is chosen, who waits, and what an outcome means; the times are the test's."""
+"""The choice of engines, the wait queue, and the meaning of outcomes. The tests pass in the times."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SUCCESS, FAILURE, BACKOFF, NEUTRAL = (
 
 @dataclass
 class Named:
-    """What the policy reads of an engine."""
+    """The fields of an engine that the policy reads."""
 
     name: str
     healthy: bool | None = None
@@ -47,7 +47,7 @@ def taken(pool: EnginePool, now: float = 0.0, **more) -> str:
 
 
 def break_down(pool: EnginePool, *names: str, now: float = 0.0) -> None:
-    """Opens the breakers of some members."""
+    """Opens the circuit breakers of some engines of the pool."""
     for each in pool.engines:
         if each.engine.name in names:
             for _ in range(CONSECUTIVE):
@@ -58,7 +58,7 @@ def break_down(pool: EnginePool, *names: str, now: float = 0.0) -> None:
 
 @dataclass
 class Row:
-    """Members, what runs on them, which are ill, and who is asked next."""
+    """Engines, their load, the unhealthy ones, and the expected choice."""
 
     engines: tuple[PooledEngine, ...]
     running: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -91,8 +91,8 @@ ROWS = {
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_who_is_asked(name):
-    """Row by row."""
+def test_choice_of_an_engine(name):
+    """Each row has the expected engine."""
     row = ROWS[name]
     pool = EnginePool(row.engines)
     for number, ill in enumerate(row.ill):
@@ -104,8 +104,8 @@ def test_who_is_asked(name):
     assert taken(pool, 0.5) == row.next
 
 
-def test_progress_lightens_an_engine():
-    """What has come is not outstanding any more, however large it was at first."""
+def test_progress_reduces_an_engines_load():
+    """Tokens that were generated no longer count as outstanding."""
     pool = EnginePool([pooled("a"), pooled("b")])
     done = 0
     first, second = pool.engines
@@ -115,8 +115,8 @@ def test_progress_lightens_an_engine():
     assert taken(pool, 1.0) == "a"
 
 
-def test_equals_take_turns():
-    """Of engines with nothing to do, the one that was idle longest."""
+def test_equal_engines_take_turns():
+    """Of idle engines, the one that was idle longest is chosen."""
     pool = EnginePool([pooled("a"), pooled("b"), pooled("c")])
     names = []
     for now in range(1, 7):
@@ -126,16 +126,19 @@ def test_equals_take_turns():
     assert names == ["a", "b", "c", "a", "b", "c"]
 
 
-def test_a_single_engine_is_asked_however_ill_it_is():
-    """To refuse would make the failure certain."""
+def test_a_single_engine_is_chosen_however_unhealthy_it_is():
+    """Rejecting the request would guarantee a failure."""
     pool = EnginePool([pooled("a")])
     break_down(pool, "a")
     assert taken(pool) == "a"
     assert taken(pool) == "a"
 
 
-def test_an_ill_engine_gets_one_trial():
-    """After its cool-down one request goes there; output closes it at once, long before the end."""
+def test_an_unhealthy_engine_receives_one_trial():
+    """It receives one request after its cool-down.
+
+    The first output closes the breaker, long before the end.
+    """
     pool = EnginePool([pooled("a"), pooled("b", priority=1)])
     break_down(pool, "a")
     assert taken(pool, 0.9) == "b"
@@ -148,8 +151,8 @@ def test_an_ill_engine_gets_one_trial():
     assert pool.engines[0].breaker.closed
 
 
-def test_a_busy_engine_is_left_alone_and_not_ill():
-    """For as long as it asks; its health stays good."""
+def test_a_busy_engine_is_skipped_and_not_unhealthy():
+    """For as long as it requests. Its health stays good."""
     pool = EnginePool([pooled("a"), pooled("b", priority=1)])
     pool.release(pool.acquire(slot_request(pool), 0.0), BACKOFF, 0.0, wait=3.0)
     assert taken(pool, 2.9) == "b"
@@ -158,7 +161,7 @@ def test_a_busy_engine_is_left_alone_and_not_ill():
 
 
 class WaitQueue:
-    """Requests that wait, in the order in which they were served."""
+    """Queued requests, in the order in which they were served."""
 
     def __init__(self, pool: EnginePool) -> None:
         self.pool = pool
@@ -171,8 +174,8 @@ class WaitQueue:
         return waiting
 
 
-def test_the_line_is_served_in_order():
-    """First come, first served; who leaves is passed over; a newcomer does not overtake."""
+def test_the_wait_queue_is_served_in_order():
+    """First come, first served. Waiters that left are skipped, and a new request does not overtake."""
     pool = EnginePool([pooled("a", max_connections=1)])
     slot = pool.acquire(slot_request(pool), 0.0)
     queue = WaitQueue(pool)
@@ -188,8 +191,8 @@ def test_the_line_is_served_in_order():
     assert pool.waiting == 0
 
 
-def test_who_gives_a_place_back_at_once_hands_it_on():
-    """Each gets it once, in order, however long the queue, and it is free again."""
+def test_a_slot_that_is_returned_at_once_is_passed_on():
+    """Each waiter gets it once, in order, however long the queue, and finally it is free."""
     pool = EnginePool([pooled("a", max_connections=1)])
     running = pool.acquire(slot_request(pool), 0.0)
     served = []
@@ -207,8 +210,8 @@ def test_who_gives_a_place_back_at_once_hands_it_on():
     assert taken(pool, 1.0) == "a"
 
 
-def test_a_place_goes_to_the_first_who_can_use_it():
-    """Who waits for another engine does not hold up those behind."""
+def test_a_slot_goes_to_the_first_waiter_that_can_use_it():
+    """A waiter for another engine does not delay those behind it."""
     pool = EnginePool([pooled("a", max_connections=1), pooled("b", max_connections=1)])
     first, second = pool.engines
     on_a, on_b = (
@@ -244,13 +247,13 @@ OUTCOMES = [
 
 
 @pytest.mark.parametrize(("error", "outcome"), OUTCOMES, ids=lambda value: type(value).__name__)
-def test_only_faults_of_the_engine_count(error, outcome):
-    """Row by row."""
+def test_only_failures_of_the_engine_count(error, outcome):
+    """Each row has an outcome and its effect."""
     assert classify_outcome(error) is outcome
 
 
-def test_health_is_what_the_last_contact_told():
-    """Traffic and checks alike; what is the caller's own fault tells nothing."""
+def test_health_is_the_result_of_the_last_contact():
+    """Requests and checks alike. Errors of the caller are no evidence."""
     pool = EnginePool([pooled("a")])
     (only,) = pool.engines
     assert only.healthy is None
@@ -269,8 +272,8 @@ def test_health_is_what_the_last_contact_told():
     assert only.healthy is True
 
 
-def test_a_check_is_wanted_without_traffic_or_when_ill():
-    """Not while something runs, nor soon after."""
+def test_a_check_is_due_without_traffic_or_when_unhealthy():
+    """Not while a request runs, nor soon after one."""
     pool = EnginePool([pooled("a", check_interval=10.0)])
     (only,) = pool.engines
     slot = pool.acquire(slot_request(pool), 100.0)
@@ -292,8 +295,8 @@ MOVES = st.lists(
 
 
 @given(MOVES, st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=3))
-def test_places_are_neither_lost_nor_given_twice(moves, settings):
-    """Never more on an engine than it takes, and in the end nothing runs and nobody waits."""
+def test_slots_are_neither_lost_nor_granted_twice(moves, settings):
+    """Never more on an engine than its limit. In the end nothing runs and nothing is queued."""
     pool = EnginePool(
         [pooled(str(i), max_connections=most, priority=p) for i, (most, p) in enumerate(settings)]
     )

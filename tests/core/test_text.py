@@ -1,4 +1,4 @@
-"""Whole characters and stop sequences: any split of a text gives the same."""
+"""Complete characters and stop sequences: the result does not depend on how a text is split."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.profiles import examples
 from tokengrpc.core.text import IncrementalDecoder
 from tokengrpc.engines.builtin.stop_matcher import StopMatcher
 
-# Surrogates on purpose: JSON may bring any half alone.
+# Including surrogates, because JSON can contain single halves.
 ANY_TEXT = st.text(st.one_of(st.characters(), st.sampled_from("a\ud83d\ude00\udbff\udc00é€🦜")), max_size=12)
 ANY_BYTES = st.one_of(
     st.binary(max_size=12),
@@ -46,7 +46,7 @@ def naive_text(text: str) -> str:
 @example(b"\xed\xa0\x80", [1, 2])
 @example(b"\xf0\x9f\x98", [1, 2])
 def test_any_split_of_bytes_gives_the_same_text(data, cuts):
-    """However bytes are split, the text is that of decoding them at once."""
+    """However bytes are split, the text equals that of decoding them at once."""
     assert whole_text(split(data, cuts)) == data.decode("utf-8", "replace")
 
 
@@ -61,23 +61,23 @@ def test_any_split_of_text_gives_the_same_text(text, cuts):
 
 @examples(2000)
 @given(st.lists(st.one_of(ANY_TEXT, ANY_BYTES), max_size=8))
-def test_every_piece_that_comes_out_encodes(pieces):
-    """Each piece of output encodes to UTF-8, whatever mix of text and bytes went in."""
+def test_every_output_encodes(pieces):
+    """Each piece of output encodes to UTF-8, whatever mix of text and bytes was pushed."""
     maker = IncrementalDecoder()
     for piece in pieces:
         maker.push(piece).encode()
     maker.flush().encode()
 
 
-def test_a_split_character_comes_with_its_last_byte():
-    """The bytes of one character are held until it is whole."""
+def test_a_split_character_is_released_with_its_last_byte():
+    """The bytes of a character are held until it is complete."""
     maker = IncrementalDecoder()
     assert [maker.push(bytes([byte])) for byte in "🦜".encode()] == ["", "", "", "🦜"]
     assert maker.flush() == ""
 
 
-def test_a_split_surrogate_pair_comes_with_its_low_half():
-    """The high half of a pair is held until the low half comes."""
+def test_a_split_surrogate_pair_is_released_with_its_low_half():
+    """The high half of a pair is held until the low half arrives."""
     maker = IncrementalDecoder()
     assert maker.push("a\ud83d") == "a"
     assert maker.push("\ude00b") == "😀b"
@@ -94,8 +94,8 @@ def test_an_empty_piece_changes_nothing(held):
     assert maker.flush() == ""
 
 
-def test_a_beginning_of_one_kind_is_ended_by_the_other_kind():
-    """Bytes cannot complete a surrogate, nor text a byte sequence."""
+def test_bytes_and_text_do_not_complete_each_other():
+    """Bytes cannot complete a surrogate pair, nor text a byte sequence."""
     maker = IncrementalDecoder()
     assert maker.push(b"\xe2\x82") + maker.push("\ud83d") == "\ufffd"
     assert maker.push(b"a") == "\ufffda"
@@ -128,14 +128,14 @@ def run_matcher(pieces: list[str], stops: list[str]) -> tuple[str, str | None]:
 @example("abcab", ["abcd", "bc"], [3])
 @example("ababc", ["abc"], [2])
 def test_any_split_finds_the_same_stop_sequence(text, stops, cuts):
-    """However text is split, the earliest stop sequence is found and the text before it comes out."""
+    """However text is split, the earliest stop sequence is found, and the text before it is released."""
     assert run_matcher(split(text, cuts), stops) == naive_stop(text, stops)
 
 
 @examples(2000)
 @given(st.text("abc", max_size=24), STOPS)
-def test_only_what_could_begin_a_stop_sequence_is_held(text, stops):
-    """What is held back is always the beginning of a stop sequence."""
+def test_only_prefixes_of_stop_sequences_are_held(text, stops):
+    """The held text is always a prefix of a stop sequence."""
     matcher, emitted = StopMatcher(stops), ""
     for end, character in enumerate(text, 1):
         safe, stop = matcher.push(character)
@@ -147,8 +147,8 @@ def test_only_what_could_begin_a_stop_sequence_is_held(text, stops):
         assert not held or any(sequence.startswith(held) for sequence in stops)
 
 
-def test_an_earlier_start_is_waited_for():
-    """A match is not told while a sequence that began before it may still be completed."""
+def test_an_earlier_start_takes_precedence():
+    """A match is not reported while a sequence that began before it may still be completed."""
     matcher = StopMatcher(["abcd", "bc"])
     assert matcher.push("xabc") == ("x", None)
     assert matcher.push("d") == ("", "abcd")
@@ -157,8 +157,8 @@ def test_an_earlier_start_is_waited_for():
     assert matcher.push("e") == ("a", "bc")
 
 
-def test_the_end_settles_what_was_waited_for():
-    """At the end of the text a match that was waited for is told."""
+def test_the_end_of_the_text_settles_a_pending_match():
+    """At the end of the text, a pending match is reported."""
     matcher = StopMatcher(["abcd", "bc"])
     matcher.push("abc")
     assert matcher.flush() == ("a", "bc")
@@ -166,11 +166,11 @@ def test_the_end_settles_what_was_waited_for():
 
 
 def test_without_stop_sequences_nothing_is_held():
-    """With no stop sequences all text passes."""
+    """Without stop sequences, all text is released."""
     assert StopMatcher(()).push("anything") == ("anything", None)
 
 
 def test_an_empty_stop_sequence_is_refused():
-    """An empty stop sequence would end every text at once."""
+    """An empty stop sequence would match at the start of every text."""
     with pytest.raises(ValueError, match="at least one character"):
         StopMatcher(["a", ""])

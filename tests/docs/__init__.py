@@ -1,1 +1,1 @@
-"""Tests of the documents: tables, links, examples and shown calls."""
+"""Tests of the documentation: tables, links, examples and shown calls. And of the tests' own conventions."""

@@ -1,4 +1,4 @@
-"""Every call of grpcurl and grpc-health-probe in the documents, run as it stands; its outcome is as told."""
+"""Runs every call of grpcurl and grpc-health-probe in the documentation, and compares the outcome."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAGES = {
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
     if (calls := list(shown_calls(path.read_text(encoding="utf-8"))))
 }
-# Of a page whose calls ask for more than `make run` offers.
+# For a page whose calls need more than `make run` offers.
 FLAGS = {"docs/simulator.md": ("--allow-request-faults", "true")}
 TENANT = '[[tenants]]\nname = "search"\nkey_env = "SEARCH_KEY"\n'
 
@@ -33,7 +33,7 @@ def needs_key(call: Call) -> bool:
 
 
 def check(call: Call, target: str) -> None:
-    """Runs a call against this server."""
+    """Runs a call against this server, and compares its outcome with the page."""
     assert call.words.count(SHOWN_TARGET) == 1
     answer = run(*(target if word == SHOWN_TARGET else word for word in call.words))
     assert answer.exit_code == call.exit_code, f"{call.words}: {answer.err}"
@@ -45,7 +45,7 @@ def check(call: Call, target: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_calls_without_a_key(page):
-    """One after another, against a server as `make run` starts it."""
+    """One after another, against a server like that of `make run`."""
     with serving("--pace", "40", "--hints", *FLAGS.get(page, ())) as server:
         for call in PAGES[page]:
             if not needs_key(call):
@@ -53,7 +53,7 @@ def test_calls_without_a_key(page):
 
 
 def test_calls_with_a_key(tmp_path):
-    """Against a server that lets nobody in without it."""
+    """Against a server that requires it."""
     file: Path = tmp_path / "tokengrpc.toml"
     file.write_text(TENANT, encoding="utf-8")
     calls = [call for page in PAGES.values() for call in page if needs_key(call)]
@@ -67,7 +67,7 @@ def test_calls_with_a_key(tmp_path):
 
 
 def test_pages_show_calls():
-    """Those that have always shown some still do, with some of their output."""
+    """The pages that show calls still do, with some of their output."""
     assert {"README.md", "docs/contract.md"} <= PAGES.keys()
     assert all(any(call.shown for call in calls) for calls in PAGES.values())
 
@@ -85,7 +85,7 @@ def test_pages_show_calls():
         ('…\n{ "d": "z" }', False),
     ],
 )
-def test_what_is_shown_is_compared(shown, agreed):
-    """Fields and values that are told must be there; only `…` leaves something out."""
+def test_shown_output_is_compared(shown, agreed):
+    """Shown fields and values must be present. Only `…` leaves something out."""
     came = [{"a": 1, "b": {"c": "x", "e": 2}}, {"d": "y"}]
     assert agrees(shown, came, timed=False) is agreed

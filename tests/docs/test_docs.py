@@ -1,4 +1,4 @@
-"""The documents are true: their tables are the code's, their links lead somewhere, their examples run."""
+"""The documentation is correct: tables match the code, links lead to their targets, examples run."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def page(name: str) -> str:
 
 
 def section(name: str, heading: str) -> str:
-    """What stands below a heading of the second level."""
+    """Returns the text below a heading of the second level."""
     return page(name).split(f"\n## {heading}\n")[1].split("\n## ")[0]
 
 
@@ -67,7 +67,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def rows(text: str) -> dict[str, list[str]]:
-    """The cells of all tables' rows, by the first one without its backticks."""
+    """Returns the cells of all table rows by their first cell, without its backticks."""
     found = [line.strip("|").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     return {cells[0].strip(" `"): [cell.strip() for cell in cells[1:]] for cells in found}
 
@@ -76,7 +76,7 @@ def rows(text: str) -> dict[str, list[str]]:
 
 
 def advice_by_reason() -> dict[str, set[str]]:
-    """What the error tree says of each reason, as many errors as share it."""
+    """Returns the advice of each reason in the error tree. Several errors may share a reason."""
     found: dict[str, set[str]] = {}
     waiting = errors.TokenGrpcError.__subclasses__()
     while waiting:
@@ -88,8 +88,8 @@ def advice_by_reason() -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize(("reason", "code"), CODES.items())
-def test_the_error_table_has_each_reason_with_its_code_and_advice(reason, code):
-    """As `wire/status.py` and `errors.py` say; what happened and what to do are there as well."""
+def test_the_error_table_has_each_reason(reason, code):
+    """With the code in `wire/status.py`, the advice in `errors.py`, what happened and what to do."""
     told_code, told_advice, *words = rows(page("contract.md"))[reason]
     assert told_code == code.name
     assert set(re.findall(r"\b(?:RESUME|RETRY|NEVER)\b", told_advice)) == advice_by_reason()[reason]
@@ -97,23 +97,23 @@ def test_the_error_table_has_each_reason_with_its_code_and_advice(reason, code):
     assert all(words)
 
 
-def test_the_error_table_has_no_reason_that_the_code_lacks():
-    """Nor do the other pages name one."""
+def test_the_error_table_has_no_unknown_reason():
+    """Every row is a reason of the code."""
     assert advice_by_reason().keys() == CODES.keys()
     told = [key for key, cells in rows(page("contract.md")).items() if len(cells) == 4 and key.isupper()]
     assert sorted(told) == sorted(CODES)
 
 
 @pytest.mark.parametrize("service", ["TokenStream", "UsageService"])
-def test_all_rpcs_are_told(service):
+def test_all_rpcs_are_documented(service):
     """By name, on the contract's page."""
     file = token_stream_pb2 if service == "TokenStream" else usage_service_pb2
     for method in file.DESCRIPTOR.services_by_name[service].methods:
         assert f"`{method.name}`" in page("contract.md")
 
 
-def test_all_finish_reasons_are_told():
-    """On the contract's page with their status, and each engine's word with its reason."""
+def test_all_finish_reasons_are_documented():
+    """On the contract's page with their status, and each engine's own reason with its mapping."""
     cells = re.findall(r"[A-Z_]{3,}", section("contract.md", "Ends"))
     assert {reason.value for reason in FinishReason} <= set(cells)
     table = section("engines.md", "Finish reasons")
@@ -127,7 +127,7 @@ def test_all_finish_reasons_are_told():
 
 
 def settings() -> Iterator[tuple[str, inspect.Field, str]]:
-    """Every setting by its path, as the table writes it, and the kinds of engines that read it."""
+    """Yields every setting with its path in the table, and the kinds of engines that read it."""
     tables = {"": Settings, "limits.": LimitSettings, "models[].": ModelFields}
     for prefix, struct in tables.items():
         for field in fields_of(struct):
@@ -158,7 +158,7 @@ def fields_of(struct: type) -> tuple[inspect.Field, ...]:
 
 
 def default_of(field: inspect.Field) -> str:
-    """As TOML has it."""
+    """Returns the default as in TOML."""
     if field.required:
         return "required" if field.name != "engines" else "`[]`"
     value: Any = field.default if field.default is not NODEFAULT else field.default_factory()
@@ -171,8 +171,8 @@ def default_of(field: inspect.Field) -> str:
 
 
 @pytest.mark.parametrize(("path", "field", "kinds"), [pytest.param(*row, id=row[0]) for row in settings()])
-def test_the_settings_table_is_the_schema(path, field, kinds):
-    """Each setting with its default, meaning, the kinds that read it, and its variable."""
+def test_the_settings_table_matches_the_schema(path, field, kinds):
+    """Each setting has its default, its meaning, the kinds of engines that read it, and its variable."""
     default, meaning, told_kinds, told_variable = rows(page("settings.md"))[path]
     assert default == default_of(field)
     assert meaning.lower() == field.type.extra_json_schema["description"].lower()
@@ -182,20 +182,20 @@ def test_the_settings_table_is_the_schema(path, field, kinds):
     assert told_variable.rstrip(" |") == expected
 
 
-def test_the_settings_table_has_no_setting_that_the_schema_lacks():
-    """Rows that look like settings are settings."""
+def test_the_settings_table_has_no_unknown_setting():
+    """The rows are the settings of the schema, in order."""
     assert list(rows(page("settings.md")))[1:] == [path for path, _, _ in settings()]
 
 
 def toml_files() -> list[Any]:
-    """Every example of a settings file."""
+    """Returns every example of a settings file."""
     found = [(path.name, text) for path in PAGES for text in blocks(path.read_text("utf-8"), "toml")]
     return [pytest.param(text, id=name) for name, text in found if "[project" not in text]
 
 
 @pytest.mark.parametrize("text", toml_files())
 def test_examples_of_settings_load(text, tmp_path):
-    """With all keys that they name; each can be read."""
+    """All keys that they name can be read."""
     raw = tomllib.loads(text)
     named = [table.get("api_key_env") or table.get("key_env") for table in _tables(raw)]
     environ = {name: "secret" for name in named if name}
@@ -217,14 +217,14 @@ def _tables(raw: dict[str, Any]) -> list[dict[str, Any]]:
 # --- docs/engines.md, docs/client.md
 
 
-def test_all_capabilities_are_told():
+def test_all_capabilities_are_documented():
     """In the table of engines."""
     told = re.findall(r"[A-Z_]+", section("engines.md", "Capabilities"))
     assert {capability.value for capability in Capability} <= set(told)
 
 
-def test_the_table_of_capabilities_is_the_code():
-    """What each kind of engine can do by itself."""
+def test_the_table_of_capabilities_matches_the_code():
+    """The capabilities of each kind of engine."""
     told = rows(section("engines.md", "Capabilities"))
     made = {
         "anthropic": anthropic.create(engine_settings(name="m", kind="anthropic"), None),
@@ -236,8 +236,8 @@ def test_the_table_of_capabilities_is_the_code():
         assert cells == ["yes" if capability in can[kind] else "no" for kind in told["Capability"]]
 
 
-def test_the_table_of_dialects_is_the_code():
-    """What each API of each dialect can do, and what is sent for the most output tokens."""
+def test_the_table_of_dialects_matches_the_code():
+    """The capabilities of each API of each dialect, and the field for the output token limit."""
     told = rows(page("dialects.md"))
     assert told.keys() >= DIALECTS.keys()
     for capability in Capability:
@@ -254,7 +254,7 @@ def _over(capability: Capability, dialect: Dialect) -> str:
 
 
 def test_all_commands_of_the_engines_page_are_valid():
-    """Their flags and values are taken by the settings."""
+    """The settings accept their flags and values."""
     commands = re.findall(r"`?tokengrpc serve (--[^`\n]+)", page("engines.md"))
     assert len(commands) > 5
     for command in commands:
@@ -263,8 +263,8 @@ def test_all_commands_of_the_engines_page_are_valid():
         load(None, {}, dict(zip(flags, words[1::2], strict=True)))
 
 
-def test_exceptions_and_bounds_of_the_client_are_told():
-    """Each class with the reasons that make it, each bound with its default."""
+def test_exceptions_and_limits_of_the_client_are_documented():
+    """Each class with the reasons that it is raised for, each limit with its default."""
     table = rows(page("client.md"))
     for reason, kind in CLASS_OF_REASON.items():
         assert f"`{reason}`" in table[kind.__name__][0]
@@ -285,12 +285,12 @@ def python_blocks() -> list[Any]:
 
 @pytest.mark.parametrize("text", python_blocks())
 def test_python_examples_compile(text):
-    """Whether they are run or not; a README's may await at the top."""
+    """Including those that are not run. A README's example may await at the top level."""
     compile(text, "example", "exec", flags=0x2000)  # ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 
 def test_python_examples_run():
-    """Those that say so, against a real server."""
+    """Marked examples run against a real server."""
     marked = [part for part in page("client.md").split(RUNS)[1:] if "```python" in part]
     programs = [blocks(part, "python")[0] for part in marked]
     assert len(programs) >= 6
@@ -301,7 +301,7 @@ def test_python_examples_run():
 
 @pytest.fixture
 def installed_plugins(tmp_path: Path) -> Path:
-    """The plugins of docs/plugins.md, in a folder that makes them look installed."""
+    """A folder with the plugins of docs/plugins.md, which appear to be installed."""
     text = page("plugins.md")
     modules = re.findall(r"^`(\w+\.py)`:\n\n```python\n(.*?)```", text, re.DOTALL | re.MULTILINE)
     assert [name for name, _ in modules] == [
@@ -354,7 +354,7 @@ with grpc.insecure_channel(sys.argv[1]) as channel:
 
 
 def test_a_plugin_that_is_not_installed_is_named(tmp_path):
-    """With those that are."""
+    """The error also lists the installed ones."""
     done = subprocess.run(
         [sys.executable, "-m", "tokengrpc", "serve", "--ledger", "postgress://x"],
         env=environment(),
@@ -383,7 +383,7 @@ def run_python(program: str, *arguments: str) -> None:
 
 
 def anchor(heading: str) -> str:
-    """As GitHub makes it."""
+    """Returns the anchor that GitHub creates for a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
@@ -397,8 +397,8 @@ def links() -> list[Any]:
 
 
 @pytest.mark.parametrize(("source", "target"), links())
-def test_links_lead_somewhere(source, target):
-    """Files and headings of this repository; other sites are not asked."""
+def test_links_lead_to_their_targets(source, target):
+    """Files and headings of this repository. Other sites are not requested."""
     if target.startswith(("http://", "https://", "mailto:")):
         return
     name, _, fragment = target.partition("#")
@@ -418,7 +418,7 @@ def test_the_index_of_decisions_names_each_page():
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
 def test_files_that_are_named_exist(path):
-    """Modules and tests, wherever they stand in the package; each page has a sensible length."""
+    """Modules and tests, anywhere in the repository. Each page has at most 260 lines."""
     text = path.read_text(encoding="utf-8")
     assert text.count("\n") <= 260
     files = [file for room in ("tokengrpc", "tests", "fuzz") for file in ROOT.glob(f"{room}/**/*.py")]

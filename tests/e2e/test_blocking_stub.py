@@ -1,7 +1,7 @@
-"""The generated blocking stub, through pytest-grpc's fixtures, as a second and independent client.
+"""The generated blocking stub, through pytest-grpc's fixtures, as an independent client.
 
-pytest-grpc would start grpc's synchronous server; its `grpc_server` fixture is replaced by the real one on a
-loop of its own, and everything above it (channel, stub) stays pytest-grpc's.
+pytest-grpc would start grpc's synchronous server. Its `grpc_server` fixture is replaced by the real server on
+an event loop of its own. The channel and the stub are pytest-grpc's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DETACH = input_pb2.Recovery(disconnect_action=input_pb2.DISCONNECT_ACTION_DETACH
 
 @pytest.fixture(scope="module")
 def grpc_addr() -> list[str]:
-    """Filled in by the server: it picks a free port itself."""
+    """A placeholder; the server chooses a free port."""
     return []
 
 
@@ -63,7 +63,7 @@ def grpc_stub_cls():
 
 
 def test_a_blocking_stream(grpc_stub) -> None:
-    """Iterating gives started, tokens and finished."""
+    """Iterating yields `started`, tokens and `finished`."""
     request = pb.StreamTokensRequest(prompt="What is token streaming?", max_output_token_count=40)
     messages = list(grpc_stub.StreamTokens(request))
     assert messages[0].HasField("started")
@@ -77,7 +77,7 @@ def test_a_blocking_stream(grpc_stub) -> None:
 
 
 def test_a_blocking_resume(grpc_stub) -> None:
-    """The rest after each message of a stream that was seen before."""
+    """Resuming after each message of a complete stream yields the rest."""
     request = pb.StreamTokensRequest(
         generation_id="blocking", prompt="What is usage?", recovery=DETACH, max_output_token_count=200
     )
@@ -92,7 +92,7 @@ def test_a_blocking_resume(grpc_stub) -> None:
 
 
 def test_many_blocking_callers_at_once(grpc_stub) -> None:
-    """Threads of one channel each get their own generation, whole."""
+    """Each thread has its own channel and receives its own complete generation."""
     request = pb.GenerateTextRequest(
         request=pb.StreamTokensRequest(
             prompt="What is a deadline?", sampling=input_pb2.Sampling(temperature=0)

@@ -1,6 +1,6 @@
-"""Hundreds of cancels, half of them in prefill: each closes the engine's connection, and nothing is left.
+"""Cancels hundreds of generations, half of them in prefill. Engine connections close, and nothing is left.
 
-How fast they are is measured by `make bench-cancels`; no time is asserted here.
+`make bench-cancels` measures the latency; no time is asserted here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ AT_ONCE = 60
 
 
 def test_cancels_between_processes():
-    """As many as were made reached the engine; the server holds no task, permit, reader or socket more."""
+    """The engine sees as many cancels as were made.
+
+    The server holds no more tasks, permits, readers or sockets.
+    """
     result = measure(CANCELS, AT_ONCE, seed=1, life=(0.3, 0.9))
     assert broken(result) == []
     times = result["times_ms"]
@@ -31,7 +34,7 @@ def test_cancels_between_processes():
 
 
 async def test_cancels_leave_no_task_behind(engine: ScriptedEngine):
-    """In one process, where every task can be counted: with and without headers, with and without a token."""
+    """In one process, where every task can be counted: before and after the headers and the first token."""
     stories = {"silent": [Stall()], "headers": [Headers(), Stall()], "token": [Text("a"), Stall()]}
     for model, steps in stories.items():
         engine.script(*steps, model=model)
@@ -48,7 +51,7 @@ async def test_cancels_leave_no_task_behind(engine: ScriptedEngine):
 
 
 async def one(server: Served, engine: ScriptedEngine, model: str, prompt: str) -> None:
-    """Cancels one generation once it is as far as its model's story goes."""
+    """Cancels one generation once it has reached the stage of its model."""
     call = server.stream(model=model, prompt=prompt)
     await until(
         lambda: any(called.body["messages"][-1]["content"] == prompt for called in engine.calls),

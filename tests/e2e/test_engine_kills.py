@@ -1,4 +1,4 @@
-"""Engine processes that are killed while generations run on them. `make chaos` does it 1,000 times."""
+"""Kills engine processes while generations run on them. `make chaos` does it 1,000 times."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from tests.support.engine_kills import run
 KILLS = 50
 
 
-async def test_a_killed_engine_loses_and_doubles_nothing():
-    """Invisible before the first token; after it an exact continuation, or a failure if none is allowed."""
+async def test_killed_engines_lose_and_duplicate_nothing():
+    """Invisible before the first token.
+
+    After it, an exact continuation, or a failure if no switch is allowed.
+    """
     tally = await run(KILLS)
     assert not tally.wrong
     assert tally.kills == KILLS

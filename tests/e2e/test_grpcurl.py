@@ -1,4 +1,4 @@
-"""The server as grpcurl sees it, without any `.proto` files: what it lists, streams, and says of errors."""
+"""The server as grpcurl sees it, without `.proto` files: what it lists, streams, and reports as errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ key_env = "MAIL_KEY"
 
 @pytest.fixture(scope="module")
 def target() -> Iterator[str]:
-    """A server for everybody."""
+    """A server without tenants."""
     with serving("--pace", "40") as server:
         yield server.target
 
@@ -52,7 +52,7 @@ def bearer(key: str) -> tuple[str, str]:
 
 
 def test_services_are_listed(target):
-    """The contract's, health, and both versions of reflection."""
+    """The contract's services, health, and both versions of reflection."""
     assert grpcurl("-plaintext", target, "list").out.split() == [
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
@@ -74,15 +74,15 @@ def test_services_are_listed(target):
     ],
 )
 def test_symbols_are_described(target, symbol, kind):
-    """Those of errors too: grpcurl decodes a failed call's details by them."""
+    """Including those of errors, which grpcurl needs to decode a failed call's details."""
     answer = grpcurl("-plaintext", target, "describe", symbol)
     assert answer.out.startswith((f"{symbol} is a {kind}:", f"{symbol} is an {kind}:")), answer.err
     unknown = grpcurl("-plaintext", target, "describe", f"{symbol}.Nonsense")
     assert "Symbol not found" in unknown.err
 
 
-def test_a_stream_is_whole(target):
-    """Sequences and indexes without a gap, usage with each message, the end last."""
+def test_a_stream_is_complete(target):
+    """Sequences and indexes without a gap, usage with each message, `finished` last."""
     answer = call(target, "StreamTokens", prompt="What is token streaming?", max_output_token_count=20)
     assert answer.exit_code == 0
     *_, last = answer.messages
@@ -94,9 +94,9 @@ def test_a_stream_is_whole(target):
     assert last["usage"]["outputTokenCount"] == 20
 
 
-def test_a_deadline_delivers_the_partial_output_and_readable_details(target):
-    """`-max-time` is the call's deadline: tokens, the end with its usage, and then DEADLINE_EXCEEDED."""
-    # At temperature 0 the answer is always the same one, far longer than that.
+def test_a_deadline_delivers_partial_output_and_details(target):
+    """`-max-time` is the call's deadline: tokens, `finished` with its usage, then DEADLINE_EXCEEDED."""
+    # At temperature 0 the output is always the same, and far longer than this.
     request = {"prompt": "What is token streaming?", "sampling": {"temperature": 0}}
     answer = call(target, "StreamTokens", "-max-time", "1", **request)
     assert answer.exit_code == 64 + 4
@@ -111,8 +111,8 @@ def test_a_deadline_delivers_the_partial_output_and_readable_details(target):
     assert failure["retryAdvice"] == "RETRY_ADVICE_RETRY"
 
 
-def test_a_bad_request_says_which_fields_and_why(target):
-    """As JSON, and as grpcurl prints it for people."""
+def test_an_invalid_request_names_the_fields(target):
+    """As JSON, and in grpcurl's own format."""
     wrong = {"prompt": "x", "max_output_token_count": -1, "sampling": {"temperature": 9}}
     answer = call(target, "StreamTokens", **wrong)
     assert answer.exit_code == 64 + 3
@@ -126,15 +126,15 @@ def test_a_bad_request_says_which_fields_and_why(target):
     assert '"retryAdvice": "RETRY_ADVICE_NEVER"' in printed
 
 
-def test_what_is_unknown_is_named(target):
-    """With ResourceInfo."""
+def test_an_unknown_resource_is_named(target):
+    """In ResourceInfo."""
     answer = call(target, "GetGeneration", generation_id="nobody")
     assert answer.exit_code == 64 + 5
     assert answer.detail("google.rpc.ResourceInfo")["resource_name"] == "nobody"
 
 
-def test_metadata_tells_the_tenant(guarded):
-    """Without a key nothing; with one the tenant's own generations, and nobody else's."""
+def test_metadata_identifies_the_tenant(guarded):
+    """Without a key, the call is refused. With a key, only the tenant's own generations are visible."""
     refused = call(guarded, "ListModels")
     assert refused.exit_code == 64 + 16
     assert refused.detail("google.rpc.ErrorInfo")["reason"] == "UNAUTHENTICATED"
@@ -144,8 +144,8 @@ def test_metadata_tells_the_tenant(guarded):
     assert call(guarded, "GetGeneration", *bearer("MAIL_KEY"), generation_id="mine").exit_code == 64 + 5
 
 
-def test_a_tenant_over_its_limit_is_told_when_to_come_back(guarded):
-    """With QuotaFailure and RetryInfo, which grpcurl decodes."""
+def test_a_tenant_over_its_limit_is_told_when_to_retry(guarded):
+    """In QuotaFailure and RetryInfo, which grpcurl decodes."""
     key = bearer("SEARCH_KEY")
     slow = {"prompt": "What is token streaming?", "generation_id": "slow", "sampling": {"temperature": 0}}
     streaming = threading.Thread(target=call, args=(guarded, "StreamTokens", *key), kwargs=slow)

@@ -1,4 +1,4 @@
-"""A ledger that hangs for ever: SIGTERM still ends the process, and no record is lost."""
+"""A ledger that hangs forever: SIGTERM still ends the process, and no record is lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DRAIN_TIME = 20
 
-# As a database driver hangs: in an await, or in a call that blocks a thread, which nobody can end.
+# Database drivers hang like this: in an await, or in a blocking call on a thread that cannot be interrupted.
 LEDGER = """
 import asyncio, sys, threading
 from tokengrpc.stores.memory import MemoryLedger
@@ -45,7 +45,10 @@ def create(value, options, settings):
 
 @pytest.mark.parametrize("how", ["await", "thread"])
 def test_sigterm_ends_a_server_whose_ledger_hangs(how: str, tmp_path: Path) -> None:
-    """Within the drain time, with 0. The spill file has the record, and after the next start the ledger."""
+    """Within the drain time, with exit code 0.
+
+    The spill file has the record, and after a restart the ledger.
+    """
     plugins = install(tmp_path, {"ledger.py": LEDGER}, {"tokengrpc.ledgers": {"test": "ledger:create"}})
     data = tmp_path / "data"
     variables = {

@@ -1,4 +1,4 @@
-"""grpc-health-probe, as Kubernetes and people run it: each name over plaintext, with its exit codes."""
+"""grpc-health-probe, as Kubernetes runs it: each service name over plaintext, with its exit code."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ READY_NAMES = ("", "readiness", SERVICE)
 
 
 def probe(target: str, name: str) -> tuple[int, str]:
-    """The exit code for a name, and what is printed."""
+    """Returns the exit code for a service name, and the output."""
     answer = run("grpc-health-probe", "-addr", target, "-service", name)
     return answer.exit_code, (answer.out + answer.err).strip()
 
 
 def test_each_name_has_its_health():
-    """All serve; one that nobody knows is a failed call, as Kubernetes' own probe takes it."""
+    """All names serve. An unknown name is a failed call, as for Kubernetes' own probe."""
     with serving() as server:
         for name in (*READY_NAMES, "liveness"):
             assert probe(server.target, name) == (0, "status: SERVING")
@@ -32,7 +32,7 @@ def test_each_name_has_its_health():
 
 
 def test_a_draining_server_is_alive_and_not_ready():
-    """Exit code 4, from SIGTERM on, while a stream in flight goes on."""
+    """Exit code 4 from SIGTERM on, while a running stream continues."""
     with serving("--pace", "20") as server, server.running("stream", "a", "--max-tokens", "120") as stream:
         assert stream.stdout.read(1)
         server.process.send_signal(signal.SIGTERM)
@@ -46,8 +46,8 @@ def test_a_draining_server_is_alive_and_not_ready():
         assert server.process.wait(30) == 0
 
 
-def test_no_server_has_an_exit_code_of_its_own():
-    """2: no connection."""
+def test_an_unreachable_server_has_its_own_exit_code():
+    """Exit code 2: no connection."""
     code, said = probe(CLOSED, "")
     assert code == 2
     assert "failed to connect" in said

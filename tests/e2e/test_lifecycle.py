@@ -1,4 +1,4 @@
-"""Health, reflection and drain, as Kubernetes and grpcurl meet them."""
+"""Health, reflection and drain, as Kubernetes and grpcurl see them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def health(channel: grpc.aio.Channel) -> dict[str, int]:
 
 
 async def test_all_names_serve(server: Served) -> None:
-    """The whole, liveness, readiness and the service; another name is unknown."""
+    """The whole server, liveness, readiness and the service. Another name is unknown."""
     assert set((await health(server.channel)).values()) == {SERVING}
     stub = health_pb2_grpc.HealthStub(server.channel)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -38,7 +38,7 @@ async def test_all_names_serve(server: Served) -> None:
 
 
 async def test_not_serving_until_the_models_are_loaded(monkeypatch) -> None:
-    """The port answers while an engine loads; generations are refused with the advice to retry."""
+    """The port answers while an engine loads. Generations are refused with the advice to retry."""
     from tokengrpc.engines.builtin.engine import BuiltinEngine  # noqa: PLC0415
 
     loading, go = asyncio.Event(), asyncio.Event()
@@ -70,7 +70,7 @@ async def test_not_serving_until_the_models_are_loaded(monkeypatch) -> None:
 
 
 async def test_a_drain_lets_streams_finish_and_refuses_new_ones(engine: ScriptedEngine) -> None:
-    """NOT_SERVING at once, a notice to readers, resume still possible, the stream in flight ends well."""
+    """NOT_SERVING at once, a notice to readers, resume still works, and the running stream succeeds."""
     async with serving(upstream(engine.base_url)) as server:
         pause = Pause()
         engine.script(Text("One"), pause, *whole(" two"))
@@ -95,8 +95,8 @@ async def test_a_drain_lets_streams_finish_and_refuses_new_ones(engine: Scripted
         await draining
 
 
-async def test_a_drain_ends_what_does_not_finish(engine: ScriptedEngine) -> None:
-    """After the drain time: `finished` with DRAINING, advice RETRY, and no engine connection."""
+async def test_a_drain_ends_streams_after_the_drain_time(engine: ScriptedEngine) -> None:
+    """`finished` with DRAINING and the advice RETRY, and no engine connection is left."""
     async with serving(upstream(engine.base_url)) as server:
         engine.script(Text("One"), Stall())
         call = server.stream("g")
@@ -110,8 +110,8 @@ async def test_a_drain_ends_what_does_not_finish(engine: ScriptedEngine) -> None
         await (await engine.called()).disconnected.wait()
 
 
-async def test_a_drain_ends_a_long_line(engine: ScriptedEngine) -> None:
-    """Whoever runs and all who wait for its place are told the same, and the place is free."""
+async def test_a_drain_ends_all_queued_requests(engine: ScriptedEngine) -> None:
+    """The running generation and all queued ones get the same error, and the slot is free."""
     async with serving(upstream(engine.base_url, max_connections=1)) as server:
         pool = server.server.catalog.resolve("").pool
         engine.script(Text("One"), Stall())
@@ -126,8 +126,8 @@ async def test_a_drain_ends_a_long_line(engine: ScriptedEngine) -> None:
         assert len(engine.calls) == 1
 
 
-async def test_an_open_health_watch_sees_the_drain_and_does_not_hold_it_up(engine: ScriptedEngine) -> None:
-    """A watcher is told, and the server stops without waiting for it."""
+async def test_an_open_health_watch_does_not_delay_the_drain(engine: ScriptedEngine) -> None:
+    """The watcher is notified, and the server stops without waiting for it."""
     async with serving(upstream(engine.base_url)) as server:
         watch = health_pb2_grpc.HealthStub(server.channel).Watch(health_pb2.HealthCheckRequest(service=""))
         assert (await watch.read()).status == SERVING
@@ -140,7 +140,7 @@ async def test_an_open_health_watch_sees_the_drain_and_does_not_hold_it_up(engin
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
 async def test_reflection_describes_everything(server: Served, version: str) -> None:
-    """Both versions list the services and give the files of the contract and of error details."""
+    """Both versions list the services, and return the files of the contract and of error details."""
     method = server.channel.stream_stream(
         f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
         request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
@@ -163,7 +163,7 @@ async def test_reflection_describes_everything(server: Served, version: str) -> 
 
 
 async def test_clients_that_ping_every_ten_seconds_are_tolerated() -> None:
-    """The server's bound on pings is below what Go clients do, and it pings idle links itself."""
+    """The server's minimum ping interval is below that of Go clients. It pings idle connections itself."""
     from tokengrpc.config import LimitSettings  # noqa: PLC0415
     from tokengrpc.rpc.options import server_options  # noqa: PLC0415
 
@@ -172,8 +172,8 @@ async def test_clients_that_ping_every_ten_seconds_are_tolerated() -> None:
     assert options["grpc.keepalive_permit_without_calls"] == 1
 
 
-async def test_a_taken_port_is_a_clear_error() -> None:
-    """One line that names the setting, not two servers on one port."""
+async def test_a_port_in_use_is_a_clear_error() -> None:
+    """One line that names the setting, instead of two servers on one port."""
     from tokengrpc.config import ConfigError  # noqa: PLC0415
 
     async with serving() as server:

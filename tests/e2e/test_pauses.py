@@ -1,4 +1,4 @@
-"""A server that keeps thousands of ended generations does not stop to look at all of them again and again."""
+"""A server that keeps thousands of ended generations has few full garbage collections."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def grown(prepare: str) -> list[str]:
 
 
 def test_full_collections_are_rare():
-    """Half a million objects more bring none, where Python alone makes several."""
+    """Half a million more objects cause none. Python's defaults would cause several."""
     assert grown("server._make_pauses_rare()") == ["0", "True"]
     often, _ = grown("")
     assert int(often) > 1

@@ -1,4 +1,4 @@
-"""A machine that lacks a language's toolchain: what is skipped, and that nothing is where all is required."""
+"""On a machine without a language's toolchain, tests are skipped, or fail if all toolchains are required."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GO_CHECKS = ("tests/interop/test_own_checks.py", "-k", "vet")
 
 
 def checks_of_go(path: Path, **variables: str) -> tuple[int, str]:
-    """Runs them where only this folder's programs are found; the exit code, and what was printed."""
+    """Runs the tests with only this folder on PATH. Returns the exit code and the output."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *GO_CHECKS],
         cwd=ROOT,
@@ -32,7 +32,7 @@ def checks_of_go(path: Path, **variables: str) -> tuple[int, str]:
 
 
 def old_go(path: Path) -> None:
-    """A Go as Debian 12 has it."""
+    """A Go as old as Debian 12's."""
     program = path / "go"
     program.write_text("#!/bin/sh\necho go1.19.8\n", encoding="utf-8")
     program.chmod(0o755)
@@ -47,7 +47,7 @@ def old_go(path: Path) -> None:
     ids=["none", "an old one"],
 )
 def test_a_missing_toolchain_skips_with_the_reason_or_fails(tmp_path, prepare, reason):
-    """The closing lines tell why; TOKENGRPC_REQUIRE_ALL=1, which .ci/run sets, makes it a failure."""
+    """The summary has the reason. With TOKENGRPC_REQUIRE_ALL=1, which .ci/run sets, it is a failure."""
     prepare(tmp_path)
     code, said = checks_of_go(tmp_path)
     assert code == 0
@@ -59,8 +59,8 @@ def test_a_missing_toolchain_skips_with_the_reason_or_fails(tmp_path, prepare, r
     assert "3 failed" in said
 
 
-def test_ci_requires_all():
-    """Nothing is skipped there."""
+def test_ci_requires_all_toolchains():
+    """No test is skipped there."""
     assert "\nexport TOKENGRPC_REQUIRE_ALL=1\nexec make check " in (ROOT / ".ci/run").read_text(
         encoding="utf-8"
     )

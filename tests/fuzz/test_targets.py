@@ -1,4 +1,4 @@
-"""What fuzzing begins with, run through its targets: they hold without atheris too, also for old findings."""
+"""Runs the seeds of fuzzing, including old findings, through the targets without atheris."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from fuzz.targets import TARGETS
 
 
 @pytest.mark.parametrize("target", sorted(TARGETS))
-def test_every_seed_holds(target: str):
-    """Each target has some, and none of them breaks a promise."""
+def test_every_seed_passes(target: str):
+    """Each target has seeds, and none of them violates a property."""
     inputs = seeds(target)
     assert inputs
     for data in inputs:
@@ -21,8 +21,8 @@ def test_every_seed_holds(target: str):
 
 
 @pytest.mark.parametrize("target", sorted(TARGETS))
-def test_seeds_that_were_damaged_hold(target: str):
-    """Bytes changed, left out and doubled."""
+def test_damaged_seeds_pass(target: str):
+    """With bytes changed, removed and duplicated."""
     chance = random.Random(1)
     for data in seeds(target):
         damaged = bytearray(data)
@@ -32,8 +32,8 @@ def test_seeds_that_were_damaged_hold(target: str):
         TARGETS[target](bytes(damaged))
 
 
-def test_changed_requests_hold():
-    """Requests whose fields were changed, as fuzzing changes them, and changed again."""
+def test_mutated_requests_pass():
+    """Requests whose fields were mutated repeatedly, as in fuzzing."""
     inputs = seeds("request")
     for seed in range(1000):
         data = mutate_request(inputs[seed % len(inputs)], 4096, seed, lambda data, _: data)
@@ -41,8 +41,8 @@ def test_changed_requests_hold():
         TARGETS["request"](data)
 
 
-def test_a_broken_promise_is_noticed(monkeypatch: pytest.MonkeyPatch):
-    """A decoder that loses a byte at a piece's border is found by its target."""
+def test_a_violated_property_is_noticed(monkeypatch: pytest.MonkeyPatch):
+    """The target detects a decoder that loses a byte at the border between two pieces."""
     from tokengrpc.engines.upstream.sse import SSEDecoder  # noqa: PLC0415 - patched here alone
 
     feed = SSEDecoder.feed

@@ -1,4 +1,4 @@
-"""What every authenticator does."""
+"""The contract of every authenticator."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ async def static_keys() -> AsyncIterator[tuple[Authenticator, dict[str, Metadata
 
 @pytest.fixture(params=[static_keys])
 async def known(request) -> AsyncIterator[tuple[Authenticator, dict[str, Metadata]]]:
-    """An authenticator, and metadata with which it knows the tenants `search` and `mail`."""
+    """An authenticator, and metadata by which it identifies the tenants `search` and `mail`."""
     async with request.param() as (authenticator, callers):
         await authenticator.start()
         yield authenticator, callers
         await authenticator.close()
 
 
-async def test_callers_are_told_apart(known) -> None:
-    """Each by its credentials, whatever else is in the metadata."""
+async def test_callers_are_identified_by_their_credentials(known) -> None:
+    """Whatever else is in the metadata."""
     authenticator, callers = known
     for name, metadata in callers.items():
         assert (await authenticator.authenticate(metadata, HERE)).tenant.name == name
@@ -61,8 +61,8 @@ async def test_callers_are_told_apart(known) -> None:
     ],
     ids=["none", "empty", "unknown", "another scheme", "bytes"],
 )
-async def test_strangers_are_refused(known, metadata: Metadata) -> None:
-    """With what to send instead, and without what they sent."""
+async def test_unknown_callers_are_refused(known, metadata: Metadata) -> None:
+    """The message says what to send instead, and does not repeat what they sent."""
     authenticator, _ = known
     with pytest.raises(Unauthenticated, match="authorization") as caught:
         await authenticator.authenticate(metadata, HERE)
@@ -70,5 +70,5 @@ async def test_strangers_are_refused(known, metadata: Metadata) -> None:
 
 
 async def test_without_keys_everybody_may_call() -> None:
-    """The default of a server without tenants."""
+    """This is the default of a server without tenants."""
     assert await StaticKeyAuthenticator([]).authenticate((), HERE) == ANYBODY

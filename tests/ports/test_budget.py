@@ -1,4 +1,4 @@
-"""What every budget does."""
+"""The contract of every budget."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tokengrpc.limits.unlimited import UnlimitedBudget
 
 @pytest.mark.parametrize("make", [UnlimitedBudget])
 async def test_a_grant_from_reserve_to_settle(make) -> None:
-    """Spending within what was reserved is allowed, as often as an engine is read; then it is settled."""
+    """Spending within the reservation is allowed any number of times. Then the grant is settled."""
     budget = make()
     await budget.start()
     grant = await budget.reserve(ANYBODY, "m", 100)

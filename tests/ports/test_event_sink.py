@@ -1,4 +1,4 @@
-"""What every event sink does."""
+"""The contract of every event sink."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def claimed(sink: EventSink) -> int:
     ],
 )
 async def test_outcomes_of_an_append(sink: EventSink, stored: int, appended, status, last: int) -> None:
-    """The table of `EventSink.append`, but for other epochs and cancels. What is stored has no gap."""
+    """The table of `EventSink.append`, except for other epochs and cancels. The stored log has no gap."""
     epoch = await claimed(sink)
     if stored:
         await sink.append(KEY, epoch, log_records(1, stored))
@@ -82,7 +82,7 @@ async def test_another_epoch_is_fenced(sink: EventSink) -> None:
 
 
 async def test_one_replica_owns_a_log(replicas: Replicas) -> None:
-    """The other one is told who does."""
+    """The other one learns which replica does."""
     first, second = replicas
     mine = await first.claim(KEY, b"same", b"request")
     other = await second.claim(KEY, b"other", b"request")
@@ -92,7 +92,7 @@ async def test_one_replica_owns_a_log(replicas: Replicas) -> None:
     assert (await second.append(KEY, mine.epoch + 1, log_records(1, 1))).status is FENCED
 
 
-async def test_ids_are_apart_by_tenant(sink: EventSink) -> None:
+async def test_ids_are_separate_by_tenant(sink: EventSink) -> None:
     """Two tenants may use one id."""
     epoch = await claimed(sink)
     await sink.append(KEY, epoch, log_records(1, 2))
@@ -103,7 +103,7 @@ async def test_ids_are_apart_by_tenant(sink: EventSink) -> None:
 
 
 async def test_reading_after_a_sequence(replicas: Replicas) -> None:
-    """Each replica reads what either has written; what fits into one message, at least one record."""
+    """Each replica reads what either has written: as much as fits into a message, at least one record."""
     first, second = replicas
     epoch = await claimed(first)
     await first.append(KEY, epoch, log_records(1, 5))
@@ -115,7 +115,7 @@ async def test_reading_after_a_sequence(replicas: Replicas) -> None:
 
 
 async def test_following_from_anywhere(replicas: Replicas) -> None:
-    """A follower gets each record once, in order, whenever it comes; it ends with the generation."""
+    """A follower receives each record once, in order, whenever it joins, until the generation ends."""
     first, second = replicas
     epoch = await claimed(first)
     await first.append(KEY, epoch, log_records(1, 2))
@@ -135,7 +135,7 @@ async def test_following_from_anywhere(replicas: Replicas) -> None:
 
 
 async def test_a_cancel_reaches_the_owner(replicas: Replicas) -> None:
-    """With its next append, whose records are stored all the same."""
+    """With the owner's next append, whose records are stored nevertheless."""
     first, second = replicas
     epoch = await claimed(first)
     await first.append(KEY, epoch, log_records(1, 1))

@@ -1,4 +1,4 @@
-"""What every usage ledger does."""
+"""The contract of every usage ledger."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Stored:
-    """A ledger, and a way to look into it."""
+    """A ledger, and a function that reads its records."""
 
     def __init__(self, ledger: UsageLedger, records: Callable[[], dict[str, UsageRecord]]) -> None:
         self.ledger = ledger
@@ -40,7 +40,7 @@ async def stored(request) -> AsyncIterator[Stored]:
 
 
 async def test_a_record_from_begin_to_finish(stored: Stored) -> None:
-    """All fields are as they were given."""
+    """All fields are stored as given."""
     await stored.ledger.begin(usage_record())
     assert stored.records() == {"r": usage_record()}
     await stored.ledger.finish(finished_record())
@@ -48,7 +48,7 @@ async def test_a_record_from_begin_to_finish(stored: Stored) -> None:
 
 
 async def test_every_call_may_be_repeated(stored: Stored) -> None:
-    """The first `finish` counts; a late `begin` reopens nothing."""
+    """The first `finish` counts. A late `begin` does not reopen the record."""
     for _ in range(2):
         await stored.ledger.begin(usage_record())
     for _ in range(2):
@@ -59,13 +59,13 @@ async def test_every_call_may_be_repeated(stored: Stored) -> None:
 
 
 async def test_finish_needs_no_begin(stored: Stored) -> None:
-    """A ledger that was away when the generation began gets the whole record at its end."""
+    """A ledger that was unavailable when the generation began stores the whole record at its end."""
     await stored.ledger.finish(finished_record())
     assert stored.records() == {"r": finished_record()}
 
 
-async def test_checkpoints_are_of_running_generations(stored: Stored) -> None:
-    """Finished and unknown ones are left alone."""
+async def test_checkpoints_apply_to_running_generations(stored: Stored) -> None:
+    """Finished and unknown records are left alone."""
     await stored.ledger.begin(usage_record("runs"))
     await stored.ledger.finish(finished_record("ended"))
     later = Usage(input=3, output=4)
@@ -78,8 +78,8 @@ async def test_checkpoints_are_of_running_generations(stored: Stored) -> None:
 
 
 @pytest.mark.parametrize("early", [True, False], ids=["before finish", "after finish"])
-async def test_late_usage_stands_beside_the_bill(stored: Stored, *, early: bool) -> None:
-    """`usage` stays what was billed."""
+async def test_late_usage_is_stored_next_to_the_billed_usage(stored: Stored, *, early: bool) -> None:
+    """`usage` remains the billed usage."""
     report = UsageReport(input=3, output=7)
     await stored.ledger.begin(usage_record())
     if early:

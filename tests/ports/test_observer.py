@@ -1,4 +1,4 @@
-"""What every observer does: takes each event there is, quickly, and raises nothing."""
+"""The contract of every observer: it handles each kind of event quickly, and raises nothing."""
 
 from __future__ import annotations
 
@@ -38,27 +38,27 @@ EVENTS = [
 ]
 
 
-def test_all_events_are_tried() -> None:
-    """A new kind of event is one more row."""
+def test_all_kinds_of_events_are_tested() -> None:
+    """A new kind of event needs one more row."""
     assert {type(event) for event in EVENTS} == set(get_args(ObserverEvent))
 
 
 @pytest.mark.parametrize("make", [GenerationLog])
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
 def test_an_observer_takes_every_event(make, event) -> None:
-    """It ignores what it does not know."""
+    """It ignores unknown events."""
     make().on_event(event)
 
 
 class Broken:
-    """Raises at everything."""
+    """An observer that always raises."""
 
     def on_event(self, event: ObserverEvent) -> None:
         raise ValueError("broken")
 
 
-def test_an_observer_that_fails_does_no_harm(capsys) -> None:
-    """The others are told all the same, and the log says which one failed."""
+def test_a_failing_observer_does_no_harm(capsys) -> None:
+    """The other observers are called nevertheless, and the log names the one that failed."""
     seen: list[ObserverEvent] = []
 
     class Seeing:

@@ -1,4 +1,4 @@
-"""What every spill does, and what a file survives."""
+"""The contract of every spill, and what a spill file survives."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CALLS = [
 
 @pytest.mark.parametrize("make", [FileSpill, lambda path: MemorySpill()], ids=["file", "memory"])
 async def test_calls_are_kept_until_they_are_cleared(make, tmp_path: Path) -> None:
-    """A new spill is empty; what is cleared does not come back."""
+    """A new spill is empty. Cleared calls do not return."""
     spill = make(tmp_path / "not there yet" / "spill.jsonl")
     assert list(await spill.load()) == []
     for call in CALLS:
@@ -34,15 +34,15 @@ async def test_calls_are_kept_until_they_are_cleared(make, tmp_path: Path) -> No
 
 
 async def test_a_file_outlives_the_process(tmp_path: Path) -> None:
-    """Calls come back in order, with all their fields."""
+    """Calls are read back in order, with all their fields."""
     path = tmp_path / "spill.jsonl"
     for call in CALLS:
         await FileSpill(path).add(call)
     assert list(await FileSpill(path).load()) == CALLS
 
 
-async def test_a_line_that_was_cut_off_is_dropped(tmp_path: Path) -> None:
-    """A crash in the middle of a write loses that call alone, which was not promised."""
+async def test_a_truncated_line_is_dropped(tmp_path: Path) -> None:
+    """A crash during a write loses only that call, which was not promised."""
     path = tmp_path / "spill.jsonl"
     for call in CALLS:
         await FileSpill(path).add(call)
@@ -50,7 +50,7 @@ async def test_a_line_that_was_cut_off_is_dropped(tmp_path: Path) -> None:
     assert list(await FileSpill(path).load()) == CALLS[:-1]
 
 
-async def test_a_file_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+async def test_a_file_that_cannot_be_written_raises_an_error(tmp_path: Path) -> None:
     """The caller learns that the call is not durable."""
     (tmp_path / "file").touch()
     with pytest.raises(StoreUnavailable, match="spill"):

@@ -92,7 +92,7 @@ def test_cached_counts_are_bounded(monkeypatch):
 
 
 def test_a_million_blanks_are_counted(tokenizer):
-    """White space that would overflow tiktoken's stack in one piece is counted."""
+    """White space that would overflow tiktoken's stack as a single piece is counted."""
     assert 0 < tokenizer.count(" " * 1_200_000) < 20_000
 
 

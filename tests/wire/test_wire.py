@@ -1,4 +1,4 @@
-"""Encoding by hand and the tables, against the contract itself."""
+"""The hand-written encoding and the tables, compared with the contract itself."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ usages = st.builds(
 
 
 @given(st.lists(tokens, min_size=1, max_size=4), st.integers(0, 2**62), int32, usages)
-def test_bytes_written_by_hand_are_the_message(sent, time_ns, sequence, usage) -> None:
-    """Protobuf reads body and tail as exactly the message that they stand for."""
+def test_hand_written_bytes_are_the_message(sent, time_ns, sequence, usage) -> None:
+    """Protobuf parses body and tail as exactly the message that they represent."""
     message = pb.StreamTokensResponse.FromString(token_body(sent, time_ns) + tail(sequence, usage))
     assert message.sequence == sequence
     assert message.usage.input_token_count == usage.input
@@ -80,7 +80,7 @@ def test_bytes_written_by_hand_are_the_message(sent, time_ns, sequence, usage) -
 
 @given(st.lists(st.tuples(st.lists(tokens, min_size=1, max_size=3), usages), min_size=1, max_size=5))
 def test_joined_bodies_and_the_last_tail_are_one_message(events) -> None:
-    """Rule of joining: tokens add up in order, sequence and usage are the last event's."""
+    """Joining: tokens are appended in order; sequence and usage are those of the last event."""
     bodies = b"".join(token_body(event_tokens, 1) for event_tokens, _ in events)
     message = pb.StreamTokensResponse.FromString(bodies + tail(len(events), events[-1][1]))
     assert [t.text for t in message.tokens] == [t.text for event_tokens, _ in events for t in event_tokens]
@@ -90,7 +90,7 @@ def test_joined_bodies_and_the_last_tail_are_one_message(events) -> None:
 
 @given(st.integers(0, 2**63 - 1))
 def test_varints(value) -> None:
-    """As protobuf reads them."""
+    """Varints are encoded as protobuf does."""
     assert pb.GenerateTextRequest.FromString(b"\x0a\x02\x30\x01").request.max_output_token_count == 1
     assert (
         generation_pb2.Timing.FromString(
@@ -105,7 +105,7 @@ def leaves(kind: type[TokenGrpcError]) -> list[type[TokenGrpcError]]:
     return [leaf for sub in below for leaf in leaves(sub)] if below else [kind]
 
 
-# An engine that is busy is a special case of one that is not available, which is raised as well.
+# A busy engine is a special case of an unavailable one, which is raised as well.
 ERRORS = [*leaves(TokenGrpcError), EngineUnavailable]
 
 CONTRACT: dict[str, tuple[str, str]] = {
@@ -142,7 +142,7 @@ CONTRACT: dict[str, tuple[str, str]] = {
     "StoreUnavailable": ("UNAVAILABLE", "RETRY"),
     "Internal": ("INTERNAL", "RETRY"),
 }
-"""The contract's error table, written down a second time: the code's own tables are not its proof."""
+"""The contract's error table, written a second time: the code's tables cannot prove themselves."""
 
 
 def detail(status, kind):
@@ -158,15 +158,15 @@ def make(kind: type[TokenGrpcError], **more) -> TokenGrpcError:
     return kind([("field", "is wrong")]) if kind is InvalidRequest else kind("what happened", **more)
 
 
-def test_every_error_stands_in_the_table() -> None:
-    """No error without a row, no row without an error, no code without a reason that is raised."""
+def test_every_error_is_in_the_table() -> None:
+    """No error without a row, no row without an error, no code without a reason."""
     assert {kind.__name__ for kind in ERRORS} == set(CONTRACT)
     assert {kind.reason for kind in ERRORS} == set(CODES)
 
 
 @pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
 def test_error_table(kind) -> None:
-    """Each error has its code, reason, domain and advice, and tells its generation."""
+    """Each error has its code, reason, domain and advice, and names its generation."""
     code, advice = CONTRACT[kind.__name__]
     status = status_of(make(kind), Failure(generation_id="g", last_sequence=3, ended=False))
     assert grpc.StatusCode[code].value[0] == status.code
@@ -181,8 +181,8 @@ def test_error_table(kind) -> None:
 
 @pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("filler", ["x", "é", "\n", "\U0001f600"])
-def test_no_error_outgrows_its_trailers(kind, filler) -> None:
-    """Whatever an engine or caller put into it: message ≤ 1 KiB, trailers ≤ 4 KiB, one line."""
+def test_errors_fit_into_trailers(kind, filler) -> None:
+    """Whatever an engine or a caller put into it: message ≤ 1 KiB, trailers ≤ 4 KiB, one line."""
     long = filler * 20_000
     error = make(kind)
     if isinstance(error, InvalidRequest):
@@ -197,8 +197,8 @@ def test_no_error_outgrows_its_trailers(kind, filler) -> None:
     assert bad is None or len(bad.field_violations) <= 16
 
 
-def test_a_crowd_of_stop_sequences_is_not_looked_at() -> None:
-    """Only those that may be there are checked: what a caller sends does not decide how long that takes."""
+def test_excess_stop_sequences_are_not_checked() -> None:
+    """Only the allowed number is checked, so that the caller's input does not determine the time."""
     crowd = pb.StreamTokensRequest(prompt="a", sampling={"stop_sequences": [""] * 100_000})
     with pytest.raises(InvalidRequest) as refused:
         generation_request(crowd)
@@ -206,7 +206,7 @@ def test_a_crowd_of_stop_sequences_is_not_looked_at() -> None:
 
 
 def test_unknown_fields_are_named() -> None:
-    """Fields of a later contract are refused, at any depth, by their path and number."""
+    """Fields of a later contract are refused at any depth, by their path and number."""
     later = b"\x0a\x01g" + b"\x22\x07\x0a\x05\xa2\x06\x02hi" + b"\xf8\x07\x01"
     with pytest.raises(InvalidRequest) as caught:
         parse(pb.StreamTokensRequest, later)
@@ -230,7 +230,7 @@ def test_a_session_id_is_part_of_the_request() -> None:
 
 
 def test_equal_requests_have_equal_fingerprints() -> None:
-    """Equal means equal parsed messages, in whatever order maps and fields were written."""
+    """Requests are equal if their parsed messages are, in whatever order maps and fields were written."""
     one = pb.StreamTokensRequest(prompt="p", labels={"a": "1", "b": "2"})
     two = pb.StreamTokensRequest(labels={"b": "2", "a": "1"}, prompt="p")
     three = pb.StreamTokensRequest(prompt="p", labels={"a": "1", "b": "2"}, max_output_token_count=1)
@@ -288,7 +288,7 @@ def _set(path: str, value) -> pb.StreamTokensRequest:
     ],
 )
 def test_bounds_of_fields(path, value) -> None:
-    """A value outside a field's bounds is told with the field's path."""
+    """The error for a value outside a field's bounds names the field's path."""
     with pytest.raises(InvalidRequest) as caught:
         generation_request(_set(path, value))
     found = [field.split("[")[0] for field, _ in caught.value.violations]
@@ -297,6 +297,6 @@ def test_bounds_of_fields(path, value) -> None:
 
 
 def test_reasons_are_documented() -> None:
-    """The reasons are the names that callers see: they do not change by accident."""
+    """Callers depend on the reasons' names, which must not change by accident."""
     assert errors.InvalidRequest.reason == "INVALID_REQUEST"
     assert len({kind.reason for kind in ERRORS}) == len(CODES)

@@ -1,1 +1,1 @@
-"""The stateful model: random stories of callers, engines and time, checked after each step."""
+"""The stateful model: random sequences of actions of callers, engines and time, checked after each step."""

@@ -1,4 +1,4 @@
-"""The real core over a hand-driven engine, with readers that check every message against the log's truth."""
+"""The real core on hand-driven engines, with readers that check every message against the complete log."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ LIMITS = LimitSettings(
 
 @dataclass(frozen=True)
 class UsageGrowth:
-    """The engine tells its own counts: so many tokens more than it gave."""
+    """The engine reports its own usage: so many tokens more than it sent."""
 
     more: int
 
@@ -60,7 +60,10 @@ Batch = Sequence[Delta] | Exception | UsageGrowth | None
 
 @dataclass
 class Handed:
-    """What engines are to give out for one generation, and have given; `text` is what readers must have."""
+    """What engines are to send for one generation, and have sent.
+
+    `text` is what readers must have received.
+    """
 
     queue: asyncio.Queue[Sequence[Delta] | Exception | UsageGrowth | None] = field(
         default_factory=asyncio.Queue
@@ -74,10 +77,10 @@ class Handed:
 
 
 class HandDriven:
-    """An engine whose next batch is whatever is put into a generation's queue; an exception is raised.
+    """An engine that takes its batches from a generation's queue, and raises the exceptions in it.
 
-    None ends the output without an end mark. What another one began it goes on with from the next batch: it
-    must have been told all that readers have, and nothing else.
+    None ends the output without an end mark. A continuation starts with the next batch; its request must
+    contain exactly the output that readers have received.
     """
 
     kind = "hand"
@@ -85,7 +88,7 @@ class HandDriven:
     healthy = True
 
     def __init__(self, name: str, handed: dict[str, Handed], read: Callable[[str], str]) -> None:
-        """`read` is what readers can have of a generation's text."""
+        """Creates the engine. `read` is the text of a generation that readers can receive."""
         self.name = name
         self.open: set[str] = set()
         self._handed = handed
@@ -128,7 +131,7 @@ class HandDriven:
         handed.asked_at = asyncio.get_running_loop().time()
         read = self._read(name)
         assert (continue_from.text if continue_from else "") == read
-        # What the engine before gave out, and nobody can have, is gone with it.
+        # Output of the previous engine that no reader can receive is lost with that engine.
         handed.text = read
         return handed
 
@@ -148,7 +151,7 @@ class Letters:
 
 
 class Clock:
-    """The loop's time, since some day."""
+    """The loop's time, from a fixed date."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
@@ -158,12 +161,15 @@ class Clock:
 
 
 class Ledger:
-    """Each record begins and finishes once, in this order; slow, as a database is."""
+    """A ledger that checks that each record begins and finishes once, in this order.
+
+    Calls take loop iterations.
+    """
 
     durable = True
 
     def __init__(self) -> None:
-        # Finishing waits for it, where there is one.
+        # If set, `finish` waits for it.
         self.hold: asyncio.Event | None = None
         self.opened: dict[str, UsageRecord] = {}
         self.closed: dict[str, UsageRecord] = {}
@@ -195,7 +201,7 @@ class Ledger:
 
 
 class TruthfulBuffer(EventBuffer):
-    """Keeps all that was ever appended beside what the buffer keeps."""
+    """A buffer that also keeps all records that were ever appended."""
 
     __slots__ = ("grown_at", "truth")
 
@@ -212,7 +218,7 @@ class TruthfulBuffer(EventBuffer):
 
 
 class Buffers(EventBuffers):
-    """Makes them."""
+    """Creates truthful buffers."""
 
     def __init__(self, buffer_bytes: int) -> None:
         super().__init__(buffer_bytes=buffer_bytes, total_bytes=1 << 20)
@@ -223,7 +229,7 @@ class Buffers(EventBuffers):
 
 
 class SlowSink(MemoryEventSink):
-    """An event store that acknowledges some turns of the loop later, as a remote one does."""
+    """An event sink that acknowledges appends some loop iterations later, as a remote one does."""
 
     async def append(self, key, epoch, records) -> AppendOutcome:
         for _ in range(3):
@@ -235,7 +241,10 @@ class SlowSink(MemoryEventSink):
 
 @dataclass(eq=False)
 class Reading:
-    """A call that reads a generation, through the real delivery. `allowed` None: it takes whatever comes."""
+    """A call that reads a generation through the real delivery.
+
+    If `allowed` is None, it accepts every message.
+    """
 
     allowed: int | None
     task: GenerationTask | None = None
@@ -249,7 +258,7 @@ class Reading:
     _more: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def read(self, attach: Callable[[], tuple[GenerationTask, Subscription]]) -> None:
-        """Never raises but to be cancelled: how it ended is in `outcome`."""
+        """Reads to the end and stores the outcome. Raises nothing but CancelledError."""
         self.joined_at = asyncio.get_running_loop().time()
         try:
             self.task, subscription = attach()
@@ -267,7 +276,7 @@ class Reading:
             self.left_at = asyncio.get_running_loop().time()
 
     async def write(self, data: bytes) -> None:
-        """As a gRPC context's: returns when there is room."""
+        """Accepts a message when there is room, as a gRPC context does."""
         while self.allowed is not None and not self.allowed:
             self._more.clear()
             await self._more.wait()
@@ -280,7 +289,10 @@ class Reading:
         self._more.set()
 
     def _check(self, message: pb.StreamTokensResponse) -> None:
-        """It is the next of the truth, whole: nothing is missing, doubled or changed."""
+        """Checks that a message has the next events of the complete log.
+
+        None missing, duplicated or changed.
+        """
         truth = self.task.subscribers.buffer.truth
         if message.WhichOneof("notice"):
             assert message.sequence == self.cursor
@@ -303,7 +315,7 @@ class Reading:
 
 
 class House:
-    """Streams, and everything that they need."""
+    """Generations and everything that they need."""
 
     def __init__(self, loop: VirtualLoop, *, remote: bool, log_bytes: int) -> None:
         self.loop = loop
@@ -328,7 +340,7 @@ class House:
 
     @property
     def working(self) -> list[str]:
-        """The generations that engines are at work on."""
+        """The generations for which an engine is running."""
         return [name for engine in self.engines for name in engine.open]
 
     def _read(self, name: str) -> str:
@@ -337,7 +349,7 @@ class House:
         return text_of(task.subscribers.buffer.truth)
 
     def call(self, attach: Callable[[], tuple[GenerationTask, Subscription]], *, slow: bool) -> Reading:
-        """A caller that attaches in its handler's first step, as the servicer does."""
+        """Attaches a caller in its handler's first step, as the servicer does."""
         reading = Reading(0 if slow else None)
         reading.call = self.loop.create_task(reading.read(attach))
         self.readings.append(reading)

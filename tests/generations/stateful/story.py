@@ -1,4 +1,4 @@
-"""A generation as a test has told it, and whether its readers, its log and its bill say the same."""
+"""A generation's story, as a test directed it. Checks its readers, its log and its usage record."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Story:
-    """A generation as the test has told it. `first` is the call that began it."""
+    """The story of one generation. `first` is the call that started it."""
 
     request: GenerationRequest
     handed: Handed
@@ -77,7 +77,7 @@ def check_story(story: Story, task: GenerationTask, ledger: Ledger) -> None:
     assert entry.usage.output == last.usage.output_token_count
     assert entry.usage.input == last.usage.input_token_count
     assert entry.finish_reason is termination.reason
-    # Of what an engine ended, all has come; of what somebody else ended, the beginning.
+    # If the engine ended the generation, all output has arrived; otherwise a prefix of it.
     if termination.error is None or isinstance(termination.error, (EngineLost, EngineTruncated, Internal)):
         assert (text, arguments) == (handed.text, handed.arguments)
         if handed.attempts == 1:
@@ -90,7 +90,10 @@ def check_story(story: Story, task: GenerationTask, ledger: Ledger) -> None:
 
 
 def check_switches(story: Story, truth: list[pb.StreamTokensResponse]) -> None:
-    """As many as allowed, never after a piece of a call; what was read again is overhead."""
+    """Checks that switches are allowed and never follow a tool-call fragment.
+
+    Repeated prefills are overhead.
+    """
     switches = [at for at, message in enumerate(truth) if message.HasField("engine_switched")]
     assert len(switches) <= story.request.recovery.max_engine_switch_count
     assert len(switches) < story.handed.attempts
@@ -106,7 +109,7 @@ def check_switches(story: Story, truth: list[pb.StreamTokensResponse]) -> None:
 
 
 def check_reason(story: Story, task: GenerationTask) -> None:
-    """It ended by what happened, and by nothing else."""
+    """Checks that the generation ended for a reason that occurred."""
     error, ended = task.generation.termination.error, task.generation.timestamps.ended / 1e9 - 1e9
     age, detached = ended - story.opened_at + 1e-3, story.request.recovery.detach
     match error:

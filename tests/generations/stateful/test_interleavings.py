@@ -1,4 +1,4 @@
-"""Interleavings that went wrong once or nearly did, told by hand; `test_stateful.py` looks for others."""
+"""Interleavings that failed once, or nearly did, written by hand. `test_stateful.py` searches for others."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def opened(house: House, deadline: float | None = None, *, slow: bool = False) -
     return reading
 
 
-def test_a_stop_before_the_first_step_still_ends_it(house: House) -> None:
-    """A generation whose reader leaves in the same instant is ended, not left hanging."""
+def test_a_stop_before_the_first_step_ends_the_generation(house: House) -> None:
+    """If the reader leaves at the moment of the start, the generation ends instead of hanging."""
 
     async def open_and_leave():
         task, subscription = house.registry.open(
@@ -56,8 +56,8 @@ def test_a_stop_before_the_first_step_still_ends_it(house: House) -> None:
         house.registry.get(TENANT, "g")
 
 
-def test_what_the_engine_has_ended_is_not_cancelled_any_more(house: House) -> None:
-    """The end that came first counts, also while the bill is being written."""
+def test_a_finished_generation_cannot_be_cancelled(house: House) -> None:
+    """The end that came first counts, even while the usage is being recorded."""
     house.ledger.hold = go = asyncio.Event()
     reading = opened(house)
     house.handed["g"].queue.put_nowait(())
@@ -73,8 +73,8 @@ def test_what_the_engine_has_ended_is_not_cancelled_any_more(house: House) -> No
     assert reading.outcome == "ended"
 
 
-def test_a_write_that_hangs_is_ended_though_the_deadline_waits_behind_it(house: House) -> None:
-    """A stream that has ended already, but whose reader takes nothing, lets go of its handler."""
+def test_a_hanging_write_ends_before_a_later_deadline(house: House) -> None:
+    """The stream has ended, but its reader accepts nothing: the handler returns nevertheless."""
     reading = opened(house, deadline=7.0, slow=True)
     house.handed["g"].queue.put_nowait(())
     house.loop.advance(7.0)
@@ -83,8 +83,8 @@ def test_a_write_that_hangs_is_ended_though_the_deadline_waits_behind_it(house: 
     assert isinstance(reading.outcome, StreamDeadlineExceeded)
 
 
-def test_a_write_that_hangs_is_ended_though_the_generation_is_forgotten(house: House) -> None:
-    """A generation that no engine accepted frees its id; its slow reader is not forgotten with it."""
+def test_a_hanging_write_ends_after_the_generation_is_forgotten(house: House) -> None:
+    """A generation that no engine accepted frees its id. The stream of its slow reader still ends."""
     reading = opened(house, slow=True)
     reading.allow(int(LIMITS.first_token_timeout / LIMITS.heartbeat_interval) - 2)
     house.loop.advance(LIMITS.first_token_timeout + 0.5)
@@ -95,7 +95,7 @@ def test_a_write_that_hangs_is_ended_though_the_generation_is_forgotten(house: H
 
 
 def test_a_notice_repeats_a_cursor_that_the_log_has_dropped(house: House) -> None:
-    """A slow reader's heartbeat carries its cursor, though the record is gone, and not 0."""
+    """The heartbeat of a slow reader has the reader's cursor, not 0, although the record was dropped."""
     small = House(house.loop, remote=False, log_bytes=1200)
     small.handed["g"] = Handed()
     reading = small.call(lambda: small.registry.open(DETACHED, CALLER, None), slow=True)

@@ -1,7 +1,7 @@
-"""Whatever callers, engines and time do, in any order: readers get the truth, and nothing is left behind.
+"""For any sequence of actions of callers, engines and time, readers receive correct output without leaks.
 
-Hypothesis chooses the steps and, when one fails, finds the shortest story that does. Time is virtual: all
-clocks of the core run, and are moved by hand.
+Hypothesis chooses the steps, and shrinks a failing sequence to the shortest one. Time is virtual: all timers
+of the core run, and the test advances the clock.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ async def turns(count: int) -> None:
 
 
 class AnyOrder(machine.RuleBasedStateMachine):
-    """The steps."""
+    """The steps that Hypothesis chooses from."""
 
     @machine.initialize(
         remote=st.booleans(),
@@ -59,7 +59,7 @@ class AnyOrder(machine.RuleBasedStateMachine):
         slow=st.booleans(),
     )
     def build(self, remote: bool, log_bytes: int, detach: bool, switches: int, slow: bool) -> None:
-        """The store may be a slow one, and may keep little. One generation is under way."""
+        """Creates the store, which may be slow or small, and starts one generation."""
         self.loop = VirtualLoop()
         asyncio.set_event_loop(self.loop)
         self.house = House(self.loop, remote=remote, log_bytes=log_bytes)
@@ -89,7 +89,7 @@ class AnyOrder(machine.RuleBasedStateMachine):
         again: bool,
         settle: bool,
     ) -> None:
-        """A caller starts a generation, or attaches to the one that has the name."""
+        """A caller starts a generation, or attaches to the generation with this id."""
         self.loop.run()
         request = GenerationRequest(
             generation_id=name,
@@ -128,7 +128,7 @@ class AnyOrder(machine.RuleBasedStateMachine):
 
     @machine.rule(name=NAMES, back=st.integers(-1, 6), slow=st.booleans(), settle=USUALLY)
     def resume(self, name: str, back: int, slow: bool, settle: bool) -> None:
-        """A caller reads on from somewhere near the end, or from beyond it."""
+        """A caller resumes near the end, or beyond it."""
         story = self.stories.get(name)
         if story is None:
             return
@@ -161,12 +161,12 @@ class AnyOrder(machine.RuleBasedStateMachine):
 
     @machine.rule(name=NAMES, settle=USUALLY)
     def accept(self, name: str, settle: bool) -> None:
-        """The engine accepts, or has nothing to say."""
+        """The engine accepts the request, or sends an empty batch."""
         self._feed(name, (), settle)
 
     @machine.rule(name=NAMES, pieces=PIECES, settle=USUALLY)
     def token(self, name: str, pieces: list[str], settle: bool) -> None:
-        """The engine gives tokens."""
+        """The engine sends tokens."""
         self._feed(name, [Delta(text=piece, count=1, id=7) for piece in pieces], settle)
 
     @machine.rule(
@@ -176,7 +176,7 @@ class AnyOrder(machine.RuleBasedStateMachine):
         settle=USUALLY,
     )
     def fragment(self, name: str, new: bool, arguments: str, settle: bool) -> None:
-        """The engine gives a piece of a tool call."""
+        """The engine sends a fragment of a tool call."""
         story = self.stories.get(name)
         if story is None or story.over:
             return
@@ -192,12 +192,12 @@ class AnyOrder(machine.RuleBasedStateMachine):
 
     @machine.rule(name=NAMES, more=st.integers(0, 3), settle=USUALLY)
     def usage(self, name: str, more: int, settle: bool) -> None:
-        """The engine tells its own counts."""
+        """The engine reports its own usage."""
         self._feed(name, UsageGrowth(more), settle)
 
     @machine.rule(name=NAMES, piece=st.sampled_from(["", "z"]), settle=USUALLY)
     def finish(self, name: str, piece: str, settle: bool) -> None:
-        """The engine ends properly."""
+        """The engine finishes regularly."""
         finish = EngineFinish(reason=FinishReason.END, word="stop")
         story = self._feed(name, [Delta(text=piece, count=len(piece), id=7, finish=finish)], settle)
         if story:
@@ -205,21 +205,21 @@ class AnyOrder(machine.RuleBasedStateMachine):
 
     @machine.rule(name=NAMES, how=ENDINGS, settle=USUALLY)
     def die(self, name: str, how: Exception | None, settle: bool) -> None:
-        """The engine breaks: with an error, with a bug, or without a word."""
+        """The engine fails: with an error, with a bug, or by returning without a finish."""
         story = self._feed(name, how, settle)
         if story:
             story.deaths += 1
 
     @machine.rule(name=NAMES, before=PIECES, after=PIECES, settle=USUALLY)
     def lose(self, name: str, before: list[str], after: list[str], settle: bool) -> None:
-        """The engine is lost between two tokens; another one may go on, if it is allowed to."""
+        """The engine is lost between two tokens. If allowed, another one may continue."""
         self.token(name, before, settle=settle)
         self.die(name, EngineLost("gone"), settle=settle)
         self.token(name, after, settle=settle)
 
     @machine.rule(pick=PICKS, settle=USUALLY)
     def leave(self, pick: int, settle: bool) -> None:
-        """A caller goes away."""
+        """A caller disconnects."""
         here = [r for r in self.house.readings if not r.call.done()]
         if here:
             here[pick % len(here)].call.cancel()
@@ -227,7 +227,7 @@ class AnyOrder(machine.RuleBasedStateMachine):
 
     @machine.rule(pick=PICKS, count=st.integers(1, 5), settle=USUALLY)
     def take(self, pick: int, count: int, settle: bool) -> None:
-        """A slow reader takes some messages."""
+        """A slow reader accepts some messages."""
         slow = [r for r in self.house.readings if not r.call.done() and r.allowed is not None]
         if slow:
             slow[pick % len(slow)].allow(count)
@@ -235,7 +235,7 @@ class AnyOrder(machine.RuleBasedStateMachine):
 
     @machine.rule(name=NAMES, settle=USUALLY)
     def cancel(self, name: str, settle: bool) -> None:
-        """Somebody cancels it for all."""
+        """A caller cancels the generation for all readers."""
         if name in self.stories:
             self.stories[name].cancelled = True
         self.cancelling = self.loop.create_task(self._cancel(name))
@@ -253,13 +253,13 @@ class AnyOrder(machine.RuleBasedStateMachine):
 
     @machine.rule(count=st.integers(1, 4))
     def turn(self, count: int) -> None:
-        """The tasks take some turns, and may not come to rest."""
+        """The tasks run for some loop iterations, and may not come to rest."""
         self.loop.run_until_complete(turns(count))
         self.settled = False
 
     @machine.rule(seconds=st.sampled_from([0.1, 0.1, 1.0, 1.0, 4.5, 4.5, 6.0, 9.0, 16.0]))
     def wait(self, seconds: float) -> None:
-        """Time passes: heartbeats, stalls, slow readers, detached generations, replays that end."""
+        """Time passes: heartbeats, stalls, slow readers, detached generations and replay times."""
         self.loop.advance(seconds)
         self.settled = True
 
@@ -276,11 +276,11 @@ class AnyOrder(machine.RuleBasedStateMachine):
             self.loop.run()
         self.settled = settle
 
-    # --- What must hold
+    # --- Invariants
 
     @machine.invariant()
     def the_books_are_right(self) -> None:
-        """A permit for each generation under way; an engine at work for no other one."""
+        """Permits are those of the running generations, and no engine runs for any other."""
         under_way = [s for s in self.all if s.task is not None and not s.task.complete]
         assert self.house.admission.active == len(under_way)
         working = self.house.working
@@ -294,7 +294,7 @@ class AnyOrder(machine.RuleBasedStateMachine):
 
     @machine.invariant()
     def every_log_is_gapless(self) -> None:
-        """Sequences, indexes, times and usage; `finished` is the last event, once."""
+        """Sequences, indexes, times and usage have no gap. `finished` is the last event and occurs once."""
         for story in self.all:
             if story.task is not None:
                 truth = story.task.subscribers.buffer.truth
@@ -304,7 +304,7 @@ class AnyOrder(machine.RuleBasedStateMachine):
 
     @machine.invariant()
     def nobody_waits_in_vain(self) -> None:
-        """Once all is quiet: readers have what there is, and whoever should have been stopped is."""
+        """At rest, readers have all available messages, and no generation exceeds its clocks."""
         if not self.settled:
             return
         for reading in self.house.readings:
@@ -327,7 +327,7 @@ class AnyOrder(machine.RuleBasedStateMachine):
             assert now - max(r.left_at for r in story.readings if r.task is task) < LIMITS.detach_ttl
 
     def teardown(self) -> None:
-        """After a while without anybody, nothing is left; and every story was told as it was."""
+        """After a while without callers, nothing is left. Every generation ended as its story requires."""
         if not hasattr(self, "house"):
             return
         try:

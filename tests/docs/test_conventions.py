@@ -1,0 +1,53 @@
+"""The tests' own conventions: length of names, and folders that mirror the packages."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING
+
+from tests.support.paths import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TESTS = ROOT / "tests"
+MAX_NAME_LENGTH = 60
+
+# Folders of tests that belong to no single package, and their subject.
+OTHER_FOLDERS = {
+    "docs": "the documentation and the tests' conventions",
+    "e2e": "whole processes, and all packages together",
+    "fuzz": "the seeds of fuzzing",
+    "interop": "the clients of all languages",
+    "ports": "every implementation of each port in tokengrpc/core/ports",
+}
+# Folders within a package's tests.
+PARTS = {"generations/stateful"}
+
+
+def names_of_tests(source: str) -> Iterator[str]:
+    """Yields the names of all test functions and methods."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+            yield node.name
+
+
+def test_methods_and_coroutines_are_found_as_well():
+    """The check covers functions, methods and coroutines."""
+    source = "class TestA:\n    async def test_b(self): ...\n\ndef test_c(): ...\ndef other(): ...\n"
+    assert sorted(names_of_tests(source)) == ["test_b", "test_c"]
+
+
+def test_names_have_at_most_60_characters():
+    """Longer names do not fit into one line of pytest's summary."""
+    files = sorted(TESTS.glob("**/test_*.py"))
+    assert len(files) > 50
+    names = [(file, name) for file in files for name in names_of_tests(file.read_text(encoding="utf-8"))]
+    assert [f"{file.name}: {name}" for file, name in names if len(name) > MAX_NAME_LENGTH] == []
+
+
+def test_folders_mirror_the_packages():
+    """Tests of a package are in the folder of the same name."""
+    folders = {str(file.parent.relative_to(TESTS)) for file in TESTS.glob("**/test_*.py")}
+    unknown = {folder for folder in folders if not (ROOT / "tokengrpc" / folder / "__init__.py").exists()}
+    assert unknown == OTHER_FOLDERS.keys() | PARTS
