@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tokengrpc.config import LimitSettings
 
+MAX_METADATA_BYTES = 16 * 1024
+_UNLIMITED = 2**31 - 1
+
 
 def server_options(limits: LimitSettings) -> list[tuple[str, int]]:
     """Returns the channel arguments of grpc.aio.server. Times are in milliseconds."""
@@ -22,6 +25,13 @@ def server_options(limits: LimitSettings) -> list[tuple[str, int]]:
         # Go clients ping every 10 s, even without streams. The default disconnects them (too_many_pings).
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+        # By default gRPC cancels calls at random once 1,000 wait for a handler, and all beyond 3,000, without
+        # a reason. Our own admission refuses what is too much, with a reason and a delay.
+        ("grpc.server.max_pending_requests", _UNLIMITED),
+        ("grpc.server.max_pending_requests_hard_limit", _UNLIMITED),
+        # By default gRPC refuses metadata between 8 and 16 KiB at random. Equal bounds make one sharp limit.
+        ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
         # Two servers on one port distribute connections unevenly (grpc#28867), and are mostly a mistake.
         ("grpc.so_reuseport", 0),
     ]
