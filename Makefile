@@ -1,4 +1,4 @@
-# One command each: run, test, check. They set up what they need in .venv and nothing outside it.
+# One command each: run, test, check. They install what they need into .venv, and nothing outside the repository.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,9 +6,9 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PORT ?= 50051
 PACE ?= 40
-# Whose properties the nightly profile tries at length.
+# The tests whose properties the nightly profile runs with many examples.
 TESTS ?= $(shell grep -lr support.profiles tests --include='test_*.py')
-# Of fuzzing, for each target.
+# Duration of fuzzing per target.
 FUZZ_SECONDS ?= 20
 
 .DEFAULT_GOAL := help
@@ -20,22 +20,22 @@ help: ## list the targets
 run: $(VENV)/run.stamp ## serve on 127.0.0.1:50051 with the builtin engine (make run PORT=50052)
 	@tokengrpc serve --listen 127.0.0.1:$(PORT) --engine builtin --pace $(PACE) --hints
 
-test: $(VENV)/dev.stamp ## run all tests; those of languages that this machine lacks are skipped, with the reason
+test: $(VENV)/dev.stamp ## run all tests; tests of languages that are not installed are skipped, with the reason
 	pytest -rs
 
-interop: $(VENV)/dev.stamp ## run only every language's client against the real server
+interop: $(VENV)/dev.stamp ## run only the tests of every language's client against the real server
 	pytest -rs tests/interop
 
-fuzz: $(VENV)/fuzz.stamp ## fuzz all that reads bytes of others, 20 s each (FUZZ_SECONDS=60 TARGET=sse)
+fuzz: $(VENV)/fuzz.stamp ## fuzz all parsers of external input, 20 s each (FUZZ_SECONDS=60 TARGET=sse)
 	python -m fuzz.run --seconds $(FUZZ_SECONDS) $(if $(TARGET),--target $(TARGET))
 
-fuzz-long: $(VENV)/fuzz.stamp ## the same for an hour each, with another seed every time
+fuzz-long: $(VENV)/fuzz.stamp ## fuzz for an hour each, with a new seed every time
 	python -m fuzz.run --seconds 3600 --runs -1 --seed $$(date +%s) $(if $(TARGET),--target $(TARGET))
 
-fuzz-nightly: $(VENV)/dev.stamp ## a hundred thousand cases of each property, some hours (TESTS=tests/engines/upstream/test_sse.py for one file)
+fuzz-nightly: $(VENV)/dev.stamp ## run 100,000 examples of each property, several hours (TESTS=tests/engines/upstream/test_sse.py for one file)
 	HYPOTHESIS_PROFILE=nightly pytest --timeout 14400 $(TESTS)
 
-check: lint types contract generated-is-current test fuzz ## everything that must hold before a change lands
+check: lint types contract generated-is-current test fuzz ## run all checks that must pass before a change is merged
 
 hooks: $(VENV)/dev.stamp ## check every commit with make lint, by a Git hook
 	pre-commit install
@@ -58,7 +58,7 @@ generators: .tools/stamp ## install the stub generators of Go, Java and TypeScri
 .tools/stamp: tools/install_generators.sh
 	tools/install_generators.sh
 
-generate: $(VENV)/dev.stamp .tools/stamp ## write the stubs of all languages anew from protos/
+generate: $(VENV)/dev.stamp .tools/stamp ## regenerate the stubs of all languages from protos/
 	rm -rf generated/python/tokenstreaming generated/go/tokenstreaming generated/java/src generated/typescript/src
 	buf generate
 
@@ -67,7 +67,7 @@ generated-is-current: $(VENV)/dev.stamp $(if $(filter 1,$(TOKENGRPC_REQUIRE_ALL)
 
 probes: .tools/bin/grpcurl .tools/bin/grpc-health-probe ## build grpcurl and grpc-health-probe into .tools/bin, with Go
 
-# Other projects' programs, at the versions of tools/go.mod. An install of what is there already keeps its old time.
+# Programs of other projects, at the versions in tools/go.mod. Reinstalling does not update a file's time, so touch it.
 .tools/bin/grpcurl .tools/bin/grpc-health-probe .tools/bin/ghz: tools/go.mod tools/go.sum
 	GOBIN=$(CURDIR)/.tools/bin go -C tools install $$(go -C tools list tool | grep '/$(@F)$$')
 	@touch $@
@@ -75,13 +75,13 @@ probes: .tools/bin/grpcurl .tools/bin/grpc-health-probe ## build grpcurl and grp
 bench: $(VENV)/bench.stamp ## measure against the textbook relay, about two minutes
 	python -m bench.run
 
-bench-cancels: $(VENV)/bench.stamp ## time 10,000 cancels, and see that nothing is left, about a minute and a half
+bench-cancels: $(VENV)/bench.stamp ## measure 10,000 cancels and check for leaks, about a minute and a half
 	python -m bench.cancels
 
-bench-grpc: $(VENV)/bench.stamp .tools/bin/ghz ## put ghz's load on it, about half a minute; needs Go
+bench-grpc: $(VENV)/bench.stamp .tools/bin/ghz ## measure whole calls with ghz, about half a minute; needs Go
 	python -m bench.grpc_load
 
-bench-deadlines: $(VENV)/bench.stamp ## measure how late deadlines and the four clocks are, about half a minute
+bench-deadlines: $(VENV)/bench.stamp ## measure how late deadlines and the four clocks expire, about half a minute
 	python -m bench.deadlines
 
 chaos: $(VENV)/dev.stamp ## kill engine processes 1,000 times while generations run on them, about two minutes

@@ -1,1 +1,1 @@
-"""Measures what a relayed token costs, beside the textbook way of relaying it."""
+"""Measures the cost of a relayed token, compared with the textbook way of relaying."""

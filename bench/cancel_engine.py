@@ -1,4 +1,4 @@
-"""A scripted engine that notes when each of its connections is closed, for `bench.cancels`.
+"""A scripted engine that records when each of its connections is closed, for `bench.cancels`.
 
 The prompt is a number and a word: `17 prefill` never gets an answer, `18 tokens` one token after another
 without an end. `GET /log` tells, by number, when a request was whole and when its connection was closed, in
@@ -23,7 +23,7 @@ _TOKEN = b"%x\r\n%b\r\n" % (len(_EVENT), _EVENT)
 
 
 class Log:
-    """What has happened to all connections."""
+    """The history of all connections."""
 
     def __init__(self) -> None:
         self.received: dict[str, int] = {}
@@ -31,12 +31,12 @@ class Log:
         self.open = 0
 
     def told(self) -> bytes:
-        """As JSON, without the connection that asks."""
+        """Returns the history as JSON, without the connection that asks for it."""
         return json.dumps({"received": self.received, "closed": self.closed, "open": self.open - 1}).encode()
 
 
 class Connection(asyncio.Protocol):
-    """One connection, for one request."""
+    """One connection for one request."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -46,12 +46,12 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Counts it."""
+        """Counts the connection."""
         self._transport = transport
         self._log.open += 1
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
-        """Notes the time."""
+        """Records the time."""
         if self._number:
             self._log.closed[self._number] = time.monotonic_ns()
         self._log.open -= 1
@@ -59,7 +59,7 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Takes a request once it is whole."""
+        """Answers a request once it is complete."""
         self._received += data
         head, separator, body = self._received.partition(b"\r\n\r\n")
         if not separator:
@@ -90,7 +90,7 @@ class Connection(asyncio.Protocol):
 
 
 def main() -> None:
-    """Serves on --listen."""
+    """Serves on the address of --listen."""
     log = Log()
     uvloop.run(serve(lambda: Connection(log), __doc__))
 

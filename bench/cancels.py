@@ -1,8 +1,8 @@
-"""How long after a caller's cancel the engine's connection is closed, and whether anything is left over.
+"""Measures the time from a caller's cancel until the engine's connection is closed, and checks for leaks.
 
-Three processes: a scripted engine that notes when its sockets close, the server, and this one, the caller.
+Three processes: a scripted engine that records when its sockets close, the server, and this one, the caller.
 Half of the generations are cancelled in prefill, before a first token, half between two tokens. Exits with 1
-when a cancel did not reach the engine or something was left over; with --check, also when a target is missed.
+if a cancel did not reach the engine or something was left over; with --check, also if a target was missed.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _METHOD = "/tokenstreaming.v1.TokenStream/StreamTokens"
 _CONNECTIONS = 4
 _WORDS = ("prefill", "tokens")
 
-# How long a generation lives before it is cancelled, evenly spread, in seconds.
+# The life of a generation until its cancel, evenly distributed, in seconds.
 _LIFE = (1.0, 5.0)
 
-# The server has so many permits as there are places: a cancel needs a moment to give its permit back.
+# The server has as many permits as the benchmark has slots; a permit is returned shortly after a cancel.
 _PAUSE_SECONDS = 0.2
 
 _PROCESSES = ("engine", "server", "caller")
@@ -51,7 +51,7 @@ _TARGETS_MS = {"p50": 5.0, "p99": 50.0}
 
 @dataclass
 class Caller:
-    """Opens generations and cancels them; `cancelled` has the time of each cancel, in nanoseconds."""
+    """Starts generations and cancels them. `cancelled` has the time of each cancel, in nanoseconds."""
 
     target: str
     seed: int
@@ -60,7 +60,7 @@ class Caller:
     failed: list[str] = field(default_factory=list)
 
     async def run(self, numbers: range, at_once: int) -> None:
-        """All of them, so many at once."""
+        """Runs all generations, so many at once."""
         chance = random.Random(self.seed)
         places = asyncio.Semaphore(at_once)
         options = [("grpc.use_local_subchannel_pool", 1)]
@@ -69,7 +69,7 @@ class Caller:
             async with asyncio.TaskGroup() as group:
                 for index, number in enumerate(numbers):
                     await places.acquire()
-                    if index < at_once:  # not all in the same instant
+                    if index < at_once:  # not all at the same moment
                         await asyncio.sleep(self.life[1] / at_once)
                     task = group.create_task(
                         self._one(channels[number % _CONNECTIONS], number, chance.uniform(*self.life))
@@ -80,7 +80,7 @@ class Caller:
                 await channel.close()
 
     async def open_at_once(self, count: int) -> int:
-        """Opens so many that are all there together; answers how many got a token. Then cancels them."""
+        """Starts so many generations at once and returns the number that got a token. Then cancels them."""
         async with grpc.aio.insecure_channel(self.target) as channel:
             calls = [_call(channel, f"extra-{number}", "tokens") for number in range(count)]
             tokens = await asyncio.gather(*(_first_token(call) for call in calls), return_exceptions=True)
@@ -121,7 +121,7 @@ async def _first_token(call: grpc.aio.UnaryStreamCall[Any, Any]) -> None:
 
 
 def held(server: Server) -> dict[str, int]:
-    """What the server holds now, as it tells itself."""
+    """Returns what the server holds now, by its own report."""
     before = server.output().count("held ")
     os.kill(server.pid, signal.SIGUSR1)
     until = time.monotonic() + 10
@@ -134,14 +134,14 @@ def held(server: Server) -> dict[str, int]:
 
 
 def engine_log(engine: Server) -> dict[str, Any]:
-    """What the engine has seen."""
+    """Returns the engine's history of connections."""
     with urllib.request.urlopen(f"http://{engine.address}/log", timeout=10) as answer:
         log: dict[str, Any] = json.load(answer)
     return log
 
 
 def measure(count: int, at_once: int, seed: int, life: tuple[float, float] = _LIFE) -> dict[str, Any]:
-    """One run: latencies in milliseconds by kind, and what is left over. `life` is in seconds."""
+    """Returns the latencies in milliseconds by kind, and what was left over. `life` is in seconds."""
     engine = Server("the engine", ["-m", "bench.cancel_engine"])
     try:
         command = ["-m", "bench.watched_server", "--base-url", f"http://{engine.address}/v1"]
@@ -157,7 +157,7 @@ def measure(count: int, at_once: int, seed: int, life: tuple[float, float] = _LI
 def _measured(
     engine: Server, server: Server, count: int, at_once: int, new_caller: Callable[[], Caller]
 ) -> dict[str, Any]:
-    # What is made once, at the first calls, is not left over.
+    # Objects that the first calls create once are not left over.
     uvloop.run(new_caller().run(range(count, count + _WARM_UP), at_once))
     time.sleep(_SETTLED_SECONDS)
     before, load = held(server), os.getloadavg()
@@ -198,13 +198,13 @@ def _measured(
 
 
 def figures(times: list[float]) -> dict[str, float]:
-    """Percentiles and the longest."""
+    """Returns the percentiles and the maximum."""
     cuts = quantiles(times, n=100, method="inclusive")
     return {"p50": cuts[49], "p90": cuts[89], "p99": cuts[98], "max": max(times)}
 
 
 def broken(result: dict[str, Any]) -> list[str]:
-    """What is wrong with a run, whatever its speed."""
+    """Returns what is wrong with a run, regardless of its speed."""
     found = [f"{result['not_closed']} connections were not closed"] if result["not_closed"] else []
     found += [f"left over: {count} {name}" for name, count in result["left"].items() if count]
     if result["failed"]:
@@ -215,7 +215,7 @@ def broken(result: dict[str, Any]) -> list[str]:
 
 
 def show(result: dict[str, Any], console: Console) -> list[str]:
-    """Prints the table; answers which targets were missed."""
+    """Prints the table and returns the targets that were missed."""
     table = Table(title=f"{result['cancelled']} cancels, up to {result['at_once']} generations at once")
     for name in ("from cancel to closed socket, ms", "cancels", "p50", "p90", "p99", "max"):
         table.add_column(name, justify="left" if name.startswith("from") else "right")
@@ -250,12 +250,12 @@ def show(result: dict[str, Any], console: Console) -> list[str]:
 
 
 def main() -> None:
-    """Runs what the arguments say."""
+    """Runs the benchmark with the arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--cancels", type=int, default=10_000)
     parser.add_argument("--at-once", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--check", action="store_true", help="exit with 1 when p50 or p99 is missed")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if p50 or p99 misses its target")
     arguments = parser.parse_args()
     result = measure(arguments.cancels, arguments.at_once, arguments.seed)
     missed = show(result, Console())

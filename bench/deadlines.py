@@ -1,7 +1,7 @@
-"""How late deadlines and the four clocks are, at a client of many streams at once.
+"""Measures how late deadlines and the four clocks expire, at a client with many streams at once.
 
-Takes about half a minute. Prints a table and writes JSON to `bench/results/`. Exits with 1 when a stream did
-not end as it must, or got something after its end; with --check also when a target is missed.
+Takes about half a minute. Prints a table and writes JSON to `bench/results/`. Exits with 1 if a stream did
+not end as expected, or received a message after its end; with --check, also if a target was missed.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _RAMP_S = 1.0
 DEADLINE_S: Final = 2.0
 LIMIT_S: Final = 1.0
 OVERSHOOT_MS: Final = 50.0
-"""The target for deadlines: the p99 of a stream's end, after its deadline."""
+"""The target for deadlines: the p99 of a stream's end after its deadline."""
 LATENESS_MS: Final = 1e3 * (0.05 * LIMIT_S + 0.1)
-"""The target for clocks: 5 % of the limit and 100 ms."""
+"""The target for clocks: 5 % of the limit plus 100 ms."""
 SILENT = "silent"
 """The model whose engine never finishes a TLS handshake."""
 
@@ -59,7 +59,7 @@ base_url = "https://127.0.0.1:{port}/v1"
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """So many streams, what each shall end with, and since when its lateness counts."""
+    """A number of streams, their expected end, and the time from which their lateness counts."""
 
     name: str
     streams: int
@@ -145,7 +145,7 @@ SCENARIOS: Final = (
 
 
 async def measure(client: Client, scenario: Scenario) -> Figures:
-    """Starts the streams one after another, at random over a second, and waits for all their ends."""
+    """Starts the streams in random order over a second, and waits for the ends of all."""
     chance = random.Random(2)
     figures = Figures(scenario.name, scenario.registry, scenario.target_ms)
 
@@ -167,7 +167,7 @@ def _waited_ms(server_pid: int) -> float:
 
 @contextlib.asynccontextmanager
 async def _silent() -> AsyncIterator[int]:
-    """A port that takes connections and says nothing."""
+    """Opens a port that accepts connections and sends nothing."""
 
     async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
@@ -180,7 +180,7 @@ async def _silent() -> AsyncIterator[int]:
 
 
 async def run(engine: str, tell: Callable[[str], None]) -> list[Figures]:
-    """All scenarios, one after another, on one server."""
+    """Runs all scenarios, one after another, on one server."""
     async with _silent() as port:
         with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
             config.write(_CONFIG.format(model=MODEL, engine=engine, silent=SILENT, port=port))
@@ -203,13 +203,13 @@ async def run(engine: str, tell: Callable[[str], None]) -> list[Figures]:
 
 
 def main() -> int:
-    """Runs all scenarios."""
+    """Runs all scenarios and returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")
     arguments = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 120)
     facts = machine.facts()
-    # The client's own pauses are not the server's lateness.
+    # Garbage collections of the client are not lateness of the server.
     gc.disable()
     engine = Server("the engine", ["-m", "bench.engine", "--listen", "127.0.0.1:0"])
     try:

@@ -1,4 +1,4 @@
-"""A client that notes when and how each of its streams ended, and the figures of many of them."""
+"""A client that records when and how each of its streams ended, and the figures of all streams."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CONNECTIONS = 4
 
 @dataclass(kw_only=True)
 class End:
-    """How one stream ended at its client. Times are the loop's."""
+    """The end of one stream at its client. Times are those of the loop."""
 
     start: float
     first_token: float = 0.0
@@ -34,7 +34,7 @@ class End:
 
 @dataclass
 class Figures:
-    """What a scenario's streams showed. Milliseconds after they were due; negative before."""
+    """The figures of a scenario's streams, in milliseconds after they were due. Negative means before."""
 
     name: str
     streams: int
@@ -43,11 +43,14 @@ class Figures:
     wrong: list[str] = field(default_factory=list)
     after_end: int = 0
     waited_ms: float = 0.0
-    """How long the main threads of server and client waited for a core: the machine's part."""
+    """How long the main threads of server and client waited for a core.
+
+    The machine's share of the lateness.
+    """
 
     @property
     def p99(self) -> float:
-        """Of all streams."""
+        """The p99 of all streams."""
         return quantiles(self.late_ms, n=100, method="inclusive")[98]
 
 
@@ -61,21 +64,21 @@ class Client:
         self._random = random.Random(1)
 
     async def connect(self) -> None:
-        """Waits for all connections, so that no stream's time is spent on them."""
+        """Waits until all connections are established, so that no stream's time includes that."""
         await asyncio.gather(*(channel.channel_ready() for channel in self._channels))
 
     async def close(self) -> None:
-        """Closes them."""
+        """Closes the connections."""
         await asyncio.gather(*(channel.close() for channel in self._channels))
 
     async def read(self, request: pb.StreamTokensRequest, timeout: float | None = None) -> End:
-        """One stream to its end."""
+        """Reads one stream to its end."""
         end = End(start=asyncio.get_running_loop().time())
         await _follow(self._random.choice(self._stubs).StreamTokens(request, timeout=timeout), end)
         return end
 
     async def read_over_a_drop(self, request: pb.StreamTokensRequest, timeout: float) -> End:
-        """One stream whose first call is left half way, and whose second one has what is left of the time."""
+        """Reads a stream whose first call is dropped half way. The second call has the remaining time."""
         now = asyncio.get_running_loop().time
         end = End(start=now())
         call = self._random.choice(self._stubs).StreamTokens(request, timeout=timeout)
@@ -111,7 +114,7 @@ async def _follow(call: Any, end: End) -> None:
 
 
 def table(rows: list[Figures]) -> Table:
-    """A line for each scenario."""
+    """Returns a table with a row for each scenario."""
     columns = (
         "",
         "streams",

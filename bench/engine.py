@@ -1,6 +1,7 @@
-"""A scripted OpenAI-compatible engine, as cheap as possible, so that the relay is what a run measures.
+"""A scripted OpenAI-compatible engine, as cheap as possible, so that runs measure the relay.
 
-Each request's prompt says what to play (see `script`). Chunks look as vLLM's do, and are made beforehand.
+Each request's prompt contains the script to run (see `script`). Chunks look like vLLM's, and are created in
+advance.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ _STREAM_END = b"0\r\n\r\n"
 
 
 class PreciseSelector(selectors.EpollSelector):
-    """Keeps time to some tens of microseconds.
+    """A selector that is accurate to some tens of microseconds.
 
-    epoll_wait counts in milliseconds, so streams with random phases would tick together on its grid, and
-    each relay would find several tokens at each wake-up.
+    epoll_wait counts in milliseconds, so tokens of streams with random phases would be written at the same
+    moments, and each relay would read several tokens at each wake-up.
     """
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Waits as its base does, but up to `timeout` to the microsecond."""
+        """Waits like its base class, but up to `timeout` with microsecond accuracy."""
         if timeout is not None and timeout > 0:
             select.select([self.fileno()], [], [], timeout)
             timeout = 0
@@ -52,7 +53,7 @@ def _event(payload: dict[str, Any]) -> bytes:
 
 
 class Dialect:
-    """The chunks of one endpoint, made once."""
+    """The chunks of one endpoint, created once."""
 
     def __init__(self, *, chat: bool) -> None:
         self._chat = chat
@@ -63,12 +64,12 @@ class Dialect:
         self.done = _http_chunk(b"data: [DONE]\n\n") + _STREAM_END
 
     def stamped(self) -> bytes:
-        """A token with the time of now."""
+        """Returns a token that contains the current time."""
         head, tail = self._stamp_parts
         return head + stamp(time.monotonic_ns()).encode() + tail
 
     def usage(self, count: int) -> bytes:
-        """The last chunk, without choices."""
+        """Returns the last chunk, which has usage and no choices."""
         usage = {"prompt_tokens": 9, "total_tokens": 9 + count, "completion_tokens": count}
         return _http_chunk(_event(self._payload([]) | {"usage": usage}))
 
@@ -91,7 +92,7 @@ _COMPLETIONS = Dialect(chat=False)
 
 
 class Connection(asyncio.Protocol):
-    """One HTTP connection: requests one after another, each answered by its script."""
+    """One HTTP connection. Each request is answered by its script, one after another."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -99,16 +100,16 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keeps the transport."""
+        """Stores the transport."""
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (the protocol's signature)
-        """Stops playing."""
+        """Stops the script."""
         if self._timer is not None:
             self._timer.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Answers a request once it is whole. Nobody pipelines."""
+        """Answers a request once it is complete. Requests are not pipelined."""
         self._received += data
         head, separator, body = self._received.partition(b"\r\n\r\n")
         if not separator:
@@ -145,7 +146,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(head % len(body) + body)
 
     def _tick(self) -> None:
-        """Writes one token; times are counted from the start, so that lateness does not add up."""
+        """Writes one token. Times are relative to the start, so that delays do not add up."""
         index = self._index
         dialect = self._dialect
         chunk = dialect.stamped() if self._script.stamped(index) else dialect.words[self._script.word(index)]
@@ -179,7 +180,10 @@ def _user_text(messages: list[dict[str, Any]]) -> str:
 
 
 async def serve(make: Callable[[], asyncio.Protocol], description: str | None) -> None:
-    """Serves on --listen until cancelled, with a protocol for each connection; prints where."""
+    """Serves on --listen until it is cancelled, with a protocol instance per connection.
+
+    Prints the address.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--listen", default="127.0.0.1:0")
     host, _, port = parser.parse_args().listen.rpartition(":")
@@ -190,7 +194,7 @@ async def serve(make: Callable[[], asyncio.Protocol], description: str | None) -
 
 
 def main() -> None:
-    """Serves on --listen."""
+    """Serves on the address of --listen."""
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(PreciseSelector())) as runner:
         runner.run(serve(Connection, __doc__))
 

@@ -1,7 +1,7 @@
-"""tokengrpc under ghz, a load client of another project: whole calls, as a service in Go sees them.
+"""tokengrpc under load of ghz, a client of another project in Go: complete calls.
 
 Takes about half a minute. Prints a table and writes ghz's summaries as JSON to `bench/results/`. Exits with 1
-when a call did not end with OK.
+if a call did not end with OK.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LIMIT_S = 120
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """So many calls, so many at once; `tokens` are those of each call's answer."""
+    """A number of calls, the number of concurrent ones, and `tokens` per answer."""
 
     name: str
     method: str
@@ -60,7 +60,7 @@ SCENARIOS: Final = (
         at_once=50,
     ),
     _streams("20 streams of 200 tokens, at once", Script(tokens=200), calls=4_000, at_once=20),
-    # ghz fills in another phase for each call: streams that tick together flatter a figure.
+    # Each call has its own phase: streams whose tokens arrive at the same moments would look cheaper.
     _streams(
         "100 streams of 90 tokens, 30 a second",
         Script(tokens=90, rate=30.0),
@@ -72,7 +72,7 @@ SCENARIOS: Final = (
 
 
 def run(scenario: Scenario, server: Server) -> dict[str, Any]:
-    """Runs a scenario; ghz's summary without its list of calls, and what the server needed."""
+    """Runs a scenario. Returns ghz's summary without its list of calls, and the server's CPU time."""
     before = machine.cpu_seconds(server.pid)
     command = [
         str(_GHZ),
@@ -91,12 +91,12 @@ def run(scenario: Scenario, server: Server) -> dict[str, Any]:
 
 
 def failed(summary: dict[str, Any]) -> int:
-    """Calls that did not end with OK."""
+    """Returns the number of calls that did not end with OK."""
     return int(summary["count"] - summary["statusCodeDistribution"].get("OK", 0))
 
 
 def table(summaries: list[dict[str, Any]]) -> Table:
-    """A line for each scenario."""
+    """Returns a table with a row for each scenario."""
     columns = ("", "calls/s", "tokens/s", "p50 ms", "p95 ms", "p99 ms", "server CPU ms a call", "not OK")
     shown = Table(*columns, title="ghz against tokengrpc")
     for summary in summaries:

@@ -1,6 +1,6 @@
-"""The load client: drives streams through a relay, and prints as JSON what came and what it cost the relay.
+"""The load client: reads streams through a relay, and prints the results and the relay's CPU time as JSON.
 
-It reads the CPU clocks of the relay and the engine itself, so that tokens and time are taken at one moment.
+It reads the CPU clocks of the relay and the engine itself, so that tokens and CPU time are read together.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TAIL_LIMIT_S = 3.0
 
 
 class Window:
-    """A span of time in a run, and what was used and delivered in it."""
+    """A period of a run, with the CPU time used and the tokens delivered in it."""
 
     def __init__(self, tally: Tally, pids: dict[str, int]) -> None:
         self._tally = tally
@@ -45,7 +45,7 @@ class Window:
         return cpu | counts | {"delay": delay, "time": time.monotonic()}
 
     def close(self) -> dict[str, float | None]:
-        """Figures of the time since it was opened: microseconds, and shares of a core."""
+        """Returns the figures since the start of the period: microseconds, and shares of a core."""
         spent = {name: value - self._start[name] for name, value in self._marks().items()}
         tokens, seconds = max(spent["tokens"], 1), spent["time"]
         latencies = self._tally.latencies_us[self._first_latency :]
@@ -74,7 +74,7 @@ class Run:
         self._caller = Caller(job["target"], job["connections"])
 
     async def result(self) -> dict[str, Any]:
-        """Does what the job says."""
+        """Runs the job and returns its result."""
         await self._caller.connect()
         modes = {"paced": self._paced, "bursts": self._bursts, "first_token": self._first_token}
         try:
@@ -84,7 +84,7 @@ class Run:
         return figures | {"check": self._tally.summary()}
 
     async def _paced(self) -> dict[str, Any]:
-        """Streams that start one after another and then all tick until the windows are over."""
+        """Starts streams one after another, which all send tokens until the windows are over."""
         job = self._job
         end_s = job["ramp_s"] + _SETTLE_S + job["windows"] * job["window_s"] + _MARGIN_S
         missing, all_started = job["streams"], asyncio.Event()
@@ -104,7 +104,7 @@ class Run:
         starts = [job["ramp_s"] * (index + self._random.random()) / count for index in range(count)]
         tasks = [asyncio.create_task(one(start)) for start in starts]
         await asyncio.sleep(job["ramp_s"] + _SETTLE_S)
-        # A relay that is far behind has streams without a token even now; its windows need not wait for them.
+        # With a relay that is far behind, some streams have no token yet. Its windows do not wait for them.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(all_started.wait(), _START_LIMIT_S)
         windows = []
@@ -112,13 +112,13 @@ class Run:
             window = Window(self._tally, self._pids)
             await asyncio.sleep(job["window_s"])
             if any(task.done() for task in tasks):
-                break  # not all streams ticked until the end of this one
+                break  # not all streams sent tokens until the end of this window
             windows.append(window.close())
         await self._finish(tasks)
         return {"windows": windows}
 
     async def _finish(self, tasks: list[asyncio.Task[None]]) -> None:
-        """Lets streams end; those of a relay that is far behind are cut."""
+        """Lets streams end. Those of a relay that is far behind are cancelled."""
         _, late = await asyncio.wait(tasks, timeout=_MARGIN_S + _TAIL_LIMIT_S)
         for task in late:
             task.cancel()
@@ -127,7 +127,7 @@ class Run:
                 self._tally.complain(f"{type(outcome).__name__}: {outcome}")
 
     async def _bursts(self) -> dict[str, Any]:
-        """A few callers, each asking for one whole answer after another."""
+        """A few callers, each of which requests one complete answer after another."""
 
         async def caller(until: float) -> None:
             while True:
@@ -148,11 +148,11 @@ class Run:
         return {"windows": windows}
 
     async def _first_token(self) -> dict[str, Any]:
-        """Short answers one by one, in turn straight from the engine and through the relay."""
+        """Requests short answers one by one, alternating between the engine and the relay."""
         direct, relayed = [], []
         async with aiohttp.ClientSession() as session:
             for index in range(self._job["requests"]):
-                # The first token comes after 5 ms, so that nothing is still busy with the request.
+                # The first token comes after 5 ms, so that no process is still busy with the request.
                 script = self._script(tokens=2, rate=200.0, phase=1.0)
                 direct_s = await _direct_first_token(session, self._job["engine_url"], script)
                 seen: list[float] = []
@@ -185,7 +185,7 @@ def _note_time(seen: list[float]) -> None:
 
 
 async def _direct_first_token(session: aiohttp.ClientSession, url: str, script: Script) -> float:
-    """Seconds from the request to the first token's chunk, without a relay."""
+    """Returns the seconds from the request to the first token's chunk, without a relay."""
     body = {
         "model": MODEL,
         "messages": [{"role": "user", "content": script.prompt()}],
@@ -204,7 +204,10 @@ async def _direct_first_token(session: aiohttp.ClientSession, url: str, script: 
 
 
 async def run(job: dict[str, Any]) -> dict[str, Any]:
-    """Runs one job. On the loop from the start: grpc.aio's channels belong to the loop they are made on."""
+    """Runs one job.
+
+    It starts on the loop, because grpc.aio's channels belong to the loop that creates them.
+    """
     return await Run(job).result()
 
 

@@ -1,4 +1,4 @@
-"""What the machine is, and what a process has used of it."""
+"""Facts about the machine, and the CPU time of a process."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and all its threads, ended ones too, to the nanosecond.
+    """Returns the user and system time of a process and all its threads, including ended ones.
 
-    It is the process's CPU clock, as clock_getcpuclockid(3) numbers it; /proc/PID/stat counts the same in
-    steps of 10 ms. Raises OSError when there is no such process.
+    It reads the process's CPU clock, as numbered by clock_getcpuclockid(3), to the nanosecond; /proc/PID/stat
+    has steps of 10 ms. Raises OSError if there is no such process.
     """
     return time.clock_gettime(~pid << 3 | 2)
 
 
 def run_delay_seconds(pid: int) -> float:
-    """How long the main thread has waited for a core: where it grows, the machine was too small."""
+    """Returns how long the main thread has waited for a core. If it grows, the machine was too small."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 def facts() -> dict[str, Any]:
-    """What a reader of the figures must know; no names and no paths."""
+    """Returns what readers of the figures need to know, without names and paths."""
     model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "cores": os.cpu_count(),

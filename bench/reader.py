@@ -1,4 +1,4 @@
-"""Reads streams as a client does, counts what comes, and checks it against what the engine had to send."""
+"""Reads streams as a client does, counts the tokens, and compares them with the engine's script."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_COMPLAINTS = 5
 
 
 class Tally:
-    """What all streams of a run brought."""
+    """The results of all streams of a run."""
 
     def __init__(self) -> None:
         self.tokens = 0
@@ -33,11 +33,11 @@ class Tally:
         self.complaints: list[str] = []
 
     def complain(self, what: str) -> None:
-        """Keeps what was wrong with a stream."""
+        """Records what was wrong with a stream."""
         self.complaints.append(what)
 
     def summary(self) -> dict[str, object]:
-        """Whether every stream was whole and right: `wrong` counts those that were not."""
+        """Returns the counts. `wrong` is the number of streams that were incomplete or incorrect."""
         return {
             "whole_streams": self.whole_streams,
             "cut_streams": self.cut_streams,
@@ -49,22 +49,22 @@ class Tally:
 
 
 class Caller:
-    """Opens streams over a few connections in turn, as several backends would."""
+    """A caller with a few connections, which its streams use in turn, as several backends would."""
 
     def __init__(self, target: str, connections: int) -> None:
-        # Channels of a process share one connection unless they are told not to.
+        # Channels of a process share one connection unless an option forbids it.
         options = [("grpc.use_local_subchannel_pool", 1)]
         self._channels = [grpc.aio.insecure_channel(target, options=options) for _ in range(connections)]
         self._methods: list[_Method] = [channel.unary_stream(_METHOD) for channel in self._channels]
         self._next = 0
 
     async def connect(self) -> None:
-        """Waits until all connections stand."""
+        """Waits until all connections are established."""
         for channel in self._channels:
             await channel.channel_ready()
 
     def open(self, script: Script) -> grpc.aio.UnaryStreamCall[bytes, bytes]:
-        """Starts a call; its messages are bytes."""
+        """Starts a call whose messages are bytes."""
         self._next = (self._next + 1) % len(self._methods)
         message = input_pb2.ConversationMessage(role=input_pb2.ROLE_USER, text=script.prompt())
         conversation = input_pb2.Conversation(messages=[message])
@@ -78,7 +78,7 @@ class Caller:
 
 
 class Stream:
-    """One stream: read it, then check it."""
+    """One stream: it is read, then checked."""
 
     def __init__(self, script: Script, tally: Tally) -> None:
         self._script = script
@@ -91,7 +91,7 @@ class Stream:
         self._gap = False
 
     async def read(self, caller: Caller, on_first_token: Callable[[], None] | None = None) -> None:
-        """Reads to the end; a cancelled or failed call is checked as far as it came."""
+        """Reads to the end. If the call fails or is cancelled, the part that arrived is checked."""
         call = caller.open(self._script)
         try:
             async for raw in call:
@@ -132,7 +132,10 @@ class Stream:
         return text
 
     def _check(self) -> None:
-        """Every token once, in order, with the right text; and, where the stream was whole, none missing."""
+        """Checks that every token arrived once, in order, with the right text.
+
+        At a regular end, none is missing.
+        """
         got, sent = self._token_count, self._script.tokens
         if without_stamps("".join(self._texts)) != self._script.plain_text(got):
             self._tally.complain(f"the text of {got} tokens is not what the engine sent")

@@ -1,4 +1,4 @@
-"""Figures held against their targets, and shown."""
+"""Compares figures with their targets, and prints them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-# A relay holds a rate when it delivers this share of what the engine sends.
+# A relay sustains a rate if it delivers this share of what the engine sends.
 _HOLDS = 0.95
 
 # scenario -> relay or variant -> figures
@@ -22,7 +22,7 @@ Figures = dict[str, dict[str, dict[str, Any]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """One target and whether it was reached; `ratio` ones do not depend on how fast the machine is."""
+    """One target and whether it was reached. A `ratio` does not depend on the machine's speed."""
 
     name: str
     target: str
@@ -32,7 +32,7 @@ class Verdict:
 
 
 def middle(windows: list[dict[str, float | None]]) -> dict[str, float | None]:
-    """The median of each figure over all windows that have it."""
+    """Returns the median of each figure over all windows that have it."""
     columns = {name: [window[name] for window in windows] for name in windows[0]}
     return {
         name: _median([value for value in values if value is not None]) for name, values in columns.items()
@@ -44,12 +44,12 @@ def _median(values: list[float]) -> float | None:
 
 
 def holds(figures: dict[str, Any]) -> bool:
-    """Whether the rate that the engine sent was delivered."""
+    """Returns whether the rate that the engine sent was delivered."""
     return bool(figures["tokens_per_s"] >= _HOLDS * figures["sent_per_s"])
 
 
 def verdicts(figures: Figures) -> list[Verdict]:
-    """Every target whose scenario was run."""
+    """Returns the verdict on every target whose scenario was run."""
     judges: dict[str, Callable[[], Verdict]] = {
         "bursts": lambda: _times_less("CPU per token, bursts", figures["bursts"], 25.0),
         "paced": lambda: _times_less("CPU per token, paced", figures["paced"], 3.5),
@@ -158,7 +158,7 @@ def _verdict_table(judged: list[Verdict]) -> Table:
 
 
 def checks(figures: Figures) -> dict[str, int]:
-    """Sums of what the load client found when it compared each stream with what the engine had sent."""
+    """Returns the sums of the load client's comparisons with the engine's scripts."""
     rows = [row["check"] for relays in figures.values() for row in relays.values()]
     return {
         name: sum(row[name] for row in rows) for name in ("tokens", "whole_streams", "cut_streams", "wrong")
@@ -184,5 +184,5 @@ def _check_line(figures: Figures) -> str:
 
 
 def as_json(figures: Figures, judged: list[Verdict], facts: dict[str, Any]) -> dict[str, Any]:
-    """All of it, for machines."""
+    """Returns all figures and verdicts for JSON."""
     return {"machine": facts, "targets": [asdict(verdict) for verdict in judged], "figures": figures}

@@ -1,7 +1,7 @@
-"""One run: a scripted engine, tokengrpc and the textbook relay before it, the same load on each by turns.
+"""Runs a scripted engine with tokengrpc and the textbook relay, with the same load on each in turn.
 
-Takes about two minutes. Prints tables and writes JSON to `bench/results/`. Exits with 1 when a stream was not
-what the engine had sent, and with --check also when a ratio is missed.
+Takes about two minutes. Prints tables and writes JSON to `bench/results/`. Exits with 1 if a stream differed
+from what the engine had sent; with --check, also if a ratio was missed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _ROUNDS = 2
 
 
 def relay_commands(engine_url: str) -> dict[str, list[str]]:
-    """How each relay is started."""
+    """Returns the command that starts each relay."""
     to_engine = ["--base-url", engine_url, "--model", MODEL, *_LISTEN]
     return {
         "tokengrpc": ["-m", "tokengrpc", "serve", "--engine", "openai", *to_engine],
@@ -59,11 +59,11 @@ def relay_commands(engine_url: str) -> dict[str, list[str]]:
 
 
 class Server:
-    """A server process that has said where it listens."""
+    """A server process that has printed its address."""
 
     def __init__(self, name: str, arguments: list[str]) -> None:
         self._name = name
-        # To files, not pipes: nobody reads on, and a full pipe would stop it.
+        # Files instead of pipes, because nobody reads on and a full pipe would stop the process.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `stop`)
         command = [sys.executable, *arguments]
         self._process = subprocess.Popen(
@@ -85,13 +85,13 @@ class Server:
         raise SystemExit(f"bench: {self._name} does not start:\n{self.output()[-2000:]}")
 
     def output(self) -> str:
-        """What it has printed so far."""
-        # At an offset of our own: the process shares the file's position.
+        """Returns what the process has printed so far."""
+        # At an explicit offset, because the process shares the file's position.
         size = os.fstat(self._output.fileno()).st_size
         return os.pread(self._output.fileno(), size, 0).decode(errors="replace")
 
     def stop(self) -> None:
-        """Ends it."""
+        """Ends the process."""
         self._process.terminate()
         try:
             self._process.wait(timeout=5)
@@ -108,7 +108,7 @@ def _environment() -> dict[str, str]:
 
 @contextlib.contextmanager
 def servers() -> Iterator[tuple[Server, dict[str, Server]]]:
-    """The engine and both relays, running."""
+    """Starts the engine and both relays."""
     with contextlib.ExitStack() as stack:
 
         def start(name: str, arguments: list[str]) -> Server:
@@ -122,7 +122,7 @@ def servers() -> Iterator[tuple[Server, dict[str, Server]]]:
 
 
 class Bench:
-    """Runs jobs and gathers their figures."""
+    """Runs jobs and collects their figures."""
 
     def __init__(self, engine: Server, relays: dict[str, Server], tell: Callable[[str], None]) -> None:
         self._engine = engine
@@ -130,7 +130,7 @@ class Bench:
         self._tell = tell
 
     def scenario(self, name: str) -> dict[str, dict[str, Any]]:
-        """Figures by relay, or by variant where only tokengrpc is measured; rounds take turns."""
+        """Returns the figures by relay, or by variant if only tokengrpc is measured. The rounds alternate."""
         variants = _SCENARIOS[name]
         if name == "scaling":
             runs = [(variant, "tokengrpc", job) for variant, job in variants.items()]
@@ -170,7 +170,7 @@ class Bench:
 
 
 def _summary(results: list[dict[str, Any]], job: dict[str, Any]) -> dict[str, Any]:
-    """One set of figures out of a scenario's rounds."""
+    """Returns one set of figures for all rounds of a scenario."""
     checks = [result.pop("check") for result in results]
     check = {name: sum((row[name] for row in checks), type(checks[0][name])()) for name in checks[0]}
     if job["mode"] == "first_token":
@@ -188,10 +188,10 @@ def _write(result: dict[str, Any], now: datetime) -> Path:
 
 
 def main() -> int:
-    """Runs all scenarios, or one."""
+    """Runs all scenarios, or the one that the arguments name."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--only", choices=sorted(_SCENARIOS), help="one scenario")
-    parser.add_argument("--check", action="store_true", help="exit with 1 when a ratio is missed")
+    parser.add_argument("--only", choices=sorted(_SCENARIOS), help="run only this scenario")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a ratio is missed")
     arguments = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 120)
     facts = machine.facts()

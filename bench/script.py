@@ -1,4 +1,7 @@
-"""What the benchmark's engine plays: told to it in the prompt, known to the load client, which checks it."""
+"""The script of the benchmark's engine.
+
+The prompt contains it, and the load client checks the output with it.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,15 @@ from dataclasses import asdict, dataclass
 
 MODEL = "bench"
 
-# Some tokens carry the time at which the engine wrote them: microseconds of CLOCK_MONOTONIC, which all
-# processes of a machine share. Few, since no text is like them: a relay that remembers the token counts of
-# common texts must count each anew.
+# Some tokens contain the time at which the engine wrote them: microseconds of CLOCK_MONOTONIC, which all
+# processes of a machine share. They are few, because each has a unique text, so a relay that caches the token
+# counts of common texts must count each one.
 _STAMP_WIDTH = 14
 _STAMP = re.compile(r" @(\d{14})")
 _STAMP_PLACE = " @" + "0" * _STAMP_WIDTH
 
-# Text as models write it: short words, some punctuation, quotes and line ends, which JSON escapes, and a few
-# characters of more than one byte.
+# Typical output of models: short words, some punctuation, quotes and line ends, which JSON escapes, and a few
+# characters of several bytes.
 _COMMON = """
 the of and to in is that it was for on are as with his they at be this from have or by one had not
 but what all were when we there can an your which their said if do will each about how up out them
@@ -34,10 +37,10 @@ WORDS = (*(f" {word}" for word in _COMMON.split()), ",", ".", '"', ":\n", ".\n\n
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """One answer: `tokens` tokens at `rate` a second, each in its own chunk; rate 0 writes all at once.
+    """One answer: `tokens` tokens at `rate` per second, each in its own chunk. Rate 0 writes all at once.
 
-    The first token comes `phase` / `rate` seconds after the request. `seed` chooses the words. Every
-    `stamp_every`-th token carries its time.
+    The first token is sent `phase` / `rate` seconds after the request. `seed` selects the words. Every
+    `stamp_every`-th token contains its time.
     """
 
     tokens: int
@@ -48,40 +51,40 @@ class Script:
 
     @classmethod
     def parse(cls, prompt: str) -> Script:
-        """Reads what `prompt` wrote. Raises ValueError or KeyError on anything else."""
+        """Parses a script that `prompt` wrote. Raises ValueError or KeyError for anything else."""
         values = dict(word.split("=", 1) for word in prompt.split())
         tokens, seed, stamp_every = (int(values[name]) for name in ("tokens", "seed", "stamp_every"))
         rate, phase = float(values["rate"]), float(values["phase"])
         return cls(tokens=tokens, rate=rate, phase=phase, seed=seed, stamp_every=stamp_every)
 
     def prompt(self) -> str:
-        """The prompt that makes the engine play this."""
+        """Returns the prompt that makes the engine run this script."""
         return " ".join(f"{name}={value!r}" for name, value in asdict(self).items())
 
     def word(self, index: int) -> int:
-        """Which of WORDS token `index` is, unless it is stamped."""
+        """Returns the index in WORDS of a token that is not stamped."""
         return (self.seed + index * 7) % len(WORDS)
 
     def stamped(self, index: int) -> bool:
-        """Whether a token carries its time."""
+        """Returns whether a token contains a time."""
         return (index + self.seed) % self.stamp_every == 0
 
     def plain_text(self, count: int) -> str:
-        """The first `count` tokens' text, with zeros for the stamps."""
+        """Returns the text of the first `count` tokens, with zeros for the stamps."""
         words = (_STAMP_PLACE if self.stamped(index) else WORDS[self.word(index)] for index in range(count))
         return "".join(words)
 
 
 def stamp(now_ns: int) -> str:
-    """The text of a stamped token."""
+    """Returns the text of a stamped token."""
     return f" @{now_ns // 1000:0{_STAMP_WIDTH}d}"
 
 
 def stamps(text: str) -> list[int]:
-    """The times in a text, in microseconds."""
+    """Returns the times in a text, in microseconds."""
     return [int(digits) for digits in _STAMP.findall(text)]
 
 
 def without_stamps(text: str) -> str:
-    """The text with zeros for its stamps, as `plain_text` has it."""
+    """Returns the text with zeros for its stamps, like `plain_text`."""
     return _STAMP.sub(_STAMP_PLACE, text)

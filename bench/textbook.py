@@ -1,7 +1,7 @@
-"""The textbook relay: OpenAI's SDK for the engine, a `yield` per token for gRPC, as tutorials show both.
+"""The textbook relay: OpenAI's SDK for the engine and a `yield` per token for gRPC, as in tutorials.
 
-Its messages hold what tokengrpc's do: sequence, index, text, time and cumulative usage (a chunk taken for a
-token until the engine tells the sum). It keeps nothing, so nothing can be resumed.
+Its messages have the same contents as tokengrpc's: sequence, index, text, time and cumulative usage (a chunk
+counts as one token until the engine reports the total). It stores nothing, so nothing can be resumed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FINISH_REASONS = {
 
 
 class TextbookRelay(token_stream_pb2_grpc.TokenStreamServicer):
-    """Relays conversations to one model."""
+    """A servicer that relays conversations to one model."""
 
     def __init__(self, openai: AsyncOpenAI, model: str) -> None:
         self._openai = openai
@@ -40,7 +40,7 @@ class TextbookRelay(token_stream_pb2_grpc.TokenStreamServicer):
     async def StreamTokens(  # noqa: N802 (the stub's name)
         self, request: _Request, context: grpc.aio.ServicerContext[_Request, _Response]
     ) -> AsyncIterator[_Response]:
-        """One chat completion: `started`, a message per token, `finished`."""
+        """Relays one chat completion: `started`, one message per token, `finished`."""
         try:
             stream = await self._openai.chat.completions.create(
                 model=self._model,
@@ -76,7 +76,7 @@ class TextbookRelay(token_stream_pb2_grpc.TokenStreamServicer):
 
 
 async def serve(listen: str, base_url: str, model: str) -> None:
-    """Serves until SIGTERM; prints where."""
+    """Serves until SIGTERM. Prints the address."""
     server = grpc.aio.server()
     relay = TextbookRelay(AsyncOpenAI(base_url=base_url, api_key="none"), model)
     token_stream_pb2_grpc.add_TokenStreamServicer_to_server(relay, server)  # type: ignore[no-untyped-call] # generated
@@ -90,7 +90,7 @@ async def serve(listen: str, base_url: str, model: str) -> None:
 
 
 def main() -> None:
-    """Serves on --listen, relays to --base-url."""
+    """Serves on --listen, and relays to --base-url."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--listen", default="127.0.0.1:0")
     parser.add_argument("--base-url", required=True)

@@ -1,4 +1,4 @@
-"""The server as it is, with a look inside: on SIGUSR1 it prints its tasks, permits, readers and sockets."""
+"""The real server, which prints the numbers of its tasks, permits, readers and sockets on SIGUSR1."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tokengrpc.config import LimitSettings, Settings, model_settings
 
 
 class Watched(server.Server):
-    """Tells on a signal what it holds."""
+    """A server that reports on a signal what it holds."""
 
     engine_port = 0
 
@@ -33,7 +33,7 @@ class Watched(server.Server):
 
 
 def _sockets_to(port: int) -> int:
-    """Sockets of this process to a port of this machine, whatever state they are in."""
+    """Returns the number of this process's sockets to a port of this machine, in any state."""
     lines = Path("/proc/self/net/tcp").read_text().splitlines()[1:]
     fields = [line.split() for line in lines]
     inodes = {field[9] for field in fields if int(field[2].rpartition(":")[2], 16) == port}
@@ -41,13 +41,13 @@ def _sockets_to(port: int) -> int:
     for entry in Path("/proc/self/fd").iterdir():
         try:
             found += str(entry.readlink()).removeprefix("socket:[").removesuffix("]") in inodes
-        except FileNotFoundError:  # the directory's own
+        except FileNotFoundError:  # the directory's own entry
             continue
     return found
 
 
 def main() -> None:
-    """Serves one model of the engine at --base-url."""
+    """Serves one model on the engine at --base-url."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base-url", required=True)
     parser.add_argument("--permits", type=int, required=True)

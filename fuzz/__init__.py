@@ -1,1 +1,1 @@
-"""Coverage-guided fuzzing of all that reads bytes of others: engines' streams and callers' requests."""
+"""Coverage-guided fuzzing of all code that reads bytes of others: engines' streams and callers' requests."""

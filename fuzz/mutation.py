@@ -1,4 +1,4 @@
-"""Changes a request field by field, so that what is tried is mostly a message and not mostly noise."""
+"""Mutates requests field by field, so that most inputs are valid messages instead of noise."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ _OFTEN = 0.7
 
 
 def mutate_request(data: bytes, max_size: int, seed: int, otherwise: Callable[[bytes, int], bytes]) -> bytes:
-    """A request that differs in some fields; bytes that are none go to `otherwise`, and some others too."""
+    """Returns a request with some fields changed.
+
+    Invalid requests, and some valid ones, go to `otherwise`.
+    """
     chance = random.Random(seed)
     message = pb.StreamTokensRequest()
     try:

@@ -1,4 +1,4 @@
-"""Server-sent events read slowly, by the letter of WHATWG, to compare the decoder with."""
+"""A slow parser of server-sent events, literally by WHATWG's text, to compare the decoder with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _DATA = re.compile(rb"data(?:: ?(.*))?", re.DOTALL)
 
 
 def events_of(sample: bytes) -> tuple[list[bytes], list[bytes]]:
-    """The payloads of a whole body, and the one that its end cut off."""
+    """Returns the payloads of a whole body, and the payload that the end of the body cut off."""
     lines = _LINE_END.split(sample.removeprefix(b"\xef\xbb\xbf"))
     unfinished = lines.pop()
     payloads: list[bytes] = []

@@ -1,10 +1,11 @@
 """Fuzzes targets with atheris, each in a process of its own.
 
-    python -m fuzz.run                       # every target, as long as the checks allow
+    python -m fuzz.run                       # every target, for the time that `make check` allows
     python -m fuzz.run --target sse --seconds 3600 --runs -1
     python -m fuzz.run --target sse --input FILE
 
-A finding is written to `fuzz/findings/`, with the command that repeats it. Exits with 1 when there is one.
+Each finding is saved in `fuzz/findings/`, and the command that repeats it is printed. Exits with 1 if there
+is any finding.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ from fuzz.seeds import CORPUS, seeds
 _NAMES = ("sse", "http1", "openai", "anthropic", "request")
 _FINDINGS = CORPUS.parent / "findings"
 
-# libFuzzer's own bounds: seconds and MB of one input, bytes of the longest.
+# libFuzzer's own limits: seconds and MB per input, and the maximum length in bytes.
 _HANG_SECONDS = 10
 _MEMORY_MB = 2048
 _LONGEST = 4096
 
 
 def fuzz(target: str, options: list[str]) -> None:
-    """Runs libFuzzer in this process; does not return."""
-    import atheris  # noqa: PLC0415 - an extra of its own, which only this needs
+    """Runs libFuzzer in this process. Does not return."""
+    import atheris  # noqa: PLC0415 - an optional extra, needed only here
 
     with atheris.instrument_imports(include=["tokengrpc", "fuzz"]):
-        from fuzz.targets import TARGETS  # noqa: PLC0415 - what is imported here is instrumented
+        from fuzz.targets import TARGETS  # noqa: PLC0415 - modules imported here are instrumented
 
     more = {}
     if target == "request":
@@ -60,7 +61,7 @@ def _run(target: str, seconds: int, runs: int, seed: int) -> bool:
         }
         command = [sys.executable, "-m", "fuzz.run", "--inside", target]
         command += [f"-{name}={value}" for name, value in options.items()]
-        # Long enough to read a corpus and to end: whoever takes longer hangs.
+        # Time to read the corpus and to end. A process that takes longer hangs.
         limit = 600 + max(0, seconds)
         done = subprocess.run([*command, corpus], capture_output=True, text=True, timeout=limit, check=False)
     output = done.stdout + done.stderr
@@ -78,14 +79,16 @@ def _summary(output: str) -> str:
 
 
 def main() -> None:
-    """Runs what the arguments say."""
+    """Runs the targets that the arguments name. Returns the exit code."""
     if sys.argv[1:2] == ["--inside"]:
         fuzz(sys.argv[2], sys.argv[3:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--target", choices=_NAMES, action="append", help="default: every one")
-    parser.add_argument("--seconds", type=int, default=20, help="for each target; the default is 20")
-    parser.add_argument("--runs", type=int, default=100_000, help="inputs at most, -1 for no bound")
-    parser.add_argument("--seed", type=int, default=1, help="of the random choices; the default is 1")
+    parser.add_argument(
+        "--target", choices=_NAMES, action="append", help="may be repeated; default: all targets"
+    )
+    parser.add_argument("--seconds", type=int, default=20, help="duration per target; default: 20")
+    parser.add_argument("--runs", type=int, default=100_000, help="maximum number of inputs; -1: no limit")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the random choices; default: 1")
     parser.add_argument("--input", type=Path, help="run one file through the target and end")
     arguments = parser.parse_args()
     targets = arguments.target or list(_NAMES)

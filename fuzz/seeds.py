@@ -1,4 +1,4 @@
-"""What fuzzing begins with: the samples of the tests, and the inputs kept in `corpus`."""
+"""The seeds of fuzzing: the samples of the tests, and the inputs in `corpus`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HEADS = {
 
 
 def seeds(target: str) -> list[bytes]:
-    """The inputs that a target begins with."""
+    """Returns the seeds of a target."""
     return _MADE[target]() + [path.read_bytes() for path in sorted((CORPUS / target).glob("*.bin"))]
 
 
@@ -46,7 +46,7 @@ def _responses() -> list[bytes]:
 
 
 def _requests() -> list[bytes]:
-    """The readable requests of the corpus, as bytes."""
+    """Returns the readable requests of the corpus as bytes."""
     return [
         text_format.Parse(path.read_text(encoding="utf-8"), pb.StreamTokensRequest()).SerializeToString()
         for path in sorted((CORPUS / "request").glob("*.txtpb"))

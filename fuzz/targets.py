@@ -1,7 +1,7 @@
-"""What is fuzzed: each target takes any bytes, and fails where a promise of the code under it is broken.
+"""The fuzz targets. Each one accepts any bytes, and fails if the code under test violates a property.
 
-Streams are read whole and in pieces, and both must say the same. Nothing but the errors of `tokengrpc.errors`
-may come out, and each of them must become a status that is not UNKNOWN and fits in trailers.
+Streams are decoded whole and in pieces, with the same result. Only errors of `tokengrpc.errors` may be
+raised, and each of them must map to a status that is not UNKNOWN and fits into trailers.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ _ENCODER = ProtobufEncoder()
 
 
 class Letters:
-    """Counts a token for each character."""
+    """A tokenizer that counts one token per character."""
 
     name, exact = "letters", False
 
     def count(self, text: str) -> int:
-        """Tokens of a text."""
+        """Returns the token count of a text."""
         return len(text)
 
     def count_input(self, messages: object, tools: object) -> int:  # noqa: ARG002 - a tokenizer's signature
-        """Tokens of any input."""
+        """Returns the token count of any input."""
         return 1
 
 
 def sse(data: bytes) -> None:
-    """The event parser says what a slow reading by the letter of the format says."""
+    """The event parser agrees with a slow parser that follows the specification literally."""
     wanted = events_of(data)
     for pieces in _cuts(data):
         decoder = SSEDecoder()
@@ -65,7 +65,7 @@ def sse(data: bytes) -> None:
 
 
 def http1(data: bytes) -> None:
-    """The response parser gives the same head, body and verdict for any pieces."""
+    """The response parser returns the same head, body and error however the bytes are cut."""
     results = []
     for pieces in _cuts(data):
         parser = ResponseParser()
@@ -77,18 +77,18 @@ def http1(data: bytes) -> None:
 
 
 def openai(data: bytes) -> None:
-    """A body of an OpenAI-compatible server, up to the messages that callers get."""
+    """A body of an OpenAI-compatible server, decoded up to the messages that callers receive."""
     _stream(data, lambda: ChunkDecoder("fuzz", _EVERYTHING), _EVERYTHING)
     _stream(data, lambda: ChunkDecoder("fuzz", OutputOptions()), OutputOptions())
 
 
 def anthropic(data: bytes) -> None:
-    """A body of Anthropic's Messages API, likewise."""
+    """A body of Anthropic's Messages API, decoded up to the messages that callers receive."""
     _stream(data, lambda: EventDecoder("fuzz"), OutputOptions())
 
 
 def request(data: bytes) -> None:
-    """A caller's StreamTokensRequest: refused by field, or a request that can be sent to every engine."""
+    """A caller's StreamTokensRequest: refused with the field's name, or accepted by every engine."""
     try:
         parsed = generation_request(parse(pb.StreamTokensRequest, data))
     except TokenGrpcError as error:
@@ -113,7 +113,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
 
 
 def _cuts(data: bytes) -> list[list[bytes]]:
-    """Whole; in two, at a place that the bytes choose; in pieces of some bytes; byte by byte where few."""
+    """Returns the bytes whole, in two pieces cut at a position that depends on them, and in many pieces."""
     at = sum(data) % (len(data) + 1)
     size = 1 if len(data) <= 256 else 1 + len(data) // 64
     return [[data], [data[:at], data[at:]], [data[i : i + size] for i in range(0, len(data), size)]]

@@ -1,6 +1,7 @@
 """Generates the stubs into a temporary folder and compares them with the committed ones.
 
-Without the generators of Go, Java and TypeScript only Python's are compared, unless TOKENGRPC_REQUIRE_ALL=1.
+Without the generators of Go, Java and TypeScript, only Python's stubs are compared, unless
+TOKENGRPC_REQUIRE_ALL=1.
 """
 
 import filecmp
@@ -14,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 COMMITTED = ROOT / "generated"
 MARK = "  # What follows needs the generators"
 ROOTS = ("python", "go/tokenstreaming", "java/src", "typescript/src")
-"""What is generated; beside it lies what makes each folder a module of its ecosystem."""
+"""The generated folders. Files beside them make each folder a module of its ecosystem."""
 
 
 def files(folder: Path) -> set[Path]:

@@ -1,7 +1,7 @@
 """A protoc plugin that writes `*_pb2_grpc.py` with grpcio-tools.
 
-grpcio-tools compiles its gRPC generator into its own protoc, while buf speaks only the plugin protocol:
-read a CodeGeneratorRequest, hand its descriptors to that protoc, answer with the files it wrote.
+grpcio-tools compiles its gRPC generator into its own protoc, while buf supports only the plugin protocol.
+This script reads a CodeGeneratorRequest, runs that protoc with its descriptors, and returns the output files.
 """
 
 import sys
