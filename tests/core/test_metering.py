@@ -106,7 +106,7 @@ def test_reasoning_of_all_attempts_is_added() -> None:
     meter = Meter(Letters())
     meter.report(UsageReport(input=INPUT, output=5, reasoning=5))
     meter.keep()
-    meter.add_output(2, reasoning=True)
+    meter.add_output(2, reasoning="hm")
     assert (meter.usage.output, meter.usage.reasoning) == (7, 7)
     meter.report(UsageReport(output=3, reasoning=3))
     assert (meter.usage.output, meter.usage.reasoning) == (8, 8)
@@ -123,8 +123,11 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_no_count_decreases_under_one_source(steps) -> None:
-    """Whatever engines report, and however they are lost."""
+def test_only_a_report_lowers_a_count(steps) -> None:
+    """An engine's count may correct ours, whatever engines report and however they are lost.
+
+    Otherwise no count decreases while the source stays, and never under the engine's own.
+    """
     meter = Meter(Letters())
     last: dict[UsageSource, Usage] = {}
     for name, value in steps:
@@ -144,5 +147,67 @@ def test_no_count_decreases_under_one_source(steps) -> None:
         usage = meter.usage
         before = last.get(usage.source, Usage())
         for count in ("input", "output", "overhead", "reasoning", "cached_input"):
-            assert getattr(usage, count) >= getattr(before, count)
+            corrected = name == "report" and usage.source is not UsageSource.ENGINE
+            assert corrected or getattr(usage, count) >= getattr(before, count)
         last[usage.source] = usage
+
+
+class TestSources:
+    """Each count has its own source, and the usage has the weakest of them."""
+
+    def test_reasoning_that_only_we_counted(self) -> None:
+        """The engine reports no reasoning count: ours makes the whole usage ours."""
+        meter = Meter(Letters())
+        meter.count_output("ab", reasoning="x" * 13)
+        meter.report(UsageReport(input=INPUT, output=16))
+        assert meter.usage == Usage(INPUT, 16, reasoning=13, source=UsageSource.COUNTED)
+
+    def test_our_count_is_no_bar_to_the_engines(self) -> None:
+        """The engine reports fewer reasoning tokens than we counted, after a usage that had ours."""
+        meter = Meter(Letters())
+        meter.count_output("", reasoning="x" * 13)
+        meter.report(UsageReport(input=INPUT, output=16))
+        assert meter.usage.reasoning == 13
+        meter.report(UsageReport(input=INPUT, output=16, reasoning=11))
+        assert meter.usage == Usage(INPUT, 16, reasoning=11, source=UsageSource.ENGINE)
+
+    def test_a_correction_while_other_counts_are_ours(self) -> None:
+        """The engine's output count replaces ours although it never reports the input."""
+        meter = Meter(Letters())
+        meter.count_input(INPUT, UsageSource.COUNTED)
+        meter.count_output("x" * 9)
+        assert meter.usage.output == 9
+        meter.report(UsageReport(output=7))
+        assert meter.usage == Usage(INPUT, 7, source=UsageSource.COUNTED)
+
+    def test_reasoning_in_counted_chunks_is_the_engines(self) -> None:
+        """If the engine counts each chunk, the sum of its reasoning chunks is the engine's count."""
+        meter = Meter(Letters())
+        meter.add_output(4, reasoning="let me")
+        meter.add_output(2)
+        meter.report(UsageReport(input=INPUT, output=6))
+        assert meter.usage == Usage(INPUT, 6, reasoning=4, source=UsageSource.ENGINE)
+
+    def test_a_chunk_with_reasoning_and_text(self) -> None:
+        """Of a chunk that has both, the engine's count covers both: the reasoning's share is our count."""
+        meter = Meter(Letters())
+        meter.report(UsageReport(input=INPUT))
+        meter.add_output(5, reasoning="hm", beside=True)
+        assert meter.usage == Usage(INPUT, 5, reasoning=2, source=UsageSource.COUNTED)
+
+    def test_zeros_that_cannot_be(self) -> None:
+        """A zero for something that exists is no count."""
+        meter = Meter(Letters())
+        meter.count_input(INPUT, UsageSource.COUNTED)
+        meter.count_output("abc", reasoning="hm")
+        meter.report(UsageReport(input=0, output=0, reasoning=0))
+        assert meter.usage == Usage(INPUT, 5, reasoning=2, source=UsageSource.COUNTED)
+        meter.report(UsageReport(input=12, output=6, reasoning=3))
+        meter.report(UsageReport(input=0, output=0, reasoning=0))
+        assert meter.usage == Usage(12, 6, reasoning=3, source=UsageSource.ENGINE)
+
+    def test_zeros_that_can_be(self) -> None:
+        """An engine that generated nothing reports so."""
+        meter = Meter(Letters())
+        meter.report(UsageReport(input=INPUT, output=0, reasoning=0))
+        assert meter.usage == Usage(INPUT, source=UsageSource.ENGINE)

@@ -19,7 +19,8 @@ Below `---` is the complete expected outcome. Anything else in the output fails 
 - `call`: id (`-` for none), name, arguments; one line per call.
 - `finish`: reason, the engine's own reason, the matched stop sequence in JSON.
 - `error`: the error's reason.
-- `usage`: input and output tokens as the engine reported them, and `cached=`, `cache_write=`, `reasoning=`.
+- `usage`: input and output tokens as the engine reported them, and `cached=`, `cache_write=`, `reasoning=`,
+  which is `counted` if only the server counted it.
 - `counts`: the number of tokens of each piece, if the engine reports any.
 - `ids`, `logprobs`, `raw` (hex): of each token that has one.
 - `top`: the candidates of a token; one line per token that has any.

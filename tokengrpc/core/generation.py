@@ -223,7 +223,8 @@ class Generation:
         if count is None:
             count = self._meter.count_output(delta.text or "", delta.reasoning, delta.refusal)
         else:
-            self._meter.add_output(count, reasoning=bool(delta.reasoning))
+            beside = bool(delta.text or delta.refusal)
+            self._meter.add_output(count, reasoning=delta.reasoning, beside=beside)
         opaque = b"" if self.request.output.omit_reasoning else delta.opaque
         if not (count or text or reasoning or refusal or opaque):
             return None

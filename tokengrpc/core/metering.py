@@ -14,16 +14,30 @@ from tokengrpc.core.model import Usage, UsageReport, UsageSource
 if TYPE_CHECKING:
     from tokengrpc.core.ports.engine import Tokenizer
 
-_NOTHING = Usage()
-
 MAX_COUNT = 2**31 - 1
 """Greatest count: counts of the contract are int32."""
 
 
-class Meter:
-    """Usage of one generation. Counts from one source never decrease; an engine's report replaces own counts.
+class _Floor:
+    """The published value of one count under each source: a lower bound for later values from that source."""
 
-    "Own" means counted by the server.
+    __slots__ = ("_values",)
+
+    def __init__(self) -> None:
+        self._values = [0] * (len(UsageSource) + 1)
+
+    def __getitem__(self, source: UsageSource) -> int:
+        return self._values[source]
+
+    def __setitem__(self, source: UsageSource, value: int) -> None:
+        self._values[source] = value
+
+
+class Meter:
+    """Usage of one generation, with the source of each count.
+
+    A count never decreases while its own source stays. An engine's report replaces own counts, even if it is
+    lower; "own" means counted by the server. An engine's zero for something that exists is ignored.
     """
 
     __slots__ = (
@@ -37,6 +51,7 @@ class Meter:
         "_input_source",
         "_kept_output",
         "_kept_reasoning",
+        "_kept_reasoning_source",
         "_kept_source",
         "_output",
         "_output_source",
@@ -45,9 +60,13 @@ class Meter:
         "_own",
         "_prefill",
         "_prefill_source",
-        "_published",
+        "_published_input",
+        "_published_output",
+        "_published_overhead",
+        "_published_reasoning",
         "_reasoning",
         "_reasoning_reported",
+        "_reasoning_source",
         "_repeats",
         "_source",
         "_usage",
@@ -59,12 +78,12 @@ class Meter:
         self._input = self._output = self._reasoning = 0
         self._cached = self._cache_write = 0
         self._input_source = self._own
-        self._output_source = UsageSource.ENGINE
+        self._output_source = self._reasoning_source = UsageSource.ENGINE
         self._reasoning_reported = False
         # The input that this attempt's engine reported; the output that was kept of earlier attempts.
         self._attempt_input: int | None = None
         self._kept_output = self._kept_reasoning = 0
-        self._kept_source = UsageSource.ENGINE
+        self._kept_source = self._kept_reasoning_source = UsageSource.ENGINE
         # Overhead of earlier attempts, and the prefill of this one if it repeats billed input.
         self._overhead = self._prefill = 0
         self._overhead_source = self._prefill_source = UsageSource.ENGINE
@@ -72,8 +91,8 @@ class Meter:
         self._source, self._all_overhead = self._own, 0
         # Whether a count may have decreased, or the source changed, since usage was last published.
         self._corrected = True
-        # The last published usage of each source: a lower bound for later usage from the same source.
-        self._published: dict[UsageSource, Usage] = {}
+        self._published_input, self._published_output = _Floor(), _Floor()
+        self._published_reasoning, self._published_overhead = _Floor(), _Floor()
         self._usage: Usage | None = None
 
     @property
@@ -85,12 +104,16 @@ class Meter:
             self._settle()
         inputs, outputs = min(self._input, MAX_COUNT), min(self._output, MAX_COUNT)
         # Reasoning and cache counts are clamped to their totals: the two may come from different sources.
-        self._usage = self._published[self._source] = Usage(
+        reasoning = min(self._reasoning, outputs)
+        self._published_input[self._input_source] = inputs
+        self._published_output[self._output_source] = outputs
+        self._published_reasoning[self._reasoning_source] = reasoning
+        self._usage = Usage(
             inputs,
             outputs,
             min(self._cached, inputs),
             min(self._cache_write, inputs),
-            min(self._reasoning, outputs),
+            reasoning,
             self._all_overhead,
             self._source,
         )
@@ -98,15 +121,14 @@ class Meter:
 
     def _settle(self) -> None:
         """Updates what only a correction changes: the source, the overhead and the lower bounds of counts."""
-        self._source = max(
-            self._input_source, self._output_source, self._overhead_source, self._prefill_source
-        )
-        floor = self._published.get(self._source, _NOTHING)
-        self._input = max(self._input, floor.input)
-        self._output = max(self._output, floor.output)
-        self._reasoning = max(self._reasoning, floor.reasoning)
-        self._overhead = max(self._overhead, floor.overhead - self._prefill)
+        overhead_source = max(self._overhead_source, self._prefill_source)
+        self._source = max(self._input_source, self._output_source, self._reasoning_source, overhead_source)
+        self._input = max(self._input, self._published_input[self._input_source])
+        self._output = max(self._output, self._published_output[self._output_source])
+        self._reasoning = max(self._reasoning, self._published_reasoning[self._reasoning_source])
+        self._overhead = max(self._overhead, self._published_overhead[overhead_source] - self._prefill)
         self._all_overhead = min(self._overhead + self._prefill, MAX_COUNT)
+        self._published_overhead[overhead_source] = self._all_overhead
         self._corrected = False
 
     def count_input(self, count: int, source: UsageSource) -> None:
@@ -120,7 +142,7 @@ class Meter:
         count = self._count(text) if text else 0
         if reasoning:
             reasoning_count = self._count(reasoning)
-            self._add_reasoning(reasoning_count)
+            self._add_reasoning(reasoning_count, self._own)
             count += reasoning_count
         if refusal:
             count += self._count(refusal)
@@ -132,26 +154,33 @@ class Meter:
                 self._corrected = True
         return count
 
-    def add_output(self, count: int, *, reasoning: bool = False) -> None:
-        """Adds output tokens that the engine counted."""
+    def add_output(self, count: int, *, reasoning: str = "", beside: bool = False) -> None:
+        """Adds output tokens that the engine counted.
+
+        `reasoning` is the reasoning in them. If they also have other output, `beside`, the server counts the
+        share of the reasoning.
+        """
         if count:
             self._output += count
-            if reasoning:
-                self._add_reasoning(count)
+            if reasoning and beside:
+                self._add_reasoning(min(count, self._count(reasoning)), self._own)
+            elif reasoning:
+                self._add_reasoning(count, UsageSource.ENGINE)
             self._usage = None
 
     def report(self, report: UsageReport) -> None:
         """Takes cumulative counts that the engine reported."""
-        if report.output is not None:
+        if report.output or (report.output == 0 and self._output == self._kept_output):
             self._output, self._output_source = self._kept_output + report.output, self._kept_source
-        if report.reasoning is not None:
-            self._reasoning, self._reasoning_reported = self._kept_reasoning + report.reasoning, True
+        if report.reasoning or (report.reasoning == 0 and self._reasoning == self._kept_reasoning):
+            self._reasoning = self._kept_reasoning + report.reasoning
+            self._reasoning_source, self._reasoning_reported = self._kept_reasoning_source, True
         if self._repeats:
             # The input was billed before, and so were its cached parts.
-            if report.input is not None:
+            if report.input:
                 self._prefill, self._prefill_source = report.input, UsageSource.ENGINE
         else:
-            if report.input is not None:
+            if report.input:
                 self._input, self._input_source = report.input, UsageSource.ENGINE
                 self._attempt_input = report.input
             self._cached = max(self._cached, report.cached_input or 0)
@@ -160,18 +189,19 @@ class Meter:
 
     def give_up(self) -> None:
         """Discards an attempt without output: the tokens that its engine reported become overhead."""
-        # Output tokens that were published as billed stay billed.
-        published = self._published.get(max(self._input_source, self._output_source), _NOTHING)
-        output = max(self._kept_output, min(published.output, self._output))
+        # Tokens that were published as billed stay billed.
+        output = max(self._kept_output, min(self._published_output[self._output_source], self._output))
+        published_reasoning = self._published_reasoning[self._reasoning_source]
         self._overhead += self._output - output + self._prefill + (self._attempt_input or 0)
         self._output, self._output_source = output, self._kept_source
-        self._reasoning = max(self._kept_reasoning, min(published.reasoning, self._reasoning))
+        self._reasoning = max(self._kept_reasoning, min(published_reasoning, self._reasoning))
+        self._reasoning_source = self._kept_reasoning_source
         self._begin()
 
     def keep(self) -> None:
         """Keeps the output of a failed attempt; the next attempt repeats the prefill."""
         self._kept_output, self._kept_source = self._output, self._output_source
-        self._kept_reasoning = self._reasoning
+        self._kept_reasoning, self._kept_reasoning_source = self._reasoning, self._reasoning_source
         self._overhead += self._prefill
         self._overhead_source = max(self._overhead_source, self._prefill_source)
         self._repeats = True
@@ -193,6 +223,10 @@ class Meter:
         self._corrected = True
         self._usage = None
 
-    def _add_reasoning(self, count: int) -> None:
-        if not self._reasoning_reported:
-            self._reasoning += count
+    def _add_reasoning(self, count: int, source: UsageSource) -> None:
+        if self._reasoning_reported or not count:
+            return
+        self._reasoning += count
+        if source > self._reasoning_source:
+            self._reasoning_source = source
+            self._corrected = True

@@ -309,8 +309,6 @@ class TestEnds:
             b'{"type":17}',
             b'{"type":"content_block_delta","delta":[]}',
             b'{"type":"content_block_delta","delta":{"text":17}}',
-            b'{"type":"message_delta","usage":{"output_tokens":-1}}',
-            b'{"type":"message_delta","usage":{"output_tokens":99999999999}}',
             b'{"type":' + b"[" * 100_000,
         ],
         ids=lambda payload: payload[:60].decode(),
@@ -385,3 +383,53 @@ def test_the_result_does_not_depend_on_the_split(cuts: list[int], newline: bytes
         deltas += decoder.end(events.close())
     expected, error = decode(*[payload for _, payload in part])
     assert (deltas, type(decoder.error)) == (expected, type(error))
+
+
+BEGUN = event("message_start", message={"usage": {"input_tokens": 123, "output_tokens": 1}})
+END = event("message_stop")
+STOP = {"stop_reason": "end_turn"}
+
+
+@pytest.mark.parametrize(
+    ("start", "last", "expected"),
+    [
+        ({"input_tokens": 123}, {"input_tokens": 0, "output_tokens": 5}, (123, None, 5)),
+        ({"input_tokens": 123}, {"output_tokens": 5}, (123, None, 5)),
+        (
+            {"input_tokens": 3, "cache_read_input_tokens": 120},
+            {"input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 5},
+            (123, 120, 5),
+        ),
+        ({"input_tokens": 0}, {"input_tokens": 123, "output_tokens": 5}, (123, None, 5)),
+        ({"input_tokens": 0}, {"input_tokens": 0, "output_tokens": 5}, (None, None, 5)),
+        (
+            {"input_tokens": 123},
+            {"input_tokens": 0, "cache_read_input_tokens": 120, "output_tokens": 5},
+            (123, 120, 5),
+        ),
+        ({"input_tokens": 123}, {"output_tokens": 0}, (123, None, None)),
+        ({"input_tokens": 123}, {"input_tokens": -1, "output_tokens": 5}, (123, None, 5)),
+        ({"input_tokens": "?"}, {"input_tokens": 123, "output_tokens": 5}, (123, None, 5)),
+        ({"input_tokens": 123}, {"output_tokens": 5, "cache_read_input_tokens": []}, (123, None, 5)),
+    ],
+)
+def test_zeros_and_bad_parts_of_the_usage(start, last, expected):
+    """A zero after a known count is no count, and a bad part does not cost the others."""
+    begun = event("message_start", message={"usage": start})
+    usage = finished(begun, text("a"), event("message_delta", delta=STOP, usage=last), END)[-1].usage
+    assert usage is not None
+    assert (usage.input, usage.cached_input or None, usage.output) == expected
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        event("message_delta", delta={"usage": {"output_tokens": 5}}),
+        event("message_stop", usage={"output_tokens": 5}),
+        event("message_stop", message={"usage": {"input_tokens": 123, "output_tokens": 5}}),
+    ],
+)
+def test_usage_in_other_places(last):
+    """Proxies put it into the delta, or tell it with the end mark."""
+    usage = finished(BEGUN, text("a"), event("message_delta", delta=STOP), last, END)[-1].usage
+    assert (usage.input, usage.output) == (123, 5)

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from tests.support.profiles import examples
 from tests.support.wire_samples import wire_samples
 from tokengrpc.core.generation import Generation
-from tokengrpc.core.model import UsageSource
+from tokengrpc.core.model import UsageReport, UsageSource
 from tokengrpc.core.request import GenerationRequest, OutputOptions
 from tokengrpc.core.termination import Termination
 from tokengrpc.engines.anthropic.events import EventDecoder
 from tokengrpc.engines.openai.chunks import ChunkDecoder
+from tokengrpc.engines.upstream.counts import newest
 from tokengrpc.engines.upstream.sse import SSEDecoder
 from tokengrpc.engines.upstream.stream_reader import decode
 from tokengrpc.errors import EngineLost, TokenGrpcError
@@ -133,13 +134,17 @@ def calls(events: Sequence[Event]) -> dict[str, tuple[str, ...]]:
 
 def usage(generation: Generation, deltas: Sequence[Delta]) -> dict[str, tuple[str, ...]]:
     """Returns the engine's own counts if it reported both input and output."""
-    if generation.usage.source is not UsageSource.ENGINE:
-        return {}
     total = generation.usage
-    line = f"{total.input} {total.output}"
-    # If the engine does not report reasoning tokens, the server has counted them itself.
-    reasoning = total.reasoning if any(d.usage and d.usage.reasoning for d in deltas) else 0
+    told = UsageReport()
+    for delta in deltas:
+        told = told if delta.usage is None else newest(delta.usage, told)
+    if total.source is not UsageSource.ENGINE and (total.input, total.output) != (told.input, told.output):
+        return {}
+    reasoning: int | str = total.reasoning
+    if total.source is not UsageSource.ENGINE:
+        reasoning = "counted"  # by the server, because the engine did not report it
     parts = {"cached": total.cached_input, "cache_write": total.cache_write_input, "reasoning": reasoning}
+    line = f"{total.input} {total.output}"
     return {"usage": (" ".join([line, *(f"{name}={count}" for name, count in parts.items() if count)]),)}
 
 

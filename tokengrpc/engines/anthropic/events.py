@@ -9,6 +9,7 @@ from tokengrpc.core.model import Delta, ToolCallFragment, UsageReport
 from tokengrpc.core.text import encodable
 from tokengrpc.engines.anthropic.reasoning import opaque_redacted, opaque_signature
 from tokengrpc.engines.anthropic.schema import Event, decode_event
+from tokengrpc.engines.upstream.counts import first_known, newest
 from tokengrpc.engines.upstream.errors import read_complaint
 from tokengrpc.engines.upstream.finish_reasons import read_finish
 from tokengrpc.engines.upstream.redaction import hiding
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tokengrpc.core.model import EngineFinish
-    from tokengrpc.engines.anthropic.schema import Block, EventDelta, Usage
+    from tokengrpc.engines.anthropic.schema import Block, EventDelta, Message, Usage
 
 # Bound on the calls of one generation. No model makes that many, so more is treated as malformed output.
 _MAX_CALLS = 1024
@@ -64,8 +65,9 @@ class EventDecoder(StreamDecoder):
             case "message_delta":
                 if event.delta is not None:
                     self._take_finish(event.delta.stop_reason, event.delta.stop_sequence)
-                self._take_usage(event.usage, deltas)
+                self._take_usage(_usage_of(event, event.delta), deltas)
             case "message_stop":
+                self._take_usage(_usage_of(event, event.message), deltas)
                 self._end(deltas)
             case "message":
                 self._take_message(event, deltas)
@@ -127,15 +129,17 @@ class EventDecoder(StreamDecoder):
 
     def _take_input_usage(self, usage: Usage | None, deltas: list[Delta]) -> None:
         """Reports the input counts of `message_start`. Its output count means nothing yet and is ignored."""
-        if usage is not None and usage.input_tokens is not None:
-            self._usage = _report(usage, self._usage, output=None)
-            deltas.append(Delta(count=0, usage=self._usage))
+        if usage is not None:
+            before, self._usage = self._usage, _report(usage, self._usage, output=None)
+            if self._usage != before:
+                deltas.append(Delta(count=0, usage=self._usage))
 
     def _take_usage(self, usage: Usage | None, deltas: list[Delta]) -> None:
-        if usage is None or usage.output_tokens is None:
+        """Reports the counts of any later event."""
+        if usage is None:
             return
-        self._usage = _report(usage, self._usage, output=usage.output_tokens)
-        if self._finish is None:
+        before, self._usage = self._usage, _report(usage, self._usage, output=usage.output_tokens)
+        if self._finish is None and self._usage != before:
             deltas.append(Delta(count=0, usage=self._usage))
 
     def _take_finish(self, word: str | None, stop: str | None) -> None:
@@ -157,25 +161,36 @@ class EventDecoder(StreamDecoder):
         return Delta(count=0, usage=self._usage, finish=finish)
 
 
+def _usage_of(event: Event, part: EventDelta | Message | None) -> Usage | None:
+    """Returns the usage of an event, or else the one that some proxies put into its part."""
+    return event.usage or (None if part is None else part.usage)
+
+
 def _report(usage: Usage, before: UsageReport, output: int | None) -> UsageReport:
     """Returns the new counts, with the counts of `before` where `usage` has none.
 
     Unlike the API's `input_tokens`, the report's input includes tokens read from and written to the cache.
+    A zero after a known count is no count: proxies send it in the last event although they had told it.
     """
-    cached = _first_known(usage.cache_read_input_tokens, before.cached_input)
-    written = _first_known(usage.cache_creation_input_tokens, before.cache_write_input)
+    cached = usage.cache_read_input_tokens or before.cached_input
+    written = usage.cache_creation_input_tokens or before.cache_write_input
+    parts = (cached or 0) + (written or 0)
     uncached = usage.input_tokens
-    if uncached is None and before.input is not None:
-        uncached = before.input - (before.cached_input or 0) - (before.cache_write_input or 0)
+    known = before.input or 0
+    if uncached:
+        input_ = uncached + parts
+    elif uncached is None and known:
+        input_ = known - (before.cached_input or 0) - (before.cache_write_input or 0) + parts
+    else:
+        input_ = max(known, parts)
     details = usage.output_tokens_details
-    return UsageReport(
-        input=None if uncached is None else uncached + (cached or 0) + (written or 0),
-        output=output,
-        cached_input=cached,
-        cache_write_input=written,
-        reasoning=_first_known(details.thinking_tokens if details else None, before.reasoning),
+    return newest(
+        UsageReport(
+            input=input_ or None,
+            output=output or None,
+            cached_input=first_known(cached, usage.cache_read_input_tokens),
+            cache_write_input=first_known(written, usage.cache_creation_input_tokens),
+            reasoning=details.thinking_tokens if details else None,
+        ),
+        before,
     )
-
-
-def _first_known(count: int | None, before: int | None) -> int | None:
-    return before if count is None else count

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from tokengrpc.engines.upstream.counts import readable_counts
+
 # The contract's range for counts (int32). A larger value is treated as malformed.
 _Natural = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
@@ -45,7 +47,10 @@ class Block(msgspec.Struct, gc=False):
 
 
 class EventDelta(msgspec.Struct, gc=False):
-    """The `delta` of a block (`type` text_delta, …) or of the message (`stop_reason`)."""
+    """The `delta` of a block (`type` text_delta, …) or of the message (`stop_reason`).
+
+    Some proxies send the usage here.
+    """
 
     type: str = ""
     text: str | None = None
@@ -54,10 +59,11 @@ class EventDelta(msgspec.Struct, gc=False):
     partial_json: str | None = None
     stop_reason: str | None = None
     stop_sequence: str | None = None
+    usage: Usage | None = None
 
 
 class Message(msgspec.Struct, gc=False):
-    """The message in a `message_start` event."""
+    """The message in a `message_start` event; some proxies repeat it in `message_stop`."""
 
     usage: Usage | None = None
 
@@ -94,6 +100,15 @@ def _decode_leniently(payload: bytes) -> Event:
         value = json.loads(payload.decode())
         if isinstance(value, dict) and value.get("type") == "error":
             value = {"type": "error"}
+        _clean_usage(value)
         return msgspec.convert(value, Event, strict=False)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
+
+
+def _clean_usage(event: object) -> None:
+    """Removes what is no count from the usage, so that one bad part does not cost the others."""
+    if isinstance(event, dict):
+        for place in (event, event.get("message"), event.get("delta")):
+            if isinstance(place, dict) and "usage" in place:
+                place["usage"] = readable_counts(place["usage"])

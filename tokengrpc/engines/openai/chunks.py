@@ -12,6 +12,7 @@ from tokengrpc.engines.openai.logprobs import TokenInfo, split_text, token_infos
 from tokengrpc.engines.openai.schema import MessageDelta, decode_chunk, join_parts, plain_text
 from tokengrpc.engines.openai.tool_calls import ToolCallAssembler
 from tokengrpc.engines.openai.usage import OutputCounter, usage_report
+from tokengrpc.engines.upstream.counts import newest
 from tokengrpc.engines.upstream.errors import read_complaint
 from tokengrpc.engines.upstream.finish_reasons import read_finish, refine_finish_reason
 from tokengrpc.engines.upstream.redaction import hiding
@@ -81,7 +82,7 @@ class ChunkDecoder(StreamDecoder):
         if usage is not None:
             if not usage_taken:
                 self._take_usage(usage, deltas)
-            self._usage = usage
+            self._usage = newest(usage, self._usage)
 
     def _take_prompt_ids(self, chunk: Chunk, deltas: list[Delta]) -> None:
         """Adds a delta with the input's token ids, at most once per response."""

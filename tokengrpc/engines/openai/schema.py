@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from tokengrpc.engines.upstream.counts import readable_counts
+
 # The contract's range for counts and ids (int32). A larger value is treated as malformed.
 _Natural = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
@@ -70,6 +72,7 @@ class Choice(msgspec.Struct, gc=False):
 
     vLLM reports the matched stop sequence or stop token id in `stop_reason`, SGLang in `matched_stop`.
     `token_ids` are the ids of this chunk. In completions, vLLM and SGLang send `prompt_token_ids` once.
+    Moonshot sends `usage` here.
     """
 
     index: int | None = None
@@ -82,6 +85,7 @@ class Choice(msgspec.Struct, gc=False):
     matched_stop: int | str | None = None
     token_ids: list[_Natural] | None = None
     prompt_token_ids: list[_Natural] | None = None
+    usage: Usage | None = None
 
 
 class InputDetails(msgspec.Struct, gc=False):
@@ -100,12 +104,17 @@ class OutputDetails(msgspec.Struct, gc=False):
 class Usage(msgspec.Struct, gc=False):
     """Cumulative counts.
 
-    Some servers send a part here instead of in the details: DeepSeek `prompt_cache_hit_tokens`, SGLang
-    `reasoning_tokens`, LiteLLM `cache_creation_input_tokens` (Anthropic's cache writes).
+    Some servers send a part here instead of in the details: DeepSeek `prompt_cache_hit_tokens`, Moonshot
+    `cached_tokens`, SGLang `reasoning_tokens`, LiteLLM `cache_creation_input_tokens` (Anthropic's cache
+    writes). Some proxies use the names of newer APIs: `input_tokens`, `output_tokens`.
     """
 
     prompt_tokens: _Natural | None = None
     completion_tokens: _Natural | None = None
+    total_tokens: _Natural | None = None
+    input_tokens: _Natural | None = None
+    output_tokens: _Natural | None = None
+    cached_tokens: _Natural | None = None
     prompt_tokens_details: InputDetails | None = None
     completion_tokens_details: OutputDetails | None = None
     prompt_cache_hit_tokens: _Natural | None = None
@@ -121,6 +130,12 @@ class Timings(msgspec.Struct, gc=False):
     predicted_n: _Natural | None = None
 
 
+class GroqExtra(msgspec.Struct, gc=False):
+    """Groq's own object in the last chunk."""
+
+    usage: Usage | None = None
+
+
 class Chunk(msgspec.Struct, gc=False):
     """One event of a stream. vLLM sends `prompt_token_ids` in the first event of a chat."""
 
@@ -128,6 +143,7 @@ class Chunk(msgspec.Struct, gc=False):
     usage: Usage | None = None
     error: Any = None
     timings: Timings | None = None
+    x_groq: GroqExtra | None = None
     prompt_token_ids: list[_Natural] | None = None
 
 
@@ -186,6 +202,21 @@ def _decode_leniently(payload: bytes) -> Chunk:
     """Decodes what servers send although msgspec rejects it: lone surrogates, NaN, counts such as 5.0."""
     try:
         # Given bytes, json.loads would also accept UTF-16 and UTF-32, and surrogates encoded as UTF-8.
-        return msgspec.convert(json.loads(payload.decode()), Chunk, strict=False)
+        value = json.loads(payload.decode())
+        _clean_usage(value)
+        return msgspec.convert(value, Chunk, strict=False)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
+
+
+def _clean_usage(chunk: object) -> None:
+    """Removes what is no count from the usage, so that one bad part does not cost the others."""
+    if not isinstance(chunk, dict):
+        return
+    choices = chunk.get("choices")
+    places = (chunk, chunk.get("x_groq"), *(choices if isinstance(choices, list) else ()))
+    for place in places:
+        if isinstance(place, dict) and "usage" in place:
+            place["usage"] = readable_counts(place["usage"])
+    if "timings" in chunk:
+        chunk["timings"] = readable_counts(chunk["timings"])

@@ -5,19 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tokengrpc.core.model import UsageReport
+from tokengrpc.engines.upstream.counts import first_known
 
 if TYPE_CHECKING:
     from tokengrpc.engines.openai.schema import Chunk, Timings, Usage
 
 
 def usage_report(chunk: Chunk) -> UsageReport | None:
-    """Returns the usage in a chunk.
+    """Returns the usage in a chunk, wherever the server put it.
 
     None if there is none, or if all counts are zero, as in every chunk of Ollama's completions.
     """
-    if chunk.usage is not None:
-        return _from_usage(chunk.usage)
-    return None if chunk.timings is None else _from_timings(chunk.timings)
+    usage = chunk.usage or (chunk.x_groq.usage if chunk.x_groq is not None else None)
+    if usage is None:
+        usage = next((choice.usage for choice in chunk.choices or () if choice.usage is not None), None)
+    report = None if usage is None else _from_usage(usage)
+    if report is None and chunk.timings is not None:
+        return _from_timings(chunk.timings)
+    return report
 
 
 def _from_timings(timings: Timings) -> UsageReport | None:
@@ -31,23 +36,54 @@ def _from_timings(timings: Timings) -> UsageReport | None:
 
 
 def _from_usage(usage: Usage) -> UsageReport | None:
-    if not usage.prompt_tokens and not usage.completion_tokens:
-        return None
+    """Converts a usage object. A zero is no count, because every request has an input."""
     inputs = usage.prompt_tokens_details
     outputs = usage.completion_tokens_details
+    cached = first_known(
+        inputs.cached_tokens if inputs else None, usage.prompt_cache_hit_tokens, usage.cached_tokens
+    )
+    written = first_known(inputs.cache_write_tokens if inputs else None, usage.cache_creation_input_tokens)
+    reasoning = first_known(outputs.reasoning_tokens if outputs else None, usage.reasoning_tokens)
+    prompt = usage.prompt_tokens or usage.input_tokens
+    completion = usage.completion_tokens or usage.output_tokens
+    if not prompt and not completion:
+        return None
+    input_, output = _sums(
+        prompt or 0, completion or 0, cached or 0, written or 0, reasoning or 0, total=usage.total_tokens or 0
+    )
     return UsageReport(
-        input=usage.prompt_tokens,
-        output=usage.completion_tokens or None,
-        cached_input=_first_known(inputs.cached_tokens if inputs else None, usage.prompt_cache_hit_tokens),
-        cache_write_input=_first_known(
-            inputs.cache_write_tokens if inputs else None, usage.cache_creation_input_tokens
-        ),
-        reasoning=_first_known(outputs.reasoning_tokens if outputs else None, usage.reasoning_tokens),
+        input=input_ or None,
+        output=output or None,
+        cached_input=cached,
+        cache_write_input=written,
+        reasoning=reasoning,
     )
 
 
-def _first_known(count: int | None, alternative: int | None) -> int | None:
-    return alternative if count is None else count
+def _sums(
+    prompt: int, completion: int, cached: int, written: int, reasoning: int, *, total: int
+) -> tuple[int, int]:
+    """Returns the tokens of input and output with their parts contained in them.
+
+    OpenAI's sums contain their parts. Other servers report a part beside its sum: xAI the reasoning, proxies
+    of Anthropic the cached input. Of the readings in which no part exceeds its sum, the first one that adds
+    up to `total` is right; if none does, the first one.
+    """
+    if not prompt or not completion:
+        # The total tells the other one.
+        completion = max(completion, reasoning)
+        return prompt or max(0, total - completion), max(completion, total - prompt if prompt else 0)
+    readings = [
+        (input_, output)
+        for input_ in (prompt, prompt + cached, prompt + cached + written)
+        for output in (completion, completion + reasoning)
+        if max(cached, written) <= input_ and reasoning <= output
+    ]
+    exact = [reading for reading in readings if sum(reading) == total]
+    if not exact and not reasoning and total > prompt + completion + cached + written:
+        # Gemini's total also has the reasoning, of which it reports no count.
+        return prompt, total - prompt
+    return (exact or readings)[0]
 
 
 class OutputCounter:
