@@ -48,7 +48,13 @@ if TYPE_CHECKING:
     from tokengrpc.engines.openai.dialects import Dialect
 
 DOCS = sorted((ROOT / "docs").glob("**/*.md"))
-PAGES = [*(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")), *DOCS]
+PAGES = [
+    *(
+        ROOT / name
+        for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "tests/README.md")
+    ),
+    *DOCS,
+]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUNS = "*(run by the tests)*"
 
