@@ -176,6 +176,9 @@ BEFORE_THE_FIRST_TOKEN = {
     "finish reason abort, then the end mark": Fault(
         steps=lambda _: (Finish("abort"), UsageChunk(), Done()), reason="ENGINE_ABORTED"
     ),
+    "finish reason that means a failure": Fault(
+        steps=lambda _: (Finish("network_error"), UsageChunk(), Done()), reason="ENGINE_ABORTED"
+    ),
     "malformed JSON": Fault(steps=lambda _: (Bytes(GARBAGE), *END), reason="ENGINE_PROTOCOL_ERROR"),
     "invalid UTF-8": Fault(steps=lambda _: (Bytes(NOT_UTF8), *END), reason="ENGINE_PROTOCOL_ERROR"),
     "line of more than 1 MiB": Fault(steps=lambda _: (Bytes(HUGE), Stall()), reason="ENGINE_PROTOCOL_ERROR"),
@@ -222,6 +225,9 @@ AFTER_TOKENS = _interrupted(TEXT) | {
         reason="ENGINE_STALLED",
         clock="inter_token",
         request=SHORT_BETWEEN,
+    ),
+    "finish reason that means a failure": Fault(
+        steps=lambda _: (TEXT, Finish("network_error"), UsageChunk(), Done()), reason="ENGINE_ABORTED"
     ),
     "incomplete end mark": Fault(steps=lambda _: (TEXT, Bytes(b"data: [DO")), reason="ENGINE_TRUNCATED"),
     "body ends within an event": Fault(

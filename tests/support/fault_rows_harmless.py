@@ -11,6 +11,7 @@ from tests.support.fault_rows import (
     GARBAGE,
     IN_A_TOOL_CALL,
     IN_REASONING,
+    SHORT_BETWEEN,
     TEXT,
     TEXT_ONLY,
     TOOLS,
@@ -46,8 +47,34 @@ AFTER_THE_FINISH_REASON = {
     "finish reason abort as a second one": Fault(
         steps=lambda _: (TEXT, Finish(), Finish("abort"), UsageChunk(), Done())
     ),
+    "finish reason length, then stop": Fault(
+        steps=lambda _: (TEXT, Finish("length"), Finish(), UsageChunk(), Done()), finish="MAX_TOKENS"
+    ),
     "output before the end mark": Fault(
         steps=lambda _: (TEXT, Finish(), Text(" more"), UsageChunk(), Done())
+    ),
+    "output, then another finish reason": Fault(
+        steps=lambda _: (TEXT, Finish(), Text(" more"), Finish("length"), UsageChunk(), Done()),
+        finish="MAX_TOKENS",
+    ),
+    "output, then connection reset": Fault(
+        steps=lambda caught_up: (TEXT, Finish(), Text(" more"), caught_up, HardReset()), reason="ENGINE_LOST"
+    ),
+    "output, then connection closed": Fault(
+        steps=lambda _: (TEXT, Finish(), Text(" more"), Drop()), reason="ENGINE_LOST"
+    ),
+    "output, then silence": Fault(
+        steps=lambda _: (TEXT, Finish(), Text(" more"), Stall()),
+        reason="ENGINE_STALLED",
+        clock="inter_token",
+        request=SHORT_BETWEEN,
+    ),
+    "output, then malformed JSON": Fault(
+        steps=lambda _: (TEXT, Finish(), Text(" more"), Bytes(GARBAGE), *END), reason="ENGINE_PROTOCOL_ERROR"
+    ),
+    "output, then finish reason abort": Fault(
+        steps=lambda _: (TEXT, Finish(), Text(" more"), Finish("abort"), UsageChunk(), Done()),
+        reason="ENGINE_ABORTED",
     ),
     "incomplete end mark": Fault(steps=lambda _: (TEXT, Finish(), UsageChunk(), Bytes(b"data: [DO"))),
     "connection reset after the usage": Fault(
@@ -85,6 +112,12 @@ UNUSUAL_BUT_VALID = {
         finish="MAX_TOKENS",
         excluded_apis=TEXT_ONLY,
         request=TOOLS,
+    ),
+    "finish reason before the output": Fault(
+        steps=lambda _: (Finish(), TEXT, Text(" more"), Finish(), UsageChunk(), Done()),
+    ),
+    "finish reason that means a filter": Fault(
+        steps=lambda _: (TEXT, Finish("sensitive"), UsageChunk(), Done()), finish="CONTENT_FILTER"
     ),
     "unknown finish reason": Fault(
         steps=lambda _: (TEXT, Finish("bored"), UsageChunk(), Done()), finish="OTHER"

@@ -180,8 +180,95 @@ class TestOutput:
         deltas = finished(event("message", content=content, stop_reason="tool_use", usage=usage))
         assert answer(deltas) == "Hello"
         assert "".join(delta.reasoning for delta in deltas) == "hm"
-        assert [fragment.arguments for delta in deltas for fragment in delta.fragments] == ['{"x": 1}']
+        fragments = [fragment for delta in deltas for fragment in delta.fragments]
+        assert [(part.id, part.function_name) for part in fragments if part.function_name] == [("a", "f")]
+        assert "".join(fragment.arguments for fragment in fragments) == '{"x": 1}'
         assert deltas[-1].usage == UsageReport(input=7, output=5)
+
+
+class TestQuirks:
+    """Servers with a way of their own: nothing is lost, repeated or mistaken."""
+
+    @pytest.mark.parametrize("pieces", [('{"a": 1}',), ('{"a"', ": 1}"), ("", '{"a": 1}'), ("",), ()])
+    @pytest.mark.parametrize("ends", [(stop(1), finish("tool_use"), END), (finish("tool_use"), END)])
+    def test_whole_input_and_pieces(self, pieces: tuple[str, ...], ends: tuple[bytes, ...]):
+        """Input that comes with the start and again in pieces is one input. Blocks may lack their stop."""
+        deltas = finished(
+            START,
+            start(1, "tool_use", id="a", name="f", input={"a": 1}),
+            *[block_delta("input_json_delta", 1, partial_json=piece) for piece in pieces],
+            *ends,
+        )
+        fragments = [fragment for delta in deltas for fragment in delta.fragments]
+        assert [(part.id, part.function_name) for part in fragments if part.function_name] == [("a", "f")]
+        assert "".join(fragment.arguments for fragment in fragments) == '{"a": 1}'
+
+    def test_two_calls_with_whole_input(self):
+        """The input of a call is emitted before the next call begins, also if both have one index."""
+        deltas = finished(
+            START,
+            start(0, "tool_use", id="a", name="f", input={"a": 1}),
+            start(0, "tool_use", id="b", name="f", input={"b": 2}),
+            block_delta("input_json_delta", 0, partial_json='{"b": 2}'),
+            finish("tool_use"),
+            END,
+        )
+        fragments = [fragment for delta in deltas for fragment in delta.fragments]
+        assert [(part.call_index, part.arguments) for part in fragments if part.arguments] == [
+            (0, '{"a": 1}'),
+            (1, '{"b": 2}'),
+        ]
+
+    def test_pieces_with_another_number(self):
+        """Arguments of an unknown block belong to the call that is open."""
+        begun = start(1, "tool_use", id="a", name="f", input={})
+        deltas = finished(
+            START, begun, block_delta("input_json_delta", 0, partial_json='{"a":1}'), finish("tool_use"), END
+        )
+        assert "".join(part.arguments for delta in deltas for part in delta.fragments) == '{"a":1}'
+
+    @pytest.mark.parametrize(
+        "event_",
+        [
+            start(kind="reasoning", text="hm"),
+            start(kind="thinking", text="hm"),
+            block_delta("reasoning_delta", text="hm"),
+            block_delta("thinking_delta", text="hm"),
+        ],
+    )
+    def test_reasoning_in_other_fields(self, event_: bytes):
+        """The type says that a text is reasoning, whatever its field is."""
+        deltas = finished(START, event_, text("42"), finish(), END)
+        assert ("".join(delta.reasoning for delta in deltas), answer(deltas)) == ("hm", "42")
+
+    def test_whole_message_after_its_events(self):
+        """A complete message that follows the events repeats them. Its usage and stop reason count."""
+        whole = event(
+            "message",
+            content=[{"type": "text", "text": "42"}],
+            stop_reason="max_tokens",
+            usage={"output_tokens": 5},
+        )
+        deltas = finished(START, text("42"), finish(), whole, END)
+        assert answer(deltas) == "42"
+        assert deltas[-1].finish == EngineFinish(reason=FinishReason.MAX_TOKENS, word="max_tokens")
+
+    def test_output_after_the_stop_reason(self):
+        """Output after a stop reason is taken, and a broken connection after it is an error."""
+        deltas = finished(START, finish(), text("4"), text("2"), finish("max_tokens"), finish(), END)
+        assert answer(deltas) == "42"
+        assert deltas[-1].finish == EngineFinish(reason=FinishReason.MAX_TOKENS, word="max_tokens")
+        decoder = EventDecoder("test")
+        decoder.feed([START, finish(), text("4")])
+        decoder.cut(EngineLost("broke"))
+        assert isinstance(decoder.error, EngineLost)
+
+    @pytest.mark.parametrize(
+        ("word", "error"), [("network_error", EngineAborted), ("timeout", EngineAborted)]
+    )
+    def test_words_for_failures(self, word: str, error: type):
+        """A stop reason that means a failure is one."""
+        assert type(decode(START, text("a"), finish(word), END)[1]) is error
 
 
 class TestUsage:

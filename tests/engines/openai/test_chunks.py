@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,9 @@ from tests.support.openai_payloads import DONE, EVERYTHING, STOP, chat, counts, 
 from tests.support.profiles import examples
 from tokengrpc.core.model import Delta, EngineFinish, FinishReason, ToolCallFragment, UsageReport
 from tokengrpc.core.request import OutputOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class TestContent:
@@ -81,7 +84,8 @@ class TestContent:
             b'{"choices":null,"usage":null,"error":null}',
             b'{"choices":[{"index":0,"delta":null,"text":null,"logprobs":null,"finish_reason":null}],"usage":null}',
             b'{"choices":[{"delta":{"content":null,"reasoning":null,"tool_calls":null,"role":null}}]}',
-            b'{"choices":[{"index":1,"delta":{"content":"another answer"}}]}',
+            b'{"choices":[{"delta":[],"logprobs":[],"text":false}],"usage":[]}',
+            b'{"choices":{}}',
             b'{"choices":[{"index":0,"delta":{"unknown":[1,{"a":null}]},"new":1}],"usage":{"prompt_tokens":null}}',
             b"",
         ],
@@ -246,9 +250,9 @@ class TestToolCalls:
     """Assembly of tool calls from pieces."""
 
     @staticmethod
-    def fragments(*chunks: list[dict[str, Any]]) -> list[ToolCallFragment]:
+    def fragments(*chunks: list[dict[str, Any]], tools: Sequence[str] = ("f", "g")) -> list[ToolCallFragment]:
         payloads = [chat({"tool_calls": pieces}) for pieces in chunks]
-        deltas = finished(*payloads, chat({}, finish_reason="tool_calls"))
+        deltas = finished(*payloads, chat({}, finish_reason="tool_calls"), tools=tools)
         assert deltas[-1].finish is not None
         assert deltas[-1].finish.reason is FinishReason.TOOL_CALLS
         return [fragment for delta in deltas for fragment in delta.fragments]
@@ -332,7 +336,7 @@ class TestToolCalls:
 def test_names_with_a_lone_surrogate():
     """Ids and names of tool calls and texts of alternative tokens are made valid Unicode."""
     lone = "\ud83d"
-    calls = [{"id": f"c{lone}", "function": {"name": f"f{lone}", "arguments": "{}"}}]
+    calls = [{"id": f"c{lone}", "function": {"name": f"f{lone}", "arguments": "[]"}}]
     entry = {"token": "a", "logprob": -1.0, "top_logprobs": [{"token": lone, "logprob": -1.0}]}
     lists = {"tokens": ["a"], "token_logprobs": [-1.0], "top_logprobs": [{lone: -1.0}]}
     deltas = finished(

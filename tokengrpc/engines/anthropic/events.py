@@ -11,10 +11,8 @@ from tokengrpc.engines.anthropic.reasoning import opaque_redacted, opaque_signat
 from tokengrpc.engines.anthropic.schema import Event, decode_event
 from tokengrpc.engines.upstream.counts import first_known, newest
 from tokengrpc.engines.upstream.errors import read_complaint
-from tokengrpc.engines.upstream.finish_reasons import read_finish
 from tokengrpc.engines.upstream.redaction import hiding
 from tokengrpc.engines.upstream.stream_decoder import StreamDecoder
-from tokengrpc.errors import EngineAborted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,13 +26,22 @@ _MAX_CALLS = 1024
 _HIDE = hiding(None)
 
 
+# Marks in the type of a block or delta that holds reasoning, whatever field its text is in.
+_REASONING_MARKS = ("think", "reason")
+
+
 class _Call:
-    """A tool call whose block has not stopped."""
+    """A tool call whose block has not stopped.
 
-    __slots__ = ("has_arguments", "index")
+    `input` holds the arguments that came with the start of the block. They are withheld until the block
+    stops, because some servers send the same in pieces afterwards.
+    """
 
-    def __init__(self, index: int) -> None:
+    __slots__ = ("has_arguments", "index", "input")
+
+    def __init__(self, index: int, arguments: str) -> None:
         self.index = index
+        self.input = arguments
         self.has_arguments = False
 
 
@@ -48,6 +55,7 @@ class EventDecoder(StreamDecoder):
         """Creates a decoder. `hide` redacts secrets in the engine's messages and makes them valid Unicode."""
         super().__init__(engine, hide)
         self._open_calls: dict[int, _Call] = {}  # by the index of their block
+        self._server_tools: set[int] = set()  # indexes of the blocks of tools that the API runs itself
         self._call_count = 0
         self._usage = UsageReport()
 
@@ -63,8 +71,8 @@ class EventDecoder(StreamDecoder):
             case "message_start" if event.message is not None:
                 self._take_input_usage(event.message.usage, deltas)
             case "message_delta":
-                if event.delta is not None:
-                    self._take_finish(event.delta.stop_reason, event.delta.stop_sequence)
+                if event.delta is not None and event.delta.stop_reason:
+                    self._take_word(event.delta.stop_reason, event.delta.stop_sequence)
                 self._take_usage(_usage_of(event, event.delta), deltas)
             case "message_stop":
                 self._take_usage(_usage_of(event, event.message), deltas)
@@ -81,38 +89,46 @@ class EventDecoder(StreamDecoder):
         if block.type == "tool_use":
             if self._call_count >= _MAX_CALLS:
                 raise ValueError(f"more than {_MAX_CALLS} tool calls")
-            self._open_calls[index] = _Call(self._call_count)
+            self._stop_block(index, deltas)
+            arguments = json.dumps(block.input, ensure_ascii=False) if block.input else "{}"
+            self._open_calls[index] = _Call(self._call_count, arguments)
             self._call_count += 1
-            arguments = json.dumps(block.input, ensure_ascii=False) if block.input else ""
-            self._emit_fragment(self._open_calls[index], deltas, block.id or "", block.name or "", arguments)
+            self._emit_fragment(self._open_calls[index], deltas, block.id or "", block.name or "")
+        elif block.type.endswith("_tool_use"):
+            self._server_tools.add(index)
         elif block.type == "redacted_thinking":
             self._emit(deltas, Delta(count=0, opaque=opaque_redacted(block.data or "")))
         else:
-            self._emit_texts(block.text, block.thinking, block.signature, deltas)
+            self._emit_texts(block, deltas)
 
     def _take_block_delta(self, index: int, delta: EventDelta | None, deltas: list[Delta]) -> None:
         if delta is None:
             return
         if delta.partial_json:
+            if index in self._server_tools:
+                return
             call = self._open_calls.get(index)
-            if call is not None:  # None for a server tool: the API runs it itself
+            if call is None and self._open_calls:
+                call = next(reversed(self._open_calls.values()))  # some servers number the events otherwise
+            if call is not None:
                 self._emit_fragment(call, deltas, arguments=delta.partial_json)
         else:
-            self._emit_texts(delta.text, delta.thinking, delta.signature, deltas)
+            self._emit_texts(delta, deltas)
 
     def _stop_block(self, index: int, deltas: list[Delta]) -> None:
         call = self._open_calls.pop(index, None)
         if call is not None and not call.has_arguments:
             # The API sends nothing for a call without arguments, but the contract's arguments are JSON.
-            self._emit_fragment(call, deltas, arguments="{}")
+            self._emit_fragment(call, deltas, arguments=call.input)
 
-    def _emit_texts(
-        self, text: str | None, thinking: str | None, signature: str | None, deltas: list[Delta]
-    ) -> None:
+    def _emit_texts(self, part: Block | EventDelta, deltas: list[Delta]) -> None:
+        text, thinking = part.text or "", part.thinking or ""
+        if text and any(mark in part.type for mark in _REASONING_MARKS):
+            text, thinking = "", thinking or text
         if text or thinking:
-            self._emit(deltas, Delta(text=text or "", reasoning=thinking or ""))
-        if signature:
-            self._emit(deltas, Delta(count=0, opaque=opaque_signature(signature)))
+            self._emit(deltas, Delta(text=text, reasoning=thinking))
+        if part.signature:
+            self._emit(deltas, Delta(count=0, opaque=opaque_signature(part.signature)))
 
     def _emit_fragment(
         self, call: _Call, deltas: list[Delta], id_: str = "", name: str = "", arguments: str = ""
@@ -124,7 +140,7 @@ class EventDecoder(StreamDecoder):
         self._emit(deltas, Delta(fragments=(fragment,)))
 
     def _emit(self, deltas: list[Delta], delta: Delta) -> None:
-        self._started = True
+        self._note_output()
         deltas.append(delta)
 
     def _take_input_usage(self, usage: Usage | None, deltas: list[Delta]) -> None:
@@ -139,23 +155,28 @@ class EventDecoder(StreamDecoder):
         if usage is None:
             return
         before, self._usage = self._usage, _report(usage, self._usage, output=usage.output_tokens)
-        if self._finish is None and self._usage != before:
+        if not self.complete and self._usage != before:
             deltas.append(Delta(count=0, usage=self._usage))
 
-    def _take_finish(self, word: str | None, stop: str | None) -> None:
-        if word and self._finish is None:
-            try:
-                self._finish = read_finish(self._engine, word, stop)
-            except EngineAborted as error:
-                self._fail(error)
-
     def _take_message(self, event: Event, deltas: list[Delta]) -> None:
-        """Decodes a complete response, which is not streamed."""
-        for index, block in enumerate(event.content or ()):
-            self._start_block(index, block, deltas)
-            self._stop_block(index, deltas)
+        """Decodes a complete response. Its content is skipped if it has been streamed before."""
+        if not self._started:
+            for index, block in enumerate(event.content or ()):
+                self._start_block(index, block, deltas)
+                self._stop_block(index, deltas)
         self._take_usage(event.usage, deltas)
-        self._take_finish(event.stop_reason, event.stop_sequence)
+        if event.stop_reason:
+            self._take_word(event.stop_reason, event.stop_sequence)
+
+    def _held(self) -> Delta | None:
+        """Returns the arguments of the calls whose blocks have not stopped, if they are withheld."""
+        deltas: list[Delta] = []
+        if self._finish is not None:
+            for index in list(self._open_calls):
+                self._stop_block(index, deltas)
+        return (
+            Delta(fragments=tuple(part for delta in deltas for part in delta.fragments)) if deltas else None
+        )
 
     def _last(self, finish: EngineFinish) -> Delta:
         return Delta(count=0, usage=self._usage, finish=finish)

@@ -8,21 +8,23 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tokengrpc.core.model import Delta
+from tokengrpc.engines.openai.calls.assembler import ToolCallAssembler
+from tokengrpc.engines.openai.content import read_content
+from tokengrpc.engines.openai.lenient import decode_leniently
 from tokengrpc.engines.openai.logprobs import TokenInfo, split_text, token_infos
-from tokengrpc.engines.openai.schema import MessageDelta, decode_chunk, join_parts, plain_text
-from tokengrpc.engines.openai.tool_calls import ToolCallAssembler
+from tokengrpc.engines.openai.restated import Streamed
+from tokengrpc.engines.openai.schema import MessageDelta, decode_chunk, plain_text
 from tokengrpc.engines.openai.usage import OutputCounter, usage_report
 from tokengrpc.engines.upstream.counts import newest
 from tokengrpc.engines.upstream.errors import read_complaint
-from tokengrpc.engines.upstream.finish_reasons import read_finish, refine_finish_reason
+from tokengrpc.engines.upstream.finish_reasons import refine_finish_reason
 from tokengrpc.engines.upstream.redaction import hiding
 from tokengrpc.engines.upstream.stream_decoder import StreamDecoder
-from tokengrpc.errors import EngineAborted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from tokengrpc.core.model import EngineFinish, UsageReport
+    from tokengrpc.core.model import EngineFinish, ToolCallFragment, UsageReport
     from tokengrpc.core.request import OutputOptions
     from tokengrpc.engines.openai.schema import Choice, Chunk
 
@@ -34,26 +36,42 @@ _HIDE = hiding(None)
 class ChunkDecoder(StreamDecoder):
     """Decoder of one response's payloads into deltas."""
 
-    def __init__(self, engine: str, output: OutputOptions, hide: Callable[[str], str] = _HIDE) -> None:
-        """Creates a decoder. `hide` redacts secrets in the engine's messages and makes them valid Unicode."""
+    def __init__(
+        self,
+        engine: str,
+        output: OutputOptions,
+        hide: Callable[[str], str] = _HIDE,
+        *,
+        tools: Iterable[str] = (),
+    ) -> None:
+        """Creates a decoder. `hide` redacts secrets in the engine's messages and makes them valid Unicode.
+
+        `tools` are the names of the request's tools.
+        """
         super().__init__(engine, hide)
         self._wants_logprobs = output.top_logprob_count is not None
         self._top_count = output.top_logprob_count or 0
         self._wants_raw = output.raw_bytes
         self._wants_ids = output.token_ids
         self._wants_infos = self._wants_logprobs or self._wants_raw
-        self._calls = ToolCallAssembler()
+        self._calls = ToolCallAssembler(tools)
         self._counter = OutputCounter()
+        self._in_text = False  # whether the last payload was plain text before any finish reason
+        self._text, self._reasoning, self._refusal = Streamed(), Streamed(), Streamed()
         self._refused = False  # whether the model has sent a refusal
         self._usage: UsageReport | None = None
         self._prompt_ids_emitted = False
         self._late_count = 0  # tokens that were reported only after the finish reason
+        self._withheld_count = 0  # tokens of tool calls whose fragments are withheld
 
     def _feed_payload(self, payload: bytes, deltas: list[Delta]) -> None:
         if payload.startswith(_DONE):
             self._end(deltas)
             return
-        chunk = decode_chunk(payload)
+        try:
+            chunk = decode_chunk(payload)
+        except (ValueError, RecursionError):
+            chunk = decode_leniently(payload, wants_logprobs=self._wants_infos, wants_ids=self._wants_ids)
         choices = chunk.choices
         if (
             choices
@@ -65,10 +83,14 @@ class ChunkDecoder(StreamDecoder):
             # Fast path, taken by nearly all chunks.
             text = plain_text(choices[0])
             if text:
-                self._started = True
-                self._counter.mark_uncounted()
+                if not self._in_text:
+                    self._note_output()
+                    self._counter.mark_uncounted()
+                    self._in_text = self._finish is None
+                self._text.add(text)
                 deltas.append(Delta(text=text))
                 return
+        self._in_text = False
         usage = usage_report(chunk)
         self._take_prompt_ids(chunk, deltas)
         if chunk.error or (choices is None and usage is None):
@@ -76,9 +98,8 @@ class ChunkDecoder(StreamDecoder):
             return
         usage_taken = False
         for choice in choices or ():
-            if not choice.index:  # only one answer was requested
-                self._take_choice(choice, usage, deltas)
-                usage_taken = True
+            self._take_choice(choice, None if usage_taken else usage, deltas)
+            usage_taken = True
         if usage is not None:
             if not usage_taken:
                 self._take_usage(usage, deltas)
@@ -101,24 +122,20 @@ class ChunkDecoder(StreamDecoder):
             deltas.append(Delta(count=count, usage=usage))
 
     def _take_choice(self, choice: Choice, usage: UsageReport | None, deltas: list[Delta]) -> None:
-        body = choice.delta or choice.message or _EMPTY
-        text = choice.text or body.content or ""
-        reasoning = body.reasoning_content or body.reasoning or ""
-        if isinstance(text, list):
-            text, more_reasoning = join_parts(text)
-            reasoning += more_reasoning
-        refusal = body.refusal or ""
-        has_calls = bool(body.tool_calls or body.function_call)
-        fragments = self._calls.feed(body.tool_calls, body.function_call) if has_calls else ()
+        text, reasoning, refusal, fragments, has_calls = self._read_choice(choice)
         infos = self._token_infos(choice)
         ids = choice.token_ids
         known = len(ids) if ids is not None else len(infos) or None
         has_output = bool(text or reasoning or refusal or has_calls)
         count = self._counter.count(usage, known, has_output=has_output)
-        if has_output or count:
+        if has_output:
+            self._note_output()
+        elif count:
             self._started = True
         if refusal:
             self._refused = True
+        if count is not None and has_calls:
+            count = self._count_fragments(count, withheld=not (fragments or text or reasoning or refusal))
         if text or reasoning or refusal or fragments or infos or count or (usage and usage != self._usage):
             delta = Delta(
                 text=text, reasoning=reasoning, refusal=refusal, count=count, fragments=fragments, usage=usage
@@ -128,15 +145,39 @@ class ChunkDecoder(StreamDecoder):
             else:
                 deltas.append(delta)
         if choice.finish_reason:
-            self._take_finish(choice)
-
-    def _take_finish(self, choice: Choice) -> None:
-        try:
             stop = choice.stop_reason if isinstance(choice.stop_reason, str) else choice.matched_stop
-            self._finish = read_finish(self._engine, choice.finish_reason or "", stop)
-        except EngineAborted as error:
-            if self._finish is None:
-                self._fail(error)
+            self._take_word(choice.finish_reason, stop)
+
+    def _read_choice(self, choice: Choice) -> tuple[str, str, str, tuple[ToolCallFragment, ...], bool]:
+        """Returns text, reasoning, refusal and the fragments of calls, and whether there are calls.
+
+        A `message` is the whole answer: of it, only what has not been streamed before is returned.
+        """
+        body = choice.delta or _EMPTY
+        text, reasoning, refusal = read_content(body)
+        text = choice.text or text
+        fragments = self._calls.feed(body.tool_calls, body.function_call)
+        has_calls = bool(body.tool_calls or body.function_call)
+        self._text.add(text)
+        self._reasoning.add(reasoning)
+        self._refusal.add(refusal)
+        message = choice.message
+        if message is not None:
+            whole = read_content(message)
+            text += self._text.rest_of(whole.text, self._engine)
+            reasoning += self._reasoning.rest_of(whole.reasoning, self._engine)
+            refusal += self._refusal.rest_of(whole.refusal, self._engine)
+            rest = self._calls.feed_whole(message.tool_calls, message.function_call)
+            fragments += rest
+            has_calls = has_calls or bool(rest)
+        return text, reasoning, refusal, fragments, has_calls
+
+    def _count_fragments(self, count: int, *, withheld: bool) -> int:
+        """Returns the count of a delta with fragments, which includes those that were withheld before."""
+        self._withheld_count, count = (
+            (self._withheld_count + count, 0) if withheld else (0, self._withheld_count + count)
+        )
+        return count
 
     def _token_infos(self, choice: Choice) -> list[TokenInfo]:
         """Returns what the chunk reports about each of its tokens, limited to what the request asks for."""
@@ -173,9 +214,11 @@ class ChunkDecoder(StreamDecoder):
             )
 
     def _held(self) -> Delta | None:
-        """Returns the tool calls that never received a name, if any."""
-        unnamed = self._calls.flush()
-        return Delta(fragments=unnamed, count=0) if unnamed else None
+        """Returns what the assembler of the tool calls withholds, if anything."""
+        withheld = self._calls.flush()
+        if not withheld:
+            return None
+        return Delta(fragments=withheld, count=self._count_fragments(0, withheld=False))
 
     def _last(self, finish: EngineFinish) -> Delta:
         finish = refine_finish_reason(finish, called=bool(self._calls), refused=self._refused)

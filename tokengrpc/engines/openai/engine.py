@@ -37,7 +37,8 @@ class OpenAIEngine(HTTPStreamEngine):
     def _upstream_request(
         self, request: GenerationRequest, continue_from: Continuation | None
     ) -> UpstreamRequest:
-        decoder = ChunkDecoder(self.name, request.output, self._hide)
+        tools = (tool.name for tool in request.tools)
+        decoder = ChunkDecoder(self.name, request.output, self._hide, tools=tools)
         api = choose_api(self._api, request, self._dialect)
         target = ApiRequest(request=request, api=api)
         if continue_from is not None:

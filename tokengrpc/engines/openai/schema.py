@@ -1,20 +1,17 @@
 """The JSON of OpenAI-compatible chunks as structs, shared by both APIs, and its decoder.
 
 Any field may be missing or null. Unknown fields are skipped. If a field is not OpenAI's own, the docstring
-names the servers that send it.
+names the servers that send it. Chunks with other types are decoded by `lenient`.
 """
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import msgspec
 
-from tokengrpc.engines.upstream.counts import readable_counts
-
 # The contract's range for counts and ids (int32). A larger value is treated as malformed.
-_Natural = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Natural = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 
 class Function(msgspec.Struct, gc=False):
@@ -33,16 +30,21 @@ class ToolCall(msgspec.Struct, gc=False):
 
 
 class MessageDelta(msgspec.Struct, gc=False):
-    """A `delta`, or the `message` of a response that is not streamed.
+    """A `delta`, or a `message`. What servers send in these fields is described in `content.py`.
 
     DeepSeek, llama.cpp and SGLang send reasoning as `reasoning_content`; vLLM, Ollama and OpenRouter as
-    `reasoning`; some servers send both. Mistral's `content` may be a list of parts.
+    `reasoning`; some servers send both. OpenRouter adds `reasoning_details`, LiteLLM `thinking_blocks`.
+    Mistral's `content` may be a list of parts.
     """
 
-    content: str | list[Any] | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    refusal: str | None = None
+    content: str | list[Any] | dict[str, Any] | None = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    reasoning_text: Any = None
+    thinking: Any = None
+    reasoning_details: Any = None
+    thinking_blocks: Any = None
+    refusal: Any = None
     tool_calls: list[ToolCall] | None = None
     function_call: Function | None = None
 
@@ -53,7 +55,7 @@ class LogprobEntry(msgspec.Struct, gc=False):
     token: str = ""
     logprob: float | None = None
     bytes: list[int] | None = None
-    id: _Natural | None = None
+    id: Natural | None = None
     top_logprobs: list[LogprobEntry] | None = None
 
 
@@ -68,37 +70,38 @@ class Logprobs(msgspec.Struct, gc=False):
 
 
 class Choice(msgspec.Struct, gc=False):
-    """A piece of one answer.
+    """A piece of the answer.
 
+    Only one answer is requested, so the `index` of a choice says nothing: some proxies put the number of a
+    content block there. Some servers send the whole answer as `message` after its pieces.
     vLLM reports the matched stop sequence or stop token id in `stop_reason`, SGLang in `matched_stop`.
     `token_ids` are the ids of this chunk. In completions, vLLM and SGLang send `prompt_token_ids` once.
     Moonshot sends `usage` here.
     """
 
-    index: int | None = None
     delta: MessageDelta | None = None
     message: MessageDelta | None = None
     text: str | None = None
     logprobs: Logprobs | None = None
     finish_reason: str | None = None
-    stop_reason: int | str | None = None
-    matched_stop: int | str | None = None
-    token_ids: list[_Natural] | None = None
-    prompt_token_ids: list[_Natural] | None = None
+    stop_reason: Any = None
+    matched_stop: Any = None
+    token_ids: list[Natural] | None = None
+    prompt_token_ids: list[Natural] | None = None
     usage: Usage | None = None
 
 
 class InputDetails(msgspec.Struct, gc=False):
     """Parts of the input tokens. OpenRouter sends `cache_write_tokens`."""
 
-    cached_tokens: _Natural | None = None
-    cache_write_tokens: _Natural | None = None
+    cached_tokens: Natural | None = None
+    cache_write_tokens: Natural | None = None
 
 
 class OutputDetails(msgspec.Struct, gc=False):
     """Parts of the output tokens."""
 
-    reasoning_tokens: _Natural | None = None
+    reasoning_tokens: Natural | None = None
 
 
 class Usage(msgspec.Struct, gc=False):
@@ -109,25 +112,25 @@ class Usage(msgspec.Struct, gc=False):
     writes). Some proxies use the names of newer APIs: `input_tokens`, `output_tokens`.
     """
 
-    prompt_tokens: _Natural | None = None
-    completion_tokens: _Natural | None = None
-    total_tokens: _Natural | None = None
-    input_tokens: _Natural | None = None
-    output_tokens: _Natural | None = None
-    cached_tokens: _Natural | None = None
+    prompt_tokens: Natural | None = None
+    completion_tokens: Natural | None = None
+    total_tokens: Natural | None = None
+    input_tokens: Natural | None = None
+    output_tokens: Natural | None = None
+    cached_tokens: Natural | None = None
     prompt_tokens_details: InputDetails | None = None
     completion_tokens_details: OutputDetails | None = None
-    prompt_cache_hit_tokens: _Natural | None = None
-    reasoning_tokens: _Natural | None = None
-    cache_creation_input_tokens: _Natural | None = None
+    prompt_cache_hit_tokens: Natural | None = None
+    reasoning_tokens: Natural | None = None
+    cache_creation_input_tokens: Natural | None = None
 
 
 class Timings(msgspec.Struct, gc=False):
     """llama.cpp's cumulative counts: input tokens computed, input tokens from the cache, output tokens."""
 
-    prompt_n: _Natural | None = None
-    cache_n: _Natural | None = None
-    predicted_n: _Natural | None = None
+    prompt_n: Natural | None = None
+    cache_n: Natural | None = None
+    predicted_n: Natural | None = None
 
 
 class GroqExtra(msgspec.Struct, gc=False):
@@ -144,7 +147,7 @@ class Chunk(msgspec.Struct, gc=False):
     error: Any = None
     timings: Timings | None = None
     x_groq: GroqExtra | None = None
-    prompt_token_ids: list[_Natural] | None = None
+    prompt_token_ids: list[Natural] | None = None
 
 
 def plain_text(choice: Choice) -> str | None:
@@ -153,14 +156,19 @@ def plain_text(choice: Choice) -> str | None:
     if (
         delta is not None
         and type(delta.content) is str
-        and not choice.index
         and choice.finish_reason is None
         and choice.logprobs is None
         and choice.token_ids is None
         and choice.text is None
+        and choice.message is None
+        and choice.usage is None
         and not (
             delta.reasoning_content
             or delta.reasoning
+            or delta.reasoning_text
+            or delta.thinking
+            or delta.reasoning_details
+            or delta.thinking_blocks
             or delta.refusal
             or delta.tool_calls
             or delta.function_call
@@ -170,53 +178,5 @@ def plain_text(choice: Choice) -> str | None:
     return None
 
 
-def join_parts(parts: list[Any]) -> tuple[str, str]:
-    """Returns the text and the reasoning of a `content` that is a list (Mistral)."""
-    text = reasoning = ""
-    for part in parts:
-        if isinstance(part, dict):
-            text += _part_text(part)
-            thinking = part.get("thinking")
-            if isinstance(thinking, list):
-                reasoning += "".join(_part_text(inner) for inner in thinking if isinstance(inner, dict))
-    return text, reasoning
-
-
-def _part_text(part: dict[str, Any]) -> str:
-    text = part.get("text")
-    return text if isinstance(text, str) else ""
-
-
-_decode = msgspec.json.Decoder(Chunk).decode
-
-
-def decode_chunk(payload: bytes) -> Chunk:
-    """Decodes a payload. Raises ValueError if it is not a chunk."""
-    try:
-        return _decode(payload)
-    except (ValueError, RecursionError):
-        return _decode_leniently(payload)
-
-
-def _decode_leniently(payload: bytes) -> Chunk:
-    """Decodes what servers send although msgspec rejects it: lone surrogates, NaN, counts such as 5.0."""
-    try:
-        # Given bytes, json.loads would also accept UTF-16 and UTF-32, and surrogates encoded as UTF-8.
-        value = json.loads(payload.decode())
-        _clean_usage(value)
-        return msgspec.convert(value, Chunk, strict=False)
-    except RecursionError:
-        raise ValueError("the JSON is nested too deeply") from None
-
-
-def _clean_usage(chunk: object) -> None:
-    """Removes what is no count from the usage, so that one bad part does not cost the others."""
-    if not isinstance(chunk, dict):
-        return
-    choices = chunk.get("choices")
-    places = (chunk, chunk.get("x_groq"), *(choices if isinstance(choices, list) else ()))
-    for place in places:
-        if isinstance(place, dict) and "usage" in place:
-            place["usage"] = readable_counts(place["usage"])
-    if "timings" in chunk:
-        chunk["timings"] = readable_counts(chunk["timings"])
+decode_chunk = msgspec.json.Decoder(Chunk).decode
+"""Decodes a payload. Raises ValueError if it is not a chunk, or not one in the usual types."""

@@ -6,18 +6,25 @@ from tokengrpc.core.model import EngineFinish, FinishReason
 from tokengrpc.core.text import encodable
 from tokengrpc.errors import EngineAborted
 
-# Finish reasons of a regular end, in lower case. All others are reported as OTHER.
+# Finish reasons of a regular end, in lower case. A word that is neither here nor of a family below is OTHER.
 FINISH_REASONS = {
     "stop": FinishReason.END,
     "eos": FinishReason.END,
     "eos_token": FinishReason.END,  # TGI
     "end_turn": FinishReason.END,
+    "end": FinishReason.END,
+    "complete": FinishReason.END,  # Cohere
+    "completed": FinishReason.END,
+    "finished": FinishReason.END,
+    "done": FinishReason.END,
     "stop_sequence": FinishReason.STOP_SEQUENCE,  # TGI, Anthropic
     "length": FinishReason.MAX_TOKENS,
     "max_tokens": FinishReason.MAX_TOKENS,
     "model_length": FinishReason.CONTEXT_LENGTH,  # Mistral
     "model_context_window_exceeded": FinishReason.CONTEXT_LENGTH,  # Anthropic
     "tool_calls": FinishReason.TOOL_CALLS,
+    "tool_call": FinishReason.TOOL_CALLS,
+    "toolcalls": FinishReason.TOOL_CALLS,
     "tool_use": FinishReason.TOOL_CALLS,  # Anthropic
     "function_call": FinishReason.TOOL_CALLS,
     "content_filter": FinishReason.CONTENT_FILTER,
@@ -34,8 +41,55 @@ ABORT_REASONS = frozenset(
         "error",
         "repetition",  # vLLM
         "insufficient_system_resource",  # DeepSeek
+        "network_error",  # Zhipu
     }
 )
+
+# Families of words that no table above lists. A word belongs to the first family of which it contains a mark.
+# Zhipu sends "sensitive"; Gemini "SAFETY", "RECITATION", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII",
+# "MALFORMED_FUNCTION_CALL"; Bedrock "guardrail_intervened"; TensorRT-LLM "timed_out"; others
+# "max_output_tokens", "server_error", "internalError" and the like.
+_FILTER_MARKS = (
+    *("filter", "sensitive", "safety", "unsafe", "moderat", "polic", "prohibited", "blocked", "blocklist"),
+    *("recitation", "spii", "guardrail", "censor", "harmful", "flagged", "violat", "profan"),
+)
+_FAILURE_MARKS = (
+    *("error", "fail", "abort", "cancel", "timeout", "timed_out", "timedout", "exception", "crash"),
+    *("interrupt", "unavailable", "overload", "disconnect", "broken", "malformed", "out_of_memory", "killed"),
+    *("preempt", "insufficient"),
+)
+_FAMILIES: tuple[tuple[tuple[str, ...], FinishReason | None], ...] = (
+    (_FILTER_MARKS, FinishReason.CONTENT_FILTER),
+    (_FAILURE_MARKS, None),
+    (("refus",), FinishReason.REFUSAL),
+    (("context", "model_length", "window"), FinishReason.CONTEXT_LENGTH),
+    (
+        ("length", "token_limit", "max_token", "max_output", "max_new", "max_completion", "maxtokens"),
+        FinishReason.MAX_TOKENS,
+    ),
+    (("stop_seq", "stop_str", "stop_word"), FinishReason.STOP_SEQUENCE),
+    (("end_of", "eos", "stop_token"), FinishReason.END),
+)
+
+# Words that some servers send in every chunk before the end. They say nothing.
+_NO_REASON = frozenset({"none", "null", "unspecified", "finish_reason_unspecified"})
+
+# How much each reason says, the least first: a proxy's "stop" must not hide what the server behind it said.
+_STRENGTH = {
+    reason: strength
+    for strength, reason in enumerate(
+        (
+            FinishReason.END,
+            FinishReason.STOP_SEQUENCE,
+            FinishReason.OTHER,
+            FinishReason.TOOL_CALLS,
+            FinishReason.MAX_TOKENS,
+            FinishReason.CONTEXT_LENGTH,
+            FinishReason.REFUSAL,
+            FinishReason.CONTENT_FILTER,
+        )
+    )
+}
 
 # With these reasons a server may report the stop sequence that was matched.
 _STOPS = frozenset({FinishReason.END, FinishReason.STOP_SEQUENCE})
@@ -44,21 +98,43 @@ _STOPS = frozenset({FinishReason.END, FinishReason.STOP_SEQUENCE})
 _WORD_CHARACTERS = 64
 
 
-def read_finish(engine: str, reason: str, stop: object = None) -> EngineFinish:
-    """Returns the finish for a server's finish reason. `stop` is the matched stop that the server reports.
+def read_finish(engine: str, reason: str, stop: object = None) -> EngineFinish | None:
+    """Returns the finish for a server's finish reason, or None for a word that says nothing.
 
-    Raises EngineAborted if the reason says that the engine aborted the generation.
+    `stop` is the matched stop that the server reports. Raises EngineAborted if the reason says that the
+    engine aborted the generation.
     """
     word = encodable(reason[:_WORD_CHARACTERS])
-    if word.lower() in ABORT_REASONS:
+    if word.lower() in _NO_REASON:
+        return None
+    mapped = _reason_of(word.lower())
+    if mapped is None:
         raise EngineAborted(
             f'engine {engine} aborted the generation with the finish reason "{word}"; '
             "start again under a new id"
         )
-    mapped = FINISH_REASONS.get(word.lower(), FinishReason.OTHER)
     if mapped in _STOPS and isinstance(stop, str) and stop:
         return EngineFinish(reason=FinishReason.STOP_SEQUENCE, word=word, matched_stop=encodable(stop))
     return EngineFinish(reason=mapped, word=word)
+
+
+def _reason_of(word: str) -> FinishReason | None:
+    """Returns the reason for a word in lower case, or None if it says that the engine aborted."""
+    if word in ABORT_REASONS:
+        return None
+    known = FINISH_REASONS.get(word)
+    if known is not None:
+        return known
+    joined = word.replace("-", "_").replace(" ", "_")
+    for marks, reason in _FAMILIES:
+        if any(mark in joined for mark in marks):
+            return reason
+    return FINISH_REASONS.get(joined, FinishReason.OTHER)
+
+
+def stronger_finish(before: EngineFinish, after: EngineFinish) -> EngineFinish:
+    """Returns the finish whose reason says more. If both say the same, `after`."""
+    return before if _STRENGTH[before.reason] > _STRENGTH[after.reason] else after
 
 
 def refine_finish_reason(finish: EngineFinish, *, called: bool, refused: bool) -> EngineFinish:

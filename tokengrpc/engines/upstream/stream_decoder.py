@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from tokengrpc.engines.upstream.errors import stream_error
-from tokengrpc.errors import EngineProtocolError, EngineTruncated
+from tokengrpc.engines.upstream.finish_reasons import read_finish, stronger_finish
+from tokengrpc.errors import EngineAborted, EngineProtocolError, EngineTruncated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,8 +21,13 @@ class StreamDecoder(ABC):
     """A decoder of one response's payloads into deltas.
 
     Deltas that precede a failure are returned first: after each call, check `error`, then `ended`. If `ended`
-    is set without an `error`, the last delta has `finish`. Once the decoder is `complete`, nothing turns the
+    is set without an `error`, the last delta has `finish`. While the decoder is `complete`, nothing turns the
     outcome into an error: payloads that cannot be decoded are ignored.
+
+    Some servers send a finish reason before the end, for example with their reasoning. So output that follows
+    a finish reason is decoded like any other, and shows that the reason was not the end: the decoder is no
+    longer complete until the next reason, the end mark or the regular end of the body. Of several finish
+    reasons, the strongest is reported.
     """
 
     def __init__(self, engine: str, hide: Callable[[str], str]) -> None:
@@ -30,13 +36,15 @@ class StreamDecoder(ABC):
         self._hide = hide
         self._started = False  # whether the engine has sent output
         self._finish: EngineFinish | None = None
+        self._reopened = False  # whether output has followed the last finish reason
+        self.outputs_after_finish = 0  # payloads with output that came after a finish reason
         self.ended = False
         self.error: TokenGrpcError | None = None
 
     @property
     def complete(self) -> bool:
-        """Whether the finish reason has arrived, which only usage and the end mark may follow."""
-        return self._finish is not None
+        """Whether the finish reason has arrived and no output has followed it."""
+        return self._finish is not None and not self._reopened
 
     def check(self) -> None:
         """Raises `error`, if there is one."""
@@ -54,7 +62,7 @@ class StreamDecoder(ABC):
             try:
                 self._feed_payload(payload, deltas)
             except (ValueError, RecursionError) as error:
-                if self._finish is not None:
+                if self.complete:
                     continue
                 self._fail(
                     EngineProtocolError(
@@ -62,6 +70,8 @@ class StreamDecoder(ABC):
                         "check its kind and base_url"
                     )
                 )
+        if self.error is not None:
+            self._release(deltas)
         return deltas
 
     def end(self, rest: Sequence[bytes]) -> list[Delta]:
@@ -82,14 +92,15 @@ class StreamDecoder(ABC):
     def cut(self, error: TokenGrpcError) -> list[Delta]:
         """Ends the output because nothing more can be read. Returns the last deltas.
 
-        Sets `error`, unless the finish reason has arrived: then the output is complete.
+        Sets `error`, unless the output is complete.
         """
         deltas: list[Delta] = []
         if not self.ended:
-            if self._finish is None:
-                self._fail(error)
-            else:
+            if self.complete:
                 self._end(deltas)
+            else:
+                self._fail(error)
+                self._release(deltas)
         return deltas
 
     @abstractmethod
@@ -107,14 +118,43 @@ class StreamDecoder(ABC):
         """Returns the output that is held back, if any."""
         return None
 
+    def _release(self, deltas: list[Delta]) -> None:
+        held = self._held()
+        if held is not None:
+            deltas.append(held)
+
     def final_deltas(self) -> list[Delta]:
         """Returns the output that is held back, and the finish if its reason has arrived.
 
         A consumer that does not wait for the usage and the end mark calls this itself.
         """
-        held = self._held()
-        deltas = [] if held is None else [held]
-        return deltas if self._finish is None else [*deltas, self._last(self._finish)]
+        deltas: list[Delta] = []
+        self._release(deltas)
+        if self._finish is not None:
+            deltas.append(self._last(self._finish))
+        return deltas
+
+    def _note_output(self) -> None:
+        """Notes that the engine has sent output."""
+        self._started = True
+        if self._finish is not None:
+            self._reopened = True
+            self.outputs_after_finish += 1
+
+    def _take_word(self, word: str, stop: object = None) -> None:
+        """Takes a finish reason. `stop` is the matched stop that the server reports.
+
+        A failure that follows the finish reason of complete output is ignored.
+        """
+        try:
+            finish = read_finish(self._engine, word, stop)
+        except EngineAborted as error:
+            if not self.complete:
+                self._fail(error)
+            return
+        if finish is not None:
+            self._finish = finish if self._finish is None else stronger_finish(self._finish, finish)
+            self._reopened = False
 
     def _end(self, deltas: list[Delta]) -> None:
         """Ends the output at the end mark, or at the body's end."""
@@ -129,8 +169,8 @@ class StreamDecoder(ABC):
         )
 
     def _complain(self, complaint: Complaint | None) -> None:
-        """Handles an error object. It is ignored after the finish reason, because the output is complete."""
-        if complaint is not None and self._finish is None:
+        """Handles an error object. It is ignored if the output is complete."""
+        if complaint is not None and not self.complete:
             self._fail(stream_error(self._engine, complaint, started=self._started))
 
     def _fail(self, error: TokenGrpcError) -> None:

@@ -28,7 +28,7 @@ class ResponseReader:
     After the finish reason, the time for reading is limited, because the output is already complete.
     """
 
-    __slots__ = ("_deadline", "_expired", "decoder", "events", "read", "response")
+    __slots__ = ("_deadline", "_expired", "_outputs", "decoder", "events", "read", "response")
 
     def __init__(self, response: Response, events: SSEDecoder, decoder: StreamDecoder) -> None:
         """`read` is the response's own method, so that no token costs an additional call."""
@@ -38,12 +38,16 @@ class ResponseReader:
         self.read = response.read
         self._deadline: float | None = None
         self._expired = False
+        self._outputs = 0  # the decoder's `outputs_after_finish` for which the deadline was set
 
     async def read_rest(self) -> bytes:
-        """Reads like `read`, but with a deadline that begins with the first call.
+        """Reads like `read`, but with a deadline that begins with the first call after output.
 
         After the deadline, data that has already arrived is read once more. Then raises TimeoutError.
         """
+        if self._outputs != self.decoder.outputs_after_finish:
+            self._outputs = self.decoder.outputs_after_finish
+            self._deadline, self._expired = None, False
         if self._expired:
             raise TimeoutError
         now = asyncio.get_running_loop().time()

@@ -1,0 +1,1 @@
+"""Assembly of tool calls that arrive in pieces."""

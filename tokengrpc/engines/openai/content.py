@@ -1,0 +1,91 @@
+"""Text, reasoning and refusals in the shapes in which servers send them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from tokengrpc.engines.openai.schema import MessageDelta
+
+# Marks in the `type` of a part that holds reasoning: "reasoning", "reasoning_text", "thinking", "thought".
+_REASONING_MARKS = ("reason", "think", "thought")
+
+# Types of parts that hold answer text.
+_TEXT_TYPES = frozenset({"", "text", "output_text", "input_text", "text_delta"})
+
+# Keys under which a part holds text. The first that is not empty counts, because several hold the same.
+_TEXT_KEYS = ("text", "content", "value")
+_REASONING_KEYS = ("text", "thinking", "reasoning_content", "reasoning", "content", "summary", "value")
+_REFUSAL_KEYS = ("refusal", "text", "content", "value")
+
+
+class Content(NamedTuple):
+    """The content of a message or of a piece of it."""
+
+    text: str
+    reasoning: str
+    refusal: str
+
+
+def read_content(body: MessageDelta) -> Content:
+    """Returns the content of a message. Raises ValueError for a part that cannot be read."""
+    text = body.content or ""
+    reasoning = _read_reasoning(body)
+    refusal = body.refusal or ""
+    if not isinstance(refusal, str):
+        refusal = _flatten(refusal, _REFUSAL_KEYS)
+    if isinstance(text, str):
+        return Content(text, reasoning, refusal)
+    text, more_reasoning, more_refusal = _join_parts(text if isinstance(text, list) else [text])
+    if more_reasoning != reasoning:
+        reasoning += more_reasoning
+    return Content(text, reasoning, refusal + more_refusal)
+
+
+def _read_reasoning(body: MessageDelta) -> str:
+    """Returns the reasoning. A server that fills several of the fields sends the same in each."""
+    for value in (
+        body.reasoning_content,
+        body.reasoning,
+        body.reasoning_text,
+        body.thinking,
+        body.reasoning_details,
+        body.thinking_blocks,
+    ):
+        if value:
+            text = value if isinstance(value, str) else _flatten(value, _REASONING_KEYS)
+            if text:
+                return text
+    return ""
+
+
+def _join_parts(parts: list[Any]) -> Content:
+    text = reasoning = refusal = ""
+    for part in parts:
+        if isinstance(part, str):
+            text += part
+        elif isinstance(part, dict):
+            kind = str(part.get("type") or "").lower()
+            if part.get("thought") is True or any(mark in kind for mark in _REASONING_MARKS):
+                reasoning += _flatten(part, _REASONING_KEYS)
+            elif "refusal" in kind:
+                refusal += _flatten(part, _REFUSAL_KEYS)
+            else:
+                text += _flatten(part, _TEXT_KEYS if kind in _TEXT_TYPES else ("text",))
+        elif part is not None:
+            raise ValueError("a part of the content is neither text nor an object")
+    return Content(text, reasoning, refusal)
+
+
+def _flatten(value: object, keys: tuple[str, ...]) -> str:
+    """Returns the text of a string, of a list of parts, or under the first of `keys` that has text."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(_flatten(item, keys) for item in value)
+    if isinstance(value, dict):
+        for key in keys:
+            text = _flatten(value.get(key), keys)
+            if text:
+                return text
+    return ""

@@ -1,0 +1,127 @@
+"""Decoder for chunks whose JSON does not have the usual types.
+
+A field that the caller did not ask for, and that is no output, is ignored if its type is wrong. Output and
+the finish reason are never ignored: if they cannot be read, the chunk is malformed.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from tokengrpc.engines.openai.schema import Chunk, Logprobs, Natural
+from tokengrpc.engines.upstream.counts import readable_counts
+
+_Ids = list[Natural] | None
+
+
+def decode_leniently(payload: bytes, *, wants_logprobs: bool, wants_ids: bool) -> Chunk:
+    """Decodes a payload. Raises ValueError if it is not a chunk.
+
+    Besides wrong types, servers send lone surrogates, NaN, and counts such as 5.0 or "5".
+    """
+    try:
+        # Given bytes, json.loads would also accept UTF-16 and UTF-32, and surrogates encoded as UTF-8.
+        chunk = json.loads(payload.decode())
+        if isinstance(chunk, dict):
+            _clean_chunk(chunk, wants_logprobs=wants_logprobs, wants_ids=wants_ids)
+        return msgspec.convert(chunk, Chunk, strict=False)
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None
+
+
+def _clean_chunk(chunk: dict[str, Any], *, wants_logprobs: bool, wants_ids: bool) -> None:
+    _drop_nothing(chunk, "choices", "prompt_token_ids")
+    extra = chunk.get("x_groq")
+    if isinstance(extra, dict):
+        _clean_counts(extra, "usage")
+    else:
+        chunk.pop("x_groq", None)
+    _clean_counts(chunk, "usage", "timings")
+    if not wants_ids:
+        _drop_unless(_Ids, chunk, "prompt_token_ids")
+    choices = chunk.get("choices")
+    if isinstance(choices, list):
+        chunk["choices"] = [choice for choice in choices if choice is not None]
+        for choice in chunk["choices"]:
+            if isinstance(choice, dict):
+                _clean_choice(choice, wants_logprobs=wants_logprobs, wants_ids=wants_ids)
+
+
+def _clean_choice(choice: dict[str, Any], *, wants_logprobs: bool, wants_ids: bool) -> None:
+    _clean_counts(choice, "usage")
+    _drop_nothing(choice, "delta", "message", "text", "logprobs", "finish_reason")
+    if not wants_logprobs:
+        _drop_unless(Logprobs, choice, "logprobs")
+    if not wants_ids:
+        _drop_unless(_Ids, choice, "token_ids")
+        _drop_unless(_Ids, choice, "prompt_token_ids")
+    reason = choice.get("finish_reason")
+    if isinstance(reason, dict):  # SGLang's own API: {"type": "stop", …}
+        choice["finish_reason"] = reason.get("type") or reason.get("reason")
+    for key in ("delta", "message"):
+        body = choice.get(key)
+        if isinstance(body, dict):
+            _clean_body(body)
+
+
+def _clean_body(body: dict[str, Any]) -> None:
+    _drop_nothing(body, "content", "tool_calls", "function_call")
+    if isinstance(body.get("function_call"), dict):
+        _clean_function(body["function_call"])
+    calls = body.get("tool_calls")
+    if isinstance(calls, dict):
+        # A single call instead of a list, or calls by their numbers.
+        calls = [calls] if "function" in calls or "id" in calls else list(calls.values())
+    if isinstance(calls, list):
+        body["tool_calls"] = calls = [call for call in calls if call is not None]
+        for call in calls:
+            if isinstance(call, dict):
+                _clean_call(call)
+
+
+def _clean_call(call: dict[str, Any]) -> None:
+    _drop_nothing(call, "id", "function")
+    _drop_unless(int | None, call, "index")
+    if isinstance(call.get("id"), int | float):
+        call["id"] = str(call["id"])  # a number instead of text
+    _drop_unless(str | None, call, "id")
+    if isinstance(call.get("function"), dict):
+        _clean_function(call["function"])
+
+
+def _clean_function(function: dict[str, Any]) -> None:
+    _drop_nothing(function, "name")
+    arguments = function.get("arguments")
+    if arguments is False:
+        del function["arguments"]
+    elif arguments == []:
+        function["arguments"] = {}
+    elif isinstance(arguments, list | int | float):
+        function["arguments"] = json.dumps(arguments, ensure_ascii=False)
+
+
+def _clean_counts(fields: dict[str, Any], *keys: str) -> None:
+    """Removes what is no count from a usage object, so that one bad part does not cost the others."""
+    for key in keys:
+        if key in fields:
+            fields[key] = readable_counts(fields[key])
+
+
+def _drop_nothing(fields: dict[str, Any], *keys: str) -> None:
+    """Removes fields that hold nothing. PHP, for example, writes an empty object as an empty list."""
+    for key in keys:
+        value = fields.get(key)
+        if value is False or (isinstance(value, list | dict | str) and not value):
+            fields.pop(key, None)
+
+
+def _drop_unless(type_: Any, fields: dict[str, Any], key: str) -> None:  # noqa: ANN401 - any type of msgspec's
+    """Removes a field whose value does not have this type."""
+    if key in fields:
+        try:
+            msgspec.convert(fields[key], type_, strict=False)
+        except ValueError:
+            del fields[key]
