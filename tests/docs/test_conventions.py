@@ -46,6 +46,37 @@ def test_names_have_at_most_60_characters():
     assert [f"{file.name}: {name}" for file, name in names if len(name) > MAX_NAME_LENGTH] == []
 
 
+def private_names(source: str) -> Iterator[str]:
+    """Yields the private names that a module imports or sets by `setattr`; ruff's SLF001 finds the others."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__":
+            yield from (alias.name for alias in node.names if alias.name.startswith("_"))
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "setattr":
+            texts = [
+                part.value
+                for part in node.args[:2]
+                if isinstance(part, ast.Constant) and isinstance(part.value, str)
+            ]
+            yield from (text for text in texts if "._" in text or text.startswith("_"))
+
+
+def test_private_names_are_found():
+    """Imported, set on an object, and set by a dotted name."""
+    source = 'from a import _b, c\nm.setattr(a, "_d", 1)\nm.setattr("a._e", 1)\nm.setattr(a, "f", "_g")\n'
+    assert list(private_names(source)) == ["_b", "_d", "a._e"]
+
+
+def test_no_private_name_is_imported_or_replaced():
+    """Tests use what is public."""
+    used = {
+        f"{file.relative_to(ROOT)}: {name}"
+        for folder in ("tests", "fuzz", "bench")
+        for file in (ROOT / folder).glob("**/*.py")
+        for name in private_names(file.read_text(encoding="utf-8"))
+    }
+    assert used == set()
+
+
 def test_folders_mirror_the_packages():
     """Tests of a package are in the folder of the same name."""
     folders = {str(file.parent.relative_to(TESTS)) for file in TESTS.glob("**/test_*.py")}

@@ -129,7 +129,7 @@ class TestConnections:
 
     async def test_an_idle_connection_that_breaks_late(self, monkeypatch: pytest.MonkeyPatch):
         """A server that closes it only after a while may have begun: the request is not sent again."""
-        monkeypatch.setattr(http_client, "_RESEND_SECONDS", 0.0)
+        monkeypatch.setattr(http_client, "RESEND_SECONDS", 0.0)
 
         async def script(peer: Peer) -> None:
             await peer.request()
@@ -162,7 +162,7 @@ class TestConnections:
 
     async def test_idle_connections_are_closed(self, monkeypatch: pytest.MonkeyPatch):
         """After a while, so that the server does not do it in the middle of a request."""
-        monkeypatch.setattr("tokengrpc.engines.http.client._KEEPALIVE_SECONDS", 0.01)
+        monkeypatch.setattr("tokengrpc.engines.http.client.KEEPALIVE_SECONDS", 0.01)
         async with Server(always_ok) as server, client(server.port) as http:
             await drain(await http.post("/x", b""))
             await until(lambda: http.stats().open_count == 0)

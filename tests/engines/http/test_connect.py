@@ -137,7 +137,7 @@ class TestConnecting:
         async def addresses(_: Origin) -> list[str]:
             return ["127.0.0.2", "127.0.0.1"]
 
-        monkeypatch.setattr(http_dial, "_addresses", addresses)
+        monkeypatch.setattr(http_dial, "resolve", addresses)
         with contextlib.ExitStack() as stack:
             async with Server(always_ok) as server, client(server.port, host="two.example") as http:
                 if silent:
@@ -153,7 +153,7 @@ class TestConnecting:
 
         async with Server(always_ok) as server:
             pass
-        monkeypatch.setattr(http_dial, "_addresses", addresses)
+        monkeypatch.setattr(http_dial, "resolve", addresses)
         async with client(server.port, host="two.example") as http:
             with pytest.raises(EngineUnavailable, match=r"refused|Connect call failed"):
                 await http.post("/x", b"")
@@ -258,7 +258,7 @@ class TestLeaving:
         async def addresses(_: Origin) -> list[str]:
             return ["127.0.0.1", "127.0.0.1"]
 
-        monkeypatch.setattr(http_dial, "_addresses", addresses)
+        monkeypatch.setattr(http_dial, "resolve", addresses)
 
         async def main() -> None:
             https = {"scheme": "https", "host": "two.example"}

@@ -486,7 +486,7 @@ class TestBrokenStreams:
         after: tuple[Any, ...],
     ):
         """A complete response ends soon and without an error, whatever the server does afterwards."""
-        monkeypatch.setattr(stream_reader, "_AFTER_FINISH_SECONDS", 0.05)
+        monkeypatch.setattr(stream_reader, "AFTER_FINISH_SECONDS", 0.05)
         server.script(Text("a"), Finish(), UsageChunk(7, 1), *after)
         deltas, failure = await run(engine)
         assert failure is None
@@ -496,7 +496,7 @@ class TestBrokenStreams:
 
     async def test_endless_comments_after_the_finish(self, monkeypatch: pytest.MonkeyPatch):
         """Keep-alive comments do not extend the wait for the end of the body."""
-        monkeypatch.setattr(stream_reader, "_AFTER_FINISH_SECONDS", 0.05)
+        monkeypatch.setattr(stream_reader, "AFTER_FINISH_SECONDS", 0.05)
         head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
         finish = b'data: {"choices":[{"text":"a","finish_reason":"stop"}]}\n\n'
 

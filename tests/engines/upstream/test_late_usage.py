@@ -165,7 +165,7 @@ class TestBounds:
 
     async def test_bytes(self, monkeypatch: pytest.MonkeyPatch):
         """After too many bytes the connection is closed."""
-        monkeypatch.setattr(late_usage, "_MAX_BYTES", 10_000)
+        monkeypatch.setattr(late_usage, "MAX_BYTES", 10_000)
         async with ScriptedEngine() as engine:
             engine.script(Text("a"), pause := Pause(), *[Text("x" * 1000)] * 100, Stall())
             async with serving(draining(engine)) as server:
@@ -176,7 +176,7 @@ class TestBounds:
 
     async def test_number(self, monkeypatch: pytest.MonkeyPatch):
         """When the maximum number of readers is running, further connections are closed."""
-        monkeypatch.setattr(late_usage, "_MAX_READERS", 1)
+        monkeypatch.setattr(late_usage, "MAX_READERS", 1)
         async with ScriptedEngine() as engine:
             engine.script(Text("a"), Stall())
             async with serving(draining(engine)) as server:

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 # Under the 5 s after which uvicorn (vLLM, SGLang, LiteLLM) closes an idle connection: a request that meets
 # the closing would fail.
-_KEEPALIVE_SECONDS = 4.0
+KEEPALIVE_SECONDS = 4.0
 
 # After the last event, this long is waited for the body's end, which lets the connection be used again.
 _LINGER_SECONDS = 1.0
 
 # A request that meets the closing of an idle connection hears of it within a round trip. Whoever closes later
 # may have begun to work on it, and sending it again would do the work twice.
-_RESEND_SECONDS = 1.0
+RESEND_SECONDS = 1.0
 
 # The most that is read of a body that is no stream.
 _BODY_BYTES = 1024 * 1024
@@ -124,7 +124,7 @@ class EngineHTTP:
             try:
                 return await _exchange(connection, request)
             except Unanswered:
-                if now() - sent >= _RESEND_SECONDS:
+                if now() - sent >= RESEND_SECONDS:
                     raise
         return await _exchange(await self._connect(origin, connect_timeout), request)
 
@@ -174,7 +174,7 @@ class EngineHTTP:
             connection.abort()
             return
         loop = asyncio.get_running_loop()
-        connection.idle_timer = loop.call_later(_KEEPALIVE_SECONDS, connection.abort)
+        connection.idle_timer = loop.call_later(KEEPALIVE_SECONDS, connection.abort)
         self._idle.append(connection)
 
     def lost(self, connection: Connection, response: Response | None) -> None:

@@ -61,7 +61,7 @@ async def dial(origin: Origin, make: Callable[[], Connection]) -> Connection:
 
     Raises OSError, or UnicodeError for what is no host name.
     """
-    addresses = await _addresses(origin)
+    addresses = await resolve(origin)
     if len(addresses) == 1:
         return await _dial_address(origin, addresses[0], make)
     # As in RFC 8305; uvloop's create_connection knows no happy_eyeballs_delay.
@@ -118,7 +118,7 @@ async def _dial_address(origin: Origin, address: str, make: Callable[[], Connect
     return connection
 
 
-async def _addresses(origin: Origin) -> list[str]:
+async def resolve(origin: Origin) -> list[str]:
     """A host's addresses, families by turns."""
     for family in (socket.AF_INET, socket.AF_INET6):
         with contextlib.suppress(OSError):

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from tokengrpc.engines.upstream.stream_reader import ResponseReader
 
 # Maximum number of readers at once. Beyond it, the engine's connection is closed when a caller leaves.
-_MAX_READERS = 64
+MAX_READERS = 64
 
 # Maximum number of bytes that one reader reads.
-_MAX_BYTES = 8 * 1024 * 1024
+MAX_BYTES = 8 * 1024 * 1024
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +49,7 @@ class LateUsageReaders:
 
     def begin(self, record_id: str, reader: ResponseReader) -> None:
         """Starts a reader, unless the usage cannot be reported or too many readers are running."""
-        if record_id and self.report is not None and len(self._running) < _MAX_READERS:
+        if record_id and self.report is not None and len(self._running) < MAX_READERS:
             task = asyncio.get_running_loop().create_task(self._run(record_id, reader, self.report))
             self._running[reader.response] = task
 
@@ -77,7 +77,7 @@ class LateUsageReaders:
 
 
 async def _final_usage(reader: ResponseReader) -> UsageReport | None:
-    """Returns the usage of a response that ends regularly within _MAX_BYTES, otherwise None."""
+    """Returns the usage of a response that ends regularly within MAX_BYTES, otherwise None."""
     decoder, usage, size = reader.decoder, None, 0
     response = reader.response
 
@@ -88,7 +88,7 @@ async def _final_usage(reader: ResponseReader) -> UsageReport | None:
         return data
 
     reader.read = read
-    while not decoder.ended and size <= _MAX_BYTES:
+    while not decoder.ended and size <= MAX_BYTES:
         for batch in await read_batches(reader, lambda _: EngineLost("the connection broke")):
             for delta in batch:
                 usage = delta.usage or usage

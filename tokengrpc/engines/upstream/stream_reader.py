@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tokengrpc.errors import TokenGrpcError
 
 # Time to wait for the usage and the end mark after the finish reason.
-_AFTER_FINISH_SECONDS = 2.0
+AFTER_FINISH_SECONDS = 2.0
 
 
 class ResponseReader:
@@ -52,7 +52,7 @@ class ResponseReader:
             raise TimeoutError
         now = asyncio.get_running_loop().time()
         if self._deadline is None:
-            self._deadline = now + _AFTER_FINISH_SECONDS
+            self._deadline = now + AFTER_FINISH_SECONDS
         self._expired = now >= self._deadline
         async with asyncio.timeout_at(self._deadline):
             return await self.read()
