@@ -86,6 +86,12 @@ class StoredLog:
         """Last sequence; 0 for an empty log."""
         return self.dropped + len(self.records)
 
+    def after(self, sequence: int) -> Sequence[Record]:
+        """Returns the records after a sequence. Raises ReplayExpired if the next one is no longer kept."""
+        if sequence < self.dropped:
+            raise ReplayExpired(f"the events after {sequence} are no longer kept: start again under a new id")
+        return self.records[sequence - self.dropped :]
+
 
 class MemoryEventSink:
     """Event sink in memory: the reference for the outcomes that `EventSink` lists.
@@ -129,10 +135,7 @@ class MemoryEventSink:
 
     async def read(self, key: GenerationKey, after: int, max_bytes: int) -> Sequence[Record]:
         """See `EventSink`."""
-        log = self.log_of(key)
-        if after < log.dropped:
-            raise ReplayExpired(f"the events after {after} are no longer kept: start again under a new id")
-        rest = log.records[after - log.dropped :]
+        rest = self.log_of(key).after(after)
         return joinable_run(rest, max_bytes) if rest else ()
 
     async def follow(self, key: GenerationKey, after: int) -> AsyncGenerator[Sequence[Record], None]:
@@ -140,7 +143,7 @@ class MemoryEventSink:
         log = self.log_of(key)
         while True:
             while after < log.last:
-                records = log.records[after - log.dropped :]
+                records = log.after(after)
                 after = records[-1].sequence
                 yield records
                 if records[-1].kind is RecordKind.FINISHED:

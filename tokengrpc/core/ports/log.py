@@ -136,7 +136,10 @@ class EventSink(Protocol):
         """
 
     def follow(self, key: GenerationKey, after: int) -> AsyncGenerator[Sequence[Record], None]:
-        """Yields the records after a sequence as they are appended; ends after the FINISHED record."""
+        """Yields the records after a sequence as they are appended; ends after the FINISHED record.
+
+        Raises ReplayExpired if the next record is no longer kept, GenerationNotFound for an unknown log.
+        """
 
     async def publish_cancel(self, key: GenerationKey) -> None:
         """Asks the owner of a generation to cancel it."""

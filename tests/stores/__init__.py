@@ -1,0 +1,1 @@
+"""Tests of stores beyond the contract of their ports."""
