@@ -6,24 +6,39 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from tokengrpc.config import ConfigError
+from tokengrpc.config.messages import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from importlib.metadata import EntryPoint
 
     from tokengrpc.config import Settings
+
+
+def find(group: str, setting: str, name: str) -> EntryPoint:
+    """Returns the entry point of a plugin, which a setting names.
+
+    Raises ConfigError if no package provides the plugin, or several do.
+    """
+    found = entry_points(group=f"tokengrpc.{group}", name=name)
+    if not found:
+        installed = ", ".join(sorted(entry_points(group=f"tokengrpc.{group}").names))
+        raise ConfigError(f"{setting}: `{name}` is not installed; installed are: {installed}")
+    if len(found) > 1:
+        packages = listed(sorted(point.dist.name if point.dist else "unknown" for point in found))
+        raise ConfigError(
+            f"{setting}: `{name}` is provided by {len(found)} packages, {packages}; uninstall all but one"
+        )
+    (point,) = found
+    return point
 
 
 def create(group: str, setting: str, value: str, settings: Settings) -> Any:  # noqa: ANN401 - each group has its port
     """Creates the plugin that a setting names. The value is the name, or a URL whose scheme is the name.
 
     Calls the plugin's factory as `create(value, options, settings)`: the setting's value, the table
-    `[plugins.NAME]`, and all settings. Raises ConfigError if the plugin is not installed.
+    `[plugins.NAME]`, and all settings. Raises ConfigError as `find` does.
     """
     name = value.partition(":")[0]
-    found = entry_points(group=f"tokengrpc.{group}", name=name)
-    if not found:
-        installed = ", ".join(sorted(entry_points(group=f"tokengrpc.{group}").names))
-        raise ConfigError(f"{setting}: `{name}` is not installed; installed are: {installed}")
-    (factory,) = found
     options: Mapping[str, Any] = settings.plugins.get(name, {})
-    return factory.load()(value, options, settings)
+    return find(group, setting, name).load()(value, options, settings)

@@ -9,7 +9,6 @@ import signal
 import sys
 import threading
 from contextlib import suppress
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -233,7 +232,7 @@ class Server:
     def _pooled(
         self, model: str, settings: EngineSettings, tokenizer: Tokenizer, plans: RequestPlans | None
     ) -> PooledEngine:
-        (factory,) = entry_points(group="tokengrpc.engines", name=settings.kind)
+        factory = plugins.find("engines", f"models.{model}.kind", settings.kind)
         engine: Engine = factory.load()(settings, tokenizer)
         if plans is not None or not settings.faults.harmless:
             log.warning(

@@ -103,8 +103,8 @@ WRONG_FILES = {
     "remove it, or set kind (--engine)",
     '[[models]]\nname = "a"\nkind = "anthropic"\napi = "chat"': "models[0].api: for openai engines only; "
     "remove it, or set kind (--engine)",
-    '[[models]]\nname = "a"\nextra_capabilities = ["TOOLS"]': "models[0].extra_capabilities: for anthropic "
-    "and openai and replay engines only; remove it, or set kind (--engine)",
+    '[[models]]\nname = "a"\nextra_capabilities = ["TOOLS"]': "models[0].extra_capabilities: for anthropic, "
+    "openai and replay engines only; remove it, or set kind (--engine)",
     '[[models]]\nname = "a"\non_cancel = "drain"': "models[0].on_cancel: for anthropic and openai engines "
     "only; remove it, or set kind (--engine)",
     f"{OPENAI}options = {{ max_tokens = 3 }}": "models[0].options: for anthropic and replay engines only; "
@@ -182,13 +182,13 @@ def test_a_base_url_is_http(settings_file, url):
 
 
 @pytest.mark.parametrize(
-    "url", ["http://user:secret@host/v1", "http://host/v1?key=secret", "http://host/v1#secret"]
+    "url", ["http://user:hunter2@host/v1", "http://host/v1?key=hunter2", "http://host/v1#hunter2"]
 )
 def test_a_base_url_has_no_secret(settings_file, url):
     """Credentials in a URL are refused, and the error does not repeat them."""
     message = error_of(settings_file(f'[[models]]\nname = "m"\nkind = "openai"\nbase_url = "{url}"'))
     assert "without user, password or query" in message
-    assert "secret" not in message
+    assert "hunter2" not in message
 
 
 def test_unreadable_files_are_named(tmp_path, settings_file):

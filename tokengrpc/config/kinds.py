@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import NODEFAULT, structs
 
-from tokengrpc.config.messages import Problem, convert
+from tokengrpc.config.messages import Problem, convert, listed
 from tokengrpc.config.remote import PluginEngineSettings
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def convert_engine(raw: Mapping[str, Any]) -> EngineSettings:
     for name in raw.keys() - set(struct.__struct_fields__):
         readers = [other for other, fields in _readers(name).items() if fields != raw[name]]
         if name in engine_fields() and readers:
-            others = " and ".join(sorted(_readers(name)))
+            others = listed(sorted(_readers(name)))
             raise Problem(name, f"for {others} engines only; remove it, or set kind (--engine)")
         if name in engine_fields():
             del own[name]

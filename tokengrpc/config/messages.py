@@ -93,6 +93,12 @@ def unknown_key(key: str, names: Sequence[str]) -> str:
     return f"unknown key; {meant}allowed are: {', '.join(names)}"
 
 
+def listed(words: Sequence[str]) -> str:
+    """Returns words as a list in a sentence, such as `a, b and c`."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def _allowed(info: inspect.Type) -> str:
     """Describes the values that a type allows."""
     text = "a table"
