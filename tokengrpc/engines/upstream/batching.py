@@ -36,17 +36,31 @@ def portions(payloads: Sequence[bytes], deltas: list[Delta]) -> Sequence[Sequenc
 
 
 def _split_delta(delta: Delta) -> Iterator[Delta]:
-    """Yields deltas with at most PORTION characters of one kind of text each. The last one has the usage."""
+    """Yields deltas with at most PORTION characters of one kind of text each.
+
+    Opaque bytes follow the reasoning. Other details, such as ids, usage and finish, are in the last delta.
+    """
     if delta.count is not None or _longest_text(delta) <= PORTION:
         yield delta
         return
     parts = [Delta(reasoning=piece) for piece in _split_text(delta.reasoning)]
+    if delta.opaque:
+        parts.append(Delta(opaque=delta.opaque, count=0))
     parts += [Delta(text=piece) for piece in _split_text(delta.text or "")]
     parts += [Delta(refusal=piece) for piece in _split_text(delta.refusal)]
     for fragment in delta.fragments:
         parts += [Delta(fragments=(part,)) for part in _split_fragment(fragment)]
-    yield from parts[:-1]
-    yield msgspec.structs.replace(parts[-1], usage=delta.usage)
+    *first, last = parts
+    yield from first
+    yield msgspec.structs.replace(
+        delta,
+        # Text that is None is decoded from `raw`.
+        text=None if delta.text is None else last.text,
+        reasoning=last.reasoning,
+        refusal=last.refusal,
+        fragments=last.fragments,
+        opaque=last.opaque,
+    )
 
 
 def _longest_text(delta: Delta) -> int:
