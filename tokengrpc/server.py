@@ -24,7 +24,7 @@ from tokengrpc.core.ports.engine import ReportsLateUsage
 from tokengrpc.core.ports.observer import BreakerChanged
 from tokengrpc.core.routing import EnginePool, PooledEngine
 from tokengrpc.core.termination import Termination
-from tokengrpc.engines.simulator.engine import PARAM, FaultyEngine, RequestPlans
+from tokengrpc.engines.simulator.engine import PARAM, RequestPlans, with_faults
 from tokengrpc.errors import Draining
 from tokengrpc.generations.billing import Billing
 from tokengrpc.generations.buffer import EventBuffers
@@ -238,7 +238,7 @@ class Server:
             log.warning(
                 "faults are injected into this engine: use for tests only", engine=settings.name, model=model
             )
-            engine = FaultyEngine(engine, settings.faults, plans, connect_timeout=settings.connect_timeout)
+            engine = with_faults(engine, settings.faults, plans, connect_timeout=settings.connect_timeout)
         if isinstance(engine, ReportsLateUsage):
             engine.on_late_usage(self.billing.settle)
         return PooledEngine(

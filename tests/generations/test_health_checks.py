@@ -9,9 +9,10 @@ from aiohttp import web
 from tokenstreaming.v1 import model_pb2
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
-from tests.support.harness import collect, until
+from tests.support.harness import collect, serving, until
 from tests.support.several_engines import two_engines
-from tokengrpc.config import engine_settings
+from tokengrpc.config import engine_settings, model_settings
+from tokengrpc.core.ports.engine import Checkable
 from tokengrpc.engines.openai.engine import create
 from tokengrpc.errors import EngineBusy, EngineUnavailable
 
@@ -74,3 +75,29 @@ async def test_checks_find_an_unreachable_engine_before_a_request():
             assert two.ended.records[-1].engines == ("a", "b")
             assert not a.breaker.closed
             await back.cleanup()
+
+
+async def test_an_engine_with_faults_is_checked():
+    """Injected faults do not hide that the engine behind them is unreachable."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        async with two_engines(of_a={"base_url": url, "faults": {"pace": 1000}, **OFTEN}) as two:
+            await until(lambda: not two.engines["a"].breaker.closed, "the checks open the breaker")
+            assert two.engines["a"].healthy is False
+
+
+@pytest.mark.parametrize("kind", ["builtin", "openai"])
+async def test_faults_do_not_change_whether_checks_exist(kind):
+    """An engine without checks has none with faults either: they would always succeed."""
+    settings = {"base_url": "http://127.0.0.1:9/v1"} if kind == "openai" else {}
+    plain, faulty = (
+        engine_settings(name=name, kind=kind, faults=faults, health_check_interval=0.0, **settings)
+        for name, faults in (("plain", {}), ("faulty", {"pace": 1000}))
+    )
+    async with serving(model_settings(name="m", engines=(plain, faulty))) as served:
+        assert served.server.catalog is not None
+        first, second = (
+            isinstance(engine, Checkable) for engine in served.server.catalog.resolve("").engines
+        )
+        assert first is second is (kind == "openai")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokengrpc.config.faults import FaultSettings
 from tokengrpc.config.messages import Problem, convert
-from tokengrpc.core.ports.engine import ReportsLateUsage
+from tokengrpc.core.ports.engine import Checkable, ReportsLateUsage
 from tokengrpc.engines.simulator.client import Client
 from tokengrpc.engines.simulator.script import Script
 from tokengrpc.errors import EngineError, InvalidRequest
@@ -175,3 +175,24 @@ class FaultyEngine:
             raise
         finally:
             await client.close()
+
+
+class CheckableFaultyEngine(FaultyEngine):
+    """A wrapped engine that supports health checks, which plans do not affect."""
+
+    async def check(self) -> None:
+        """Checks the wrapped engine; see `Checkable`."""
+        if isinstance(self._inner, Checkable):
+            await self._inner.check()
+
+
+def with_faults(
+    inner: Engine,
+    plan: FaultSettings,
+    request_plans: RequestPlans | None = None,
+    *,
+    connect_timeout: float = 5.0,
+) -> FaultyEngine:
+    """Wraps an engine. The result supports health checks if the engine does."""
+    kind = CheckableFaultyEngine if isinstance(inner, Checkable) else FaultyEngine
+    return kind(inner, plan, request_plans, connect_timeout=connect_timeout)
