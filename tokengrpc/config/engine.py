@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -18,8 +18,6 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     The struct of a kind extends this one, and is registered under the kind's name in the entry-point group
     `tokengrpc.engine_settings`.
     """
-
-    what: ClassVar[str] = "engine"
 
     name: Annotated[NameOrNone, Meta(description="name in events and logs; empty: the model's name")] = ""
     kind: Annotated[
