@@ -127,12 +127,11 @@ class Line(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """An engine's deltas, or its failure, at a time in seconds. `accepted`: it accepted the request then."""
+    """An engine's deltas, or its failure, at a time in seconds."""
 
     at: float
     deltas: tuple[Delta, ...] = ()
     failure: Failure | None = None
-    accepted: bool = False
 
 
 def read_recording(data: bytes) -> tuple[Step, ...]:
@@ -165,7 +164,7 @@ def _steps(line: Line) -> Iterator[Step]:
         return
     deltas = tuple(_deltas(message))
     if message.started is not None or deltas:
-        yield Step(at=line.at, deltas=deltas, accepted=message.started is not None)
+        yield Step(at=line.at, deltas=deltas)
     if message.finished is not None:
         yield _end(line.at, message.finished, _report(message.usage))
 
