@@ -59,7 +59,7 @@ def test_sigterm_ends_a_server_whose_ledger_hangs(how: str, tmp_path: Path) -> N
     }
     with serving("--pace", "50", "--ledger", f"test:{how}", **variables) as server:
         with server.running(
-            "stream", "What is token streaming?", "--id", "mine", "--max-tokens", "60"
+            "stream", "What is token streaming?", "--id", "mine", "--temperature", "0", "--max-tokens", "60"
         ) as stream:
             assert stream.stdout is not None
             stream.stdout.read(10)
