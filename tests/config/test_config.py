@@ -184,7 +184,7 @@ def test_a_base_url_is_http(settings_file, url):
 @pytest.mark.parametrize(
     "url", ["http://user:hunter2@host/v1", "http://host/v1?key=hunter2", "http://host/v1#hunter2"]
 )
-def test_a_base_url_has_no_secret(settings_file, url):
+def test_a_base_url_has_no_credentials(settings_file, url):
     """Credentials in a URL are refused, and the error does not repeat them."""
     message = error_of(settings_file(f'[[models]]\nname = "m"\nkind = "openai"\nbase_url = "{url}"'))
     assert "without user, password or query" in message
