@@ -68,6 +68,14 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         """Returns the capabilities of the engine; `usual` are those of its kind."""
         return (usual | self.extra) - frozenset(self.missing_capabilities)
 
+    def check_extra_capabilities(self, *encodable: frozenset[Capability], where: str) -> None:
+        """Checks that each extra capability is in one of the sets.
+
+        A request could otherwise use a feature for which nothing is sent to the engine.
+        """
+        if unknown := sorted(self.extra.difference(*encodable)):
+            raise ConfigError(f"extra_capabilities: {where} has no field for {unknown[0]}; remove it")
+
     def __post_init__(self) -> None:
         """Checks that no capability is both added and removed."""
         if both := sorted(self.extra & frozenset(self.missing_capabilities)):

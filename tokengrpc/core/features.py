@@ -36,8 +36,8 @@ OWNED_ENGINE_PARAMS = frozenset(
         "top_logprobs", "tools", "tool_choice", "parallel_tool_calls", "response_format", "reasoning_effort",
         "return_token_ids", "structured_outputs", "guided_json", "guided_regex", "guided_grammar",
         "guided_choice", "regex", "ebnf", "json_schema", "grammar", "format", "repeat_penalty",
-        "continue_final_message", "add_generation_prompt", "thinking_token_budget", "system",
-        "stop_sequences",
+        "continue_final_message", "add_generation_prompt", "thinking_token_budget", "thinking", "system",
+        "stop_sequences", "output_config", "timings_per_token", "functions", "function_call",
     }
 )  # fmt: skip
 """Keys of the engines' dialects that the server sets from fields of the contract."""

@@ -203,7 +203,9 @@ class TestContinuation:
         assert "thinking" not in call.body
 
     @pytest.mark.parametrize(
-        ("text", "settings"), [("Once upon a", {}), ("Once ", PREFILL)], ids=["undeclared", "white space"]
+        ("text", "settings"),
+        [("Once upon a", {}), ("Once ", PREFILL), ("", PREFILL), ("\n", PREFILL)],
+        ids=["undeclared", "white space", "empty", "only white space"],
     )
     async def test_rejected_continuations(self, server: ScriptedEngine, text: str, settings: dict[str, Any]):
         """An unsupported continuation is rejected before a request is sent."""

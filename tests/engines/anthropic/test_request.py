@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tokengrpc.config import ConfigError, engine_settings
+from tokengrpc.core.features import OWNED_ENGINE_PARAMS
 from tokengrpc.core.model import Capability
 from tokengrpc.core.request import (
     GenerationRequest,
@@ -124,6 +125,27 @@ class TestMessages:
             {"type": "base64", "media_type": "image/png", "data": "AP8="},
             {"type": "base64", "media_type": "image/gif", "data": "AP8="},
         ]
+
+    @pytest.mark.parametrize(
+        "uri",
+        [
+            "data:image/png;charset=x;base64,AP8=",
+            "data:image/png;a=1;b=2;base64,AP8=",
+            "data:IMAGE/PNG;BASE64,AP8=",
+            "DATA:image/png ; base64,AP8%3D",
+            "data:image/png;base64,AP\n8=\n",
+            "data:image/png,%00%FF",
+            "data:image/png;charset=x,%00%FF",
+        ],
+    )
+    def test_data_uris(self, uri: str):
+        """A data URI may have parameters, line ends, upper case and percent-encoding."""
+        (user,) = encode(message(Role.USER, ImagePart(uri=uri)))["messages"]
+        assert user["content"][0]["source"] == {
+            "type": "base64",
+            "media_type": "image/png",
+            "data": "AP8=",
+        }
 
 
 def test_sampling():
@@ -255,3 +277,26 @@ class TestSettings:
         assert Capability.CONTINUE_TEXT in engine.capabilities
         assert Capability.TOOLS in engine.capabilities
         assert not {Capability.IMAGES, Capability.LOGPROBS} & engine.capabilities
+
+    @pytest.mark.parametrize(
+        "capability",
+        [Capability.LOGPROBS, Capability.TOKEN_IDS, Capability.RAW_BYTES, Capability.PROMPT_TOKEN_IDS]
+        + [Capability.REGEX, Capability.GRAMMAR, Capability.CHOICES, Capability.CONTINUE_TOKEN_IDS],
+    )
+    def test_capabilities_without_a_field(self, capability: Capability):
+        """A capability for which nothing could be sent is refused."""
+        with pytest.raises(ConfigError, match=f"no field for {capability}"):
+            engine_settings(name="claude", kind="anthropic", extra_capabilities=(capability,))
+
+    def test_every_field_is_owned(self):
+        """No field that the encoder sends can be set through engine_params."""
+        body = encode(
+            message(Role.SYSTEM, "a"),
+            message(Role.USER, "b"),
+            sampling=Sampling(temperature=0.0, top_p=0.5, top_k=3, stop_sequences=("a",)),
+            tools=(Tool(name="f"),),
+            tool_choice=ToolChoice(mode="required"),
+            reasoning=Reasoning(effort="low"),
+            constraint=OutputConstraint(json_schema="{}"),
+        )
+        assert body.keys() <= OWNED_ENGINE_PARAMS

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
-from tokengrpc.config import engine_settings
+from tokengrpc.config import ConfigError, engine_settings
+from tokengrpc.core.features import OWNED_ENGINE_PARAMS
 from tokengrpc.core.model import Capability
 from tokengrpc.core.request import (
     GenerationRequest,
@@ -26,9 +28,7 @@ from tokengrpc.core.request import Reasoning as Thinking
 from tokengrpc.engines.openai.dialects import DIALECTS, Api, capabilities
 from tokengrpc.engines.openai.engine import create
 from tokengrpc.engines.openai.request import encode_request
-from tokengrpc.errors import (
-    UnsupportedFeature,
-)
+from tokengrpc.errors import UnsupportedFeature
 
 CHAT = GenerationRequest(messages=(Message(role=Role.USER, parts=(TextPart(text="Hi"),)),))
 
@@ -228,3 +228,69 @@ class TestCapabilities:
         assert json.loads(body)["logprobs"] == 1
         with pytest.raises(UnsupportedFeature):
             encode("ollama", "completions", output=OutputOptions(top_logprob_count=1))
+
+    @pytest.mark.parametrize(
+        ("dialect", "api", "output", "field"),
+        [
+            ("sglang", Api.CHAT, OutputOptions(token_ids=True), "return_token_ids"),
+            ("generic", Api.COMPLETIONS, OutputOptions(token_ids=True), "return_token_ids"),
+            ("tgi", Api.CHAT, OutputOptions(raw_bytes=True), "logprobs"),
+        ],
+    )
+    def test_extra_capabilities_are_sent(self, dialect: str, api: Api, output: OutputOptions, field: str):
+        """What an extra capability allows is also requested from the server."""
+        request = GenerationRequest(prompt="a", output=output)
+        extra = frozenset({Capability.TOKEN_IDS, Capability.RAW_BYTES})
+        body = encode_request(
+            request, api=api, dialect=DIALECTS[dialect], model="m", extra_capabilities=extra
+        )
+        assert json.loads(body)[field] is True
+
+    @pytest.mark.parametrize(
+        ("capability", "settings"),
+        [
+            (Capability.REGEX, {}),
+            (Capability.CHOICES, {"dialect": "sglang"}),
+            (Capability.GRAMMAR, {"dialect": "tgi"}),
+            (Capability.TOOLS, {"api": "completions"}),
+            (Capability.RAW_BYTES, {"api": "completions"}),
+            (Capability.JSON_SCHEMA, {"dialect": "openai", "api": "completions"}),
+            (Capability.PROMPT_TOKEN_IDS, {"api": "chat"}),
+        ],
+    )
+    def test_capabilities_without_a_field(self, capability: Capability, settings: dict[str, Any]):
+        """A capability for which nothing could be sent is refused by the settings."""
+        with pytest.raises(ConfigError, match=f"no field for {capability}"):
+            engine_settings(
+                name="m", kind="openai", base_url="http://x/v1", extra_capabilities=(capability,), **settings
+            )
+
+    @pytest.mark.parametrize("capability", [Capability.TOOLS, Capability.RAW_BYTES])
+    def test_capabilities_of_the_other_api(self, capability: Capability):
+        """A request is rejected if its own API has no field for an extra capability."""
+        requests: dict[Capability, dict[str, Any]] = {
+            Capability.TOOLS: {"tools": (Tool(name="f"),)},
+            Capability.RAW_BYTES: {"output": OutputOptions(raw_bytes=True)},
+        }
+        with pytest.raises(UnsupportedFeature):
+            encode_request(
+                GenerationRequest(prompt="a", **requests[capability]),
+                api=Api.COMPLETIONS,
+                dialect=DIALECTS["generic"],
+                model="m",
+                extra_capabilities=frozenset({capability}),
+            )
+
+    @pytest.mark.parametrize("name", DIALECTS)
+    def test_every_field_is_owned(self, name: str):
+        """No field that the encoder sends can be set through engine_params."""
+        dialect = DIALECTS[name]
+        fields = set(dialect.base_fields) | set(dialect.prefill_fields) | set(dialect.budget_fields or ())
+        for api in Api:
+            row = dialect.row(api)
+            fields |= {row.max_tokens, *row.sampling.values(), *row.token_id_fields}
+            for form, encoder in row.constraints.items():
+                fields |= set(encoder(["a"] if form == "choices" else msgspec.Raw(b"{}")))
+        fields |= set(encode(name, tools=(Tool(name="f"),)))
+        fields |= set(encode(name, output=OutputOptions(top_logprob_count=2)))
+        assert fields <= OWNED_ENGINE_PARAMS

@@ -70,8 +70,8 @@ class AnthropicEngine(HTTPStreamEngine):
         self, request: GenerationRequest, continuation: Continuation
     ) -> GenerationRequest:
         text = continuation.text
-        # The API rejects a final message that ends with white space.
-        if Capability.CONTINUE_TEXT not in self.capabilities or text != text.rstrip():
+        # The API rejects a final message that is empty or ends with white space.
+        if Capability.CONTINUE_TEXT not in self.capabilities or not text or text != text.rstrip():
             raise unsupported("continuing another engine's output", ELSEWHERE)
         # The API does not allow thinking together with a prefill.
         return replace(prefilled(request, text), reasoning=Reasoning())

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, unquote_to_bytes
 
 import msgspec
 
@@ -18,8 +18,6 @@ from tokengrpc.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from tokengrpc.core.request import GenerationRequest, Message, Part
-
-_DATA_URI = re.compile(r"data:([^;,]+);base64,(.*)", re.DOTALL)
 
 # The API expects tool results in user messages.
 _ROLES = {Role.USER: "user", Role.TOOL: "user", Role.ASSISTANT: "assistant"}
@@ -81,10 +79,23 @@ def _image_source(image: ImagePart) -> dict[str, Any]:
     if image.data:
         data = base64.b64encode(image.data).decode()
         return {"type": "base64", "media_type": image.media_type, "data": data}
-    embedded = _DATA_URI.fullmatch(image.uri)
-    if embedded is not None:
-        return {"type": "base64", "media_type": embedded[1], "data": embedded[2]}
+    if image.uri[:5].lower() == "data:":
+        return _embedded(image.uri[5:])
     return {"type": "url", "url": image.uri}
+
+
+def _embedded(uri: str) -> dict[str, Any]:
+    """Returns the source for a data URI (RFC 2397) without its scheme.
+
+    Its media type may have parameters, and its data may be percent-encoded.
+    """
+    header, _, data = uri.partition(",")
+    media_type, *parameters = (part.strip().lower() for part in header.split(";"))
+    if parameters and parameters[-1] == "base64":
+        data = "".join(unquote(data).split())
+    else:
+        data = base64.b64encode(unquote_to_bytes(data)).decode()
+    return {"type": "base64", "media_type": media_type, "data": data}
 
 
 def _json_object(text: str, path: str) -> msgspec.Raw:

@@ -105,7 +105,7 @@ _OPENAI_NAMES = {
 }
 _USAGE = {"stream_options": {"include_usage": True}}
 _USAGE_PER_CHUNK = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
-_RETURN_TOKEN_IDS = {"return_token_ids": True}
+RETURN_TOKEN_IDS = {"return_token_ids": True}
 
 # Source: openai-python, types/chat/completion_create_params.py and types/completion_create_params.py.
 # Sampling also has the names that the other servers share.
@@ -159,13 +159,13 @@ VLLM = Dialect(
         _CHAT,
         capabilities=_CHAT.capabilities | _VLLM_EXTRA,
         constraints=_VLLM_CONSTRAINTS | {"json_schema": as_response_format},
-        token_id_fields=_RETURN_TOKEN_IDS,
+        token_id_fields=RETURN_TOKEN_IDS,
     ),
     completions=replace(
         _COMPLETIONS,
         capabilities=_COMPLETIONS.capabilities | _VLLM_EXTRA,
         constraints=_VLLM_CONSTRAINTS,
-        token_id_fields=_RETURN_TOKEN_IDS,
+        token_id_fields=RETURN_TOKEN_IDS,
     ),
     base_fields=_USAGE_PER_CHUNK,
     prefill_fields={"continue_final_message": True, "add_generation_prompt": False},
@@ -187,7 +187,7 @@ SGLANG = Dialect(
         _COMPLETIONS,
         capabilities=_COMPLETIONS.capabilities | _SGLANG_EXTRA | {_C.TOKEN_IDS},
         constraints=_SGLANG_CONSTRAINTS | {"json_schema": as_text_field("json_schema")},
-        token_id_fields=_RETURN_TOKEN_IDS,
+        token_id_fields=RETURN_TOKEN_IDS,
     ),
     base_fields=_USAGE_PER_CHUNK,
     prefill_fields={"continue_final_message": True},

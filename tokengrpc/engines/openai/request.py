@@ -8,7 +8,8 @@ import msgspec
 
 from tokengrpc.core.features import REQUESTED_FEATURES
 from tokengrpc.core.model import Capability
-from tokengrpc.engines.openai.dialects import BUDGET, Api
+from tokengrpc.engines.openai.dialects import BUDGET, RETURN_TOKEN_IDS, Api
+from tokengrpc.engines.openai.extensions import encodable
 from tokengrpc.engines.openai.messages import chat_messages
 from tokengrpc.engines.upstream.request_body import (
     raw_json,
@@ -59,13 +60,13 @@ def encode_request(
     if a JSON schema is not valid JSON.
     """
     row = dialect.row(api)
-    supported = row.capabilities | extra_capabilities | _INPUTS
+    supported = row.capabilities | (extra_capabilities & encodable(dialect, api)) | _INPUTS
     for capability, feature, is_requested in REQUESTED_FEATURES:
         if is_requested(request) and capability not in supported:
             raise unsupported(feature, f"this engine's {api.name.lower()} API")
     body: dict[str, Any] = {"model": model, "stream": True, **dialect.base_fields}
     if request.output.token_ids:
-        body |= row.token_id_fields
+        body |= row.token_id_fields or RETURN_TOKEN_IDS
     if request.max_output_token_count is not None:
         body[row.max_tokens] = request.max_output_token_count
     body |= sampling_fields(request.sampling, row.sampling)

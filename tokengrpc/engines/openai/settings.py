@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from tokengrpc.config.values import FLAG, ConfigError, one_of
 from tokengrpc.engines.openai.dialects import DIALECTS
+from tokengrpc.engines.openai.extensions import encodable, used_apis
 from tokengrpc.engines.upstream.settings import HttpEngineSettings
 
 
@@ -31,7 +32,13 @@ class OpenAISettings(HttpEngineSettings, frozen=True, kw_only=True, forbid_unkno
     ] = "generic"
 
     def __post_init__(self) -> None:
-        """Checks that there is a URL: this kind has no default."""
+        """Checks that there is a URL, which has no default, and that extra capabilities have fields."""
         super().__post_init__()
         if not self.base_url:
             raise ConfigError("base_url: required for an openai engine, such as http://127.0.0.1:8000/v1")
+        dialect = DIALECTS.get(self.dialect)
+        if dialect is not None:
+            self.check_extra_capabilities(
+                *(encodable(dialect, api) for api in used_apis(self.api)),
+                where=f"dialect {self.dialect} with api {self.api}",
+            )
