@@ -62,7 +62,7 @@ class ContinuationState:
         self._size = 0
 
     def take(self, deltas: Sequence[Delta], events: Sequence[Event]) -> None:
-        """What one read brought, and what became of it."""
+        """Takes the deltas of one read, and the events that were made of them."""
         if self._too_long:
             return
         for delta in deltas:

@@ -94,7 +94,7 @@ class Generation:
         return self._index
 
     @property
-    def spoken(self) -> bool:
+    def has_output(self) -> bool:
         """Whether any output has been published."""
         return bool(self.timestamps.first_token)
 
@@ -135,7 +135,7 @@ class Generation:
                     tokens.append(Token(self._index, count, text))
                     self._index += count
             else:
-                self._feed_any(delta, tokens, events)
+                self._feed_detailed(delta, tokens, events)
             if len(tokens) >= MAX_EVENT_TOKENS:
                 self._flush(tokens, events)
             if delta.finish is not None:
@@ -151,7 +151,7 @@ class Generation:
     def give_up(self) -> None:
         """Discards an attempt that ended before any output; another engine runs the request."""
         self._meter.give_up()
-        if not self.spoken:
+        if not self.has_output:
             self._text, self._reasoning, self._refusal = (
                 IncrementalDecoder(),
                 IncrementalDecoder(),
@@ -195,28 +195,28 @@ class Generation:
         self._now = max(self._now, now_ns)
         return self._now
 
-    def _feed_any(self, delta: Delta, tokens: list[Token], events: list[Event]) -> None:
-        speaks = bool(delta.text or delta.reasoning or delta.refusal or (delta.text is None and delta.raw))
-        if speaks or not delta.fragments:
+    def _feed_detailed(self, delta: Delta, tokens: list[Token], events: list[Event]) -> None:
+        has_text = bool(delta.text or delta.reasoning or delta.refusal or (delta.text is None and delta.raw))
+        if has_text or not delta.fragments:
             token = self._token(delta)
             if token is not None:
                 tokens.append(token)
-        whole: list[ToolCallFragment] = []
+        fragments: list[ToolCallFragment] = []
         if delta.fragments:
             self._flush(tokens, events)
-            whole = self._fragments(delta)
+            fragments = self._fragments(delta)
             if delta.count is None:
                 self._meter.count_output("".join(f.function_name + f.arguments for f in delta.fragments))
-            elif not speaks:
+            elif not has_text:
                 self._meter.add_output(delta.count)
         if delta.usage is not None:
             self._meter.report(delta.usage)
-        if whole:
+        if fragments:
             self._mark_output()
-            events.append(self._event(RecordKind.FRAGMENTS, fragments=whole))
+            events.append(self._event(RecordKind.FRAGMENTS, fragments=fragments))
 
     def _token(self, delta: Delta) -> Token | None:
-        text = self._whole(delta)
+        text = self._decode_text(delta)
         reasoning = self._reasoning.push(delta.reasoning) if delta.reasoning else ""
         refusal = self._refusal.push(delta.refusal) if delta.refusal else ""
         count = delta.count
@@ -234,7 +234,7 @@ class Generation:
             return Token(index, count, text, reasoning, refusal, opaque=opaque)
         return self._detailed(delta, Token(index, count, text, reasoning, refusal, opaque=opaque))
 
-    def _whole(self, delta: Delta) -> str:
+    def _decode_text(self, delta: Delta) -> str:
         if delta.text is not None:
             return self._text.push(delta.text) if delta.text else ""
         return self._text.push(delta.raw) if delta.raw else ""
@@ -243,7 +243,7 @@ class Generation:
         output = self.request.output
         if output.omit_reasoning and delta.reasoning:
             return Token(token.index, token.count, token.text, "", token.refusal)
-        asked = output.top_logprob_count
+        top_count = output.top_logprob_count
         return Token(
             token.index,
             token.count,
@@ -251,19 +251,19 @@ class Generation:
             token.reasoning,
             token.refusal,
             delta.id if output.token_ids else None,
-            delta.logprob if asked is not None else None,
-            delta.top_logprobs[:asked] if asked else (),
+            delta.logprob if top_count is not None else None,
+            delta.top_logprobs[:top_count] if top_count else (),
             delta.raw if output.raw_bytes else None,
             token.opaque,
         )
 
     def _fragments(self, delta: Delta) -> list[ToolCallFragment]:
-        whole: list[ToolCallFragment] = []
+        fragments: list[ToolCallFragment] = []
         for fragment in delta.fragments:
-            held = self._arguments.setdefault(fragment.call_index, IncrementalDecoder())
-            arguments = held.push(fragment.arguments) if fragment.arguments else ""
+            decoder = self._arguments.setdefault(fragment.call_index, IncrementalDecoder())
+            arguments = decoder.push(fragment.arguments) if fragment.arguments else ""
             if arguments or fragment.id or fragment.function_name or fragment.opaque:
-                whole.append(
+                fragments.append(
                     ToolCallFragment(
                         call_index=fragment.call_index,
                         id=encodable(fragment.id),
@@ -272,7 +272,7 @@ class Generation:
                         opaque=fragment.opaque,
                     )
                 )
-        return whole
+        return fragments
 
     def _flush(self, tokens: list[Token], events: list[Event]) -> None:
         if tokens:
@@ -291,7 +291,7 @@ class Generation:
         if text or reasoning or refusal:
             token = Token(self._index, 0, text, reasoning, refusal)
             events.append(self._event(RecordKind.TOKENS, tokens=(token,)))
-        rest = [(index, held.flush()) for index, held in sorted(self._arguments.items())]
+        rest = [(index, decoder.flush()) for index, decoder in sorted(self._arguments.items())]
         fragments = [ToolCallFragment(call_index=index, arguments=text) for index, text in rest if text]
         if fragments:
             events.append(self._event(RecordKind.FRAGMENTS, fragments=fragments))

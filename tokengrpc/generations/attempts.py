@@ -88,9 +88,9 @@ class AttemptRunner:
                 termination = await self._attempt(attempt)
             except TokenGrpcError as error:
                 self._release(attempt, self._outcome(error), error)
-                whole = self._next(attempt, error)
-                if whole is not None:
-                    return whole
+                complete = self._next(attempt, error)
+                if complete is not None:
+                    return complete
             except BaseException:
                 self._release(attempt, AttemptOutcome.NEUTRAL)
                 raise
@@ -240,10 +240,10 @@ class AttemptRunner:
             return None
         if not self._readable:
             raise error  # there is a numbered event that no reader can get
-        whole = self._plan.lost(attempt.pooled, error)
-        if whole is None:
+        complete = self._plan.lost(attempt.pooled, error)
+        if complete is None:
             self._timers.next_engine()
-        return whole
+        return complete
 
     def _outcome(self, error: TokenGrpcError) -> AttemptOutcome:
         own = f"{error.metadata.get('clock')}_timeout"

@@ -206,8 +206,8 @@ class GenerationRegistry:
 
     def _bounded(self, request: GenerationRequest) -> GenerationRequest:
         largest = self._limits.max_output_token_count
-        asked = request.max_output_token_count
-        if not largest or (asked is not None and asked <= largest):
+        requested = request.max_output_token_count
+        if not largest or (requested is not None and requested <= largest):
             return request
         return dataclasses.replace(request, max_output_token_count=largest)
 

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 _LATE = "the deadline passed: allow more time or ask for less output"
 
 
-def within(asked: float | None, default: float, largest: float) -> float:
+def within(requested: float | None, default: float, largest: float) -> float:
     """Returns the request's value, or the default if it has none, but at most `largest`."""
-    return min(default if asked is None else asked, largest)
+    return min(default if requested is None else requested, largest)
 
 
-def shortest(asked: float | None, models: float, servers: float) -> float:
+def shortest(requested: float | None, model: float, server: float) -> float:
     """Returns the shortest limit of the request, the model and the server; None and 0 mean no limit."""
-    return min(limit for limit in (asked, models, servers) if limit)
+    return min(limit for limit in (requested, model, server) if limit)
 
 
 class Timers:
