@@ -158,7 +158,7 @@ class Server:
             self.port = self._server.add_insecure_port(settings.listen)
         except RuntimeError as error:
             raise ConfigError(
-                f"listen: {settings.listen} is in use, or is not an address of this machine;"
+                f"listen: {settings.listen} is in use or is not an address of this machine;"
                 " choose another one with --listen HOST:PORT"
             ) from error
         await self._server.start()
