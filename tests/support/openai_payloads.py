@@ -90,3 +90,11 @@ def calls(deltas: list[Delta]) -> list[tuple[str, str, str]]:
         call[2] += fragment.arguments
     assert list(found) == list(range(len(found)))
     return [(id_, name, arguments) for id_, name, arguments in found.values()]
+
+
+def piece(
+    name: str | None = None, arguments: Any = None, id_: Any = None, index: Any = None
+) -> dict[str, Any]:
+    """A piece of a tool call."""
+    function = {"name": name, "arguments": arguments}
+    return {"index": index, "id": id_, "function": {k: v for k, v in function.items() if v is not None}}

@@ -280,8 +280,10 @@ class TestSettings:
 
     @pytest.mark.parametrize(
         "capability",
-        [Capability.LOGPROBS, Capability.TOKEN_IDS, Capability.RAW_BYTES, Capability.PROMPT_TOKEN_IDS]
-        + [Capability.REGEX, Capability.GRAMMAR, Capability.CHOICES, Capability.CONTINUE_TOKEN_IDS],
+        [
+            *(Capability.LOGPROBS, Capability.TOKEN_IDS, Capability.RAW_BYTES, Capability.PROMPT_TOKEN_IDS),
+            *(Capability.REGEX, Capability.GRAMMAR, Capability.CHOICES, Capability.CONTINUE_TOKEN_IDS),
+        ],
     )
     def test_capabilities_without_a_field(self, capability: Capability):
         """A capability for which nothing could be sent is refused."""

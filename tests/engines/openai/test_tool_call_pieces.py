@@ -6,21 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.openai_payloads import (
-    STOP,
-    calls,
-    chat,
-    finished,
-)
+from tests.support.openai_payloads import STOP, calls, chat, finished, piece
 from tokengrpc.core.request import OutputOptions
 from tokengrpc.engines.openai.chunks import ChunkDecoder
-
-
-def piece(
-    name: str | None = None, arguments: Any = None, id_: Any = None, index: Any = None
-) -> dict[str, Any]:
-    function = {"name": name, "arguments": arguments}
-    return {"index": index, "id": id_, "function": {k: v for k, v in function.items() if v is not None}}
 
 
 def called(*pieces: dict[str, Any], tools: tuple[str, ...] = ()) -> list[tuple[str, str, str]]:

@@ -69,6 +69,8 @@ class Dialect:
     """Fields that limit the reasoning tokens, with BUDGET as placeholder; None if there are none."""
     reasoning_fields: tuple[str, ...] = ("reasoning_content", "reasoning")
     """Message fields that carry the reasoning of earlier turns; empty if it is not sent."""
+    call_extras: bool = False
+    """Whether the server may send extra fields with a tool call that it requires back (Gemini)."""
     fetches_images: bool = True
     """Whether the server fetches images by URI. If not, images must be sent as bytes or data URIs."""
     tool_modes: frozenset[str] = frozenset({"none", "required", "function"})
@@ -130,7 +132,7 @@ _COMPLETIONS = ApiRow(
 )
 
 # For servers that no other row describes: sends every field that has a common name.
-GENERIC = Dialect(chat=_CHAT, completions=_COMPLETIONS, base_fields=_USAGE)
+GENERIC = Dialect(chat=_CHAT, completions=_COMPLETIONS, base_fields=_USAGE, call_extras=True)
 
 # OpenAI rejects max_tokens for its newer models. These have no completions API, so prompts go to chat. There
 # is no field for the reasoning of earlier turns.
@@ -274,6 +276,7 @@ LITELLM = Dialect(
     base_fields=_USAGE,
     budget_fields={"thinking": {"type": "enabled", "budget_tokens": BUDGET}},
     reasoning_fields=("reasoning_content",),
+    call_extras=True,
 )
 
 DIALECTS: dict[str, Dialect] = {

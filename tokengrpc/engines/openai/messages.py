@@ -6,6 +6,7 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from tokengrpc.core.request import ImagePart, ReasoningPart, Role, TextPart, ToolCallPart, ToolResultPart
+from tokengrpc.engines.openai.calls.opaque import call_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,21 +14,29 @@ if TYPE_CHECKING:
     from tokengrpc.core.request import GenerationRequest, Message
 
 
-def chat_messages(request: GenerationRequest, reasoning_fields: Sequence[str]) -> list[dict[str, Any]]:
+def chat_messages(
+    request: GenerationRequest, reasoning_fields: Sequence[str], *, call_extras: bool = False
+) -> list[dict[str, Any]]:
     """Returns the messages of a request. A prompt becomes a single user message.
 
-    The assistant's reasoning goes into each of `reasoning_fields`; without any it is omitted.
+    The assistant's reasoning goes into each of `reasoning_fields`; without any it is omitted. `call_extras`
+    tells whether the opaque bytes of tool calls are sent back. Raises InvalidRequest if they are malformed.
     """
     if request.messages is None:
         return [{"role": "user", "content": request.prompt}]
-    return [_message(message, reasoning_fields) for message in request.messages]
+    return [
+        _message(message, f"conversation.messages[{number}]", reasoning_fields, call_extras=call_extras)
+        for number, message in enumerate(request.messages)
+    ]
 
 
-def _message(message: Message, reasoning_fields: Sequence[str]) -> dict[str, Any]:
+def _message(
+    message: Message, path: str, reasoning_fields: Sequence[str], *, call_extras: bool
+) -> dict[str, Any]:
     if message.role is Role.TOOL:
         return _tool_result(message)
     if message.role is Role.ASSISTANT:
-        return _assistant(message, reasoning_fields)
+        return _assistant(message, path, reasoning_fields, call_extras=call_extras)
     return {"role": message.role.value, "content": _content(message)}
 
 
@@ -50,14 +59,17 @@ def _image_url(image: ImagePart) -> str:
     return f"data:{image.media_type};base64,{base64.b64encode(image.data).decode()}"
 
 
-def _assistant(message: Message, reasoning_fields: Sequence[str]) -> dict[str, Any]:
+def _assistant(
+    message: Message, path: str, reasoning_fields: Sequence[str], *, call_extras: bool
+) -> dict[str, Any]:
     calls = [
         {
             "id": part.id,
             "type": "function",
             "function": {"name": part.function_name, "arguments": part.arguments},
+            **(call_fields(part, f"{path}.parts[{number}].tool_call.opaque") if call_extras else {}),
         }
-        for part in message.parts
+        for number, part in enumerate(message.parts)
         if isinstance(part, ToolCallPart)
     ]
     fields: dict[str, Any] = {"role": "assistant", "content": message.text or (None if calls else "")}

@@ -82,7 +82,9 @@ def encode_request(
 def _chat_fields(request: GenerationRequest, dialect: Dialect) -> dict[str, Any]:
     if not dialect.fetches_images and request.has_image_uri:
         raise unsupported("an image URI", "this engine; send the image as bytes or as a data URI")
-    fields: dict[str, Any] = {"messages": chat_messages(request, dialect.reasoning_fields)}
+    fields: dict[str, Any] = {
+        "messages": chat_messages(request, dialect.reasoning_fields, call_extras=dialect.call_extras)
+    }
     top = request.output.top_logprob_count
     if top is not None or request.output.raw_bytes:
         if request.tools and not dialect.logprobs_with_tools:

@@ -22,11 +22,13 @@ class Function(msgspec.Struct, gc=False):
 
 
 class ToolCall(msgspec.Struct, gc=False):
-    """A piece of a tool call. Gemini sends no `index`."""
+    """A piece of a tool call. Gemini sends no `index`, and wants `extra_content` back."""
 
     index: int | None = None
     id: str | None = None
     function: Function | None = None
+    extra_content: Any = None
+    provider_specific_fields: Any = None
 
 
 class MessageDelta(msgspec.Struct, gc=False):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tokengrpc.core.text import encodable
 from tokengrpc.engines.openai.calls.call import CallState
 from tokengrpc.engines.openai.calls.names import ToolNames
+from tokengrpc.engines.openai.calls.opaque import opaque_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,7 +53,7 @@ class ToolCallAssembler:
         """
         if pieces:
             for piece in pieces:
-                self._feed_piece(piece.index, piece.id, piece.function)
+                self._feed_piece(piece.index, piece.id, piece.function, opaque_of(piece))
         elif function_call is not None:
             self._feed_piece(0, None, function_call)
         return self._taken()
@@ -68,7 +69,8 @@ class ToolCallAssembler:
             name = call.function.name if call.function else None
             if call.id in self._by_id or (position < streamed and self._calls[position].name == name):
                 continue
-            self._feed_piece(None if streamed else call.index, call.id, call.function)
+            index = None if streamed else call.index
+            self._feed_piece(index, call.id, call.function, opaque_of(call))
         if not calls and function_call is not None:
             self._feed_piece(0, None, function_call)
         return self._taken()
@@ -84,7 +86,9 @@ class ToolCallAssembler:
         self._fragments.clear()
         return fragments
 
-    def _feed_piece(self, index: int | None, id_: str | None, function: Function | None) -> None:
+    def _feed_piece(
+        self, index: int | None, id_: str | None, function: Function | None, opaque: bytes = b""
+    ) -> None:
         id_ = encodable(id_ or "")
         name = encodable((function.name if function else None) or "")
         arguments = function.arguments if function else None
@@ -103,6 +107,7 @@ class ToolCallAssembler:
         if name:
             call.repeated_name = name == call.name and call.arguments.whole
             call.name = self._names.join(call.name, name) if call.name else name
+        call.opaque = opaque or call.opaque
         fragment = call.add(arguments, named=self._names.is_complete(call.name))
         if fragment is not None:
             self._fragments.append(fragment)

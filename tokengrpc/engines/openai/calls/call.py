@@ -25,6 +25,7 @@ class CallState:
         "id",
         "index",
         "name",
+        "opaque",
         "repeated_name",
     )
 
@@ -34,6 +35,7 @@ class CallState:
         self.name = ""
         self.arguments = JsonText()
         self.emitted = False  # whether the first fragment has been emitted
+        self.opaque = b""  # what the engine requires back, until a fragment has it
         self.repeated_name = False  # whether the name came again after complete arguments
         self._withheld: list[str] = []  # pieces of arguments that come with the first fragment
         self._again: list[str] = []  # pieces that followed complete arguments
@@ -41,6 +43,8 @@ class CallState:
 
     def add(self, piece: str, *, named: bool) -> ToolCallFragment | None:
         """Adds a piece of the arguments and returns the fragment to emit, if any.
+
+        A piece may be empty and only complete the name or bring opaque bytes.
 
         `named`: the name is known to be complete, even if no arguments have arrived.
         """
@@ -50,10 +54,10 @@ class CallState:
         if self.arguments.whole and piece.strip():
             self._count(piece)
             self._again.append(piece)
-            return None
+            piece = ""
         self.arguments.add(piece)
         if self.emitted:
-            return ToolCallFragment(call_index=self.index, arguments=piece) if piece else None
+            return self._fragment(piece) if piece or self.opaque else None
         if piece:
             self._count(piece)
             self._withheld.append(piece)
@@ -67,7 +71,7 @@ class CallState:
         again = "".join(self._again)
         self._again.clear()
         if again and digest(again) != self.arguments.digest:
-            fragments.append(ToolCallFragment(call_index=self.index, arguments=again))
+            fragments.append(self._fragment(again))
         return fragments
 
     def _first(self) -> ToolCallFragment:
@@ -75,8 +79,12 @@ class CallState:
         self.emitted = True
         arguments = "".join(self._withheld)
         self._withheld.clear()
+        return self._fragment(arguments, self.id, self.name)
+
+    def _fragment(self, arguments: str, id_: str = "", name: str = "") -> ToolCallFragment:
+        opaque, self.opaque = self.opaque, b""
         return ToolCallFragment(
-            call_index=self.index, id=self.id, function_name=self.name, arguments=arguments
+            call_index=self.index, id=id_, function_name=name, arguments=arguments, opaque=opaque
         )
 
     def _count(self, piece: str) -> None:
