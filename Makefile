@@ -58,9 +58,10 @@ generators: .tools/stamp ## install the stub generators of Go, Java and TypeScri
 .tools/stamp: tools/install_generators.sh
 	tools/install_generators.sh
 
-generate: $(VENV)/dev.stamp .tools/stamp ## regenerate the stubs of all languages from protos/
-	rm -rf generated/python/tokenstreaming generated/go/tokenstreaming generated/java/src generated/typescript/src
+generate: $(VENV)/dev.stamp .tools/stamp ## regenerate the stubs of all languages from protos/ and third_party/smg/
+	rm -rf generated/python/smg_vllm generated/python/tokenstreaming generated/go/tokenstreaming generated/java/src generated/typescript/src
 	buf generate
+	buf generate --template buf.gen.smg.yaml
 
 generated-is-current: $(VENV)/dev.stamp $(if $(filter 1,$(TOKENGRPC_REQUIRE_ALL)),.tools/stamp)
 	python tools/check_generated.py

@@ -34,8 +34,9 @@ def main() -> int:
         template = template.split(MARK)[0]
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "buf.gen.yaml").write_text(template)
-        command = ["buf", "generate", "--template", f"{folder}/buf.gen.yaml", "--output", folder]
-        subprocess.run(command, cwd=ROOT, check=True)
+        for path in (Path(folder, "buf.gen.yaml"), ROOT / "buf.gen.smg.yaml"):
+            command = ["buf", "generate", "--template", str(path), "--output", folder]
+            subprocess.run(command, cwd=ROOT, check=True)
         fresh = Path(folder, "generated")
         committed = files(COMMITTED)
         if not everything:
@@ -47,7 +48,9 @@ def main() -> int:
             if not filecmp.cmp(fresh / path, COMMITTED / path, shallow=False)
         ]
     for path in stale:
-        print(f"error: generated/{path} is not what protos/ gives: run make generate", file=sys.stderr)
+        print(
+            f"error: generated/{path} is not what the .proto files give: run make generate", file=sys.stderr
+        )
     return 1 if stale else 0
 
 

@@ -83,11 +83,11 @@ WRONG_FILES = {
     '[[models]]\nname = "a"\n[[models]]\nname = "a"': "models[1].name: `a` is used already; "
     "names must be unique",
     '[[models]]\nname = "a"\nkind = "x"': "models[0].kind: there is no such kind of engine; "
-    "installed are: anthropic, builtin, openai, replay",
+    "installed are: anthropic, builtin, openai, replay, vllm",
     '[[models]]\nname = "a"\nkind = "openai"': "models[0].base_url: required for an openai engine, "
     "such as http://127.0.0.1:8000/v1",
-    '[[models]]\nname = "a"\nbase_url = "http://a"': "models[0].base_url: for anthropic and openai engines "
-    "only; remove it, or set kind (--engine)",
+    '[[models]]\nname = "a"\nbase_url = "http://a"': "models[0].base_url: for anthropic, openai and "
+    "vllm engines only; remove it, or set kind (--engine)",
     f"{OPENAI}connect_timeout = 31": "models[0].connect_timeout: must be at most limits.connect_timeout, "
     "which is 30",
     f"{ENGINES}connect_timeout = 31": "models[0].engines[1].connect_timeout: must be at most "
@@ -104,7 +104,7 @@ WRONG_FILES = {
     '[[models]]\nname = "a"\nkind = "anthropic"\napi = "chat"': "models[0].api: for openai engines only; "
     "remove it, or set kind (--engine)",
     '[[models]]\nname = "a"\nextra_capabilities = ["TOOLS"]': "models[0].extra_capabilities: for anthropic, "
-    "openai and replay engines only; remove it, or set kind (--engine)",
+    "openai, replay and vllm engines only; remove it, or set kind (--engine)",
     '[[models]]\nname = "a"\non_cancel = "drain"': "models[0].on_cancel: for anthropic and openai engines "
     "only; remove it, or set kind (--engine)",
     f"{OPENAI}options = {{ max_tokens = 3 }}": "models[0].options: for anthropic and replay engines only; "
@@ -260,6 +260,8 @@ def test_every_key_has_a_variable_and_a_flag(key):
     extra = {"model": "m"} if key == "base_url" else {}
     if key in {"api", "dialect", "api_key_env", "api_key_file"}:
         extra = {"model": "m", "base_url": "http://engine/v1"}
+    if key in {"tokenizer_path", "chat_template"}:
+        extra = {"model": "m", "base_url": "http://engine", "engine": "vllm"}
     from_variable = load_with_origins(None, {variable(key): text}, extra)
     from_flag = load_with_origins(None, {}, {key: text} | extra)
     assert from_variable.settings == from_flag.settings
@@ -291,7 +293,8 @@ def test_an_invalid_variable_or_flag_is_named():
     )
     for more in ({}, {"model": "m"}, {"base_url": "x"}):
         assert error_of(None, engine="x", **more) == (
-            "--engine: there is no such kind of engine; installed are: anthropic, builtin, openai, replay"
+            "--engine: there is no such kind of engine; "
+            "installed are: anthropic, builtin, openai, replay, vllm"
         )
     assert error_of(None, {"TOKENGRPC_BASE_URL": "x"}, model="m").startswith(
         "TOKENGRPC_BASE_URL: must be http"
@@ -340,7 +343,7 @@ def test_model_flags_replace_the_models_of_the_file(settings_file):
         "--base-url (or TOKENGRPC_BASE_URL): required"
     )
     assert error_of(None, engine="builtin", base_url="http://host").startswith(
-        "--base-url: for anthropic and openai engines only"
+        "--base-url: for anthropic, openai and vllm engines only"
     )
 
 

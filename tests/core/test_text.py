@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.profiles import examples
+from tokengrpc.core.stop_matcher import StopMatcher
 from tokengrpc.core.text import IncrementalDecoder
-from tokengrpc.engines.builtin.stop_matcher import StopMatcher
 
 # Including surrogates, because JSON can contain single halves.
 ANY_TEXT = st.text(st.one_of(st.characters(), st.sampled_from("a\ud83d\ude00\udbff\udc00é€🦜")), max_size=12)

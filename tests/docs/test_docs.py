@@ -39,6 +39,7 @@ from tokengrpc.engines.builtin.engine import BuiltinEngine
 from tokengrpc.engines.openai.dialects import DIALECTS
 from tokengrpc.engines.replay import engine as replay
 from tokengrpc.engines.upstream.finish_reasons import ABORT_REASONS, FINISH_REASONS
+from tokengrpc.engines.vllm import engine as vllm
 from tokengrpc.wire.status import CODES
 
 if TYPE_CHECKING:
@@ -235,6 +236,7 @@ def test_the_table_of_capabilities_matches_the_code():
     made = {
         "anthropic": anthropic.create(engine_settings(name="m", kind="anthropic"), None),
         "replay": replay.create(engine_settings(name="m", kind="replay", options={"file": "x"}), None),
+        "vllm": vllm.create(engine_settings(name="m", kind="vllm", base_url="http://x"), None),
     }
     can = {"builtin": BuiltinEngine.capabilities} | {kind: made[kind].capabilities for kind in made}
     for capability in Capability:

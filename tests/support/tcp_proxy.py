@@ -76,6 +76,12 @@ class TcpProxy:
         self._writers.clear()
         self._passed = b""
 
+    def end(self) -> None:
+        """Closes all connections regularly, on both sides, after what was let through."""
+        for writer in tuple(self._writers):
+            writer.close()
+        self._writers.clear()
+
     def delivered(self, text: bytes) -> bool:
         """Returns whether the clients' kernels have acknowledged all bytes, recently this text.
 

@@ -22,7 +22,9 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     name: Annotated[NameOrNone, Meta(description="name in events and logs; empty: the model's name")] = ""
     kind: Annotated[
         str,
-        Meta(description="kind of engine: builtin, openai, anthropic, replay or a plugin's", extra=FLAG),
+        Meta(
+            description="kind of engine: builtin, openai, anthropic, vllm, replay or a plugin's", extra=FLAG
+        ),
     ] = "builtin"
     upstream_model: Annotated[
         str, Meta(description="name of the model at the engine; empty: the model's name", extra=FLAG)

@@ -18,6 +18,7 @@ from tokengrpc.core.continuation import (
 )
 from tokengrpc.core.input_tokens import estimate_input
 from tokengrpc.core.model import Capability, ContinuationMethod, FinishReason, Switch
+from tokengrpc.core.ports.engine import id_space
 from tokengrpc.core.routing import SlotRequest
 from tokengrpc.core.termination import Termination
 from tokengrpc.errors import (
@@ -202,6 +203,7 @@ def _may_succeed_elsewhere(error: TokenGrpcError) -> bool:
 
 
 def _can_continue(target: PooledEngine, lost: PooledEngine, method: ContinuationMethod) -> bool:
-    """Returns whether an engine can continue another's output. Token ids require engines of the same kind."""
-    same = method is not ContinuationMethod.TOKEN_IDS or target.engine.kind == lost.engine.kind
+    """Returns whether an engine can continue another's output. Token ids must mean the same to both."""
+    by_ids = method is ContinuationMethod.TOKEN_IDS
+    same = not by_ids or id_space(target.engine) == id_space(lost.engine)
     return same and REQUIRED_CAPABILITY[method] in target.engine.capabilities

@@ -109,6 +109,20 @@ class LateUsage(Protocol):
 
 
 @runtime_checkable
+class SharesTokenIds(Protocol):
+    """An engine whose token ids mean the same to engines of other kinds."""
+
+    @property
+    def id_space(self) -> str:
+        """Names what the ids mean: engines of a model with equal names can continue from each other's ids."""
+
+
+def id_space(engine: Engine) -> str:
+    """Returns what an engine's token ids mean. By default they mean the same to engines of its kind alone."""
+    return engine.id_space if isinstance(engine, SharesTokenIds) else engine.kind
+
+
+@runtime_checkable
 class ReportsLateUsage(Protocol):
     """Engine that keeps reading a response after its generator was closed, for the usage alone."""
 

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 
 from tokengrpc.core.model import Delta, EngineFinish, FinishReason, TopLogprob, UsageReport
 from tokengrpc.core.request import Role
-from tokengrpc.core.text import IncrementalDecoder
+from tokengrpc.core.stopping_text import StoppingText
 from tokengrpc.engines.builtin.model import MAX_CONTEXT
 from tokengrpc.engines.builtin.sampling import Sampler
-from tokengrpc.engines.builtin.stop_matcher import StopMatcher
 from tokengrpc.errors import ContextLengthExceeded, InvalidRequest
 from tokengrpc.tokenizers.tiktoken import END_OF_TEXT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from tokengrpc.core.ports.engine import Continuation
     from tokengrpc.core.request import GenerationRequest
@@ -69,11 +68,11 @@ class NgramRun:
         # Skip the draws of the earlier run, so that a continuation draws what it would have drawn.
         for _ in before:
             self._random.random()
-        self._text: _StoppingText | None = None
+        self._text: StoppingText | None = None
         if request.sampling.stop_sequences:
             emitted = "" if continue_from is None else continue_from.text
             raw = (tokenizer.token_bytes(token) for token in before)
-            self._text = _StoppingText(request.sampling.stop_sequences, raw, emitted)
+            self._text = StoppingText(request.sampling.stop_sequences, raw, emitted)
 
     def deltas(self) -> Iterator[Delta]:
         """Yields one delta per token. The last one has the finish and the usage."""
@@ -125,37 +124,6 @@ class NgramRun:
 
     def _usage(self, output: int) -> UsageReport:
         return UsageReport(input=self._input, output=output, cached_input=0, cache_write_input=0, reasoning=0)
-
-
-class _StoppingText:
-    """The output text in whole characters, up to a stop sequence."""
-
-    def __init__(self, stop_sequences: Sequence[str], before: Iterable[bytes], emitted: str) -> None:
-        """`before` is the output of an earlier run, `emitted` the text of it that subscribers have."""
-        self._characters = IncrementalDecoder()
-        self._matcher = StopMatcher(stop_sequences)
-        self._pending, self._skip = "", 0
-        safe = "".join([self.push(raw)[0] for raw in before])
-        # The earlier engine may have held back more text than this one, or less: emit what subscribers lack
-        # with the next token, or skip what they have.
-        self._pending, self._skip = safe[len(emitted) :], max(0, len(emitted) - len(safe))
-
-    def push(self, raw: bytes, *, last: bool = False) -> tuple[str, str | None]:
-        """Returns the text that is safe to emit, and the stop sequence that was matched, if any.
-
-        `last` releases all text that is held back.
-        """
-        characters = self._characters.push(raw)
-        if last:
-            characters += self._characters.flush()
-        text, stop = self._matcher.push(characters)
-        if last and stop is None:
-            rest, stop = self._matcher.flush()
-            text += rest
-        text = self._pending + text
-        skipped, self._pending = min(self._skip, len(text)), ""
-        self._skip -= skipped
-        return text[skipped:], stop
 
 
 def _read_input(

@@ -22,6 +22,7 @@ class OpenAIEngine(HTTPStreamEngine):
     """An `Engine` that runs requests on an OpenAI-compatible server."""
 
     kind = "openai"
+    id_space = "model"  # ids are those of the model's own tokenizer
 
     def __init__(self, settings: OpenAISettings) -> None:
         self._dialect = DIALECTS[settings.dialect]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokengrpc.config.faults import FaultSettings
 from tokengrpc.config.messages import Problem, convert
-from tokengrpc.core.ports.engine import Checkable, ReportsLateUsage
+from tokengrpc.core.ports.engine import Checkable, ReportsLateUsage, id_space
 from tokengrpc.engines.simulator.client import Client
 from tokengrpc.engines.simulator.script import Script
 from tokengrpc.errors import EngineError, InvalidRequest
@@ -101,6 +101,11 @@ class FaultyEngine:
     def kind(self) -> str:
         """The wrapped engine's kind."""
         return self._inner.kind
+
+    @property
+    def id_space(self) -> str:
+        """What the wrapped engine's token ids mean."""
+        return id_space(self._inner)
 
     @property
     def capabilities(self) -> frozenset[Capability]:

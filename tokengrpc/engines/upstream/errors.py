@@ -62,12 +62,16 @@ _HIDE = hiding(None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Complaint:
-    """An error object that an engine sent. `status` is the HTTP status that it contains, if any."""
+    """An error object that an engine sent. `status` is the HTTP status that it contains, if any.
+
+    `protocol_status` is the status that people are told, where the engine does not speak HTTP.
+    """
 
     message: str = ""
     type: str = ""
     code: str = ""
     status: int | None = None
+    protocol_status: str = ""
 
     @property
     def excerpt(self) -> str:
@@ -131,7 +135,8 @@ def status_error(
     make = _STATUSES.get(status)
     if make is None:
         make = _unavailable if status >= 500 else _unexpected
-    return make(engine, Complaint(message=complaint.excerpt, status=status), retry_after)
+    told = Complaint(message=complaint.excerpt, status=status, protocol_status=complaint.protocol_status)
+    return make(engine, told, retry_after)
 
 
 def stream_error(engine: str, complaint: Complaint, *, started: bool) -> TokenGrpcError:
@@ -182,6 +187,8 @@ def _quoted(complaint: Complaint) -> str:
 
 
 def _status(complaint: Complaint) -> str:
+    if complaint.protocol_status:
+        return f" ({complaint.protocol_status})"
     return f" (HTTP {complaint.status})" if complaint.status else ""
 
 

@@ -1,0 +1,1 @@
+"""The engine for vLLM's own gRPC service: token ids in, token ids out."""
