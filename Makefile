@@ -8,11 +8,15 @@ PORT ?= 50051
 PACE ?= 40
 # The tests whose properties the nightly profile runs with many examples.
 TESTS ?= $(shell grep -lr support.profiles tests --include='test_*.py')
+# Tests that run the whole server, under time limits: without coverage, which slows it down.
+UNCOVERED := tests/docs tests/e2e tests/fuzz tests/interop
+COVERED = $(filter-out $(UNCOVERED:%=%/),$(wildcard tests/*/))
+PYTEST ?= pytest -rs
 # Duration of fuzzing per target.
 FUZZ_SECONDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help run interop test test-pythons hooks fuzz fuzz-long fuzz-nightly check lint types contract generate generators generated-is-current probes bench bench-cancels bench-grpc bench-deadlines chaos clean
+.PHONY: help run interop test test-pythons test-one hooks fuzz fuzz-long fuzz-nightly check lint types contract generate generators generated-is-current probes bench bench-cancels bench-grpc bench-deadlines chaos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +25,22 @@ run: $(VENV)/run.stamp ## serve on 127.0.0.1:50051 with the builtin engine (make
 	@tokengrpc serve --listen 127.0.0.1:$(PORT) --engine builtin --pace $(PACE) --hints
 
 test: $(VENV)/dev.stamp ## run all tests; tests of languages that are not installed are skipped, with the reason
-	pytest -rs
+	coverage erase
+	coverage run -m pytest -rs -m 'not hypothesis' $(COVERED)
+	pytest -rs -m hypothesis $(COVERED)
+	pytest -rs $(UNCOVERED)
+	coverage combine --quiet
+	coverage report
+
+test-pythons: ## run the tests in each of Python 3.11, 3.12 and 3.13 that is installed (PYTEST="pytest tests/core" for some)
+	@status=0; for version in 3.11 3.12 3.13; do \
+	  if ! python$$version -c '' 2>/dev/null; then echo "python$$version: skipped, because it is not on PATH"; continue; fi; \
+	  echo "python$$version:"; \
+	  $(MAKE) --no-print-directory test-one PYTHON=python$$version VENV=.tools/python$$version || status=1; \
+	done; exit $$status
+
+test-one: $(VENV)/dev.stamp
+	$(PYTEST)
 
 interop: $(VENV)/dev.stamp ## run only the tests of every language's client against the real server
 	pytest -rs tests/interop
