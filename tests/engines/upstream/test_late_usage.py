@@ -50,6 +50,11 @@ def usage_record(server: Served) -> UsageRecord:
     return record
 
 
+def late_usage_reader_count(server: Served) -> int:
+    (pooled,) = server.server.catalog.resolve("").pool.engines
+    return pooled.engine.late_usage_reader_count
+
+
 async def wait_disconnected(call: Call, engine: ScriptedEngine) -> None:
     """Waits until the server has closed the connection."""
     async with asyncio.timeout(5):
@@ -133,8 +138,7 @@ async def test_leaving_after_the_finish():
             await until(lambda: server.registry.active == 0, "the generation has ended")
             assert usage_record(server).finish_reason is FinishReason.END
             assert usage_record(server).settled_usage is None
-            (pooled,) = server.server.catalog.resolve("").pool.engines
-            assert pooled.engine.late_usage_reader_count == 1
+            assert late_usage_reader_count(server) == 1
             pause.release()
             assert await until(lambda: usage_record(server).settled_usage) == UsageReport(input=7, output=1)
 
@@ -206,6 +210,7 @@ class TestBounds:
             engine.script(Text("a"), pause := Pause(), Text("b"), UsageChunk(7, 2), *end)
             async with serving(draining(engine)) as server:
                 await leave_after(server, "a")
+                assert late_usage_reader_count(server) == 1
                 pause.release()
-                await engine.until(lambda e: e.open_connections == 0)
+                await until(lambda: late_usage_reader_count(server) == 0, "the reader has ended")
                 assert usage_record(server).settled_usage is None
