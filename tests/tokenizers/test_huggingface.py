@@ -98,7 +98,7 @@ def test_truncation_and_padding_are_switched_off() -> None:
 @pytest.mark.parametrize(
     ("decoder", "problem"),
     [
-        (None, "no decoder that is supported"),
+        (None, "no supported decoder"),
         ({"type": "WordPiece", "prefix": "##", "cleanup": True}, "decoder WordPiece is not supported"),
         ({"type": "BPEDecoder", "suffix": "</w>"}, "decoder BPEDecoder is not supported"),
     ],
@@ -114,7 +114,7 @@ def test_decoders_that_join_tokens_are_refused(decoder: object, problem: str) ->
 @pytest.mark.parametrize("data", [b"", b"{}", b"\xff\xfe", b"[1]"])
 def test_other_files_are_refused(data: bytes) -> None:
     """Anything but a tokenizer.json is one ValueError."""
-    with pytest.raises(ValueError, match=r"it is no tokenizer\.json"):
+    with pytest.raises(ValueError, match=r"it is not a valid tokenizer\.json"):
         Vocabulary(data)
 
 

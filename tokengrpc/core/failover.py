@@ -203,7 +203,7 @@ def _may_succeed_elsewhere(error: TokenGrpcError) -> bool:
 
 
 def _can_continue(target: PooledEngine, lost: PooledEngine, method: ContinuationMethod) -> bool:
-    """Returns whether an engine can continue another's output. Token ids must mean the same to both."""
+    """Returns whether an engine can continue another's output. Token ids require the same id space."""
     by_ids = method is ContinuationMethod.TOKEN_IDS
     same = not by_ids or id_space(target.engine) == id_space(lost.engine)
     return same and REQUIRED_CAPABILITY[method] in target.engine.capabilities

@@ -15,13 +15,13 @@ class StoppingText:
     """The output text in whole characters, up to a stop sequence."""
 
     def __init__(self, stop_sequences: Sequence[str], before: Iterable[bytes], emitted: str) -> None:
-        """`before` is the output of an earlier run, `emitted` the text of it that subscribers have."""
+        """Takes the output of an earlier run as `before`, and its text that subscribers have as `emitted`."""
         self._characters = IncrementalDecoder()
         self._matcher = StopMatcher(stop_sequences)
         self._pending, self._skip = "", 0
         safe = "".join([self.push(raw)[0] for raw in before])
-        # The earlier engine may have held back more text than this one, or less: emit what subscribers lack
-        # with the next token, or skip what they have.
+        # The earlier engine may have withheld more text than this one, or less. Text that subscribers lack is
+        # emitted with the next token, and text that they have is skipped.
         self._pending, self._skip = safe[len(emitted) :], max(0, len(emitted) - len(safe))
 
     def push(self, raw: bytes, *, last: bool = False) -> tuple[str, str | None]:

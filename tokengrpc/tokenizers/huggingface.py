@@ -37,7 +37,7 @@ class Vocabulary:
             layout = json.loads(tokenizer_json)
             tokenizer = Tokenizer.from_str(tokenizer_json.decode())
         except Exception as error:  # the package raises plain exceptions
-            raise ValueError(f"it is no tokenizer.json ({error})") from None
+            raise ValueError(f"it is not a valid tokenizer.json ({error})") from None
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
@@ -89,7 +89,7 @@ def _piece_decoder(decoder: Mapping[str, Any] | None) -> Piece:
         elif kind not in _NEUTRAL:
             raise ValueError(f"its decoder {kind} is not supported")
     if not (has_byte_level or has_byte_tokens or replacements):
-        raise ValueError("it has no decoder that is supported")
+        raise ValueError("it has no supported decoder")
     if has_byte_level:
         return _byte_level
     return lambda name: _fallback(name, replacements, byte_tokens=has_byte_tokens)

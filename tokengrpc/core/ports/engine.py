@@ -110,15 +110,15 @@ class LateUsage(Protocol):
 
 @runtime_checkable
 class SharesTokenIds(Protocol):
-    """An engine whose token ids mean the same to engines of other kinds."""
+    """Engine whose token ids have the same meaning as those of engines of other kinds."""
 
     @property
     def id_space(self) -> str:
-        """Names what the ids mean: engines of a model with equal names can continue from each other's ids."""
+        """Name of the id space. Engines of a model with the same id space can continue each other's ids."""
 
 
 def id_space(engine: Engine) -> str:
-    """Returns what an engine's token ids mean. By default they mean the same to engines of its kind alone."""
+    """Returns the name of an engine's id space. By default, it is shared by engines of the same kind only."""
     return engine.id_space if isinstance(engine, SharesTokenIds) else engine.kind
 
 
