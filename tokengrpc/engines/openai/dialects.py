@@ -69,6 +69,8 @@ class Dialect:
     """Fields that limit the reasoning tokens, with BUDGET as placeholder; None if there are none."""
     reasoning_fields: tuple[str, ...] = ("reasoning_content", "reasoning")
     """Message fields that carry the reasoning of earlier turns; empty if it is not sent."""
+    learns_fields: bool = False
+    """Whether optional fields that the server refuses are omitted from then on."""
     call_extras: bool = False
     """Whether the server may send extra fields with a tool call that it requires back (Gemini)."""
     fetches_images: bool = True
@@ -132,7 +134,9 @@ _COMPLETIONS = ApiRow(
 )
 
 # For servers that no other row describes: sends every field that has a common name.
-GENERIC = Dialect(chat=_CHAT, completions=_COMPLETIONS, base_fields=_USAGE, call_extras=True)
+GENERIC = Dialect(
+    chat=_CHAT, completions=_COMPLETIONS, base_fields=_USAGE, learns_fields=True, call_extras=True
+)
 
 # OpenAI rejects max_tokens for its newer models. These have no completions API, so prompts go to chat. There
 # is no field for the reasoning of earlier turns.

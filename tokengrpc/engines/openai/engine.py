@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tokengrpc.engines.openai.chunks import ChunkDecoder
 from tokengrpc.engines.openai.continuation import ApiRequest, continuation_request
 from tokengrpc.engines.openai.dialects import DIALECTS, capabilities
+from tokengrpc.engines.openai.learned_fields import LearnedFields
+from tokengrpc.engines.openai.optional_fields import refused_fields
 from tokengrpc.engines.openai.request import choose_api, encode_request
 from tokengrpc.engines.upstream.engine import HTTPStreamEngine, UpstreamRequest
 
@@ -29,6 +32,7 @@ class OpenAIEngine(HTTPStreamEngine):
         can = settings.capabilities(capabilities(self._dialect, settings.api))
         super().__init__(settings, can, base_url=settings.base_url)
         self._extra = settings.extra
+        self._omitted = LearnedFields(settings.name, frozenset(settings.omit_fields))
         self._api = settings.api
         self._model = settings.upstream_model or settings.name
 
@@ -38,6 +42,12 @@ class OpenAIEngine(HTTPStreamEngine):
     def _upstream_request(
         self, request: GenerationRequest, continue_from: Continuation | None
     ) -> UpstreamRequest:
+        return self._request_without(request, continue_from, frozenset())
+
+    def _request_without(
+        self, request: GenerationRequest, continue_from: Continuation | None, refused: frozenset[str]
+    ) -> UpstreamRequest:
+        """Builds the request without the fields that this engine refuses, and without those in `refused`."""
         tools = (tool.name for tool in request.tools)
         decoder = ChunkDecoder(self.name, request.output, self._hide, tools=tools)
         api = choose_api(self._api, request, self._dialect)
@@ -51,8 +61,20 @@ class OpenAIEngine(HTTPStreamEngine):
             model=self._model,
             extra_capabilities=self._extra,
             extra_fields=target.fields,
+            omitted=self._omitted.names | refused,
         )
-        return UpstreamRequest(path=target.api.value, body=body, decoder=decoder)
+
+        def repeat(status: int, refusal: bytes) -> UpstreamRequest | None:
+            fields = refused_fields(status, refusal, body)
+            return self._request_without(request, continue_from, refused | fields) if fields else None
+
+        return UpstreamRequest(
+            path=target.api.value,
+            body=body,
+            decoder=decoder,
+            repeat=repeat if self._dialect.learns_fields else None,
+            on_accepted=partial(self._omitted.learn, refused) if refused else None,
+        )
 
 
 def create(settings: OpenAISettings, tokenizer: Tokenizer | None) -> OpenAIEngine:  # noqa: ARG001 - all engine factories have the same signature; the core counts this engine's tokens

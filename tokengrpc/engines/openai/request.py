@@ -11,6 +11,7 @@ from tokengrpc.core.model import Capability
 from tokengrpc.engines.openai.dialects import BUDGET, RETURN_TOKEN_IDS, Api
 from tokengrpc.engines.openai.extensions import encodable
 from tokengrpc.engines.openai.messages import chat_messages
+from tokengrpc.engines.openai.optional_fields import omit_fields
 from tokengrpc.engines.upstream.request_body import (
     raw_json,
     sampling_fields,
@@ -20,7 +21,7 @@ from tokengrpc.engines.upstream.request_body import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from tokengrpc.core.request import GenerationRequest, OutputConstraint, ToolChoice
     from tokengrpc.engines.openai.dialects import ApiRow, Dialect
@@ -50,11 +51,13 @@ def encode_request(
     model: str,
     extra_capabilities: frozenset[Capability] = frozenset(),
     extra_fields: Mapping[str, Any] | None = None,
+    omitted: Collection[str] = (),
 ) -> bytes:
     """Returns the JSON body of a request.
 
     `model` is the server's name of the model. `extra_capabilities` are supported in addition to those of the
-    dialect's row. `extra_fields` replace fields of the same name.
+    dialect's row. `extra_fields` replace fields of the same name. `omitted` are the optional fields that the
+    server does not take.
 
     Raises UnsupportedFeature if the API or the dialect has no field for a requested feature, InvalidRequest
     if a JSON schema is not valid JSON.
@@ -75,6 +78,7 @@ def encode_request(
     if request.constraint is not None:
         body |= _constraint_fields(request.constraint, row)
     body |= extra_fields or {}
+    omit_fields(body, omitted)
     body |= {key: whole_numbers(value) for key, value in request.engine_params.items()}
     return msgspec.json.encode(body)
 

@@ -9,6 +9,7 @@ from msgspec import Meta
 from tokengrpc.config.values import FLAG, ConfigError, one_of
 from tokengrpc.engines.openai.dialects import DIALECTS
 from tokengrpc.engines.openai.extensions import encodable, used_apis
+from tokengrpc.engines.openai.optional_fields import OTHER_LIMIT, OptionalField
 from tokengrpc.engines.upstream.settings import HttpEngineSettings
 
 
@@ -31,11 +32,20 @@ class OpenAISettings(HttpEngineSettings, frozen=True, kw_only=True, forbid_unkno
         ),
     ] = "generic"
 
+    omit_fields: Annotated[
+        tuple[OptionalField, ...],
+        Meta(description="Optional request fields that the engine refuses and that are not sent"),
+    ] = ()
+
     def __post_init__(self) -> None:
         """Checks that there is a URL, which has no default, and that extra capabilities have fields."""
         super().__post_init__()
         if not self.base_url:
             raise ConfigError("base_url: required for an openai engine, such as http://127.0.0.1:8000/v1")
+        if frozenset(OTHER_LIMIT) <= frozenset(self.omit_fields):
+            raise ConfigError(
+                "omit_fields: max_tokens or max_completion_tokens must be sent; keep one of them"
+            )
         dialect = DIALECTS.get(self.dialect)
         if dialect is not None:
             self.check_extra_capabilities(

@@ -23,10 +23,17 @@ from tokengrpc.engines.upstream.late_usage import LateUsageReaders
 from tokengrpc.engines.upstream.redaction import hiding
 from tokengrpc.engines.upstream.sse import SSEDecoder
 from tokengrpc.engines.upstream.stream_reader import ResponseReader, read_batches
-from tokengrpc.errors import EngineBusy, EngineError, EngineLost, EngineProtocolError, TokenGrpcError
+from tokengrpc.errors import (
+    EngineBusy,
+    EngineError,
+    EngineLost,
+    EngineProtocolError,
+    InvalidRequest,
+    TokenGrpcError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 
     from tokengrpc.core.model import Capability, Delta
     from tokengrpc.core.ports.engine import Continuation, LateUsage
@@ -37,13 +44,23 @@ if TYPE_CHECKING:
     from tokengrpc.engines.upstream.stream_decoder import StreamDecoder
 
 
+# Statuses with which servers refuse a request because of a field that they do not know.
+_FIELD_REFUSALS = frozenset({400, 422})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamRequest:
-    """An HTTP request to an engine, and the decoder of its response."""
+    """An HTTP request to an engine, and the decoder of its response.
+
+    `repeat` takes the status and the body of a refusal, and returns the request to send instead, if any.
+    `on_accepted` is called when the engine has accepted the request.
+    """
 
     path: str
     body: bytes
     decoder: StreamDecoder
+    repeat: Callable[[int, bytes], UpstreamRequest | None] | None = None
+    on_accepted: Callable[[], None] | None = None
 
 
 class HTTPStreamEngine(ABC):
@@ -140,16 +157,11 @@ class HTTPStreamEngine(ABC):
     ) -> AsyncGenerator[Sequence[Delta], None]:
         """Runs a request; see `Engine.generate`."""
         upstream_request = self._upstream_request(request, continue_from)
-        decoder = upstream_request.decoder
         response: Response | None = None
         reader: ResponseReader | None = None
         try:
-            response = await self._http.post(
-                upstream_request.path,
-                upstream_request.body,
-                connect_timeout=request.limits.connect_timeout,
-            )
-            self._healthy = True
+            upstream_request, response = await self._send(upstream_request, request.limits.connect_timeout)
+            decoder = upstream_request.decoder
             batches = await self._accept(response, decoder)
             reader = ResponseReader(response, SSEDecoder(max_event_bytes=self._max_event_bytes), decoder)
             yield ()
@@ -183,6 +195,38 @@ class HTTPStreamEngine(ABC):
         finally:
             self._forgone.discard(request.record_id)
             self._release(response)
+
+    async def _send(
+        self, upstream_request: UpstreamRequest, connect_timeout: float | None
+    ) -> tuple[UpstreamRequest, Response]:
+        """Sends a request, again as long as the engine refuses a field that can be omitted.
+
+        Returns the last request and its response. Raises the error that a refusal of such a status maps to.
+        """
+        while True:
+            response = await self._http.post(
+                upstream_request.path, upstream_request.body, connect_timeout=connect_timeout
+            )
+            self._healthy = True
+            if response.head.status not in _FIELD_REFUSALS or upstream_request.repeat is None:
+                if response.head.status < 300 and upstream_request.on_accepted is not None:
+                    upstream_request.on_accepted()
+                return upstream_request, response
+            try:
+                upstream_request = await self._repeated(upstream_request, response)
+            finally:
+                self._http.release(response)
+
+    async def _repeated(self, upstream_request: UpstreamRequest, response: Response) -> UpstreamRequest:
+        """Returns the request to send instead of a refused one. Raises the refusal's error without one."""
+        body = await self._refusal_body(response)
+        error = self._refusal_error(response, body)
+        repeat = None
+        if isinstance(error, InvalidRequest) and upstream_request.repeat is not None:
+            repeat = upstream_request.repeat(response.head.status, body)
+        if repeat is None:
+            raise error
+        return repeat
 
     def _handle_stop(
         self,
@@ -234,9 +278,14 @@ class HTTPStreamEngine(ABC):
         )
 
     async def _refusal(self, response: Response) -> TokenGrpcError:
-        body = b""
+        return self._refusal_error(response, await self._refusal_body(response))
+
+    async def _refusal_body(self, response: Response) -> bytes:
         with suppress(HTTPError, OSError):  # the status alone is enough
-            body = await read_body(response)
+            return await read_body(response)
+        return b""
+
+    def _refusal_error(self, response: Response, body: bytes) -> TokenGrpcError:
         wait = retry_after_seconds(response.head.headers)
         return status_error(self.name, response.head.status, self._complaint(body), wait)
 
