@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -35,6 +36,7 @@ from tests.support.script_steps import (
     ToolCall,
     UsageChunk,
 )
+from tests.support.wire_dialects import event
 
 TEXT_ONLY = frozenset({"completions"})
 """APIs that have neither reasoning nor tool calls."""
@@ -119,6 +121,29 @@ BEFORE_HEADERS = {
         reason="ENGINE_UNAVAILABLE",
         retry_after=7.0,
     ),
+    "HTTP 429 with retry-after-ms": Fault(
+        steps=_status(429, _error("slow down"), {"retry-after-ms": "1500"}),
+        reason="ENGINE_UNAVAILABLE",
+        retry_after=1.5,
+    ),
+    "HTTP 429, quota used up": Fault(
+        steps=_status(429, _error("no", code="insufficient_quota")), reason="ENGINE_AUTH_FAILED"
+    ),
+    "HTTP 400, credit used up": Fault(
+        steps=_status(400, _error("Your credit balance is too low")), reason="ENGINE_AUTH_FAILED"
+    ),
+    "HTTP 413, tokens per minute": Fault(
+        steps=_status(413, _error("too large on tokens per minute (TPM): Limit 8, Requested 9")),
+        reason="ENGINE_UNAVAILABLE",
+    ),
+    "HTTP 400, unknown model": Fault(
+        steps=_status(400, _error("Invalid model name passed in model=x")), reason="MODEL_NOT_FOUND"
+    ),
+    "HTTP 400, error of the provider within the proxy's": Fault(
+        steps=_status(400, _error("Provider returned error", metadata={"raw": LONG})),
+        reason="CONTEXT_LENGTH_EXCEEDED",
+    ),
+    "HTTP 400, errors in a list": Fault(steps=_status(400, [_error(LONG)]), reason="CONTEXT_LENGTH_EXCEEDED"),
     "HTTP 500": Fault(steps=_status(500, _error("CUDA out of memory")), reason="ENGINE_UNAVAILABLE"),
     "HTTP 503, HTML body": Fault(
         steps=_status(503, "<html>", {"Content-Type": "text/html"}), reason="ENGINE_UNAVAILABLE"
@@ -178,6 +203,13 @@ BEFORE_THE_FIRST_TOKEN = {
     ),
     "finish reason that means a failure": Fault(
         steps=lambda _: (Finish("network_error"), UsageChunk(), Done()), reason="ENGINE_ABORTED"
+    ),
+    "error object in place of events": Fault(
+        steps=lambda _: (Bytes(json.dumps(_error("no", code="context_length_exceeded")).encode()),),
+        reason="CONTEXT_LENGTH_EXCEEDED",
+    ),
+    "error objects in a list": Fault(
+        steps=lambda _: (Bytes(event([_error(LONG)])), Done()), reason="CONTEXT_LENGTH_EXCEEDED"
     ),
     "malformed JSON": Fault(steps=lambda _: (Bytes(GARBAGE), *END), reason="ENGINE_PROTOCOL_ERROR"),
     "invalid UTF-8": Fault(steps=lambda _: (Bytes(NOT_UTF8), *END), reason="ENGINE_PROTOCOL_ERROR"),

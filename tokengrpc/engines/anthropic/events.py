@@ -9,8 +9,8 @@ from tokengrpc.core.model import Delta, ToolCallFragment, UsageReport
 from tokengrpc.core.text import encodable
 from tokengrpc.engines.anthropic.reasoning import opaque_redacted, opaque_signature
 from tokengrpc.engines.anthropic.schema import Event, decode_event
+from tokengrpc.engines.upstream.complaint import read_complaint
 from tokengrpc.engines.upstream.counts import first_known, newest
-from tokengrpc.engines.upstream.errors import read_complaint
 from tokengrpc.engines.upstream.redaction import hiding
 from tokengrpc.engines.upstream.stream_decoder import StreamDecoder
 

@@ -15,8 +15,8 @@ from tokengrpc.engines.openai.logprobs import TokenInfo, split_text, token_infos
 from tokengrpc.engines.openai.restated import Streamed
 from tokengrpc.engines.openai.schema import MessageDelta, decode_chunk, plain_text
 from tokengrpc.engines.openai.usage import OutputCounter, usage_report
+from tokengrpc.engines.upstream.complaint import read_complaint
 from tokengrpc.engines.upstream.counts import newest
-from tokengrpc.engines.upstream.errors import read_complaint
 from tokengrpc.engines.upstream.finish_reasons import refine_finish_reason
 from tokengrpc.engines.upstream.redaction import hiding
 from tokengrpc.engines.upstream.stream_decoder import StreamDecoder

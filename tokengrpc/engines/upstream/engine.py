@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,13 +13,9 @@ from typing import TYPE_CHECKING, ClassVar
 from tokengrpc.engines.http.client import EngineHTTP, cause, read_body
 from tokengrpc.engines.http.head import HTTPError
 from tokengrpc.engines.upstream.batching import portions
-from tokengrpc.engines.upstream.errors import (
-    Complaint,
-    read_complaint,
-    retry_after_seconds,
-    status_error,
-    stream_error,
-)
+from tokengrpc.engines.upstream.complaint import Complaint, read_complaint
+from tokengrpc.engines.upstream.delays import delay_seconds
+from tokengrpc.engines.upstream.errors import status_error, stream_error
 from tokengrpc.engines.upstream.late_usage import LateUsageReaders
 from tokengrpc.engines.upstream.redaction import hiding
 from tokengrpc.engines.upstream.sse import SSEDecoder
@@ -42,6 +39,9 @@ if TYPE_CHECKING:
     from tokengrpc.engines.http.connection import Response
     from tokengrpc.engines.upstream.settings import HttpEngineSettings
     from tokengrpc.engines.upstream.stream_decoder import StreamDecoder
+
+# Statuses with which servers refuse a request for its rate.
+_RATE_STATUSES = frozenset({413, 429})
 
 
 # Statuses with which servers refuse a request because of a field that they do not know.
@@ -286,8 +286,9 @@ class HTTPStreamEngine(ABC):
         return b""
 
     def _refusal_error(self, response: Response, body: bytes) -> TokenGrpcError:
-        wait = retry_after_seconds(response.head.headers)
-        return status_error(self.name, response.head.status, self._complaint(body), wait)
+        status, headers = response.head.status, response.head.headers
+        delay = delay_seconds(headers, now=time.time(), limited=status in _RATE_STATUSES)
+        return status_error(self.name, status, self._complaint(body), delay)
 
     async def _accept_whole_output(
         self, response: Response, decoder: StreamDecoder

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tokengrpc.engines.upstream.redaction import hiding
+from tokengrpc.engines.upstream.complaint import Complaint
+from tokengrpc.engines.upstream.error_words import Fault, read_fault
 from tokengrpc.errors import (
     ContextLengthExceeded,
     EngineAborted,
@@ -21,108 +19,12 @@ from tokengrpc.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-# Engines may quote the prompt in an error message. Its caller may see an excerpt, logs may not.
-_EXCERPT_CHARACTERS = 200
+    Make = Callable[[str, Complaint, float | None], TokenGrpcError]
 
-# A longer Retry-After is certainly wrong, and no client would wait that long.
-_LONGEST_WAIT_SECONDS = 31 * 24 * 3600.0
-
-# OpenAI's code, llama.cpp's type, and phrases of vLLM, SGLang, TGI, llama.cpp, Ollama and Anthropic.
-_CONTEXT_MARKS = (
-    "context_length_exceeded",
-    "exceed_context_size",
-    "maximum context length",
-    "maximum model length",
-    "model's context length",
-    "available context size",
-    "exceeds the context",
-    "prompt is too long",
-    "max_input_length",
-    "`inputs` must have less than",
-    "`inputs` tokens + `max_new_tokens`",
-    "longer than the context length",
-    "contextwindowexceeded",  # LiteLLM
-)
-_BUSY_MARKS = (
-    "rate_limit",
-    "ratelimit",
-    "rate limit",
-    "overloaded",
-    "serviceunavailable",
-    "too many requests",
-)
 # TGI's phrase; the status in its error objects is always 422.
-_BAD_REQUEST_MARKS = ("input validation error",)
-
-
-_HIDE = hiding(None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Complaint:
-    """An error object that an engine sent. `status` is the HTTP status that it contains, if any.
-
-    `protocol_status` is the status that people are told, where the engine does not speak HTTP.
-    """
-
-    message: str = ""
-    type: str = ""
-    code: str = ""
-    status: int | None = None
-    protocol_status: str = ""
-
-    @property
-    def excerpt(self) -> str:
-        """The message on one line, truncated. If there is no message, the type or the code."""
-        line = " ".join((self.message or self.type or self.code).split())
-        return line if len(line) <= _EXCERPT_CHARACTERS else line[: _EXCERPT_CHARACTERS - 1] + "…"
-
-    def mentions(self, marks: tuple[str, ...]) -> bool:
-        """Returns whether the code, type or message contains one of `marks`, which are in lower case."""
-        text = f"{self.code} {self.type} {self.message}".lower()
-        return any(mark in text for mark in marks)
-
-
-def read_complaint(payload: object, hide: Callable[[str], str] = _HIDE) -> Complaint | None:
-    """Returns the error object in a decoded JSON payload, redacted by `hide`, or None if there is none.
-
-    Recognizes `{"error": {…}}`, `{"error": "…"}` (Ollama, TGI), `{"object": "error", "message": …}` (older
-    vLLM) and `{"detail": …}` (FastAPI).
-    """
-    found = _find_complaint(payload)
-    if found is None:
-        return None
-    return replace(found, message=hide(found.message), type=hide(found.type), code=hide(found.code))
-
-
-def _find_complaint(payload: object) -> Complaint | None:
-    if not isinstance(payload, dict):
-        return None
-    error = payload.get("error")
-    if isinstance(error, dict):
-        return _complaint_of(error)
-    if error:
-        return Complaint(message=str(error), type=_text(payload.get("error_type")))
-    if payload.get("object") == "error" or "message" in payload:
-        return _complaint_of(payload)
-    if payload.get("detail"):
-        return Complaint(message=str(payload["detail"]))
-    return None
-
-
-def _complaint_of(error: dict[str, Any]) -> Complaint:
-    code = error.get("code")
-    status = code if isinstance(code, int) else None
-    if isinstance(code, str) and code.isdecimal():
-        status = int(code)
-    message = error.get("message") or error.get("detail")
-    return Complaint(message=_text(message), type=_text(error.get("type")), code=_text(code), status=status)
-
-
-def _text(value: object) -> str:
-    return "" if value is None else str(value)
+_BAD_REQUEST_MARK = "input validation error"
 
 
 def status_error(
@@ -130,56 +32,44 @@ def status_error(
 ) -> TokenGrpcError:
     """Returns the error for an HTTP status other than 200. `retry_after` is in seconds."""
     complaint = complaint or Complaint()
-    if status in _CONTEXT_STATUSES and complaint.mentions(_CONTEXT_MARKS):
-        return _context_exceeded(engine, complaint, retry_after)
+    delay = complaint.retry_after if retry_after is None else retry_after
     make = _STATUSES.get(status)
     if make is None:
         make = _unavailable if status >= 500 else _unexpected
+    make = _refined(make, read_fault(complaint.words), delay)
+    if status == 500 and read_fault(complaint.words) is Fault.CONTEXT:
+        make = _context_exceeded
     told = Complaint(message=complaint.excerpt, status=status, protocol_status=complaint.protocol_status)
-    return make(engine, told, retry_after)
+    return make(engine, told, delay)
 
 
 def stream_error(engine: str, complaint: Complaint, *, started: bool) -> TokenGrpcError:
     """Returns the error for an error object inside a stream. `started`: the engine has sent output."""
-    if complaint.mentions(_CONTEXT_MARKS):
-        return _context_exceeded(engine, complaint, None)
+    fault, delay = read_fault(complaint.words), complaint.retry_after
+    if fault is Fault.CONTEXT:
+        return _context_exceeded(engine, complaint, delay)
     if not started:
         make = _STATUSES.get(complaint.status or 0) or _TYPES.get(complaint.type.lower())
+        if make is None and _BAD_REQUEST_MARK in complaint.words:
+            make = _invalid
+        if make is None and fault is not None:
+            make = _FAULTS[fault]
         if make is not None:
-            return make(engine, complaint, None)
-        if complaint.mentions(_BAD_REQUEST_MARKS):
-            return _invalid(engine, complaint, None)
-        if complaint.mentions(_BUSY_MARKS):
-            return _busy(engine, complaint, None)
+            return _refined(make, fault, delay)(engine, complaint, delay)
     return EngineAborted(
         f"engine {engine} aborted the generation{_quoted(complaint)}; start again under a new id"
     )
 
 
-def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """Returns the seconds of the Retry-After header (RFC 9110, 10.2.3), or None without a usable one.
+def _refined(make: Make, fault: Fault | None, delay: float | None) -> Make:
+    """Returns what to make of an error whose status or type alone would mislead.
 
-    A value is unusable if it is neither a number nor a date, or if it exceeds a month. A negative one is 0.
+    An engine that refuses "the request" may mean the server's account or model, and one that refuses for a
+    rate or a quota may never accept a request again. A quota that a delay renews is a rate.
     """
-    value = headers.get("Retry-After", "")
-    try:
-        wait = float(value)
-    except ValueError:
-        wait = _seconds_until(value, headers.get("Date", ""))
-    if not math.isfinite(wait) or wait > _LONGEST_WAIT_SECONDS:
-        return None
-    return max(0.0, wait)
-
-
-def _seconds_until(date: str, now: str) -> float:
-    """Returns the seconds from `now` to `date`; NaN if either is not an HTTP date.
-
-    Both come from the engine, so the local clock does not matter.
-    """
-    try:
-        return (parsedate_to_datetime(date) - parsedate_to_datetime(now)).total_seconds()
-    except (TypeError, ValueError, OverflowError, IndexError):
-        return math.nan
+    if fault is Fault.UNPAID and delay is not None:
+        fault = Fault.BUSY
+    return _MISLEADING.get(make, {}).get(fault, make) if fault is not None else make
 
 
 def _quoted(complaint: Complaint) -> str:
@@ -244,10 +134,23 @@ def _unexpected(engine: str, complaint: Complaint, _: float | None) -> TokenGrpc
     )
 
 
-# Statuses with which servers report that the input exceeds the context.
-_CONTEXT_STATUSES = frozenset({400, 413, 422, 500})
+_FAULTS: dict[Fault, Make] = {
+    Fault.BUSY: _busy,
+    Fault.UNPAID: _unpaid,
+    Fault.AUTH: _auth,
+    Fault.LOADING: _unavailable,
+    Fault.MODEL: _not_found,
+    Fault.CONTEXT: _context_exceeded,
+}
 
-_STATUSES: dict[int, Callable[[str, Complaint, float | None], TokenGrpcError]] = {
+# What the words make of an error that its status or type says to be the request's, the key's or the rate's.
+_MISLEADING: dict[Make, dict[Fault, Make]] = {
+    _invalid: _FAULTS,
+    _auth: {Fault.UNPAID: _unpaid, Fault.BUSY: _busy},
+    _busy: {Fault.UNPAID: _unpaid},
+}
+
+_STATUSES: dict[int, Make] = {
     400: _invalid,
     401: _auth,
     402: _unpaid,
@@ -265,8 +168,8 @@ _STATUSES: dict[int, Callable[[str, Complaint, float | None], TokenGrpcError]] =
     529: _busy,  # Anthropic
 }
 
-# Types that identify the error without a status: OpenAI's, vLLM's, TGI's and Anthropic's.
-_TYPES: dict[str, Callable[[str, Complaint, float | None], TokenGrpcError]] = {
+# Types that identify the error without a status: OpenAI's, vLLM's, TGI's, Anthropic's and Google's.
+_TYPES: dict[str, Make] = {
     "badrequesterror": _invalid,
     "badrequest": _invalid,
     "validation": _invalid,
@@ -280,4 +183,13 @@ _TYPES: dict[str, Callable[[str, Complaint, float | None], TokenGrpcError]] = {
     "overloaded_error": _busy,
     "timeout_error": _unavailable,
     "api_error": _unavailable,
+    "insufficient_quota": _unpaid,
+    "invalid_argument": _invalid,
+    "failed_precondition": _auth,  # Google: the account's region or billing
+    "unauthenticated": _auth,
+    "permission_denied": _auth,
+    "not_found": _not_found,
+    "resource_exhausted": _busy,
+    "unavailable": _unavailable,
+    "deadline_exceeded": _unavailable,
 }

@@ -1,13 +1,17 @@
 """Server-sent events: bytes in, payloads out, no I/O.
 
-The format is WHATWG's (HTML, 9.2 Server-sent events), with two differences that are explained where they are
-implemented: an event that the stream's end cuts off is not discarded, and sizes are bounded. Only `data` is
-kept, because the payloads of every engine identify themselves.
+The format is WHATWG's (HTML, 9.2 Server-sent events), with three differences that are explained where they
+are implemented: an event that the stream's end cuts off is not discarded, a body that is JSON instead of
+events is a payload, and sizes are bounded. Only `data` is kept, because the payloads of every engine identify
+themselves.
 """
 
 from __future__ import annotations
 
 from tokengrpc.errors import EngineProtocolError
+
+# How the JSON of an answer begins. No field of an event does.
+_JSON_STARTS = (b"{", b"[")
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -24,7 +28,18 @@ class SSEDecoder:
     those and sets `failed`, which the next call raises.
     """
 
-    __slots__ = ("_after_cr", "_data", "_line", "_max", "_plain", "_size", "_start", "_tail", "failed")
+    __slots__ = (
+        "_after_cr",
+        "_bare",
+        "_data",
+        "_line",
+        "_max",
+        "_plain",
+        "_size",
+        "_start",
+        "_tail",
+        "failed",
+    )
 
     def __init__(self, *, max_event_bytes: int = 1024 * 1024) -> None:
         self._max = max_event_bytes
@@ -35,6 +50,7 @@ class SSEDecoder:
         self._data: list[bytes] = []
         self._size = 0
         self._after_cr = False
+        self._bare: list[bytes] | None = []  # lines of a body that is JSON; None once it is not
         self.failed: EngineProtocolError | None = None
 
     def feed(self, chunk: bytes) -> list[bytes]:
@@ -80,6 +96,9 @@ class SSEDecoder:
             self._tail = b""
         else:
             self._feed_lines(b"\n\n", events)
+        if self._bare and not events:
+            # Some servers answer with an error object although the type is that of an event stream.
+            events.append(b"\n".join(self._bare))
         return events
 
     def _strip_bom(self, chunk: bytes) -> bytes:
@@ -133,6 +152,11 @@ class SSEDecoder:
             self._size += len(value) + 1
             self._check(self._size - 1, "event")
             self._data.append(value)
+            self._bare = None
+        elif self._bare is not None and (self._bare or line[:1] in _JSON_STARTS):
+            self._size += len(line) + 1
+            self._check(self._size - 1, "event")
+            self._bare.append(line)
 
     def _dispatch(self, events: list[bytes]) -> None:
         if self._data:

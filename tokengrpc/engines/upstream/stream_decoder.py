@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from tokengrpc.engines.upstream.complaint import read_complaint
 from tokengrpc.engines.upstream.errors import stream_error
 from tokengrpc.engines.upstream.finish_reasons import read_finish, stronger_finish
 from tokengrpc.errors import EngineAborted, EngineProtocolError, EngineTruncated
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tokengrpc.core.model import Delta, EngineFinish
-    from tokengrpc.engines.upstream.errors import Complaint
+    from tokengrpc.engines.upstream.complaint import Complaint
     from tokengrpc.errors import TokenGrpcError
 
 
@@ -62,17 +65,22 @@ class StreamDecoder(ABC):
             try:
                 self._feed_payload(payload, deltas)
             except (ValueError, RecursionError) as error:
-                if self.complete:
-                    continue
-                self._fail(
-                    EngineProtocolError(
-                        f"engine {self._engine} sent a chunk that cannot be decoded ({error}); "
-                        "check its kind and base_url"
-                    )
-                )
+                if not self.complete:
+                    self._fail(self._undecodable(payload, error))
         if self.error is not None:
             self._release(deltas)
         return deltas
+
+    def _undecodable(self, payload: bytes, error: Exception) -> TokenGrpcError:
+        """Returns the error for a payload that is no event of this API: it may be an error in a list."""
+        with suppress(ValueError, RecursionError):
+            complaint = read_complaint(json.loads(payload), self._hide)
+            if complaint is not None:
+                return stream_error(self._engine, complaint, started=self._started)
+        return EngineProtocolError(
+            f"engine {self._engine} sent a chunk that cannot be decoded ({error}); "
+            "check its kind and base_url"
+        )
 
     def end(self, rest: Sequence[bytes]) -> list[Delta]:
         """Ends the output because the body ended regularly. Returns the last deltas.
@@ -83,7 +91,11 @@ class StreamDecoder(ABC):
         for payload in filter(None, rest):
             try:
                 self._feed_payload(payload, deltas)
-            except (ValueError, RecursionError):
+            except (ValueError, RecursionError) as error:
+                undecodable = self._undecodable(payload, error)
+                if not (self.complete or isinstance(undecodable, EngineProtocolError)):
+                    self._fail(undecodable)
+                    self._release(deltas)
                 break
         if not self.ended:
             self._end(deltas)

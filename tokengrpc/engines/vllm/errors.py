@@ -9,7 +9,8 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from tokengrpc.engines.upstream.errors import Complaint, status_error, stream_error
+from tokengrpc.engines.upstream.complaint import Complaint
+from tokengrpc.engines.upstream.errors import status_error, stream_error
 from tokengrpc.errors import EngineLost, EngineProtocolError, TokenGrpcError
 
 if TYPE_CHECKING:
