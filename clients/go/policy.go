@@ -78,7 +78,7 @@ func nextStep(failure *Error, s situation) step {
 		return lost
 	case s.resuming && turnedAway(failure.Reason) && !failure.Ended:
 		return reconnect
-	case !s.resuming && !s.begun && mayRetry(failure.Advice) && (turnedAway(failure.Reason) || failure.Reason == "ENGINE_UNAVAILABLE"):
+	case !s.resuming && !s.begun && !failure.Ended && mayRetry(failure.Advice) && (turnedAway(failure.Reason) || failure.Reason == "ENGINE_UNAVAILABLE"):
 		return retry
 	}
 	return raise
@@ -91,7 +91,7 @@ func broken(code codes.Code) bool {
 }
 
 func turnedAway(reason string) bool {
-	return reason == "OVERLOADED" || reason == "DRAINING" || reason == "QUOTA_EXCEEDED"
+	return reason == "OVERLOADED" || reason == "DRAINING" || reason == "QUOTA_EXCEEDED" || reason == "STORE_UNAVAILABLE"
 }
 
 func notKept(reason string) bool {

@@ -66,7 +66,7 @@ BROKEN_CODES: Final = frozenset(
         grpc.StatusCode.UNKNOWN,
     }
 )
-REJECTED: Final = frozenset({"OVERLOADED", "DRAINING", "QUOTA_EXCEEDED"})
+REJECTED: Final = frozenset({"OVERLOADED", "DRAINING", "QUOTA_EXCEEDED", "STORE_UNAVAILABLE"})
 NOT_STARTED: Final = REJECTED | {"ENGINE_UNAVAILABLE"}
 FORGOTTEN: Final = frozenset({"GENERATION_NOT_FOUND", "REPLAY_EXPIRED", "SEQUENCE_OUT_OF_RANGE"})
 
@@ -82,8 +82,9 @@ def next_step(failure: TokenStreamError | None, *, resuming: bool, begun: bool, 
     - Any other OK: RECONNECT, because the stream was cut on the way.
     - Advice RESUME: RECONNECT.
     - ResumeTokens finds the generation or its next events gone: LOST if the stream had begun, else RAISE.
-    - ResumeTokens rejected (overloaded, draining, over quota) while the generation has not ended: RECONNECT.
-    - StreamTokens rejected by the server, a quota or the engine before `started`: RETRY.
+    - ResumeTokens rejected (overloaded, draining, over quota, no store) while the generation has not ended:
+      RECONNECT.
+    - StreamTokens rejected by the server, a quota, a store or the engine before `started`: RETRY.
     - Any other advice or reason: RAISE. Generated tokens are billed, so the caller decides about a repeat.
     - No reason, with a code of a broken connection: RECONNECT.
     - Any other code of the gRPC library: RAISE.
@@ -102,5 +103,6 @@ def _after_rejection(failure: TokenStreamError, *, resuming: bool, begun: bool) 
         return Step.LOST
     if resuming and failure.reason in REJECTED and not failure.ended:
         return Step.RECONNECT
-    can_restart = not resuming and not begun and failure.advice is not Advice.NEVER
+    never_began = not resuming and not begun and not failure.ended
+    can_restart = never_began and failure.advice is not Advice.NEVER
     return Step.RETRY if can_restart and failure.reason in NOT_STARTED else Step.RAISE

@@ -58,7 +58,7 @@ export interface Standing {
 
 // gRPC makes these of a connection that broke: reset, refused, closed in the middle, a proxy's own reset.
 const brokenCodes = new Set([Code.UNAVAILABLE, Code.CANCELLED, Code.INTERNAL, Code.UNKNOWN]);
-const turnedAway = new Set(["OVERLOADED", "DRAINING", "QUOTA_EXCEEDED"]);
+const turnedAway = new Set(["OVERLOADED", "DRAINING", "QUOTA_EXCEEDED", "STORE_UNAVAILABLE"]);
 const notStarted = new Set([...turnedAway, "ENGINE_UNAVAILABLE"]);
 const notKept = new Set(["GENERATION_NOT_FOUND", "REPLAY_EXPIRED", "SEQUENCE_OUT_OF_RANGE"]);
 
@@ -73,6 +73,6 @@ export function nextStep(failure: TokenStreamError | undefined, { resuming, begu
   // The generation is alive, but the server does not let its reader in now.
   if (resuming && turnedAway.has(reason) && !ended) return "reconnect";
   // What was generated is billed, so nothing is repeated unasked but what never began.
-  const untried = !resuming && !begun && advice !== "NEVER";
-  return untried && notStarted.has(reason) ? "retry" : "raise";
+  const neverBegan = !resuming && !begun && !ended;
+  return neverBegan && advice !== "NEVER" && notStarted.has(reason) ? "retry" : "raise";
 }

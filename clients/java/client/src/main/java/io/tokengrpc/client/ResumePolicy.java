@@ -34,7 +34,8 @@ public record ResumePolicy(
   private static final Set<Status.Code> BROKEN =
       EnumSet.of(Status.Code.UNAVAILABLE, Status.Code.CANCELLED, Status.Code.INTERNAL, Status.Code.UNKNOWN);
 
-  private static final Set<String> TURNED_AWAY = Set.of("OVERLOADED", "DRAINING", "QUOTA_EXCEEDED");
+  private static final Set<String> TURNED_AWAY =
+      Set.of("OVERLOADED", "DRAINING", "QUOTA_EXCEEDED", "STORE_UNAVAILABLE");
   private static final Set<String> NOT_KEPT =
       Set.of("GENERATION_NOT_FOUND", "REPLAY_EXPIRED", "SEQUENCE_OUT_OF_RANGE");
 
@@ -89,7 +90,8 @@ public record ResumePolicy(
     if (resuming && turnedAway && !failure.ended()) {
       return Step.RECONNECT;
     }
-    boolean untried = !resuming && !begun && failure.advice() != RetryAdvice.RETRY_ADVICE_NEVER;
-    return untried && (turnedAway || failure.reason().equals("ENGINE_UNAVAILABLE")) ? Step.RETRY : Step.RAISE;
+    boolean neverBegan = !resuming && !begun && !failure.ended();
+    boolean mayRetry = neverBegan && failure.advice() != RetryAdvice.RETRY_ADVICE_NEVER;
+    return mayRetry && (turnedAway || failure.reason().equals("ENGINE_UNAVAILABLE")) ? Step.RETRY : Step.RAISE;
   }
 }

@@ -29,6 +29,8 @@ class ResumePolicyTest {
     "UNAVAILABLE,         OVERLOADED,             RETRY,  BEGUN,   RECONNECT",
     "UNAVAILABLE,         OVERLOADED,             RETRY,  RESUMED, RECONNECT",
     "RESOURCE_EXHAUSTED,  QUOTA_EXCEEDED,         RETRY,  STARTED, RETRY",
+    "UNAVAILABLE,         STORE_UNAVAILABLE,      RETRY,  STARTED, RETRY",
+    "UNAVAILABLE,         STORE_UNAVAILABLE,      RETRY,  BEGUN,   RECONNECT",
     "UNAVAILABLE,         ENGINE_UNAVAILABLE,     RETRY,  STARTED, RETRY",
     "UNAVAILABLE,         ENGINE_UNAVAILABLE,     RETRY,  BEGUN,   RAISE",
     "UNAVAILABLE,         ENGINE_LOST,            RETRY,  BEGUN,   RAISE",
@@ -47,6 +49,12 @@ class ResumePolicyTest {
   void aGenerationThatHasEndedIsNotResumed() {
     Failure drained = failure(Status.Code.UNAVAILABLE, "DRAINING", "RETRY", true);
     assertEquals(Step.RAISE, ResumePolicy.nextStep(drained, true, true, true));
+  }
+
+  @Test
+  void aGenerationThatEndedWithoutAnEventIsNotStartedAgain() {
+    Failure lostStore = failure(Status.Code.UNAVAILABLE, "STORE_UNAVAILABLE", "RETRY", true);
+    assertEquals(Step.RAISE, ResumePolicy.nextStep(lostStore, false, false, false));
   }
 
   @Test
