@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 import grpc
 from tokenstreaming.v1 import generation_pb2 as gen
 from tokenstreaming.v1 import usage_pb2
+from tokenstreaming.v1.generation_pb2 import ToolCallFragment as Fragment
 from tokenstreaming.v1.token_stream_pb2 import StreamTokensResponse as Message
 
 from tests.interop.acts import DETACH, Drain, Ended, InCall, OthersLeave, Reading, Stalls
@@ -41,10 +44,22 @@ def resumed_after_three(stage: Stage, report: Report) -> None:
     assert stage.crafted.calls[1].generation_id == stage.crafted.calls[0].generation_id
 
 
+def retried_then_resumed(stage: Stage, report: Report) -> None:
+    """Two starts under one id, then two calls of ResumeTokens after the last event."""
+    cursors = [getattr(call, "after_sequence", None) for call in stage.crafted.calls]
+    assert cursors == [None, None, 2, 2]
+    assert len({call.generation_id for call in stage.crafted.calls}) == 1
+
+
 def said(sequence: int, index: int, *texts: str) -> Message:
     """An event, or several joined ones, of one token each."""
     tokens = [gen.Token(index=index + i, count=1, text=text) for i, text in enumerate(texts)]
     return Message(sequence=sequence, tokens=tokens, usage=counted(index + len(tokens)))
+
+
+def fragments(sequence: int, *sent: Fragment) -> Message:
+    """Returns an event, or several joined ones, of fragments of tool calls."""
+    return Message(sequence=sequence, tool_call_fragments=sent, usage=counted(sequence))
 
 
 def counted(output: int) -> usage_pb2.Usage:
@@ -73,6 +88,20 @@ FUTURE = (
     newer(Message(sequence=3, usage=counted(1), heartbeat=gen.Heartbeat(state=UNKNOWN))),
     said(4, 1, " two"),
     newer(ended(5, 2, UNKNOWN)),
+)
+
+NO_STORE = failure(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", gen.RETRY_ADVICE_RETRY, retry_delay=0.01)
+REST = Reply((said(3, 1, " two"), ended(4, 2)))
+
+OPAQUE = bytes(range(0, 256, 5))
+CALLED = (
+    fragments(2, Fragment(call_index=0, id="c1", function_name="look", arguments_fragment="{")),
+    fragments(
+        3,
+        Fragment(call_index=1, id="c2", function_name="find", arguments_fragment="{}"),
+        Fragment(call_index=0, arguments_fragment="}"),
+        Fragment(call_index=0, opaque=OPAQUE),
+    ),
 )
 
 FAILING = (
@@ -154,6 +183,24 @@ FAILING = (
         script=(Text("One"), InCall(1, Stalls()), Text(" two"), *END),
         expects={"text": "One two", "resumes": AtLeast(1)},
         engine_calls=2,
+    ),
+    Case(
+        name="advice RETRY: a store that is unavailable for a moment",
+        happens=(
+            "A crafted server rejects the start with STORE_UNAVAILABLE, ends the next stream too early, and "
+            "rejects the first ResumeTokens with STORE_UNAVAILABLE."
+        ),
+        reports="The whole answer: one more start before the generation began, two more resumes after it.",
+        replies=(Reply(status=NO_STORE), Reply((started(), said(2, 0, "One"))), Reply(status=NO_STORE), REST),
+        expects={
+            "text": "One two",
+            "token_count": 2,
+            "sequence": 4,
+            "usage": usage(2),
+            "resumes": 3,
+        },
+        engine_calls=0,
+        check=retried_then_resumed,
     ),
     Case(
         name="advice RESUME: too many readers",
@@ -283,6 +330,30 @@ FAILING = (
         expects={
             **NOTHING,
             "error": error("UNAVAILABLE", "FROM_THE_FUTURE", OneOf("", "NEVER")),
+        },
+        engine_calls=0,
+        check=asked_once,
+    ),
+    Case(
+        name="opaque bytes of a tool call",
+        happens=(
+            "A crafted server sends two calls. The last fragment of the first call has bytes that the engine "
+            "requires back."
+        ),
+        reports="Both calls; the first with exactly these bytes, the second with none.",
+        replies=(Reply((started(), *CALLED, ended(4, 3, gen.FINISH_REASON_TOOL_CALLS))),),
+        expects={
+            "finish_reason": "TOOL_CALLS",
+            "tool_calls": [
+                {
+                    "id": "c1",
+                    "function_name": "look",
+                    "arguments": "{}",
+                    "opaque": b64encode(OPAQUE).decode(),
+                },
+                {"id": "c2", "function_name": "find", "arguments": "{}", "opaque": ""},
+            ],
+            "usage": usage(3),
         },
         engine_calls=0,
         check=asked_once,

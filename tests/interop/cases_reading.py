@@ -133,8 +133,8 @@ READING = (
             "text": "Let me see.",
             "finish_reason": "TOOL_CALLS",
             "tool_calls": [
-                {"id": "c1", "function_name": "look", "arguments": '{"a":"é"}'},
-                {"id": "c2", "function_name": "find", "arguments": "{}"},
+                {"id": "c1", "function_name": "look", "arguments": '{"a":"é"}', "opaque": ""},
+                {"id": "c2", "function_name": "find", "arguments": "{}", "opaque": ""},
             ],
             "usage": usage(5),
         },

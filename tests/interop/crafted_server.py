@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 import grpc
@@ -41,11 +42,20 @@ class Reply:
     status: status_pb2.Status | None = None
 
 
-def failure(code: grpc.StatusCode, reason: str, advice: int, **details: Any) -> status_pb2.Status:
-    """A status as the server builds it; reason and advice may be unknown ones."""
+def failure(
+    code: grpc.StatusCode, reason: str, advice: int, *, retry_delay: float | None = None, **details: Any
+) -> status_pb2.Status:
+    """Returns a status as the server builds it. Reason and advice may be unknown.
+
+    `retry_delay` is in seconds.
+    """
     status = status_pb2.Status(code=code.value[0], message="it failed: look at the details")
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain="tokengrpc"))
     status.details.add().Pack(gen.GenerationFailure(retry_advice=advice, **details))
+    if retry_delay is not None:
+        retry_info = error_details_pb2.RetryInfo()
+        retry_info.retry_delay.FromTimedelta(timedelta(seconds=retry_delay))
+        status.details.add().Pack(retry_info)
     unknown = status.details.add()
     unknown.type_url = "type.googleapis.com/tokenstreaming.v1.FromTheFuture"
     unknown.value = b"\x0a\x01x"

@@ -24,19 +24,6 @@ class AtLeast:
         return hash(self.least)
 
 
-@dataclass(frozen=True)
-class Below:
-    """A number from 0 to one less."""
-
-    limit: int
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, int) and 0 <= other < self.limit
-
-    def __hash__(self) -> int:
-        return hash(self.limit)
-
-
 class OneOf:
     """One of several values."""
 

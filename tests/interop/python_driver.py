@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from base64 import b64encode
 from itertools import count
 from typing import Any
 
@@ -54,7 +55,12 @@ class Report:
         self.told["sequence"] = stream.sequence
         self.told["finish_reason"] = stream.finish_reason
         self.told["tool_calls"] = [
-            {"id": call.id, "function_name": call.function_name, "arguments": call.arguments}
+            {
+                "id": call.id,
+                "function_name": call.function_name,
+                "arguments": call.arguments,
+                "opaque": b64encode(call.opaque).decode(),
+            }
             for call in stream.tool_calls
         ]
         if stream.sequence:

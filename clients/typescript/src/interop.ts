@@ -32,7 +32,7 @@ const report = {
   text: "",
   reasoning_text: "",
   refusal_text: "",
-  tool_calls: [] as { id: string; function_name: string; arguments: string }[],
+  tool_calls: [] as { id: string; function_name: string; arguments: string; opaque: string }[],
   token_count: 0,
   indexes_gapless: true,
   sequence: 0,
@@ -74,6 +74,7 @@ function takeStream(stream: TokenStream): void {
     id: call.id,
     function_name: call.functionName,
     arguments: call.arguments,
+    opaque: Buffer.from(call.opaque).toString("base64"),
   }));
   takeUsage(stream.usage);
 }

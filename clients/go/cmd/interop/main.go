@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,6 +49,7 @@ type toolCall struct {
 	ID           string `json:"id"`
 	FunctionName string `json:"function_name"`
 	Arguments    string `json:"arguments"`
+	Opaque       string `json:"opaque"`
 }
 
 type usage struct {
@@ -173,7 +175,8 @@ reading:
 		}
 	}
 	for _, call := range stream.ToolCalls() {
-		r.ToolCalls = append(r.ToolCalls, toolCall{call.GetId(), call.GetFunctionName(), call.GetArguments()})
+		opaque := base64.StdEncoding.EncodeToString(call.GetOpaque())
+		r.ToolCalls = append(r.ToolCalls, toolCall{call.GetId(), call.GetFunctionName(), call.GetArguments(), opaque})
 	}
 	r.Sequence, r.Resumes = stream.Sequence, stream.Resumes
 	r.finish(stream.Usage, stream.Finished)

@@ -7,12 +7,13 @@ import io.tokengrpc.tokenstreaming.v1.Generation;
 import io.tokengrpc.tokenstreaming.v1.RetryAdvice;
 import io.tokengrpc.tokenstreaming.v1.StreamTokensResponse;
 import io.tokengrpc.tokenstreaming.v1.Token;
+import java.util.Base64;
 import java.util.List;
 import java.util.Locale;
 
 /** What is reported, filled in while it happens; the names are the protocol's. */
 final class Report {
-  record ToolCall(String id, String function_name, String arguments) {}
+  record ToolCall(String id, String function_name, String arguments, String opaque) {}
 
   record Usage(int input, int output, int reasoning, String source) {}
 
@@ -63,10 +64,7 @@ final class Report {
     sequence = stream.sequence();
     finish_reason = stream.finishReason();
     resumes = stream.resumes();
-    tool_calls =
-        stream.toolCalls().stream()
-            .map(call -> new ToolCall(call.getId(), call.getFunctionName(), call.getArguments()))
-            .toList();
+    tool_calls = stream.toolCalls().stream().map(Report::told).toList();
     if (sequence > 0) {
       usage = told(stream.usage());
     }
@@ -92,6 +90,11 @@ final class Report {
             failure.ended(),
             failure.generationId(),
             failure.lastSequence());
+  }
+
+  private static ToolCall told(io.tokengrpc.tokenstreaming.v1.ToolCall call) {
+    String opaque = Base64.getEncoder().encodeToString(call.getOpaque().toByteArray());
+    return new ToolCall(call.getId(), call.getFunctionName(), call.getArguments(), opaque);
   }
 
   private static Usage told(io.tokengrpc.tokenstreaming.v1.Usage usage) {
