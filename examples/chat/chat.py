@@ -16,7 +16,8 @@ from tokengrpc import Conversation, TokenStreamClient, TokenStreamError
 async def answer(client: TokenStreamClient, conversation: Conversation) -> None:
     """Prints an answer while it arrives, and adds it to the conversation, even if it was stopped early."""
     # When this block exits, also by Ctrl-C, the generation is cancelled, so that no unread tokens are billed.
-    async with client.stream(conversation, max_tokens=200) as stream:
+    # At temperature 0 the same conversation gets the same answer.
+    async with client.stream(conversation, max_tokens=200, temperature=0) as stream:
         try:
             async for token in stream:
                 print(token.text, end="", flush=True)
