@@ -55,4 +55,4 @@ def test_every_module_of_the_harness_is_in_the_table():
     special |= {"fault_page", "fault_rows", "fault_rows_harmless", "simulator_outcomes", "simulator_table"}
     listed = set(re.findall(r"`(\w+)`", " ".join(modules for _, _, modules in ROWS)))
     existing = {path.stem for path in (ROOT / "tests" / "support").glob("*.py")} - {"__init__"}
-    assert existing == listed | special
+    assert existing == listed | special, "name each new module in the table of tests/README.md, or above"

@@ -11,13 +11,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import hypothesis.stateful as machine
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
 from tests.generations.stateful.house import CALLER, LIMITS, TENANT, Handed, House, UsageGrowth
 from tests.generations.stateful.story import Story, check_outcome, check_reason, check_story
 from tests.support.harness import check_gapless
-from tests.support.profiles import examples
+from tests.support.profiles import NIGHTLY, examples
 from tests.support.virtual_time import VirtualLoop
 from tokengrpc.core.model import Delta, EngineFinish, FinishReason, ToolCallFragment
 from tokengrpc.core.request import GenerationRequest, Recovery
@@ -46,6 +47,10 @@ ENDINGS = st.sampled_from([EngineLost("gone"), EngineLost("gone"), None, None, R
 async def turns(count: int) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+# 2,000 runs take a minute or more, several on a busy machine. The nightly profile sets its own timeout.
+pytestmark = [] if NIGHTLY else [pytest.mark.timeout(600)]
 
 
 class AnyOrder(machine.RuleBasedStateMachine):
