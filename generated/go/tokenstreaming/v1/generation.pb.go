@@ -26,7 +26,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Where a generation stands.
+// State of a generation.
 type GenerationState int32
 
 const (
@@ -34,11 +34,11 @@ const (
 	GenerationState_GENERATION_STATE_UNSPECIFIED GenerationState = 0
 	// Waiting for an engine to accept it.
 	GenerationState_GENERATION_STATE_QUEUED GenerationState = 1
-	// Accepted; the engine reads the input.
+	// An engine accepted the request and is processing the input.
 	GenerationState_GENERATION_STATE_PREFILLING GenerationState = 2
-	// Tokens are coming.
+	// The engine is generating tokens.
 	GenerationState_GENERATION_STATE_GENERATING GenerationState = 3
-	// Ended well.
+	// Ended successfully.
 	GenerationState_GENERATION_STATE_SUCCEEDED GenerationState = 4
 	// Ended with an error.
 	GenerationState_GENERATION_STATE_FAILED GenerationState = 5
@@ -103,7 +103,7 @@ const (
 	ContinuationMethod_CONTINUATION_METHOD_UNSPECIFIED ContinuationMethod = 0
 	// From the token ids generated so far: exact.
 	ContinuationMethod_CONTINUATION_METHOD_TOKEN_IDS ContinuationMethod = 1
-	// From the text generated so far; the tokens at the seam may fall differently.
+	// From the text generated so far; the tokens around the switch may be divided differently.
 	ContinuationMethod_CONTINUATION_METHOD_TEXT_PREFILL ContinuationMethod = 2
 )
 
@@ -154,7 +154,7 @@ type FinishReason int32
 const (
 	// Never sent.
 	FinishReason_FINISH_REASON_UNSPECIFIED FinishReason = 0
-	// The model had nothing more to say.
+	// The model ended its output.
 	FinishReason_FINISH_REASON_END FinishReason = 1
 	// A stop sequence was met.
 	FinishReason_FINISH_REASON_STOP_SEQUENCE FinishReason = 2
@@ -173,8 +173,7 @@ const (
 	// The starter's deadline came: see DeadlineAction. OK under DEADLINE_ACTION_FINISH_PARTIAL, otherwise
 	// DEADLINE_EXCEEDED.
 	FinishReason_FINISH_REASON_DEADLINE FinishReason = 9
-	// The engine ended it properly, for a reason that this contract has no word for: see
-	// `engine_finish_reason`.
+	// The engine ended it normally for a reason that this contract does not define: see `engine_finish_reason`.
 	FinishReason_FINISH_REASON_OTHER FinishReason = 10
 	// A caller cancelled it, or nobody came back to read it. Never OK.
 	FinishReason_FINISH_REASON_CANCELLED FinishReason = 11
@@ -307,25 +306,25 @@ type Generation struct {
 	GenerationId string `protobuf:"bytes,1,opt,name=generation_id,json=generationId,proto3" json:"generation_id,omitempty"`
 	// The model that runs it.
 	Model string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
-	// Where it stands.
+	// Its current state.
 	State GenerationState `protobuf:"varint,3,opt,name=state,proto3,enum=tokenstreaming.v1.GenerationState" json:"state,omitempty"`
-	// Cumulative usage until now.
+	// Its cumulative usage so far.
 	Usage *Usage `protobuf:"bytes,4,opt,name=usage,proto3" json:"usage,omitempty"`
-	// The first event that can still be read; 0 when none is kept.
+	// The sequence of the first event that can still be read; 0 if none is kept.
 	FirstKeptSequence int32 `protobuf:"varint,5,opt,name=first_kept_sequence,json=firstKeptSequence,proto3" json:"first_kept_sequence,omitempty"`
-	// The last event; 0 before `started`.
+	// The sequence of the last event; 0 before `started`.
 	LastSequence int32 `protobuf:"varint,6,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
-	// How many calls are reading it now.
+	// The number of calls that are reading it now.
 	ReaderCount int32 `protobuf:"varint,7,opt,name=reader_count,json=readerCount,proto3" json:"reader_count,omitempty"`
 	// When the server accepted the call.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When an engine accepted the request. Unset before that.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	// When its first token came. Unset before that.
+	// When the server received its first token. Unset before that.
 	FirstTokenTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=first_token_time,json=firstTokenTime,proto3" json:"first_token_time,omitempty"`
 	// When it ended. Unset before that.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
-	// The starter's billing tags.
+	// The labels of the call that started it.
 	Labels map[string]string `protobuf:"bytes,12,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// How it ended. Unset before that.
 	Finished *Finished `protobuf:"bytes,13,opt,name=finished,proto3" json:"finished,omitempty"`
@@ -464,13 +463,14 @@ func (x *Generation) GetEngine() string {
 	return ""
 }
 
-// One generated token, or a few that the engine did not tell apart. A loop that prints `text` is right.
+// One generated token, or several tokens that the engine sent as one piece. To show an answer, print each
+// `text` in order.
 type Token struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The sum of `count` of all tokens before this one; no gaps.
 	Index int32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
-	// The model tokens it stands for. Usually 1; more where the engine's chunk could not be told apart; 0
-	// for text that was held back (an unfinished character, a possible stop sequence) and is released
+	// The number of model tokens that it represents. Usually 1; more if the engine sent several tokens as one
+	// piece; 0 for text that was withheld (an incomplete character, a possible stop sequence) and is released
 	// without a new token.
 	Count int32 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
 	// Text of the answer: whole characters, empty for a token that ends inside one. All `text` in order is
@@ -478,22 +478,23 @@ type Token struct {
 	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
 	// Text of the model's reasoning; never part of the answer.
 	ReasoningText string `protobuf:"bytes,4,opt,name=reasoning_text,json=reasoningText,proto3" json:"reasoning_text,omitempty"`
-	// Text of a refusal, where the engine tells it apart; never part of the answer.
+	// Text of a refusal, if the engine marks refusals; never part of the answer.
 	RefusalText string `protobuf:"bytes,5,opt,name=refusal_text,json=refusalText,proto3" json:"refusal_text,omitempty"`
-	// When the server had it. Never goes back within a generation.
+	// When the server received it. Never decreases within a generation.
 	EmitTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=emit_time,json=emitTime,proto3" json:"emit_time,omitempty"`
-	// Its id in the model's vocabulary. Set when asked for and told by the engine.
+	// Its id in the model's vocabulary. Set if it was requested and the engine reported it.
 	Id *int32 `protobuf:"varint,7,opt,name=id,proto3,oneof" json:"id,omitempty"`
-	// Natural logarithm of its probability. Set when asked for.
+	// Natural logarithm of its probability. Set if it was requested.
 	Logprob *float32 `protobuf:"fixed32,8,opt,name=logprob,proto3,oneof" json:"logprob,omitempty"`
-	// The likeliest tokens at its place, likeliest first. As many as asked for.
+	// The most likely tokens at its position, most likely first; at most as many as requested.
 	TopLogprobs []*TopLogprob `protobuf:"bytes,9,rep,name=top_logprobs,json=topLogprobs,proto3" json:"top_logprobs,omitempty"`
-	// Its own bytes, which need not be whole characters. Set when asked for and told by the engine.
+	// Its own bytes, which may contain incomplete characters. Set if they were requested and the engine reported
+	// them.
 	RawBytes []byte `protobuf:"bytes,10,opt,name=raw_bytes,json=rawBytes,proto3,oneof" json:"raw_bytes,omitempty"`
-	// What the engine wants back with its reasoning, such as a signature, where it tells any. It ends a piece of
-	// reasoning: the `reasoning_text` since the last such bytes and these are one ReasoningPart, to be put into
-	// the assistant's message when the conversation goes on. Usually on a token of its own with count 0. Never
-	// sent with `omit_reasoning`.
+	// Bytes that the engine requires back with its reasoning, such as a signature. Empty if there are none. They
+	// end a piece of reasoning: these bytes and the `reasoning_text` since the previous ones form one
+	// ReasoningPart, which belongs into the assistant's message when the conversation continues. Usually on a
+	// token of its own with count 0. Never sent with `omit_reasoning`.
 	ReasoningOpaque []byte `protobuf:"bytes,11,opt,name=reasoning_opaque,json=reasoningOpaque,proto3" json:"reasoning_opaque,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -606,16 +607,16 @@ func (x *Token) GetReasoningOpaque() []byte {
 	return nil
 }
 
-// A token that could have stood at a place.
+// A candidate for a token.
 type TopLogprob struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its text; the replacement character where its bytes are no whole characters.
+	// Its text, with the replacement character for incomplete characters.
 	Text string `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
 	// Natural logarithm of its probability.
 	Logprob float32 `protobuf:"fixed32,2,opt,name=logprob,proto3" json:"logprob,omitempty"`
-	// Its id in the model's vocabulary, where the engine tells it.
+	// Its id in the model's vocabulary. Unset if the engine did not report it.
 	Id *int32 `protobuf:"varint,3,opt,name=id,proto3,oneof" json:"id,omitempty"`
-	// Its own bytes, where the engine tells them.
+	// Its own bytes. Unset if the engine did not report them.
 	RawBytes      []byte `protobuf:"bytes,4,opt,name=raw_bytes,json=rawBytes,proto3,oneof" json:"raw_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -769,8 +770,8 @@ type Started struct {
 	GenerationId string `protobuf:"bytes,1,opt,name=generation_id,json=generationId,proto3" json:"generation_id,omitempty"`
 	// The model that runs it.
 	Model string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
-	// The engine that accepted first, by its name in the server's configuration. Until the first token another
-	// may take its place without an event; `Generation.engine` is the one that runs it.
+	// The engine that accepted first, by its name in the server's configuration. Until the first token, another
+	// engine may replace it without an event; `Generation.engine` is the one that runs the generation.
 	Engine string `protobuf:"bytes,3,opt,name=engine,proto3" json:"engine,omitempty"`
 	// When the engine accepted.
 	StartTime     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
@@ -836,17 +837,17 @@ func (x *Started) GetStartTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// The engine was lost after tokens had come, and another one goes on; text and indexes have no seam. Comes
-// before the first token of the engine that goes on.
+// The engine failed after the first token, and another one continues. Text and indexes continue without a gap.
+// Sent before the first token of the new engine.
 type EngineSwitched struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The engine that was lost.
+	// The engine that failed.
 	FromEngine string `protobuf:"bytes,1,opt,name=from_engine,json=fromEngine,proto3" json:"from_engine,omitempty"`
-	// The engine that goes on.
+	// The engine that continues.
 	ToEngine string `protobuf:"bytes,2,opt,name=to_engine,json=toEngine,proto3" json:"to_engine,omitempty"`
-	// Why the first one was lost: a reason of ErrorInfo, such as `ENGINE_LOST`.
+	// Why the first engine failed: a reason of ErrorInfo, such as `ENGINE_LOST`.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
-	// How it goes on.
+	// How the new engine continues.
 	ContinuationMethod ContinuationMethod `protobuf:"varint,4,opt,name=continuation_method,json=continuationMethod,proto3,enum=tokenstreaming.v1.ContinuationMethod" json:"continuation_method,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
@@ -915,7 +916,7 @@ type Finished struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Why it ended.
 	FinishReason FinishReason `protobuf:"varint,1,opt,name=finish_reason,json=finishReason,proto3,enum=tokenstreaming.v1.FinishReason" json:"finish_reason,omitempty"`
-	// The engine's own word for it, passed on as it is; empty when it gave none. At most 64 characters.
+	// The engine's own finish reason, unchanged, at most 64 characters. Empty if it sent none.
 	EngineFinishReason string `protobuf:"bytes,2,opt,name=engine_finish_reason,json=engineFinishReason,proto3" json:"engine_finish_reason,omitempty"`
 	// The stop sequence that ended it, where known; not part of the text. Empty otherwise.
 	MatchedStopSequence string `protobuf:"bytes,3,opt,name=matched_stop_sequence,json=matchedStopSequence,proto3" json:"matched_stop_sequence,omitempty"`
@@ -1056,12 +1057,12 @@ func (x *Timing) GetTotalDuration() *durationpb.Duration {
 	return nil
 }
 
-// This stream attached to a generation that was there already. Not sent before `started`.
+// This stream attached to an existing generation. Not sent before `started`.
 type Attached struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Where the generation stood.
 	State GenerationState `protobuf:"varint,1,opt,name=state,proto3,enum=tokenstreaming.v1.GenerationState" json:"state,omitempty"`
-	// The last event at that moment: up to it this stream is replaying, after it live.
+	// The last event at that time. Events up to it are replayed, later ones are live.
 	LastSequence  int32 `protobuf:"varint,2,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1111,7 +1112,7 @@ func (x *Attached) GetLastSequence() int32 {
 	return 0
 }
 
-// The generation is alive; sent when nothing else was for 15 s (by default).
+// The generation is still running. Sent after 15 s (by default) without another message.
 type Heartbeat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Where the generation stands.
@@ -1208,9 +1209,9 @@ type GenerationFailure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The generation.
 	GenerationId string `protobuf:"bytes,1,opt,name=generation_id,json=generationId,proto3" json:"generation_id,omitempty"`
-	// Its last event when this was said; 0 before `started`.
+	// The sequence of its last event at the time of the failure; 0 before `started`.
 	LastSequence int32 `protobuf:"varint,2,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
-	// Its usage when this was said; what it says is billed. Unset before `started`.
+	// Its usage at the time of the failure, which is billed. Unset before `started`.
 	Usage *Usage `protobuf:"bytes,3,opt,name=usage,proto3" json:"usage,omitempty"`
 	// What to do now.
 	RetryAdvice RetryAdvice `protobuf:"varint,4,opt,name=retry_advice,json=retryAdvice,proto3,enum=tokenstreaming.v1.RetryAdvice" json:"retry_advice,omitempty"`

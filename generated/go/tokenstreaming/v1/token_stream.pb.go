@@ -69,11 +69,11 @@ type StreamTokensRequest struct {
 	// The most output tokens to generate, reasoning included; at least 1. Unset: the engine's default, which
 	// on most engines is the rest of the context. The server may hold a lower maximum.
 	MaxOutputTokenCount *int32 `protobuf:"varint,6,opt,name=max_output_token_count,json=maxOutputTokenCount,proto3,oneof" json:"max_output_token_count,omitempty"`
-	// How tokens are drawn. Unset: the engine's defaults.
+	// How tokens are sampled. Unset: the engine's defaults.
 	Sampling *Sampling `protobuf:"bytes,7,opt,name=sampling,proto3" json:"sampling,omitempty"`
 	// How much the model reasons before it answers. Unset: the engine's default.
 	Reasoning *Reasoning `protobuf:"bytes,8,opt,name=reasoning,proto3" json:"reasoning,omitempty"`
-	// What is told about each token beside its text. Unset: text only.
+	// Which details of each token are returned with its text. Unset: text only.
 	Output *OutputOptions `protobuf:"bytes,9,opt,name=output,proto3" json:"output,omitempty"`
 	// The functions that the model may call; at most 128. Empty: none.
 	Tools []*Tool `protobuf:"bytes,10,rep,name=tools,proto3" json:"tools,omitempty"`
@@ -491,7 +491,7 @@ type StreamTokensResponse_Attached struct {
 }
 
 type StreamTokensResponse_Heartbeat struct {
-	// Nothing else happened for a while, and all is well.
+	// No other message was sent for a while; the generation is still running.
 	Heartbeat *Heartbeat `protobuf:"bytes,9,opt,name=heartbeat,proto3,oneof"`
 }
 

@@ -81,7 +81,7 @@ type TokenStreamClient interface {
 	// seconds), with what was generated and billed until then. Idempotent: a generation that had ended
 	// already is answered as it is.
 	CancelGeneration(ctx context.Context, in *CancelGenerationRequest, opts ...grpc.CallOption) (*CancelGenerationResponse, error)
-	// Tells what is known of a generation: state, usage, kept events, outcome. The truth after a crash.
+	// Returns the known data of a generation: state, usage, kept events, outcome. Authoritative after a crash.
 	GetGeneration(ctx context.Context, in *GetGenerationRequest, opts ...grpc.CallOption) (*GetGenerationResponse, error)
 	// Counts the input tokens that a request would be billed for, tools included, without running it.
 	CountTokens(ctx context.Context, in *CountTokensRequest, opts ...grpc.CallOption) (*CountTokensResponse, error)
@@ -212,7 +212,7 @@ type TokenStreamServer interface {
 	// seconds), with what was generated and billed until then. Idempotent: a generation that had ended
 	// already is answered as it is.
 	CancelGeneration(context.Context, *CancelGenerationRequest) (*CancelGenerationResponse, error)
-	// Tells what is known of a generation: state, usage, kept events, outcome. The truth after a crash.
+	// Returns the known data of a generation: state, usage, kept events, outcome. Authoritative after a crash.
 	GetGeneration(context.Context, *GetGenerationRequest) (*GetGenerationResponse, error)
 	// Counts the input tokens that a request would be billed for, tools included, without running it.
 	CountTokens(context.Context, *CountTokensRequest) (*CountTokensResponse, error)

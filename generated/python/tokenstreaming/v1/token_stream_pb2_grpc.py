@@ -119,7 +119,7 @@ class TokenStreamServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetGeneration(self, request, context):
-        """Tells what is known of a generation: state, usage, kept events, outcome. The truth after a crash.
+        """Returns the known data of a generation: state, usage, kept events, outcome. Authoritative after a crash.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,35 +41,35 @@ export type Generation = Message<"tokenstreaming.v1.Generation"> & {
   model: string;
 
   /**
-   * Where it stands.
+   * Its current state.
    *
    * @generated from field: tokenstreaming.v1.GenerationState state = 3;
    */
   state: GenerationState;
 
   /**
-   * Cumulative usage until now.
+   * Its cumulative usage so far.
    *
    * @generated from field: tokenstreaming.v1.Usage usage = 4;
    */
   usage?: Usage | undefined;
 
   /**
-   * The first event that can still be read; 0 when none is kept.
+   * The sequence of the first event that can still be read; 0 if none is kept.
    *
    * @generated from field: int32 first_kept_sequence = 5;
    */
   firstKeptSequence: number;
 
   /**
-   * The last event; 0 before `started`.
+   * The sequence of the last event; 0 before `started`.
    *
    * @generated from field: int32 last_sequence = 6;
    */
   lastSequence: number;
 
   /**
-   * How many calls are reading it now.
+   * The number of calls that are reading it now.
    *
    * @generated from field: int32 reader_count = 7;
    */
@@ -90,7 +90,7 @@ export type Generation = Message<"tokenstreaming.v1.Generation"> & {
   startTime?: Timestamp | undefined;
 
   /**
-   * When its first token came. Unset before that.
+   * When the server received its first token. Unset before that.
    *
    * @generated from field: google.protobuf.Timestamp first_token_time = 10;
    */
@@ -104,7 +104,7 @@ export type Generation = Message<"tokenstreaming.v1.Generation"> & {
   endTime?: Timestamp | undefined;
 
   /**
-   * The starter's billing tags.
+   * The labels of the call that started it.
    *
    * @generated from field: map<string, string> labels = 12;
    */
@@ -134,7 +134,8 @@ export const GenerationSchema: GenMessage<Generation> = /*@__PURE__*/
   messageDesc(file_tokenstreaming_v1_generation, 0);
 
 /**
- * One generated token, or a few that the engine did not tell apart. A loop that prints `text` is right.
+ * One generated token, or several tokens that the engine sent as one piece. To show an answer, print each
+ * `text` in order.
  *
  * @generated from message tokenstreaming.v1.Token
  */
@@ -147,8 +148,8 @@ export type Token = Message<"tokenstreaming.v1.Token"> & {
   index: number;
 
   /**
-   * The model tokens it stands for. Usually 1; more where the engine's chunk could not be told apart; 0
-   * for text that was held back (an unfinished character, a possible stop sequence) and is released
+   * The number of model tokens that it represents. Usually 1; more if the engine sent several tokens as one
+   * piece; 0 for text that was withheld (an incomplete character, a possible stop sequence) and is released
    * without a new token.
    *
    * @generated from field: int32 count = 2;
@@ -171,52 +172,53 @@ export type Token = Message<"tokenstreaming.v1.Token"> & {
   reasoningText: string;
 
   /**
-   * Text of a refusal, where the engine tells it apart; never part of the answer.
+   * Text of a refusal, if the engine marks refusals; never part of the answer.
    *
    * @generated from field: string refusal_text = 5;
    */
   refusalText: string;
 
   /**
-   * When the server had it. Never goes back within a generation.
+   * When the server received it. Never decreases within a generation.
    *
    * @generated from field: google.protobuf.Timestamp emit_time = 6;
    */
   emitTime?: Timestamp | undefined;
 
   /**
-   * Its id in the model's vocabulary. Set when asked for and told by the engine.
+   * Its id in the model's vocabulary. Set if it was requested and the engine reported it.
    *
    * @generated from field: optional int32 id = 7;
    */
   id?: number | undefined;
 
   /**
-   * Natural logarithm of its probability. Set when asked for.
+   * Natural logarithm of its probability. Set if it was requested.
    *
    * @generated from field: optional float logprob = 8;
    */
   logprob?: number | undefined;
 
   /**
-   * The likeliest tokens at its place, likeliest first. As many as asked for.
+   * The most likely tokens at its position, most likely first; at most as many as requested.
    *
    * @generated from field: repeated tokenstreaming.v1.TopLogprob top_logprobs = 9;
    */
   topLogprobs: TopLogprob[];
 
   /**
-   * Its own bytes, which need not be whole characters. Set when asked for and told by the engine.
+   * Its own bytes, which may contain incomplete characters. Set if they were requested and the engine reported
+   * them.
    *
    * @generated from field: optional bytes raw_bytes = 10;
    */
   rawBytes?: Uint8Array | undefined;
 
   /**
-   * What the engine wants back with its reasoning, such as a signature, where it tells any. It ends a piece of
-   * reasoning: the `reasoning_text` since the last such bytes and these are one ReasoningPart, to be put into
-   * the assistant's message when the conversation goes on. Usually on a token of its own with count 0. Never
-   * sent with `omit_reasoning`.
+   * Bytes that the engine requires back with its reasoning, such as a signature. Empty if there are none. They
+   * end a piece of reasoning: these bytes and the `reasoning_text` since the previous ones form one
+   * ReasoningPart, which belongs into the assistant's message when the conversation continues. Usually on a
+   * token of its own with count 0. Never sent with `omit_reasoning`.
    *
    * @generated from field: bytes reasoning_opaque = 11;
    */
@@ -231,13 +233,13 @@ export const TokenSchema: GenMessage<Token> = /*@__PURE__*/
   messageDesc(file_tokenstreaming_v1_generation, 1);
 
 /**
- * A token that could have stood at a place.
+ * A candidate for a token.
  *
  * @generated from message tokenstreaming.v1.TopLogprob
  */
 export type TopLogprob = Message<"tokenstreaming.v1.TopLogprob"> & {
   /**
-   * Its text; the replacement character where its bytes are no whole characters.
+   * Its text, with the replacement character for incomplete characters.
    *
    * @generated from field: string text = 1;
    */
@@ -251,14 +253,14 @@ export type TopLogprob = Message<"tokenstreaming.v1.TopLogprob"> & {
   logprob: number;
 
   /**
-   * Its id in the model's vocabulary, where the engine tells it.
+   * Its id in the model's vocabulary. Unset if the engine did not report it.
    *
    * @generated from field: optional int32 id = 3;
    */
   id?: number | undefined;
 
   /**
-   * Its own bytes, where the engine tells them.
+   * Its own bytes. Unset if the engine did not report them.
    *
    * @generated from field: optional bytes raw_bytes = 4;
    */
@@ -343,8 +345,8 @@ export type Started = Message<"tokenstreaming.v1.Started"> & {
   model: string;
 
   /**
-   * The engine that accepted first, by its name in the server's configuration. Until the first token another
-   * may take its place without an event; `Generation.engine` is the one that runs it.
+   * The engine that accepted first, by its name in the server's configuration. Until the first token, another
+   * engine may replace it without an event; `Generation.engine` is the one that runs the generation.
    *
    * @generated from field: string engine = 3;
    */
@@ -366,35 +368,35 @@ export const StartedSchema: GenMessage<Started> = /*@__PURE__*/
   messageDesc(file_tokenstreaming_v1_generation, 4);
 
 /**
- * The engine was lost after tokens had come, and another one goes on; text and indexes have no seam. Comes
- * before the first token of the engine that goes on.
+ * The engine failed after the first token, and another one continues. Text and indexes continue without a gap.
+ * Sent before the first token of the new engine.
  *
  * @generated from message tokenstreaming.v1.EngineSwitched
  */
 export type EngineSwitched = Message<"tokenstreaming.v1.EngineSwitched"> & {
   /**
-   * The engine that was lost.
+   * The engine that failed.
    *
    * @generated from field: string from_engine = 1;
    */
   fromEngine: string;
 
   /**
-   * The engine that goes on.
+   * The engine that continues.
    *
    * @generated from field: string to_engine = 2;
    */
   toEngine: string;
 
   /**
-   * Why the first one was lost: a reason of ErrorInfo, such as `ENGINE_LOST`.
+   * Why the first engine failed: a reason of ErrorInfo, such as `ENGINE_LOST`.
    *
    * @generated from field: string reason = 3;
    */
   reason: string;
 
   /**
-   * How it goes on.
+   * How the new engine continues.
    *
    * @generated from field: tokenstreaming.v1.ContinuationMethod continuation_method = 4;
    */
@@ -422,7 +424,7 @@ export type Finished = Message<"tokenstreaming.v1.Finished"> & {
   finishReason: FinishReason;
 
   /**
-   * The engine's own word for it, passed on as it is; empty when it gave none. At most 64 characters.
+   * The engine's own finish reason, unchanged, at most 64 characters. Empty if it sent none.
    *
    * @generated from field: string engine_finish_reason = 2;
    */
@@ -493,7 +495,7 @@ export const TimingSchema: GenMessage<Timing> = /*@__PURE__*/
   messageDesc(file_tokenstreaming_v1_generation, 7);
 
 /**
- * This stream attached to a generation that was there already. Not sent before `started`.
+ * This stream attached to an existing generation. Not sent before `started`.
  *
  * @generated from message tokenstreaming.v1.Attached
  */
@@ -506,7 +508,7 @@ export type Attached = Message<"tokenstreaming.v1.Attached"> & {
   state: GenerationState;
 
   /**
-   * The last event at that moment: up to it this stream is replaying, after it live.
+   * The last event at that time. Events up to it are replayed, later ones are live.
    *
    * @generated from field: int32 last_sequence = 2;
    */
@@ -521,7 +523,7 @@ export const AttachedSchema: GenMessage<Attached> = /*@__PURE__*/
   messageDesc(file_tokenstreaming_v1_generation, 8);
 
 /**
- * The generation is alive; sent when nothing else was for 15 s (by default).
+ * The generation is still running. Sent after 15 s (by default) without another message.
  *
  * @generated from message tokenstreaming.v1.Heartbeat
  */
@@ -576,14 +578,14 @@ export type GenerationFailure = Message<"tokenstreaming.v1.GenerationFailure"> &
   generationId: string;
 
   /**
-   * Its last event when this was said; 0 before `started`.
+   * The sequence of its last event at the time of the failure; 0 before `started`.
    *
    * @generated from field: int32 last_sequence = 2;
    */
   lastSequence: number;
 
   /**
-   * Its usage when this was said; what it says is billed. Unset before `started`.
+   * Its usage at the time of the failure, which is billed. Unset before `started`.
    *
    * @generated from field: tokenstreaming.v1.Usage usage = 3;
    */
@@ -613,7 +615,7 @@ export const GenerationFailureSchema: GenMessage<GenerationFailure> = /*@__PURE_
   messageDesc(file_tokenstreaming_v1_generation, 11);
 
 /**
- * Where a generation stands.
+ * State of a generation.
  *
  * @generated from enum tokenstreaming.v1.GenerationState
  */
@@ -633,21 +635,21 @@ export enum GenerationState {
   QUEUED = 1,
 
   /**
-   * Accepted; the engine reads the input.
+   * An engine accepted the request and is processing the input.
    *
    * @generated from enum value: GENERATION_STATE_PREFILLING = 2;
    */
   PREFILLING = 2,
 
   /**
-   * Tokens are coming.
+   * The engine is generating tokens.
    *
    * @generated from enum value: GENERATION_STATE_GENERATING = 3;
    */
   GENERATING = 3,
 
   /**
-   * Ended well.
+   * Ended successfully.
    *
    * @generated from enum value: GENERATION_STATE_SUCCEEDED = 4;
    */
@@ -695,7 +697,7 @@ export enum ContinuationMethod {
   TOKEN_IDS = 1,
 
   /**
-   * From the text generated so far; the tokens at the seam may fall differently.
+   * From the text generated so far; the tokens around the switch may be divided differently.
    *
    * @generated from enum value: CONTINUATION_METHOD_TEXT_PREFILL = 2;
    */
@@ -722,7 +724,7 @@ export enum FinishReason {
   UNSPECIFIED = 0,
 
   /**
-   * The model had nothing more to say.
+   * The model ended its output.
    *
    * @generated from enum value: FINISH_REASON_END = 1;
    */
@@ -786,8 +788,7 @@ export enum FinishReason {
   DEADLINE = 9,
 
   /**
-   * The engine ended it properly, for a reason that this contract has no word for: see
-   * `engine_finish_reason`.
+   * The engine ended it normally for a reason that this contract does not define: see `engine_finish_reason`.
    *
    * @generated from enum value: FINISH_REASON_OTHER = 10;
    */

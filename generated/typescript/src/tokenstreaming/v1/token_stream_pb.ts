@@ -112,7 +112,7 @@ export type StreamTokensRequest = Message<"tokenstreaming.v1.StreamTokensRequest
   maxOutputTokenCount?: number | undefined;
 
   /**
-   * How tokens are drawn. Unset: the engine's defaults.
+   * How tokens are sampled. Unset: the engine's defaults.
    *
    * @generated from field: tokenstreaming.v1.Sampling sampling = 7;
    */
@@ -126,7 +126,7 @@ export type StreamTokensRequest = Message<"tokenstreaming.v1.StreamTokensRequest
   reasoning?: Reasoning | undefined;
 
   /**
-   * What is told about each token beside its text. Unset: text only.
+   * Which details of each token are returned with its text. Unset: text only.
    *
    * @generated from field: tokenstreaming.v1.OutputOptions output = 9;
    */
@@ -291,7 +291,7 @@ export type StreamTokensResponse = Message<"tokenstreaming.v1.StreamTokensRespon
     case: "attached";
   } | {
     /**
-     * Nothing else happened for a while, and all is well.
+     * No other message was sent for a while; the generation is still running.
      *
      * @generated from field: tokenstreaming.v1.Heartbeat heartbeat = 9;
      */
@@ -682,7 +682,7 @@ export const TokenStream: GenService<{
     output: typeof CancelGenerationResponseSchema;
   },
   /**
-   * Tells what is known of a generation: state, usage, kept events, outcome. The truth after a crash.
+   * Returns the known data of a generation: state, usage, kept events, outcome. Authoritative after a crash.
    *
    * @generated from rpc tokenstreaming.v1.TokenStream.GetGeneration
    */

@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * This stream attached to a generation that was there already. Not sent before `started`.
+ * This stream attached to an existing generation. Not sent before `started`.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.Attached}
@@ -83,7 +83,7 @@ private static final long serialVersionUID = 0L;
   private int lastSequence_ = 0;
   /**
    * <pre>
-   * The last event at that moment: up to it this stream is replaying, after it live.
+   * The last event at that time. Events up to it are replayed, later ones are live.
    * </pre>
    *
    * <code>int32 last_sequence = 2 [json_name = "lastSequence"];</code>
@@ -267,7 +267,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * This stream attached to a generation that was there already. Not sent before `started`.
+   * This stream attached to an existing generation. Not sent before `started`.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.Attached}
@@ -492,7 +492,7 @@ private static final long serialVersionUID = 0L;
     private int lastSequence_ ;
     /**
      * <pre>
-     * The last event at that moment: up to it this stream is replaying, after it live.
+     * The last event at that time. Events up to it are replayed, later ones are live.
      * </pre>
      *
      * <code>int32 last_sequence = 2 [json_name = "lastSequence"];</code>
@@ -504,7 +504,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The last event at that moment: up to it this stream is replaying, after it live.
+     * The last event at that time. Events up to it are replayed, later ones are live.
      * </pre>
      *
      * <code>int32 last_sequence = 2 [json_name = "lastSequence"];</code>
@@ -520,7 +520,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The last event at that moment: up to it this stream is replaying, after it live.
+     * The last event at that time. Events up to it are replayed, later ones are live.
      * </pre>
      *
      * <code>int32 last_sequence = 2 [json_name = "lastSequence"];</code>

@@ -31,7 +31,7 @@ public interface AttachedOrBuilder extends
 
   /**
    * <pre>
-   * The last event at that moment: up to it this stream is replaying, after it live.
+   * The last event at that time. Events up to it are replayed, later ones are live.
    * </pre>
    *
    * <code>int32 last_sequence = 2 [json_name = "lastSequence"];</code>

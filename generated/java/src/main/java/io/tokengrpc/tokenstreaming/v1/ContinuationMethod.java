@@ -33,7 +33,7 @@ public enum ContinuationMethod
   CONTINUATION_METHOD_TOKEN_IDS(1),
   /**
    * <pre>
-   * From the text generated so far; the tokens at the seam may fall differently.
+   * From the text generated so far; the tokens around the switch may be divided differently.
    * </pre>
    *
    * <code>CONTINUATION_METHOD_TEXT_PREFILL = 2;</code>
@@ -69,7 +69,7 @@ public enum ContinuationMethod
   public static final int CONTINUATION_METHOD_TOKEN_IDS_VALUE = 1;
   /**
    * <pre>
-   * From the text generated so far; the tokens at the seam may fall differently.
+   * From the text generated so far; the tokens around the switch may be divided differently.
    * </pre>
    *
    * <code>CONTINUATION_METHOD_TEXT_PREFILL = 2;</code>

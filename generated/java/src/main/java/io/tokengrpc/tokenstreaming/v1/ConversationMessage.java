@@ -59,7 +59,7 @@ private static final long serialVersionUID = 0L;
   private int role_ = 0;
   /**
    * <pre>
-   * Who says it. Required.
+   * The author of the message. Required.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Role role = 1 [json_name = "role"];</code>
@@ -70,7 +70,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Who says it. Required.
+   * The author of the message. Required.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Role role = 1 [json_name = "role"];</code>
@@ -86,7 +86,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object text_ = "";
   /**
    * <pre>
-   * What it says: the shorthand for one text part. Not together with `parts`.
+   * Its text: a shorthand for one text part. Must be empty if `parts` is set.
    * </pre>
    *
    * <code>string text = 2 [json_name = "text"];</code>
@@ -107,7 +107,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What it says: the shorthand for one text part. Not together with `parts`.
+   * Its text: a shorthand for one text part. Must be empty if `parts` is set.
    * </pre>
    *
    * <code>string text = 2 [json_name = "text"];</code>
@@ -133,7 +133,7 @@ private static final long serialVersionUID = 0L;
   private java.util.List<io.tokengrpc.tokenstreaming.v1.MessagePart> parts_;
   /**
    * <pre>
-   * What it says, in parts. At least one part unless `text` is set.
+   * Its parts. At least one unless `text` is set.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -144,7 +144,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What it says, in parts. At least one part unless `text` is set.
+   * Its parts. At least one unless `text` is set.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -156,7 +156,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What it says, in parts. At least one part unless `text` is set.
+   * Its parts. At least one unless `text` is set.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -167,7 +167,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What it says, in parts. At least one part unless `text` is set.
+   * Its parts. At least one unless `text` is set.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -178,7 +178,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What it says, in parts. At least one part unless `text` is set.
+   * Its parts. At least one unless `text` is set.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -593,7 +593,7 @@ private static final long serialVersionUID = 0L;
     private int role_ = 0;
     /**
      * <pre>
-     * Who says it. Required.
+     * The author of the message. Required.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Role role = 1 [json_name = "role"];</code>
@@ -604,7 +604,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Who says it. Required.
+     * The author of the message. Required.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Role role = 1 [json_name = "role"];</code>
@@ -619,7 +619,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Who says it. Required.
+     * The author of the message. Required.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Role role = 1 [json_name = "role"];</code>
@@ -632,7 +632,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Who says it. Required.
+     * The author of the message. Required.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Role role = 1 [json_name = "role"];</code>
@@ -649,7 +649,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Who says it. Required.
+     * The author of the message. Required.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Role role = 1 [json_name = "role"];</code>
@@ -665,7 +665,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object text_ = "";
     /**
      * <pre>
-     * What it says: the shorthand for one text part. Not together with `parts`.
+     * Its text: a shorthand for one text part. Must be empty if `parts` is set.
      * </pre>
      *
      * <code>string text = 2 [json_name = "text"];</code>
@@ -685,7 +685,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it says: the shorthand for one text part. Not together with `parts`.
+     * Its text: a shorthand for one text part. Must be empty if `parts` is set.
      * </pre>
      *
      * <code>string text = 2 [json_name = "text"];</code>
@@ -706,7 +706,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it says: the shorthand for one text part. Not together with `parts`.
+     * Its text: a shorthand for one text part. Must be empty if `parts` is set.
      * </pre>
      *
      * <code>string text = 2 [json_name = "text"];</code>
@@ -723,7 +723,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it says: the shorthand for one text part. Not together with `parts`.
+     * Its text: a shorthand for one text part. Must be empty if `parts` is set.
      * </pre>
      *
      * <code>string text = 2 [json_name = "text"];</code>
@@ -737,7 +737,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it says: the shorthand for one text part. Not together with `parts`.
+     * Its text: a shorthand for one text part. Must be empty if `parts` is set.
      * </pre>
      *
      * <code>string text = 2 [json_name = "text"];</code>
@@ -768,7 +768,7 @@ private static final long serialVersionUID = 0L;
 
     /**
      * <pre>
-     * What it says, in parts. At least one part unless `text` is set.
+     * Its parts. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -782,7 +782,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it says, in parts. At least one part unless `text` is set.
+     * Its parts. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -796,7 +796,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it says, in parts. At least one part unless `text` is set.
+     * Its parts. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -810,7 +810,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it says, in parts. At least one part unless `text` is set.
+     * Its parts. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -831,7 +831,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it says, in parts. At least one part unless `text` is set.
+     * Its parts. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -849,7 +849,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it says, in parts. At least one part unless `text` is set.
+     * Its parts. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -869,7 +869,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it says, in parts. At least one part unless `text` is set.
+     * Its parts. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -890,7 +890,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it says, in parts. At least one part unless `text` is set.
+     * Its parts. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -908,7 +908,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it says, in parts. At least one part unless `text` is set.
+     * Its parts. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -926,7 +926,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it says, in parts. At least one part unless `text` is set.
+     * Its parts. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -945,7 +945,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it says, in parts. At least one part unless `text` is set.
+     * Its parts. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -962,7 +962,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it says, in parts. At least one part unless `text` is set.
+     * Its parts. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -979,7 +979,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it says, in parts. At least one part unless `text` is set.
+     * Its parts. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -990,7 +990,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it says, in parts. At least one part unless `text` is set.
+     * Its parts. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -1004,7 +1004,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it says, in parts. At least one part unless `text` is set.
+     * Its parts. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -1019,7 +1019,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it says, in parts. At least one part unless `text` is set.
+     * Its parts. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -1030,7 +1030,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it says, in parts. At least one part unless `text` is set.
+     * Its parts. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -1042,7 +1042,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it says, in parts. At least one part unless `text` is set.
+     * Its parts. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>

@@ -12,7 +12,7 @@ public interface ConversationMessageOrBuilder extends
 
   /**
    * <pre>
-   * Who says it. Required.
+   * The author of the message. Required.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Role role = 1 [json_name = "role"];</code>
@@ -21,7 +21,7 @@ public interface ConversationMessageOrBuilder extends
   int getRoleValue();
   /**
    * <pre>
-   * Who says it. Required.
+   * The author of the message. Required.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Role role = 1 [json_name = "role"];</code>
@@ -31,7 +31,7 @@ public interface ConversationMessageOrBuilder extends
 
   /**
    * <pre>
-   * What it says: the shorthand for one text part. Not together with `parts`.
+   * Its text: a shorthand for one text part. Must be empty if `parts` is set.
    * </pre>
    *
    * <code>string text = 2 [json_name = "text"];</code>
@@ -40,7 +40,7 @@ public interface ConversationMessageOrBuilder extends
   java.lang.String getText();
   /**
    * <pre>
-   * What it says: the shorthand for one text part. Not together with `parts`.
+   * Its text: a shorthand for one text part. Must be empty if `parts` is set.
    * </pre>
    *
    * <code>string text = 2 [json_name = "text"];</code>
@@ -51,7 +51,7 @@ public interface ConversationMessageOrBuilder extends
 
   /**
    * <pre>
-   * What it says, in parts. At least one part unless `text` is set.
+   * Its parts. At least one unless `text` is set.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -60,7 +60,7 @@ public interface ConversationMessageOrBuilder extends
       getPartsList();
   /**
    * <pre>
-   * What it says, in parts. At least one part unless `text` is set.
+   * Its parts. At least one unless `text` is set.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -68,7 +68,7 @@ public interface ConversationMessageOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.MessagePart getParts(int index);
   /**
    * <pre>
-   * What it says, in parts. At least one part unless `text` is set.
+   * Its parts. At least one unless `text` is set.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -76,7 +76,7 @@ public interface ConversationMessageOrBuilder extends
   int getPartsCount();
   /**
    * <pre>
-   * What it says, in parts. At least one part unless `text` is set.
+   * Its parts. At least one unless `text` is set.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -85,7 +85,7 @@ public interface ConversationMessageOrBuilder extends
       getPartsOrBuilderList();
   /**
    * <pre>
-   * What it says, in parts. At least one part unless `text` is set.
+   * Its parts. At least one unless `text` is set.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>

@@ -7,8 +7,8 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * The engine was lost after tokens had come, and another one goes on; text and indexes have no seam. Comes
- * before the first token of the engine that goes on.
+ * The engine failed after the first token, and another one continues. Text and indexes continue without a gap.
+ * Sent before the first token of the new engine.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.EngineSwitched}
@@ -62,7 +62,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object fromEngine_ = "";
   /**
    * <pre>
-   * The engine that was lost.
+   * The engine that failed.
    * </pre>
    *
    * <code>string from_engine = 1 [json_name = "fromEngine"];</code>
@@ -83,7 +83,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The engine that was lost.
+   * The engine that failed.
    * </pre>
    *
    * <code>string from_engine = 1 [json_name = "fromEngine"];</code>
@@ -109,7 +109,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object toEngine_ = "";
   /**
    * <pre>
-   * The engine that goes on.
+   * The engine that continues.
    * </pre>
    *
    * <code>string to_engine = 2 [json_name = "toEngine"];</code>
@@ -130,7 +130,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The engine that goes on.
+   * The engine that continues.
    * </pre>
    *
    * <code>string to_engine = 2 [json_name = "toEngine"];</code>
@@ -156,7 +156,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object reason_ = "";
   /**
    * <pre>
-   * Why the first one was lost: a reason of ErrorInfo, such as `ENGINE_LOST`.
+   * Why the first engine failed: a reason of ErrorInfo, such as `ENGINE_LOST`.
    * </pre>
    *
    * <code>string reason = 3 [json_name = "reason"];</code>
@@ -177,7 +177,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Why the first one was lost: a reason of ErrorInfo, such as `ENGINE_LOST`.
+   * Why the first engine failed: a reason of ErrorInfo, such as `ENGINE_LOST`.
    * </pre>
    *
    * <code>string reason = 3 [json_name = "reason"];</code>
@@ -202,7 +202,7 @@ private static final long serialVersionUID = 0L;
   private int continuationMethod_ = 0;
   /**
    * <pre>
-   * How it goes on.
+   * How the new engine continues.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ContinuationMethod continuation_method = 4 [json_name = "continuationMethod"];</code>
@@ -213,7 +213,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * How it goes on.
+   * How the new engine continues.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ContinuationMethod continuation_method = 4 [json_name = "continuationMethod"];</code>
@@ -416,8 +416,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The engine was lost after tokens had come, and another one goes on; text and indexes have no seam. Comes
-   * before the first token of the engine that goes on.
+   * The engine failed after the first token, and another one continues. Text and indexes continue without a gap.
+   * Sent before the first token of the new engine.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.EngineSwitched}
@@ -600,7 +600,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object fromEngine_ = "";
     /**
      * <pre>
-     * The engine that was lost.
+     * The engine that failed.
      * </pre>
      *
      * <code>string from_engine = 1 [json_name = "fromEngine"];</code>
@@ -620,7 +620,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engine that was lost.
+     * The engine that failed.
      * </pre>
      *
      * <code>string from_engine = 1 [json_name = "fromEngine"];</code>
@@ -641,7 +641,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engine that was lost.
+     * The engine that failed.
      * </pre>
      *
      * <code>string from_engine = 1 [json_name = "fromEngine"];</code>
@@ -658,7 +658,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engine that was lost.
+     * The engine that failed.
      * </pre>
      *
      * <code>string from_engine = 1 [json_name = "fromEngine"];</code>
@@ -672,7 +672,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engine that was lost.
+     * The engine that failed.
      * </pre>
      *
      * <code>string from_engine = 1 [json_name = "fromEngine"];</code>
@@ -692,7 +692,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object toEngine_ = "";
     /**
      * <pre>
-     * The engine that goes on.
+     * The engine that continues.
      * </pre>
      *
      * <code>string to_engine = 2 [json_name = "toEngine"];</code>
@@ -712,7 +712,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engine that goes on.
+     * The engine that continues.
      * </pre>
      *
      * <code>string to_engine = 2 [json_name = "toEngine"];</code>
@@ -733,7 +733,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engine that goes on.
+     * The engine that continues.
      * </pre>
      *
      * <code>string to_engine = 2 [json_name = "toEngine"];</code>
@@ -750,7 +750,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engine that goes on.
+     * The engine that continues.
      * </pre>
      *
      * <code>string to_engine = 2 [json_name = "toEngine"];</code>
@@ -764,7 +764,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engine that goes on.
+     * The engine that continues.
      * </pre>
      *
      * <code>string to_engine = 2 [json_name = "toEngine"];</code>
@@ -784,7 +784,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object reason_ = "";
     /**
      * <pre>
-     * Why the first one was lost: a reason of ErrorInfo, such as `ENGINE_LOST`.
+     * Why the first engine failed: a reason of ErrorInfo, such as `ENGINE_LOST`.
      * </pre>
      *
      * <code>string reason = 3 [json_name = "reason"];</code>
@@ -804,7 +804,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Why the first one was lost: a reason of ErrorInfo, such as `ENGINE_LOST`.
+     * Why the first engine failed: a reason of ErrorInfo, such as `ENGINE_LOST`.
      * </pre>
      *
      * <code>string reason = 3 [json_name = "reason"];</code>
@@ -825,7 +825,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Why the first one was lost: a reason of ErrorInfo, such as `ENGINE_LOST`.
+     * Why the first engine failed: a reason of ErrorInfo, such as `ENGINE_LOST`.
      * </pre>
      *
      * <code>string reason = 3 [json_name = "reason"];</code>
@@ -842,7 +842,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Why the first one was lost: a reason of ErrorInfo, such as `ENGINE_LOST`.
+     * Why the first engine failed: a reason of ErrorInfo, such as `ENGINE_LOST`.
      * </pre>
      *
      * <code>string reason = 3 [json_name = "reason"];</code>
@@ -856,7 +856,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Why the first one was lost: a reason of ErrorInfo, such as `ENGINE_LOST`.
+     * Why the first engine failed: a reason of ErrorInfo, such as `ENGINE_LOST`.
      * </pre>
      *
      * <code>string reason = 3 [json_name = "reason"];</code>
@@ -876,7 +876,7 @@ private static final long serialVersionUID = 0L;
     private int continuationMethod_ = 0;
     /**
      * <pre>
-     * How it goes on.
+     * How the new engine continues.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ContinuationMethod continuation_method = 4 [json_name = "continuationMethod"];</code>
@@ -887,7 +887,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How it goes on.
+     * How the new engine continues.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ContinuationMethod continuation_method = 4 [json_name = "continuationMethod"];</code>
@@ -902,7 +902,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How it goes on.
+     * How the new engine continues.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ContinuationMethod continuation_method = 4 [json_name = "continuationMethod"];</code>
@@ -915,7 +915,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How it goes on.
+     * How the new engine continues.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ContinuationMethod continuation_method = 4 [json_name = "continuationMethod"];</code>
@@ -932,7 +932,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How it goes on.
+     * How the new engine continues.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ContinuationMethod continuation_method = 4 [json_name = "continuationMethod"];</code>

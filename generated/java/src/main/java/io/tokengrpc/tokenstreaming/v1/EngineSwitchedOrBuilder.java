@@ -12,7 +12,7 @@ public interface EngineSwitchedOrBuilder extends
 
   /**
    * <pre>
-   * The engine that was lost.
+   * The engine that failed.
    * </pre>
    *
    * <code>string from_engine = 1 [json_name = "fromEngine"];</code>
@@ -21,7 +21,7 @@ public interface EngineSwitchedOrBuilder extends
   java.lang.String getFromEngine();
   /**
    * <pre>
-   * The engine that was lost.
+   * The engine that failed.
    * </pre>
    *
    * <code>string from_engine = 1 [json_name = "fromEngine"];</code>
@@ -32,7 +32,7 @@ public interface EngineSwitchedOrBuilder extends
 
   /**
    * <pre>
-   * The engine that goes on.
+   * The engine that continues.
    * </pre>
    *
    * <code>string to_engine = 2 [json_name = "toEngine"];</code>
@@ -41,7 +41,7 @@ public interface EngineSwitchedOrBuilder extends
   java.lang.String getToEngine();
   /**
    * <pre>
-   * The engine that goes on.
+   * The engine that continues.
    * </pre>
    *
    * <code>string to_engine = 2 [json_name = "toEngine"];</code>
@@ -52,7 +52,7 @@ public interface EngineSwitchedOrBuilder extends
 
   /**
    * <pre>
-   * Why the first one was lost: a reason of ErrorInfo, such as `ENGINE_LOST`.
+   * Why the first engine failed: a reason of ErrorInfo, such as `ENGINE_LOST`.
    * </pre>
    *
    * <code>string reason = 3 [json_name = "reason"];</code>
@@ -61,7 +61,7 @@ public interface EngineSwitchedOrBuilder extends
   java.lang.String getReason();
   /**
    * <pre>
-   * Why the first one was lost: a reason of ErrorInfo, such as `ENGINE_LOST`.
+   * Why the first engine failed: a reason of ErrorInfo, such as `ENGINE_LOST`.
    * </pre>
    *
    * <code>string reason = 3 [json_name = "reason"];</code>
@@ -72,7 +72,7 @@ public interface EngineSwitchedOrBuilder extends
 
   /**
    * <pre>
-   * How it goes on.
+   * How the new engine continues.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ContinuationMethod continuation_method = 4 [json_name = "continuationMethod"];</code>
@@ -81,7 +81,7 @@ public interface EngineSwitchedOrBuilder extends
   int getContinuationMethodValue();
   /**
    * <pre>
-   * How it goes on.
+   * How the new engine continues.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ContinuationMethod continuation_method = 4 [json_name = "continuationMethod"];</code>

@@ -25,7 +25,7 @@ public enum FinishReason
   FINISH_REASON_UNSPECIFIED(0),
   /**
    * <pre>
-   * The model had nothing more to say.
+   * The model ended its output.
    * </pre>
    *
    * <code>FINISH_REASON_END = 1;</code>
@@ -98,8 +98,7 @@ public enum FinishReason
   FINISH_REASON_DEADLINE(9),
   /**
    * <pre>
-   * The engine ended it properly, for a reason that this contract has no word for: see
-   * `engine_finish_reason`.
+   * The engine ended it normally for a reason that this contract does not define: see `engine_finish_reason`.
    * </pre>
    *
    * <code>FINISH_REASON_OTHER = 10;</code>
@@ -143,7 +142,7 @@ public enum FinishReason
   public static final int FINISH_REASON_UNSPECIFIED_VALUE = 0;
   /**
    * <pre>
-   * The model had nothing more to say.
+   * The model ended its output.
    * </pre>
    *
    * <code>FINISH_REASON_END = 1;</code>
@@ -216,8 +215,7 @@ public enum FinishReason
   public static final int FINISH_REASON_DEADLINE_VALUE = 9;
   /**
    * <pre>
-   * The engine ended it properly, for a reason that this contract has no word for: see
-   * `engine_finish_reason`.
+   * The engine ended it normally for a reason that this contract does not define: see `engine_finish_reason`.
    * </pre>
    *
    * <code>FINISH_REASON_OTHER = 10;</code>

@@ -87,7 +87,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object engineFinishReason_ = "";
   /**
    * <pre>
-   * The engine's own word for it, passed on as it is; empty when it gave none. At most 64 characters.
+   * The engine's own finish reason, unchanged, at most 64 characters. Empty if it sent none.
    * </pre>
    *
    * <code>string engine_finish_reason = 2 [json_name = "engineFinishReason"];</code>
@@ -108,7 +108,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The engine's own word for it, passed on as it is; empty when it gave none. At most 64 characters.
+   * The engine's own finish reason, unchanged, at most 64 characters. Empty if it sent none.
    * </pre>
    *
    * <code>string engine_finish_reason = 2 [json_name = "engineFinishReason"];</code>
@@ -758,7 +758,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object engineFinishReason_ = "";
     /**
      * <pre>
-     * The engine's own word for it, passed on as it is; empty when it gave none. At most 64 characters.
+     * The engine's own finish reason, unchanged, at most 64 characters. Empty if it sent none.
      * </pre>
      *
      * <code>string engine_finish_reason = 2 [json_name = "engineFinishReason"];</code>
@@ -778,7 +778,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engine's own word for it, passed on as it is; empty when it gave none. At most 64 characters.
+     * The engine's own finish reason, unchanged, at most 64 characters. Empty if it sent none.
      * </pre>
      *
      * <code>string engine_finish_reason = 2 [json_name = "engineFinishReason"];</code>
@@ -799,7 +799,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engine's own word for it, passed on as it is; empty when it gave none. At most 64 characters.
+     * The engine's own finish reason, unchanged, at most 64 characters. Empty if it sent none.
      * </pre>
      *
      * <code>string engine_finish_reason = 2 [json_name = "engineFinishReason"];</code>
@@ -816,7 +816,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engine's own word for it, passed on as it is; empty when it gave none. At most 64 characters.
+     * The engine's own finish reason, unchanged, at most 64 characters. Empty if it sent none.
      * </pre>
      *
      * <code>string engine_finish_reason = 2 [json_name = "engineFinishReason"];</code>
@@ -830,7 +830,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engine's own word for it, passed on as it is; empty when it gave none. At most 64 characters.
+     * The engine's own finish reason, unchanged, at most 64 characters. Empty if it sent none.
      * </pre>
      *
      * <code>string engine_finish_reason = 2 [json_name = "engineFinishReason"];</code>

@@ -31,7 +31,7 @@ public interface FinishedOrBuilder extends
 
   /**
    * <pre>
-   * The engine's own word for it, passed on as it is; empty when it gave none. At most 64 characters.
+   * The engine's own finish reason, unchanged, at most 64 characters. Empty if it sent none.
    * </pre>
    *
    * <code>string engine_finish_reason = 2 [json_name = "engineFinishReason"];</code>
@@ -40,7 +40,7 @@ public interface FinishedOrBuilder extends
   java.lang.String getEngineFinishReason();
   /**
    * <pre>
-   * The engine's own word for it, passed on as it is; empty when it gave none. At most 64 characters.
+   * The engine's own finish reason, unchanged, at most 64 characters. Empty if it sent none.
    * </pre>
    *
    * <code>string engine_finish_reason = 2 [json_name = "engineFinishReason"];</code>

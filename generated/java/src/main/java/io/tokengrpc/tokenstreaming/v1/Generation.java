@@ -167,7 +167,7 @@ private static final long serialVersionUID = 0L;
   private int state_ = 0;
   /**
    * <pre>
-   * Where it stands.
+   * Its current state.
    * </pre>
    *
    * <code>.tokenstreaming.v1.GenerationState state = 3 [json_name = "state"];</code>
@@ -178,7 +178,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Where it stands.
+   * Its current state.
    * </pre>
    *
    * <code>.tokenstreaming.v1.GenerationState state = 3 [json_name = "state"];</code>
@@ -193,7 +193,7 @@ private static final long serialVersionUID = 0L;
   private io.tokengrpc.tokenstreaming.v1.Usage usage_;
   /**
    * <pre>
-   * Cumulative usage until now.
+   * Its cumulative usage so far.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -205,7 +205,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Cumulative usage until now.
+   * Its cumulative usage so far.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -217,7 +217,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Cumulative usage until now.
+   * Its cumulative usage so far.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -231,7 +231,7 @@ private static final long serialVersionUID = 0L;
   private int firstKeptSequence_ = 0;
   /**
    * <pre>
-   * The first event that can still be read; 0 when none is kept.
+   * The sequence of the first event that can still be read; 0 if none is kept.
    * </pre>
    *
    * <code>int32 first_kept_sequence = 5 [json_name = "firstKeptSequence"];</code>
@@ -246,7 +246,7 @@ private static final long serialVersionUID = 0L;
   private int lastSequence_ = 0;
   /**
    * <pre>
-   * The last event; 0 before `started`.
+   * The sequence of the last event; 0 before `started`.
    * </pre>
    *
    * <code>int32 last_sequence = 6 [json_name = "lastSequence"];</code>
@@ -261,7 +261,7 @@ private static final long serialVersionUID = 0L;
   private int readerCount_ = 0;
   /**
    * <pre>
-   * How many calls are reading it now.
+   * The number of calls that are reading it now.
    * </pre>
    *
    * <code>int32 reader_count = 7 [json_name = "readerCount"];</code>
@@ -352,7 +352,7 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Timestamp firstTokenTime_;
   /**
    * <pre>
-   * When its first token came. Unset before that.
+   * When the server received its first token. Unset before that.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp first_token_time = 10 [json_name = "firstTokenTime"];</code>
@@ -364,7 +364,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * When its first token came. Unset before that.
+   * When the server received its first token. Unset before that.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp first_token_time = 10 [json_name = "firstTokenTime"];</code>
@@ -376,7 +376,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * When its first token came. Unset before that.
+   * When the server received its first token. Unset before that.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp first_token_time = 10 [json_name = "firstTokenTime"];</code>
@@ -452,7 +452,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The starter's billing tags.
+   * The labels of the call that started it.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 12 [json_name = "labels"];</code>
@@ -473,7 +473,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The starter's billing tags.
+   * The labels of the call that started it.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 12 [json_name = "labels"];</code>
@@ -484,7 +484,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The starter's billing tags.
+   * The labels of the call that started it.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 12 [json_name = "labels"];</code>
@@ -502,7 +502,7 @@ java.lang.String defaultValue) {
   }
   /**
    * <pre>
-   * The starter's billing tags.
+   * The labels of the call that started it.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 12 [json_name = "labels"];</code>
@@ -1530,7 +1530,7 @@ java.lang.String defaultValue) {
     private int state_ = 0;
     /**
      * <pre>
-     * Where it stands.
+     * Its current state.
      * </pre>
      *
      * <code>.tokenstreaming.v1.GenerationState state = 3 [json_name = "state"];</code>
@@ -1541,7 +1541,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Where it stands.
+     * Its current state.
      * </pre>
      *
      * <code>.tokenstreaming.v1.GenerationState state = 3 [json_name = "state"];</code>
@@ -1556,7 +1556,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Where it stands.
+     * Its current state.
      * </pre>
      *
      * <code>.tokenstreaming.v1.GenerationState state = 3 [json_name = "state"];</code>
@@ -1569,7 +1569,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Where it stands.
+     * Its current state.
      * </pre>
      *
      * <code>.tokenstreaming.v1.GenerationState state = 3 [json_name = "state"];</code>
@@ -1586,7 +1586,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Where it stands.
+     * Its current state.
      * </pre>
      *
      * <code>.tokenstreaming.v1.GenerationState state = 3 [json_name = "state"];</code>
@@ -1604,7 +1604,7 @@ java.lang.String defaultValue) {
         io.tokengrpc.tokenstreaming.v1.Usage, io.tokengrpc.tokenstreaming.v1.Usage.Builder, io.tokengrpc.tokenstreaming.v1.UsageOrBuilder> usageBuilder_;
     /**
      * <pre>
-     * Cumulative usage until now.
+     * Its cumulative usage so far.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -1615,7 +1615,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Cumulative usage until now.
+     * Its cumulative usage so far.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -1630,7 +1630,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Cumulative usage until now.
+     * Its cumulative usage so far.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -1650,7 +1650,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Cumulative usage until now.
+     * Its cumulative usage so far.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -1668,7 +1668,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Cumulative usage until now.
+     * Its cumulative usage so far.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -1693,7 +1693,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Cumulative usage until now.
+     * Its cumulative usage so far.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -1710,7 +1710,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Cumulative usage until now.
+     * Its cumulative usage so far.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -1722,7 +1722,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Cumulative usage until now.
+     * Its cumulative usage so far.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -1737,7 +1737,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Cumulative usage until now.
+     * Its cumulative usage so far.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -1759,7 +1759,7 @@ java.lang.String defaultValue) {
     private int firstKeptSequence_ ;
     /**
      * <pre>
-     * The first event that can still be read; 0 when none is kept.
+     * The sequence of the first event that can still be read; 0 if none is kept.
      * </pre>
      *
      * <code>int32 first_kept_sequence = 5 [json_name = "firstKeptSequence"];</code>
@@ -1771,7 +1771,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The first event that can still be read; 0 when none is kept.
+     * The sequence of the first event that can still be read; 0 if none is kept.
      * </pre>
      *
      * <code>int32 first_kept_sequence = 5 [json_name = "firstKeptSequence"];</code>
@@ -1787,7 +1787,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The first event that can still be read; 0 when none is kept.
+     * The sequence of the first event that can still be read; 0 if none is kept.
      * </pre>
      *
      * <code>int32 first_kept_sequence = 5 [json_name = "firstKeptSequence"];</code>
@@ -1803,7 +1803,7 @@ java.lang.String defaultValue) {
     private int lastSequence_ ;
     /**
      * <pre>
-     * The last event; 0 before `started`.
+     * The sequence of the last event; 0 before `started`.
      * </pre>
      *
      * <code>int32 last_sequence = 6 [json_name = "lastSequence"];</code>
@@ -1815,7 +1815,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The last event; 0 before `started`.
+     * The sequence of the last event; 0 before `started`.
      * </pre>
      *
      * <code>int32 last_sequence = 6 [json_name = "lastSequence"];</code>
@@ -1831,7 +1831,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The last event; 0 before `started`.
+     * The sequence of the last event; 0 before `started`.
      * </pre>
      *
      * <code>int32 last_sequence = 6 [json_name = "lastSequence"];</code>
@@ -1847,7 +1847,7 @@ java.lang.String defaultValue) {
     private int readerCount_ ;
     /**
      * <pre>
-     * How many calls are reading it now.
+     * The number of calls that are reading it now.
      * </pre>
      *
      * <code>int32 reader_count = 7 [json_name = "readerCount"];</code>
@@ -1859,7 +1859,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * How many calls are reading it now.
+     * The number of calls that are reading it now.
      * </pre>
      *
      * <code>int32 reader_count = 7 [json_name = "readerCount"];</code>
@@ -1875,7 +1875,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * How many calls are reading it now.
+     * The number of calls that are reading it now.
      * </pre>
      *
      * <code>int32 reader_count = 7 [json_name = "readerCount"];</code>
@@ -2207,7 +2207,7 @@ java.lang.String defaultValue) {
         com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> firstTokenTimeBuilder_;
     /**
      * <pre>
-     * When its first token came. Unset before that.
+     * When the server received its first token. Unset before that.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp first_token_time = 10 [json_name = "firstTokenTime"];</code>
@@ -2218,7 +2218,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * When its first token came. Unset before that.
+     * When the server received its first token. Unset before that.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp first_token_time = 10 [json_name = "firstTokenTime"];</code>
@@ -2233,7 +2233,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * When its first token came. Unset before that.
+     * When the server received its first token. Unset before that.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp first_token_time = 10 [json_name = "firstTokenTime"];</code>
@@ -2253,7 +2253,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * When its first token came. Unset before that.
+     * When the server received its first token. Unset before that.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp first_token_time = 10 [json_name = "firstTokenTime"];</code>
@@ -2271,7 +2271,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * When its first token came. Unset before that.
+     * When the server received its first token. Unset before that.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp first_token_time = 10 [json_name = "firstTokenTime"];</code>
@@ -2296,7 +2296,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * When its first token came. Unset before that.
+     * When the server received its first token. Unset before that.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp first_token_time = 10 [json_name = "firstTokenTime"];</code>
@@ -2313,7 +2313,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * When its first token came. Unset before that.
+     * When the server received its first token. Unset before that.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp first_token_time = 10 [json_name = "firstTokenTime"];</code>
@@ -2325,7 +2325,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * When its first token came. Unset before that.
+     * When the server received its first token. Unset before that.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp first_token_time = 10 [json_name = "firstTokenTime"];</code>
@@ -2340,7 +2340,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * When its first token came. Unset before that.
+     * When the server received its first token. Unset before that.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp first_token_time = 10 [json_name = "firstTokenTime"];</code>
@@ -2544,7 +2544,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The starter's billing tags.
+     * The labels of the call that started it.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 12 [json_name = "labels"];</code>
@@ -2565,7 +2565,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The starter's billing tags.
+     * The labels of the call that started it.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 12 [json_name = "labels"];</code>
@@ -2576,7 +2576,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The starter's billing tags.
+     * The labels of the call that started it.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 12 [json_name = "labels"];</code>
@@ -2594,7 +2594,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The starter's billing tags.
+     * The labels of the call that started it.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 12 [json_name = "labels"];</code>
@@ -2618,7 +2618,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The starter's billing tags.
+     * The labels of the call that started it.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 12 [json_name = "labels"];</code>
@@ -2641,7 +2641,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The starter's billing tags.
+     * The labels of the call that started it.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 12 [json_name = "labels"];</code>
@@ -2658,7 +2658,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The starter's billing tags.
+     * The labels of the call that started it.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 12 [json_name = "labels"];</code>

@@ -106,7 +106,7 @@ private static final long serialVersionUID = 0L;
   private int lastSequence_ = 0;
   /**
    * <pre>
-   * Its last event when this was said; 0 before `started`.
+   * The sequence of its last event at the time of the failure; 0 before `started`.
    * </pre>
    *
    * <code>int32 last_sequence = 2 [json_name = "lastSequence"];</code>
@@ -121,7 +121,7 @@ private static final long serialVersionUID = 0L;
   private io.tokengrpc.tokenstreaming.v1.Usage usage_;
   /**
    * <pre>
-   * Its usage when this was said; what it says is billed. Unset before `started`.
+   * Its usage at the time of the failure, which is billed. Unset before `started`.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 3 [json_name = "usage"];</code>
@@ -133,7 +133,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Its usage when this was said; what it says is billed. Unset before `started`.
+   * Its usage at the time of the failure, which is billed. Unset before `started`.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 3 [json_name = "usage"];</code>
@@ -145,7 +145,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Its usage when this was said; what it says is billed. Unset before `started`.
+   * Its usage at the time of the failure, which is billed. Unset before `started`.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 3 [json_name = "usage"];</code>
@@ -708,7 +708,7 @@ private static final long serialVersionUID = 0L;
     private int lastSequence_ ;
     /**
      * <pre>
-     * Its last event when this was said; 0 before `started`.
+     * The sequence of its last event at the time of the failure; 0 before `started`.
      * </pre>
      *
      * <code>int32 last_sequence = 2 [json_name = "lastSequence"];</code>
@@ -720,7 +720,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its last event when this was said; 0 before `started`.
+     * The sequence of its last event at the time of the failure; 0 before `started`.
      * </pre>
      *
      * <code>int32 last_sequence = 2 [json_name = "lastSequence"];</code>
@@ -736,7 +736,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its last event when this was said; 0 before `started`.
+     * The sequence of its last event at the time of the failure; 0 before `started`.
      * </pre>
      *
      * <code>int32 last_sequence = 2 [json_name = "lastSequence"];</code>
@@ -754,7 +754,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.Usage, io.tokengrpc.tokenstreaming.v1.Usage.Builder, io.tokengrpc.tokenstreaming.v1.UsageOrBuilder> usageBuilder_;
     /**
      * <pre>
-     * Its usage when this was said; what it says is billed. Unset before `started`.
+     * Its usage at the time of the failure, which is billed. Unset before `started`.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 3 [json_name = "usage"];</code>
@@ -765,7 +765,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its usage when this was said; what it says is billed. Unset before `started`.
+     * Its usage at the time of the failure, which is billed. Unset before `started`.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 3 [json_name = "usage"];</code>
@@ -780,7 +780,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its usage when this was said; what it says is billed. Unset before `started`.
+     * Its usage at the time of the failure, which is billed. Unset before `started`.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 3 [json_name = "usage"];</code>
@@ -800,7 +800,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its usage when this was said; what it says is billed. Unset before `started`.
+     * Its usage at the time of the failure, which is billed. Unset before `started`.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 3 [json_name = "usage"];</code>
@@ -818,7 +818,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its usage when this was said; what it says is billed. Unset before `started`.
+     * Its usage at the time of the failure, which is billed. Unset before `started`.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 3 [json_name = "usage"];</code>
@@ -843,7 +843,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its usage when this was said; what it says is billed. Unset before `started`.
+     * Its usage at the time of the failure, which is billed. Unset before `started`.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 3 [json_name = "usage"];</code>
@@ -860,7 +860,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its usage when this was said; what it says is billed. Unset before `started`.
+     * Its usage at the time of the failure, which is billed. Unset before `started`.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 3 [json_name = "usage"];</code>
@@ -872,7 +872,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its usage when this was said; what it says is billed. Unset before `started`.
+     * Its usage at the time of the failure, which is billed. Unset before `started`.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 3 [json_name = "usage"];</code>
@@ -887,7 +887,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its usage when this was said; what it says is billed. Unset before `started`.
+     * Its usage at the time of the failure, which is billed. Unset before `started`.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 3 [json_name = "usage"];</code>

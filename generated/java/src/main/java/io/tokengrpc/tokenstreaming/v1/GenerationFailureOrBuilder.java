@@ -32,7 +32,7 @@ public interface GenerationFailureOrBuilder extends
 
   /**
    * <pre>
-   * Its last event when this was said; 0 before `started`.
+   * The sequence of its last event at the time of the failure; 0 before `started`.
    * </pre>
    *
    * <code>int32 last_sequence = 2 [json_name = "lastSequence"];</code>
@@ -42,7 +42,7 @@ public interface GenerationFailureOrBuilder extends
 
   /**
    * <pre>
-   * Its usage when this was said; what it says is billed. Unset before `started`.
+   * Its usage at the time of the failure, which is billed. Unset before `started`.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 3 [json_name = "usage"];</code>
@@ -51,7 +51,7 @@ public interface GenerationFailureOrBuilder extends
   boolean hasUsage();
   /**
    * <pre>
-   * Its usage when this was said; what it says is billed. Unset before `started`.
+   * Its usage at the time of the failure, which is billed. Unset before `started`.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 3 [json_name = "usage"];</code>
@@ -60,7 +60,7 @@ public interface GenerationFailureOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Usage getUsage();
   /**
    * <pre>
-   * Its usage when this was said; what it says is billed. Unset before `started`.
+   * Its usage at the time of the failure, which is billed. Unset before `started`.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 3 [json_name = "usage"];</code>

@@ -52,7 +52,7 @@ public interface GenerationOrBuilder extends
 
   /**
    * <pre>
-   * Where it stands.
+   * Its current state.
    * </pre>
    *
    * <code>.tokenstreaming.v1.GenerationState state = 3 [json_name = "state"];</code>
@@ -61,7 +61,7 @@ public interface GenerationOrBuilder extends
   int getStateValue();
   /**
    * <pre>
-   * Where it stands.
+   * Its current state.
    * </pre>
    *
    * <code>.tokenstreaming.v1.GenerationState state = 3 [json_name = "state"];</code>
@@ -71,7 +71,7 @@ public interface GenerationOrBuilder extends
 
   /**
    * <pre>
-   * Cumulative usage until now.
+   * Its cumulative usage so far.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -80,7 +80,7 @@ public interface GenerationOrBuilder extends
   boolean hasUsage();
   /**
    * <pre>
-   * Cumulative usage until now.
+   * Its cumulative usage so far.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -89,7 +89,7 @@ public interface GenerationOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Usage getUsage();
   /**
    * <pre>
-   * Cumulative usage until now.
+   * Its cumulative usage so far.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -98,7 +98,7 @@ public interface GenerationOrBuilder extends
 
   /**
    * <pre>
-   * The first event that can still be read; 0 when none is kept.
+   * The sequence of the first event that can still be read; 0 if none is kept.
    * </pre>
    *
    * <code>int32 first_kept_sequence = 5 [json_name = "firstKeptSequence"];</code>
@@ -108,7 +108,7 @@ public interface GenerationOrBuilder extends
 
   /**
    * <pre>
-   * The last event; 0 before `started`.
+   * The sequence of the last event; 0 before `started`.
    * </pre>
    *
    * <code>int32 last_sequence = 6 [json_name = "lastSequence"];</code>
@@ -118,7 +118,7 @@ public interface GenerationOrBuilder extends
 
   /**
    * <pre>
-   * How many calls are reading it now.
+   * The number of calls that are reading it now.
    * </pre>
    *
    * <code>int32 reader_count = 7 [json_name = "readerCount"];</code>
@@ -182,7 +182,7 @@ public interface GenerationOrBuilder extends
 
   /**
    * <pre>
-   * When its first token came. Unset before that.
+   * When the server received its first token. Unset before that.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp first_token_time = 10 [json_name = "firstTokenTime"];</code>
@@ -191,7 +191,7 @@ public interface GenerationOrBuilder extends
   boolean hasFirstTokenTime();
   /**
    * <pre>
-   * When its first token came. Unset before that.
+   * When the server received its first token. Unset before that.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp first_token_time = 10 [json_name = "firstTokenTime"];</code>
@@ -200,7 +200,7 @@ public interface GenerationOrBuilder extends
   com.google.protobuf.Timestamp getFirstTokenTime();
   /**
    * <pre>
-   * When its first token came. Unset before that.
+   * When the server received its first token. Unset before that.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp first_token_time = 10 [json_name = "firstTokenTime"];</code>
@@ -236,7 +236,7 @@ public interface GenerationOrBuilder extends
 
   /**
    * <pre>
-   * The starter's billing tags.
+   * The labels of the call that started it.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 12 [json_name = "labels"];</code>
@@ -244,7 +244,7 @@ public interface GenerationOrBuilder extends
   int getLabelsCount();
   /**
    * <pre>
-   * The starter's billing tags.
+   * The labels of the call that started it.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 12 [json_name = "labels"];</code>
@@ -259,7 +259,7 @@ public interface GenerationOrBuilder extends
   getLabels();
   /**
    * <pre>
-   * The starter's billing tags.
+   * The labels of the call that started it.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 12 [json_name = "labels"];</code>
@@ -268,7 +268,7 @@ public interface GenerationOrBuilder extends
   getLabelsMap();
   /**
    * <pre>
-   * The starter's billing tags.
+   * The labels of the call that started it.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 12 [json_name = "labels"];</code>
@@ -280,7 +280,7 @@ java.lang.String getLabelsOrDefault(
 java.lang.String defaultValue);
   /**
    * <pre>
-   * The starter's billing tags.
+   * The labels of the call that started it.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 12 [json_name = "labels"];</code>

@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * Where a generation stands.
+ * State of a generation.
  * </pre>
  *
  * Protobuf enum {@code tokenstreaming.v1.GenerationState}
@@ -33,7 +33,7 @@ public enum GenerationState
   GENERATION_STATE_QUEUED(1),
   /**
    * <pre>
-   * Accepted; the engine reads the input.
+   * An engine accepted the request and is processing the input.
    * </pre>
    *
    * <code>GENERATION_STATE_PREFILLING = 2;</code>
@@ -41,7 +41,7 @@ public enum GenerationState
   GENERATION_STATE_PREFILLING(2),
   /**
    * <pre>
-   * Tokens are coming.
+   * The engine is generating tokens.
    * </pre>
    *
    * <code>GENERATION_STATE_GENERATING = 3;</code>
@@ -49,7 +49,7 @@ public enum GenerationState
   GENERATION_STATE_GENERATING(3),
   /**
    * <pre>
-   * Ended well.
+   * Ended successfully.
    * </pre>
    *
    * <code>GENERATION_STATE_SUCCEEDED = 4;</code>
@@ -101,7 +101,7 @@ public enum GenerationState
   public static final int GENERATION_STATE_QUEUED_VALUE = 1;
   /**
    * <pre>
-   * Accepted; the engine reads the input.
+   * An engine accepted the request and is processing the input.
    * </pre>
    *
    * <code>GENERATION_STATE_PREFILLING = 2;</code>
@@ -109,7 +109,7 @@ public enum GenerationState
   public static final int GENERATION_STATE_PREFILLING_VALUE = 2;
   /**
    * <pre>
-   * Tokens are coming.
+   * The engine is generating tokens.
    * </pre>
    *
    * <code>GENERATION_STATE_GENERATING = 3;</code>
@@ -117,7 +117,7 @@ public enum GenerationState
   public static final int GENERATION_STATE_GENERATING_VALUE = 3;
   /**
    * <pre>
-   * Ended well.
+   * Ended successfully.
    * </pre>
    *
    * <code>GENERATION_STATE_SUCCEEDED = 4;</code>

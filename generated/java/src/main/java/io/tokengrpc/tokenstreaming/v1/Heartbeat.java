@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * The generation is alive; sent when nothing else was for 15 s (by default).
+ * The generation is still running. Sent after 15 s (by default) without another message.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.Heartbeat}
@@ -241,7 +241,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The generation is alive; sent when nothing else was for 15 s (by default).
+   * The generation is still running. Sent after 15 s (by default) without another message.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.Heartbeat}

@@ -249,7 +249,7 @@ private static final long serialVersionUID = 0L;
   public static final int TOOL_RESULT_FIELD_NUMBER = 4;
   /**
    * <pre>
-   * What a call gave; in tool messages only.
+   * The result of a call; in tool messages only.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -261,7 +261,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What a call gave; in tool messages only.
+   * The result of a call; in tool messages only.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -276,7 +276,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What a call gave; in tool messages only.
+   * The result of a call; in tool messages only.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -292,7 +292,7 @@ private static final long serialVersionUID = 0L;
   public static final int REASONING_FIELD_NUMBER = 5;
   /**
    * <pre>
-   * What the model thought; in assistant messages only.
+   * The model's reasoning; in assistant messages only.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -304,7 +304,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What the model thought; in assistant messages only.
+   * The model's reasoning; in assistant messages only.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -319,7 +319,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What the model thought; in assistant messages only.
+   * The model's reasoning; in assistant messages only.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -1277,7 +1277,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.ToolResult, io.tokengrpc.tokenstreaming.v1.ToolResult.Builder, io.tokengrpc.tokenstreaming.v1.ToolResultOrBuilder> toolResultBuilder_;
     /**
      * <pre>
-     * What a call gave; in tool messages only.
+     * The result of a call; in tool messages only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -1289,7 +1289,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What a call gave; in tool messages only.
+     * The result of a call; in tool messages only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -1311,7 +1311,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What a call gave; in tool messages only.
+     * The result of a call; in tool messages only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -1331,7 +1331,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What a call gave; in tool messages only.
+     * The result of a call; in tool messages only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -1349,7 +1349,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What a call gave; in tool messages only.
+     * The result of a call; in tool messages only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -1376,7 +1376,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What a call gave; in tool messages only.
+     * The result of a call; in tool messages only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -1399,7 +1399,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What a call gave; in tool messages only.
+     * The result of a call; in tool messages only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -1409,7 +1409,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What a call gave; in tool messages only.
+     * The result of a call; in tool messages only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -1427,7 +1427,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What a call gave; in tool messages only.
+     * The result of a call; in tool messages only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -1455,7 +1455,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.ReasoningPart, io.tokengrpc.tokenstreaming.v1.ReasoningPart.Builder, io.tokengrpc.tokenstreaming.v1.ReasoningPartOrBuilder> reasoningBuilder_;
     /**
      * <pre>
-     * What the model thought; in assistant messages only.
+     * The model's reasoning; in assistant messages only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -1467,7 +1467,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the model thought; in assistant messages only.
+     * The model's reasoning; in assistant messages only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -1489,7 +1489,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the model thought; in assistant messages only.
+     * The model's reasoning; in assistant messages only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -1509,7 +1509,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the model thought; in assistant messages only.
+     * The model's reasoning; in assistant messages only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -1527,7 +1527,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the model thought; in assistant messages only.
+     * The model's reasoning; in assistant messages only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -1554,7 +1554,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the model thought; in assistant messages only.
+     * The model's reasoning; in assistant messages only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -1577,7 +1577,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the model thought; in assistant messages only.
+     * The model's reasoning; in assistant messages only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -1587,7 +1587,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the model thought; in assistant messages only.
+     * The model's reasoning; in assistant messages only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -1605,7 +1605,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the model thought; in assistant messages only.
+     * The model's reasoning; in assistant messages only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>

@@ -95,7 +95,7 @@ public interface MessagePartOrBuilder extends
 
   /**
    * <pre>
-   * What a call gave; in tool messages only.
+   * The result of a call; in tool messages only.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -104,7 +104,7 @@ public interface MessagePartOrBuilder extends
   boolean hasToolResult();
   /**
    * <pre>
-   * What a call gave; in tool messages only.
+   * The result of a call; in tool messages only.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -113,7 +113,7 @@ public interface MessagePartOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.ToolResult getToolResult();
   /**
    * <pre>
-   * What a call gave; in tool messages only.
+   * The result of a call; in tool messages only.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -122,7 +122,7 @@ public interface MessagePartOrBuilder extends
 
   /**
    * <pre>
-   * What the model thought; in assistant messages only.
+   * The model's reasoning; in assistant messages only.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -131,7 +131,7 @@ public interface MessagePartOrBuilder extends
   boolean hasReasoning();
   /**
    * <pre>
-   * What the model thought; in assistant messages only.
+   * The model's reasoning; in assistant messages only.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -140,7 +140,7 @@ public interface MessagePartOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.ReasoningPart getReasoning();
   /**
    * <pre>
-   * What the model thought; in assistant messages only.
+   * The model's reasoning; in assistant messages only.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>

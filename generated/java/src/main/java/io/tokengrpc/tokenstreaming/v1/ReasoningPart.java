@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * What a model thought before it answered.
+ * Reasoning of a model before its answer.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.ReasoningPart}
@@ -105,7 +105,7 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.ByteString opaque_ = com.google.protobuf.ByteString.EMPTY;
   /**
    * <pre>
-   * Bytes that the engine wants back unchanged, such as a signature. Empty when there are none.
+   * Bytes that the engine requires back unchanged, such as a signature. Empty if there are none.
    * </pre>
    *
    * <code>bytes opaque = 2 [json_name = "opaque"];</code>
@@ -289,7 +289,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What a model thought before it answered.
+   * Reasoning of a model before its answer.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.ReasoningPart}
@@ -536,7 +536,7 @@ private static final long serialVersionUID = 0L;
     private com.google.protobuf.ByteString opaque_ = com.google.protobuf.ByteString.EMPTY;
     /**
      * <pre>
-     * Bytes that the engine wants back unchanged, such as a signature. Empty when there are none.
+     * Bytes that the engine requires back unchanged, such as a signature. Empty if there are none.
      * </pre>
      *
      * <code>bytes opaque = 2 [json_name = "opaque"];</code>
@@ -548,7 +548,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Bytes that the engine wants back unchanged, such as a signature. Empty when there are none.
+     * Bytes that the engine requires back unchanged, such as a signature. Empty if there are none.
      * </pre>
      *
      * <code>bytes opaque = 2 [json_name = "opaque"];</code>
@@ -564,7 +564,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Bytes that the engine wants back unchanged, such as a signature. Empty when there are none.
+     * Bytes that the engine requires back unchanged, such as a signature. Empty if there are none.
      * </pre>
      *
      * <code>bytes opaque = 2 [json_name = "opaque"];</code>

@@ -32,7 +32,7 @@ public interface ReasoningPartOrBuilder extends
 
   /**
    * <pre>
-   * Bytes that the engine wants back unchanged, such as a signature. Empty when there are none.
+   * Bytes that the engine requires back unchanged, such as a signature. Empty if there are none.
    * </pre>
    *
    * <code>bytes opaque = 2 [json_name = "opaque"];</code>

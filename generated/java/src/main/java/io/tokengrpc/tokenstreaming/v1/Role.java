@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * Who says a message.
+ * Author of a message.
  * </pre>
  *
  * Protobuf enum {@code tokenstreaming.v1.Role}
@@ -17,7 +17,7 @@ public enum Role
     implements com.google.protobuf.ProtocolMessageEnum {
   /**
    * <pre>
-   * Refused: every message has a role.
+   * INVALID_ARGUMENT: every message requires a role.
    * </pre>
    *
    * <code>ROLE_UNSPECIFIED = 0;</code>
@@ -25,7 +25,7 @@ public enum Role
   ROLE_UNSPECIFIED(0),
   /**
    * <pre>
-   * Instructions that stand above the talk.
+   * Instructions for the whole conversation.
    * </pre>
    *
    * <code>ROLE_SYSTEM = 1;</code>
@@ -33,7 +33,7 @@ public enum Role
   ROLE_SYSTEM(1),
   /**
    * <pre>
-   * The one who asks.
+   * The user.
    * </pre>
    *
    * <code>ROLE_USER = 2;</code>
@@ -69,7 +69,7 @@ public enum Role
   }
   /**
    * <pre>
-   * Refused: every message has a role.
+   * INVALID_ARGUMENT: every message requires a role.
    * </pre>
    *
    * <code>ROLE_UNSPECIFIED = 0;</code>
@@ -77,7 +77,7 @@ public enum Role
   public static final int ROLE_UNSPECIFIED_VALUE = 0;
   /**
    * <pre>
-   * Instructions that stand above the talk.
+   * Instructions for the whole conversation.
    * </pre>
    *
    * <code>ROLE_SYSTEM = 1;</code>
@@ -85,7 +85,7 @@ public enum Role
   public static final int ROLE_SYSTEM_VALUE = 1;
   /**
    * <pre>
-   * The one who asks.
+   * The user.
    * </pre>
    *
    * <code>ROLE_USER = 2;</code>

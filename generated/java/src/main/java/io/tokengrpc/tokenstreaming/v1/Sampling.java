@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * How tokens are drawn. What is unset is the engine's default.
+ * How tokens are sampled. An unset field means the engine's default.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.Sampling}
@@ -71,7 +71,7 @@ private static final long serialVersionUID = 0L;
   private double temperature_ = 0D;
   /**
    * <pre>
-   * 0 (always the likeliest token) to 2.
+   * Temperature, from 0 (always the most likely token) to 2.
    * </pre>
    *
    * <code>optional double temperature = 1 [json_name = "temperature"];</code>
@@ -83,7 +83,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * 0 (always the likeliest token) to 2.
+   * Temperature, from 0 (always the most likely token) to 2.
    * </pre>
    *
    * <code>optional double temperature = 1 [json_name = "temperature"];</code>
@@ -98,7 +98,7 @@ private static final long serialVersionUID = 0L;
   private double topP_ = 0D;
   /**
    * <pre>
-   * Draw from the likeliest tokens whose probabilities sum to this: above 0, up to 1.
+   * Sample from the most likely tokens whose probabilities add up to this: above 0, at most 1.
    * </pre>
    *
    * <code>optional double top_p = 2 [json_name = "topP"];</code>
@@ -110,7 +110,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Draw from the likeliest tokens whose probabilities sum to this: above 0, up to 1.
+   * Sample from the most likely tokens whose probabilities add up to this: above 0, at most 1.
    * </pre>
    *
    * <code>optional double top_p = 2 [json_name = "topP"];</code>
@@ -125,7 +125,7 @@ private static final long serialVersionUID = 0L;
   private int topK_ = 0;
   /**
    * <pre>
-   * Draw from this many likeliest tokens; at least 1.
+   * Sample from this many of the most likely tokens; at least 1.
    * </pre>
    *
    * <code>optional int32 top_k = 3 [json_name = "topK"];</code>
@@ -137,7 +137,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Draw from this many likeliest tokens; at least 1.
+   * Sample from this many of the most likely tokens; at least 1.
    * </pre>
    *
    * <code>optional int32 top_k = 3 [json_name = "topK"];</code>
@@ -152,7 +152,7 @@ private static final long serialVersionUID = 0L;
   private double minP_ = 0D;
   /**
    * <pre>
-   * Draw from tokens at least this times as likely as the likeliest: 0 to 1.
+   * Sample from tokens whose probability is at least this fraction of the highest one: 0 to 1.
    * </pre>
    *
    * <code>optional double min_p = 4 [json_name = "minP"];</code>
@@ -164,7 +164,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Draw from tokens at least this times as likely as the likeliest: 0 to 1.
+   * Sample from tokens whose probability is at least this fraction of the highest one: 0 to 1.
    * </pre>
    *
    * <code>optional double min_p = 4 [json_name = "minP"];</code>
@@ -179,7 +179,7 @@ private static final long serialVersionUID = 0L;
   private long seed_ = 0L;
   /**
    * <pre>
-   * Makes the draw repeatable where the engine can.
+   * Seed that makes sampling reproducible if the engine supports it.
    * </pre>
    *
    * <code>optional int64 seed = 5 [json_name = "seed"];</code>
@@ -191,7 +191,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Makes the draw repeatable where the engine can.
+   * Seed that makes sampling reproducible if the engine supports it.
    * </pre>
    *
    * <code>optional int64 seed = 5 [json_name = "seed"];</code>
@@ -206,7 +206,7 @@ private static final long serialVersionUID = 0L;
   private double presencePenalty_ = 0D;
   /**
    * <pre>
-   * Makes tokens that occurred less likely: -2 to 2.
+   * Penalty for tokens that have already occurred: -2 to 2. Negative values make them more likely.
    * </pre>
    *
    * <code>optional double presence_penalty = 6 [json_name = "presencePenalty"];</code>
@@ -218,7 +218,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Makes tokens that occurred less likely: -2 to 2.
+   * Penalty for tokens that have already occurred: -2 to 2. Negative values make them more likely.
    * </pre>
    *
    * <code>optional double presence_penalty = 6 [json_name = "presencePenalty"];</code>
@@ -233,7 +233,7 @@ private static final long serialVersionUID = 0L;
   private double frequencyPenalty_ = 0D;
   /**
    * <pre>
-   * The same, by how often they occurred: -2 to 2.
+   * Penalty that grows with the number of occurrences of a token: -2 to 2.
    * </pre>
    *
    * <code>optional double frequency_penalty = 7 [json_name = "frequencyPenalty"];</code>
@@ -245,7 +245,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The same, by how often they occurred: -2 to 2.
+   * Penalty that grows with the number of occurrences of a token: -2 to 2.
    * </pre>
    *
    * <code>optional double frequency_penalty = 7 [json_name = "frequencyPenalty"];</code>
@@ -260,7 +260,7 @@ private static final long serialVersionUID = 0L;
   private double repetitionPenalty_ = 0D;
   /**
    * <pre>
-   * The same, as a factor: above 0; 1 changes nothing.
+   * Penalty as a factor for tokens that have already occurred: above 0; 1 means no penalty.
    * </pre>
    *
    * <code>optional double repetition_penalty = 8 [json_name = "repetitionPenalty"];</code>
@@ -272,7 +272,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The same, as a factor: above 0; 1 changes nothing.
+   * Penalty as a factor for tokens that have already occurred: above 0; 1 means no penalty.
    * </pre>
    *
    * <code>optional double repetition_penalty = 8 [json_name = "repetitionPenalty"];</code>
@@ -761,7 +761,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * How tokens are drawn. What is unset is the engine's default.
+   * How tokens are sampled. An unset field means the engine's default.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.Sampling}
@@ -1056,7 +1056,7 @@ private static final long serialVersionUID = 0L;
     private double temperature_ ;
     /**
      * <pre>
-     * 0 (always the likeliest token) to 2.
+     * Temperature, from 0 (always the most likely token) to 2.
      * </pre>
      *
      * <code>optional double temperature = 1 [json_name = "temperature"];</code>
@@ -1068,7 +1068,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * 0 (always the likeliest token) to 2.
+     * Temperature, from 0 (always the most likely token) to 2.
      * </pre>
      *
      * <code>optional double temperature = 1 [json_name = "temperature"];</code>
@@ -1080,7 +1080,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * 0 (always the likeliest token) to 2.
+     * Temperature, from 0 (always the most likely token) to 2.
      * </pre>
      *
      * <code>optional double temperature = 1 [json_name = "temperature"];</code>
@@ -1096,7 +1096,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * 0 (always the likeliest token) to 2.
+     * Temperature, from 0 (always the most likely token) to 2.
      * </pre>
      *
      * <code>optional double temperature = 1 [json_name = "temperature"];</code>
@@ -1112,7 +1112,7 @@ private static final long serialVersionUID = 0L;
     private double topP_ ;
     /**
      * <pre>
-     * Draw from the likeliest tokens whose probabilities sum to this: above 0, up to 1.
+     * Sample from the most likely tokens whose probabilities add up to this: above 0, at most 1.
      * </pre>
      *
      * <code>optional double top_p = 2 [json_name = "topP"];</code>
@@ -1124,7 +1124,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Draw from the likeliest tokens whose probabilities sum to this: above 0, up to 1.
+     * Sample from the most likely tokens whose probabilities add up to this: above 0, at most 1.
      * </pre>
      *
      * <code>optional double top_p = 2 [json_name = "topP"];</code>
@@ -1136,7 +1136,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Draw from the likeliest tokens whose probabilities sum to this: above 0, up to 1.
+     * Sample from the most likely tokens whose probabilities add up to this: above 0, at most 1.
      * </pre>
      *
      * <code>optional double top_p = 2 [json_name = "topP"];</code>
@@ -1152,7 +1152,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Draw from the likeliest tokens whose probabilities sum to this: above 0, up to 1.
+     * Sample from the most likely tokens whose probabilities add up to this: above 0, at most 1.
      * </pre>
      *
      * <code>optional double top_p = 2 [json_name = "topP"];</code>
@@ -1168,7 +1168,7 @@ private static final long serialVersionUID = 0L;
     private int topK_ ;
     /**
      * <pre>
-     * Draw from this many likeliest tokens; at least 1.
+     * Sample from this many of the most likely tokens; at least 1.
      * </pre>
      *
      * <code>optional int32 top_k = 3 [json_name = "topK"];</code>
@@ -1180,7 +1180,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Draw from this many likeliest tokens; at least 1.
+     * Sample from this many of the most likely tokens; at least 1.
      * </pre>
      *
      * <code>optional int32 top_k = 3 [json_name = "topK"];</code>
@@ -1192,7 +1192,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Draw from this many likeliest tokens; at least 1.
+     * Sample from this many of the most likely tokens; at least 1.
      * </pre>
      *
      * <code>optional int32 top_k = 3 [json_name = "topK"];</code>
@@ -1208,7 +1208,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Draw from this many likeliest tokens; at least 1.
+     * Sample from this many of the most likely tokens; at least 1.
      * </pre>
      *
      * <code>optional int32 top_k = 3 [json_name = "topK"];</code>
@@ -1224,7 +1224,7 @@ private static final long serialVersionUID = 0L;
     private double minP_ ;
     /**
      * <pre>
-     * Draw from tokens at least this times as likely as the likeliest: 0 to 1.
+     * Sample from tokens whose probability is at least this fraction of the highest one: 0 to 1.
      * </pre>
      *
      * <code>optional double min_p = 4 [json_name = "minP"];</code>
@@ -1236,7 +1236,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Draw from tokens at least this times as likely as the likeliest: 0 to 1.
+     * Sample from tokens whose probability is at least this fraction of the highest one: 0 to 1.
      * </pre>
      *
      * <code>optional double min_p = 4 [json_name = "minP"];</code>
@@ -1248,7 +1248,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Draw from tokens at least this times as likely as the likeliest: 0 to 1.
+     * Sample from tokens whose probability is at least this fraction of the highest one: 0 to 1.
      * </pre>
      *
      * <code>optional double min_p = 4 [json_name = "minP"];</code>
@@ -1264,7 +1264,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Draw from tokens at least this times as likely as the likeliest: 0 to 1.
+     * Sample from tokens whose probability is at least this fraction of the highest one: 0 to 1.
      * </pre>
      *
      * <code>optional double min_p = 4 [json_name = "minP"];</code>
@@ -1280,7 +1280,7 @@ private static final long serialVersionUID = 0L;
     private long seed_ ;
     /**
      * <pre>
-     * Makes the draw repeatable where the engine can.
+     * Seed that makes sampling reproducible if the engine supports it.
      * </pre>
      *
      * <code>optional int64 seed = 5 [json_name = "seed"];</code>
@@ -1292,7 +1292,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Makes the draw repeatable where the engine can.
+     * Seed that makes sampling reproducible if the engine supports it.
      * </pre>
      *
      * <code>optional int64 seed = 5 [json_name = "seed"];</code>
@@ -1304,7 +1304,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Makes the draw repeatable where the engine can.
+     * Seed that makes sampling reproducible if the engine supports it.
      * </pre>
      *
      * <code>optional int64 seed = 5 [json_name = "seed"];</code>
@@ -1320,7 +1320,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Makes the draw repeatable where the engine can.
+     * Seed that makes sampling reproducible if the engine supports it.
      * </pre>
      *
      * <code>optional int64 seed = 5 [json_name = "seed"];</code>
@@ -1336,7 +1336,7 @@ private static final long serialVersionUID = 0L;
     private double presencePenalty_ ;
     /**
      * <pre>
-     * Makes tokens that occurred less likely: -2 to 2.
+     * Penalty for tokens that have already occurred: -2 to 2. Negative values make them more likely.
      * </pre>
      *
      * <code>optional double presence_penalty = 6 [json_name = "presencePenalty"];</code>
@@ -1348,7 +1348,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Makes tokens that occurred less likely: -2 to 2.
+     * Penalty for tokens that have already occurred: -2 to 2. Negative values make them more likely.
      * </pre>
      *
      * <code>optional double presence_penalty = 6 [json_name = "presencePenalty"];</code>
@@ -1360,7 +1360,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Makes tokens that occurred less likely: -2 to 2.
+     * Penalty for tokens that have already occurred: -2 to 2. Negative values make them more likely.
      * </pre>
      *
      * <code>optional double presence_penalty = 6 [json_name = "presencePenalty"];</code>
@@ -1376,7 +1376,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Makes tokens that occurred less likely: -2 to 2.
+     * Penalty for tokens that have already occurred: -2 to 2. Negative values make them more likely.
      * </pre>
      *
      * <code>optional double presence_penalty = 6 [json_name = "presencePenalty"];</code>
@@ -1392,7 +1392,7 @@ private static final long serialVersionUID = 0L;
     private double frequencyPenalty_ ;
     /**
      * <pre>
-     * The same, by how often they occurred: -2 to 2.
+     * Penalty that grows with the number of occurrences of a token: -2 to 2.
      * </pre>
      *
      * <code>optional double frequency_penalty = 7 [json_name = "frequencyPenalty"];</code>
@@ -1404,7 +1404,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The same, by how often they occurred: -2 to 2.
+     * Penalty that grows with the number of occurrences of a token: -2 to 2.
      * </pre>
      *
      * <code>optional double frequency_penalty = 7 [json_name = "frequencyPenalty"];</code>
@@ -1416,7 +1416,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The same, by how often they occurred: -2 to 2.
+     * Penalty that grows with the number of occurrences of a token: -2 to 2.
      * </pre>
      *
      * <code>optional double frequency_penalty = 7 [json_name = "frequencyPenalty"];</code>
@@ -1432,7 +1432,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The same, by how often they occurred: -2 to 2.
+     * Penalty that grows with the number of occurrences of a token: -2 to 2.
      * </pre>
      *
      * <code>optional double frequency_penalty = 7 [json_name = "frequencyPenalty"];</code>
@@ -1448,7 +1448,7 @@ private static final long serialVersionUID = 0L;
     private double repetitionPenalty_ ;
     /**
      * <pre>
-     * The same, as a factor: above 0; 1 changes nothing.
+     * Penalty as a factor for tokens that have already occurred: above 0; 1 means no penalty.
      * </pre>
      *
      * <code>optional double repetition_penalty = 8 [json_name = "repetitionPenalty"];</code>
@@ -1460,7 +1460,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The same, as a factor: above 0; 1 changes nothing.
+     * Penalty as a factor for tokens that have already occurred: above 0; 1 means no penalty.
      * </pre>
      *
      * <code>optional double repetition_penalty = 8 [json_name = "repetitionPenalty"];</code>
@@ -1472,7 +1472,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The same, as a factor: above 0; 1 changes nothing.
+     * Penalty as a factor for tokens that have already occurred: above 0; 1 means no penalty.
      * </pre>
      *
      * <code>optional double repetition_penalty = 8 [json_name = "repetitionPenalty"];</code>
@@ -1488,7 +1488,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The same, as a factor: above 0; 1 changes nothing.
+     * Penalty as a factor for tokens that have already occurred: above 0; 1 means no penalty.
      * </pre>
      *
      * <code>optional double repetition_penalty = 8 [json_name = "repetitionPenalty"];</code>

@@ -12,7 +12,7 @@ public interface SamplingOrBuilder extends
 
   /**
    * <pre>
-   * 0 (always the likeliest token) to 2.
+   * Temperature, from 0 (always the most likely token) to 2.
    * </pre>
    *
    * <code>optional double temperature = 1 [json_name = "temperature"];</code>
@@ -21,7 +21,7 @@ public interface SamplingOrBuilder extends
   boolean hasTemperature();
   /**
    * <pre>
-   * 0 (always the likeliest token) to 2.
+   * Temperature, from 0 (always the most likely token) to 2.
    * </pre>
    *
    * <code>optional double temperature = 1 [json_name = "temperature"];</code>
@@ -31,7 +31,7 @@ public interface SamplingOrBuilder extends
 
   /**
    * <pre>
-   * Draw from the likeliest tokens whose probabilities sum to this: above 0, up to 1.
+   * Sample from the most likely tokens whose probabilities add up to this: above 0, at most 1.
    * </pre>
    *
    * <code>optional double top_p = 2 [json_name = "topP"];</code>
@@ -40,7 +40,7 @@ public interface SamplingOrBuilder extends
   boolean hasTopP();
   /**
    * <pre>
-   * Draw from the likeliest tokens whose probabilities sum to this: above 0, up to 1.
+   * Sample from the most likely tokens whose probabilities add up to this: above 0, at most 1.
    * </pre>
    *
    * <code>optional double top_p = 2 [json_name = "topP"];</code>
@@ -50,7 +50,7 @@ public interface SamplingOrBuilder extends
 
   /**
    * <pre>
-   * Draw from this many likeliest tokens; at least 1.
+   * Sample from this many of the most likely tokens; at least 1.
    * </pre>
    *
    * <code>optional int32 top_k = 3 [json_name = "topK"];</code>
@@ -59,7 +59,7 @@ public interface SamplingOrBuilder extends
   boolean hasTopK();
   /**
    * <pre>
-   * Draw from this many likeliest tokens; at least 1.
+   * Sample from this many of the most likely tokens; at least 1.
    * </pre>
    *
    * <code>optional int32 top_k = 3 [json_name = "topK"];</code>
@@ -69,7 +69,7 @@ public interface SamplingOrBuilder extends
 
   /**
    * <pre>
-   * Draw from tokens at least this times as likely as the likeliest: 0 to 1.
+   * Sample from tokens whose probability is at least this fraction of the highest one: 0 to 1.
    * </pre>
    *
    * <code>optional double min_p = 4 [json_name = "minP"];</code>
@@ -78,7 +78,7 @@ public interface SamplingOrBuilder extends
   boolean hasMinP();
   /**
    * <pre>
-   * Draw from tokens at least this times as likely as the likeliest: 0 to 1.
+   * Sample from tokens whose probability is at least this fraction of the highest one: 0 to 1.
    * </pre>
    *
    * <code>optional double min_p = 4 [json_name = "minP"];</code>
@@ -88,7 +88,7 @@ public interface SamplingOrBuilder extends
 
   /**
    * <pre>
-   * Makes the draw repeatable where the engine can.
+   * Seed that makes sampling reproducible if the engine supports it.
    * </pre>
    *
    * <code>optional int64 seed = 5 [json_name = "seed"];</code>
@@ -97,7 +97,7 @@ public interface SamplingOrBuilder extends
   boolean hasSeed();
   /**
    * <pre>
-   * Makes the draw repeatable where the engine can.
+   * Seed that makes sampling reproducible if the engine supports it.
    * </pre>
    *
    * <code>optional int64 seed = 5 [json_name = "seed"];</code>
@@ -107,7 +107,7 @@ public interface SamplingOrBuilder extends
 
   /**
    * <pre>
-   * Makes tokens that occurred less likely: -2 to 2.
+   * Penalty for tokens that have already occurred: -2 to 2. Negative values make them more likely.
    * </pre>
    *
    * <code>optional double presence_penalty = 6 [json_name = "presencePenalty"];</code>
@@ -116,7 +116,7 @@ public interface SamplingOrBuilder extends
   boolean hasPresencePenalty();
   /**
    * <pre>
-   * Makes tokens that occurred less likely: -2 to 2.
+   * Penalty for tokens that have already occurred: -2 to 2. Negative values make them more likely.
    * </pre>
    *
    * <code>optional double presence_penalty = 6 [json_name = "presencePenalty"];</code>
@@ -126,7 +126,7 @@ public interface SamplingOrBuilder extends
 
   /**
    * <pre>
-   * The same, by how often they occurred: -2 to 2.
+   * Penalty that grows with the number of occurrences of a token: -2 to 2.
    * </pre>
    *
    * <code>optional double frequency_penalty = 7 [json_name = "frequencyPenalty"];</code>
@@ -135,7 +135,7 @@ public interface SamplingOrBuilder extends
   boolean hasFrequencyPenalty();
   /**
    * <pre>
-   * The same, by how often they occurred: -2 to 2.
+   * Penalty that grows with the number of occurrences of a token: -2 to 2.
    * </pre>
    *
    * <code>optional double frequency_penalty = 7 [json_name = "frequencyPenalty"];</code>
@@ -145,7 +145,7 @@ public interface SamplingOrBuilder extends
 
   /**
    * <pre>
-   * The same, as a factor: above 0; 1 changes nothing.
+   * Penalty as a factor for tokens that have already occurred: above 0; 1 means no penalty.
    * </pre>
    *
    * <code>optional double repetition_penalty = 8 [json_name = "repetitionPenalty"];</code>
@@ -154,7 +154,7 @@ public interface SamplingOrBuilder extends
   boolean hasRepetitionPenalty();
   /**
    * <pre>
-   * The same, as a factor: above 0; 1 changes nothing.
+   * Penalty as a factor for tokens that have already occurred: above 0; 1 means no penalty.
    * </pre>
    *
    * <code>optional double repetition_penalty = 8 [json_name = "repetitionPenalty"];</code>

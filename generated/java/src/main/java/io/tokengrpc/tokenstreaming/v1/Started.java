@@ -155,8 +155,8 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object engine_ = "";
   /**
    * <pre>
-   * The engine that accepted first, by its name in the server's configuration. Until the first token another
-   * may take its place without an event; `Generation.engine` is the one that runs it.
+   * The engine that accepted first, by its name in the server's configuration. Until the first token, another
+   * engine may replace it without an event; `Generation.engine` is the one that runs the generation.
    * </pre>
    *
    * <code>string engine = 3 [json_name = "engine"];</code>
@@ -177,8 +177,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The engine that accepted first, by its name in the server's configuration. Until the first token another
-   * may take its place without an event; `Generation.engine` is the one that runs it.
+   * The engine that accepted first, by its name in the server's configuration. Until the first token, another
+   * engine may replace it without an event; `Generation.engine` is the one that runs the generation.
    * </pre>
    *
    * <code>string engine = 3 [json_name = "engine"];</code>
@@ -819,8 +819,8 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object engine_ = "";
     /**
      * <pre>
-     * The engine that accepted first, by its name in the server's configuration. Until the first token another
-     * may take its place without an event; `Generation.engine` is the one that runs it.
+     * The engine that accepted first, by its name in the server's configuration. Until the first token, another
+     * engine may replace it without an event; `Generation.engine` is the one that runs the generation.
      * </pre>
      *
      * <code>string engine = 3 [json_name = "engine"];</code>
@@ -840,8 +840,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engine that accepted first, by its name in the server's configuration. Until the first token another
-     * may take its place without an event; `Generation.engine` is the one that runs it.
+     * The engine that accepted first, by its name in the server's configuration. Until the first token, another
+     * engine may replace it without an event; `Generation.engine` is the one that runs the generation.
      * </pre>
      *
      * <code>string engine = 3 [json_name = "engine"];</code>
@@ -862,8 +862,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engine that accepted first, by its name in the server's configuration. Until the first token another
-     * may take its place without an event; `Generation.engine` is the one that runs it.
+     * The engine that accepted first, by its name in the server's configuration. Until the first token, another
+     * engine may replace it without an event; `Generation.engine` is the one that runs the generation.
      * </pre>
      *
      * <code>string engine = 3 [json_name = "engine"];</code>
@@ -880,8 +880,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engine that accepted first, by its name in the server's configuration. Until the first token another
-     * may take its place without an event; `Generation.engine` is the one that runs it.
+     * The engine that accepted first, by its name in the server's configuration. Until the first token, another
+     * engine may replace it without an event; `Generation.engine` is the one that runs the generation.
      * </pre>
      *
      * <code>string engine = 3 [json_name = "engine"];</code>
@@ -895,8 +895,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engine that accepted first, by its name in the server's configuration. Until the first token another
-     * may take its place without an event; `Generation.engine` is the one that runs it.
+     * The engine that accepted first, by its name in the server's configuration. Until the first token, another
+     * engine may replace it without an event; `Generation.engine` is the one that runs the generation.
      * </pre>
      *
      * <code>string engine = 3 [json_name = "engine"];</code>

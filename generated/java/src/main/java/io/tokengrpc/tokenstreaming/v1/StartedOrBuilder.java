@@ -52,8 +52,8 @@ public interface StartedOrBuilder extends
 
   /**
    * <pre>
-   * The engine that accepted first, by its name in the server's configuration. Until the first token another
-   * may take its place without an event; `Generation.engine` is the one that runs it.
+   * The engine that accepted first, by its name in the server's configuration. Until the first token, another
+   * engine may replace it without an event; `Generation.engine` is the one that runs the generation.
    * </pre>
    *
    * <code>string engine = 3 [json_name = "engine"];</code>
@@ -62,8 +62,8 @@ public interface StartedOrBuilder extends
   java.lang.String getEngine();
   /**
    * <pre>
-   * The engine that accepted first, by its name in the server's configuration. Until the first token another
-   * may take its place without an event; `Generation.engine` is the one that runs it.
+   * The engine that accepted first, by its name in the server's configuration. Until the first token, another
+   * engine may replace it without an event; `Generation.engine` is the one that runs the generation.
    * </pre>
    *
    * <code>string engine = 3 [json_name = "engine"];</code>

@@ -397,7 +397,7 @@ private static final long serialVersionUID = 0L;
   private io.tokengrpc.tokenstreaming.v1.Sampling sampling_;
   /**
    * <pre>
-   * How tokens are drawn. Unset: the engine's defaults.
+   * How tokens are sampled. Unset: the engine's defaults.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Sampling sampling = 7 [json_name = "sampling"];</code>
@@ -409,7 +409,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * How tokens are drawn. Unset: the engine's defaults.
+   * How tokens are sampled. Unset: the engine's defaults.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Sampling sampling = 7 [json_name = "sampling"];</code>
@@ -421,7 +421,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * How tokens are drawn. Unset: the engine's defaults.
+   * How tokens are sampled. Unset: the engine's defaults.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Sampling sampling = 7 [json_name = "sampling"];</code>
@@ -473,7 +473,7 @@ private static final long serialVersionUID = 0L;
   private io.tokengrpc.tokenstreaming.v1.OutputOptions output_;
   /**
    * <pre>
-   * What is told about each token beside its text. Unset: text only.
+   * Which details of each token are returned with its text. Unset: text only.
    * </pre>
    *
    * <code>.tokenstreaming.v1.OutputOptions output = 9 [json_name = "output"];</code>
@@ -485,7 +485,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What is told about each token beside its text. Unset: text only.
+   * Which details of each token are returned with its text. Unset: text only.
    * </pre>
    *
    * <code>.tokenstreaming.v1.OutputOptions output = 9 [json_name = "output"];</code>
@@ -497,7 +497,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What is told about each token beside its text. Unset: text only.
+   * Which details of each token are returned with its text. Unset: text only.
    * </pre>
    *
    * <code>.tokenstreaming.v1.OutputOptions output = 9 [json_name = "output"];</code>
@@ -2612,7 +2612,7 @@ java.lang.String defaultValue) {
         io.tokengrpc.tokenstreaming.v1.Sampling, io.tokengrpc.tokenstreaming.v1.Sampling.Builder, io.tokengrpc.tokenstreaming.v1.SamplingOrBuilder> samplingBuilder_;
     /**
      * <pre>
-     * How tokens are drawn. Unset: the engine's defaults.
+     * How tokens are sampled. Unset: the engine's defaults.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Sampling sampling = 7 [json_name = "sampling"];</code>
@@ -2623,7 +2623,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * How tokens are drawn. Unset: the engine's defaults.
+     * How tokens are sampled. Unset: the engine's defaults.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Sampling sampling = 7 [json_name = "sampling"];</code>
@@ -2638,7 +2638,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * How tokens are drawn. Unset: the engine's defaults.
+     * How tokens are sampled. Unset: the engine's defaults.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Sampling sampling = 7 [json_name = "sampling"];</code>
@@ -2658,7 +2658,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * How tokens are drawn. Unset: the engine's defaults.
+     * How tokens are sampled. Unset: the engine's defaults.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Sampling sampling = 7 [json_name = "sampling"];</code>
@@ -2676,7 +2676,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * How tokens are drawn. Unset: the engine's defaults.
+     * How tokens are sampled. Unset: the engine's defaults.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Sampling sampling = 7 [json_name = "sampling"];</code>
@@ -2701,7 +2701,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * How tokens are drawn. Unset: the engine's defaults.
+     * How tokens are sampled. Unset: the engine's defaults.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Sampling sampling = 7 [json_name = "sampling"];</code>
@@ -2718,7 +2718,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * How tokens are drawn. Unset: the engine's defaults.
+     * How tokens are sampled. Unset: the engine's defaults.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Sampling sampling = 7 [json_name = "sampling"];</code>
@@ -2730,7 +2730,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * How tokens are drawn. Unset: the engine's defaults.
+     * How tokens are sampled. Unset: the engine's defaults.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Sampling sampling = 7 [json_name = "sampling"];</code>
@@ -2745,7 +2745,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * How tokens are drawn. Unset: the engine's defaults.
+     * How tokens are sampled. Unset: the engine's defaults.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Sampling sampling = 7 [json_name = "sampling"];</code>
@@ -2926,7 +2926,7 @@ java.lang.String defaultValue) {
         io.tokengrpc.tokenstreaming.v1.OutputOptions, io.tokengrpc.tokenstreaming.v1.OutputOptions.Builder, io.tokengrpc.tokenstreaming.v1.OutputOptionsOrBuilder> outputBuilder_;
     /**
      * <pre>
-     * What is told about each token beside its text. Unset: text only.
+     * Which details of each token are returned with its text. Unset: text only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.OutputOptions output = 9 [json_name = "output"];</code>
@@ -2937,7 +2937,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What is told about each token beside its text. Unset: text only.
+     * Which details of each token are returned with its text. Unset: text only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.OutputOptions output = 9 [json_name = "output"];</code>
@@ -2952,7 +2952,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What is told about each token beside its text. Unset: text only.
+     * Which details of each token are returned with its text. Unset: text only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.OutputOptions output = 9 [json_name = "output"];</code>
@@ -2972,7 +2972,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What is told about each token beside its text. Unset: text only.
+     * Which details of each token are returned with its text. Unset: text only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.OutputOptions output = 9 [json_name = "output"];</code>
@@ -2990,7 +2990,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What is told about each token beside its text. Unset: text only.
+     * Which details of each token are returned with its text. Unset: text only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.OutputOptions output = 9 [json_name = "output"];</code>
@@ -3015,7 +3015,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What is told about each token beside its text. Unset: text only.
+     * Which details of each token are returned with its text. Unset: text only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.OutputOptions output = 9 [json_name = "output"];</code>
@@ -3032,7 +3032,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What is told about each token beside its text. Unset: text only.
+     * Which details of each token are returned with its text. Unset: text only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.OutputOptions output = 9 [json_name = "output"];</code>
@@ -3044,7 +3044,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What is told about each token beside its text. Unset: text only.
+     * Which details of each token are returned with its text. Unset: text only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.OutputOptions output = 9 [json_name = "output"];</code>
@@ -3059,7 +3059,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What is told about each token beside its text. Unset: text only.
+     * Which details of each token are returned with its text. Unset: text only.
      * </pre>
      *
      * <code>.tokenstreaming.v1.OutputOptions output = 9 [json_name = "output"];</code>

@@ -166,7 +166,7 @@ public interface StreamTokensRequestOrBuilder extends
 
   /**
    * <pre>
-   * How tokens are drawn. Unset: the engine's defaults.
+   * How tokens are sampled. Unset: the engine's defaults.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Sampling sampling = 7 [json_name = "sampling"];</code>
@@ -175,7 +175,7 @@ public interface StreamTokensRequestOrBuilder extends
   boolean hasSampling();
   /**
    * <pre>
-   * How tokens are drawn. Unset: the engine's defaults.
+   * How tokens are sampled. Unset: the engine's defaults.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Sampling sampling = 7 [json_name = "sampling"];</code>
@@ -184,7 +184,7 @@ public interface StreamTokensRequestOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Sampling getSampling();
   /**
    * <pre>
-   * How tokens are drawn. Unset: the engine's defaults.
+   * How tokens are sampled. Unset: the engine's defaults.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Sampling sampling = 7 [json_name = "sampling"];</code>
@@ -220,7 +220,7 @@ public interface StreamTokensRequestOrBuilder extends
 
   /**
    * <pre>
-   * What is told about each token beside its text. Unset: text only.
+   * Which details of each token are returned with its text. Unset: text only.
    * </pre>
    *
    * <code>.tokenstreaming.v1.OutputOptions output = 9 [json_name = "output"];</code>
@@ -229,7 +229,7 @@ public interface StreamTokensRequestOrBuilder extends
   boolean hasOutput();
   /**
    * <pre>
-   * What is told about each token beside its text. Unset: text only.
+   * Which details of each token are returned with its text. Unset: text only.
    * </pre>
    *
    * <code>.tokenstreaming.v1.OutputOptions output = 9 [json_name = "output"];</code>
@@ -238,7 +238,7 @@ public interface StreamTokensRequestOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.OutputOptions getOutput();
   /**
    * <pre>
-   * What is told about each token beside its text. Unset: text only.
+   * Which details of each token are returned with its text. Unset: text only.
    * </pre>
    *
    * <code>.tokenstreaming.v1.OutputOptions output = 9 [json_name = "output"];</code>

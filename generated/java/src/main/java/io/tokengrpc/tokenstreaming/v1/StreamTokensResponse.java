@@ -510,7 +510,7 @@ private static final long serialVersionUID = 0L;
   public static final int HEARTBEAT_FIELD_NUMBER = 9;
   /**
    * <pre>
-   * Nothing else happened for a while, and all is well.
+   * No other message was sent for a while; the generation is still running.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -522,7 +522,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Nothing else happened for a while, and all is well.
+   * No other message was sent for a while; the generation is still running.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -537,7 +537,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Nothing else happened for a while, and all is well.
+   * No other message was sent for a while; the generation is still running.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -2940,7 +2940,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.Heartbeat, io.tokengrpc.tokenstreaming.v1.Heartbeat.Builder, io.tokengrpc.tokenstreaming.v1.HeartbeatOrBuilder> heartbeatBuilder_;
     /**
      * <pre>
-     * Nothing else happened for a while, and all is well.
+     * No other message was sent for a while; the generation is still running.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -2952,7 +2952,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Nothing else happened for a while, and all is well.
+     * No other message was sent for a while; the generation is still running.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -2974,7 +2974,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Nothing else happened for a while, and all is well.
+     * No other message was sent for a while; the generation is still running.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -2994,7 +2994,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Nothing else happened for a while, and all is well.
+     * No other message was sent for a while; the generation is still running.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -3012,7 +3012,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Nothing else happened for a while, and all is well.
+     * No other message was sent for a while; the generation is still running.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -3039,7 +3039,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Nothing else happened for a while, and all is well.
+     * No other message was sent for a while; the generation is still running.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -3062,7 +3062,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Nothing else happened for a while, and all is well.
+     * No other message was sent for a while; the generation is still running.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -3072,7 +3072,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Nothing else happened for a while, and all is well.
+     * No other message was sent for a while; the generation is still running.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -3090,7 +3090,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Nothing else happened for a while, and all is well.
+     * No other message was sent for a while; the generation is still running.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>

@@ -255,7 +255,7 @@ public interface StreamTokensResponseOrBuilder extends
 
   /**
    * <pre>
-   * Nothing else happened for a while, and all is well.
+   * No other message was sent for a while; the generation is still running.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -264,7 +264,7 @@ public interface StreamTokensResponseOrBuilder extends
   boolean hasHeartbeat();
   /**
    * <pre>
-   * Nothing else happened for a while, and all is well.
+   * No other message was sent for a while; the generation is still running.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -273,7 +273,7 @@ public interface StreamTokensResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Heartbeat getHeartbeat();
   /**
    * <pre>
-   * Nothing else happened for a while, and all is well.
+   * No other message was sent for a while; the generation is still running.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>

@@ -7,7 +7,8 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * One generated token, or a few that the engine did not tell apart. A loop that prints `text` is right.
+ * One generated token, or several tokens that the engine sent as one piece. To show an answer, print each
+ * `text` in order.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.Token}
@@ -78,8 +79,8 @@ private static final long serialVersionUID = 0L;
   private int count_ = 0;
   /**
    * <pre>
-   * The model tokens it stands for. Usually 1; more where the engine's chunk could not be told apart; 0
-   * for text that was held back (an unfinished character, a possible stop sequence) and is released
+   * The number of model tokens that it represents. Usually 1; more if the engine sent several tokens as one
+   * piece; 0 for text that was withheld (an incomplete character, a possible stop sequence) and is released
    * without a new token.
    * </pre>
    *
@@ -192,7 +193,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object refusalText_ = "";
   /**
    * <pre>
-   * Text of a refusal, where the engine tells it apart; never part of the answer.
+   * Text of a refusal, if the engine marks refusals; never part of the answer.
    * </pre>
    *
    * <code>string refusal_text = 5 [json_name = "refusalText"];</code>
@@ -213,7 +214,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Text of a refusal, where the engine tells it apart; never part of the answer.
+   * Text of a refusal, if the engine marks refusals; never part of the answer.
    * </pre>
    *
    * <code>string refusal_text = 5 [json_name = "refusalText"];</code>
@@ -238,7 +239,7 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Timestamp emitTime_;
   /**
    * <pre>
-   * When the server had it. Never goes back within a generation.
+   * When the server received it. Never decreases within a generation.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp emit_time = 6 [json_name = "emitTime"];</code>
@@ -250,7 +251,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * When the server had it. Never goes back within a generation.
+   * When the server received it. Never decreases within a generation.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp emit_time = 6 [json_name = "emitTime"];</code>
@@ -262,7 +263,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * When the server had it. Never goes back within a generation.
+   * When the server received it. Never decreases within a generation.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp emit_time = 6 [json_name = "emitTime"];</code>
@@ -276,7 +277,7 @@ private static final long serialVersionUID = 0L;
   private int id_ = 0;
   /**
    * <pre>
-   * Its id in the model's vocabulary. Set when asked for and told by the engine.
+   * Its id in the model's vocabulary. Set if it was requested and the engine reported it.
    * </pre>
    *
    * <code>optional int32 id = 7 [json_name = "id"];</code>
@@ -288,7 +289,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Its id in the model's vocabulary. Set when asked for and told by the engine.
+   * Its id in the model's vocabulary. Set if it was requested and the engine reported it.
    * </pre>
    *
    * <code>optional int32 id = 7 [json_name = "id"];</code>
@@ -303,7 +304,7 @@ private static final long serialVersionUID = 0L;
   private float logprob_ = 0F;
   /**
    * <pre>
-   * Natural logarithm of its probability. Set when asked for.
+   * Natural logarithm of its probability. Set if it was requested.
    * </pre>
    *
    * <code>optional float logprob = 8 [json_name = "logprob"];</code>
@@ -315,7 +316,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Natural logarithm of its probability. Set when asked for.
+   * Natural logarithm of its probability. Set if it was requested.
    * </pre>
    *
    * <code>optional float logprob = 8 [json_name = "logprob"];</code>
@@ -331,7 +332,7 @@ private static final long serialVersionUID = 0L;
   private java.util.List<io.tokengrpc.tokenstreaming.v1.TopLogprob> topLogprobs_;
   /**
    * <pre>
-   * The likeliest tokens at its place, likeliest first. As many as asked for.
+   * The most likely tokens at its position, most likely first; at most as many as requested.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -342,7 +343,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The likeliest tokens at its place, likeliest first. As many as asked for.
+   * The most likely tokens at its position, most likely first; at most as many as requested.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -354,7 +355,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The likeliest tokens at its place, likeliest first. As many as asked for.
+   * The most likely tokens at its position, most likely first; at most as many as requested.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -365,7 +366,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The likeliest tokens at its place, likeliest first. As many as asked for.
+   * The most likely tokens at its position, most likely first; at most as many as requested.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -376,7 +377,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The likeliest tokens at its place, likeliest first. As many as asked for.
+   * The most likely tokens at its position, most likely first; at most as many as requested.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -391,7 +392,8 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.ByteString rawBytes_ = com.google.protobuf.ByteString.EMPTY;
   /**
    * <pre>
-   * Its own bytes, which need not be whole characters. Set when asked for and told by the engine.
+   * Its own bytes, which may contain incomplete characters. Set if they were requested and the engine reported
+   * them.
    * </pre>
    *
    * <code>optional bytes raw_bytes = 10 [json_name = "rawBytes"];</code>
@@ -403,7 +405,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Its own bytes, which need not be whole characters. Set when asked for and told by the engine.
+   * Its own bytes, which may contain incomplete characters. Set if they were requested and the engine reported
+   * them.
    * </pre>
    *
    * <code>optional bytes raw_bytes = 10 [json_name = "rawBytes"];</code>
@@ -418,10 +421,10 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.ByteString reasoningOpaque_ = com.google.protobuf.ByteString.EMPTY;
   /**
    * <pre>
-   * What the engine wants back with its reasoning, such as a signature, where it tells any. It ends a piece of
-   * reasoning: the `reasoning_text` since the last such bytes and these are one ReasoningPart, to be put into
-   * the assistant's message when the conversation goes on. Usually on a token of its own with count 0. Never
-   * sent with `omit_reasoning`.
+   * Bytes that the engine requires back with its reasoning, such as a signature. Empty if there are none. They
+   * end a piece of reasoning: these bytes and the `reasoning_text` since the previous ones form one
+   * ReasoningPart, which belongs into the assistant's message when the conversation continues. Usually on a
+   * token of its own with count 0. Never sent with `omit_reasoning`.
    * </pre>
    *
    * <code>bytes reasoning_opaque = 11 [json_name = "reasoningOpaque"];</code>
@@ -731,7 +734,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * One generated token, or a few that the engine did not tell apart. A loop that prints `text` is right.
+   * One generated token, or several tokens that the engine sent as one piece. To show an answer, print each
+   * `text` in order.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.Token}
@@ -1110,8 +1114,8 @@ private static final long serialVersionUID = 0L;
     private int count_ ;
     /**
      * <pre>
-     * The model tokens it stands for. Usually 1; more where the engine's chunk could not be told apart; 0
-     * for text that was held back (an unfinished character, a possible stop sequence) and is released
+     * The number of model tokens that it represents. Usually 1; more if the engine sent several tokens as one
+     * piece; 0 for text that was withheld (an incomplete character, a possible stop sequence) and is released
      * without a new token.
      * </pre>
      *
@@ -1124,8 +1128,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model tokens it stands for. Usually 1; more where the engine's chunk could not be told apart; 0
-     * for text that was held back (an unfinished character, a possible stop sequence) and is released
+     * The number of model tokens that it represents. Usually 1; more if the engine sent several tokens as one
+     * piece; 0 for text that was withheld (an incomplete character, a possible stop sequence) and is released
      * without a new token.
      * </pre>
      *
@@ -1142,8 +1146,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model tokens it stands for. Usually 1; more where the engine's chunk could not be told apart; 0
-     * for text that was held back (an unfinished character, a possible stop sequence) and is released
+     * The number of model tokens that it represents. Usually 1; more if the engine sent several tokens as one
+     * piece; 0 for text that was withheld (an incomplete character, a possible stop sequence) and is released
      * without a new token.
      * </pre>
      *
@@ -1349,7 +1353,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object refusalText_ = "";
     /**
      * <pre>
-     * Text of a refusal, where the engine tells it apart; never part of the answer.
+     * Text of a refusal, if the engine marks refusals; never part of the answer.
      * </pre>
      *
      * <code>string refusal_text = 5 [json_name = "refusalText"];</code>
@@ -1369,7 +1373,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Text of a refusal, where the engine tells it apart; never part of the answer.
+     * Text of a refusal, if the engine marks refusals; never part of the answer.
      * </pre>
      *
      * <code>string refusal_text = 5 [json_name = "refusalText"];</code>
@@ -1390,7 +1394,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Text of a refusal, where the engine tells it apart; never part of the answer.
+     * Text of a refusal, if the engine marks refusals; never part of the answer.
      * </pre>
      *
      * <code>string refusal_text = 5 [json_name = "refusalText"];</code>
@@ -1407,7 +1411,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Text of a refusal, where the engine tells it apart; never part of the answer.
+     * Text of a refusal, if the engine marks refusals; never part of the answer.
      * </pre>
      *
      * <code>string refusal_text = 5 [json_name = "refusalText"];</code>
@@ -1421,7 +1425,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Text of a refusal, where the engine tells it apart; never part of the answer.
+     * Text of a refusal, if the engine marks refusals; never part of the answer.
      * </pre>
      *
      * <code>string refusal_text = 5 [json_name = "refusalText"];</code>
@@ -1443,7 +1447,7 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> emitTimeBuilder_;
     /**
      * <pre>
-     * When the server had it. Never goes back within a generation.
+     * When the server received it. Never decreases within a generation.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp emit_time = 6 [json_name = "emitTime"];</code>
@@ -1454,7 +1458,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * When the server had it. Never goes back within a generation.
+     * When the server received it. Never decreases within a generation.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp emit_time = 6 [json_name = "emitTime"];</code>
@@ -1469,7 +1473,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * When the server had it. Never goes back within a generation.
+     * When the server received it. Never decreases within a generation.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp emit_time = 6 [json_name = "emitTime"];</code>
@@ -1489,7 +1493,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * When the server had it. Never goes back within a generation.
+     * When the server received it. Never decreases within a generation.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp emit_time = 6 [json_name = "emitTime"];</code>
@@ -1507,7 +1511,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * When the server had it. Never goes back within a generation.
+     * When the server received it. Never decreases within a generation.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp emit_time = 6 [json_name = "emitTime"];</code>
@@ -1532,7 +1536,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * When the server had it. Never goes back within a generation.
+     * When the server received it. Never decreases within a generation.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp emit_time = 6 [json_name = "emitTime"];</code>
@@ -1549,7 +1553,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * When the server had it. Never goes back within a generation.
+     * When the server received it. Never decreases within a generation.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp emit_time = 6 [json_name = "emitTime"];</code>
@@ -1561,7 +1565,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * When the server had it. Never goes back within a generation.
+     * When the server received it. Never decreases within a generation.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp emit_time = 6 [json_name = "emitTime"];</code>
@@ -1576,7 +1580,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * When the server had it. Never goes back within a generation.
+     * When the server received it. Never decreases within a generation.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp emit_time = 6 [json_name = "emitTime"];</code>
@@ -1598,7 +1602,7 @@ private static final long serialVersionUID = 0L;
     private int id_ ;
     /**
      * <pre>
-     * Its id in the model's vocabulary. Set when asked for and told by the engine.
+     * Its id in the model's vocabulary. Set if it was requested and the engine reported it.
      * </pre>
      *
      * <code>optional int32 id = 7 [json_name = "id"];</code>
@@ -1610,7 +1614,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its id in the model's vocabulary. Set when asked for and told by the engine.
+     * Its id in the model's vocabulary. Set if it was requested and the engine reported it.
      * </pre>
      *
      * <code>optional int32 id = 7 [json_name = "id"];</code>
@@ -1622,7 +1626,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its id in the model's vocabulary. Set when asked for and told by the engine.
+     * Its id in the model's vocabulary. Set if it was requested and the engine reported it.
      * </pre>
      *
      * <code>optional int32 id = 7 [json_name = "id"];</code>
@@ -1638,7 +1642,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its id in the model's vocabulary. Set when asked for and told by the engine.
+     * Its id in the model's vocabulary. Set if it was requested and the engine reported it.
      * </pre>
      *
      * <code>optional int32 id = 7 [json_name = "id"];</code>
@@ -1654,7 +1658,7 @@ private static final long serialVersionUID = 0L;
     private float logprob_ ;
     /**
      * <pre>
-     * Natural logarithm of its probability. Set when asked for.
+     * Natural logarithm of its probability. Set if it was requested.
      * </pre>
      *
      * <code>optional float logprob = 8 [json_name = "logprob"];</code>
@@ -1666,7 +1670,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Natural logarithm of its probability. Set when asked for.
+     * Natural logarithm of its probability. Set if it was requested.
      * </pre>
      *
      * <code>optional float logprob = 8 [json_name = "logprob"];</code>
@@ -1678,7 +1682,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Natural logarithm of its probability. Set when asked for.
+     * Natural logarithm of its probability. Set if it was requested.
      * </pre>
      *
      * <code>optional float logprob = 8 [json_name = "logprob"];</code>
@@ -1694,7 +1698,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Natural logarithm of its probability. Set when asked for.
+     * Natural logarithm of its probability. Set if it was requested.
      * </pre>
      *
      * <code>optional float logprob = 8 [json_name = "logprob"];</code>
@@ -1721,7 +1725,7 @@ private static final long serialVersionUID = 0L;
 
     /**
      * <pre>
-     * The likeliest tokens at its place, likeliest first. As many as asked for.
+     * The most likely tokens at its position, most likely first; at most as many as requested.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -1735,7 +1739,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The likeliest tokens at its place, likeliest first. As many as asked for.
+     * The most likely tokens at its position, most likely first; at most as many as requested.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -1749,7 +1753,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The likeliest tokens at its place, likeliest first. As many as asked for.
+     * The most likely tokens at its position, most likely first; at most as many as requested.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -1763,7 +1767,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The likeliest tokens at its place, likeliest first. As many as asked for.
+     * The most likely tokens at its position, most likely first; at most as many as requested.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -1784,7 +1788,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The likeliest tokens at its place, likeliest first. As many as asked for.
+     * The most likely tokens at its position, most likely first; at most as many as requested.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -1802,7 +1806,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The likeliest tokens at its place, likeliest first. As many as asked for.
+     * The most likely tokens at its position, most likely first; at most as many as requested.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -1822,7 +1826,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The likeliest tokens at its place, likeliest first. As many as asked for.
+     * The most likely tokens at its position, most likely first; at most as many as requested.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -1843,7 +1847,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The likeliest tokens at its place, likeliest first. As many as asked for.
+     * The most likely tokens at its position, most likely first; at most as many as requested.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -1861,7 +1865,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The likeliest tokens at its place, likeliest first. As many as asked for.
+     * The most likely tokens at its position, most likely first; at most as many as requested.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -1879,7 +1883,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The likeliest tokens at its place, likeliest first. As many as asked for.
+     * The most likely tokens at its position, most likely first; at most as many as requested.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -1898,7 +1902,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The likeliest tokens at its place, likeliest first. As many as asked for.
+     * The most likely tokens at its position, most likely first; at most as many as requested.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -1915,7 +1919,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The likeliest tokens at its place, likeliest first. As many as asked for.
+     * The most likely tokens at its position, most likely first; at most as many as requested.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -1932,7 +1936,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The likeliest tokens at its place, likeliest first. As many as asked for.
+     * The most likely tokens at its position, most likely first; at most as many as requested.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -1943,7 +1947,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The likeliest tokens at its place, likeliest first. As many as asked for.
+     * The most likely tokens at its position, most likely first; at most as many as requested.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -1957,7 +1961,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The likeliest tokens at its place, likeliest first. As many as asked for.
+     * The most likely tokens at its position, most likely first; at most as many as requested.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -1972,7 +1976,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The likeliest tokens at its place, likeliest first. As many as asked for.
+     * The most likely tokens at its position, most likely first; at most as many as requested.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -1983,7 +1987,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The likeliest tokens at its place, likeliest first. As many as asked for.
+     * The most likely tokens at its position, most likely first; at most as many as requested.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -1995,7 +1999,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The likeliest tokens at its place, likeliest first. As many as asked for.
+     * The most likely tokens at its position, most likely first; at most as many as requested.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -2022,7 +2026,8 @@ private static final long serialVersionUID = 0L;
     private com.google.protobuf.ByteString rawBytes_ = com.google.protobuf.ByteString.EMPTY;
     /**
      * <pre>
-     * Its own bytes, which need not be whole characters. Set when asked for and told by the engine.
+     * Its own bytes, which may contain incomplete characters. Set if they were requested and the engine reported
+     * them.
      * </pre>
      *
      * <code>optional bytes raw_bytes = 10 [json_name = "rawBytes"];</code>
@@ -2034,7 +2039,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its own bytes, which need not be whole characters. Set when asked for and told by the engine.
+     * Its own bytes, which may contain incomplete characters. Set if they were requested and the engine reported
+     * them.
      * </pre>
      *
      * <code>optional bytes raw_bytes = 10 [json_name = "rawBytes"];</code>
@@ -2046,7 +2052,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its own bytes, which need not be whole characters. Set when asked for and told by the engine.
+     * Its own bytes, which may contain incomplete characters. Set if they were requested and the engine reported
+     * them.
      * </pre>
      *
      * <code>optional bytes raw_bytes = 10 [json_name = "rawBytes"];</code>
@@ -2062,7 +2069,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its own bytes, which need not be whole characters. Set when asked for and told by the engine.
+     * Its own bytes, which may contain incomplete characters. Set if they were requested and the engine reported
+     * them.
      * </pre>
      *
      * <code>optional bytes raw_bytes = 10 [json_name = "rawBytes"];</code>
@@ -2078,10 +2086,10 @@ private static final long serialVersionUID = 0L;
     private com.google.protobuf.ByteString reasoningOpaque_ = com.google.protobuf.ByteString.EMPTY;
     /**
      * <pre>
-     * What the engine wants back with its reasoning, such as a signature, where it tells any. It ends a piece of
-     * reasoning: the `reasoning_text` since the last such bytes and these are one ReasoningPart, to be put into
-     * the assistant's message when the conversation goes on. Usually on a token of its own with count 0. Never
-     * sent with `omit_reasoning`.
+     * Bytes that the engine requires back with its reasoning, such as a signature. Empty if there are none. They
+     * end a piece of reasoning: these bytes and the `reasoning_text` since the previous ones form one
+     * ReasoningPart, which belongs into the assistant's message when the conversation continues. Usually on a
+     * token of its own with count 0. Never sent with `omit_reasoning`.
      * </pre>
      *
      * <code>bytes reasoning_opaque = 11 [json_name = "reasoningOpaque"];</code>
@@ -2093,10 +2101,10 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the engine wants back with its reasoning, such as a signature, where it tells any. It ends a piece of
-     * reasoning: the `reasoning_text` since the last such bytes and these are one ReasoningPart, to be put into
-     * the assistant's message when the conversation goes on. Usually on a token of its own with count 0. Never
-     * sent with `omit_reasoning`.
+     * Bytes that the engine requires back with its reasoning, such as a signature. Empty if there are none. They
+     * end a piece of reasoning: these bytes and the `reasoning_text` since the previous ones form one
+     * ReasoningPart, which belongs into the assistant's message when the conversation continues. Usually on a
+     * token of its own with count 0. Never sent with `omit_reasoning`.
      * </pre>
      *
      * <code>bytes reasoning_opaque = 11 [json_name = "reasoningOpaque"];</code>
@@ -2112,10 +2120,10 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the engine wants back with its reasoning, such as a signature, where it tells any. It ends a piece of
-     * reasoning: the `reasoning_text` since the last such bytes and these are one ReasoningPart, to be put into
-     * the assistant's message when the conversation goes on. Usually on a token of its own with count 0. Never
-     * sent with `omit_reasoning`.
+     * Bytes that the engine requires back with its reasoning, such as a signature. Empty if there are none. They
+     * end a piece of reasoning: these bytes and the `reasoning_text` since the previous ones form one
+     * ReasoningPart, which belongs into the assistant's message when the conversation continues. Usually on a
+     * token of its own with count 0. Never sent with `omit_reasoning`.
      * </pre>
      *
      * <code>bytes reasoning_opaque = 11 [json_name = "reasoningOpaque"];</code>

@@ -22,8 +22,8 @@ public interface TokenOrBuilder extends
 
   /**
    * <pre>
-   * The model tokens it stands for. Usually 1; more where the engine's chunk could not be told apart; 0
-   * for text that was held back (an unfinished character, a possible stop sequence) and is released
+   * The number of model tokens that it represents. Usually 1; more if the engine sent several tokens as one
+   * piece; 0 for text that was withheld (an incomplete character, a possible stop sequence) and is released
    * without a new token.
    * </pre>
    *
@@ -76,7 +76,7 @@ public interface TokenOrBuilder extends
 
   /**
    * <pre>
-   * Text of a refusal, where the engine tells it apart; never part of the answer.
+   * Text of a refusal, if the engine marks refusals; never part of the answer.
    * </pre>
    *
    * <code>string refusal_text = 5 [json_name = "refusalText"];</code>
@@ -85,7 +85,7 @@ public interface TokenOrBuilder extends
   java.lang.String getRefusalText();
   /**
    * <pre>
-   * Text of a refusal, where the engine tells it apart; never part of the answer.
+   * Text of a refusal, if the engine marks refusals; never part of the answer.
    * </pre>
    *
    * <code>string refusal_text = 5 [json_name = "refusalText"];</code>
@@ -96,7 +96,7 @@ public interface TokenOrBuilder extends
 
   /**
    * <pre>
-   * When the server had it. Never goes back within a generation.
+   * When the server received it. Never decreases within a generation.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp emit_time = 6 [json_name = "emitTime"];</code>
@@ -105,7 +105,7 @@ public interface TokenOrBuilder extends
   boolean hasEmitTime();
   /**
    * <pre>
-   * When the server had it. Never goes back within a generation.
+   * When the server received it. Never decreases within a generation.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp emit_time = 6 [json_name = "emitTime"];</code>
@@ -114,7 +114,7 @@ public interface TokenOrBuilder extends
   com.google.protobuf.Timestamp getEmitTime();
   /**
    * <pre>
-   * When the server had it. Never goes back within a generation.
+   * When the server received it. Never decreases within a generation.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp emit_time = 6 [json_name = "emitTime"];</code>
@@ -123,7 +123,7 @@ public interface TokenOrBuilder extends
 
   /**
    * <pre>
-   * Its id in the model's vocabulary. Set when asked for and told by the engine.
+   * Its id in the model's vocabulary. Set if it was requested and the engine reported it.
    * </pre>
    *
    * <code>optional int32 id = 7 [json_name = "id"];</code>
@@ -132,7 +132,7 @@ public interface TokenOrBuilder extends
   boolean hasId();
   /**
    * <pre>
-   * Its id in the model's vocabulary. Set when asked for and told by the engine.
+   * Its id in the model's vocabulary. Set if it was requested and the engine reported it.
    * </pre>
    *
    * <code>optional int32 id = 7 [json_name = "id"];</code>
@@ -142,7 +142,7 @@ public interface TokenOrBuilder extends
 
   /**
    * <pre>
-   * Natural logarithm of its probability. Set when asked for.
+   * Natural logarithm of its probability. Set if it was requested.
    * </pre>
    *
    * <code>optional float logprob = 8 [json_name = "logprob"];</code>
@@ -151,7 +151,7 @@ public interface TokenOrBuilder extends
   boolean hasLogprob();
   /**
    * <pre>
-   * Natural logarithm of its probability. Set when asked for.
+   * Natural logarithm of its probability. Set if it was requested.
    * </pre>
    *
    * <code>optional float logprob = 8 [json_name = "logprob"];</code>
@@ -161,7 +161,7 @@ public interface TokenOrBuilder extends
 
   /**
    * <pre>
-   * The likeliest tokens at its place, likeliest first. As many as asked for.
+   * The most likely tokens at its position, most likely first; at most as many as requested.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -170,7 +170,7 @@ public interface TokenOrBuilder extends
       getTopLogprobsList();
   /**
    * <pre>
-   * The likeliest tokens at its place, likeliest first. As many as asked for.
+   * The most likely tokens at its position, most likely first; at most as many as requested.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -178,7 +178,7 @@ public interface TokenOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.TopLogprob getTopLogprobs(int index);
   /**
    * <pre>
-   * The likeliest tokens at its place, likeliest first. As many as asked for.
+   * The most likely tokens at its position, most likely first; at most as many as requested.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -186,7 +186,7 @@ public interface TokenOrBuilder extends
   int getTopLogprobsCount();
   /**
    * <pre>
-   * The likeliest tokens at its place, likeliest first. As many as asked for.
+   * The most likely tokens at its position, most likely first; at most as many as requested.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -195,7 +195,7 @@ public interface TokenOrBuilder extends
       getTopLogprobsOrBuilderList();
   /**
    * <pre>
-   * The likeliest tokens at its place, likeliest first. As many as asked for.
+   * The most likely tokens at its position, most likely first; at most as many as requested.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.TopLogprob top_logprobs = 9 [json_name = "topLogprobs"];</code>
@@ -205,7 +205,8 @@ public interface TokenOrBuilder extends
 
   /**
    * <pre>
-   * Its own bytes, which need not be whole characters. Set when asked for and told by the engine.
+   * Its own bytes, which may contain incomplete characters. Set if they were requested and the engine reported
+   * them.
    * </pre>
    *
    * <code>optional bytes raw_bytes = 10 [json_name = "rawBytes"];</code>
@@ -214,7 +215,8 @@ public interface TokenOrBuilder extends
   boolean hasRawBytes();
   /**
    * <pre>
-   * Its own bytes, which need not be whole characters. Set when asked for and told by the engine.
+   * Its own bytes, which may contain incomplete characters. Set if they were requested and the engine reported
+   * them.
    * </pre>
    *
    * <code>optional bytes raw_bytes = 10 [json_name = "rawBytes"];</code>
@@ -224,10 +226,10 @@ public interface TokenOrBuilder extends
 
   /**
    * <pre>
-   * What the engine wants back with its reasoning, such as a signature, where it tells any. It ends a piece of
-   * reasoning: the `reasoning_text` since the last such bytes and these are one ReasoningPart, to be put into
-   * the assistant's message when the conversation goes on. Usually on a token of its own with count 0. Never
-   * sent with `omit_reasoning`.
+   * Bytes that the engine requires back with its reasoning, such as a signature. Empty if there are none. They
+   * end a piece of reasoning: these bytes and the `reasoning_text` since the previous ones form one
+   * ReasoningPart, which belongs into the assistant's message when the conversation continues. Usually on a
+   * token of its own with count 0. Never sent with `omit_reasoning`.
    * </pre>
    *
    * <code>bytes reasoning_opaque = 11 [json_name = "reasoningOpaque"];</code>

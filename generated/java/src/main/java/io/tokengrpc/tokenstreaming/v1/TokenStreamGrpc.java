@@ -353,7 +353,7 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Tells what is known of a generation: state, usage, kept events, outcome. The truth after a crash.
+     * Returns the known data of a generation: state, usage, kept events, outcome. Authoritative after a crash.
      * </pre>
      */
     default void getGeneration(io.tokengrpc.tokenstreaming.v1.GetGenerationRequest request,
@@ -474,7 +474,7 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Tells what is known of a generation: state, usage, kept events, outcome. The truth after a crash.
+     * Returns the known data of a generation: state, usage, kept events, outcome. Authoritative after a crash.
      * </pre>
      */
     public void getGeneration(io.tokengrpc.tokenstreaming.v1.GetGenerationRequest request,
@@ -583,7 +583,7 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Tells what is known of a generation: state, usage, kept events, outcome. The truth after a crash.
+     * Returns the known data of a generation: state, usage, kept events, outcome. Authoritative after a crash.
      * </pre>
      */
     public io.tokengrpc.tokenstreaming.v1.GetGenerationResponse getGeneration(io.tokengrpc.tokenstreaming.v1.GetGenerationRequest request) throws io.grpc.StatusException {
@@ -687,7 +687,7 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Tells what is known of a generation: state, usage, kept events, outcome. The truth after a crash.
+     * Returns the known data of a generation: state, usage, kept events, outcome. Authoritative after a crash.
      * </pre>
      */
     public io.tokengrpc.tokenstreaming.v1.GetGenerationResponse getGeneration(io.tokengrpc.tokenstreaming.v1.GetGenerationRequest request) {
@@ -763,7 +763,7 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Tells what is known of a generation: state, usage, kept events, outcome. The truth after a crash.
+     * Returns the known data of a generation: state, usage, kept events, outcome. Authoritative after a crash.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<io.tokengrpc.tokenstreaming.v1.GetGenerationResponse> getGeneration(

@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * What a tool call gave.
+ * Result of a tool call.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.ToolResult}
@@ -106,7 +106,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object text_ = "";
   /**
    * <pre>
-   * The result, as the model shall read it. May be empty.
+   * The result for the model to read. May be empty.
    * </pre>
    *
    * <code>string text = 2 [json_name = "text"];</code>
@@ -127,7 +127,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The result, as the model shall read it. May be empty.
+   * The result for the model to read. May be empty.
    * </pre>
    *
    * <code>string text = 2 [json_name = "text"];</code>
@@ -347,7 +347,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What a tool call gave.
+   * Result of a tool call.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.ToolResult}
@@ -608,7 +608,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object text_ = "";
     /**
      * <pre>
-     * The result, as the model shall read it. May be empty.
+     * The result for the model to read. May be empty.
      * </pre>
      *
      * <code>string text = 2 [json_name = "text"];</code>
@@ -628,7 +628,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The result, as the model shall read it. May be empty.
+     * The result for the model to read. May be empty.
      * </pre>
      *
      * <code>string text = 2 [json_name = "text"];</code>
@@ -649,7 +649,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The result, as the model shall read it. May be empty.
+     * The result for the model to read. May be empty.
      * </pre>
      *
      * <code>string text = 2 [json_name = "text"];</code>
@@ -666,7 +666,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The result, as the model shall read it. May be empty.
+     * The result for the model to read. May be empty.
      * </pre>
      *
      * <code>string text = 2 [json_name = "text"];</code>
@@ -680,7 +680,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The result, as the model shall read it. May be empty.
+     * The result for the model to read. May be empty.
      * </pre>
      *
      * <code>string text = 2 [json_name = "text"];</code>

@@ -32,7 +32,7 @@ public interface ToolResultOrBuilder extends
 
   /**
    * <pre>
-   * The result, as the model shall read it. May be empty.
+   * The result for the model to read. May be empty.
    * </pre>
    *
    * <code>string text = 2 [json_name = "text"];</code>
@@ -41,7 +41,7 @@ public interface ToolResultOrBuilder extends
   java.lang.String getText();
   /**
    * <pre>
-   * The result, as the model shall read it. May be empty.
+   * The result for the model to read. May be empty.
    * </pre>
    *
    * <code>string text = 2 [json_name = "text"];</code>

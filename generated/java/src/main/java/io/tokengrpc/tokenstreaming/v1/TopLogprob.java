@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * A token that could have stood at a place.
+ * A candidate for a token.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.TopLogprob}
@@ -60,7 +60,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object text_ = "";
   /**
    * <pre>
-   * Its text; the replacement character where its bytes are no whole characters.
+   * Its text, with the replacement character for incomplete characters.
    * </pre>
    *
    * <code>string text = 1 [json_name = "text"];</code>
@@ -81,7 +81,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Its text; the replacement character where its bytes are no whole characters.
+   * Its text, with the replacement character for incomplete characters.
    * </pre>
    *
    * <code>string text = 1 [json_name = "text"];</code>
@@ -121,7 +121,7 @@ private static final long serialVersionUID = 0L;
   private int id_ = 0;
   /**
    * <pre>
-   * Its id in the model's vocabulary, where the engine tells it.
+   * Its id in the model's vocabulary. Unset if the engine did not report it.
    * </pre>
    *
    * <code>optional int32 id = 3 [json_name = "id"];</code>
@@ -133,7 +133,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Its id in the model's vocabulary, where the engine tells it.
+   * Its id in the model's vocabulary. Unset if the engine did not report it.
    * </pre>
    *
    * <code>optional int32 id = 3 [json_name = "id"];</code>
@@ -148,7 +148,7 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.ByteString rawBytes_ = com.google.protobuf.ByteString.EMPTY;
   /**
    * <pre>
-   * Its own bytes, where the engine tells them.
+   * Its own bytes. Unset if the engine did not report them.
    * </pre>
    *
    * <code>optional bytes raw_bytes = 4 [json_name = "rawBytes"];</code>
@@ -160,7 +160,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Its own bytes, where the engine tells them.
+   * Its own bytes. Unset if the engine did not report them.
    * </pre>
    *
    * <code>optional bytes raw_bytes = 4 [json_name = "rawBytes"];</code>
@@ -378,7 +378,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A token that could have stood at a place.
+   * A candidate for a token.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.TopLogprob}
@@ -561,7 +561,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object text_ = "";
     /**
      * <pre>
-     * Its text; the replacement character where its bytes are no whole characters.
+     * Its text, with the replacement character for incomplete characters.
      * </pre>
      *
      * <code>string text = 1 [json_name = "text"];</code>
@@ -581,7 +581,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its text; the replacement character where its bytes are no whole characters.
+     * Its text, with the replacement character for incomplete characters.
      * </pre>
      *
      * <code>string text = 1 [json_name = "text"];</code>
@@ -602,7 +602,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its text; the replacement character where its bytes are no whole characters.
+     * Its text, with the replacement character for incomplete characters.
      * </pre>
      *
      * <code>string text = 1 [json_name = "text"];</code>
@@ -619,7 +619,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its text; the replacement character where its bytes are no whole characters.
+     * Its text, with the replacement character for incomplete characters.
      * </pre>
      *
      * <code>string text = 1 [json_name = "text"];</code>
@@ -633,7 +633,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its text; the replacement character where its bytes are no whole characters.
+     * Its text, with the replacement character for incomplete characters.
      * </pre>
      *
      * <code>string text = 1 [json_name = "text"];</code>
@@ -697,7 +697,7 @@ private static final long serialVersionUID = 0L;
     private int id_ ;
     /**
      * <pre>
-     * Its id in the model's vocabulary, where the engine tells it.
+     * Its id in the model's vocabulary. Unset if the engine did not report it.
      * </pre>
      *
      * <code>optional int32 id = 3 [json_name = "id"];</code>
@@ -709,7 +709,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its id in the model's vocabulary, where the engine tells it.
+     * Its id in the model's vocabulary. Unset if the engine did not report it.
      * </pre>
      *
      * <code>optional int32 id = 3 [json_name = "id"];</code>
@@ -721,7 +721,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its id in the model's vocabulary, where the engine tells it.
+     * Its id in the model's vocabulary. Unset if the engine did not report it.
      * </pre>
      *
      * <code>optional int32 id = 3 [json_name = "id"];</code>
@@ -737,7 +737,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its id in the model's vocabulary, where the engine tells it.
+     * Its id in the model's vocabulary. Unset if the engine did not report it.
      * </pre>
      *
      * <code>optional int32 id = 3 [json_name = "id"];</code>
@@ -753,7 +753,7 @@ private static final long serialVersionUID = 0L;
     private com.google.protobuf.ByteString rawBytes_ = com.google.protobuf.ByteString.EMPTY;
     /**
      * <pre>
-     * Its own bytes, where the engine tells them.
+     * Its own bytes. Unset if the engine did not report them.
      * </pre>
      *
      * <code>optional bytes raw_bytes = 4 [json_name = "rawBytes"];</code>
@@ -765,7 +765,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its own bytes, where the engine tells them.
+     * Its own bytes. Unset if the engine did not report them.
      * </pre>
      *
      * <code>optional bytes raw_bytes = 4 [json_name = "rawBytes"];</code>
@@ -777,7 +777,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its own bytes, where the engine tells them.
+     * Its own bytes. Unset if the engine did not report them.
      * </pre>
      *
      * <code>optional bytes raw_bytes = 4 [json_name = "rawBytes"];</code>
@@ -793,7 +793,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its own bytes, where the engine tells them.
+     * Its own bytes. Unset if the engine did not report them.
      * </pre>
      *
      * <code>optional bytes raw_bytes = 4 [json_name = "rawBytes"];</code>

@@ -12,7 +12,7 @@ public interface TopLogprobOrBuilder extends
 
   /**
    * <pre>
-   * Its text; the replacement character where its bytes are no whole characters.
+   * Its text, with the replacement character for incomplete characters.
    * </pre>
    *
    * <code>string text = 1 [json_name = "text"];</code>
@@ -21,7 +21,7 @@ public interface TopLogprobOrBuilder extends
   java.lang.String getText();
   /**
    * <pre>
-   * Its text; the replacement character where its bytes are no whole characters.
+   * Its text, with the replacement character for incomplete characters.
    * </pre>
    *
    * <code>string text = 1 [json_name = "text"];</code>
@@ -42,7 +42,7 @@ public interface TopLogprobOrBuilder extends
 
   /**
    * <pre>
-   * Its id in the model's vocabulary, where the engine tells it.
+   * Its id in the model's vocabulary. Unset if the engine did not report it.
    * </pre>
    *
    * <code>optional int32 id = 3 [json_name = "id"];</code>
@@ -51,7 +51,7 @@ public interface TopLogprobOrBuilder extends
   boolean hasId();
   /**
    * <pre>
-   * Its id in the model's vocabulary, where the engine tells it.
+   * Its id in the model's vocabulary. Unset if the engine did not report it.
    * </pre>
    *
    * <code>optional int32 id = 3 [json_name = "id"];</code>
@@ -61,7 +61,7 @@ public interface TopLogprobOrBuilder extends
 
   /**
    * <pre>
-   * Its own bytes, where the engine tells them.
+   * Its own bytes. Unset if the engine did not report them.
    * </pre>
    *
    * <code>optional bytes raw_bytes = 4 [json_name = "rawBytes"];</code>
@@ -70,7 +70,7 @@ public interface TopLogprobOrBuilder extends
   boolean hasRawBytes();
   /**
    * <pre>
-   * Its own bytes, where the engine tells them.
+   * Its own bytes. Unset if the engine did not report them.
    * </pre>
    *
    * <code>optional bytes raw_bytes = 4 [json_name = "rawBytes"];</code>
