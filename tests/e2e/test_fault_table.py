@@ -69,6 +69,9 @@ COLUMNS = (
     Column("Anthropic", ANTHROPIC, "messages", {"kind": "anthropic", "api": "auto"}),
 )
 
+# Silence after the finish reason is not waited for longer than this.
+COMMON: dict[str, Any] = {"usage_timeout": 1.0}
+
 ROWS = [(section, name) for section, faults in SECTIONS.items() for name in faults]
 
 
@@ -85,7 +88,10 @@ async def staged() -> AsyncIterator[Stage]:
     async with AsyncExitStack() as stack:
         engines = {c.name: await stack.enter_async_context(ScriptedEngine(c.dialect)) for c in COLUMNS}
         models = [
-            upstream(engines[c.name].base_url, **{"name": model_of(c), "api": c.api, **c.settings})
+            upstream(
+                engines[c.name].base_url,
+                **(COMMON | {"name": model_of(c), "api": c.api} | dict(c.settings)),
+            )
             for c in COLUMNS
         ]
         yield Stage(await stack.enter_async_context(serving(*models)), engines)

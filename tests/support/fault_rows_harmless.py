@@ -84,6 +84,11 @@ AFTER_THE_FINISH_REASON = {
     "body ends after the usage": Fault(steps=lambda _: (TEXT, Finish(), UsageChunk())),
     "silence after the usage": Fault(steps=lambda _: (TEXT, Finish(), UsageChunk(), Stall())),
     "usage twice": Fault(steps=lambda _: (TEXT, Finish(), UsageChunk(), UsageChunk(), Done())),
+    "usage after the end mark": Fault(steps=lambda _: (TEXT, Finish(), Done(), UsageChunk())),
+    "usage after the end mark, then silence": Fault(
+        steps=lambda _: (TEXT, Finish(), Done(), UsageChunk(), Stall())
+    ),
+    "end mark, then silence": Fault(steps=lambda _: (TEXT, Finish(), Done(), Stall())),
     "data after the end mark": Fault(steps=lambda _: (TEXT, *END, Bytes(GARBAGE))),
 }
 

@@ -95,8 +95,24 @@ class TestFinish:
         assert finished(text("a"), STOP)[-1].finish is not None
 
     def test_nothing_follows_the_end(self):
-        """After [DONE] everything is ignored."""
-        assert len(finished(STOP, DONE, text("late"), b"garbage")) == 1
+        """After [DONE] everything is ignored if the usage has arrived."""
+        assert len(finished(STOP, sums(7, 1), DONE, text("late"), b"garbage")) == 1
+
+    def test_usage_follows_the_end(self):
+        """If the usage is outstanding at [DONE], reading goes on until it arrives, and then ends."""
+        decoder = ChunkDecoder("test", OutputOptions())
+        deltas = decoder.feed([text("a"), STOP, DONE, b"garbage"])
+        assert not decoder.ended
+        deltas += decoder.feed([sums(7, 1), text("late"), b"garbage"])
+        assert decoder.ended
+        assert decoder.error is None
+        assert [delta.text for delta in deltas] == ["a", ""]
+        assert deltas[-1].usage == UsageReport(input=7, output=1)
+
+    def test_output_between_the_end_mark_and_the_usage(self):
+        """What is read is not lost."""
+        deltas = finished(text("a"), STOP, DONE, text("b"), sums(7, 1))
+        assert [delta.text for delta in deltas] == ["a", "b", ""]
 
     @pytest.mark.parametrize(
         ("rest", "complete"), [(DONE, True), (STOP, True), (STOP[:-5], False), (b"[DON", False)]

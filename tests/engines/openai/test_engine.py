@@ -481,22 +481,17 @@ class TestBrokenStreams:
     async def test_data_after_the_finish(
         self,
         server: ScriptedEngine,
-        engine: OpenAIEngine,
-        monkeypatch: pytest.MonkeyPatch,
         after: tuple[Any, ...],
     ):
         """A complete response ends soon and without an error, whatever the server does afterwards."""
-        monkeypatch.setattr(stream_reader, "AFTER_FINISH_SECONDS", 0.05)
         server.script(Text("a"), Finish(), UsageChunk(7, 1), *after)
-        deltas, failure = await run(engine)
-        assert failure is None
+        deltas = await run_on(server, CHAT, usage_timeout=0.05)
         assert answer(deltas) == "a"
         assert deltas[-1].finish is not None
         assert deltas[-1].usage == UsageReport(input=7, output=1)
 
-    async def test_endless_comments_after_the_finish(self, monkeypatch: pytest.MonkeyPatch):
+    async def test_endless_comments_after_the_finish(self):
         """Keep-alive comments do not extend the wait for the end of the body."""
-        monkeypatch.setattr(stream_reader, "AFTER_FINISH_SECONDS", 0.05)
         head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
         finish = b'data: {"choices":[{"text":"a","finish_reason":"stop"}]}\n\n'
 
@@ -509,7 +504,8 @@ class TestBrokenStreams:
 
         async with Server(script) as listener:
             url = f"http://127.0.0.1:{listener.port}"
-            engine = create(engine_settings(name="m", kind="openai", base_url=url), None)
+            settings = engine_settings(name="m", kind="openai", base_url=url, usage_timeout=0.05)
+            engine = create(settings, None)
             await engine.start()
             deltas, failure = await run(engine, PROMPT)
             await engine.close()

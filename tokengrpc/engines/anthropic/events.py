@@ -76,7 +76,7 @@ class EventDecoder(StreamDecoder):
                 self._take_usage(_usage_of(event, event.delta), deltas)
             case "message_stop":
                 self._take_usage(_usage_of(event, event.message), deltas)
-                self._end(deltas)
+                self._end_mark(deltas)
             case "message":
                 self._take_message(event, deltas)
             case "error" | "":
@@ -177,6 +177,9 @@ class EventDecoder(StreamDecoder):
         return (
             Delta(fragments=tuple(part for delta in deltas for part in delta.fragments)) if deltas else None
         )
+
+    def _usage_known(self) -> bool:
+        return None not in (self._usage.input, self._usage.output)
 
     def _last(self, finish: EngineFinish) -> Delta:
         return Delta(count=0, usage=self._usage, finish=finish)

@@ -66,7 +66,7 @@ class ChunkDecoder(StreamDecoder):
 
     def _feed_payload(self, payload: bytes, deltas: list[Delta]) -> None:
         if payload.startswith(_DONE):
-            self._end(deltas)
+            self._end_mark(deltas)
             return
         try:
             chunk = decode_chunk(payload)
@@ -104,6 +104,9 @@ class ChunkDecoder(StreamDecoder):
             if not usage_taken:
                 self._take_usage(usage, deltas)
             self._usage = newest(usage, self._usage)
+
+    def _usage_known(self) -> bool:
+        return self._usage is not None and None not in (self._usage.input, self._usage.output)
 
     def _take_prompt_ids(self, chunk: Chunk, deltas: list[Delta]) -> None:
         """Adds a delta with the input's token ids, at most once per response."""

@@ -76,6 +76,7 @@ class HTTPStreamEngine(ABC):
         self._read_api_key = settings.read_api_key
         self._http = EngineHTTP(settings.name, base_url, connect_timeout=settings.connect_timeout)
         self._max_event_bytes = settings.max_event_bytes
+        self._usage_timeout = settings.usage_timeout
         self._late_usage_readers = (
             LateUsageReaders(self._http, settings.drain_limit) if settings.on_cancel == "drain" else None
         )
@@ -163,7 +164,8 @@ class HTTPStreamEngine(ABC):
             upstream_request, response = await self._send(upstream_request, request.limits.connect_timeout)
             decoder = upstream_request.decoder
             batches = await self._accept(response, decoder)
-            reader = ResponseReader(response, SSEDecoder(max_event_bytes=self._max_event_bytes), decoder)
+            events = SSEDecoder(max_event_bytes=self._max_event_bytes)
+            reader = ResponseReader(response, events, decoder, usage_timeout=self._usage_timeout)
             yield ()
             while True:
                 is_first = True

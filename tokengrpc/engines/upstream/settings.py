@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from tokengrpc.config.remote import RemoteEngineSettings
-from tokengrpc.config.values import Bytes, Seconds
+from tokengrpc.config.values import Bytes, Seconds, SecondsOrNone
 
 
 class HttpEngineSettings(RemoteEngineSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -18,6 +18,10 @@ class HttpEngineSettings(RemoteEngineSettings, frozen=True, kw_only=True, forbid
         Meta(description="after a cancellation: abort the engine's response, or drain it for the usage"),
     ] = "abort"
     drain_limit: Annotated[Seconds, Meta(description="the maximum duration of that drain, in seconds")] = 30.0
+    usage_timeout: Annotated[
+        SecondsOrNone,
+        Meta(description="after the finish reason, the longest wait for the usage, in seconds; 0: none"),
+    ] = 5.0
     max_event_bytes: Annotated[
         Bytes, Meta(description="the maximum size of a line or event that an engine sends, in bytes")
     ] = 1 << 20

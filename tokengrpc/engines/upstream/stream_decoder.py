@@ -39,6 +39,7 @@ class StreamDecoder(ABC):
         self._hide = hide
         self._started = False  # whether the engine has sent output
         self._finish: EngineFinish | None = None
+        self._marked = False  # whether the end mark has arrived, but not yet the usage
         self._reopened = False  # whether output has followed the last finish reason
         self.outputs_after_finish = 0  # payloads with output that came after a finish reason
         self.ended = False
@@ -67,6 +68,8 @@ class StreamDecoder(ABC):
             except (ValueError, RecursionError) as error:
                 if not self.complete:
                     self._fail(self._undecodable(payload, error))
+            if self._marked and not self.ended and self._usage_known():
+                self._end(deltas)
         if self.error is not None:
             self._release(deltas)
         return deltas
@@ -167,6 +170,17 @@ class StreamDecoder(ABC):
         if finish is not None:
             self._finish = finish if self._finish is None else stronger_finish(self._finish, finish)
             self._reopened = False
+
+    def _usage_known(self) -> bool:
+        """Returns whether the engine has reported all that its usage needs."""
+        return True
+
+    def _end_mark(self, deltas: list[Delta]) -> None:
+        """Ends the output at the end mark. If the usage is still outstanding, it may follow the mark."""
+        if self._finish is None or self._usage_known():
+            self._end(deltas)
+        else:
+            self._marked, self._reopened = True, False
 
     def _end(self, deltas: list[Delta]) -> None:
         """Ends the output at the end mark, or at the body's end."""

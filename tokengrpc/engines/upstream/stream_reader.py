@@ -18,24 +18,35 @@ if TYPE_CHECKING:
     from tokengrpc.engines.upstream.stream_decoder import StreamDecoder
     from tokengrpc.errors import TokenGrpcError
 
-# Time to wait for the usage and the end mark after the finish reason.
-AFTER_FINISH_SECONDS = 2.0
-
 
 class ResponseReader:
     """A response with its decoders.
 
-    After the finish reason, the time for reading is limited, because the output is already complete.
+    After the finish reason, only the usage and the end mark are outstanding: the output is complete, and the
+    caller has it. So the time for reading them is limited.
     """
 
-    __slots__ = ("_deadline", "_expired", "_outputs", "decoder", "events", "read", "response")
+    __slots__ = (
+        "_deadline",
+        "_expired",
+        "_outputs",
+        "_usage_timeout",
+        "decoder",
+        "events",
+        "read",
+        "response",
+    )
 
-    def __init__(self, response: Response, events: SSEDecoder, decoder: StreamDecoder) -> None:
-        """`read` is the response's own method, so that no token costs an additional call."""
+    def __init__(
+        self, response: Response, events: SSEDecoder, decoder: StreamDecoder, *, usage_timeout: float
+    ) -> None:
+        """`usage_timeout` is in seconds, from the finish reason or the last output after it."""
+        # The response's own method, so that no token costs an additional call.
         self.response = response
         self.events = events
         self.decoder = decoder
         self.read = response.read
+        self._usage_timeout = usage_timeout
         self._deadline: float | None = None
         self._expired = False
         self._outputs = 0  # the decoder's `outputs_after_finish` for which the deadline was set
@@ -52,7 +63,7 @@ class ResponseReader:
             raise TimeoutError
         now = asyncio.get_running_loop().time()
         if self._deadline is None:
-            self._deadline = now + AFTER_FINISH_SECONDS
+            self._deadline = now + self._usage_timeout
         self._expired = now >= self._deadline
         async with asyncio.timeout_at(self._deadline):
             return await self.read()
