@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection and the responses that come over it, one after another."""
+"""One HTTP/1.1 connection and its responses, one after another."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from tokengrpc.engines.http.parser import ResponseParser
 if TYPE_CHECKING:
     from tokengrpc.engines.http.head import Head
 
-# With so much unread, the server is not read from until somebody reads here.
+# With more than this unread, the socket is not read until the response is read.
 _UNREAD_BYTES = 64 * 1024
 
-# The most that a server may say before it is asked.
+# The most that a server may send before the first request.
 _EARLY_BYTES = 64 * 1024
 
 
 class Unanswered(ConnectionError):
-    """The connection was closed before any byte of the answer."""
+    """The connection was closed before any byte of the response."""
 
 
 class Owner(Protocol):
-    """Who is told about a connection."""
+    """What a connection notifies."""
 
     def answered(self, connection: Connection, response: Response, *, reusable: bool) -> None:
-        """The response has ended, well or not; the connection is the owner's to use again or abort."""
+        """The response has ended, regularly or not; the owner reuses the connection or aborts it."""
 
     def lost(self, connection: Connection, response: Response | None) -> None:
-        """The connection is closed, maybe in the middle of a response."""
+        """The connection is closed, perhaps in the middle of a response."""
 
 
 class Response:
-    """An answer as it comes, for one task to read. What ends it early is `abort`, not cancelling a read."""
+    """A response for one task to read. `abort` ends it early; cancelling a read does not."""
 
     __slots__ = (
         "_connection",
@@ -55,13 +55,13 @@ class Response:
         self._parts: list[bytes] = []
         self._unread = 0
         self._paused = False
-        # A plain future: asyncio's streams would cost a token several more calls.
+        # A plain future: asyncio's streams would cost several more calls per token.
         self._waiter: asyncio.Future[None] | None = None
         self._error: Exception | None = None
 
     @property
     def closed(self) -> bool:
-        """Whether nothing more will come; it may not be read yet."""
+        """Whether nothing more will arrive. What has arrived may still be unread."""
         return self._connection is None
 
     @property
@@ -84,9 +84,9 @@ class Response:
         self.head = self._parser.head
 
     async def read(self) -> bytes:
-        """All of the body that has come, as soon as there is some; nothing at its proper end.
+        """Returns all of the body that has arrived, as soon as there is any; nothing at its regular end.
 
-        Raises HTTPError or what broke the connection, after what came before it was returned.
+        Raises HTTPError or what broke the connection, after everything before it was returned.
         """
         parts = self._parts
         while not parts:
@@ -104,12 +104,12 @@ class Response:
         return data
 
     def abort(self) -> None:
-        """Closes the connection now, unless the answer has ended."""
+        """Closes the connection now, unless the response has ended."""
         if self._connection is not None:
             self._connection.abort()
 
     def feed(self, data: bytes) -> bool:
-        """Takes what has come; returns whether the answer has ended."""
+        """Parses what has arrived. Returns whether the response has ended."""
         parser = self._parser
         body = parser.feed(data)
         waiter = self._waiter
@@ -125,7 +125,7 @@ class Response:
         return parser.ended or parser.error is not None
 
     def end(self) -> bool:
-        """It has ended, well or not: leaves the connection. Returns whether that may be used again."""
+        """Leaves the connection, because the response has ended. Returns whether that is reusable."""
         if self._paused:
             self._resume()
         self._connection = None
@@ -133,16 +133,14 @@ class Response:
         return self._parser.reusable
 
     def lose(self, error: Exception | None) -> None:
-        """The connection is gone, by an error or not."""
+        """Ends the response, because the connection is closed, by an error or not."""
         self._connection = None
         parser = self._parser
+        parser.close()
         if parser.untouched:
-            self._error = Unanswered(str(error or "it was closed without an answer"))
-        elif error is not None:
-            self._error = error
+            self._error = Unanswered(str(error or "it was closed without a response"))
         else:
-            parser.close()
-            self._error = parser.error
+            self._error = error or parser.error
         self._wake()
 
     def _wake(self) -> None:
@@ -161,7 +159,7 @@ class Response:
 
 
 class Connection(asyncio.Protocol):
-    """A connection over TCP or TLS. `idle_timer` is the owner's."""
+    """A connection over TCP or TLS. `idle_timer` belongs to the owner."""
 
     def __init__(self, owner: Owner) -> None:
         self.transport: asyncio.Transport
@@ -171,13 +169,13 @@ class Connection(asyncio.Protocol):
         self._response: Response | None = None
         self._made = False
         self._used = False
-        self._early = b""  # what a server said before it was asked: a refusal, or another protocol's greeting
+        self._early = b""  # sent before the first request: a refusal, or another protocol's greeting
         self._lost = False
         self._error: Exception | None = None
 
     @property
     def usable(self) -> bool:
-        """Whether it is open, as far as anybody knows."""
+        """Whether the connection is open, as far as is known."""
         return self._made and not self.transport.is_closing()
 
     @property
@@ -186,12 +184,12 @@ class Connection(asyncio.Protocol):
         return self._response.unread_bytes if self._response is not None else 0
 
     def send(self, request: bytes) -> Response:
-        """Sends a whole request; its answer begins to come. Only while there is no other answer."""
+        """Sends a whole request and returns its response. There must be no other response under way."""
         self._response = response = Response(self, self._loop)
         self._used = True
         if self._early:
             self.data_received(self._early)
-            if response.closed:  # refused before it was asked
+            if response.closed:  # refused before the request
                 self.abort()
                 return response
         if not self._lost:
@@ -202,33 +200,33 @@ class Connection(asyncio.Protocol):
         return response
 
     def abort(self) -> None:
-        """Closes it now. close() would first write out a request that nobody wants any more."""
+        """Closes the connection now. close() would first write the rest of a request in vain."""
         if self._made:
             self.transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is there, after TLS if there is any."""
+        """The connection is open, after the TLS handshake if there is one."""
         self.transport = cast("asyncio.Transport", transport)
         self._made = True
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of an answer."""
+        """Bytes of a response have arrived."""
         response = self._response
         if response is None:
             self._take_unasked(data)
         elif response.feed(data):
             self._response = None
-            # A server may refuse before it has read everything: the rest of the request is still on its way.
+            # A server may refuse before it has read everything: then the rest of the request is unsent.
             sent = not self.transport.get_write_buffer_size()
             reusable = response.end() and sent and not self.transport.is_closing()
             self._owner.answered(self, response, reusable=reusable)
 
     def eof_received(self) -> None:
-        """The server has said all. By itself a transport would first write out the rest of a request."""
+        """The server sends no more. By itself a transport would first write the rest of a request."""
         self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is closed, by whomever."""
+        """The connection is closed, by either side."""
         self._lost, self._error = True, exc
         response, self._response = self._response, None
         if response is not None:
@@ -236,7 +234,7 @@ class Connection(asyncio.Protocol):
         self._owner.lost(self, response)
 
     def _take_unasked(self, data: bytes) -> None:
-        """Before the first request it may be an answer; later nothing on this connection can be trusted."""
+        """Keeps bytes before the first request, a possible response. After it, gives the connection up."""
         self._early += data
         if self._used or len(self._early) > _EARLY_BYTES:
             self.abort()

@@ -1,250 +1,225 @@
 """HTTP/1.1 responses (RFC 9112): bytes in, one head and its body out, no I/O.
 
-Written for event streams: a network read that holds whole chunks is taken apart in one short loop. Strict
-about what frames a body, since a mistake there would pass for output.
+llhttp (by httptools) reads the bytes. This module adds what llhttp leaves to its user: one response per
+parser, bounds, bodies that end with the connection, and whether the connection can be used again.
+
+How strict llhttp is, and why:
+
+- Everywhere: `Content-Length` beside `Transfer-Encoding: chunked` is accepted (RFC 9112, 6.3: chunks count),
+  and so is a final response after an interim one that says `Connection: close`.
+- In heads: lines may end with LF alone. RFC 9112, 2.2 allows it, and hand-written servers do it.
+- In bodies: no LF alone, because there a mistake would pass for output. Blanks after a chunk size are
+  accepted; older servers pad sizes with them.
+- Around responses: empty lines are skipped.
+- Refused, although RFC 9112 would let a client repair them: a header that is continued on the next line, and
+  a `Content-Length` that is repeated.
 """
 
 from __future__ import annotations
 
-import re
-from enum import Enum, auto
-from functools import lru_cache
+from typing import NoReturn
 
-from tokengrpc.engines.http.head import CutShort, Head, HTTPError, Malformed, parse_field, parse_head
+from httptools import HttpParserError, HttpResponseParser
 
+from tokengrpc.engines.http.head import CutShort, Head, Headers, HTTPError, Malformed
+
+_START = b"HTTP/1."
 _HEAD_BYTES = 64 * 1024
-_SIZE_LINE_BYTES = 4096
-_HEAD_END = re.compile(rb"\r?\n\r?\n")
-_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
+_FIELDS = 200
 
-
-class _Step(Enum):
-    """What the next bytes are."""
-
-    HEAD = auto()
-    SIZE = auto()
-    CHUNK = auto()
-    CHUNK_END = auto()
-    TRAILERS = auto()
-    SIZED = auto()
-    UNTIL_CLOSE = auto()
-    NOTHING = auto()
-
-
-_AT_SIZE = _Step.SIZE  # members are slow to look up
+# The response is checked at every multiple of this size. Fixed places make the verdict independent of how the
+# network cut the bytes.
+_BLOCK_BYTES = 4 * 1024
 
 
 class ResponseParser:
-    """Reads one response. After each `feed` or `close`, look at `head`, then at `ended` and `error`.
+    """A parser of one response. After each `feed` or `close`, look at `head`, then at `ended` and `error`.
 
-    `ended`: the body is complete, by its own framing or, if `until_close`, by the connection's end. `error`:
-    Malformed or CutShort; what came before it was returned. Further bytes are ignored after either.
+    `ended`: the body is complete, by its own framing or, if `until_close`, by the end of the connection.
+    `error`: Malformed or CutShort; what came before it was returned. Further bytes are ignored after either.
+
+    Bounds: 64 KiB and 200 fields for the head, including interim responses. In a chunked body, 4 KiB without
+    output (a chunk extension, or trailers) are always accepted and 8 KiB never.
     """
 
-    __slots__ = ("_buffer", "_head_bytes", "_left", "_step", "_surplus", "ended", "error", "head")
+    __slots__ = (
+        "_block_left",
+        "_field_count",
+        "_fields",
+        "_head_left",
+        "_llhttp",
+        "_parts",
+        "_progress",
+        "_start",
+        "_surplus",
+        "ended",
+        "error",
+        "head",
+        "on_body",
+        "until_close",
+    )
 
     def __init__(self) -> None:
         self.head: Head | None = None
+        self.until_close = False
         self.ended = False
         self.error: HTTPError | None = None
-        self._step = _Step.HEAD
-        self._buffer = bytearray()  # an unfinished head or line
-        self._head_bytes = 0  # of all heads and trailers so far
-        self._left = 0  # bytes of a chunk or of a sized body
-        self._surplus = False
+        self._start = b""  # the first bytes of the response
+        self._fields: dict[str, str] = {}
+        self._field_count = 0
+        self._parts: list[bytes] = []
+        self._head_left = _HEAD_BYTES
+        self._block_left = _BLOCK_BYTES
+        self._progress = False  # whether this block has the end of the head, or output
+        self._surplus = False  # whether bytes came after the end
+        self.on_body = self._parts.append  # the cheapest callback
+        # None after the end: the two refer to each other, and reference counting alone is to free them.
+        self._llhttp: HttpResponseParser | None = HttpResponseParser(self)
+        self._llhttp.set_dangerous_leniencies(
+            lenient_chunked_length=True,
+            lenient_keep_alive=True,
+            lenient_optional_cr_before_lf=True,
+            lenient_spaces_after_chunk_size=True,
+        )
 
     @property
     def untouched(self) -> bool:
         """Whether no byte has come."""
-        return self.head is None and self.error is None and not (self._buffer or self._head_bytes)
-
-    @property
-    def until_close(self) -> bool:
-        """Whether only the connection's end ends the body."""
-        return self._step is _Step.UNTIL_CLOSE
+        return self.head is None and self._block_left == _BLOCK_BYTES and self._head_left == _HEAD_BYTES
 
     @property
     def reusable(self) -> bool:
-        """Whether the connection may take another request."""
+        """Whether the connection can be used for another request."""
+        head = self.head
         return (
-            self.ended
-            and self._step is _Step.NOTHING
-            and not self._surplus
-            and self.head is not None
-            and self.head.persistent
+            head is not None and self.ended and not self.until_close and not self._surplus and head.persistent
         )
 
     def feed(self, data: bytes) -> bytes:
-        """The part of the body that these bytes hold."""
-        parts: list[bytes] = []
-        at = 0
-        if self._step is _AT_SIZE and not self._buffer:
-            at = _take_whole_chunks(data, 0, parts)
-        if at < len(data):
-            self._feed_any(data, at, parts)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        """Returns the part of the body that these bytes contain."""
+        if self.head is None:
+            self._check_start(data)
+        if len(data) < self._block_left:
+            self._block_left -= len(data)
+            self._execute(data)
+            self._progress |= bool(self._parts)
+        else:
+            self._execute_blocks(data)
+        parts = self._parts
+        if not parts:
+            return b""
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        return body
 
     def close(self) -> None:
-        """The connection was closed: the body's end, or too early."""
+        """Notes that the connection was closed: the end of the body, or too early."""
+        self._llhttp = None
         if self.ended or self.error is not None:
             return
-        if self._step is _Step.UNTIL_CLOSE:
+        if self.until_close:
             self.ended = True
         else:
-            self.error = CutShort("it was closed before the answer's end")
+            self.error = CutShort("it was closed before the end of the response")
 
-    def _feed_any(self, data: bytes, at: int, parts: list[bytes]) -> None:
+    def _check_start(self, data: bytes) -> None:
+        """Refuses other protocols, of which llhttp knows some. It skips empty lines before a response."""
+        if len(self._start) < len(_START):
+            self._start = (self._start + data).lstrip(b"\r\n")[: len(_START)]
+            if not _START.startswith(self._start):
+                self._fail("its response does not begin with HTTP/1")
+
+    def _execute_blocks(self, data: bytes) -> None:
+        at = 0
+        while at < len(data):
+            block = data[at : at + self._block_left]
+            at += len(block)
+            known = len(self._parts)
+            self._execute(block)
+            self._progress |= len(self._parts) > known
+            self._block_left -= len(block)
+            if not self._block_left:
+                self._end_block()
+
+    def _end_block(self) -> None:
+        self._block_left = _BLOCK_BYTES
+        if self._llhttp is None:
+            return
+        if self.head is None:
+            self._head_left -= _BLOCK_BYTES
+            if not self._head_left:
+                self._fail(f"headers of more than {_HEAD_BYTES} bytes")
+        elif not self._progress:
+            self._fail(f"more than {_BLOCK_BYTES} bytes between the chunks of its body")
+        self._progress = False
+
+    def _execute(self, data: bytes) -> None:
+        llhttp = self._llhttp
+        if llhttp is None:
+            self._surplus |= bool(data.strip(b"\r\n"))
+            return
         try:
-            while at < len(data):
-                at = self._take(data, at, parts)
-        except Malformed as error:
-            self.error = error
-            self._step = _Step.NOTHING
-            self._buffer.clear()
+            llhttp.feed_data(data)
+        except HttpParserError as error:
+            if not self.ended:
+                self._fail(str(error))  # a constant phrase of llhttp's, or of ours
+        if self.ended:
+            self._llhttp = None
 
-    def _take(self, data: bytes, at: int, parts: list[bytes]) -> int:
-        """Takes what belongs to one step; returns where the next one begins."""
-        match self._step:
-            case _Step.CHUNK | _Step.SIZED:
-                return self._take_counted(data, at, parts)
-            case _Step.SIZE:
-                return self._take_size(data, at, parts)
-            case _Step.CHUNK_END:
-                return self._take_chunk_end(data, at)
-            case _Step.UNTIL_CLOSE:
-                parts.append(data[at:])
-            case _Step.HEAD:
-                return self._take_head(data, at)
-            case _Step.TRAILERS:
-                return self._take_trailer(data, at)
-            case _Step.NOTHING:
-                self._surplus = True
-        return len(data)
+    def _fail(self, message: str) -> None:
+        if self.error is None:
+            self.error = Malformed(message)
+        self._llhttp = None
 
-    def _take_head(self, data: bytes, at: int) -> int:
-        buffer = self._buffer
-        before = len(buffer)
-        buffer += data[at:]
-        if not buffer.startswith(b"HTTP/1."[: len(buffer)]):
-            raise Malformed("its answer does not begin with HTTP/1")
-        found = _HEAD_END.search(buffer, max(0, before - 3))
-        self._count_head(found.end() if found else len(buffer), final=found is not None)
-        if found is None:
-            return len(data)
-        head = parse_head(bytes(buffer[: found.start()]))
-        at += found.end() - before
-        buffer.clear()
-        if head.status >= 200:
-            self._begin_body(head)
-        elif head.status == 101:
-            raise Malformed("a change of protocol that nobody asked for")
-        return at
+    # llhttp's callbacks, beside `on_body`. What they raise ends the parsing.
 
-    def _count_head(self, size: int, *, final: bool) -> None:
-        if self._head_bytes + size > _HEAD_BYTES:
-            raise Malformed(f"headers of more than {_HEAD_BYTES} bytes")
-        if final:
-            self._head_bytes += size
+    def on_message_begin(self) -> None:
+        """Something begins: an interim response, the response, or what should not follow it."""
+        if self.ended:
+            self._surplus = True
+            raise HttpParserError
 
-    def _begin_body(self, head: Head) -> None:
-        chunked, length = head.chunked, head.content_length
-        if head.status in {204, 304}:
-            self._end()
-        elif chunked:
-            self._step = _Step.SIZE
-        elif length is None:
-            self._step = _Step.UNTIL_CLOSE
-        elif length:
-            self._left = length
-            self._step = _Step.SIZED
-        else:
-            self._end()
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a trailer, which is not kept."""
+        if self.head is not None:
+            return
+        self._field_count += 1
+        if self._field_count > _FIELDS:
+            self._refuse(f"more than {_FIELDS} headers")
+        key, text = name.decode("ascii").lower(), value.strip(b" \t").decode("latin-1")
+        self._fields[key] = f"{self._fields[key]}, {text}" if key in self._fields else text
+
+    def on_headers_complete(self) -> None:
+        """A head is complete, maybe of an interim response."""
+        llhttp = self._llhttp
+        if llhttp is None or self.head is not None:
+            return
+        status = llhttp.get_status_code()
+        if 100 <= status < 200 and status != 101:
+            self._fields.clear()
+            return
+        head = Head(status=status, version=llhttp.get_http_version(), headers=Headers(self._fields))
+        self._check(head)
         self.head = head
+        self.until_close = head.until_close
+        self._progress = True
+        llhttp.set_dangerous_leniencies(lenient_optional_cr_before_lf=False)
 
-    def _take_counted(self, data: bytes, at: int, parts: list[bytes]) -> int:
-        part = data[at : at + self._left]
-        parts.append(part)
-        self._left -= len(part)
-        if not self._left:
-            if self._step is _Step.SIZED:
-                self._end()
-            else:
-                self._step = _Step.CHUNK_END
-        return at + len(part)
+    def on_message_complete(self) -> None:
+        """A response is complete, maybe an interim one."""
+        self.ended = self.head is not None
 
-    def _take_size(self, data: bytes, at: int, parts: list[bytes]) -> int:
-        if not self._buffer:
-            at = _take_whole_chunks(data, at, parts)
-        line, at = self._take_line(data, at, _SIZE_LINE_BYTES)
-        if line is not None:
-            self._left = _chunk_size(line)
-            self._step = _Step.CHUNK if self._left else _Step.TRAILERS
-        return at
+    def _check(self, head: Head) -> None:
+        if head.version not in {"1.0", "1.1"}:
+            self._refuse("its response does not begin with HTTP/1")
+        if head.status < 100:
+            self._refuse("Invalid status code")
+        if head.status == 101:
+            self._refuse("a change of protocol that nobody asked for")
+        coding = head.headers.get("transfer-encoding", "chunked")
+        if coding.lower() != "chunked":
+            self._refuse(f"an unknown transfer coding: {coding[:40]!r}")
 
-    def _take_chunk_end(self, data: bytes, at: int) -> int:
-        part = data[at : at + 2 - len(self._buffer)]
-        self._buffer += part
-        if not b"\r\n".startswith(self._buffer):
-            raise Malformed("a chunk longer than its size")
-        if len(self._buffer) == 2:
-            self._buffer.clear()
-            self._step = _Step.SIZE
-        return at + len(part)
-
-    def _take_trailer(self, data: bytes, at: int) -> int:
-        line, at = self._take_line(data, at, _HEAD_BYTES)
-        if line is not None:
-            self._count_head(len(line) + 2, final=True)
-            if line:
-                parse_field(line)
-            else:
-                self._end()
-        return at
-
-    def _take_line(self, data: bytes, at: int, limit: int) -> tuple[bytes | None, int]:
-        """A line without its end, once it is whole, and where the next one begins."""
-        found = data.find(b"\n", at)
-        stop = found + 1 if found >= 0 else len(data)
-        self._buffer += data[at:stop]
-        if len(self._buffer) > limit:
-            raise Malformed(f"a line of more than {limit} bytes")
-        if found < 0:
-            return None, stop
-        line = bytes(self._buffer)
-        self._buffer.clear()
-        if not line.endswith(b"\r\n") or line.count(b"\r") > 1:
-            raise Malformed("a line that does not end with CRLF")
-        return line[:-2], stop
-
-    def _end(self) -> None:
-        self.ended = True
-        self._step = _Step.NOTHING
-
-
-def _take_whole_chunks(data: bytes, at: int, parts: list[bytes]) -> int:
-    """Appends the chunks that are whole and plain; returns where something else begins."""
-    find, has = data.find, data.startswith
-    while True:
-        line_end = find(b"\r\n", at, at + 10)
-        if line_end < 0:
-            return at
-        begin = line_end + 2
-        size = _plain_size(data[at:line_end])
-        stop = begin + size
-        if not size or not has(b"\r\n", stop):
-            return at
-        parts.append(data[begin:stop])
-        at = stop + 2
-
-
-@lru_cache(maxsize=1024)  # a stream's chunks have few sizes, and int() takes far more than hex digits
-def _plain_size(digits: bytes) -> int:
-    """The size in a line without extensions; 0 for any other line."""
-    return int(digits, 16) if _SIZE.fullmatch(digits) else 0
-
-
-def _chunk_size(line: bytes) -> int:
-    digits = line.partition(b";")[0].rstrip(b" \t")
-    if _SIZE.fullmatch(digits) is None:
-        raise Malformed("a chunk size that is none")
-    return int(digits, 16)
+    def _refuse(self, message: str) -> NoReturn:
+        self.error = Malformed(message)
+        raise HttpParserError(message)
