@@ -62,16 +62,22 @@ class Server:
     """A server that runs a script for each connection, and closes the connection when the script ends."""
 
     def __init__(
-        self, script: Callable[[Peer], Awaitable[object]], tls: ssl.SSLContext | None = None
+        self,
+        script: Callable[[Peer], Awaitable[object]],
+        tls: ssl.SSLContext | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         self._script = script
         self._tls = tls
         self._tasks: set[asyncio.Task[None]] = set()
         self.peers: list[Peer] = []
-        self.port = 0
+        self._host = host
+        self.port = port
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
+        self._server = await asyncio.start_server(self._accept, self._host, self.port, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -12,7 +12,6 @@ from tests.support.harness import until
 from tests.support.http_peer import CHUNKED, OK, Peer, Server, always_ok, client, drain
 from tokengrpc.config import engine_settings
 from tokengrpc.core.request import GenerationRequest
-from tokengrpc.engines.http import client as http_client
 from tokengrpc.engines.http.client import EngineHTTP, read_body
 from tokengrpc.engines.http.connect import Origin
 from tokengrpc.engines.http.head import CutShort, Malformed
@@ -127,18 +126,17 @@ class TestConnections:
                 assert await drain(await http.post("/x", b"")) == (b"ok", None)
             assert len(server.peers) == 2
 
-    async def test_an_idle_connection_that_breaks_late(self, monkeypatch: pytest.MonkeyPatch):
+    async def test_an_idle_connection_that_breaks_late(self):
         """A server that closes it only after a while may have begun: the request is not sent again."""
-        monkeypatch.setattr(http_client, "RESEND_SECONDS", 0.0)
 
         async def script(peer: Peer) -> None:
             await peer.request()
             await peer.answer(OK)
             await peer.request()
 
-        async with Server(script) as server, client(server.port) as http:
+        async with Server(script) as server, client(server.port, resend_within=0.0) as http:
             assert await drain(await http.post("/x", b"")) == (b"ok", None)
-            with pytest.raises(EngineUnavailable, match="closed without an answer"):
+            with pytest.raises(EngineUnavailable, match="closed without a response"):
                 await http.post("/x", b"")
             assert len(server.peers) == 1
 
@@ -160,10 +158,9 @@ class TestConnections:
                 await http.post("/x", b"")
             assert len(server.peers) == 1
 
-    async def test_idle_connections_are_closed(self, monkeypatch: pytest.MonkeyPatch):
+    async def test_idle_connections_are_closed(self):
         """After a while, so that the server does not do it in the middle of a request."""
-        monkeypatch.setattr("tokengrpc.engines.http.client.KEEPALIVE_SECONDS", 0.01)
-        async with Server(always_ok) as server, client(server.port) as http:
+        async with Server(always_ok) as server, client(server.port, keepalive=0.01) as http:
             await drain(await http.post("/x", b""))
             await until(lambda: http.stats().open_count == 0)
             await server.all_done()

@@ -15,15 +15,15 @@ import uvloop
 
 from tests.support.harness import until
 from tests.support.http_peer import CHUNKED, Peer, Server, always_ok, client, drain
-from tokengrpc.engines.http import connect as http_dial
 from tokengrpc.errors import EngineProtocolError, EngineUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from tests.support.http_peer import Script
     from tokengrpc.engines.http.client import EngineHTTP
-    from tokengrpc.engines.http.connect import Origin
+    from tokengrpc.engines.http.connect import Origin, Resolve
 
 
 @pytest.fixture(scope="module")
@@ -131,32 +131,61 @@ class TestConnecting:
             assert await drain(await http.post("/x", b"")) == (b"ok", None)
 
     @pytest.mark.parametrize("silent", [True, False])
-    async def test_an_address_that_does_not_answer(self, monkeypatch: pytest.MonkeyPatch, silent: bool):
+    async def test_an_address_that_does_not_answer(self, silent: bool):
         """The next one is tried soon, at once if it was refused; what is left over is closed."""
-
-        async def addresses(_: Origin) -> list[str]:
-            return ["127.0.0.2", "127.0.0.1"]
-
-        monkeypatch.setattr(http_dial, "resolve", addresses)
+        addresses = resolving_to("127.0.0.2", "127.0.0.1")
         with contextlib.ExitStack() as stack:
-            async with Server(always_ok) as server, client(server.port, host="two.example") as http:
+            async with Server(always_ok) as server, client(server.port, resolve_host=addresses) as http:
                 if silent:
                     fill(stack, server.port)
                 assert await drain(await http.post("/x", b"")) == (b"ok", None)
                 assert http.stats().open_count == 1
 
-    async def test_a_refusal_by_all(self, monkeypatch: pytest.MonkeyPatch):
+    @pytest.mark.parametrize("silent", [True, False])
+    async def test_an_address_whose_tls_handshake_fails(self, trusted: Path, silent: bool):
+        """The next one is tried, soon or at once; an address is good only when TLS is."""
+        script = _silent if silent else _greeting
+        addresses = resolving_to("127.0.0.2", "127.0.0.1")
+        settings = {"scheme": "https", "host": "localhost", "resolve_host": addresses}
+        async with (
+            Server(always_ok, server_tls(trusted)) as server,
+            second_server(script, server.port) as bad,
+            client(server.port, **settings) as http,
+        ):
+            assert await drain(await http.post("/x", b"")) == (b"ok", None)
+            await bad.all_done()
+            assert (len(bad.peers), http.stats().open_count) == (1, 1)
+
+    async def test_a_refusal_by_all(self):
         """It is EngineUnavailable."""
-
-        async def addresses(_: Origin) -> list[str]:
-            return ["127.0.0.1", "127.0.0.2"]
-
         async with Server(always_ok) as server:
             pass
-        monkeypatch.setattr(http_dial, "resolve", addresses)
-        async with client(server.port, host="two.example") as http:
+        async with client(server.port, resolve_host=resolving_to("127.0.0.1", "127.0.0.2")) as http:
             with pytest.raises(EngineUnavailable, match=r"refused|Connect call failed"):
                 await http.post("/x", b"")
+
+
+def resolving_to(*addresses: str) -> Resolve:
+    """A name service that knows these addresses for every name."""
+
+    async def resolve(_: Origin) -> list[str]:
+        return list(addresses)
+
+    return resolve
+
+
+@contextlib.asynccontextmanager
+async def second_server(script: Script, port: int) -> AsyncIterator[Server]:
+    """A server at a second loopback address."""
+    server = Server(script, host="127.0.0.2", port=port)
+    try:
+        await server.__aenter__()
+    except OSError as error:
+        pytest.skip(f"needs a second loopback address: {error}")
+    try:
+        yield server
+    finally:
+        await server.__aexit__()
 
 
 def fill(stack: contextlib.ExitStack, port: int) -> None:
@@ -174,6 +203,11 @@ def fill(stack: contextlib.ExitStack, port: int) -> None:
 
 
 async def _silent(peer: Peer) -> None:
+    await peer.until_closed()
+
+
+async def _greeting(peer: Peer) -> None:
+    await peer.answer(b"220 mail.example ESMTP\r\n")
     await peer.until_closed()
 
 
@@ -250,18 +284,11 @@ class TestLeaving:
         with asyncio.Runner(loop_factory=loop) as runner:
             runner.run(main())
 
-    def test_cancelling_while_two_addresses_are_tried(
-        self, loop: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
-    ):
+    def test_cancelling_while_two_addresses_are_tried(self, loop: Callable[[], Any]):
         """Neither is left open."""
 
-        async def addresses(_: Origin) -> list[str]:
-            return ["127.0.0.1", "127.0.0.1"]
-
-        monkeypatch.setattr(http_dial, "resolve", addresses)
-
         async def main() -> None:
-            https = {"scheme": "https", "host": "two.example"}
+            https = {"scheme": "https", "resolve_host": resolving_to("127.0.0.1", "127.0.0.1")}
             async with Server(_silent) as server, client(server.port, **https) as http:
                 task = asyncio.ensure_future(http.post("/x", b""))
                 await until(lambda: len(server.peers) == 2)

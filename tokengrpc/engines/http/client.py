@@ -1,4 +1,4 @@
-"""The HTTP side of engines: an engine's connections, their use one after another, and how they end."""
+"""The HTTP client of an engine: its connections, their reuse, and how they end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tokengrpc.engines.http.connect import Origin, dial
+from tokengrpc.engines.http.connect import Origin, dial, resolve
 from tokengrpc.engines.http.connection import Connection, Response, Unanswered
 from tokengrpc.engines.http.head import HTTPError, Malformed
 from tokengrpc.errors import EngineProtocolError, EngineUnavailable
@@ -16,18 +16,20 @@ from tokengrpc.errors import EngineProtocolError, EngineUnavailable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Under the 5 s after which uvicorn (vLLM, SGLang, LiteLLM) closes an idle connection: a request that meets
-# the closing would fail.
+    from tokengrpc.engines.http.connect import Resolve
+
+# Less than the 5 s after which uvicorn (vLLM, SGLang, LiteLLM) closes an idle connection: a request that is
+# sent at that moment would fail.
 KEEPALIVE_SECONDS = 4.0
 
-# After the last event, this long is waited for the body's end, which lets the connection be used again.
+# The wait for the body's end after the last event. The end makes the connection reusable.
 _LINGER_SECONDS = 1.0
 
-# A request that meets the closing of an idle connection hears of it within a round trip. Whoever closes later
-# may have begun to work on it, and sending it again would do the work twice.
+# A request on an idle connection that the server is closing fails within a round trip. A server that closes
+# later may have begun the work, and sending the request again would do the work twice.
 RESEND_SECONDS = 1.0
 
-# The most that is read of a body that is no stream.
+# The most that is read of a body that is not a stream.
 _BODY_BYTES = 1024 * 1024
 
 
@@ -43,12 +45,25 @@ class ConnectionStats:
 
 
 class EngineHTTP:
-    """Sends an engine's requests. `connect_timeout` is seconds; everything later is timed by the core."""
+    """An engine's HTTP client. Times are in seconds; what follows the connecting is timed by the core."""
 
-    def __init__(self, engine: str, base_url: str, *, connect_timeout: float) -> None:
+    def __init__(
+        self,
+        engine: str,
+        base_url: str,
+        *,
+        connect_timeout: float,
+        keepalive: float = KEEPALIVE_SECONDS,
+        resend_within: float = RESEND_SECONDS,
+        resolve_host: Resolve = resolve,
+    ) -> None:
+        """`keepalive` bounds the idle time of connections, `resend_within` the time to a second try."""
         self._engine = engine
         self._base_url = base_url.rstrip("/")
         self._connect_timeout = connect_timeout
+        self._keepalive = keepalive
+        self._resend_within = resend_within
+        self._resolve_host = resolve_host
         self._origin: Origin | None = None  # while it is open
         self._head = b""
         self._connections: set[Connection] = set()
@@ -56,7 +71,7 @@ class EngineHTTP:
         self._lingering: dict[Response, asyncio.TimerHandle] = {}
 
     def open(self, headers: Mapping[str, str]) -> None:
-        """Gets ready to send requests with `headers`. Raises ValueError for headers that cannot be sent."""
+        """Prepares for sending requests with `headers`. Raises ValueError for headers that cannot be sent."""
         self._origin = origin = Origin.parse(self._base_url)
         fields = {"Host": origin.authority, "User-Agent": "tokengrpc", **headers}
         for name, value in fields.items():
@@ -90,13 +105,13 @@ class EngineHTTP:
         Raises EngineUnavailable when there is no answer, EngineProtocolError when it is not HTTP.
         """
         limit = min(connect_timeout or self._connect_timeout, self._connect_timeout)
-        return await self._ask("POST", path, body, limit)
+        return await self._request("POST", path, body, limit)
 
     async def get(self, path: str) -> Response:
-        """The same without a body."""
-        return await self._ask("GET", path, b"", self._connect_timeout)
+        """Sends a request without a body; otherwise like `post`."""
+        return await self._request("GET", path, b"", self._connect_timeout)
 
-    async def _ask(self, method: str, path: str, body: bytes, limit: float) -> Response:
+    async def _request(self, method: str, path: str, body: bytes, limit: float) -> Response:
         if self._origin is None:
             raise EngineUnavailable(f"engine {self._engine} is not started; wait until the server is ready")
         line = f"{method} {self._origin.path}{path}".encode("ascii")
@@ -113,9 +128,9 @@ class EngineHTTP:
             ) from error
 
     async def _send(self, origin: Origin, request: bytes, connect_timeout: float) -> Response:
-        """Sends it, once more if the server closed an idle connection just when it was used again.
+        """Sends a request, and again if the server closed an idle connection at the same moment.
 
-        That says nothing about the server (RFC 9112, 9.3.1).
+        Such a closing does not mean that the server fails (RFC 9112, 9.3.1).
         """
         connection = self._take_idle()
         if connection is not None:
@@ -124,7 +139,7 @@ class EngineHTTP:
             try:
                 return await _exchange(connection, request)
             except Unanswered:
-                if now() - sent >= RESEND_SECONDS:
+                if now() - sent >= self._resend_within:
                     raise
         return await _exchange(await self._connect(origin, connect_timeout), request)
 
@@ -134,7 +149,7 @@ class EngineHTTP:
             async with clock:
                 connection = await self._dial(origin)
         except TimeoutError:
-            if not clock.expired():  # the system gave up by itself
+            if not clock.expired():  # the operating system's own timeout
                 raise
             raise EngineUnavailable(
                 f"engine {self._engine} gave no connection within {limit:g} s; check that it is running",
@@ -148,11 +163,11 @@ class EngineHTTP:
         return connection
 
     async def _dial(self, origin: Origin) -> Connection:
-        return await dial(origin, lambda: Connection(self))
+        return await dial(origin, lambda: Connection(self), self._resolve_host)
 
     def linger(self, response: Response) -> None:
-        """After the last event: lets the connection be used again if the body ends soon. Does not wait."""
-        if response.closed or response in self._lingering:  # it has ended already, or will
+        """After the last event: makes the connection reusable if the body ends soon. Does not wait."""
+        if response.closed or response in self._lingering:
             return
         loop = asyncio.get_running_loop()
         self._lingering[response] = loop.call_later(_LINGER_SECONDS, self.hang_up, response)
@@ -168,23 +183,23 @@ class EngineHTTP:
         response.abort()
 
     def answered(self, connection: Connection, response: Response, *, reusable: bool) -> None:
-        """A response has ended: its connection waits for the next request, or is closed."""
+        """Keeps the connection of a response that has ended for the next request, or closes it."""
         self._forget(response)
         if not reusable or self._origin is None:
             connection.abort()
             return
         loop = asyncio.get_running_loop()
-        connection.idle_timer = loop.call_later(KEEPALIVE_SECONDS, connection.abort)
+        connection.idle_timer = loop.call_later(self._keepalive, connection.abort)
         self._idle.append(connection)
 
     def lost(self, connection: Connection, response: Response | None) -> None:
-        """A connection is closed."""
+        """Forgets a connection that is closed."""
         self._retire(connection)
         if response is not None:
             self._forget(response)
 
     def _take_idle(self) -> Connection | None:
-        """The connection that was used last, so that those too many grow old."""
+        """Returns the connection that was used last, so that surplus ones reach their idle limit."""
         while self._idle:
             connection = self._idle.pop()
             if connection.idle_timer is not None:
@@ -207,13 +222,13 @@ class EngineHTTP:
 
 
 def cause(error: Exception) -> str:
-    """Why a connection failed, without the address that such errors name: callers are told."""
+    """Returns why a connection failed, without the address in such errors, because callers see it."""
     if isinstance(error, ssl.SSLError) and error.reason:
         return f"TLS: {error.reason.replace('_', ' ').lower()}"
     if isinstance(error, UnicodeError):
-        return "its base_url holds no host name"
+        return "its base_url has no valid host name"
     if isinstance(error, OSError) and error.errno is not None:
-        # asyncio's own words about a refused connection hold the address.
+        # asyncio's own message about a refused connection contains the address.
         return os.strerror(error.errno) if error.errno > 0 else error.strerror or type(error).__name__
     if isinstance(error, HTTPError | ConnectionError | TimeoutError):
         return str(error) or type(error).__name__
@@ -231,7 +246,7 @@ async def _exchange(connection: Connection, request: bytes) -> Response:
 
 
 async def read_body(response: Response) -> bytes:
-    """A body up to a bound; what is longer is cut."""
+    """Returns a body; a longer one than 1 MiB is cut."""
     body = b""
     while len(body) < _BODY_BYTES and (chunk := await response.read()):
         body += chunk

@@ -1,4 +1,7 @@
-"""Opens connections: names, IPv4 and IPv6, TLS."""
+"""Opens connections: names, IPv4 and IPv6, TLS.
+
+Why not aiohappyeyeballs: docs/decisions/own-connect.md.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,13 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import chain, zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import quote, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tokengrpc.engines.http.connection import Connection
 
 # The delay after which the next address is tried beside the one before (RFC 8305, 5).
@@ -22,7 +24,7 @@ _NEXT_ADDRESS_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where a server is. `authority` is its Host header, `path` what its URL ends with, without a slash."""
+    """Where a server is. `authority` is its Host header, `path` the end of its URL, without a slash."""
 
     host: str
     port: int
@@ -32,11 +34,11 @@ class Origin:
 
     @classmethod
     def parse(cls, url: str) -> Origin:
-        """Of a URL like `https://host:1234/v1`; reads the system's certificates for https."""
+        """Parses a URL like `https://host:1234/v1`. Reads the system's certificates for https."""
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         host = parts.hostname or ""
-        with contextlib.suppress(UnicodeError):  # what is no host name fails when it is looked up
+        with contextlib.suppress(UnicodeError):  # an invalid host name fails when it is looked up
             host = host.encode("idna").decode("ascii")
         default = 443 if secure else 80
         port = parts.port or default
@@ -50,21 +52,38 @@ class Origin:
         )
 
 
+Resolve: TypeAlias = Callable[[Origin], Awaitable[list[str]]]
+
+
 def _tls() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
 
 
-async def dial(origin: Origin, make: Callable[[], Connection]) -> Connection:
-    """A new connection, by the address that answers first. Cancelling it leaves nothing open.
+async def resolve(origin: Origin) -> list[str]:
+    """Returns a host's addresses, alternating between IPv6 and IPv4. Raises OSError or UnicodeError."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):
+            socket.inet_pton(family, origin.host)
+            return [origin.host]
+    found = await asyncio.get_running_loop().getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+    families: dict[int, list[str]] = {}
+    for family, _, _, _, address in found:
+        families.setdefault(family, []).append(str(address[0]))
+    turns = chain.from_iterable(zip_longest(*families.values()))
+    return list(dict.fromkeys(address for address in turns if address is not None))
 
-    Raises OSError, or UnicodeError for what is no host name.
+
+async def dial(origin: Origin, make: Callable[[], Connection], resolve_host: Resolve = resolve) -> Connection:
+    """Opens a connection by the address that is connected first, TLS included.
+
+    Cancelling it leaves nothing open. Raises OSError, or UnicodeError for an invalid host name.
     """
-    addresses = await resolve(origin)
+    addresses = await resolve_host(origin)
     if len(addresses) == 1:
         return await _dial_address(origin, addresses[0], make)
-    # As in RFC 8305; uvloop's create_connection knows no happy_eyeballs_delay.
+    # As in RFC 8305; uvloop's create_connection has no happy_eyeballs_delay.
     attempts: list[asyncio.Task[Connection]] = []
     try:
         for address in addresses:
@@ -77,7 +96,7 @@ async def dial(origin: Origin, make: Callable[[], Connection]) -> Connection:
             await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             if (connection := _take_connected(attempts)) is not None:
                 return connection
-        return attempts[0].result()  # raises why
+        return attempts[0].result()  # raises the error of the preferred address
     finally:
         _give_up(attempts)
 
@@ -91,7 +110,7 @@ def _take_connected(attempts: list[asyncio.Task[Connection]]) -> Connection | No
 
 
 def _give_up(attempts: list[asyncio.Task[Connection]]) -> None:
-    """Ends attempts that are not wanted any more."""
+    """Ends attempts that are no longer needed."""
     for attempt in attempts:
         attempt.cancel()
         attempt.add_done_callback(_drop)
@@ -116,17 +135,3 @@ async def _dial_address(origin: Origin, address: str, make: Callable[[], Connect
         connection.abort()
         raise
     return connection
-
-
-async def resolve(origin: Origin) -> list[str]:
-    """A host's addresses, families by turns."""
-    for family in (socket.AF_INET, socket.AF_INET6):
-        with contextlib.suppress(OSError):
-            socket.inet_pton(family, origin.host)
-            return [origin.host]
-    found = await asyncio.get_running_loop().getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
-    families: dict[int, list[str]] = {}
-    for family, _, _, _, address in found:
-        families.setdefault(family, []).append(str(address[0]))
-    turns = chain.from_iterable(zip_longest(*families.values()))
-    return list(dict.fromkeys(address for address in turns if address is not None))
