@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from tokengrpc.core.model import Delta, ToolCallFragment, UsageReport
 from tokengrpc.core.text import encodable
+from tokengrpc.engines.anthropic.decoding import decode_event
 from tokengrpc.engines.anthropic.reasoning import opaque_redacted, opaque_signature
-from tokengrpc.engines.anthropic.schema import Event, decode_event
 from tokengrpc.engines.upstream.complaint import read_complaint
 from tokengrpc.engines.upstream.counts import first_known, newest
 from tokengrpc.engines.upstream.redaction import hiding
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tokengrpc.core.model import EngineFinish
-    from tokengrpc.engines.anthropic.schema import Block, EventDelta, Message, Usage
+    from tokengrpc.engines.anthropic.schema import Block, Event, EventDelta, Message, Usage
 
 # Bound on the calls of one generation. No model makes that many, so more is treated as malformed output.
 _MAX_CALLS = 1024

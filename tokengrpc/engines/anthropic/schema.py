@@ -2,16 +2,14 @@
 
 Source: anthropic-sdk-python 0.121, types/raw_*_event.py, usage.py, message_delta_usage.py, stop_reason.py.
 Any field may be missing or null. Unknown fields and unknown types are skipped.
+Events whose fields have other types are decoded by `decoding`.
 """
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import msgspec
-
-from tokengrpc.engines.upstream.counts import readable_counts
 
 # The contract's range for counts (int32). A larger value is treated as malformed.
 _Natural = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
@@ -80,35 +78,3 @@ class Event(msgspec.Struct, gc=False):
     content: list[Block] | None = None
     stop_reason: str | None = None
     stop_sequence: str | None = None
-
-
-_decode = msgspec.json.Decoder(Event).decode
-
-
-def decode_event(payload: bytes) -> Event:
-    """Decodes a payload. Raises ValueError if it is not an event."""
-    try:
-        return _decode(payload)
-    except (ValueError, RecursionError):
-        return _decode_leniently(payload)
-
-
-def _decode_leniently(payload: bytes) -> Event:
-    """Decodes JSON that msgspec rejects: lone surrogates, an error event whose `message` is a string."""
-    try:
-        # Given bytes, json.loads would also accept UTF-16 and UTF-32, and surrogates encoded as UTF-8.
-        value = json.loads(payload.decode())
-        if isinstance(value, dict) and value.get("type") == "error":
-            value = {"type": "error"}
-        _clean_usage(value)
-        return msgspec.convert(value, Event, strict=False)
-    except RecursionError:
-        raise ValueError("the JSON is nested too deeply") from None
-
-
-def _clean_usage(event: object) -> None:
-    """Removes what is no count from the usage, so that one bad part does not cost the others."""
-    if isinstance(event, dict):
-        for place in (event, event.get("message"), event.get("delta")):
-            if isinstance(place, dict) and "usage" in place:
-                place["usage"] = readable_counts(place["usage"])
