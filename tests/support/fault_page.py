@@ -16,12 +16,13 @@ WRITE_DOCS = os.environ.get("TOKENGRPC_WRITE_DOCS") == "1"
 _HEAD = """# Outcomes of engine faults
 
 This page is written by `TOKENGRPC_WRITE_DOCS=1 pytest tests/e2e/test_fault_table.py`. Every run of the tests
-compares each line with its result. Each fault is provoked over real sockets: a scripted HTTP engine, which
-keeps its own log, serves a real tokengrpc server on the chat and completions APIs of these dialects:
-{columns} (which has an API of its own).
+compares each line with its result. Each fault is provoked over real sockets: a scripted engine, which keeps
+its own log, serves a real tokengrpc server. HTTP engines do so on the chat and completions APIs of these
+dialects: {columns} (which has an API of its own). `gRPC` is vLLM's own gRPC service (kind `vllm`).
 
 In every case, at the end of the stream the caller had received exactly the text that the engine's log says it
-sent: nothing was lost or duplicated. The engine received one request, and its connection was released.
+sent: nothing was lost or duplicated. The engine received one request, and its connection was released. A call
+of vLLM's gRPC service that still ran was aborted by its id.
 
 - *Code and reason*: the caller's status. It is OK only if the engine had sent its finish reason.
 - *Usage*: `reported` is the engine's own count, equal to its log; `counted` is the server's count (`source`

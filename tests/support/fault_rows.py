@@ -48,7 +48,10 @@ Steps = Callable[[CaughtUp], Sequence[Step]]
 class Fault:
     """A fault and its outcome. If `reason` is empty, the generation succeeds with `finish`."""
 
-    steps: Steps
+    steps: Steps | None = None
+    """What an HTTP engine does; None for a fault that they do not have."""
+    grpc: Callable[[CaughtUp], Sequence[Any]] | None = None
+    """What vLLM's gRPC service does; None for a fault that it does not have."""
     reason: str = ""
     finish: str = "END"
     clock: str = ""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from tests.support.scripted_engine import Call
+    from tests.support.scripted_vllm import VllmCall
 
 
 class CaughtUp:
@@ -23,8 +24,10 @@ class CaughtUp:
     def __init__(self) -> None:
         self.received = ""
         """The caller's output so far: text, reasoning, refusal and arguments in their order of arrival."""
+        self.message_count = 0
+        """The messages that the caller has received."""
 
-    async def run(self, call: Call) -> None:
+    async def run(self, call: Call | VllmCall) -> None:
         """Waits until the caller has received all text of the call."""
         while self.received != encodable(call.text):  # noqa: ASYNC110 - the reader is a gRPC client elsewhere
             await asyncio.sleep(0.001)

@@ -55,6 +55,7 @@ class VllmCall:
         self.context = context
         self.ids: list[int] = []
         self.text = ""
+        self.suffix = b""
         self.last: pb.GenerateStreamChunk | None = None
         self.told_usage: tuple[int, int] | None = None
         self.finished = asyncio.Event()
@@ -67,7 +68,7 @@ class VllmCall:
 
     async def write(self, message: pb.GenerateResponse) -> None:
         """Writes a message."""
-        await self.context.write(message.SerializeToString())
+        await self.context.write(message.SerializeToString() + self.suffix)
 
     async def write_chunk(self, ids: Sequence[int], logprobs: pb.OutputLogProbs | None = None) -> None:
         """Writes a chunk; its tokens and text count as sent."""
@@ -180,6 +181,15 @@ class ScriptedVllm:
         """Waits until something has happened, as `log` has it."""
         async with self._changed:
             await self._changed.wait_for(lambda: entry in self.log)
+
+    async def check_released(self, *, failed: bool) -> None:
+        """Waits until no call is open, and until a call that failed on a working connection is aborted."""
+        broken = self.proxy.cut_count or self.proxy.ended_count
+        for call in self.calls:
+            while not (call.finished.is_set() or call.disconnected.is_set()):  # noqa: ASYNC110 - either event
+                await asyncio.sleep(0.001)
+            if failed and call.disconnected.is_set() and not broken:
+                await self.noted(f"abort {call.request.request_id}")
 
     async def _note(self, entry: str) -> None:
         async with self._changed:

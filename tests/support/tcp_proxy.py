@@ -29,6 +29,7 @@ class TcpProxy:
         self.port = 0
         self.accepted_count = 0
         self.cut_count = 0
+        self.ended_count = 0
         self._passed = b""
         self._bytes_left: int | None = None
         self._flowing = asyncio.Event()
@@ -78,6 +79,7 @@ class TcpProxy:
 
     def end(self) -> None:
         """Closes all connections regularly, on both sides, after what was let through."""
+        self.ended_count += bool(self._writers)
         for writer in tuple(self._writers):
             writer.close()
         self._writers.clear()

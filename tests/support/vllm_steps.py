@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from tests.support.fault_steps import CaughtUp
     from tests.support.scripted_vllm import VllmCall
 
 
@@ -109,6 +110,24 @@ class Fail:
         packed.Pack(retry)
         status = status_pb2.Status(code=self.code.value[0], message=self.message, details=[packed])
         await call.context.abort_with_status(rpc_status.to_status(status))
+
+
+class WhenStarted:
+    """Waits until the caller has received the first message, so that the engine's headers have arrived."""
+
+    def __init__(self, caught_up: CaughtUp) -> None:
+        self.caught_up = caught_up
+
+    async def run(self, call: VllmCall) -> None:
+        while not self.caught_up.message_count:  # noqa: ASYNC110 - the reader is a gRPC client elsewhere
+            await asyncio.sleep(0.001)
+
+
+class UnknownFields:
+    """Adds a field that nobody knows to each message from now on."""
+
+    async def run(self, call: VllmCall) -> None:
+        call.suffix = b"\x98\x06\x01"  # field 99, a number
 
 
 class CutConnection:

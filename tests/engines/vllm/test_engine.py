@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -345,6 +347,18 @@ async def test_connect_timeout_of_the_request(vllm: ScriptedVllm) -> None:
             sock.close()
     assert caught.value.metadata == {"clock": "connect", "limit_seconds": "0.3"}
     await engine.close()
+
+
+def test_other_engines_do_not_load_it() -> None:
+    """The stubs, the tokenizer and Jinja are loaded where a model has such an engine, and nowhere else."""
+    script = (
+        "import sys, tokengrpc.server as s, tokengrpc.config as c\n"
+        "s.Server(c.Settings(models=(c.model_settings(name='m'),)))\n"
+        "c.engine_settings(name='v', kind='vllm', base_url='http://x')\n"
+        "print([m for m in ('smg_vllm', 'tokenizers', 'jinja2') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 async def lose(vllm: ScriptedVllm, engine: VllmEngine) -> None:

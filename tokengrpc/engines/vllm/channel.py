@@ -14,19 +14,17 @@ from smg_vllm.vllm_engine_pb2_grpc import VllmEngineStub
 from tokengrpc.errors import EngineUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
 _GENERATE = "/vllm.grpc.engine.VllmEngine/Generate"
 _PORTS = {"http": 80, "https": 443}
+_State = grpc.ChannelConnectivity
 
 # An abort is a courtesy after the call's cancellation, which vLLM takes for an abort as well.
-_ABORT_SECONDS = 5.0
+_ABORT_SECONDS = 2.0
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.use_local_subchannel_pool", 1),  # engines at one address are engines of their own
-    # An engine that comes back is noticed within a second, and one that is away refuses that soon.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
     # A link that was cut without a word is noticed in half a minute. vLLM allows a ping every 10 s.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -36,8 +34,23 @@ GenerateCall = Any
 """A call of Generate, whose `read` returns bytes. grpc.aio's type says that it returns messages."""
 
 
+class _Link:
+    """A gRPC channel with the callables on it. `waiters` is the number of requests that wait for it."""
+
+    __slots__ = ("channel", "generate", "stub", "waiters")
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.channel = channel
+        self.stub = VllmEngineStub(channel)  # type: ignore[no-untyped-call] # generated
+        # No deserializer: grpc.aio swallows the errors of one and returns None.
+        self.generate: Any = channel.unary_stream(
+            _GENERATE, request_serializer=pb.GenerateRequest.SerializeToString
+        )
+        self.waiters = 0
+
+
 class EngineChannel:
-    """One connection to an engine. It is made anew when a request finds it broken."""
+    """The connection to an engine. It is made anew when a request finds it broken."""
 
     def __init__(self, engine: str, base_url: str, *, connect_timeout: float, max_message_bytes: int) -> None:
         """`connect_timeout` is in seconds."""
@@ -45,48 +58,29 @@ class EngineChannel:
         self._url = urlsplit(base_url)
         self._connect_timeout = connect_timeout
         self._options = (*_OPTIONS, ("grpc.max_receive_message_length", max_message_bytes))
-        self._metadata: Sequence[tuple[str, str]] = ()
-        self._channel: grpc.aio.Channel | None = None
-        self._stub: VllmEngineStub | None = None
-        self._generate: Any = None
+        self.metadata: Sequence[tuple[str, str]] = ()
+        """What every call sends."""
+        self._link: _Link | None = None
         self._connections = 0
         self._is_new = True  # nobody has used the connection that will stand next
-        self._aborts: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self, key: str | None) -> None:
         """Gets ready to connect. `key` is sent with every call."""
-        url = self._url
-        target = url.netloc if url.port else f"{url.netloc}:{_PORTS[url.scheme]}"
-        if url.scheme == "https":
-            credentials = grpc.ssl_channel_credentials()
-            self._channel = grpc.aio.secure_channel(target, credentials, options=self._options)
-        else:
-            self._channel = grpc.aio.insecure_channel(target, options=self._options)
-        self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
-        self._stub = VllmEngineStub(self._channel)  # type: ignore[no-untyped-call] # generated
-        # No deserializer: grpc.aio swallows the errors of one and returns None.
-        self._generate = self._channel.unary_stream(
-            _GENERATE, request_serializer=pb.GenerateRequest.SerializeToString
-        )
+        self.metadata = (("authorization", f"Bearer {key}"),) if key else ()
+        self._link = self._dial()
 
     async def close(self) -> None:
         """Closes the connection. Aborts that are on their way are waited for."""
-        await asyncio.gather(*self._aborts, return_exceptions=True)
-        if self._channel is not None:
-            await self._channel.close()
-            self._channel = self._stub = None
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._link is not None:
+            await self._link.channel.close()
+            self._link = None
 
     @property
     def stub(self) -> VllmEngineStub:
         """The stub of an open connection."""
-        if self._stub is None:
-            raise EngineUnavailable(f"engine {self._engine} is not started; wait until the server is ready")
-        return self._stub
-
-    @property
-    def metadata(self) -> Sequence[tuple[str, str]]:
-        """What every call sends."""
-        return self._metadata
+        return self._opened.stub
 
     async def connect(self, connect_timeout: float | None = None) -> int:
         """Waits until the connection stands. Returns its number: a higher one than before if it is new.
@@ -105,35 +99,66 @@ class EngineChannel:
             ) from None
         return self._connections
 
-    async def _until_ready(self) -> None:
-        channel, tried = self._channel, False
-        if channel is None:
-            raise EngineUnavailable(f"engine {self._engine} is not started; wait until the server is ready")
-        state = channel.get_state(try_to_connect=True)
-        while state is not grpc.ChannelConnectivity.READY:
-            # An earlier request's failure is not this one's: the backoff after it is waited for.
-            if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE and tried:
-                raise EngineUnavailable(
-                    f"engine {self._engine} cannot be reached; check that it is running and its base_url"
-                )
-            tried = tried or state is not grpc.ChannelConnectivity.TRANSIENT_FAILURE
-            self._is_new = True
-            await channel.wait_for_state_change(state)
-            state = channel.get_state(try_to_connect=True)
-        self._connections += self._is_new
-        self._is_new = False
-
     def generate(self, request: pb.GenerateRequest) -> GenerateCall:
         """Begins a generation."""
-        return self._generate(request, metadata=self._metadata)
+        return self._opened.generate(request, metadata=self.metadata)
 
     def abort(self, request_id: str) -> None:
         """Tells the engine to stop a generation, without waiting for the answer."""
-        task = asyncio.get_running_loop().create_task(self._abort(request_id))
-        self._aborts.add(task)
-        task.add_done_callback(self._aborts.discard)
+        self._begin(self._abort(request_id))
+
+    @property
+    def _opened(self) -> _Link:
+        if self._link is None:
+            raise EngineUnavailable(f"engine {self._engine} is not started; wait until the server is ready")
+        return self._link
+
+    def _dial(self) -> _Link:
+        url = self._url
+        target = url.netloc if url.port else f"{url.netloc}:{_PORTS[url.scheme]}"
+        if url.scheme == "https":
+            credentials = grpc.ssl_channel_credentials()
+            return _Link(grpc.aio.secure_channel(target, credentials, options=self._options))
+        return _Link(grpc.aio.insecure_channel(target, options=self._options))
+
+    async def _until_ready(self) -> None:
+        link = self._opened
+        state = link.channel.get_state(try_to_connect=True)
+        if state is _State.READY and not self._is_new:
+            return
+        if state is _State.TRANSIENT_FAILURE:
+            # gRPC waits before it tries again. An earlier request's failure is not this one's.
+            self._retire(link)
+            link = self._link = self._dial()
+            state = link.channel.get_state(try_to_connect=True)
+        link.waiters += 1
+        try:
+            while state is not _State.READY:
+                self._is_new = True
+                if state is _State.TRANSIENT_FAILURE:
+                    raise EngineUnavailable(
+                        f"engine {self._engine} cannot be reached; check that it is running and its base_url"
+                    )
+                await link.channel.wait_for_state_change(state)
+                state = link.channel.get_state(try_to_connect=True)
+        finally:
+            link.waiters -= 1
+            if link is not self._link:
+                self._retire(link)
+        self._connections += self._is_new
+        self._is_new = False
+
+    def _retire(self, link: _Link) -> None:
+        """Closes a link that failed, once nobody waits for it."""
+        if not link.waiters:
+            self._begin(link.channel.close())
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _abort(self, request_id: str) -> None:
         with suppress(grpc.aio.AioRpcError, EngineUnavailable):
             request = pb.AbortRequest(request_ids=[request_id])
-            await self.stub.Abort(request, timeout=_ABORT_SECONDS, metadata=self._metadata)
+            await self.stub.Abort(request, timeout=_ABORT_SECONDS, metadata=self.metadata)

@@ -20,7 +20,7 @@ from tokengrpc.engines.vllm.input import stopping_text, tokenize
 from tokengrpc.engines.vllm.model_source import ModelSource
 from tokengrpc.engines.vllm.output import OutputDecoder
 from tokengrpc.engines.vllm.request import encode_request
-from tokengrpc.errors import EngineBusy, EngineError, EngineUnavailable
+from tokengrpc.errors import EngineBusy, EngineError, EngineProtocolError, EngineUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -161,10 +161,12 @@ class VllmEngine:
             if decoder.error is not None:
                 raise decoder.error
         except grpc.aio.AioRpcError as error:
-            started = False
-            if decoder is not None:
-                started, decoder.engine_ended = decoder.started, True
+            started = decoder is not None and decoder.started
             failure = rpc_error(self.name, error, self._hide, accepted=accepted, started=started)
+            if decoder is not None:
+                # Where the connection broke, or this side ended the call, the engine may still be running.
+                broken = error.code() is grpc.StatusCode.UNAVAILABLE
+                decoder.engine_ended = not (broken or isinstance(failure, EngineProtocolError))
             self._note(failure)
             raise failure from error
         except EngineError as error:
