@@ -170,7 +170,7 @@ def test_special_tokens_of_both_forms() -> None:
             TOKENIZER | {"chat_template.jinja": b"\xff"},
             r"tokenizer_config\.json or chat template cannot be read",
         ),
-        ({"tokenizer.json": b"{}"}, r"it is no tokenizer\.json"),
+        ({"tokenizer.json": b"{}"}, r"it is not a valid tokenizer\.json"),
     ],
 )
 def test_files_that_cannot_be_used(files: dict[str, bytes], problem: str) -> None:
