@@ -388,8 +388,8 @@ class TestEnds:
         assert isinstance(decode(*payloads)[1], EngineTruncated)
 
     def test_nothing_follows_the_end(self):
-        """Everything after message_stop is ignored."""
-        assert len(finished(finish(), END, text("late"), b"garbage")) == 1
+        """After message_stop everything is ignored if the usage has arrived."""
+        assert len(finished(START, finish(), END, text("late"), b"garbage")) == 2
 
     @pytest.mark.parametrize(
         ("kind", "before", "after"),

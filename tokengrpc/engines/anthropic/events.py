@@ -140,7 +140,7 @@ class EventDecoder(StreamDecoder):
         self._emit(deltas, Delta(fragments=(fragment,)))
 
     def _emit(self, deltas: list[Delta], delta: Delta) -> None:
-        self._note_output()
+        self._note_output(answers=bool(delta.text or delta.fragments))
         deltas.append(delta)
 
     def _take_input_usage(self, usage: Usage | None, deltas: list[Delta]) -> None:

@@ -84,7 +84,7 @@ class ChunkDecoder(StreamDecoder):
             text = plain_text(choices[0])
             if text:
                 if not self._in_text:
-                    self._note_output()
+                    self._note_output(answers=True)
                     self._counter.mark_uncounted()
                     self._in_text = self._finish is None
                 self._text.add(text)
@@ -132,7 +132,7 @@ class ChunkDecoder(StreamDecoder):
         has_output = bool(text or reasoning or refusal or has_calls)
         count = self._counter.count(usage, known, has_output=has_output)
         if has_output:
-            self._note_output()
+            self._note_output(answers=bool(text or refusal or has_calls))
         elif count:
             self._started = True
         if refusal:

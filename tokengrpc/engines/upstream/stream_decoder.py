@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from tokengrpc.core.model import FinishReason
 from tokengrpc.engines.upstream.complaint import read_complaint
 from tokengrpc.engines.upstream.errors import stream_error
 from tokengrpc.engines.upstream.finish_reasons import read_finish, stronger_finish
@@ -38,6 +39,7 @@ class StreamDecoder(ABC):
         self._engine = engine
         self._hide = hide
         self._started = False  # whether the engine has sent output
+        self._answered = False  # whether it has sent more than reasoning
         self._finish: EngineFinish | None = None
         self._marked = False  # whether the end mark has arrived, but not yet the usage
         self._reopened = False  # whether output has followed the last finish reason
@@ -49,6 +51,14 @@ class StreamDecoder(ABC):
     def complete(self) -> bool:
         """Whether the finish reason has arrived and no output has followed it."""
         return self._finish is not None and not self._reopened
+
+    @property
+    def lacks_answer(self) -> bool:
+        """Whether the engine has ended its answer although it has sent nothing but reasoning."""
+        finish = self._finish
+        return (
+            self._started and not self._answered and finish is not None and finish.reason is FinishReason.END
+        )
 
     def check(self) -> None:
         """Raises `error`, if there is one."""
@@ -149,10 +159,11 @@ class StreamDecoder(ABC):
             deltas.append(self._last(self._finish))
         return deltas
 
-    def _note_output(self) -> None:
-        """Notes that the engine has sent output."""
+    def _note_output(self, *, answers: bool) -> None:
+        """Notes that the engine has sent output. `answers`: it is more than reasoning."""
         self._started = True
-        if self._finish is not None:
+        self._answered = self._answered or answers
+        if self._finish is not None and not self._marked:
             self._reopened = True
             self.outputs_after_finish += 1
 

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from tokengrpc.errors import TokenGrpcError
 
 
+# Some servers send a finish reason with the reasoning, before the answer. So if only reasoning has arrived,
+# the rest of the response is read for at least this long.
+REASONING_ONLY_SECONDS = 30.0
+
+
 class ResponseReader:
     """A response with its decoders.
 
@@ -63,7 +68,8 @@ class ResponseReader:
             raise TimeoutError
         now = asyncio.get_running_loop().time()
         if self._deadline is None:
-            self._deadline = now + self._usage_timeout
+            least = REASONING_ONLY_SECONDS if self.decoder.lacks_answer else 0.0
+            self._deadline = now + max(self._usage_timeout, least)
         self._expired = now >= self._deadline
         async with asyncio.timeout_at(self._deadline):
             return await self.read()
