@@ -298,6 +298,10 @@ class EngineProtocolError(EngineError):
     reason = Reason.ENGINE_PROTOCOL_ERROR
 
 
+class AnswerMismatch(EngineProtocolError):
+    """Complete answer that lacks what its request asked for. No other engine can continue it."""
+
+
 class EngineAborted(EngineError):
     """Generation that the engine itself aborted."""
 

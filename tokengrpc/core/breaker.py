@@ -9,7 +9,7 @@ from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from tokengrpc.errors import EngineBusy, EngineError, ModelNotFound
+from tokengrpc.errors import AnswerMismatch, EngineBusy, EngineError, ModelNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,9 @@ def classify_outcome(error: BaseException | None) -> AttemptOutcome:
     """
     if error is None:
         return AttemptOutcome.SUCCESS
+    if isinstance(error, AnswerMismatch):
+        # The engine works; whether it can do what this one request asks for says nothing about others.
+        return AttemptOutcome.NEUTRAL
     if isinstance(error, EngineBusy):
         return AttemptOutcome.BACKOFF
     # Once an attempt runs, only the engine raises ModelNotFound: its configuration is wrong.

@@ -23,6 +23,7 @@ from tokengrpc.core.routing import SlotRequest
 from tokengrpc.core.termination import Termination
 from tokengrpc.errors import (
     Advice,
+    AnswerMismatch,
     EngineAuthFailed,
     EngineError,
     EngineStalled,
@@ -126,6 +127,8 @@ class FailoverPlan:
         allowed = self._request.recovery.max_engine_switch_count
         if continuation_state is None or not _may_succeed_elsewhere(error) or self._switches >= allowed:
             raise error
+        if isinstance(error, AnswerMismatch):
+            raise error  # the answer is complete
         methods = continuation_state.methods(self._request, self._generation)
         request, left = self._request, self._request.max_output_token_count
         if left is not None:

@@ -82,7 +82,7 @@ class TestByIds:
         "feature",
         [
             {"tools": (Tool(name="f"),)},
-            {"constraint": OutputConstraint(json_schema="{}")},
+            {"constraint": OutputConstraint(regex=" time")},
             {"output": OutputOptions(raw_bytes=True)},
             {"sampling": Sampling(stop_sequences=("x",))},
         ],

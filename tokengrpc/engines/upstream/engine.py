@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tokengrpc.engines.http.client import EngineHTTP, cause, read_body
 from tokengrpc.engines.http.head import HTTPError
+from tokengrpc.engines.upstream.answer_guard import answer_guard, guarded
 from tokengrpc.engines.upstream.batching import portions
 from tokengrpc.engines.upstream.complaint import Complaint, read_complaint
 from tokengrpc.engines.upstream.delays import delay_seconds
@@ -75,6 +76,7 @@ class HTTPStreamEngine(ABC):
         self.capabilities = capabilities
         self._read_api_key = settings.read_api_key
         self._http = EngineHTTP(settings.name, base_url, connect_timeout=settings.connect_timeout)
+        self._settings = settings
         self._max_event_bytes = settings.max_event_bytes
         self._usage_timeout = settings.usage_timeout
         self._late_usage_readers = (
@@ -153,10 +155,17 @@ class HTTPStreamEngine(ABC):
     ) -> UpstreamRequest:
         """Builds the request to send. Raises UnsupportedFeature and InvalidRequest."""
 
-    async def generate(
+    def generate(
         self, request: GenerationRequest, continue_from: Continuation | None = None
     ) -> AsyncGenerator[Sequence[Delta], None]:
         """Runs a request; see `Engine.generate`."""
+        batches = self._stream(request, continue_from)
+        guard = answer_guard(self._settings, request, continue_from)
+        return batches if guard is None else guarded(batches, guard, usage_timeout=self._usage_timeout)
+
+    async def _stream(
+        self, request: GenerationRequest, continue_from: Continuation | None
+    ) -> AsyncGenerator[Sequence[Delta], None]:
         upstream_request = self._upstream_request(request, continue_from)
         response: Response | None = None
         reader: ResponseReader | None = None

@@ -22,6 +22,14 @@ class HttpEngineSettings(RemoteEngineSettings, frozen=True, kw_only=True, forbid
         SecondsOrNone,
         Meta(description="after the finish reason, the longest wait for the usage, in seconds; 0: none"),
     ] = 5.0
+    schema_check: Annotated[
+        Literal["error", "log", "off"],
+        Meta(description="what becomes of a complete answer that does not match the request's JSON schema"),
+    ] = "error"
+    logprobs_check: Annotated[
+        Literal["error", "log", "off"],
+        Meta(description="what becomes of an answer without the logprobs that the request asks for"),
+    ] = "error"
     max_event_bytes: Annotated[
         Bytes, Meta(description="the maximum size of a line or event that an engine sends, in bytes")
     ] = 1 << 20
