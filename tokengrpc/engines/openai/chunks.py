@@ -73,22 +73,17 @@ class ChunkDecoder(StreamDecoder):
         except (ValueError, RecursionError):
             chunk = decode_leniently(payload, wants_logprobs=self._wants_infos, wants_ids=self._wants_ids)
         choices = chunk.choices
-        if (
-            choices
-            and len(choices) == 1
-            and chunk.usage is None
-            and chunk.timings is None
-            and not chunk.error
-        ):
+        if choices and len(choices) == 1 and chunk.timings is None and not chunk.error:
             # Fast path, taken by nearly all chunks.
             text = plain_text(choices[0])
             if text:
-                if not self._in_text:
-                    self._note_output(answers=True)
-                    self._counter.mark_uncounted()
-                    self._in_text = self._finish is None
-                self._text.add(text)
-                deltas.append(Delta(text=text))
+                streamed = self._text
+                streamed.length += len(text)
+                streamed.last = text
+                if not self._in_text or chunk.usage is not None:
+                    self._take_text(text, chunk, deltas)
+                else:
+                    deltas.append(Delta(text=text))
                 return
         self._in_text = False
         usage = usage_report(chunk)
@@ -103,6 +98,21 @@ class ChunkDecoder(StreamDecoder):
         if usage is not None:
             if not usage_taken:
                 self._take_usage(usage, deltas)
+            self._usage = newest(usage, self._usage)
+
+    def _take_text(self, text: str, chunk: Chunk, deltas: list[Delta]) -> None:
+        """Adds plain text that begins, or that comes with usage, as vLLM and SGLang send it."""
+        self._note_output(answers=True)
+        if chunk.usage is None:
+            self._in_text = self._finish is None
+            self._counter.mark_uncounted()
+            deltas.append(Delta(text=text))
+            return
+        self._in_text = False
+        usage = usage_report(chunk)
+        self._take_prompt_ids(chunk, deltas)
+        deltas.append(Delta(text=text, count=self._counter.count(usage, None, has_output=True), usage=usage))
+        if usage is not None:
             self._usage = newest(usage, self._usage)
 
     def _usage_known(self) -> bool:
@@ -159,17 +169,20 @@ class ChunkDecoder(StreamDecoder):
         body = choice.delta or _EMPTY
         text, reasoning, refusal = read_content(body)
         text = choice.text or text
-        fragments = self._calls.feed(body.tool_calls, body.function_call)
         has_calls = bool(body.tool_calls or body.function_call)
-        self._text.add(text)
-        self._reasoning.add(reasoning)
-        self._refusal.add(refusal)
+        fragments = self._calls.feed(body.tool_calls, body.function_call) if has_calls else ()
+        if text:
+            self._text.add(text)
+        if reasoning:
+            self._reasoning.add(reasoning)
+        if refusal:
+            self._refusal.add(refusal)
         message = choice.message
         if message is not None:
-            whole = read_content(message)
-            text += self._text.rest_of(whole.text, self._engine)
-            reasoning += self._reasoning.rest_of(whole.reasoning, self._engine)
-            refusal += self._refusal.rest_of(whole.refusal, self._engine)
+            whole_text, whole_reasoning, whole_refusal = read_content(message)
+            text += self._text.rest_of(whole_text, self._engine)
+            reasoning += self._reasoning.rest_of(whole_reasoning, self._engine)
+            refusal += self._refusal.rest_of(whole_refusal, self._engine)
             rest = self._calls.feed_whole(message.tool_calls, message.function_call)
             fragments += rest
             has_calls = has_calls or bool(rest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tokengrpc.engines.openai.schema import MessageDelta
@@ -19,31 +19,30 @@ _REASONING_KEYS = ("text", "thinking", "reasoning_content", "reasoning", "conten
 _REFUSAL_KEYS = ("refusal", "text", "content", "value")
 
 
-class Content(NamedTuple):
-    """The content of a message or of a piece of it."""
-
-    text: str
-    reasoning: str
-    refusal: str
+# Text, reasoning and refusal of a message or of a piece of it.
+Content = tuple[str, str, str]
 
 
 def read_content(body: MessageDelta) -> Content:
-    """Returns the content of a message. Raises ValueError for a part that cannot be read."""
+    """Returns text, reasoning and refusal. Raises ValueError for a part that cannot be read."""
     text = body.content or ""
     reasoning = _read_reasoning(body)
     refusal = body.refusal or ""
     if not isinstance(refusal, str):
         refusal = _flatten(refusal, _REFUSAL_KEYS)
     if isinstance(text, str):
-        return Content(text, reasoning, refusal)
+        return text, reasoning, refusal
     text, more_reasoning, more_refusal = _join_parts(text if isinstance(text, list) else [text])
     if more_reasoning != reasoning:
         reasoning += more_reasoning
-    return Content(text, reasoning, refusal + more_refusal)
+    return text, reasoning, refusal + more_refusal
 
 
 def _read_reasoning(body: MessageDelta) -> str:
     """Returns the reasoning. A server that fills several of the fields sends the same in each."""
+    usual = body.reasoning_content or body.reasoning
+    if usual and isinstance(usual, str):
+        return usual
     for value in (
         body.reasoning_content,
         body.reasoning,
@@ -74,7 +73,7 @@ def _join_parts(parts: list[Any]) -> Content:
                 text += _flatten(part, _TEXT_KEYS if kind in _TEXT_TYPES else ("text",))
         elif part is not None:
             raise ValueError("a part of the content is neither text nor an object")
-    return Content(text, reasoning, refusal)
+    return text, reasoning, refusal
 
 
 def _flatten(value: object, keys: tuple[str, ...]) -> str:

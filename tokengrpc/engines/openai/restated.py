@@ -10,27 +10,27 @@ log = structlog.get_logger(__name__)
 class Streamed:
     """The length and the last piece of a text that came in deltas. It needs constant memory."""
 
-    __slots__ = ("_last", "_length")
+    __slots__ = ("last", "length")
 
     def __init__(self) -> None:
-        self._length = 0
-        self._last = ""
+        self.length = 0
+        self.last = ""
 
     def add(self, piece: str) -> None:
         """Adds a piece."""
         if piece:
-            self._length += len(piece)
-            self._last = piece
+            self.length += len(piece)
+            self.last = piece
 
     def rest_of(self, whole: str, engine: str) -> str:
         """Returns what `whole`, the text of a whole message, has beyond the streamed text.
 
         If the two differ otherwise, the streamed text stands, because its readers have it.
         """
-        begins_alike = whole[: self._length].endswith(self._last)
-        if begins_alike and len(whole) >= self._length:
-            rest = whole[self._length :]
-            if self._length:
+        begins_alike = whole[: self.length].endswith(self.last)
+        if begins_alike and len(whole) >= self.length:
+            rest = whole[self.length :]
+            if self.length:
                 self.add(rest)
             return rest
         if whole.strip():

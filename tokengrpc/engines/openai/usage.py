@@ -73,6 +73,8 @@ def _sums(
         # The total tells the other one.
         completion = max(completion, reasoning)
         return prompt or max(0, total - completion), max(completion, total - prompt if prompt else 0)
+    if prompt + completion == total and max(cached, written) <= prompt and reasoning <= completion:
+        return prompt, completion  # the first reading, and by far the most frequent one
     readings = [
         (input_, output)
         for input_ in (prompt, prompt + cached, prompt + cached + written)

@@ -39,17 +39,23 @@ def _count(value: object) -> int | None:
 
 def first_known(*counts: int | None) -> int | None:
     """Returns the first count that is known, or None."""
-    return next((count for count in counts if count is not None), None)
+    for count in counts:
+        if count is not None:
+            return count
+    return None
 
 
 def newest(report: UsageReport, before: UsageReport | None) -> UsageReport:
     """Returns the counts of `report`, and those of `before` that it lacks."""
     if before is None:
         return report
+    # Called once per chunk by servers that report usage in each.
     return UsageReport(
-        input=first_known(report.input, before.input),
-        output=first_known(report.output, before.output),
-        cached_input=first_known(report.cached_input, before.cached_input),
-        cache_write_input=first_known(report.cache_write_input, before.cache_write_input),
-        reasoning=first_known(report.reasoning, before.reasoning),
+        input=before.input if report.input is None else report.input,
+        output=before.output if report.output is None else report.output,
+        cached_input=before.cached_input if report.cached_input is None else report.cached_input,
+        cache_write_input=(
+            before.cache_write_input if report.cache_write_input is None else report.cache_write_input
+        ),
+        reasoning=before.reasoning if report.reasoning is None else report.reasoning,
     )

@@ -74,7 +74,8 @@ class StreamDecoder(ABC):
             if not payload:
                 continue
             try:
-                self._feed_payload(payload, deltas)
+                # After the end mark, nothing but usage is taken, which the last delta has.
+                self._feed_payload(payload, [] if self._marked else deltas)
             except (ValueError, RecursionError) as error:
                 if not self.complete:
                     self._fail(self._undecodable(payload, error))

@@ -89,8 +89,9 @@ class ToolCallAssembler:
     def _feed_piece(
         self, index: int | None, id_: str | None, function: Function | None, opaque: bytes = b""
     ) -> None:
-        id_ = encodable(id_ or "")
-        name = encodable((function.name if function else None) or "")
+        name = function.name or "" if function else ""
+        id_ = encodable(id_) if id_ else ""
+        name = encodable(name) if name else ""
         arguments = function.arguments if function else None
         if isinstance(arguments, dict):
             arguments = json.dumps(arguments, ensure_ascii=False)

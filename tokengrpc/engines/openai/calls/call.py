@@ -48,10 +48,10 @@ class CallState:
 
         `named`: the name is known to be complete, even if no arguments have arrived.
         """
-        if self._withheld == [_PLACEHOLDER] and piece.strip():
+        if self._withheld and self._withheld == [_PLACEHOLDER] and piece.strip():
             self._withheld.clear()
             self.arguments = JsonText()
-        if self.arguments.whole and piece.strip():
+        if piece and self.arguments.whole and piece.strip():
             self._count(piece)
             self._again.append(piece)
             piece = ""

@@ -26,10 +26,10 @@ _MAX_BYTES = 256 * 1024
 
 def opaque_of(call: ToolCall) -> bytes:
     """Returns the opaque bytes for a piece of a call. Raises ValueError if they are too many."""
+    if not (call.extra_content or call.provider_specific_fields):
+        return b""
     fields = {"extra_content": call.extra_content, "provider_specific_fields": call.provider_specific_fields}
     fields = {name: value for name, value in fields.items() if value}
-    if not fields:
-        return b""
     opaque = _PREFIX + msgspec.json.encode(fields)
     if len(opaque) > _MAX_BYTES:
         raise ValueError(f"more than {_MAX_BYTES} bytes in extra fields of a tool call")
