@@ -58,5 +58,6 @@ _MADE = {
     "http1": _responses,
     "openai": lambda: _bodies(anthropic=False),
     "anthropic": lambda: _bodies(anthropic=True),
+    "vllm": list,
     "request": _requests,
 }

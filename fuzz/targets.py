@@ -14,6 +14,7 @@ from tokenstreaming.v1 import token_stream_pb2 as pb
 from fuzz.reference import events_of
 from tokengrpc.core.generation import Generation
 from tokengrpc.core.request import GenerationRequest, OutputOptions
+from tokengrpc.core.stopping_text import StoppingText
 from tokengrpc.core.termination import Termination
 from tokengrpc.engines.anthropic import request as anthropic_request
 from tokengrpc.engines.anthropic.events import EventDecoder
@@ -23,6 +24,8 @@ from tokengrpc.engines.openai.chunks import ChunkDecoder
 from tokengrpc.engines.openai.dialects import DIALECTS, Api
 from tokengrpc.engines.upstream.sse import SSEDecoder
 from tokengrpc.engines.upstream.stream_reader import decode
+from tokengrpc.engines.vllm.output import OutputDecoder
+from tokengrpc.engines.vllm.request import encode_request as vllm_message
 from tokengrpc.errors import EngineProtocolError, TokenGrpcError
 from tokengrpc.wire.encoding import ProtobufEncoder
 from tokengrpc.wire.parsing import parse
@@ -87,6 +90,35 @@ def anthropic(data: bytes) -> None:
     _stream(data, lambda: EventDecoder("fuzz"), OutputOptions())
 
 
+# Between two messages of the target `vllm`.
+SEPARATOR = b"\x00SEP\x00"
+
+
+class Latin:
+    """A vocabulary with a token for each byte."""
+
+    def token_bytes(self, token: int) -> bytes:
+        """Returns the byte; nothing for an id beyond the vocabulary."""
+        return bytes([token]) if token < 256 else b""
+
+    def token_text(self, token: int) -> str:
+        """Returns the token for display."""
+        return self.token_bytes(token).decode("latin-1")
+
+
+def vllm(data: bytes) -> None:
+    """Messages of vLLM's gRPC service, decoded up to the messages that callers receive."""
+    for stopping in (None, StoppingText(("ab", "bc"), (), "")):
+        decoder = OutputDecoder("fuzz", Latin(), prompt_ids=(1,), top_count=2, stopping=stopping)
+        deltas: list[Delta] = []
+        for message in data.split(SEPARATOR):
+            if not decoder.ended:
+                deltas += decoder.feed(message)
+        if not decoder.ended:
+            decoder.end()
+        _deliver(deltas, decoder.error, _EVERYTHING)
+
+
 def request(data: bytes) -> None:
     """A caller's StreamTokensRequest: refused with the field's name, or accepted by every engine."""
     try:
@@ -101,6 +133,10 @@ def request(data: bytes) -> None:
             )
     options = anthropic_request.Options()
     _check_body(lambda: anthropic_request.encode_request(parsed, model="m", options=options))
+    try:
+        vllm_message(parsed, "id", parsed.prompt_token_ids or (1, 2), {}).SerializeToString()
+    except TokenGrpcError as error:
+        _check_status(error)
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
@@ -108,6 +144,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "http1": http1,
     "openai": openai,
     "anthropic": anthropic,
+    "vllm": vllm,
     "request": request,
 }
 
@@ -135,6 +172,11 @@ def _stream(data: bytes, make: Callable[[], StreamDecoder], output: OutputOption
     results = [_decoded(pieces, make()) for pieces in _cuts(data)]
     assert all(result[:2] == results[0][:2] for result in results)
     deltas, _, error = results[0]
+    _deliver(deltas, error, output)
+
+
+def _deliver(deltas: Sequence[Delta], error: TokenGrpcError | None, output: OutputOptions) -> None:
+    """Runs the deltas of an engine and its end through a generation, up to the messages of callers."""
     generation = Generation(GenerationRequest(prompt="p", output=output), Letters(), 1)
     events = generation.accept("fuzz", 1)
     termination = Termination.failed(error) if error is not None else None

@@ -25,6 +25,7 @@ from tokengrpc.core.ports.engine import (
     Engine,
     LateUsage,
     ReportsLateUsage,
+    SharesTokenIds,
     Tokenizer,
 )
 from tokengrpc.core.ports.ledger import Spill, SpilledCall, UsageLedger, UsageRecord
@@ -85,6 +86,7 @@ __all__ = [
     "Peer",
     "Record",
     "ReportsLateUsage",
+    "SharesTokenIds",
     "Spill",
     "SpilledCall",
     "State",

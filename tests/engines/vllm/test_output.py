@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import cache
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from smg_vllm import vllm_engine_pb2 as pb
 
 from tests.support.model_files import byte_level_tokenizer
+from tests.support.profiles import examples
 from tests.support.scripted_vllm import id_of, ids_of
 from tests.support.vllm_steps import logprobs
 from tokengrpc.core.model import Delta, FinishReason, TopLogprob, UsageReport
+from tokengrpc.core.stop_matcher import StopMatcher
 from tokengrpc.core.stopping_text import StoppingText
 from tokengrpc.engines.upstream.finish_reasons import ABORT_REASONS, FINISH_REASONS
 from tokengrpc.engines.vllm.output import OutputDecoder
@@ -167,6 +172,34 @@ def test_text_ends_before_the_stop_sequence() -> None:
     assert deltas[-1].finish.matched_stop == " world"
     assert decoding.ended
     assert not decoding.engine_ended
+
+
+@given(
+    text=st.text(st.sampled_from("ab 🦜é"), max_size=12),
+    stops=st.lists(st.text(st.sampled_from("ab 🦜"), min_size=1, max_size=3), max_size=2),
+    cuts=st.lists(st.integers(0, 30), max_size=3),
+)
+@examples(300)
+def test_chunks_do_not_change_the_text(text: str, stops: list[str], cuts: list[int]) -> None:
+    """However the tokens are cut into chunks, the text ends before the first stop sequence."""
+    ids = ids_of(text)
+    matcher = StopMatcher(stops)
+    expected, stop = matcher.push(text)
+    if stop is None:
+        rest, stop = matcher.flush()
+        expected += rest
+    decoding = decoder(stopping=StoppingText(tuple(stops), (), "") if stops else None)
+    deltas: list[Delta] = []
+    borders = sorted({0, len(ids), *(cut for cut in cuts if cut < len(ids))})
+    for start, end in itertools.pairwise(borders):
+        if not decoding.ended:
+            deltas += decoding.feed(chunk(ids[start:end]))
+    if not decoding.ended:
+        deltas += decoding.feed(complete(output_ids=ids[-1:]))
+    told = content(deltas).decode() if not stops else "".join(delta.text or "" for delta in deltas)
+    assert told == expected
+    assert deltas[-1].finish is not None
+    assert deltas[-1].finish.matched_stop == (stop or "")
 
 
 def test_a_stop_token_is_a_regular_end() -> None:
