@@ -16,6 +16,7 @@ from tokengrpc.core.model import (
     ContinuationMethod,
     Delta,
     EngineFinish,
+    FinishReason,
     State,
     Switch,
     Token,
@@ -139,7 +140,7 @@ class Generation:
             if len(tokens) >= MAX_EVENT_TOKENS:
                 self._flush(tokens, events)
             if delta.finish is not None:
-                self.engine_finish = delta.finish
+                self.engine_finish = self._refine(delta.finish)
         if tokens:
             self._flush(tokens, events)
         if self._index > MAX_COUNT:
@@ -147,6 +148,21 @@ class Generation:
                 f"the engine reported more than {MAX_COUNT} tokens: check that its address is an LLM server"
             )
         return events
+
+    def _refine(self, finish: EngineFinish) -> EngineFinish:
+        """Returns the finish, corrected if the output ended at its limit, but not at the request's.
+
+        Engines report the end of the context like the end of the request's maximum.
+        """
+        maximum = self.request.max_output_token_count
+        if finish.reason is FinishReason.MAX_TOKENS and maximum and self._meter.output_is_below(maximum):
+            return structs.replace(finish, reason=FinishReason.CONTEXT_LENGTH)
+        return finish
+
+    @property
+    def input_is_cut(self) -> bool:
+        """Whether the engine must have cut the input: it reported far less than the server counted."""
+        return self._meter.input_is_cut
 
     def give_up(self) -> None:
         """Discards an attempt that ended before any output; another engine runs the request."""

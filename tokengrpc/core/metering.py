@@ -18,6 +18,10 @@ MAX_COUNT = 2**31 - 1
 """Greatest count: counts of the contract are int32."""
 
 
+# Tokenizers and chat templates differ by less than this many input tokens, and by less than a quarter.
+_LEAST_CUT = 64
+
+
 class _Floor:
     """The published value of one count under each source: a lower bound for later values from that source."""
 
@@ -54,10 +58,12 @@ class Meter:
         "_kept_reasoning_source",
         "_kept_source",
         "_output",
+        "_output_reported",
         "_output_source",
         "_overhead",
         "_overhead_source",
         "_own",
+        "_own_input",
         "_prefill",
         "_prefill_source",
         "_published_input",
@@ -79,7 +85,8 @@ class Meter:
         self._cached = self._cache_write = 0
         self._input_source = self._own
         self._output_source = self._reasoning_source = UsageSource.ENGINE
-        self._reasoning_reported = False
+        self._reasoning_reported = self._output_reported = False
+        self._own_input = 0
         # The input that this attempt's engine reported; the output that was kept of earlier attempts.
         self._attempt_input: int | None = None
         self._kept_output = self._kept_reasoning = 0
@@ -133,9 +140,24 @@ class Meter:
 
     def count_input(self, count: int, source: UsageSource) -> None:
         """Takes the server's own count of the input; ignored once the engine has reported one."""
+        self._own_input = count
         if self._input_source is not UsageSource.ENGINE:
             self._input, self._input_source = count, source
             self._correct()
+
+    def output_is_below(self, maximum: int) -> bool:
+        """Returns whether the output certainly has fewer tokens than `maximum`.
+
+        That is exact if the engine reported the output. Own counts, and sums of what single chunks showed,
+        must be below half of `maximum`.
+        """
+        return self._output * (1 if self._output_reported else 2) < maximum
+
+    @property
+    def input_is_cut(self) -> bool:
+        """Whether the engine reported so much less input than the server counted that it must have cut it."""
+        told = self._input if self._input_source is UsageSource.ENGINE else self._own_input
+        return self._own_input - told >= _LEAST_CUT and told * 4 < self._own_input * 3
 
     def count_output(self, text: str, reasoning: str = "", refusal: str = "") -> int:
         """Counts output for which the engine gave no count. Returns the number of tokens."""
@@ -148,6 +170,7 @@ class Meter:
             count += self._count(refusal)
         if count:
             self._output += count
+            self._output_reported = False
             self._usage = None
             if self._output_source is not self._own:
                 self._output_source = self._own
@@ -162,6 +185,7 @@ class Meter:
         """
         if count:
             self._output += count
+            self._output_reported = False
             if reasoning and beside:
                 self._add_reasoning(min(count, self._count(reasoning)), self._own)
             elif reasoning:
@@ -172,6 +196,7 @@ class Meter:
         """Takes cumulative counts that the engine reported."""
         if report.output or (report.output == 0 and self._output == self._kept_output):
             self._output, self._output_source = self._kept_output + report.output, self._kept_source
+            self._output_reported = self._kept_source is UsageSource.ENGINE
         if report.reasoning or (report.reasoning == 0 and self._reasoning == self._kept_reasoning):
             self._reasoning = self._kept_reasoning + report.reasoning
             self._reasoning_source, self._reasoning_reported = self._kept_reasoning_source, True

@@ -263,7 +263,15 @@ class GenerationTask:
             await services.budget_patience.quietly(lambda: grant.settle(usage))
         if self._billed:
             # The record is stored before any caller can see the end.
-            await services.billing.finish(self._record())
+            record = self._record()
+            await services.billing.finish(record)
+            if record.input_is_cut:
+                log.warning(
+                    "the engine reported far less input than was counted: it may have cut the input",
+                    model=record.model,
+                    engine=generation.engine,
+                    reported=generation.usage.input,
+                )
         if events:
             writer.write(services.encoder.records(events))
             if await writer.flush() is not None:
@@ -284,5 +292,6 @@ class GenerationTask:
             end_time_ns=generation.timestamps.ended or None,
             finish_reason=termination.reason if termination else None,
             error_reason=termination.error.reason if termination and termination.error else "",
+            input_is_cut=generation.input_is_cut and not self.request.has_image,
             engines=tuple(self._attempts.engines) if self._attempts is not None else self._engines,
         )

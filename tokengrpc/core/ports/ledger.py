@@ -16,7 +16,8 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Record of a generation in the ledger. Times are in nanoseconds since the Unix epoch.
 
     `usage` is billed. `settled_usage` is the usage that the engine reported after the generation had been cut
-    short. `engines` are the engines that the request was sent to, in order.
+    short. `engines` are the engines that the request was sent to, in order. `input_is_cut` flags a generation
+    whose engine reported far less input than the server counted: it cut the input without saying so.
     """
 
     record_id: str
@@ -31,6 +32,7 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
     error_reason: str = ""
     engines: tuple[str, ...] = ()
     settled_usage: UsageReport | None = None
+    input_is_cut: bool = False
 
 
 class UsageLedger(Protocol):
