@@ -28,6 +28,7 @@ from tests.support.wire_dialects import INPUT_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
+    from pathlib import Path
 
     from tokenizers import Tokenizer
 
@@ -88,8 +89,14 @@ class VllmCall:
 class ScriptedVllm:
     """The server. Every call of Generate is kept in `calls`; `aborted` has the ids of Abort, in order."""
 
-    def __init__(self, files: Mapping[str, bytes] | None = None, **info: Any) -> None:
-        """`files` are the model's; none: GetTokenizer fails as vLLM's does for a model of a hub."""
+    def __init__(
+        self, files: Mapping[str, bytes] | None = None, *, certificate: Path | None = None, **info: Any
+    ) -> None:
+        """`files` are the model's; none: GetTokenizer fails as vLLM's does for a model of a hub.
+
+        With a `certificate`, a file with the key and the certificate, it serves TLS.
+        """
+        self._certificate = certificate
         self.files = model_files() if files is None else files
         self.info = {"served_model_name": "tiny", "vocab_size": 320, "max_context_length": 64, **info}
         self.calls: list[VllmCall] = []
@@ -136,8 +143,14 @@ class ScriptedVllm:
             for name, (method, request) in streaming.items()
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-        self.proxy.upstream_port = self._server.add_insecure_port("127.0.0.1:0")
+        self.proxy.upstream_port = self._listen(self._server)
         await self._server.start()
+
+    def _listen(self, server: grpc.aio.Server) -> int:
+        if self._certificate is None:
+            return server.add_insecure_port("127.0.0.1:0")
+        pair = self._certificate.read_bytes(), self._certificate.with_suffix(".crt").read_bytes()
+        return server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
 
     async def stop(self) -> None:
         """Serves no more; the proxy resets what comes."""
@@ -163,7 +176,7 @@ class ScriptedVllm:
     @property
     def base_url(self) -> str:
         """Where it listens."""
-        return f"http://{self.proxy.target}"
+        return f"{'https' if self._certificate else 'http'}://{self.proxy.target}"
 
     def script(self, *steps: Any) -> None:
         """What the following calls get."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import socket
 import ssl
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvloop
 
+from tests.support.certificates import make_certificate
 from tests.support.harness import until
 from tests.support.http_peer import CHUNKED, Peer, Server, always_ok, client, drain
 from tokengrpc.errors import EngineProtocolError, EngineUnavailable
@@ -29,16 +28,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for localhost with its key, that nobody trusts by itself."""
-    program = shutil.which("openssl")
-    if program is None:
-        pytest.skip("needs the openssl program")
-    path = tmp_path_factory.mktemp("tls") / "server.pem"
-    options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    files = ["-keyout", str(path), "-out", str(path.with_suffix(".crt"))]
-    subprocess.run([program, *options.split(), *names, *files], check=True, capture_output=True)
-    path.write_bytes(path.read_bytes() + path.with_suffix(".crt").read_bytes())
-    return path
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

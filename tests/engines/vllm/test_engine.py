@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
+from tests.support.certificates import make_certificate
 from tests.support.engine_runs import answer, run, run_once
 from tests.support.harness import collect, read_until, serving, upstream
 from tests.support.model_files import model_files
@@ -189,6 +190,20 @@ async def test_key_is_sent_as_a_bearer_token(vllm: ScriptedVllm, monkeypatch: py
     assert vllm.authorizations == ["Bearer s3cret"]
     assert error is not None
     assert "s3cret" not in error.message
+
+
+async def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With https the engine's certificate must be one that OpenSSL trusts."""
+    certificate = make_certificate(tmp_path)
+    async with ScriptedVllm(certificate=certificate) as vllm:
+        vllm.script(*ANSWER)
+        _, error = await run_once(made(vllm), GenerationRequest(prompt="hello"))
+        assert isinstance(error, EngineUnavailable)
+        assert vllm.served == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate.with_suffix(".crt")))
+        deltas, error = await run_once(made(vllm), GenerationRequest(prompt="hello"))
+    assert error is None
+    assert b"".join(delta.raw or b"" for delta in deltas) == b"Hello world"
 
 
 async def test_check_asks_the_engine(vllm: ScriptedVllm) -> None:

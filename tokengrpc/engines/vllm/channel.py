@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -32,6 +34,12 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 
 GenerateCall = Any
 """A call of Generate, whose `read` returns bytes. grpc.aio's type says that it returns messages."""
+
+
+def _trusted_roots() -> bytes | None:
+    """Returns the certificates that OpenSSL trusts here, as HTTP engines do; None: those of gRPC."""
+    path = ssl.get_default_verify_paths().cafile
+    return Path(path).read_bytes() if path else None
 
 
 class _Link:
@@ -117,7 +125,7 @@ class EngineChannel:
         url = self._url
         target = url.netloc if url.port else f"{url.netloc}:{_PORTS[url.scheme]}"
         if url.scheme == "https":
-            credentials = grpc.ssl_channel_credentials()
+            credentials = grpc.ssl_channel_credentials(_trusted_roots())
             return _Link(grpc.aio.secure_channel(target, credentials, options=self._options))
         return _Link(grpc.aio.insecure_channel(target, options=self._options))
 
