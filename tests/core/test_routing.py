@@ -266,9 +266,9 @@ def test_health_is_the_result_of_the_last_contact():
     ):
         pool.release(pool.acquire(slot_request(pool), 0.0), outcome, 0.0)
         assert only.healthy is healthy
-    only.checked(1.0, succeeded=False)
+    only.checked(1.0, succeeded=False, began=0.5)
     assert only.healthy is False
-    only.checked(2.0, succeeded=True)
+    only.checked(2.0, succeeded=True, began=1.5)
     assert only.healthy is True
 
 
@@ -283,6 +283,31 @@ def test_a_check_is_due_without_traffic_or_when_unhealthy():
     assert only.needs_check(208.0)
     break_down(pool, "a", now=300.0)
     assert only.needs_check(300.0)
+
+
+def test_no_check_of_an_engine_that_generates():
+    """Not even while its breaker is open: some servers interrupt a generation for a check."""
+    pool = EnginePool([pooled("a", check_interval=10.0)])
+    (only,) = pool.engines
+    slots = [pool.acquire(slot_request(pool), 100.0) for _ in range(4)]
+    for slot in slots[:3]:
+        pool.release(slot, FAILURE, 101.0)
+    assert not only.breaker.closed
+    assert not only.needs_check(200.0)
+    pool.release(slots[3], NEUTRAL, 200.0)
+    assert only.needs_check(200.0)
+
+
+@pytest.mark.parametrize("began", [100.0, 99.0])
+def test_traffic_outranks_a_failed_check(began: float):
+    """A check that failed while requests ran says nothing; one that succeeded does."""
+    pool = EnginePool([pooled("a")])
+    (only,) = pool.engines
+    for _ in range(3):
+        pool.release(pool.acquire(slot_request(pool), 100.0), SUCCESS, 100.0)
+        only.checked(101.0, succeeded=False, began=began)
+    assert only.healthy is True
+    assert only.breaker.closed
 
 
 MOVES = st.lists(

@@ -73,13 +73,18 @@ class PooledEngine:
         return self._load / self._weight
 
     def needs_check(self, now: float) -> bool:
-        """Returns whether the engine needs a health check: no recent traffic, or the breaker is open."""
-        return not self.breaker.closed or (
-            not self._slots and now - self.last_used >= self.check_interval * _QUIET
-        )
+        """Returns whether the engine needs a health check: its breaker is open, or it had no traffic lately.
 
-    def checked(self, now: float, *, succeeded: bool) -> None:
-        """Takes the result of a health check."""
+        Never while it generates: what becomes of that says more, and some servers interrupt it for a check.
+        """
+        if self._slots:
+            return False
+        return not self.breaker.closed or now - self.last_used >= self.check_interval * _QUIET
+
+    def checked(self, now: float, *, succeeded: bool, began: float) -> None:
+        """Takes the result of a health check. A failure says nothing if there was traffic since `began`."""
+        if not succeeded and (self._slots or self.last_used >= began):
+            return
         self._last_succeeded = succeeded
         if succeeded:
             self.breaker.probe_succeeded(now)

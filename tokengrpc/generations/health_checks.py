@@ -53,9 +53,10 @@ class HealthChecks:
         interval = pooled.check_interval
         while True:
             await asyncio.sleep(interval * (1 - _JITTER + 2 * _JITTER * self._jitter()))
-            if pooled.needs_check(self._now()):
+            began = self._now()
+            if pooled.needs_check(began):
                 succeeded = await self._check(engine, pooled.engine.name, min(interval, _PATIENCE))
-                pooled.checked(self._now(), succeeded=succeeded)
+                pooled.checked(self._now(), succeeded=succeeded, began=began)
                 pool.serve_waiters(self._now())
 
     async def _check(self, engine: Checkable, name: str, patience: float) -> bool:

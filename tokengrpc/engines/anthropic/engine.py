@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tokengrpc.core.model import Capability
 from tokengrpc.core.request import Reasoning
+from tokengrpc.engines.anthropic.dialects import DIALECTS
 from tokengrpc.engines.anthropic.events import EventDecoder
 from tokengrpc.engines.anthropic.request import Options, encode_request
 from tokengrpc.engines.options import read_options
@@ -22,17 +23,6 @@ if TYPE_CHECKING:
 
 BASE_URL = "https://api.anthropic.com/v1"
 
-_CAPABILITIES = frozenset(
-    {
-        Capability.PROMPT,
-        Capability.CONVERSATION,
-        Capability.TOOLS,
-        Capability.IMAGES,
-        Capability.REASONING,
-        Capability.JSON_SCHEMA,
-    }
-)
-
 
 class AnthropicEngine(HTTPStreamEngine):
     """An `Engine` that runs requests on the Messages API. A prompt is sent as a user message.
@@ -45,10 +35,10 @@ class AnthropicEngine(HTTPStreamEngine):
 
     def __init__(self, settings: AnthropicSettings) -> None:
         """Creates the engine. Raises ConfigError if `options` does not match `Options`."""
-        can = settings.capabilities(_CAPABILITIES)
+        self._options = read_options(settings.name, settings.options, Options)
+        can = settings.capabilities(DIALECTS[self._options.dialect].capabilities)
         super().__init__(settings, can, base_url=settings.base_url or BASE_URL)
         self._model = settings.upstream_model or settings.name
-        self._options = read_options(settings.name, settings.options, Options)
 
     def _headers(self, key: str | None) -> Mapping[str, str]:
         headers = {"anthropic-version": self._options.version}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
+from tokengrpc.engines.anthropic.dialects import DialectName
 from tokengrpc.engines.anthropic.messages import system_text, user_and_assistant_messages
 from tokengrpc.engines.upstream.request_body import (
     raw_json,
@@ -42,12 +43,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     `max_tokens` is sent if a request has no output token limit, because the API requires one. `thinking` is
     the form of thinking that the model supports: `adaptive` takes an effort (Claude 4.6 and newer), `budget`
-    takes a number of tokens (older models). `version` and `beta` are the headers `anthropic-version` and
-    `anthropic-beta`.
+    takes a number of tokens (older models). `dialect` is the kind of server, a row of `dialects.py`.
+    `version` and `beta` are the headers `anthropic-version` and `anthropic-beta`.
     """
 
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 4096
     thinking: Literal["adaptive", "budget"] = "adaptive"
+    dialect: DialectName = "anthropic"
     version: str = "2023-06-01"
     beta: str = ""
 
