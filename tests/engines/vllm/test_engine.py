@@ -347,6 +347,24 @@ async def test_a_lost_connection_is_no_end(vllm: ScriptedVllm) -> None:
     await engine.close()
 
 
+async def test_a_new_connection_leaves_the_calls_of_the_old_one(vllm: ScriptedVllm) -> None:
+    """A generation that has not heard of its loss yet ends with that loss, whoever dials anew meanwhile."""
+    vllm.script(Say("Hello"), Forever(_Nothing()))
+    engine = made(vllm)
+    await engine.start()
+    async with aclosing(engine.generate(GenerationRequest(prompt="hello"))) as batches:
+        assert await anext(batches) == ()
+        assert await anext(batches)
+        await lose(vllm, engine)
+        await vllm.proxy.listen()
+        await engine.check()
+        with pytest.raises(EngineLost):
+            await anext(batches)
+        # The engine that did not notice is told to stop, over the new connection.
+        await vllm.noted(f"abort {vllm.calls[0].request.request_id}")
+    await engine.close()
+
+
 async def test_connect_timeout_of_the_request(vllm: ScriptedVllm) -> None:
     """Nobody accepts the connection: the request's own clock ends the wait."""
     engine = made(vllm)

@@ -43,9 +43,9 @@ def _trusted_roots() -> bytes | None:
 
 
 class _Link:
-    """A gRPC channel with the callables on it. `waiters` is the number of requests that wait for it."""
+    """A gRPC channel with the callables on it. `users` is the number of requests that wait or run on it."""
 
-    __slots__ = ("channel", "generate", "stub", "waiters")
+    __slots__ = ("channel", "generate", "stub", "users")
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.channel = channel
@@ -54,7 +54,7 @@ class _Link:
         self.generate: Any = channel.unary_stream(
             _GENERATE, request_serializer=pb.GenerateRequest.SerializeToString
         )
-        self.waiters = 0
+        self.users = 0
 
 
 class EngineChannel:
@@ -109,7 +109,11 @@ class EngineChannel:
 
     def generate(self, request: pb.GenerateRequest) -> GenerateCall:
         """Begins a generation."""
-        return self._opened.generate(request, metadata=self.metadata)
+        link = self._opened
+        call = link.generate(request, metadata=self.metadata)
+        link.users += 1
+        call.add_done_callback(lambda _: self._leave(link))
+        return call
 
     def abort(self, request_id: str) -> None:
         """Tells the engine to stop a generation, without waiting for the answer."""
@@ -139,7 +143,7 @@ class EngineChannel:
             self._retire(link)
             link = self._link = self._dial()
             state = link.channel.get_state(try_to_connect=True)
-        link.waiters += 1
+        link.users += 1
         try:
             while state is not _State.READY:
                 self._is_new = True
@@ -150,15 +154,18 @@ class EngineChannel:
                 await link.channel.wait_for_state_change(state)
                 state = link.channel.get_state(try_to_connect=True)
         finally:
-            link.waiters -= 1
-            if link is not self._link:
-                self._retire(link)
+            self._leave(link)
         self._connections += self._is_new
         self._is_new = False
 
+    def _leave(self, link: _Link) -> None:
+        link.users -= 1
+        if link is not self._link:
+            self._retire(link)
+
     def _retire(self, link: _Link) -> None:
-        """Closes a link that failed, once nobody waits for it."""
-        if not link.waiters:
+        """Closes a link that failed, once nobody uses it: closing would cancel the calls on it."""
+        if not link.users:
             self._begin(link.channel.close())
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:

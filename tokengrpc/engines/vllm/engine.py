@@ -52,7 +52,7 @@ _CAPABILITIES = frozenset(
 )
 
 # Tokenizing this many characters takes a few milliseconds; longer inputs are tokenized on a thread.
-_LONG_INPUT = 16 * 1024
+_LONG_INPUT = 4 * 1024
 
 # After a stop sequence was found in the text, this long is waited for the engine to find it as well.
 _AFTER_STOP_SECONDS = 1.0
@@ -193,7 +193,8 @@ class VllmEngine:
         self, request: GenerationRequest, continue_from: Continuation | None, model: EngineModel
     ) -> Input:
         arguments = (request, continue_from, model.text, self._capabilities)
-        if input_length(request) <= _LONG_INPUT:
+        length = input_length(request) + len(continue_from.text if continue_from is not None else "")
+        if length <= _LONG_INPUT:
             return tokenize(*arguments)
         return await asyncio.to_thread(tokenize, *arguments)
 
