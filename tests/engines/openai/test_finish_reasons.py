@@ -171,6 +171,7 @@ class TestFinishWords:
             *("network_error", "NETWORK_ERROR", "networkError", "server_error", "internal-error", "timeout"),
             *("timed_out", "failed", "FAILURE", "model_crashed", "engine_overloaded", "connection error"),
             *("interrupted", "MALFORMED_FUNCTION_CALL", "backend unavailable"),
+            *("connection_closed", "evicted", "RATE_LIMITED", "server shutdown"),
         ],
     )
     def test_failures(self, word: str):

@@ -184,9 +184,21 @@ class TestLearning:
                 refuse(**refusals)
                 assert (await run(engine, TALK))[1] is None
                 assert len(server.calls) <= calls + 1
+                if refusals["reasoning"][1] == "":  # unnamed fields are learned one by one
+                    assert (await run(engine, TALK))[1] is None
                 before = len(server.calls)
                 assert (await run(engine, TALK))[1] is None
                 assert len(server.calls) == before + 1
+
+    async def test_guesses_that_did_not_matter(self):
+        """If the server names no field, only the one without which it accepted the call is remembered."""
+        async with picky() as (refuse, engine, server):
+            refuse(reasoning=(422, ""))
+            for _ in range(2):
+                assert (await run(engine, TALK))[1] is None
+            last = server.calls[-1].body
+            assert "stream_options" in last
+            assert not has(last, "reasoning")
 
     @pytest.mark.parametrize(
         ("status", "refusal", "error"),
@@ -272,6 +284,6 @@ def test_every_optional_field_can_be_refused():
         call = {"id": "c", field: 1}
         for body in ({field: 1}, {"messages": [{field: 1}]}, {"messages": [{"tool_calls": [call]}]}):
             sent = json.dumps(body).encode()
-            assert refused_fields(400, f"unknown field {field}".encode(), sent) == {field}
+            assert refused_fields(400, f"unknown field {field}".encode(), sent).fields == {field}
             omit_fields(body, {field})
             assert not has(body, field)

@@ -22,6 +22,7 @@ from tests.support.openai_payloads import (
     text,
 )
 from tokengrpc.core.model import FinishReason
+from tokengrpc.core.request import OutputOptions
 from tokengrpc.errors import EngineProtocolError
 
 WHOLE = {"role": "assistant", "content": "the whole", "reasoning": "Hm", "refusal": "No"}
@@ -92,6 +93,7 @@ class TestShapes:
             {"content": [{"type": "reasoning", "text": "Hm"}]},
             {"content": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm"}]}]},
             {"content": [{"type": "reasoning_text", "text": "Hm"}]},
+            {"content": [{"type": "summary_text", "text": "Hm"}]},
             {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}]},
             {"content": [{"text": "Hm", "thought": True}]},
             {"content": {"type": "reasoning", "text": "Hm"}},
@@ -184,6 +186,19 @@ class TestOddTypes:
         """The same beside the choices."""
         payload = json.dumps({"choices": [{"delta": {"content": "a"}}], **chunk}).encode()
         assert answer(finished(payload, STOP)) == "a"
+
+    @pytest.mark.parametrize(
+        "odd", [{"bytes": "a"}, {"bytes": [0.5]}, {"id": -1}, {"top_logprobs": 5}], ids=str
+    )
+    def test_parts_of_logprobs(self, odd: dict[str, Any]):
+        """Of requested logprobs, the parts that were not requested are ignored."""
+        entry = {"token": "b", "logprob": -1.0, **odd}
+        asked = OutputOptions(top_logprob_count=0)
+        deltas = finished(text("b", logprobs={"content": [entry]}), STOP, output=asked)
+        assert [(delta.text, delta.logprob) for delta in deltas[:-1]] == [("b", -1.0)]
+        assert isinstance(
+            decode(text("b", logprobs={"content": [entry]}), STOP, output=EVERYTHING)[1], EngineProtocolError
+        )
 
     @pytest.mark.parametrize("logprobs", [0.5, {"content": "x"}, {"content": [{"token": 5}]}])
     def test_not_ignored_if_requested(self, logprobs: object):

@@ -10,7 +10,7 @@ import msgspec
 from tokengrpc.core.model import Delta
 from tokengrpc.engines.openai.calls.assembler import ToolCallAssembler
 from tokengrpc.engines.openai.content import read_content
-from tokengrpc.engines.openai.lenient import decode_leniently
+from tokengrpc.engines.openai.lenient import Asked, decode_leniently
 from tokengrpc.engines.openai.logprobs import TokenInfo, split_text, token_infos
 from tokengrpc.engines.openai.restated import Streamed
 from tokengrpc.engines.openai.schema import MessageDelta, decode_chunk, plain_text
@@ -54,6 +54,7 @@ class ChunkDecoder(StreamDecoder):
         self._wants_raw = output.raw_bytes
         self._wants_ids = output.token_ids
         self._wants_infos = self._wants_logprobs or self._wants_raw
+        self._asked = Asked(self._wants_infos, self._top_count > 0, self._wants_raw, self._wants_ids)
         self._calls = ToolCallAssembler(tools)
         self._counter = OutputCounter()
         self._in_text = False  # whether the last payload was plain text before any finish reason
@@ -71,7 +72,7 @@ class ChunkDecoder(StreamDecoder):
         try:
             chunk = decode_chunk(payload)
         except (ValueError, RecursionError):
-            chunk = decode_leniently(payload, wants_logprobs=self._wants_infos, wants_ids=self._wants_ids)
+            chunk = decode_leniently(payload, self._asked)
         choices = chunk.choices
         if choices and len(choices) == 1 and chunk.timings is None and not chunk.error:
             # Fast path, taken by nearly all chunks.

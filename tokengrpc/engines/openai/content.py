@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tokengrpc.engines.openai.schema import MessageDelta
 
-# Marks in the `type` of a part that holds reasoning: "reasoning", "reasoning_text", "thinking", "thought".
-_REASONING_MARKS = ("reason", "think", "thought")
+# Marks in the `type` of a part that holds reasoning: "reasoning_text", "thinking", "thought", "summary_text".
+_REASONING_MARKS = ("reason", "think", "thought", "summary")
 
 # Types of parts that hold answer text.
 _TEXT_TYPES = frozenset({"", "text", "output_text", "input_text", "text_delta"})

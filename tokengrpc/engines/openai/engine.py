@@ -42,12 +42,21 @@ class OpenAIEngine(HTTPStreamEngine):
     def _upstream_request(
         self, request: GenerationRequest, continue_from: Continuation | None
     ) -> UpstreamRequest:
-        return self._request_without(request, continue_from, frozenset())
+        return self._request_without(request, continue_from)
 
     def _request_without(
-        self, request: GenerationRequest, continue_from: Continuation | None, refused: frozenset[str]
+        self,
+        request: GenerationRequest,
+        continue_from: Continuation | None,
+        refused: frozenset[str] = frozenset(),
+        named: frozenset[str] = frozenset(),
+        guess: frozenset[str] = frozenset(),
     ) -> UpstreamRequest:
-        """Builds the request without the fields that this engine refuses, and without those in `refused`."""
+        """Builds the request without the fields that this engine refuses, and without those in `refused`.
+
+        If the engine accepts this request, the fields in `named` and the last guess are remembered: of
+        earlier guesses it is not known whether they matter.
+        """
         tools = (tool.name for tool in request.tools)
         decoder = ChunkDecoder(self.name, request.output, self._hide, tools=tools)
         api = choose_api(self._api, request, self._dialect)
@@ -65,15 +74,18 @@ class OpenAIEngine(HTTPStreamEngine):
         )
 
         def repeat(status: int, refusal: bytes) -> UpstreamRequest | None:
-            fields = refused_fields(status, refusal, body)
-            return self._request_without(request, continue_from, refused | fields) if fields else None
+            fields, are_named = refused_fields(status, refusal, body)
+            if not fields:
+                return None
+            more = {"named": named | fields} if are_named else {"named": named, "guess": fields}
+            return self._request_without(request, continue_from, refused | fields, **more)
 
         return UpstreamRequest(
             path=target.api.value,
             body=body,
             decoder=decoder,
             repeat=repeat if self._dialect.learns_fields else None,
-            on_accepted=partial(self._omitted.learn, refused) if refused else None,
+            on_accepted=partial(self._omitted.learn, named | guess) if refused else None,
         )
 
 

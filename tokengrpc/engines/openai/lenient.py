@@ -7,17 +7,26 @@ the finish reason are never ignored: if they cannot be read, the chunk is malfor
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from tokengrpc.engines.openai.schema import Chunk, Logprobs, Natural
+from tokengrpc.engines.openai.schema import Chunk, LogprobEntry, Logprobs, Natural
 from tokengrpc.engines.upstream.counts import readable_counts
 
 _Ids = list[Natural] | None
 
 
-def decode_leniently(payload: bytes, *, wants_logprobs: bool, wants_ids: bool) -> Chunk:
+class Asked(NamedTuple):
+    """The details that a request asks for. Of these, nothing is ignored."""
+
+    infos: bool
+    top_logprobs: bool
+    raw: bool
+    ids: bool
+
+
+def decode_leniently(payload: bytes, asked: Asked) -> Chunk:
     """Decodes a payload. Raises ValueError if it is not a chunk.
 
     Besides wrong types, servers send lone surrogates, NaN, and counts such as 5.0 or "5".
@@ -26,13 +35,13 @@ def decode_leniently(payload: bytes, *, wants_logprobs: bool, wants_ids: bool) -
         # Given bytes, json.loads would also accept UTF-16 and UTF-32, and surrogates encoded as UTF-8.
         chunk = json.loads(payload.decode())
         if isinstance(chunk, dict):
-            _clean_chunk(chunk, wants_logprobs=wants_logprobs, wants_ids=wants_ids)
+            _clean_chunk(chunk, asked)
         return msgspec.convert(chunk, Chunk, strict=False)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
 
 
-def _clean_chunk(chunk: dict[str, Any], *, wants_logprobs: bool, wants_ids: bool) -> None:
+def _clean_chunk(chunk: dict[str, Any], asked: Asked) -> None:
     _drop_nothing(chunk, "choices", "prompt_token_ids")
     extra = chunk.get("x_groq")
     if isinstance(extra, dict):
@@ -40,22 +49,26 @@ def _clean_chunk(chunk: dict[str, Any], *, wants_logprobs: bool, wants_ids: bool
     else:
         chunk.pop("x_groq", None)
     _clean_counts(chunk, "usage", "timings")
-    if not wants_ids:
+    if not asked.ids:
         _drop_unless(_Ids, chunk, "prompt_token_ids")
     choices = chunk.get("choices")
     if isinstance(choices, list):
         chunk["choices"] = [choice for choice in choices if choice is not None]
         for choice in chunk["choices"]:
             if isinstance(choice, dict):
-                _clean_choice(choice, wants_logprobs=wants_logprobs, wants_ids=wants_ids)
+                _clean_choice(choice, asked)
 
 
-def _clean_choice(choice: dict[str, Any], *, wants_logprobs: bool, wants_ids: bool) -> None:
+def _clean_choice(choice: dict[str, Any], asked: Asked) -> None:
     _clean_counts(choice, "usage")
     _drop_nothing(choice, "delta", "message", "text", "logprobs", "finish_reason")
-    if not wants_logprobs:
+    logprobs = choice.get("logprobs")
+    if not asked.infos:
         _drop_unless(Logprobs, choice, "logprobs")
-    if not wants_ids:
+    elif isinstance(logprobs, dict):
+        for entry in (*_objects(logprobs.get("content")), *_objects(logprobs.get("refusal"))):
+            _clean_entry(entry, asked)
+    if not asked.ids:
         _drop_unless(_Ids, choice, "token_ids")
         _drop_unless(_Ids, choice, "prompt_token_ids")
     reason = choice.get("finish_reason")
@@ -65,6 +78,20 @@ def _clean_choice(choice: dict[str, Any], *, wants_logprobs: bool, wants_ids: bo
         body = choice.get(key)
         if isinstance(body, dict):
             _clean_body(body)
+
+
+def _clean_entry(entry: dict[str, Any], asked: Asked) -> None:
+    """Cleans the parts of a token's logprobs that were not asked for."""
+    if not asked.raw:
+        _drop_unless(list[int] | None, entry, "bytes")
+    if not asked.ids:
+        _drop_unless(Natural | None, entry, "id")
+    if not asked.top_logprobs:
+        _drop_unless(list[LogprobEntry] | None, entry, "top_logprobs")
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _clean_body(body: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -57,7 +57,14 @@ def omit_fields(body: dict[str, Any], names: Collection[str]) -> None:
             part.pop(name, None)
 
 
-def refused_fields(status: int, refusal: bytes, sent: bytes) -> frozenset[str]:
+class Refused(NamedTuple):
+    """Optional fields that a server may have refused. `named`: it has named them."""
+
+    fields: frozenset[str]
+    named: bool = True
+
+
+def refused_fields(status: int, refusal: bytes, sent: bytes) -> Refused:
     """Returns the optional fields of the request body `sent` to which a refusal objects.
 
     If the server does not say which field it does not know, the first optional one is returned.
@@ -72,13 +79,13 @@ def refused_fields(status: int, refusal: bytes, sent: bytes) -> frozenset[str]:
         present = [name for name in present if name not in OTHER_LIMIT or OTHER_LIMIT[name] in text]
     structured = _structured_names(refusal)
     if structured:
-        return frozenset(present) & structured
+        return Refused(frozenset(present) & structured)
     mentioned = [name for name in present if re.search(rf"(?<!\w){name}(?!\w)", text)]
     if mentioned:
-        return frozenset(mentioned)
+        return Refused(frozenset(mentioned))
     silent = status == 422 and not text.strip()
     guesses = [name for name in present if name not in OTHER_LIMIT]
-    return frozenset(guesses[:1]) if unknown or silent else frozenset()
+    return Refused(frozenset(guesses[:1] if unknown or silent else ()), named=False)
 
 
 def _parts(body: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -51,12 +51,23 @@ ABORT_REASONS = frozenset(
 # "max_output_tokens", "server_error", "internalError" and the like.
 _FILTER_MARKS = (
     *("filter", "sensitive", "safety", "unsafe", "moderat", "polic", "prohibited", "blocked", "blocklist"),
+    *("inappropriate", "toxic", "nsfw", "sexual", "violen", "copyright"),
     *("recitation", "spii", "guardrail", "censor", "harmful", "flagged", "violat", "profan"),
 )
 _FAILURE_MARKS = (
     *("error", "fail", "abort", "cancel", "timeout", "timed_out", "timedout", "exception", "crash"),
     *("interrupt", "unavailable", "overload", "disconnect", "broken", "malformed", "out_of_memory", "killed"),
-    *("preempt", "insufficient"),
+    *(
+        "preempt",
+        "insufficient",
+        "evict",
+        "terminat",
+        "shutdown",
+        "rate_limit",
+        "quota",
+        "network",
+        "connection",
+    ),
 )
 _FAMILIES: tuple[tuple[tuple[str, ...], FinishReason | None], ...] = (
     (_FILTER_MARKS, FinishReason.CONTENT_FILTER),
