@@ -1,8 +1,15 @@
-"""A slow parser of server-sent events, literally by WHATWG's text, to compare the decoder with."""
+"""A slow parser of server-sent events, by WHATWG's text, to compare the decoder with.
+
+It has one addition: if the `data` of one line is a payload by itself (JSON, the end mark or a keep-alive) and
+another `data` line follows, it is an event. From then on, every such line is.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+
+from tokengrpc.engines.upstream.keepalives import is_keepalive
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _DATA = re.compile(rb"data(?:: ?(.*))?", re.DOTALL)
@@ -14,17 +21,35 @@ def events_of(sample: bytes) -> tuple[list[bytes], list[bytes]]:
     unfinished = lines.pop()
     payloads: list[bytes] = []
     data: list[bytes] = []
+    single_lines = False
 
-    def field(line: bytes) -> None:
+    def field(line: bytes, target: list[bytes]) -> None:
+        nonlocal single_lines
         match = _DATA.fullmatch(line)
-        if match:
-            data.append(match[1] or b"")
+        if not match:
+            return
+        if len(data) == 1 and _is_whole(data[0]):
+            single_lines = True
+            target.append(data.pop())
+        data.append(match[1] or b"")
+        if single_lines and len(data) == 1 and _is_whole(data[0]):
+            target.append(data.pop())
 
     for line in lines:
         if line:
-            field(line)
+            field(line, payloads)
         elif data:
             payloads.append(b"\n".join(data))
             data.clear()
-    field(unfinished)
-    return payloads, [b"\n".join(data)] if data else []
+    rest: list[bytes] = []
+    field(unfinished, rest)
+    return payloads, [*rest, b"\n".join(data)] if data else rest
+
+
+def _is_whole(data: bytes) -> bool:
+    if data == b"[DONE]" or (data and is_keepalive(data)):
+        return True
+    try:
+        return data[:1] in {b"{", b"["} and isinstance(json.loads(data.decode()), dict | list)
+    except ValueError:
+        return False

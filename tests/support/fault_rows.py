@@ -160,6 +160,9 @@ BEFORE_HEADERS = {
     "HTTP 200, error object in JSON": Fault(
         steps=_status(200, _error("CUDA out of memory")), reason="ENGINE_ABORTED"
     ),
+    "HTTP 200, empty body of another type": Fault(
+        steps=_status(200, "", {"Content-Type": "application/x-ndjson"}), reason="ENGINE_TRUNCATED"
+    ),
     "HTTP 200, compressed": Fault(
         steps=_status(200, "", {"Content-Encoding": "zstd", "Content-Type": "text/event-stream"}),
         reason="ENGINE_PROTOCOL_ERROR",

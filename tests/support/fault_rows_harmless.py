@@ -103,6 +103,12 @@ UNUSUAL_BUT_VALID = {
     "keep-alives between all events": Fault(
         steps=lambda _: (Replaced(Together(TEXT, *END), b"\n\n", b"\n\n: hm\n\n"),),
     ),
+    "events one line end apart": Fault(
+        steps=lambda _: (Replaced(Together(TEXT, *END), b"\n\n", b"\n"),),
+    ),
+    "keep-alives as data between all events": Fault(
+        steps=lambda _: (Replaced(Together(TEXT, *END), b"\n\n", b"\n\ndata: : hm\n\ndata: [PING]\n\n"),),
+    ),
     "character split across two tokens": Fault(
         steps=lambda _: (TEXT, Text(" \ud83d"), Text("\udc22"), *END),
     ),

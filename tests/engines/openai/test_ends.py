@@ -273,7 +273,6 @@ class TestErrors:
             b"{",
             b"hello",
             b"[]",
-            b"null",
             b"17",
             b'{"choices":{"a":1}}',
             b'{"choices":[{"delta":[1]}]}',

@@ -21,6 +21,11 @@ LINES = st.sampled_from(
         b"data",
         b"data: ",
         b"data: a:b",
+        b'data: {"a": [1]}',
+        b"data: {",
+        b"data: }",
+        b"data: [DONE]",
+        b"data: : PROCESSING",
         b": comment",
         b":",
         b"event: ping",
@@ -58,6 +63,9 @@ def pieces(transcript: bytes, cuts: list[int]) -> list[bytes]:
 @example(b"data: a\n\n\ndata: b\n\n", [9])
 @example(b"data: a\r\r\ndata: b\r\r", [9, 10])
 @example(b"data: [DONE]", [3])
+@example(b"data: {}\ndata: {}\ndata: [DONE]\n", [9, 18])
+@example(b"data: {}\ndata: {}\n\ndata: {\ndata: }\n\n", [])
+@example(b"event: a\ndata: {}\nevent: b\ndata: {}\n", [30])
 def test_any_cut_gives_what_the_specification_says(transcript: bytes, cuts: list[int]):
     """The payloads and the unfinished rest equal the oracle's for any pieces."""
     decoder = SSEDecoder()
@@ -128,3 +136,17 @@ def test_a_large_event_in_many_chunks_is_complete():
     transcript = b"data: " + payload + b"\n\ndata: next\n\n"
     chunks = [transcript[at : at + 1000] for at in range(0, len(transcript), 1000)]
     assert [found for chunk in chunks for found in decoder.feed(chunk)] == [payload, b"next"]
+
+
+def test_events_one_line_end_apart_are_not_delayed():
+    """After the second event, which shows that there are no empty lines, none waits."""
+    decoder = SSEDecoder()
+    lines = [b'data: {"n": %d}\n' % number for number in range(4)]
+    received = [decoder.feed(line) for line in lines]
+    assert received == [[], [b'{"n": 0}', b'{"n": 1}'], [b'{"n": 2}'], [b'{"n": 3}']]
+
+
+def test_json_over_several_lines_is_one_event():
+    """Only JSON that is whole on its line is an event by itself."""
+    decoder = SSEDecoder()
+    assert decoder.feed(b'data: {"a":\ndata: {}\ndata: }\n\n') == [b'{"a":\n{}\n}']

@@ -14,13 +14,14 @@ from tokengrpc.engines.http.client import EngineHTTP, cause, read_body
 from tokengrpc.engines.http.head import HTTPError
 from tokengrpc.engines.upstream.answer_guard import answer_guard, guarded
 from tokengrpc.engines.upstream.batching import portions
+from tokengrpc.engines.upstream.body_form import EVENT_STREAM, BodyForm, form_of, is_compressed
 from tokengrpc.engines.upstream.complaint import Complaint, read_complaint
 from tokengrpc.engines.upstream.delays import delay_seconds
 from tokengrpc.engines.upstream.errors import status_error, stream_error
 from tokengrpc.engines.upstream.late_usage import LateUsageReaders
 from tokengrpc.engines.upstream.redaction import hiding
 from tokengrpc.engines.upstream.sse import SSEDecoder
-from tokengrpc.engines.upstream.stream_reader import ResponseReader, read_batches
+from tokengrpc.engines.upstream.stream_reader import ResponseReader, decode, read_batches
 from tokengrpc.errors import (
     EngineBusy,
     EngineError,
@@ -172,8 +173,8 @@ class HTTPStreamEngine(ABC):
         try:
             upstream_request, response = await self._send(upstream_request, request.limits.connect_timeout)
             decoder = upstream_request.decoder
-            batches = await self._accept(response, decoder)
             events = SSEDecoder(max_event_bytes=self._max_event_bytes)
+            batches = await self._accept(response, events, decoder)
             reader = ResponseReader(response, events, decoder, usage_timeout=self._usage_timeout)
             yield ()
             while True:
@@ -266,23 +267,32 @@ class HTTPStreamEngine(ABC):
         ):
             self._http.release(response)
 
-    async def _accept(self, response: Response, decoder: StreamDecoder) -> Iterable[Sequence[Delta]]:
-        """Checks the response's head. Returns the whole output if the response is not a stream.
+    async def _accept(
+        self, response: Response, events: SSEDecoder, decoder: StreamDecoder
+    ) -> Iterable[Sequence[Delta]]:
+        """Checks the response's head, and how its body begins unless the type says that it is a stream.
 
-        Raises the error that a refusal maps to, and EngineProtocolError for an unusable response.
+        Returns what it has read so far, decoded: the whole output if the server does not stream. Raises the
+        error that a refusal maps to, and EngineProtocolError for an unusable response.
         """
         head = response.head
-        if head.status != 200:
+        if not 200 <= head.status < 300:
             raise await self._refusal(response)
-        if head.headers.get("Content-Encoding", "identity").lower() != "identity":
+        if is_compressed(head):
             raise EngineProtocolError(
                 f"engine {self.name} compressed its response although the request forbids it; "
                 "turn compression off in the engine or in the proxy before it"
             )
-        if head.content_type == "text/event-stream":
+        if head.content_type == EVENT_STREAM:
             return ()
-        if head.content_type == "application/json":
-            return await self._accept_whole_output(response, decoder)
+        try:
+            beginning, form = await _beginning(response)
+            if form is BodyForm.JSON:
+                return self._whole_output(beginning + await read_body(response), decoder)
+        except (HTTPError, OSError) as error:
+            raise self._lost(error) from error
+        if form is BodyForm.EVENTS:
+            return decode(beginning, events, decoder) if beginning else ()
         raise EngineProtocolError(
             f"engine {self.name} answered with {self._hide(head.content_type)[:64]} "
             "instead of an event stream; check its kind and base_url"
@@ -301,17 +311,11 @@ class HTTPStreamEngine(ABC):
         delay = delay_seconds(headers, now=time.time(), limited=status in _RATE_STATUSES)
         return status_error(self.name, status, self._complaint(body), delay)
 
-    async def _accept_whole_output(
-        self, response: Response, decoder: StreamDecoder
-    ) -> Iterable[Sequence[Delta]]:
+    def _whole_output(self, body: bytes, decoder: StreamDecoder) -> Iterable[Sequence[Delta]]:
         """Decodes the whole output of a server that does not stream.
 
         Raises the error for an error object, which some servers send with status 200.
         """
-        try:
-            body = await read_body(response)
-        except (HTTPError, OSError) as error:
-            raise self._lost(error) from error
         complaint = self._complaint(body)
         if complaint is not None:
             raise stream_error(self.name, complaint, started=False)
@@ -327,3 +331,13 @@ class HTTPStreamEngine(ABC):
             f"the connection to engine {self.name} broke ({self._hide(cause(error))}); "
             "start again under a new id"
         )
+
+
+async def _beginning(response: Response) -> tuple[bytes, BodyForm]:
+    """Reads as much of a body as shows its form. White space before it may come for long, and is dropped."""
+    beginning, form = b"", BodyForm.UNKNOWN
+    while form is BodyForm.UNKNOWN:
+        chunk = await response.read()
+        beginning = (beginning + chunk).lstrip()
+        form = form_of(beginning, ended=not chunk)
+    return beginning, form

@@ -1,17 +1,24 @@
 """Server-sent events: bytes in, payloads out, no I/O.
 
-The format is WHATWG's (HTML, 9.2 Server-sent events), with three differences that are explained where they
+The format is WHATWG's (HTML, 9.2 Server-sent events), with four differences that are explained where they
 are implemented: an event that the stream's end cuts off is not discarded, a body that is JSON instead of
-events is a payload, and sizes are bounded. Only `data` is kept, because the payloads of every engine identify
-themselves.
+events is a payload, events may be one line end apart, and sizes are bounded. Only `data` is kept, because the
+payloads of every engine identify themselves.
 """
 
 from __future__ import annotations
 
+import msgspec
+
+from tokengrpc.engines.upstream.keepalives import is_keepalive
 from tokengrpc.errors import EngineProtocolError
 
 # How the JSON of an answer begins. No field of an event does.
 _JSON_STARTS = (b"{", b"[")
+
+_DATA = b"data:"
+_NEXT_DATA = b"\ndata:"
+_END_MARK = b"[DONE]"
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -35,6 +42,7 @@ class SSEDecoder:
         "_line",
         "_max",
         "_plain",
+        "_single_lines",
         "_size",
         "_start",
         "_tail",
@@ -45,6 +53,7 @@ class SSEDecoder:
         self._max = max_event_bytes
         self._start = True  # at most a part of a byte order mark has arrived
         self._plain = True  # unfinished input is in `_tail`; if False, in the four attributes after it
+        self._single_lines = False  # events are one line end apart; then `_plain` is False
         self._tail = b""
         self._line = bytearray()
         self._data: list[bytes] = []
@@ -61,10 +70,15 @@ class SSEDecoder:
             chunk = self._strip_bom(chunk)
             if self._start:
                 return []
+        if self._plain:
+            return self._feed_plain(chunk)
         events: list[bytes] = []
-        if not self._plain:
-            self._feed_lines(chunk, events)
-            return events
+        self._feed_lines(chunk, events)
+        return events
+
+    def _feed_plain(self, chunk: bytes) -> list[bytes]:
+        """Feeds a chunk after input that was all complete but for `_tail`."""
+        events: list[bytes] = []
         tail = self._tail
         chunk = tail + chunk
         if len(tail) > _JOIN_BYTES or len(chunk) > self._max or b"\r" in chunk:
@@ -72,6 +86,10 @@ class SSEDecoder:
             self._feed_lines(chunk, events)
             return events
         body, _, self._tail = chunk.rpartition(b"\n\n")
+        if _NEXT_DATA in self._tail and _has_two_data_lines(self._tail):
+            self._tail = b""
+            self._feed_lines(chunk, events)
+            return events
         if body.startswith(b"data: "):
             # Fast path, all in C: complete events of one line each.
             payloads = body[6:].split(b"\n\ndata: ")
@@ -80,12 +98,15 @@ class SSEDecoder:
         if body:
             for block in body.split(b"\n\n"):
                 self._feed_block(block, events)
+            if self._single_lines:
+                tail, self._tail = self._tail, b""
+                self._feed_lines(tail, events)
         return events
 
     def close(self) -> list[bytes]:
-        """Returns the payload that the end of the stream cut off, if any.
+        """Returns the payload that the end of the stream cut off, if any, after those that only it completes.
 
-        WHATWG discards it, but some servers end with `data: [DONE]` and no line end. The payload may be
+        WHATWG discards them, but some servers end with `data: [DONE]` and no line end. The last one may be
         incomplete, so one that cannot be decoded is not a protocol error.
         """
         if self.failed is not None:
@@ -113,7 +134,7 @@ class SSEDecoder:
     def _feed_block(self, block: bytes, events: list[bytes]) -> None:
         """Feeds the lines of one event, separated by LF."""
         for line in block.split(b"\n"):
-            self._feed_line(line)
+            self._feed_line(line, events)
         self._dispatch(events)
 
     def _feed_lines(self, chunk: bytes, events: list[bytes]) -> None:
@@ -133,7 +154,7 @@ class SSEDecoder:
                     line = bytes(self._line) + line  # noqa: PLW2901 - an earlier chunk had its first part
                     self._line.clear()
                 if line:
-                    self._feed_line(line)
+                    self._feed_line(line, events)
                 else:
                     self._dispatch(events)
             self._line += unfinished
@@ -142,17 +163,24 @@ class SSEDecoder:
             self.failed = error
             if not events:
                 raise
-        self._plain = not (self._line or self._data or self._after_cr or self.failed)
+        busy = self._line or self._data or self._after_cr or self._single_lines or self.failed
+        self._plain = not busy
 
-    def _feed_line(self, line: bytes) -> None:
+    def _feed_line(self, line: bytes, events: list[bytes]) -> None:
         self._check(len(line), "line")
         name, _, value = line.partition(b":")
         if name == b"data":
             value = value.removeprefix(b" ")
+            if len(self._data) == 1 and _is_whole(self._data[0]):
+                # Some servers end an event with one line end only. JSON that is whole is never continued.
+                self._single_lines = True
+                self._dispatch(events)
             self._size += len(value) + 1
             self._check(self._size - 1, "event")
             self._data.append(value)
             self._bare = None
+            if self._single_lines and len(self._data) == 1 and _is_whole(value):
+                self._dispatch(events)
         elif self._bare is not None and (self._bare or line[:1] in _JSON_STARTS):
             self._size += len(line) + 1
             self._check(self._size - 1, "event")
@@ -170,3 +198,21 @@ class SSEDecoder:
                 f"the engine sent a server-sent {what} of more than {self._max} bytes; "
                 "check the engine, or raise max_event_bytes"
             )
+
+
+def _has_two_data_lines(event: bytes) -> bool:
+    """Returns whether an unfinished event has a second `data` line. `event` has one after another line."""
+    return event.startswith(_DATA) or event.count(_NEXT_DATA) > 1
+
+
+def _is_whole(data: bytes) -> bool:
+    """Returns whether the data of one line is a payload by itself: JSON, the end mark or a keep-alive."""
+    if data == _END_MARK or (data and is_keepalive(data)):
+        return True
+    if not data.startswith(_JSON_STARTS):
+        return False
+    try:
+        msgspec.json.decode(data)
+    except (ValueError, RecursionError):
+        return False
+    return True

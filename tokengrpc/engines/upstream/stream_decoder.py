@@ -11,7 +11,11 @@ from tokengrpc.core.model import FinishReason
 from tokengrpc.engines.upstream.complaint import read_complaint
 from tokengrpc.engines.upstream.errors import stream_error
 from tokengrpc.engines.upstream.finish_reasons import read_finish, stronger_finish
+from tokengrpc.engines.upstream.keepalives import is_keepalive
 from tokengrpc.errors import EngineAborted, EngineProtocolError, EngineTruncated
+
+# Nearly every payload is an object, which is no keep-alive.
+_BRACE = ord("{")
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,7 +75,7 @@ class StreamDecoder(ABC):
         for payload in payloads:
             if self.ended:
                 break
-            if not payload:
+            if not payload or (payload[0] != _BRACE and is_keepalive(payload)):
                 continue
             try:
                 # After the end mark, nothing but usage is taken, which the last delta has.
@@ -99,10 +103,14 @@ class StreamDecoder(ABC):
     def end(self, rest: Sequence[bytes]) -> list[Delta]:
         """Ends the output because the body ended regularly. Returns the last deltas.
 
-        `rest` holds the payload that the body's end cut off. It is used if it can be decoded.
+        `rest` holds the payloads that only the body's end ended. They are used if they can be decoded.
         """
         deltas: list[Delta] = []
         for payload in filter(None, rest):
+            if self.ended:
+                break
+            if is_keepalive(payload):
+                continue
             try:
                 self._feed_payload(payload, deltas)
             except (ValueError, RecursionError) as error:
