@@ -248,7 +248,12 @@ SAMPLES = {
     "time_limit": "0.5",
     "faults": '{"cut_at_token": 5}',
     "allow_request_faults": "true",
+    "query": '{"api-version": "2024-10-21"}',
+    "headers": '{"api-key": {"env": "PROVIDER_KEY"}}',
+    "body": '{"provider": {"sort": "price"}}',
+    "proxy": "http://proxy:3128",
 }
+HTTP_ONLY = {"api", "dialect", "api_key_env", "api_key_file", "query", "headers", "body", "ca_file", "proxy"}
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -258,8 +263,11 @@ def test_every_key_has_a_variable_and_a_flag(key):
     if KEYS[key].section == "limits":
         text = "99999999" if key.endswith("bytes") else "60"
     extra = {"model": "m"} if key == "base_url" else {}
-    if key in {"api", "dialect", "api_key_env", "api_key_file"}:
-        extra = {"model": "m", "base_url": "http://engine/v1"}
+    if key in HTTP_ONLY:
+        extra = {"model": "m", "base_url": "https://engine/v1"}
+    if key in {"client_cert_file", "client_key_file"}:
+        extra = {"model": "m", "base_url": "https://engine/v1", "client_cert_file": "NAME"}
+        extra.pop(key, None)
     if key in {"tokenizer_path", "chat_template"}:
         extra = {"model": "m", "base_url": "http://engine", "engine": "vllm"}
     from_variable = load_with_origins(None, {variable(key): text}, extra)

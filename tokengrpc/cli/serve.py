@@ -33,7 +33,15 @@ EPILOG = (
 )
 SETTINGS = {"epilog": EPILOG}
 
-_METAVARS = {"listen": "HOST:PORT", "base_url": "URL", "api_key_file": "FILE"}
+_METAVARS = {
+    "listen": "HOST:PORT",
+    "base_url": "URL",
+    "api_key_file": "FILE",
+    "ca_file": "FILE",
+    "client_cert_file": "FILE",
+    "client_key_file": "FILE",
+    "proxy": "URL",
+}
 
 
 def _with_setting_flags(command: Callable[..., int]) -> Callable[..., int]:

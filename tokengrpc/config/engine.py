@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -69,6 +69,15 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def capabilities(self, usual: frozenset[Capability]) -> frozenset[Capability]:
         """Returns the capabilities of the engine; `usual` are those of its kind."""
         return (usual | self.extra) - frozenset(self.missing_capabilities)
+
+    @property
+    def named_variables(self) -> frozenset[str]:
+        """Environment variables that the settings name, such as those with keys."""
+        return frozenset()
+
+    def shown(self) -> dict[str, Any]:
+        """Returns all settings for people: without secrets, with the variables and files that have them."""
+        return {name: getattr(self, name) for name in self.__struct_fields__}
 
     def check_extra_capabilities(self, *encodable: frozenset[Capability], where: str) -> None:
         """Checks that each extra capability is in one of the sets.

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from msgspec import NODEFAULT, Struct, structs
+from msgspec.inspect import DictType, StructType, type_info
 
 from tokengrpc.config.kinds import settings_types
+from tokengrpc.config.messages import bare
 from tokengrpc.config.remote import PluginEngineSettings
 from tokengrpc.config.schema import LimitSettings, ModelFields, Settings
 
@@ -70,7 +72,7 @@ class Place:
     @property
     def is_table(self) -> bool:
         """Whether the setting is a table, which is written as JSON in variables and flags."""
-        return isinstance(self.default, Struct)
+        return isinstance(bare(type_info(self.type)), StructType | DictType)
 
     @property
     def meaning(self) -> str:

@@ -19,7 +19,7 @@ T = TypeVar("T")
 _PATH = re.compile(r" - at `\$\.?(.*)`$", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*?)`")
-_OWN = re.compile(r"^([A-Za-z_][\w.\[\]]*): ")
+_OWN = re.compile(r"^([A-Za-z_][\w.\[\]-]*): ")
 
 
 class Problem(Exception):

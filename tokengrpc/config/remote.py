@@ -36,7 +36,16 @@ class RemoteEngineSettings(EngineSettings, frozen=True, kw_only=True, forbid_unk
         if self.api_key_env and self.api_key_file:
             raise ConfigError("api_key_file: cannot be combined with api_key_env; remove one of them")
         if self.base_url:
-            _check_url(self.base_url)
+            self._check_base_url()
+
+    def _check_base_url(self) -> None:
+        """Checks the URL. Kinds that support other addresses extend it."""
+        check_url(self.base_url)
+
+    @property
+    def named_variables(self) -> frozenset[str]:
+        """The variable with the engine's API key."""
+        return frozenset({self.api_key_env} - {""})
 
     def read_api_key(self, environ: Mapping[str, str] = os.environ) -> str | None:
         """Reads the engine's API key; None if no key is configured.
@@ -52,7 +61,7 @@ class PluginEngineSettings(RemoteEngineSettings, frozen=True, kw_only=True, forb
     options: Annotated[dict[str, Any], Meta(description="further settings of the kind")] = {}  # noqa: RUF012 - msgspec copies it
 
 
-def _check_url(url: str) -> None:
+def check_url(url: str) -> None:
     """Rejects credentials and queries, so that the URL can be logged and a path appended to it."""
     allowed = "base_url: must be http://HOST/PATH or https://HOST/PATH, such as http://127.0.0.1:8000/v1"
     try:

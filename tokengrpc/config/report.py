@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec.inspect
 
+from tokengrpc.config.engine import EngineSettings
 from tokengrpc.config.faults import FaultSettings
 from tokengrpc.config.schema import ModelSettings
+from tokengrpc.config.texts import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tokengrpc.config.schema import Settings
 
-_SECRET_NAME = re.compile(r"key|token|secret|password|credential|authorization", re.IGNORECASE)
 _INDEX = re.compile(r"\[\d+\]")
 _WIDEST = 48
 
@@ -31,17 +32,18 @@ def describe(settings: Settings, origins: Mapping[str, str] | None = None) -> st
 
 def _table(struct: msgspec.Struct, path: str, origins: Mapping[str, str]) -> Iterator[str]:
     """Yields the lines of a table: plain values first, then nested tables, as TOML requires."""
-    values = {name: getattr(struct, name) for name in struct.__struct_fields__}
+    values = _values(struct)
     meanings = _meanings(type(struct))
     if isinstance(struct, ModelSettings) and struct.is_single:
         # The settings of a single engine are shown with those of the model.
         (engine,) = values.pop("engines")
-        of_engine = {name: getattr(engine, name) for name in engine.__struct_fields__}
-        values = {"name": struct.name, "kind": engine.kind, **values, **of_engine, **values}
+        values = {"name": struct.name, "kind": engine.kind, **values, **_values(engine), **values}
         meanings = _meanings(type(engine)) | meanings
     tables = {name: value for name, value in values.items() if _is_table(value)}
     rows = {
-        name: f"{name} = {_value(_masked(value))}" for name, value in values.items() if name not in tables
+        name: f"{name} = {_value(without_secrets(value))}"
+        for name, value in values.items()
+        if name not in tables
     }
     width = max(len(row) for row in rows.values() if len(row) <= _WIDEST)
     for name, row in rows.items():
@@ -55,6 +57,12 @@ def _table(struct: msgspec.Struct, path: str, origins: Mapping[str, str]) -> Ite
             continue
         for index, item in enumerate(value):
             yield from ("", f"[[{header}]]", *_table(item, f"{where}[{index}]", origins))
+
+
+def _values(struct: msgspec.Struct) -> dict[str, Any]:
+    if isinstance(struct, EngineSettings):
+        return struct.shown()
+    return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 
 def _is_table(value: object) -> bool:
@@ -77,18 +85,6 @@ def _origin(path: str, origins: Mapping[str, str]) -> str:
     """Returns the origin of a value, or of the first value inside it."""
     inside = next((origin for where, origin in origins.items() if where.startswith(f"{path}.")), "default")
     return origins.get(path, inside)
-
-
-def _masked(value: object) -> object:
-    """Returns a value without the text in it whose key looks like that of a secret, as plugins may have."""
-    if isinstance(value, dict):
-        return {
-            key: "***" if isinstance(inner, str) and _SECRET_NAME.search(key) else _masked(inner)
-            for key, inner in value.items()
-        }
-    if isinstance(value, list):
-        return [_masked(inner) for inner in value]
-    return value
 
 
 def _value(value: Any) -> str:  # noqa: ANN401 - anything that TOML can hold

@@ -26,7 +26,6 @@ from tokengrpc.config.keys import (
 )
 from tokengrpc.config.kinds import engine_kinds, unknown_kind
 from tokengrpc.config.messages import Problem, convert
-from tokengrpc.config.remote import RemoteEngineSettings
 from tokengrpc.config.values import ConfigError
 
 if TYPE_CHECKING:
@@ -101,12 +100,21 @@ class _Layers:
     def line(self, problem: Problem) -> str:
         """Returns the error message, which starts with the variable, the flag, or the file and key."""
         path = problem.path
-        if path in self.origins and self.origins[path] != self.file:
-            return f"{self.origins[path]}: {problem.message}"
+        for outer in _outward(path):
+            if self.origins.get(outer, self.file) != self.file:
+                inner = path[len(outer) + 1 :]
+                return ": ".join(filter(None, (self.origins[outer], inner, problem.message)))
         outside_file = not self.file or (path.startswith(MODEL) and MODEL in self.origins)
         if outside_file and (key := key_at(path)):
             return f"{names(key)}: {problem.message}"
         return ": ".join(filter(None, (self.file, path, problem.message)))
+
+
+def _outward(path: str) -> Iterator[str]:
+    """Yields a path and the paths of the settings around it, such as `models[0].headers`."""
+    while path and path != MODEL:
+        yield path
+        path = path.rpartition(".")[0]
 
 
 def _read_file(file: Path | None, environ: Mapping[str, str]) -> _Layers:
@@ -153,20 +161,28 @@ def _from_flags(flags: Mapping[str, Any]) -> Iterator[_Value]:
 def _typed(key: str, value: object, origin: str) -> _Value:
     try:
         if KEYS[key].is_table and isinstance(value, str):
-            value = _table(value)
+            value = _table(value, _TABLE_EXAMPLES.get(key, _TABLE_EXAMPLES["faults"]))
         return _Value(key, convert(value, KEYS[key].type, strict=False), origin)
     except Problem as problem:
         raise ConfigError(": ".join(filter(None, (origin, problem.path, problem.message)))) from None
 
 
-def _table(text: str) -> dict[str, Any]:
+_TABLE_EXAMPLES = {
+    "faults": '{"cut_at_token": 5}',
+    "query": '{"api-version": "2024-10-21"}',
+    "headers": '{"api-key": {"env": "PROVIDER_KEY"}}',
+    "body": '{"provider": {"sort": "price"}}',
+}
+
+
+def _table(text: str, example: str) -> dict[str, Any]:
     """Parses a table in a variable or flag. Raises Problem."""
     try:
         table = json.loads(text)
     except ValueError:
         table = None
     if not isinstance(table, dict):
-        raise Problem("", 'must be a JSON object, such as {"cut_at_token": 5}')
+        raise Problem("", f"must be a JSON object, such as {example}")
     return table
 
 
@@ -206,7 +222,7 @@ def _reject_unknown_variables(environ: Mapping[str, str], settings: Settings) ->
     """Raises ConfigError for an unknown variable, because a mistyped one would be silently ignored."""
     known = {variable(key) for key in KEYS} | {CONFIG_VARIABLE}
     engines = [engine for model in settings.models for engine in model.engines]
-    named = {engine.api_key_env for engine in engines if isinstance(engine, RemoteEngineSettings)}
+    named = {name for engine in engines for name in engine.named_variables}
     named |= {tenant.key_env for tenant in settings.tenants}
     for name in sorted(environ.keys() - known - named - FOREIGN_VARIABLES):
         if name.startswith(PREFIX) and not SERVICE_LINK.fullmatch(name):

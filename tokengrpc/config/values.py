@@ -56,20 +56,30 @@ def read_secret(key: str, variable: str, file: str, environ: Mapping[str, str]) 
     Raises ConfigError with the name of the variable or file if it is missing or empty.
     """
     if variable:
-        secret = environ.get(variable, "").strip()
-        source = f"{key}_env: the environment variable {variable}"
-    elif file:
-        source = f"{key}_file: the file {file}"
+        return read_source(f"{key}_env", "env", variable, environ)
+    if file:
+        return read_source(f"{key}_file", "file", file, environ)
+    return None
+
+
+def read_source(where: str, source: str, place: str, environ: Mapping[str, str]) -> str:
+    """Reads a text from an environment variable (`source` is env) or from a file.
+
+    White space around it is removed. Raises ConfigError, which starts with `where`, if there is none.
+    """
+    if source == "env":
+        text = environ.get(place, "").strip()
+        where = f"{where}: the environment variable {place}"
+    else:
+        where = f"{where}: the file {place}"
         try:
-            secret = Path(file).read_text(encoding="utf-8").strip()
+            text = Path(place).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise ConfigError(f"{source} cannot be read: {reason}") from None
-    else:
-        return None
-    if not secret:
-        raise ConfigError(f"{source} is not set or is empty")
-    return secret
+            raise ConfigError(f"{where} cannot be read: {reason}") from None
+    if not text:
+        raise ConfigError(f"{where} is not set or is empty")
+    return text
 
 
 def check_different(key: str, names: Sequence[str]) -> None:

@@ -13,8 +13,8 @@ from tests.support.http_peer import CHUNKED, OK, Peer, Server, always_ok, client
 from tokengrpc.config import engine_settings
 from tokengrpc.core.request import GenerationRequest
 from tokengrpc.engines.http.client import EngineHTTP, read_body
-from tokengrpc.engines.http.connect import Origin
 from tokengrpc.engines.http.head import CutShort, Malformed
+from tokengrpc.engines.http.origin import Origin
 from tokengrpc.engines.openai.engine import create
 from tokengrpc.errors import EngineProtocolError, EngineUnavailable
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.support.http_peer import Script
     from tokengrpc.engines.http.client import EngineHTTP
-    from tokengrpc.engines.http.connect import Origin, Resolve
+    from tokengrpc.engines.http.connect import Place, Resolve
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ class TestConnecting:
 def resolving_to(*addresses: str) -> Resolve:
     """A name service that knows these addresses for every name."""
 
-    async def resolve(_: Origin) -> list[str]:
+    async def resolve(_: Place) -> list[str]:
         return list(addresses)
 
     return resolve

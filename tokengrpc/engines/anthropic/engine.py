@@ -39,6 +39,7 @@ class AnthropicEngine(HTTPStreamEngine):
         can = settings.capabilities(DIALECTS[self._options.dialect].capabilities)
         super().__init__(settings, can, base_url=settings.base_url or BASE_URL)
         self._model = settings.upstream_model or settings.name
+        self._added_fields = settings.body
 
     def _headers(self, key: str | None) -> Mapping[str, str]:
         headers = {"anthropic-version": self._options.version}
@@ -53,7 +54,9 @@ class AnthropicEngine(HTTPStreamEngine):
     ) -> UpstreamRequest:
         if continue_from is not None:
             request = self._continuation_request(request, continue_from)
-        body = encode_request(request, model=self._model, options=self._options)
+        body = encode_request(
+            request, model=self._model, options=self._options, added_fields=self._added_fields
+        )
         return UpstreamRequest(path="/messages", body=body, decoder=EventDecoder(self.name, self._hide))
 
     def _continuation_request(

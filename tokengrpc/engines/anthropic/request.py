@@ -22,6 +22,8 @@ from tokengrpc.engines.upstream.request_body import (
 from tokengrpc.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tokengrpc.core.request import GenerationRequest, ToolChoice
 
 # The API's name for each supported field of `Sampling`. Newer models reject some of them.
@@ -54,8 +56,16 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     beta: str = ""
 
 
-def encode_request(request: GenerationRequest, *, model: str, options: Options) -> bytes:
+def encode_request(
+    request: GenerationRequest,
+    *,
+    model: str,
+    options: Options,
+    added_fields: Mapping[str, Any] | None = None,
+) -> bytes:
     """Returns the JSON body of a request. `model` is the API's name of the model.
+
+    `added_fields` are those of the settings.
 
     Raises UnsupportedFeature if the API has no field for a requested feature, InvalidRequest if a JSON
     schema, the arguments of a tool call or the reasoning budget is invalid.
@@ -82,6 +92,7 @@ def encode_request(request: GenerationRequest, *, model: str, options: Options) 
             raise unsupported("an output_constraint other than json_schema", "this engine; use json_schema")
         output_format = {"type": "json_schema", "schema": raw_json(schema, "output_constraint.json_schema")}
         body["output_config"] = {**body.get("output_config", {}), "format": output_format}
+    body |= added_fields or {}
     body |= {key: whole_numbers(value) for key, value in request.engine_params.items()}
     return msgspec.json.encode(body)
 

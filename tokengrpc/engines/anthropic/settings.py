@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
@@ -27,6 +27,8 @@ class AnthropicSettings(HttpEngineSettings, frozen=True, kw_only=True, forbid_un
     """Settings of an engine that speaks the Messages API. `options` has the keys of `request.Options`."""
 
     options: Annotated[dict[str, Any], Meta(description="further settings of the kind")] = {}  # noqa: RUF012 - msgspec copies it
+
+    key_header: ClassVar[str] = "x-api-key"
 
     def __post_init__(self) -> None:
         """Checks that extra capabilities have fields."""

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
 
-from tokengrpc.engines.http.connect import Origin, dial, resolve
+from tokengrpc.config.values import ConfigError
+from tokengrpc.engines.http.connect import dial, resolve
 from tokengrpc.engines.http.connection import Connection, Response, Unanswered
+from tokengrpc.engines.http.failures import ProxyDenied, ProxyFailed, cause
 from tokengrpc.engines.http.head import HTTPError, Malformed
-from tokengrpc.errors import EngineProtocolError, EngineUnavailable
+from tokengrpc.engines.http.origin import Origin
+from tokengrpc.errors import EngineAuthFailed, EngineProtocolError, EngineUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tokengrpc.engines.http.connect import Resolve
+    from tokengrpc.engines.http.origin import TLSFiles
 
 # Less than the 5 s after which uvicorn (vLLM, SGLang, LiteLLM) closes an idle connection: a request that is
 # sent at that moment would fail.
@@ -53,13 +56,21 @@ class EngineHTTP:
         base_url: str,
         *,
         connect_timeout: float,
+        tls_files: TLSFiles | None = None,
+        proxy: str = "",
         keepalive: float = KEEPALIVE_SECONDS,
         resend_within: float = RESEND_SECONDS,
         resolve_host: Resolve = resolve,
     ) -> None:
-        """`keepalive` bounds the idle time of connections, `resend_within` the time to a second try."""
+        """`keepalive` bounds the idle time of connections, `resend_within` the time to a second try.
+
+        `proxy` is the setting: a URL, `none`, or empty for the proxy of the environment.
+        """
         self._engine = engine
         self._base_url = base_url.rstrip("/")
+        self._tls_files = tls_files
+        self._proxy = proxy
+        self._query = ""
         self._connect_timeout = connect_timeout
         self._keepalive = keepalive
         self._resend_within = resend_within
@@ -70,15 +81,29 @@ class EngineHTTP:
         self._idle: list[Connection] = []
         self._lingering: dict[Response, asyncio.TimerHandle] = {}
 
-    def open(self, headers: Mapping[str, str]) -> None:
-        """Prepares for sending requests with `headers`. Raises ValueError for headers that cannot be sent."""
-        self._origin = origin = Origin.parse(self._base_url)
-        fields = {"Host": origin.authority, "User-Agent": "tokengrpc", **headers}
+    def open(self, headers: Mapping[str, str], query: Mapping[str, str] | None = None) -> Origin:
+        """Prepares for sending requests with these headers and query parameters.
+
+        Returns where they go. Raises ConfigError for headers, certificates and proxies that cannot be used.
+        """
+        try:
+            origin = Origin.parse(self._base_url, files=self._tls_files, proxy=self._proxy)
+        except ValueError as error:
+            raise ConfigError(f"engine {self._engine}: {error}") from None
+        fields = {"Host": origin.authority}
+        if not any(name.lower() == "user-agent" for name in headers):
+            fields["User-Agent"] = "tokengrpc"
+        fields |= headers
+        if origin.proxy is not None and origin.tls is None:
+            fields |= origin.proxy.headers
         for name, value in fields.items():
             if any(ord(character) < 32 for character in name + value):
-                raise ValueError(f"the header {name!r} of engine {self._engine} has a line break in it")
+                raise ConfigError(f"the header {name!r} of engine {self._engine} has a line break in it")
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         self._head = f" HTTP/1.1\r\n{lines}Content-Length: ".encode()
+        self._query = f"?{urlencode(query, quote_via=quote)}" if query else ""
+        self._origin = origin
+        return origin
 
     def stats(self) -> ConnectionStats:
         """Returns the current state of the connections."""
@@ -114,13 +139,21 @@ class EngineHTTP:
     async def _request(self, method: str, path: str, body: bytes, limit: float) -> Response:
         if self._origin is None:
             raise EngineUnavailable(f"engine {self._engine} is not started; wait until the server is ready")
-        line = f"{method} {self._origin.path}{path}".encode("ascii")
+        line = f"{method} {self._origin.target}{path}{self._query}".encode("ascii")
         request = b"%b%b%d\r\n\r\n%b" % (line, self._head, len(body), body)
         try:
             return await self._send(self._origin, request, limit)
         except Malformed as error:
             raise EngineProtocolError(
                 f"engine {self._engine} does not speak HTTP ({error}); check its base_url"
+            ) from error
+        except ProxyDenied as error:
+            raise EngineAuthFailed(
+                f"engine {self._engine} cannot be reached: {error}; configure them in the URL of the proxy"
+            ) from error
+        except ProxyFailed as error:
+            raise EngineUnavailable(
+                f"engine {self._engine} cannot be reached: {error}; check the proxy and its URL"
             ) from error
         except (HTTPError, OSError, UnicodeError) as error:
             raise EngineUnavailable(
@@ -152,7 +185,9 @@ class EngineHTTP:
             if not clock.expired():  # the operating system's own timeout
                 raise
             raise EngineUnavailable(
-                f"engine {self._engine} gave no connection within {limit:g} s; check that it is running",
+                f"engine {self._engine} gave no connection within {limit:g} s"
+                + (" through its proxy; check that both are" if origin.proxy else "; check that it is")
+                + " running",
                 metadata={"clock": "connect", "limit_seconds": f"{limit:g}"},
             ) from None
         if self._origin is None:
@@ -219,20 +254,6 @@ class EngineHTTP:
         timer = self._lingering.pop(response, None)
         if timer is not None:
             timer.cancel()
-
-
-def cause(error: Exception) -> str:
-    """Returns why a connection failed, without the address in such errors, because callers see it."""
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return f"TLS: {error.reason.replace('_', ' ').lower()}"
-    if isinstance(error, UnicodeError):
-        return "its base_url has no valid host name"
-    if isinstance(error, OSError) and error.errno is not None:
-        # asyncio's own message about a refused connection contains the address.
-        return os.strerror(error.errno) if error.errno > 0 else error.strerror or type(error).__name__
-    if isinstance(error, HTTPError | ConnectionError | TimeoutError):
-        return str(error) or type(error).__name__
-    return type(error).__name__
 
 
 async def _exchange(connection: Connection, request: bytes) -> Response:

@@ -34,6 +34,7 @@ class OpenAIEngine(HTTPStreamEngine):
         self._extra = settings.extra
         self._omitted = LearnedFields(settings.name, frozenset(settings.omit_fields))
         self._api = settings.api
+        self._added_fields = settings.body
         self._model = settings.upstream_model or settings.name
 
     def _headers(self, key: str | None) -> Mapping[str, str]:
@@ -71,10 +72,12 @@ class OpenAIEngine(HTTPStreamEngine):
             extra_capabilities=self._extra,
             extra_fields=target.fields,
             omitted=self._omitted.names | refused,
+            added_fields=self._added_fields,
         )
 
         def repeat(status: int, refusal: bytes) -> UpstreamRequest | None:
             fields, are_named = refused_fields(status, refusal, body)
+            fields -= refused  # a field that is still refused comes from `body` or the engine parameters
             if not fields:
                 return None
             more = {"named": named | fields} if are_named else {"named": named, "guess": fields}

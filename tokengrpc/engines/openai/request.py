@@ -52,12 +52,13 @@ def encode_request(
     extra_capabilities: frozenset[Capability] = frozenset(),
     extra_fields: Mapping[str, Any] | None = None,
     omitted: Collection[str] = (),
+    added_fields: Mapping[str, Any] | None = None,
 ) -> bytes:
     """Returns the JSON body of a request.
 
     `model` is the server's name of the model. `extra_capabilities` are supported in addition to those of the
     dialect's row. `extra_fields` replace fields of the same name. `omitted` are the optional fields that the
-    server does not take.
+    server does not take. `added_fields` are those of the settings.
 
     Raises UnsupportedFeature if the API or the dialect has no field for a requested feature, InvalidRequest
     if a JSON schema is not valid JSON.
@@ -79,6 +80,7 @@ def encode_request(
         body |= _constraint_fields(request.constraint, row)
     body |= extra_fields or {}
     omit_fields(body, omitted)
+    body |= added_fields or {}
     body |= {key: whole_numbers(value) for key, value in request.engine_params.items()}
     return msgspec.json.encode(body)
 

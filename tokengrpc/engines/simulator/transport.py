@@ -13,7 +13,7 @@ from tokengrpc.engines.http.connection import Connection
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from tokengrpc.engines.http.connect import Origin
+    from tokengrpc.engines.http.origin import Origin
 
 _HEAD = b"HTTP/1.1 %d Simulated\r\nContent-Type: %b\r\n%b"
 _STREAM_HEAD = _HEAD % (200, b"text/event-stream", b"Transfer-Encoding: chunked\r\n\r\n")
@@ -123,7 +123,7 @@ class WiredHTTP(EngineHTTP):
         delay: float,
         refused: bool,
     ) -> None:
-        super().__init__(engine, "http://simulated/v1", connect_timeout=connect_timeout)
+        super().__init__(engine, "http://simulated/v1", connect_timeout=connect_timeout, proxy="none")
         self._serve = serve
         self._delay = delay
         self._refused = refused

@@ -10,7 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tokengrpc.engines.http.client import EngineHTTP, cause, read_body
+from tokengrpc.config.texts import read_texts, secret_texts
+from tokengrpc.engines.http.client import EngineHTTP, read_body
+from tokengrpc.engines.http.failures import cause
 from tokengrpc.engines.http.head import HTTPError
 from tokengrpc.engines.upstream.answer_guard import answer_guard, guarded
 from tokengrpc.engines.upstream.batching import portions
@@ -76,7 +78,13 @@ class HTTPStreamEngine(ABC):
         self.name = settings.name
         self.capabilities = capabilities
         self._read_api_key = settings.read_api_key
-        self._http = EngineHTTP(settings.name, base_url, connect_timeout=settings.connect_timeout)
+        self._http = EngineHTTP(
+            settings.name,
+            base_url,
+            connect_timeout=settings.connect_timeout,
+            tls_files=settings.tls_files,
+            proxy=settings.proxy,
+        )
         self._settings = settings
         self._max_event_bytes = settings.max_event_bytes
         self._usage_timeout = settings.usage_timeout
@@ -114,17 +122,25 @@ class HTTPStreamEngine(ABC):
         self._forgone.add(record_id)
 
     async def start(self) -> None:
-        """Reads the API key and opens the HTTP client. Raises ValueError if a configured key is missing."""
+        """Reads keys and certificates and opens the HTTP client. Raises ConfigError if one cannot be used."""
         key = self._read_api_key()
-        self._hide = hiding(key)
-        self._http.open(
-            {
-                "Accept": "text/event-stream",
-                "Accept-Encoding": "identity",  # compression would delay tokens
-                "Content-Type": "application/json",
-                **self._headers(key),
-            }
-        )
+        added = read_texts(f"engine {self.name}: headers", self._settings.headers)
+        query = read_texts(f"engine {self.name}: query", self._settings.query)
+        headers = {
+            "Accept": "text/event-stream",
+            "Accept-Encoding": "identity",  # compression would delay tokens
+            "Content-Type": "application/json",
+            **self._headers(key),
+        }
+        replaced = {name.lower() for name in added}
+        headers = {name: value for name, value in headers.items() if name.lower() not in replaced} | added
+        origin = self._http.open(headers, query)
+        secrets = [
+            *secret_texts(self._settings.headers, added),
+            *secret_texts(self._settings.query, query),
+            *(origin.proxy.secrets if origin.proxy is not None else ()),
+        ]
+        self._hide = hiding(key, *secrets)
 
     async def close(self) -> None:
         """Closes all connections."""

@@ -105,6 +105,13 @@ def _unpaid(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcErro
     )
 
 
+def _proxy_auth(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
+    return EngineAuthFailed(
+        f"engine {engine} cannot be reached: its proxy requires a valid user and password"
+        f"{_status(complaint)}; configure them in the URL of the proxy"
+    )
+
+
 def _not_found(engine: str, complaint: Complaint, _: float | None) -> TokenGrpcError:
     return ModelNotFound(
         f"engine {engine} has no such path or model{_status(complaint)}{_quoted(complaint)}; "
@@ -156,6 +163,7 @@ _STATUSES: dict[int, Make] = {
     402: _unpaid,
     403: _auth,
     404: _not_found,
+    407: _proxy_auth,
     408: _unavailable,
     413: _invalid,
     422: _invalid,

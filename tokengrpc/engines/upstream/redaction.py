@@ -14,15 +14,17 @@ _BEARER = re.compile(r"(bearer\s+)[^\s\"',;}\]]+", re.IGNORECASE)
 _HIDDEN = "[hidden]"
 
 
-def hiding(key: str | None) -> Callable[[str], str]:
+def hiding(*secrets: str | None) -> Callable[[str], str]:
     """Returns a function that redacts an engine's text.
 
-    The result can be encoded as UTF-8. It contains neither `key` nor anything that follows `Bearer`.
+    The result can be encoded as UTF-8. It contains neither one of `secrets` nor anything that follows
+    `Bearer`.
     """
+    known = sorted(filter(None, secrets), key=len, reverse=True)  # one may be a part of another
 
     def hide(text: str) -> str:
-        if key:
-            text = text.replace(key, _HIDDEN)
+        for secret in known:
+            text = text.replace(secret, _HIDDEN)
         return encodable(_BEARER.sub(rf"\1{_HIDDEN}", text))
 
     return hide

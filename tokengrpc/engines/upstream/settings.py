@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
 from tokengrpc.config.remote import RemoteEngineSettings
-from tokengrpc.config.values import Bytes, Seconds, SecondsOrNone
+from tokengrpc.config.texts import masked, named_variables, without_secrets
+from tokengrpc.config.values import FLAG, Bytes, ConfigError, Seconds, SecondsOrNone
+from tokengrpc.engines.http.origin import UNIX, TLSFiles, split_unix_url
+from tokengrpc.engines.upstream.provider_fields import (
+    check_body,
+    check_headers,
+    check_proxy,
+    check_query,
+    masked_url,
+)
 
 
 class HttpEngineSettings(RemoteEngineSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,3 +42,77 @@ class HttpEngineSettings(RemoteEngineSettings, frozen=True, kw_only=True, forbid
     max_event_bytes: Annotated[
         Bytes, Meta(description="the maximum size of a line or event that an engine sends, in bytes")
     ] = 1 << 20
+    query: Annotated[
+        dict[str, Any], Meta(description="query parameters of every request to the engine", extra=FLAG)
+    ] = {}  # noqa: RUF012 - msgspec copies it, as those below
+    headers: Annotated[
+        dict[str, Any], Meta(description="headers of every request to the engine", extra=FLAG)
+    ] = {}  # noqa: RUF012
+    body: Annotated[
+        dict[str, Any], Meta(description="additional body fields of every generation", extra=FLAG)
+    ] = {}  # noqa: RUF012
+    ca_file: Annotated[
+        str, Meta(description="trusted certificates in PEM form; empty: those of the system", extra=FLAG)
+    ] = ""
+    client_cert_file: Annotated[
+        str, Meta(description="certificate for the engine, in PEM form; empty: none", extra=FLAG)
+    ] = ""
+    client_key_file: Annotated[
+        str, Meta(description="its unencrypted key; empty: in the certificate's file", extra=FLAG)
+    ] = ""
+    proxy: Annotated[
+        str,
+        Meta(description="URL of the forward proxy, or none; empty: that of the environment", extra=FLAG),
+    ] = ""
+
+    key_header: ClassVar[str] = "Authorization"
+    """The header with the API key."""
+
+    def __post_init__(self) -> None:
+        """Checks the tables, and that certificates are for https and a proxy is not for a Unix socket."""
+        super().__post_init__()
+        check_query(self.query)
+        check_headers(self.headers, self.key_header if self.api_key_env or self.api_key_file else "")
+        check_body(self.body)
+        check_proxy(self.proxy)
+        if self.client_key_file and not self.client_cert_file:
+            raise ConfigError("client_key_file: requires client_cert_file")
+        for name in ("ca_file", "client_cert_file"):
+            if getattr(self, name) and self.base_url and not self.base_url.startswith("https:"):
+                raise ConfigError(f"{name}: requires a base_url that begins with https:")
+        if self.proxy and self.base_url.startswith(UNIX):
+            raise ConfigError("proxy: a Unix socket is not reached through a proxy; remove it")
+
+    def _check_base_url(self) -> None:
+        if not self.base_url.startswith(UNIX):
+            super()._check_base_url()
+            return
+        try:
+            split_unix_url(self.base_url)
+        except ValueError as error:
+            raise ConfigError(f"base_url: {error}") from None
+
+    @property
+    def named_variables(self) -> frozenset[str]:
+        """The variables with the API key, and with the texts of headers and query parameters."""
+        return super().named_variables | named_variables(self.headers) | named_variables(self.query)
+
+    @property
+    def tls_files(self) -> TLSFiles:
+        """The files for TLS."""
+        return TLSFiles(ca=self.ca_file, client_cert=self.client_cert_file, client_key=self.client_key_file)
+
+    def shown(self) -> dict[str, Any]:
+        """Returns all settings without the texts of headers, other secrets, and the password of the proxy."""
+        return super().shown() | {
+            "query": without_secrets(self.query),
+            "headers": masked(self.headers),
+            "body": without_secrets(self.body),
+            "proxy": masked_url(self.proxy),
+        }
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.shown().items())})"
+
+    def __rich_repr__(self) -> Any:  # noqa: ANN401 - pairs for rich
+        yield from self.shown().items()
