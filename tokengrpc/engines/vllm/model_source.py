@@ -96,7 +96,8 @@ class ModelSource:
             text = self._text or await self._fetch_text()
         except grpc.aio.AioRpcError as error:
             raise rpc_error(self._engine, error, self._hide) from error
-        log.info("connected to the engine", engine=self._engine, model=info.served_model_name or info.model_path)
+        served = info.served_model_name or info.model_path
+        log.info("connected to the engine", engine=self._engine, model=served)
         return EngineModel(info, text, _sampling_defaults(info))
 
     async def _fetch_text(self) -> ModelText:
