@@ -110,9 +110,9 @@ class TestFinish:
         assert deltas[-1].usage == UsageReport(input=7, output=1)
 
     def test_output_between_the_end_mark_and_the_usage(self):
-        """Only usage is taken after [DONE], whether it was outstanding or not."""
+        """What is read is not lost."""
         deltas = finished(text("a"), STOP, DONE, text("b"), sums(7, 1))
-        assert [delta.text for delta in deltas] == ["a", ""]
+        assert [delta.text for delta in deltas] == ["a", "b", ""]
         assert deltas[-1].usage == UsageReport(input=7, output=1)
 
     @pytest.mark.parametrize(

@@ -78,8 +78,7 @@ class StreamDecoder(ABC):
             if not payload or (payload[0] != _BRACE and is_keepalive(payload)):
                 continue
             try:
-                # After the end mark, nothing but usage is taken, which the last delta has.
-                self._feed_payload(payload, [] if self._marked else deltas)
+                self._feed_payload(payload, deltas)
             except (ValueError, RecursionError) as error:
                 if not self.complete:
                     self._fail(self._undecodable(payload, error))
