@@ -12,9 +12,14 @@ from tokenstreaming.v1 import token_stream_pb2 as pb
 from tests.support.harness import collect, serving, until
 from tests.support.several_engines import two_engines
 from tokengrpc.config import engine_settings, model_settings
+from tokengrpc.core.catalog import Catalog, ServedModel
+from tokengrpc.core.clock import SystemClock
 from tokengrpc.core.ports.engine import Checkable
-from tokengrpc.engines.openai.engine import create
+from tokengrpc.core.routing import EnginePool, PooledEngine
+from tokengrpc.engines.openai.engine import OpenAIEngine, create
 from tokengrpc.errors import EngineBusy, EngineUnavailable
+from tokengrpc.generations.health_checks import HealthChecks
+from tokengrpc.tokenizers.tiktoken import load
 
 OFTEN = {"health_check_interval": 0.02}
 
@@ -101,3 +106,41 @@ async def test_faults_do_not_change_whether_checks_exist(kind):
             isinstance(engine, Checkable) for engine in served.server.catalog.resolve("").engines
         )
         assert first is second is (kind == "openai")
+
+
+@pytest.mark.parametrize("dialect", ["llamacpp-python", "transformers"])
+async def test_servers_that_a_check_would_disturb(dialect: str):
+    """They get no request, and nothing is concluded."""
+    requests = []
+
+    async def note(request: web.Request) -> web.Response:
+        requests.append(request.path)
+        return web.Response(status=500)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", note)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    checked = []
+
+    class Noted(OpenAIEngine):
+        async def check(self) -> bool:
+            result = await super().check()
+            checked.append(result)
+            return result
+
+    engine = Noted(engine_settings(name="a", kind="openai", base_url=url, dialect=dialect))
+    pooled = PooledEngine(engine, check_interval=0.01)
+    checks = HealthChecks(SystemClock(), jitter=lambda: 0.0)
+    model = ServedModel(name="m", pool=EnginePool([pooled]), tokenizer=load("o200k_base", exact=True))
+    await engine.start()
+    try:
+        checks.start(Catalog([model]))
+        await until(lambda: len(checked) > 2)
+    finally:
+        await checks.stop()
+        await engine.close()
+        await runner.cleanup()
+    assert (set(checked), requests, pooled.healthy) == ({False}, [], None)

@@ -56,20 +56,23 @@ class HealthChecks:
             began = self._now()
             if pooled.needs_check(began):
                 succeeded = await self._check(engine, pooled.engine.name, min(interval, _PATIENCE))
+                if succeeded is None:
+                    continue
                 pooled.checked(self._now(), succeeded=succeeded, began=began)
                 pool.serve_waiters(self._now())
 
-    async def _check(self, engine: Checkable, name: str, patience: float) -> bool:
+    async def _check(self, engine: Checkable, name: str, patience: float) -> bool | None:
+        """Returns whether a check succeeded, or None if the engine is not to be checked."""
         try:
             async with asyncio.timeout(patience):
-                await engine.check()
+                checked = await engine.check()
         except (TokenGrpcError, TimeoutError) as error:
             log.debug("a health check failed", engine=name, error=type(error).__name__)
             return False
         except Exception:
             log.exception("unexpected error in a health check", engine=name)
             return False
-        return True
+        return None if checked is False else True
 
     def _now(self) -> float:
         return self._clock.now_ns() / 1e9

@@ -64,6 +64,8 @@ class TestRequests:
             ("ollama", {"stream_options": {"include_usage": True}}),
             ("tgi", {"stream_options": {"include_usage": True}}),
             ("litellm", {"stream_options": {"include_usage": True}}),
+            ("llamacpp-python", {}),
+            ("transformers", {}),
         ],
     )
     def test_minimal_request(self, name: str, base_fields: dict[str, Any]):
@@ -82,12 +84,24 @@ class TestRequests:
             ("ollama", {"top_k", "min_p", "repetition_penalty", "logit_bias"}),
             ("tgi", {"top_k", "min_p", "presence_penalty", "repetition_penalty", "logit_bias"}),
             ("litellm", set()),
+            ("llamacpp-python", set()),
+            (
+                "transformers",
+                {
+                    "top_k",
+                    "min_p",
+                    "presence_penalty",
+                    "frequency_penalty",
+                    "repetition_penalty",
+                    "logit_bias",
+                },
+            ),
         ],
     )
     def test_sampling(self, name: str, unsupported: set[str]):
         """Each field is sent under the server's name, or rejected under the contract's name."""
         names = {"stop_sequences": "stop"}
-        if name == "llamacpp":
+        if name in {"llamacpp", "llamacpp-python"}:
             names["repetition_penalty"] = "repeat_penalty"
         values = {"temperature": 0.5, "top_p": 0.5, "top_k": 3, "min_p": 0.1, "seed": 1}
         values |= {"presence_penalty": 0.5, "frequency_penalty": 0.5, "repetition_penalty": 1.5}
@@ -121,6 +135,15 @@ class TestRequests:
             ),
             ("tgi", "completions", {"regex": "a"}, None),
             ("litellm", "chat", {"grammar": "x"}, None),
+            (
+                "llamacpp-python",
+                "chat",
+                {"json_schema": '{"a":1}'},
+                {"response_format": {"type": "json_object", "schema": {"a": 1}}},
+            ),
+            ("llamacpp-python", "completions", {"choices": ("a",)}, {"grammar": 'root ::= "a"'}),
+            ("llamacpp-python", "chat", {"regex": "a"}, None),
+            ("transformers", "chat", {"json_schema": "{}"}, None),
         ],
     )
     def test_constraints(self, name: str, api: str, constraint: Any, fields: dict[str, Any] | None):
@@ -292,5 +315,6 @@ class TestCapabilities:
             for form, encoder in row.constraints.items():
                 fields |= set(encoder(["a"] if form == "choices" else msgspec.Raw(b"{}")))
         fields |= set(encode(name, tools=(Tool(name="f"),)))
-        fields |= set(encode(name, output=OutputOptions(top_logprob_count=2)))
+        if Capability.LOGPROBS in dialect.chat.capabilities:
+            fields |= set(encode(name, output=OutputOptions(top_logprob_count=2)))
         assert fields <= OWNED_ENGINE_PARAMS

@@ -56,8 +56,11 @@ class Continuation(msgspec.Struct, frozen=True, kw_only=True):
 class Checkable(Protocol):
     """Engine that supports health checks."""
 
-    async def check(self) -> None:
-        """Sends a cheap request, such as a GET of the model list. Raises EngineError if it fails."""
+    async def check(self) -> bool | None:
+        """Sends a cheap request, such as a GET of the model list. Raises EngineError if it fails.
+
+        Returns False if nothing was checked, because a request would disturb the engine.
+        """
 
 
 class Engine(Protocol):

@@ -21,6 +21,11 @@ def as_response_format(schema: msgspec.Raw) -> dict[str, Any]:
     return {"response_format": {"type": "json_schema", "json_schema": named}}
 
 
+def as_json_object(schema: msgspec.Raw) -> dict[str, Any]:
+    """Encodes a schema as llama-cpp-python's `response_format`, which knows no other type."""
+    return {"response_format": {"type": "json_object", "schema": schema}}
+
+
 def as_tgi_json_schema(schema: msgspec.Raw) -> dict[str, Any]:
     """Encodes a schema as TGI's `response_format`, whose `value` holds a name and the schema."""
     return {"response_format": {"type": "json_schema", "value": {"name": "output", "schema": schema}}}

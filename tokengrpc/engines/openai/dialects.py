@@ -16,6 +16,7 @@ from tokengrpc.engines.openai.constraints import (
     ConstraintEncoder,
     as_field,
     as_grammar,
+    as_json_object,
     as_response_format,
     as_structured_output,
     as_text_field,
@@ -69,6 +70,8 @@ class Dialect:
     """Fields that limit the reasoning tokens, with BUDGET as placeholder; None if there are none."""
     reasoning_fields: tuple[str, ...] = ("reasoning_content", "reasoning")
     """Message fields that carry the reasoning of earlier turns; empty if it is not sent."""
+    check_path: str | None = "/models"
+    """Path of the health check; None if a request in the background would disturb the server."""
     learns_fields: bool = False
     """Whether optional fields that the server refuses are omitted from then on."""
     call_extras: bool = False
@@ -283,6 +286,48 @@ LITELLM = Dialect(
     call_extras=True,
 )
 
+# Source: llama-cpp-python, llama_cpp/server/types.py (fields; others are ignored, so there is no usage). The
+# server runs one request at a time, and by default any other request interrupts a stream.
+LLAMA_CPP_PYTHON = Dialect(
+    chat=replace(
+        _CHAT,
+        capabilities=(_CHAT.capabilities - {_C.REASONING, _C.RAW_BYTES}) | {_C.GRAMMAR, _C.CHOICES},
+        sampling=_LLAMA_NAMES,
+        constraints=_LLAMA_CONSTRAINTS | {"json_schema": as_json_object},
+    ),
+    completions=replace(
+        _COMPLETIONS,
+        capabilities=frozenset({_C.PROMPT, _C.LOGPROBS, _C.GRAMMAR, _C.CHOICES}),
+        sampling=_LLAMA_NAMES,
+        constraints=_LLAMA_CONSTRAINTS,
+    ),
+    reasoning_fields=(),
+    can_disable_parallel_calls=False,
+    check_path=None,
+)
+
+_TRANSFORMERS_NAMES = {
+    name: _SAMPLING_NAMES[name] for name in ("temperature", "top_p", "seed", "stop_sequences")
+}
+
+# Source: transformers, docs/source/en/serve-cli/serving.md, and tries: `transformers serve` leaves stop
+# sequences in the answer and sends no logprobs. Its list of models is read from the disk or the network, and
+# takes longer than a health check may.
+TRANSFORMERS = Dialect(
+    chat=replace(
+        _CHAT,
+        capabilities=frozenset({_C.PROMPT, _C.CONVERSATION, _C.TOOLS, _C.IMAGES}),
+        sampling=_TRANSFORMERS_NAMES,
+        constraints={},
+    ),
+    completions=replace(_COMPLETIONS, capabilities=frozenset(), sampling=_TRANSFORMERS_NAMES),
+    prompt_api=Api.CHAT,
+    reasoning_fields=(),
+    tool_modes=frozenset(),
+    can_disable_parallel_calls=False,
+    check_path=None,
+)
+
 DIALECTS: dict[str, Dialect] = {
     "generic": GENERIC,
     "openai": OPENAI,
@@ -292,6 +337,8 @@ DIALECTS: dict[str, Dialect] = {
     "ollama": OLLAMA,
     "tgi": TGI,
     "litellm": LITELLM,
+    "llamacpp-python": LLAMA_CPP_PYTHON,
+    "transformers": TRANSFORMERS,
 }
 
 # The core may need these for any request, so with `auto` both APIs must have them.

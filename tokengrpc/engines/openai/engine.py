@@ -31,6 +31,7 @@ class OpenAIEngine(HTTPStreamEngine):
         self._dialect = DIALECTS[settings.dialect]
         can = settings.capabilities(capabilities(self._dialect, settings.api))
         super().__init__(settings, can, base_url=settings.base_url)
+        self._check_path = self._dialect.check_path
         self._extra = settings.extra
         self._omitted = LearnedFields(settings.name, frozenset(settings.omit_fields))
         self._api = settings.api

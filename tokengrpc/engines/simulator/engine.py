@@ -185,10 +185,9 @@ class FaultyEngine:
 class CheckableFaultyEngine(FaultyEngine):
     """A wrapped engine that supports health checks, which plans do not affect."""
 
-    async def check(self) -> None:
+    async def check(self) -> bool | None:
         """Checks the wrapped engine; see `Checkable`."""
-        if isinstance(self._inner, Checkable):
-            await self._inner.check()
+        return await self._inner.check() if isinstance(self._inner, Checkable) else False
 
 
 def with_faults(

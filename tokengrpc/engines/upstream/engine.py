@@ -86,6 +86,7 @@ class HTTPStreamEngine(ABC):
             proxy=settings.proxy,
         )
         self._settings = settings
+        self._check_path: str | None = "/models"
         self._max_event_bytes = settings.max_event_bytes
         self._usage_timeout = settings.usage_timeout
         self._late_usage_readers = (
@@ -148,12 +149,15 @@ class HTTPStreamEngine(ABC):
             await self._late_usage_readers.close()
         await self._http.close()
 
-    async def check(self) -> None:
+    async def check(self) -> bool:
         """Requests the list of models. Some servers have no such list, so any status below 500 passes.
 
-        Raises the error that a status of 500 or more maps to.
+        Returns False without a request if one would disturb the server. Raises the error that a status of 500
+        or more maps to.
         """
-        response = await self._http.get("/models")
+        if self._check_path is None:
+            return False
+        response = await self._http.get(self._check_path)
         try:
             if response.head.status >= 500:
                 raise await self._refusal(response)
@@ -161,6 +165,7 @@ class HTTPStreamEngine(ABC):
                 await read_body(response)
         finally:
             self._http.release(response)
+        return True
 
     @abstractmethod
     def _headers(self, key: str | None) -> Mapping[str, str]:
