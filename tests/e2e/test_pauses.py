@@ -7,7 +7,7 @@ import sys
 
 GROW = """
 import gc
-from tokengrpc import server
+from tokengrpc import process
 
 {prepare}
 full = 0
@@ -32,6 +32,6 @@ def grown(prepare: str) -> list[str]:
 
 def test_full_collections_are_rare():
     """Half a million more objects cause none. Python's defaults would cause several."""
-    assert grown("server._make_pauses_rare()") == ["0", "True"]
+    assert grown("process.make_pauses_rare()") == ["0", "True"]
     often, _ = grown("")
     assert int(often) > 1

@@ -116,7 +116,7 @@ def serve(
     if loaded is None:
         return exits.USAGE
     # Imported after the settings are checked, so that wrong settings are reported without loading the server.
-    from tokengrpc.server import run  # noqa: PLC0415 - see above
+    from tokengrpc.process import run  # noqa: PLC0415 - see above
 
     try:
         return run(loaded.settings, on_ready=_show_hints if hints else None)
