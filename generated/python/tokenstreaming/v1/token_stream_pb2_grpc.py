@@ -79,11 +79,11 @@ class TokenStreamServicer:
     """
 
     def StreamTokens(self, request, context):
-        """Starts a generation and streams its events. With a `generation_id` that is already in use by an equal
-        request it attaches to that generation and streams it from its first event.
+        """Starts a generation and streams its events. If an equal request is already using the `generation_id`, the
+        call attaches to that generation instead and streams it from its first event.
 
-        Nothing is sent, headers included, until an engine has accepted the request or the first heartbeat is
-        due, so that a client library's transparent retry stays possible until then.
+        The server sends nothing, not even headers, until an engine has accepted the request or the first heartbeat
+        is due. Until then, the client library can retry the call transparently.
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE - both streams carry the same events to the same code.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -91,9 +91,9 @@ class TokenStreamServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResumeTokens(self, request, context):
-        """Streams every event of a generation after a given one, kept or live, once, in order. Also the way for a
-        second reader to attach. Resuming after `finished` gives no message; the trailing status is the
-        generation's own.
+        """Streams the events of a generation after a given sequence: first the stored ones, then live ones, each once
+        and in order. A second reader attaches with it as well. Resuming after `finished` returns no message; the
+        trailing status is that of the generation.
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE - both streams carry the same events to the same code.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME - both streams carry the same events to the same code.
         """
@@ -102,38 +102,40 @@ class TokenStreamServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GenerateText(self, request, context):
-        """Runs a generation and answers once, when it has ended well. Fails with the status that `finished` would
-        carry. A reader like the streaming ones: the same id attaches, and cancelling it leaves.
+        """Runs a generation and returns its result when it has ended successfully. Otherwise it fails with the status
+        that `finished` would have. The call is a reader like a streaming one: the same id attaches, and cancelling
+        the call disconnects the reader.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelGeneration(self, request, context):
-        """Stops a generation now, for all its readers, from anywhere. Answers when it has ended (within a few
-        seconds), with what was generated and billed until then. Idempotent: a generation that had ended
-        already is answered as it is.
+        """Stops a generation for all its readers. Any caller of the tenant may do so. Returns within a few seconds,
+        when the generation has ended, with its final usage. Idempotent: a generation that has already ended is
+        returned unchanged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetGeneration(self, request, context):
-        """Returns the known data of a generation: state, usage, kept events, outcome. Authoritative after a crash.
+        """Returns the state, usage, stored events and outcome of a generation. Authoritative after a crash.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CountTokens(self, request, context):
-        """Counts the input tokens that a request would be billed for, tools included, without running it.
+        """Counts the input tokens that a request would be billed for, including those of its tools, without running
+        it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists the models that the caller may use, in order of their names.
+        """Lists the models that the caller may use, ordered by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class UsageServiceStub:
-    """Reads the usage ledger. A caller sees its own tenant's records; others need an admin
-    (PERMISSION_DENIED, `ADMIN_REQUIRED`).
+    """Reads the usage ledger. Callers may read the records of their own tenant. Reading others requires an admin
+    (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`).
     """
 
     def __init__(self, channel):
@@ -49,19 +49,19 @@ class UsageServiceStub:
 
 
 class UsageServiceServicer:
-    """Reads the usage ledger. A caller sees its own tenant's records; others need an admin
-    (PERMISSION_DENIED, `ADMIN_REQUIRED`).
+    """Reads the usage ledger. Callers may read the records of their own tenant. Reading others requires an admin
+    (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`).
     """
 
     def ListUsageRecords(self, request, context):
-        """Lists the records of generations, newest first.
+        """Lists usage records, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SummarizeUsage(self, request, context):
-        """Sums records up.
+        """Sums usage records, grouped by the requested dimensions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,8 +89,8 @@ def add_UsageServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UsageService:
-    """Reads the usage ledger. A caller sees its own tenant's records; others need an admin
-    (PERMISSION_DENIED, `ADMIN_REQUIRED`).
+    """Reads the usage ledger. Callers may read the records of their own tenant. Reading others requires an admin
+    (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`).
     """
 
     @staticmethod

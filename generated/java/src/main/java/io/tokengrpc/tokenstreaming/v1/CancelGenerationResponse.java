@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * A generation that was stopped.
+ * The stopped generation.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.CancelGenerationResponse}
@@ -57,7 +57,7 @@ private static final long serialVersionUID = 0L;
   private io.tokengrpc.tokenstreaming.v1.Generation generation_;
   /**
    * <pre>
-   * The generation; ended, unless the engine could not be stopped in time.
+   * The generation. It has ended, unless the engine could not be stopped in time.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Generation generation = 1 [json_name = "generation"];</code>
@@ -69,7 +69,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The generation; ended, unless the engine could not be stopped in time.
+   * The generation. It has ended, unless the engine could not be stopped in time.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Generation generation = 1 [json_name = "generation"];</code>
@@ -81,7 +81,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The generation; ended, unless the engine could not be stopped in time.
+   * The generation. It has ended, unless the engine could not be stopped in time.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Generation generation = 1 [json_name = "generation"];</code>
@@ -259,7 +259,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A generation that was stopped.
+   * The stopped generation.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.CancelGenerationResponse}
@@ -419,7 +419,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.Generation, io.tokengrpc.tokenstreaming.v1.Generation.Builder, io.tokengrpc.tokenstreaming.v1.GenerationOrBuilder> generationBuilder_;
     /**
      * <pre>
-     * The generation; ended, unless the engine could not be stopped in time.
+     * The generation. It has ended, unless the engine could not be stopped in time.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Generation generation = 1 [json_name = "generation"];</code>
@@ -430,7 +430,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation; ended, unless the engine could not be stopped in time.
+     * The generation. It has ended, unless the engine could not be stopped in time.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Generation generation = 1 [json_name = "generation"];</code>
@@ -445,7 +445,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation; ended, unless the engine could not be stopped in time.
+     * The generation. It has ended, unless the engine could not be stopped in time.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Generation generation = 1 [json_name = "generation"];</code>
@@ -465,7 +465,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation; ended, unless the engine could not be stopped in time.
+     * The generation. It has ended, unless the engine could not be stopped in time.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Generation generation = 1 [json_name = "generation"];</code>
@@ -483,7 +483,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation; ended, unless the engine could not be stopped in time.
+     * The generation. It has ended, unless the engine could not be stopped in time.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Generation generation = 1 [json_name = "generation"];</code>
@@ -508,7 +508,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation; ended, unless the engine could not be stopped in time.
+     * The generation. It has ended, unless the engine could not be stopped in time.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Generation generation = 1 [json_name = "generation"];</code>
@@ -525,7 +525,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation; ended, unless the engine could not be stopped in time.
+     * The generation. It has ended, unless the engine could not be stopped in time.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Generation generation = 1 [json_name = "generation"];</code>
@@ -537,7 +537,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation; ended, unless the engine could not be stopped in time.
+     * The generation. It has ended, unless the engine could not be stopped in time.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Generation generation = 1 [json_name = "generation"];</code>
@@ -552,7 +552,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation; ended, unless the engine could not be stopped in time.
+     * The generation. It has ended, unless the engine could not be stopped in time.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Generation generation = 1 [json_name = "generation"];</code>

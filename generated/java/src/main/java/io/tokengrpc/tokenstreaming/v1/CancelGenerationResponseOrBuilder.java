@@ -12,7 +12,7 @@ public interface CancelGenerationResponseOrBuilder extends
 
   /**
    * <pre>
-   * The generation; ended, unless the engine could not be stopped in time.
+   * The generation. It has ended, unless the engine could not be stopped in time.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Generation generation = 1 [json_name = "generation"];</code>
@@ -21,7 +21,7 @@ public interface CancelGenerationResponseOrBuilder extends
   boolean hasGeneration();
   /**
    * <pre>
-   * The generation; ended, unless the engine could not be stopped in time.
+   * The generation. It has ended, unless the engine could not be stopped in time.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Generation generation = 1 [json_name = "generation"];</code>
@@ -30,7 +30,7 @@ public interface CancelGenerationResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Generation getGeneration();
   /**
    * <pre>
-   * The generation; ended, unless the engine could not be stopped in time.
+   * The generation. It has ended, unless the engine could not be stopped in time.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Generation generation = 1 [json_name = "generation"];</code>

@@ -7,7 +7,8 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * Something that an engine can do: what requests may ask of it and, in the last two, what it can take over.
+ * A feature of an engine. The last two concern failover: whether the engine can continue the output of another
+ * one.
  * </pre>
  *
  * Protobuf enum {@code tokenstreaming.v1.Capability}
@@ -25,7 +26,7 @@ public enum Capability
   CAPABILITY_UNSPECIFIED(0),
   /**
    * <pre>
-   * `prompt`.
+   * Accepts `prompt`.
    * </pre>
    *
    * <code>CAPABILITY_PROMPT = 1;</code>
@@ -33,7 +34,7 @@ public enum Capability
   CAPABILITY_PROMPT(1),
   /**
    * <pre>
-   * `conversation`.
+   * Accepts `conversation`.
    * </pre>
    *
    * <code>CAPABILITY_CONVERSATION = 2;</code>
@@ -41,7 +42,7 @@ public enum Capability
   CAPABILITY_CONVERSATION(2),
   /**
    * <pre>
-   * `prompt_token_ids`.
+   * Accepts `prompt_token_ids`.
    * </pre>
    *
    * <code>CAPABILITY_PROMPT_TOKEN_IDS = 3;</code>
@@ -49,7 +50,7 @@ public enum Capability
   CAPABILITY_PROMPT_TOKEN_IDS(3),
   /**
    * <pre>
-   * `tools`.
+   * Accepts `tools`.
    * </pre>
    *
    * <code>CAPABILITY_TOOLS = 4;</code>
@@ -57,7 +58,7 @@ public enum Capability
   CAPABILITY_TOOLS(4),
   /**
    * <pre>
-   * Images in a conversation.
+   * Accepts images in a conversation.
    * </pre>
    *
    * <code>CAPABILITY_IMAGES = 5;</code>
@@ -65,7 +66,7 @@ public enum Capability
   CAPABILITY_IMAGES(5),
   /**
    * <pre>
-   * `reasoning`.
+   * Accepts `reasoning`.
    * </pre>
    *
    * <code>CAPABILITY_REASONING = 6;</code>
@@ -73,7 +74,7 @@ public enum Capability
   CAPABILITY_REASONING(6),
   /**
    * <pre>
-   * Logprobs in the output.
+   * Returns logprobs.
    * </pre>
    *
    * <code>CAPABILITY_LOGPROBS = 7;</code>
@@ -81,7 +82,7 @@ public enum Capability
   CAPABILITY_LOGPROBS(7),
   /**
    * <pre>
-   * Token ids in the output.
+   * Returns token ids.
    * </pre>
    *
    * <code>CAPABILITY_TOKEN_IDS = 8;</code>
@@ -89,7 +90,7 @@ public enum Capability
   CAPABILITY_TOKEN_IDS(8),
   /**
    * <pre>
-   * Tokens' own bytes in the output.
+   * Returns the bytes of each token.
    * </pre>
    *
    * <code>CAPABILITY_RAW_BYTES = 9;</code>
@@ -97,7 +98,7 @@ public enum Capability
   CAPABILITY_RAW_BYTES(9),
   /**
    * <pre>
-   * A JSON schema as the output's constraint.
+   * Constrains the output to a JSON schema.
    * </pre>
    *
    * <code>CAPABILITY_JSON_SCHEMA = 10;</code>
@@ -105,7 +106,7 @@ public enum Capability
   CAPABILITY_JSON_SCHEMA(10),
   /**
    * <pre>
-   * A regular expression as the output's constraint.
+   * Constrains the output to a regular expression.
    * </pre>
    *
    * <code>CAPABILITY_REGEX = 11;</code>
@@ -113,7 +114,7 @@ public enum Capability
   CAPABILITY_REGEX(11),
   /**
    * <pre>
-   * A grammar as the output's constraint.
+   * Constrains the output to a grammar.
    * </pre>
    *
    * <code>CAPABILITY_GRAMMAR = 12;</code>
@@ -121,7 +122,7 @@ public enum Capability
   CAPABILITY_GRAMMAR(12),
   /**
    * <pre>
-   * A list of choices as the output's constraint.
+   * Constrains the output to one of several texts.
    * </pre>
    *
    * <code>CAPABILITY_CHOICES = 13;</code>
@@ -129,7 +130,7 @@ public enum Capability
   CAPABILITY_CHOICES(13),
   /**
    * <pre>
-   * Continuing another engine's output from its token ids.
+   * Continues the output of another engine from its token ids.
    * </pre>
    *
    * <code>CAPABILITY_CONTINUE_TOKEN_IDS = 14;</code>
@@ -137,7 +138,7 @@ public enum Capability
   CAPABILITY_CONTINUE_TOKEN_IDS(14),
   /**
    * <pre>
-   * Continuing another engine's output from its text.
+   * Continues the output of another engine from its text.
    * </pre>
    *
    * <code>CAPABILITY_CONTINUE_TEXT = 15;</code>
@@ -165,7 +166,7 @@ public enum Capability
   public static final int CAPABILITY_UNSPECIFIED_VALUE = 0;
   /**
    * <pre>
-   * `prompt`.
+   * Accepts `prompt`.
    * </pre>
    *
    * <code>CAPABILITY_PROMPT = 1;</code>
@@ -173,7 +174,7 @@ public enum Capability
   public static final int CAPABILITY_PROMPT_VALUE = 1;
   /**
    * <pre>
-   * `conversation`.
+   * Accepts `conversation`.
    * </pre>
    *
    * <code>CAPABILITY_CONVERSATION = 2;</code>
@@ -181,7 +182,7 @@ public enum Capability
   public static final int CAPABILITY_CONVERSATION_VALUE = 2;
   /**
    * <pre>
-   * `prompt_token_ids`.
+   * Accepts `prompt_token_ids`.
    * </pre>
    *
    * <code>CAPABILITY_PROMPT_TOKEN_IDS = 3;</code>
@@ -189,7 +190,7 @@ public enum Capability
   public static final int CAPABILITY_PROMPT_TOKEN_IDS_VALUE = 3;
   /**
    * <pre>
-   * `tools`.
+   * Accepts `tools`.
    * </pre>
    *
    * <code>CAPABILITY_TOOLS = 4;</code>
@@ -197,7 +198,7 @@ public enum Capability
   public static final int CAPABILITY_TOOLS_VALUE = 4;
   /**
    * <pre>
-   * Images in a conversation.
+   * Accepts images in a conversation.
    * </pre>
    *
    * <code>CAPABILITY_IMAGES = 5;</code>
@@ -205,7 +206,7 @@ public enum Capability
   public static final int CAPABILITY_IMAGES_VALUE = 5;
   /**
    * <pre>
-   * `reasoning`.
+   * Accepts `reasoning`.
    * </pre>
    *
    * <code>CAPABILITY_REASONING = 6;</code>
@@ -213,7 +214,7 @@ public enum Capability
   public static final int CAPABILITY_REASONING_VALUE = 6;
   /**
    * <pre>
-   * Logprobs in the output.
+   * Returns logprobs.
    * </pre>
    *
    * <code>CAPABILITY_LOGPROBS = 7;</code>
@@ -221,7 +222,7 @@ public enum Capability
   public static final int CAPABILITY_LOGPROBS_VALUE = 7;
   /**
    * <pre>
-   * Token ids in the output.
+   * Returns token ids.
    * </pre>
    *
    * <code>CAPABILITY_TOKEN_IDS = 8;</code>
@@ -229,7 +230,7 @@ public enum Capability
   public static final int CAPABILITY_TOKEN_IDS_VALUE = 8;
   /**
    * <pre>
-   * Tokens' own bytes in the output.
+   * Returns the bytes of each token.
    * </pre>
    *
    * <code>CAPABILITY_RAW_BYTES = 9;</code>
@@ -237,7 +238,7 @@ public enum Capability
   public static final int CAPABILITY_RAW_BYTES_VALUE = 9;
   /**
    * <pre>
-   * A JSON schema as the output's constraint.
+   * Constrains the output to a JSON schema.
    * </pre>
    *
    * <code>CAPABILITY_JSON_SCHEMA = 10;</code>
@@ -245,7 +246,7 @@ public enum Capability
   public static final int CAPABILITY_JSON_SCHEMA_VALUE = 10;
   /**
    * <pre>
-   * A regular expression as the output's constraint.
+   * Constrains the output to a regular expression.
    * </pre>
    *
    * <code>CAPABILITY_REGEX = 11;</code>
@@ -253,7 +254,7 @@ public enum Capability
   public static final int CAPABILITY_REGEX_VALUE = 11;
   /**
    * <pre>
-   * A grammar as the output's constraint.
+   * Constrains the output to a grammar.
    * </pre>
    *
    * <code>CAPABILITY_GRAMMAR = 12;</code>
@@ -261,7 +262,7 @@ public enum Capability
   public static final int CAPABILITY_GRAMMAR_VALUE = 12;
   /**
    * <pre>
-   * A list of choices as the output's constraint.
+   * Constrains the output to one of several texts.
    * </pre>
    *
    * <code>CAPABILITY_CHOICES = 13;</code>
@@ -269,7 +270,7 @@ public enum Capability
   public static final int CAPABILITY_CHOICES_VALUE = 13;
   /**
    * <pre>
-   * Continuing another engine's output from its token ids.
+   * Continues the output of another engine from its token ids.
    * </pre>
    *
    * <code>CAPABILITY_CONTINUE_TOKEN_IDS = 14;</code>
@@ -277,7 +278,7 @@ public enum Capability
   public static final int CAPABILITY_CONTINUE_TOKEN_IDS_VALUE = 14;
   /**
    * <pre>
-   * Continuing another engine's output from its text.
+   * Continues the output of another engine from its text.
    * </pre>
    *
    * <code>CAPABILITY_CONTINUE_TEXT = 15;</code>

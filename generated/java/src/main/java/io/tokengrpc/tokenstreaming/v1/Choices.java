@@ -60,7 +60,7 @@ private static final long serialVersionUID = 0L;
       com.google.protobuf.LazyStringArrayList.emptyList();
   /**
    * <pre>
-   * At least one.
+   * The texts. At least one.
    * </pre>
    *
    * <code>repeated string texts = 1 [json_name = "texts"];</code>
@@ -72,7 +72,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * At least one.
+   * The texts. At least one.
    * </pre>
    *
    * <code>repeated string texts = 1 [json_name = "texts"];</code>
@@ -83,7 +83,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * At least one.
+   * The texts. At least one.
    * </pre>
    *
    * <code>repeated string texts = 1 [json_name = "texts"];</code>
@@ -95,7 +95,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * At least one.
+   * The texts. At least one.
    * </pre>
    *
    * <code>repeated string texts = 1 [json_name = "texts"];</code>
@@ -433,7 +433,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * At least one.
+     * The texts. At least one.
      * </pre>
      *
      * <code>repeated string texts = 1 [json_name = "texts"];</code>
@@ -446,7 +446,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * At least one.
+     * The texts. At least one.
      * </pre>
      *
      * <code>repeated string texts = 1 [json_name = "texts"];</code>
@@ -457,7 +457,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * At least one.
+     * The texts. At least one.
      * </pre>
      *
      * <code>repeated string texts = 1 [json_name = "texts"];</code>
@@ -469,7 +469,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * At least one.
+     * The texts. At least one.
      * </pre>
      *
      * <code>repeated string texts = 1 [json_name = "texts"];</code>
@@ -482,7 +482,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * At least one.
+     * The texts. At least one.
      * </pre>
      *
      * <code>repeated string texts = 1 [json_name = "texts"];</code>
@@ -501,7 +501,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * At least one.
+     * The texts. At least one.
      * </pre>
      *
      * <code>repeated string texts = 1 [json_name = "texts"];</code>
@@ -519,7 +519,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * At least one.
+     * The texts. At least one.
      * </pre>
      *
      * <code>repeated string texts = 1 [json_name = "texts"];</code>
@@ -537,7 +537,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * At least one.
+     * The texts. At least one.
      * </pre>
      *
      * <code>repeated string texts = 1 [json_name = "texts"];</code>
@@ -552,7 +552,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * At least one.
+     * The texts. At least one.
      * </pre>
      *
      * <code>repeated string texts = 1 [json_name = "texts"];</code>

@@ -12,7 +12,7 @@ public interface ChoicesOrBuilder extends
 
   /**
    * <pre>
-   * At least one.
+   * The texts. At least one.
    * </pre>
    *
    * <code>repeated string texts = 1 [json_name = "texts"];</code>
@@ -22,7 +22,7 @@ public interface ChoicesOrBuilder extends
       getTextsList();
   /**
    * <pre>
-   * At least one.
+   * The texts. At least one.
    * </pre>
    *
    * <code>repeated string texts = 1 [json_name = "texts"];</code>
@@ -31,7 +31,7 @@ public interface ChoicesOrBuilder extends
   int getTextsCount();
   /**
    * <pre>
-   * At least one.
+   * The texts. At least one.
    * </pre>
    *
    * <code>repeated string texts = 1 [json_name = "texts"];</code>
@@ -41,7 +41,7 @@ public interface ChoicesOrBuilder extends
   java.lang.String getTexts(int index);
   /**
    * <pre>
-   * At least one.
+   * The texts. At least one.
    * </pre>
    *
    * <code>repeated string texts = 1 [json_name = "texts"];</code>

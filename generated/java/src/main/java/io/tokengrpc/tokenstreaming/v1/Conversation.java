@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * A conversation so far. The model writes the next assistant message.
+ * A conversation. The model writes the next assistant message.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.Conversation}
@@ -58,7 +58,7 @@ private static final long serialVersionUID = 0L;
   private java.util.List<io.tokengrpc.tokenstreaming.v1.ConversationMessage> messages_;
   /**
    * <pre>
-   * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+   * The messages, oldest first. At least one; at most 4,096 messages and parts together.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -69,7 +69,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+   * The messages, oldest first. At least one; at most 4,096 messages and parts together.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -81,7 +81,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+   * The messages, oldest first. At least one; at most 4,096 messages and parts together.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -92,7 +92,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+   * The messages, oldest first. At least one; at most 4,096 messages and parts together.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -103,7 +103,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+   * The messages, oldest first. At least one; at most 4,096 messages and parts together.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -284,7 +284,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A conversation so far. The model writes the next assistant message.
+   * A conversation. The model writes the next assistant message.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.Conversation}
@@ -483,7 +483,7 @@ private static final long serialVersionUID = 0L;
 
     /**
      * <pre>
-     * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+     * The messages, oldest first. At least one; at most 4,096 messages and parts together.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -497,7 +497,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+     * The messages, oldest first. At least one; at most 4,096 messages and parts together.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -511,7 +511,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+     * The messages, oldest first. At least one; at most 4,096 messages and parts together.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -525,7 +525,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+     * The messages, oldest first. At least one; at most 4,096 messages and parts together.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -546,7 +546,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+     * The messages, oldest first. At least one; at most 4,096 messages and parts together.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -564,7 +564,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+     * The messages, oldest first. At least one; at most 4,096 messages and parts together.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -584,7 +584,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+     * The messages, oldest first. At least one; at most 4,096 messages and parts together.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -605,7 +605,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+     * The messages, oldest first. At least one; at most 4,096 messages and parts together.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -623,7 +623,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+     * The messages, oldest first. At least one; at most 4,096 messages and parts together.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -641,7 +641,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+     * The messages, oldest first. At least one; at most 4,096 messages and parts together.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -660,7 +660,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+     * The messages, oldest first. At least one; at most 4,096 messages and parts together.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -677,7 +677,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+     * The messages, oldest first. At least one; at most 4,096 messages and parts together.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -694,7 +694,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+     * The messages, oldest first. At least one; at most 4,096 messages and parts together.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -705,7 +705,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+     * The messages, oldest first. At least one; at most 4,096 messages and parts together.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -719,7 +719,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+     * The messages, oldest first. At least one; at most 4,096 messages and parts together.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -734,7 +734,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+     * The messages, oldest first. At least one; at most 4,096 messages and parts together.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -745,7 +745,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+     * The messages, oldest first. At least one; at most 4,096 messages and parts together.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -757,7 +757,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+     * The messages, oldest first. At least one; at most 4,096 messages and parts together.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>

@@ -86,7 +86,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object text_ = "";
   /**
    * <pre>
-   * Its text: a shorthand for one text part. Must be empty if `parts` is set.
+   * Text of the message: a shorthand for one text part. Must be empty if `parts` is set.
    * </pre>
    *
    * <code>string text = 2 [json_name = "text"];</code>
@@ -107,7 +107,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Its text: a shorthand for one text part. Must be empty if `parts` is set.
+   * Text of the message: a shorthand for one text part. Must be empty if `parts` is set.
    * </pre>
    *
    * <code>string text = 2 [json_name = "text"];</code>
@@ -133,7 +133,7 @@ private static final long serialVersionUID = 0L;
   private java.util.List<io.tokengrpc.tokenstreaming.v1.MessagePart> parts_;
   /**
    * <pre>
-   * Its parts. At least one unless `text` is set.
+   * Parts of the message, in order. At least one unless `text` is set.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -144,7 +144,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Its parts. At least one unless `text` is set.
+   * Parts of the message, in order. At least one unless `text` is set.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -156,7 +156,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Its parts. At least one unless `text` is set.
+   * Parts of the message, in order. At least one unless `text` is set.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -167,7 +167,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Its parts. At least one unless `text` is set.
+   * Parts of the message, in order. At least one unless `text` is set.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -178,7 +178,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Its parts. At least one unless `text` is set.
+   * Parts of the message, in order. At least one unless `text` is set.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -665,7 +665,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object text_ = "";
     /**
      * <pre>
-     * Its text: a shorthand for one text part. Must be empty if `parts` is set.
+     * Text of the message: a shorthand for one text part. Must be empty if `parts` is set.
      * </pre>
      *
      * <code>string text = 2 [json_name = "text"];</code>
@@ -685,7 +685,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its text: a shorthand for one text part. Must be empty if `parts` is set.
+     * Text of the message: a shorthand for one text part. Must be empty if `parts` is set.
      * </pre>
      *
      * <code>string text = 2 [json_name = "text"];</code>
@@ -706,7 +706,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its text: a shorthand for one text part. Must be empty if `parts` is set.
+     * Text of the message: a shorthand for one text part. Must be empty if `parts` is set.
      * </pre>
      *
      * <code>string text = 2 [json_name = "text"];</code>
@@ -723,7 +723,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its text: a shorthand for one text part. Must be empty if `parts` is set.
+     * Text of the message: a shorthand for one text part. Must be empty if `parts` is set.
      * </pre>
      *
      * <code>string text = 2 [json_name = "text"];</code>
@@ -737,7 +737,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its text: a shorthand for one text part. Must be empty if `parts` is set.
+     * Text of the message: a shorthand for one text part. Must be empty if `parts` is set.
      * </pre>
      *
      * <code>string text = 2 [json_name = "text"];</code>
@@ -768,7 +768,7 @@ private static final long serialVersionUID = 0L;
 
     /**
      * <pre>
-     * Its parts. At least one unless `text` is set.
+     * Parts of the message, in order. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -782,7 +782,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its parts. At least one unless `text` is set.
+     * Parts of the message, in order. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -796,7 +796,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its parts. At least one unless `text` is set.
+     * Parts of the message, in order. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -810,7 +810,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its parts. At least one unless `text` is set.
+     * Parts of the message, in order. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -831,7 +831,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its parts. At least one unless `text` is set.
+     * Parts of the message, in order. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -849,7 +849,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its parts. At least one unless `text` is set.
+     * Parts of the message, in order. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -869,7 +869,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its parts. At least one unless `text` is set.
+     * Parts of the message, in order. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -890,7 +890,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its parts. At least one unless `text` is set.
+     * Parts of the message, in order. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -908,7 +908,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its parts. At least one unless `text` is set.
+     * Parts of the message, in order. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -926,7 +926,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its parts. At least one unless `text` is set.
+     * Parts of the message, in order. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -945,7 +945,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its parts. At least one unless `text` is set.
+     * Parts of the message, in order. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -962,7 +962,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its parts. At least one unless `text` is set.
+     * Parts of the message, in order. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -979,7 +979,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its parts. At least one unless `text` is set.
+     * Parts of the message, in order. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -990,7 +990,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its parts. At least one unless `text` is set.
+     * Parts of the message, in order. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -1004,7 +1004,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its parts. At least one unless `text` is set.
+     * Parts of the message, in order. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -1019,7 +1019,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its parts. At least one unless `text` is set.
+     * Parts of the message, in order. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -1030,7 +1030,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its parts. At least one unless `text` is set.
+     * Parts of the message, in order. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -1042,7 +1042,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its parts. At least one unless `text` is set.
+     * Parts of the message, in order. At least one unless `text` is set.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>

@@ -31,7 +31,7 @@ public interface ConversationMessageOrBuilder extends
 
   /**
    * <pre>
-   * Its text: a shorthand for one text part. Must be empty if `parts` is set.
+   * Text of the message: a shorthand for one text part. Must be empty if `parts` is set.
    * </pre>
    *
    * <code>string text = 2 [json_name = "text"];</code>
@@ -40,7 +40,7 @@ public interface ConversationMessageOrBuilder extends
   java.lang.String getText();
   /**
    * <pre>
-   * Its text: a shorthand for one text part. Must be empty if `parts` is set.
+   * Text of the message: a shorthand for one text part. Must be empty if `parts` is set.
    * </pre>
    *
    * <code>string text = 2 [json_name = "text"];</code>
@@ -51,7 +51,7 @@ public interface ConversationMessageOrBuilder extends
 
   /**
    * <pre>
-   * Its parts. At least one unless `text` is set.
+   * Parts of the message, in order. At least one unless `text` is set.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -60,7 +60,7 @@ public interface ConversationMessageOrBuilder extends
       getPartsList();
   /**
    * <pre>
-   * Its parts. At least one unless `text` is set.
+   * Parts of the message, in order. At least one unless `text` is set.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -68,7 +68,7 @@ public interface ConversationMessageOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.MessagePart getParts(int index);
   /**
    * <pre>
-   * Its parts. At least one unless `text` is set.
+   * Parts of the message, in order. At least one unless `text` is set.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -76,7 +76,7 @@ public interface ConversationMessageOrBuilder extends
   int getPartsCount();
   /**
    * <pre>
-   * Its parts. At least one unless `text` is set.
+   * Parts of the message, in order. At least one unless `text` is set.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>
@@ -85,7 +85,7 @@ public interface ConversationMessageOrBuilder extends
       getPartsOrBuilderList();
   /**
    * <pre>
-   * Its parts. At least one unless `text` is set.
+   * Parts of the message, in order. At least one unless `text` is set.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.MessagePart parts = 3 [json_name = "parts"];</code>

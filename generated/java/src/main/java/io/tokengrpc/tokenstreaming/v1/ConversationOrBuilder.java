@@ -12,7 +12,7 @@ public interface ConversationOrBuilder extends
 
   /**
    * <pre>
-   * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+   * The messages, oldest first. At least one; at most 4,096 messages and parts together.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -21,7 +21,7 @@ public interface ConversationOrBuilder extends
       getMessagesList();
   /**
    * <pre>
-   * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+   * The messages, oldest first. At least one; at most 4,096 messages and parts together.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -29,7 +29,7 @@ public interface ConversationOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.ConversationMessage getMessages(int index);
   /**
    * <pre>
-   * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+   * The messages, oldest first. At least one; at most 4,096 messages and parts together.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -37,7 +37,7 @@ public interface ConversationOrBuilder extends
   int getMessagesCount();
   /**
    * <pre>
-   * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+   * The messages, oldest first. At least one; at most 4,096 messages and parts together.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>
@@ -46,7 +46,7 @@ public interface ConversationOrBuilder extends
       getMessagesOrBuilderList();
   /**
    * <pre>
-   * The messages, oldest first; at least one, at most 4,096 together with all their parts.
+   * The messages, oldest first. At least one; at most 4,096 messages and parts together.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ConversationMessage messages = 1 [json_name = "messages"];</code>

@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * A request to count.
+ * Request to count input tokens.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.CountTokensRequest}
@@ -57,8 +57,8 @@ private static final long serialVersionUID = 0L;
   private io.tokengrpc.tokenstreaming.v1.StreamTokensRequest request_;
   /**
    * <pre>
-   * The request, exactly as StreamTokens takes it; its input and tools are counted, `generation_id` is not
-   * looked at. Required.
+   * The generation, as in StreamTokens. Its input and tools are counted; its `generation_id` is ignored.
+   * Required.
    * </pre>
    *
    * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -70,8 +70,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The request, exactly as StreamTokens takes it; its input and tools are counted, `generation_id` is not
-   * looked at. Required.
+   * The generation, as in StreamTokens. Its input and tools are counted; its `generation_id` is ignored.
+   * Required.
    * </pre>
    *
    * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -83,8 +83,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The request, exactly as StreamTokens takes it; its input and tools are counted, `generation_id` is not
-   * looked at. Required.
+   * The generation, as in StreamTokens. Its input and tools are counted; its `generation_id` is ignored.
+   * Required.
    * </pre>
    *
    * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -262,7 +262,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A request to count.
+   * Request to count input tokens.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.CountTokensRequest}
@@ -422,8 +422,8 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.StreamTokensRequest, io.tokengrpc.tokenstreaming.v1.StreamTokensRequest.Builder, io.tokengrpc.tokenstreaming.v1.StreamTokensRequestOrBuilder> requestBuilder_;
     /**
      * <pre>
-     * The request, exactly as StreamTokens takes it; its input and tools are counted, `generation_id` is not
-     * looked at. Required.
+     * The generation, as in StreamTokens. Its input and tools are counted; its `generation_id` is ignored.
+     * Required.
      * </pre>
      *
      * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -434,8 +434,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The request, exactly as StreamTokens takes it; its input and tools are counted, `generation_id` is not
-     * looked at. Required.
+     * The generation, as in StreamTokens. Its input and tools are counted; its `generation_id` is ignored.
+     * Required.
      * </pre>
      *
      * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -450,8 +450,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The request, exactly as StreamTokens takes it; its input and tools are counted, `generation_id` is not
-     * looked at. Required.
+     * The generation, as in StreamTokens. Its input and tools are counted; its `generation_id` is ignored.
+     * Required.
      * </pre>
      *
      * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -471,8 +471,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The request, exactly as StreamTokens takes it; its input and tools are counted, `generation_id` is not
-     * looked at. Required.
+     * The generation, as in StreamTokens. Its input and tools are counted; its `generation_id` is ignored.
+     * Required.
      * </pre>
      *
      * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -490,8 +490,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The request, exactly as StreamTokens takes it; its input and tools are counted, `generation_id` is not
-     * looked at. Required.
+     * The generation, as in StreamTokens. Its input and tools are counted; its `generation_id` is ignored.
+     * Required.
      * </pre>
      *
      * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -516,8 +516,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The request, exactly as StreamTokens takes it; its input and tools are counted, `generation_id` is not
-     * looked at. Required.
+     * The generation, as in StreamTokens. Its input and tools are counted; its `generation_id` is ignored.
+     * Required.
      * </pre>
      *
      * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -534,8 +534,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The request, exactly as StreamTokens takes it; its input and tools are counted, `generation_id` is not
-     * looked at. Required.
+     * The generation, as in StreamTokens. Its input and tools are counted; its `generation_id` is ignored.
+     * Required.
      * </pre>
      *
      * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -547,8 +547,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The request, exactly as StreamTokens takes it; its input and tools are counted, `generation_id` is not
-     * looked at. Required.
+     * The generation, as in StreamTokens. Its input and tools are counted; its `generation_id` is ignored.
+     * Required.
      * </pre>
      *
      * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -563,8 +563,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The request, exactly as StreamTokens takes it; its input and tools are counted, `generation_id` is not
-     * looked at. Required.
+     * The generation, as in StreamTokens. Its input and tools are counted; its `generation_id` is ignored.
+     * Required.
      * </pre>
      *
      * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>

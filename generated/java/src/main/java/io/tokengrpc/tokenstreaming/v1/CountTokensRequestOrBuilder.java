@@ -12,8 +12,8 @@ public interface CountTokensRequestOrBuilder extends
 
   /**
    * <pre>
-   * The request, exactly as StreamTokens takes it; its input and tools are counted, `generation_id` is not
-   * looked at. Required.
+   * The generation, as in StreamTokens. Its input and tools are counted; its `generation_id` is ignored.
+   * Required.
    * </pre>
    *
    * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -22,8 +22,8 @@ public interface CountTokensRequestOrBuilder extends
   boolean hasRequest();
   /**
    * <pre>
-   * The request, exactly as StreamTokens takes it; its input and tools are counted, `generation_id` is not
-   * looked at. Required.
+   * The generation, as in StreamTokens. Its input and tools are counted; its `generation_id` is ignored.
+   * Required.
    * </pre>
    *
    * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -32,8 +32,8 @@ public interface CountTokensRequestOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.StreamTokensRequest getRequest();
   /**
    * <pre>
-   * The request, exactly as StreamTokens takes it; its input and tools are counted, `generation_id` is not
-   * looked at. Required.
+   * The generation, as in StreamTokens. Its input and tools are counted; its `generation_id` is ignored.
+   * Required.
    * </pre>
    *
    * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>

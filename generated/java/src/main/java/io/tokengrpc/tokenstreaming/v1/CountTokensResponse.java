@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * A request's size.
+ * Number of input tokens of a request.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.CountTokensResponse}
@@ -58,7 +58,7 @@ private static final long serialVersionUID = 0L;
   private int inputTokenCount_ = 0;
   /**
    * <pre>
-   * The input tokens that the request would be billed for.
+   * Number of input tokens that the request would be billed for.
    * </pre>
    *
    * <code>int32 input_token_count = 1 [json_name = "inputTokenCount"];</code>
@@ -73,7 +73,7 @@ private static final long serialVersionUID = 0L;
   private int source_ = 0;
   /**
    * <pre>
-   * Who counted: the model's own tokenizer (COUNTED) or another one that is close to it (ESTIMATED).
+   * Source of the count: COUNTED by the model's own tokenizer, or ESTIMATED with another one.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageSource source = 2 [json_name = "source"];</code>
@@ -84,7 +84,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Who counted: the model's own tokenizer (COUNTED) or another one that is close to it (ESTIMATED).
+   * Source of the count: COUNTED by the model's own tokenizer, or ESTIMATED with another one.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageSource source = 2 [json_name = "source"];</code>
@@ -100,7 +100,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object model_ = "";
   /**
    * <pre>
-   * The model that was counted for.
+   * Model that the count is for.
    * </pre>
    *
    * <code>string model = 3 [json_name = "model"];</code>
@@ -121,7 +121,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The model that was counted for.
+   * Model that the count is for.
    * </pre>
    *
    * <code>string model = 3 [json_name = "model"];</code>
@@ -325,7 +325,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A request's size.
+   * Number of input tokens of a request.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.CountTokensResponse}
@@ -492,7 +492,7 @@ private static final long serialVersionUID = 0L;
     private int inputTokenCount_ ;
     /**
      * <pre>
-     * The input tokens that the request would be billed for.
+     * Number of input tokens that the request would be billed for.
      * </pre>
      *
      * <code>int32 input_token_count = 1 [json_name = "inputTokenCount"];</code>
@@ -504,7 +504,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The input tokens that the request would be billed for.
+     * Number of input tokens that the request would be billed for.
      * </pre>
      *
      * <code>int32 input_token_count = 1 [json_name = "inputTokenCount"];</code>
@@ -520,7 +520,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The input tokens that the request would be billed for.
+     * Number of input tokens that the request would be billed for.
      * </pre>
      *
      * <code>int32 input_token_count = 1 [json_name = "inputTokenCount"];</code>
@@ -536,7 +536,7 @@ private static final long serialVersionUID = 0L;
     private int source_ = 0;
     /**
      * <pre>
-     * Who counted: the model's own tokenizer (COUNTED) or another one that is close to it (ESTIMATED).
+     * Source of the count: COUNTED by the model's own tokenizer, or ESTIMATED with another one.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageSource source = 2 [json_name = "source"];</code>
@@ -547,7 +547,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Who counted: the model's own tokenizer (COUNTED) or another one that is close to it (ESTIMATED).
+     * Source of the count: COUNTED by the model's own tokenizer, or ESTIMATED with another one.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageSource source = 2 [json_name = "source"];</code>
@@ -562,7 +562,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Who counted: the model's own tokenizer (COUNTED) or another one that is close to it (ESTIMATED).
+     * Source of the count: COUNTED by the model's own tokenizer, or ESTIMATED with another one.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageSource source = 2 [json_name = "source"];</code>
@@ -575,7 +575,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Who counted: the model's own tokenizer (COUNTED) or another one that is close to it (ESTIMATED).
+     * Source of the count: COUNTED by the model's own tokenizer, or ESTIMATED with another one.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageSource source = 2 [json_name = "source"];</code>
@@ -592,7 +592,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Who counted: the model's own tokenizer (COUNTED) or another one that is close to it (ESTIMATED).
+     * Source of the count: COUNTED by the model's own tokenizer, or ESTIMATED with another one.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageSource source = 2 [json_name = "source"];</code>
@@ -608,7 +608,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object model_ = "";
     /**
      * <pre>
-     * The model that was counted for.
+     * Model that the count is for.
      * </pre>
      *
      * <code>string model = 3 [json_name = "model"];</code>
@@ -628,7 +628,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model that was counted for.
+     * Model that the count is for.
      * </pre>
      *
      * <code>string model = 3 [json_name = "model"];</code>
@@ -649,7 +649,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model that was counted for.
+     * Model that the count is for.
      * </pre>
      *
      * <code>string model = 3 [json_name = "model"];</code>
@@ -666,7 +666,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model that was counted for.
+     * Model that the count is for.
      * </pre>
      *
      * <code>string model = 3 [json_name = "model"];</code>
@@ -680,7 +680,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model that was counted for.
+     * Model that the count is for.
      * </pre>
      *
      * <code>string model = 3 [json_name = "model"];</code>

@@ -12,7 +12,7 @@ public interface CountTokensResponseOrBuilder extends
 
   /**
    * <pre>
-   * The input tokens that the request would be billed for.
+   * Number of input tokens that the request would be billed for.
    * </pre>
    *
    * <code>int32 input_token_count = 1 [json_name = "inputTokenCount"];</code>
@@ -22,7 +22,7 @@ public interface CountTokensResponseOrBuilder extends
 
   /**
    * <pre>
-   * Who counted: the model's own tokenizer (COUNTED) or another one that is close to it (ESTIMATED).
+   * Source of the count: COUNTED by the model's own tokenizer, or ESTIMATED with another one.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageSource source = 2 [json_name = "source"];</code>
@@ -31,7 +31,7 @@ public interface CountTokensResponseOrBuilder extends
   int getSourceValue();
   /**
    * <pre>
-   * Who counted: the model's own tokenizer (COUNTED) or another one that is close to it (ESTIMATED).
+   * Source of the count: COUNTED by the model's own tokenizer, or ESTIMATED with another one.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageSource source = 2 [json_name = "source"];</code>
@@ -41,7 +41,7 @@ public interface CountTokensResponseOrBuilder extends
 
   /**
    * <pre>
-   * The model that was counted for.
+   * Model that the count is for.
    * </pre>
    *
    * <code>string model = 3 [json_name = "model"];</code>
@@ -50,7 +50,7 @@ public interface CountTokensResponseOrBuilder extends
   java.lang.String getModel();
   /**
    * <pre>
-   * The model that was counted for.
+   * Model that the count is for.
    * </pre>
    *
    * <code>string model = 3 [json_name = "model"];</code>

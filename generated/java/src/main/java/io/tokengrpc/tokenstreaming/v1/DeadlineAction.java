@@ -7,9 +7,11 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * What the deadline of the call that starts a generation means for it. Where it is the generation's own, the
- * generation ends `deadline_margin` before it, counted from that call's arrival, whatever becomes of the call
- * meanwhile; every reader whose own deadline is not earlier gets `finished` in time.
+ * Effect of the gRPC deadline of the call that starts a generation.
+ *
+ * If the deadline applies to the generation, the generation ends `deadline_margin` earlier. The time is counted
+ * from the arrival of that call, even if the call itself has ended. Every reader whose own deadline is not
+ * earlier receives `finished` in time.
  * </pre>
  *
  * Protobuf enum {@code tokenstreaming.v1.DeadlineAction}
@@ -19,8 +21,8 @@ public enum DeadlineAction
     implements com.google.protobuf.ProtocolMessageEnum {
   /**
    * <pre>
-   * As FAIL with DISCONNECT_ACTION_CANCEL. With DISCONNECT_ACTION_DETACH the deadline ends only the stream that
-   * has it (DEADLINE_EXCEEDED with RETRY_ADVICE_RESUME), and the generation goes on.
+   * With DISCONNECT_ACTION_CANCEL, the same as FAIL. With DISCONNECT_ACTION_DETACH, the deadline ends only its
+   * own stream (DEADLINE_EXCEEDED with RETRY_ADVICE_RESUME), and the generation continues.
    * </pre>
    *
    * <code>DEADLINE_ACTION_UNSPECIFIED = 0;</code>
@@ -28,7 +30,7 @@ public enum DeadlineAction
   DEADLINE_ACTION_UNSPECIFIED(0),
   /**
    * <pre>
-   * It is the generation's own: `finished` with partial usage, then DEADLINE_EXCEEDED.
+   * The deadline applies to the generation: `finished` with partial usage, then DEADLINE_EXCEEDED.
    * </pre>
    *
    * <code>DEADLINE_ACTION_FAIL = 1;</code>
@@ -36,8 +38,8 @@ public enum DeadlineAction
   DEADLINE_ACTION_FAIL(1),
   /**
    * <pre>
-   * It is the generation's own: `finished` with partial usage, then OK. Before an engine has accepted there is
-   * nothing partial: as FAIL.
+   * The deadline applies to the generation: `finished` with partial usage, then OK. The same as FAIL if no
+   * engine has accepted the request, because there is no partial output then.
    * </pre>
    *
    * <code>DEADLINE_ACTION_FINISH_PARTIAL = 2;</code>
@@ -57,8 +59,8 @@ public enum DeadlineAction
   }
   /**
    * <pre>
-   * As FAIL with DISCONNECT_ACTION_CANCEL. With DISCONNECT_ACTION_DETACH the deadline ends only the stream that
-   * has it (DEADLINE_EXCEEDED with RETRY_ADVICE_RESUME), and the generation goes on.
+   * With DISCONNECT_ACTION_CANCEL, the same as FAIL. With DISCONNECT_ACTION_DETACH, the deadline ends only its
+   * own stream (DEADLINE_EXCEEDED with RETRY_ADVICE_RESUME), and the generation continues.
    * </pre>
    *
    * <code>DEADLINE_ACTION_UNSPECIFIED = 0;</code>
@@ -66,7 +68,7 @@ public enum DeadlineAction
   public static final int DEADLINE_ACTION_UNSPECIFIED_VALUE = 0;
   /**
    * <pre>
-   * It is the generation's own: `finished` with partial usage, then DEADLINE_EXCEEDED.
+   * The deadline applies to the generation: `finished` with partial usage, then DEADLINE_EXCEEDED.
    * </pre>
    *
    * <code>DEADLINE_ACTION_FAIL = 1;</code>
@@ -74,8 +76,8 @@ public enum DeadlineAction
   public static final int DEADLINE_ACTION_FAIL_VALUE = 1;
   /**
    * <pre>
-   * It is the generation's own: `finished` with partial usage, then OK. Before an engine has accepted there is
-   * nothing partial: as FAIL.
+   * The deadline applies to the generation: `finished` with partial usage, then OK. The same as FAIL if no
+   * engine has accepted the request, because there is no partial output then.
    * </pre>
    *
    * <code>DEADLINE_ACTION_FINISH_PARTIAL = 2;</code>

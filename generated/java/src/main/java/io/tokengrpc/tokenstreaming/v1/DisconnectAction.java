@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * What happens when the last reader is gone.
+ * Action when the last reader of a generation disconnects.
  * </pre>
  *
  * Protobuf enum {@code tokenstreaming.v1.DisconnectAction}
@@ -25,7 +25,7 @@ public enum DisconnectAction
   DISCONNECT_ACTION_UNSPECIFIED(0),
   /**
    * <pre>
-   * The generation stops at once, in the engine too.
+   * The generation stops at once, and so does the engine.
    * </pre>
    *
    * <code>DISCONNECT_ACTION_CANCEL = 1;</code>
@@ -33,7 +33,7 @@ public enum DisconnectAction
   DISCONNECT_ACTION_CANCEL(1),
   /**
    * <pre>
-   * The generation goes on and waits for a reader for `detach_ttl`.
+   * The generation continues, and waits `detach_ttl` for a reader.
    * </pre>
    *
    * <code>DISCONNECT_ACTION_DETACH = 2;</code>
@@ -61,7 +61,7 @@ public enum DisconnectAction
   public static final int DISCONNECT_ACTION_UNSPECIFIED_VALUE = 0;
   /**
    * <pre>
-   * The generation stops at once, in the engine too.
+   * The generation stops at once, and so does the engine.
    * </pre>
    *
    * <code>DISCONNECT_ACTION_CANCEL = 1;</code>
@@ -69,7 +69,7 @@ public enum DisconnectAction
   public static final int DISCONNECT_ACTION_CANCEL_VALUE = 1;
   /**
    * <pre>
-   * The generation goes on and waits for a reader for `detach_ttl`.
+   * The generation continues, and waits `detach_ttl` for a reader.
    * </pre>
    *
    * <code>DISCONNECT_ACTION_DETACH = 2;</code>

@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * How an engine is.
+ * Health of an engine.
  * </pre>
  *
  * Protobuf enum {@code tokenstreaming.v1.EngineHealth}
@@ -17,7 +17,7 @@ public enum EngineHealth
     implements com.google.protobuf.ProtocolMessageEnum {
   /**
    * <pre>
-   * Not known yet: nothing was sent to it.
+   * Unknown: the server has not sent anything to the engine yet.
    * </pre>
    *
    * <code>ENGINE_HEALTH_UNSPECIFIED = 0;</code>
@@ -25,7 +25,7 @@ public enum EngineHealth
   ENGINE_HEALTH_UNSPECIFIED(0),
   /**
    * <pre>
-   * The last it was asked, it answered.
+   * The engine answered the last request or health check.
    * </pre>
    *
    * <code>ENGINE_HEALTH_HEALTHY = 1;</code>
@@ -33,7 +33,7 @@ public enum EngineHealth
   ENGINE_HEALTH_HEALTHY(1),
   /**
    * <pre>
-   * The last it was asked, it did not answer.
+   * The engine did not answer the last request or health check.
    * </pre>
    *
    * <code>ENGINE_HEALTH_UNHEALTHY = 2;</code>
@@ -53,7 +53,7 @@ public enum EngineHealth
   }
   /**
    * <pre>
-   * Not known yet: nothing was sent to it.
+   * Unknown: the server has not sent anything to the engine yet.
    * </pre>
    *
    * <code>ENGINE_HEALTH_UNSPECIFIED = 0;</code>
@@ -61,7 +61,7 @@ public enum EngineHealth
   public static final int ENGINE_HEALTH_UNSPECIFIED_VALUE = 0;
   /**
    * <pre>
-   * The last it was asked, it answered.
+   * The engine answered the last request or health check.
    * </pre>
    *
    * <code>ENGINE_HEALTH_HEALTHY = 1;</code>
@@ -69,7 +69,7 @@ public enum EngineHealth
   public static final int ENGINE_HEALTH_HEALTHY_VALUE = 1;
   /**
    * <pre>
-   * The last it was asked, it did not answer.
+   * The engine did not answer the last request or health check.
    * </pre>
    *
    * <code>ENGINE_HEALTH_UNHEALTHY = 2;</code>

@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * A generation to run, answered as a whole.
+ * A generation to run, with its result in one response.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.GenerateTextRequest}
@@ -57,7 +57,7 @@ private static final long serialVersionUID = 0L;
   private io.tokengrpc.tokenstreaming.v1.StreamTokensRequest request_;
   /**
    * <pre>
-   * The generation, exactly as StreamTokens takes it. Required.
+   * The generation, as in StreamTokens. Required.
    * </pre>
    *
    * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -69,7 +69,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The generation, exactly as StreamTokens takes it. Required.
+   * The generation, as in StreamTokens. Required.
    * </pre>
    *
    * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -81,7 +81,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The generation, exactly as StreamTokens takes it. Required.
+   * The generation, as in StreamTokens. Required.
    * </pre>
    *
    * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -259,7 +259,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A generation to run, answered as a whole.
+   * A generation to run, with its result in one response.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.GenerateTextRequest}
@@ -419,7 +419,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.StreamTokensRequest, io.tokengrpc.tokenstreaming.v1.StreamTokensRequest.Builder, io.tokengrpc.tokenstreaming.v1.StreamTokensRequestOrBuilder> requestBuilder_;
     /**
      * <pre>
-     * The generation, exactly as StreamTokens takes it. Required.
+     * The generation, as in StreamTokens. Required.
      * </pre>
      *
      * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -430,7 +430,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation, exactly as StreamTokens takes it. Required.
+     * The generation, as in StreamTokens. Required.
      * </pre>
      *
      * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -445,7 +445,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation, exactly as StreamTokens takes it. Required.
+     * The generation, as in StreamTokens. Required.
      * </pre>
      *
      * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -465,7 +465,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation, exactly as StreamTokens takes it. Required.
+     * The generation, as in StreamTokens. Required.
      * </pre>
      *
      * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -483,7 +483,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation, exactly as StreamTokens takes it. Required.
+     * The generation, as in StreamTokens. Required.
      * </pre>
      *
      * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -508,7 +508,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation, exactly as StreamTokens takes it. Required.
+     * The generation, as in StreamTokens. Required.
      * </pre>
      *
      * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -525,7 +525,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation, exactly as StreamTokens takes it. Required.
+     * The generation, as in StreamTokens. Required.
      * </pre>
      *
      * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -537,7 +537,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation, exactly as StreamTokens takes it. Required.
+     * The generation, as in StreamTokens. Required.
      * </pre>
      *
      * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -552,7 +552,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation, exactly as StreamTokens takes it. Required.
+     * The generation, as in StreamTokens. Required.
      * </pre>
      *
      * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>

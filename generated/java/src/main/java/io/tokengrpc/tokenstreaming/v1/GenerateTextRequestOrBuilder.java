@@ -12,7 +12,7 @@ public interface GenerateTextRequestOrBuilder extends
 
   /**
    * <pre>
-   * The generation, exactly as StreamTokens takes it. Required.
+   * The generation, as in StreamTokens. Required.
    * </pre>
    *
    * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -21,7 +21,7 @@ public interface GenerateTextRequestOrBuilder extends
   boolean hasRequest();
   /**
    * <pre>
-   * The generation, exactly as StreamTokens takes it. Required.
+   * The generation, as in StreamTokens. Required.
    * </pre>
    *
    * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>
@@ -30,7 +30,7 @@ public interface GenerateTextRequestOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.StreamTokensRequest getRequest();
   /**
    * <pre>
-   * The generation, exactly as StreamTokens takes it. Required.
+   * The generation, as in StreamTokens. Required.
    * </pre>
    *
    * <code>.tokenstreaming.v1.StreamTokensRequest request = 1 [json_name = "request"];</code>

@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * A whole answer.
+ * Result of a generation.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.GenerateTextResponse}
@@ -63,7 +63,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object text_ = "";
   /**
    * <pre>
-   * The answer: all tokens' `text` in order.
+   * The answer: the `text` of all tokens, in order.
    * </pre>
    *
    * <code>string text = 1 [json_name = "text"];</code>
@@ -84,7 +84,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The answer: all tokens' `text` in order.
+   * The answer: the `text` of all tokens, in order.
    * </pre>
    *
    * <code>string text = 1 [json_name = "text"];</code>
@@ -110,8 +110,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object reasoningText_ = "";
   /**
    * <pre>
-   * The model's reasoning: all tokens' `reasoning_text` in order. Empty when there was none or it was
-   * omitted.
+   * The reasoning: the `reasoning_text` of all tokens, in order. Empty if there was none or it was omitted.
    * </pre>
    *
    * <code>string reasoning_text = 2 [json_name = "reasoningText"];</code>
@@ -132,8 +131,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The model's reasoning: all tokens' `reasoning_text` in order. Empty when there was none or it was
-   * omitted.
+   * The reasoning: the `reasoning_text` of all tokens, in order. Empty if there was none or it was omitted.
    * </pre>
    *
    * <code>string reasoning_text = 2 [json_name = "reasoningText"];</code>
@@ -159,7 +157,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object refusalText_ = "";
   /**
    * <pre>
-   * The model's refusal: all tokens' `refusal_text` in order. Empty when it did not refuse.
+   * The refusal: the `refusal_text` of all tokens, in order. Empty if the model did not refuse.
    * </pre>
    *
    * <code>string refusal_text = 3 [json_name = "refusalText"];</code>
@@ -180,7 +178,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The model's refusal: all tokens' `refusal_text` in order. Empty when it did not refuse.
+   * The refusal: the `refusal_text` of all tokens, in order. Empty if the model did not refuse.
    * </pre>
    *
    * <code>string refusal_text = 3 [json_name = "refusalText"];</code>
@@ -206,7 +204,7 @@ private static final long serialVersionUID = 0L;
   private java.util.List<io.tokengrpc.tokenstreaming.v1.ToolCall> toolCalls_;
   /**
    * <pre>
-   * The tool calls that the model made, whole, in order.
+   * The complete tool calls, in order.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -217,7 +215,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The tool calls that the model made, whole, in order.
+   * The complete tool calls, in order.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -229,7 +227,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The tool calls that the model made, whole, in order.
+   * The complete tool calls, in order.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -240,7 +238,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The tool calls that the model made, whole, in order.
+   * The complete tool calls, in order.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -251,7 +249,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The tool calls that the model made, whole, in order.
+   * The complete tool calls, in order.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -266,7 +264,7 @@ private static final long serialVersionUID = 0L;
   private io.tokengrpc.tokenstreaming.v1.Generation generation_;
   /**
    * <pre>
-   * The generation as it ended: usage, finish reason, times.
+   * The ended generation: usage, finish reason and times.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Generation generation = 5 [json_name = "generation"];</code>
@@ -278,7 +276,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The generation as it ended: usage, finish reason, times.
+   * The ended generation: usage, finish reason and times.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Generation generation = 5 [json_name = "generation"];</code>
@@ -290,7 +288,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The generation as it ended: usage, finish reason, times.
+   * The ended generation: usage, finish reason and times.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Generation generation = 5 [json_name = "generation"];</code>
@@ -305,8 +303,8 @@ private static final long serialVersionUID = 0L;
   private java.util.List<io.tokengrpc.tokenstreaming.v1.ReasoningPart> reasoningParts_;
   /**
    * <pre>
-   * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-   * when the conversation goes on. Empty when there was none or it was omitted.
+   * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+   * into the assistant message. Empty if there was none or it was omitted.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -317,8 +315,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-   * when the conversation goes on. Empty when there was none or it was omitted.
+   * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+   * into the assistant message. Empty if there was none or it was omitted.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -330,8 +328,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-   * when the conversation goes on. Empty when there was none or it was omitted.
+   * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+   * into the assistant message. Empty if there was none or it was omitted.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -342,8 +340,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-   * when the conversation goes on. Empty when there was none or it was omitted.
+   * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+   * into the assistant message. Empty if there was none or it was omitted.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -354,8 +352,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-   * when the conversation goes on. Empty when there was none or it was omitted.
+   * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+   * into the assistant message. Empty if there was none or it was omitted.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -600,7 +598,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A whole answer.
+   * Result of a generation.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.GenerateTextResponse}
@@ -916,7 +914,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object text_ = "";
     /**
      * <pre>
-     * The answer: all tokens' `text` in order.
+     * The answer: the `text` of all tokens, in order.
      * </pre>
      *
      * <code>string text = 1 [json_name = "text"];</code>
@@ -936,7 +934,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The answer: all tokens' `text` in order.
+     * The answer: the `text` of all tokens, in order.
      * </pre>
      *
      * <code>string text = 1 [json_name = "text"];</code>
@@ -957,7 +955,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The answer: all tokens' `text` in order.
+     * The answer: the `text` of all tokens, in order.
      * </pre>
      *
      * <code>string text = 1 [json_name = "text"];</code>
@@ -974,7 +972,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The answer: all tokens' `text` in order.
+     * The answer: the `text` of all tokens, in order.
      * </pre>
      *
      * <code>string text = 1 [json_name = "text"];</code>
@@ -988,7 +986,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The answer: all tokens' `text` in order.
+     * The answer: the `text` of all tokens, in order.
      * </pre>
      *
      * <code>string text = 1 [json_name = "text"];</code>
@@ -1008,8 +1006,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object reasoningText_ = "";
     /**
      * <pre>
-     * The model's reasoning: all tokens' `reasoning_text` in order. Empty when there was none or it was
-     * omitted.
+     * The reasoning: the `reasoning_text` of all tokens, in order. Empty if there was none or it was omitted.
      * </pre>
      *
      * <code>string reasoning_text = 2 [json_name = "reasoningText"];</code>
@@ -1029,8 +1026,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model's reasoning: all tokens' `reasoning_text` in order. Empty when there was none or it was
-     * omitted.
+     * The reasoning: the `reasoning_text` of all tokens, in order. Empty if there was none or it was omitted.
      * </pre>
      *
      * <code>string reasoning_text = 2 [json_name = "reasoningText"];</code>
@@ -1051,8 +1047,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model's reasoning: all tokens' `reasoning_text` in order. Empty when there was none or it was
-     * omitted.
+     * The reasoning: the `reasoning_text` of all tokens, in order. Empty if there was none or it was omitted.
      * </pre>
      *
      * <code>string reasoning_text = 2 [json_name = "reasoningText"];</code>
@@ -1069,8 +1064,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model's reasoning: all tokens' `reasoning_text` in order. Empty when there was none or it was
-     * omitted.
+     * The reasoning: the `reasoning_text` of all tokens, in order. Empty if there was none or it was omitted.
      * </pre>
      *
      * <code>string reasoning_text = 2 [json_name = "reasoningText"];</code>
@@ -1084,8 +1078,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model's reasoning: all tokens' `reasoning_text` in order. Empty when there was none or it was
-     * omitted.
+     * The reasoning: the `reasoning_text` of all tokens, in order. Empty if there was none or it was omitted.
      * </pre>
      *
      * <code>string reasoning_text = 2 [json_name = "reasoningText"];</code>
@@ -1105,7 +1098,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object refusalText_ = "";
     /**
      * <pre>
-     * The model's refusal: all tokens' `refusal_text` in order. Empty when it did not refuse.
+     * The refusal: the `refusal_text` of all tokens, in order. Empty if the model did not refuse.
      * </pre>
      *
      * <code>string refusal_text = 3 [json_name = "refusalText"];</code>
@@ -1125,7 +1118,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model's refusal: all tokens' `refusal_text` in order. Empty when it did not refuse.
+     * The refusal: the `refusal_text` of all tokens, in order. Empty if the model did not refuse.
      * </pre>
      *
      * <code>string refusal_text = 3 [json_name = "refusalText"];</code>
@@ -1146,7 +1139,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model's refusal: all tokens' `refusal_text` in order. Empty when it did not refuse.
+     * The refusal: the `refusal_text` of all tokens, in order. Empty if the model did not refuse.
      * </pre>
      *
      * <code>string refusal_text = 3 [json_name = "refusalText"];</code>
@@ -1163,7 +1156,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model's refusal: all tokens' `refusal_text` in order. Empty when it did not refuse.
+     * The refusal: the `refusal_text` of all tokens, in order. Empty if the model did not refuse.
      * </pre>
      *
      * <code>string refusal_text = 3 [json_name = "refusalText"];</code>
@@ -1177,7 +1170,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model's refusal: all tokens' `refusal_text` in order. Empty when it did not refuse.
+     * The refusal: the `refusal_text` of all tokens, in order. Empty if the model did not refuse.
      * </pre>
      *
      * <code>string refusal_text = 3 [json_name = "refusalText"];</code>
@@ -1208,7 +1201,7 @@ private static final long serialVersionUID = 0L;
 
     /**
      * <pre>
-     * The tool calls that the model made, whole, in order.
+     * The complete tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -1222,7 +1215,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tool calls that the model made, whole, in order.
+     * The complete tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -1236,7 +1229,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tool calls that the model made, whole, in order.
+     * The complete tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -1250,7 +1243,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tool calls that the model made, whole, in order.
+     * The complete tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -1271,7 +1264,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tool calls that the model made, whole, in order.
+     * The complete tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -1289,7 +1282,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tool calls that the model made, whole, in order.
+     * The complete tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -1309,7 +1302,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tool calls that the model made, whole, in order.
+     * The complete tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -1330,7 +1323,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tool calls that the model made, whole, in order.
+     * The complete tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -1348,7 +1341,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tool calls that the model made, whole, in order.
+     * The complete tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -1366,7 +1359,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tool calls that the model made, whole, in order.
+     * The complete tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -1385,7 +1378,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tool calls that the model made, whole, in order.
+     * The complete tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -1402,7 +1395,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tool calls that the model made, whole, in order.
+     * The complete tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -1419,7 +1412,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tool calls that the model made, whole, in order.
+     * The complete tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -1430,7 +1423,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tool calls that the model made, whole, in order.
+     * The complete tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -1444,7 +1437,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tool calls that the model made, whole, in order.
+     * The complete tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -1459,7 +1452,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tool calls that the model made, whole, in order.
+     * The complete tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -1470,7 +1463,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tool calls that the model made, whole, in order.
+     * The complete tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -1482,7 +1475,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tool calls that the model made, whole, in order.
+     * The complete tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -1511,7 +1504,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.Generation, io.tokengrpc.tokenstreaming.v1.Generation.Builder, io.tokengrpc.tokenstreaming.v1.GenerationOrBuilder> generationBuilder_;
     /**
      * <pre>
-     * The generation as it ended: usage, finish reason, times.
+     * The ended generation: usage, finish reason and times.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Generation generation = 5 [json_name = "generation"];</code>
@@ -1522,7 +1515,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation as it ended: usage, finish reason, times.
+     * The ended generation: usage, finish reason and times.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Generation generation = 5 [json_name = "generation"];</code>
@@ -1537,7 +1530,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation as it ended: usage, finish reason, times.
+     * The ended generation: usage, finish reason and times.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Generation generation = 5 [json_name = "generation"];</code>
@@ -1557,7 +1550,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation as it ended: usage, finish reason, times.
+     * The ended generation: usage, finish reason and times.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Generation generation = 5 [json_name = "generation"];</code>
@@ -1575,7 +1568,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation as it ended: usage, finish reason, times.
+     * The ended generation: usage, finish reason and times.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Generation generation = 5 [json_name = "generation"];</code>
@@ -1600,7 +1593,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation as it ended: usage, finish reason, times.
+     * The ended generation: usage, finish reason and times.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Generation generation = 5 [json_name = "generation"];</code>
@@ -1617,7 +1610,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation as it ended: usage, finish reason, times.
+     * The ended generation: usage, finish reason and times.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Generation generation = 5 [json_name = "generation"];</code>
@@ -1629,7 +1622,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation as it ended: usage, finish reason, times.
+     * The ended generation: usage, finish reason and times.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Generation generation = 5 [json_name = "generation"];</code>
@@ -1644,7 +1637,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation as it ended: usage, finish reason, times.
+     * The ended generation: usage, finish reason and times.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Generation generation = 5 [json_name = "generation"];</code>
@@ -1677,8 +1670,8 @@ private static final long serialVersionUID = 0L;
 
     /**
      * <pre>
-     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-     * when the conversation goes on. Empty when there was none or it was omitted.
+     * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+     * into the assistant message. Empty if there was none or it was omitted.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -1692,8 +1685,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-     * when the conversation goes on. Empty when there was none or it was omitted.
+     * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+     * into the assistant message. Empty if there was none or it was omitted.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -1707,8 +1700,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-     * when the conversation goes on. Empty when there was none or it was omitted.
+     * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+     * into the assistant message. Empty if there was none or it was omitted.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -1722,8 +1715,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-     * when the conversation goes on. Empty when there was none or it was omitted.
+     * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+     * into the assistant message. Empty if there was none or it was omitted.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -1744,8 +1737,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-     * when the conversation goes on. Empty when there was none or it was omitted.
+     * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+     * into the assistant message. Empty if there was none or it was omitted.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -1763,8 +1756,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-     * when the conversation goes on. Empty when there was none or it was omitted.
+     * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+     * into the assistant message. Empty if there was none or it was omitted.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -1784,8 +1777,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-     * when the conversation goes on. Empty when there was none or it was omitted.
+     * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+     * into the assistant message. Empty if there was none or it was omitted.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -1806,8 +1799,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-     * when the conversation goes on. Empty when there was none or it was omitted.
+     * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+     * into the assistant message. Empty if there was none or it was omitted.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -1825,8 +1818,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-     * when the conversation goes on. Empty when there was none or it was omitted.
+     * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+     * into the assistant message. Empty if there was none or it was omitted.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -1844,8 +1837,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-     * when the conversation goes on. Empty when there was none or it was omitted.
+     * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+     * into the assistant message. Empty if there was none or it was omitted.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -1864,8 +1857,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-     * when the conversation goes on. Empty when there was none or it was omitted.
+     * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+     * into the assistant message. Empty if there was none or it was omitted.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -1882,8 +1875,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-     * when the conversation goes on. Empty when there was none or it was omitted.
+     * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+     * into the assistant message. Empty if there was none or it was omitted.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -1900,8 +1893,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-     * when the conversation goes on. Empty when there was none or it was omitted.
+     * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+     * into the assistant message. Empty if there was none or it was omitted.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -1912,8 +1905,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-     * when the conversation goes on. Empty when there was none or it was omitted.
+     * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+     * into the assistant message. Empty if there was none or it was omitted.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -1927,8 +1920,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-     * when the conversation goes on. Empty when there was none or it was omitted.
+     * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+     * into the assistant message. Empty if there was none or it was omitted.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -1943,8 +1936,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-     * when the conversation goes on. Empty when there was none or it was omitted.
+     * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+     * into the assistant message. Empty if there was none or it was omitted.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -1955,8 +1948,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-     * when the conversation goes on. Empty when there was none or it was omitted.
+     * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+     * into the assistant message. Empty if there was none or it was omitted.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -1968,8 +1961,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-     * when the conversation goes on. Empty when there was none or it was omitted.
+     * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+     * into the assistant message. Empty if there was none or it was omitted.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>

@@ -12,7 +12,7 @@ public interface GenerateTextResponseOrBuilder extends
 
   /**
    * <pre>
-   * The answer: all tokens' `text` in order.
+   * The answer: the `text` of all tokens, in order.
    * </pre>
    *
    * <code>string text = 1 [json_name = "text"];</code>
@@ -21,7 +21,7 @@ public interface GenerateTextResponseOrBuilder extends
   java.lang.String getText();
   /**
    * <pre>
-   * The answer: all tokens' `text` in order.
+   * The answer: the `text` of all tokens, in order.
    * </pre>
    *
    * <code>string text = 1 [json_name = "text"];</code>
@@ -32,8 +32,7 @@ public interface GenerateTextResponseOrBuilder extends
 
   /**
    * <pre>
-   * The model's reasoning: all tokens' `reasoning_text` in order. Empty when there was none or it was
-   * omitted.
+   * The reasoning: the `reasoning_text` of all tokens, in order. Empty if there was none or it was omitted.
    * </pre>
    *
    * <code>string reasoning_text = 2 [json_name = "reasoningText"];</code>
@@ -42,8 +41,7 @@ public interface GenerateTextResponseOrBuilder extends
   java.lang.String getReasoningText();
   /**
    * <pre>
-   * The model's reasoning: all tokens' `reasoning_text` in order. Empty when there was none or it was
-   * omitted.
+   * The reasoning: the `reasoning_text` of all tokens, in order. Empty if there was none or it was omitted.
    * </pre>
    *
    * <code>string reasoning_text = 2 [json_name = "reasoningText"];</code>
@@ -54,7 +52,7 @@ public interface GenerateTextResponseOrBuilder extends
 
   /**
    * <pre>
-   * The model's refusal: all tokens' `refusal_text` in order. Empty when it did not refuse.
+   * The refusal: the `refusal_text` of all tokens, in order. Empty if the model did not refuse.
    * </pre>
    *
    * <code>string refusal_text = 3 [json_name = "refusalText"];</code>
@@ -63,7 +61,7 @@ public interface GenerateTextResponseOrBuilder extends
   java.lang.String getRefusalText();
   /**
    * <pre>
-   * The model's refusal: all tokens' `refusal_text` in order. Empty when it did not refuse.
+   * The refusal: the `refusal_text` of all tokens, in order. Empty if the model did not refuse.
    * </pre>
    *
    * <code>string refusal_text = 3 [json_name = "refusalText"];</code>
@@ -74,7 +72,7 @@ public interface GenerateTextResponseOrBuilder extends
 
   /**
    * <pre>
-   * The tool calls that the model made, whole, in order.
+   * The complete tool calls, in order.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -83,7 +81,7 @@ public interface GenerateTextResponseOrBuilder extends
       getToolCallsList();
   /**
    * <pre>
-   * The tool calls that the model made, whole, in order.
+   * The complete tool calls, in order.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -91,7 +89,7 @@ public interface GenerateTextResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.ToolCall getToolCalls(int index);
   /**
    * <pre>
-   * The tool calls that the model made, whole, in order.
+   * The complete tool calls, in order.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -99,7 +97,7 @@ public interface GenerateTextResponseOrBuilder extends
   int getToolCallsCount();
   /**
    * <pre>
-   * The tool calls that the model made, whole, in order.
+   * The complete tool calls, in order.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -108,7 +106,7 @@ public interface GenerateTextResponseOrBuilder extends
       getToolCallsOrBuilderList();
   /**
    * <pre>
-   * The tool calls that the model made, whole, in order.
+   * The complete tool calls, in order.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ToolCall tool_calls = 4 [json_name = "toolCalls"];</code>
@@ -118,7 +116,7 @@ public interface GenerateTextResponseOrBuilder extends
 
   /**
    * <pre>
-   * The generation as it ended: usage, finish reason, times.
+   * The ended generation: usage, finish reason and times.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Generation generation = 5 [json_name = "generation"];</code>
@@ -127,7 +125,7 @@ public interface GenerateTextResponseOrBuilder extends
   boolean hasGeneration();
   /**
    * <pre>
-   * The generation as it ended: usage, finish reason, times.
+   * The ended generation: usage, finish reason and times.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Generation generation = 5 [json_name = "generation"];</code>
@@ -136,7 +134,7 @@ public interface GenerateTextResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Generation getGeneration();
   /**
    * <pre>
-   * The generation as it ended: usage, finish reason, times.
+   * The ended generation: usage, finish reason and times.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Generation generation = 5 [json_name = "generation"];</code>
@@ -145,8 +143,8 @@ public interface GenerateTextResponseOrBuilder extends
 
   /**
    * <pre>
-   * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-   * when the conversation goes on. Empty when there was none or it was omitted.
+   * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+   * into the assistant message. Empty if there was none or it was omitted.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -155,8 +153,8 @@ public interface GenerateTextResponseOrBuilder extends
       getReasoningPartsList();
   /**
    * <pre>
-   * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-   * when the conversation goes on. Empty when there was none or it was omitted.
+   * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+   * into the assistant message. Empty if there was none or it was omitted.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -164,8 +162,8 @@ public interface GenerateTextResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.ReasoningPart getReasoningParts(int index);
   /**
    * <pre>
-   * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-   * when the conversation goes on. Empty when there was none or it was omitted.
+   * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+   * into the assistant message. Empty if there was none or it was omitted.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -173,8 +171,8 @@ public interface GenerateTextResponseOrBuilder extends
   int getReasoningPartsCount();
   /**
    * <pre>
-   * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-   * when the conversation goes on. Empty when there was none or it was omitted.
+   * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+   * into the assistant message. Empty if there was none or it was omitted.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>
@@ -183,8 +181,8 @@ public interface GenerateTextResponseOrBuilder extends
       getReasoningPartsOrBuilderList();
   /**
    * <pre>
-   * The reasoning in the pieces in which the engine wants it back: put them first into the assistant's message
-   * when the conversation goes on. Empty when there was none or it was omitted.
+   * The reasoning in the parts that the engine requires back. When the conversation continues, put them first
+   * into the assistant message. Empty if there was none or it was omitted.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ReasoningPart reasoning_parts = 6 [json_name = "reasoningParts"];</code>

@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * Names a generation to look at.
+ * Request for the current data of a generation.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.GetGenerationRequest}
@@ -58,7 +58,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object generationId_ = "";
   /**
    * <pre>
-   * The generation. NOT_FOUND (`GENERATION_NOT_FOUND`) as for ResumeTokens. Required.
+   * Generation to return. Required. NOT_FOUND (`GENERATION_NOT_FOUND`) as in ResumeTokens.
    * </pre>
    *
    * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -79,7 +79,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The generation. NOT_FOUND (`GENERATION_NOT_FOUND`) as for ResumeTokens. Required.
+   * Generation to return. Required. NOT_FOUND (`GENERATION_NOT_FOUND`) as in ResumeTokens.
    * </pre>
    *
    * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -262,7 +262,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Names a generation to look at.
+   * Request for the current data of a generation.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.GetGenerationRequest}
@@ -405,7 +405,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object generationId_ = "";
     /**
      * <pre>
-     * The generation. NOT_FOUND (`GENERATION_NOT_FOUND`) as for ResumeTokens. Required.
+     * Generation to return. Required. NOT_FOUND (`GENERATION_NOT_FOUND`) as in ResumeTokens.
      * </pre>
      *
      * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -425,7 +425,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation. NOT_FOUND (`GENERATION_NOT_FOUND`) as for ResumeTokens. Required.
+     * Generation to return. Required. NOT_FOUND (`GENERATION_NOT_FOUND`) as in ResumeTokens.
      * </pre>
      *
      * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -446,7 +446,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation. NOT_FOUND (`GENERATION_NOT_FOUND`) as for ResumeTokens. Required.
+     * Generation to return. Required. NOT_FOUND (`GENERATION_NOT_FOUND`) as in ResumeTokens.
      * </pre>
      *
      * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -463,7 +463,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation. NOT_FOUND (`GENERATION_NOT_FOUND`) as for ResumeTokens. Required.
+     * Generation to return. Required. NOT_FOUND (`GENERATION_NOT_FOUND`) as in ResumeTokens.
      * </pre>
      *
      * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -477,7 +477,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation. NOT_FOUND (`GENERATION_NOT_FOUND`) as for ResumeTokens. Required.
+     * Generation to return. Required. NOT_FOUND (`GENERATION_NOT_FOUND`) as in ResumeTokens.
      * </pre>
      *
      * <code>string generation_id = 1 [json_name = "generationId"];</code>

@@ -12,7 +12,7 @@ public interface GetGenerationRequestOrBuilder extends
 
   /**
    * <pre>
-   * The generation. NOT_FOUND (`GENERATION_NOT_FOUND`) as for ResumeTokens. Required.
+   * Generation to return. Required. NOT_FOUND (`GENERATION_NOT_FOUND`) as in ResumeTokens.
    * </pre>
    *
    * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -21,7 +21,7 @@ public interface GetGenerationRequestOrBuilder extends
   java.lang.String getGenerationId();
   /**
    * <pre>
-   * The generation. NOT_FOUND (`GENERATION_NOT_FOUND`) as for ResumeTokens. Required.
+   * Generation to return. Required. NOT_FOUND (`GENERATION_NOT_FOUND`) as in ResumeTokens.
    * </pre>
    *
    * <code>string generation_id = 1 [json_name = "generationId"];</code>

@@ -12,7 +12,7 @@ public interface GetGenerationResponseOrBuilder extends
 
   /**
    * <pre>
-   * The generation as it is now.
+   * The generation in its current state.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Generation generation = 1 [json_name = "generation"];</code>
@@ -21,7 +21,7 @@ public interface GetGenerationResponseOrBuilder extends
   boolean hasGeneration();
   /**
    * <pre>
-   * The generation as it is now.
+   * The generation in its current state.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Generation generation = 1 [json_name = "generation"];</code>
@@ -30,7 +30,7 @@ public interface GetGenerationResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Generation getGeneration();
   /**
    * <pre>
-   * The generation as it is now.
+   * The generation in its current state.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Generation generation = 1 [json_name = "generation"];</code>

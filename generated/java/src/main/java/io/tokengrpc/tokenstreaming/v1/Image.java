@@ -98,7 +98,7 @@ private static final long serialVersionUID = 0L;
   public static final int URI_FIELD_NUMBER = 1;
   /**
    * <pre>
-   * Its address, which the engine fetches: an http(s) or data URI.
+   * URI that the engine fetches: http, https or data.
    * </pre>
    *
    * <code>string uri = 1 [json_name = "uri"];</code>
@@ -109,7 +109,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Its address, which the engine fetches: an http(s) or data URI.
+   * URI that the engine fetches: http, https or data.
    * </pre>
    *
    * <code>string uri = 1 [json_name = "uri"];</code>
@@ -132,7 +132,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Its address, which the engine fetches: an http(s) or data URI.
+   * URI that the engine fetches: http, https or data.
    * </pre>
    *
    * <code>string uri = 1 [json_name = "uri"];</code>
@@ -158,7 +158,7 @@ private static final long serialVersionUID = 0L;
   public static final int DATA_FIELD_NUMBER = 2;
   /**
    * <pre>
-   * Its bytes.
+   * The encoded image.
    * </pre>
    *
    * <code>bytes data = 2 [json_name = "data"];</code>
@@ -170,7 +170,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Its bytes.
+   * The encoded image.
    * </pre>
    *
    * <code>bytes data = 2 [json_name = "data"];</code>
@@ -189,7 +189,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object mediaType_ = "";
   /**
    * <pre>
-   * Its media type, such as `image/png`. Required with `data`.
+   * Media type, such as `image/png`. Required with `data`.
    * </pre>
    *
    * <code>string media_type = 3 [json_name = "mediaType"];</code>
@@ -210,7 +210,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Its media type, such as `image/png`. Required with `data`.
+   * Media type, such as `image/png`. Required with `data`.
    * </pre>
    *
    * <code>string media_type = 3 [json_name = "mediaType"];</code>
@@ -623,7 +623,7 @@ private static final long serialVersionUID = 0L;
 
     /**
      * <pre>
-     * Its address, which the engine fetches: an http(s) or data URI.
+     * URI that the engine fetches: http, https or data.
      * </pre>
      *
      * <code>string uri = 1 [json_name = "uri"];</code>
@@ -635,7 +635,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its address, which the engine fetches: an http(s) or data URI.
+     * URI that the engine fetches: http, https or data.
      * </pre>
      *
      * <code>string uri = 1 [json_name = "uri"];</code>
@@ -659,7 +659,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its address, which the engine fetches: an http(s) or data URI.
+     * URI that the engine fetches: http, https or data.
      * </pre>
      *
      * <code>string uri = 1 [json_name = "uri"];</code>
@@ -684,7 +684,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its address, which the engine fetches: an http(s) or data URI.
+     * URI that the engine fetches: http, https or data.
      * </pre>
      *
      * <code>string uri = 1 [json_name = "uri"];</code>
@@ -701,7 +701,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its address, which the engine fetches: an http(s) or data URI.
+     * URI that the engine fetches: http, https or data.
      * </pre>
      *
      * <code>string uri = 1 [json_name = "uri"];</code>
@@ -717,7 +717,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its address, which the engine fetches: an http(s) or data URI.
+     * URI that the engine fetches: http, https or data.
      * </pre>
      *
      * <code>string uri = 1 [json_name = "uri"];</code>
@@ -736,7 +736,7 @@ private static final long serialVersionUID = 0L;
 
     /**
      * <pre>
-     * Its bytes.
+     * The encoded image.
      * </pre>
      *
      * <code>bytes data = 2 [json_name = "data"];</code>
@@ -747,7 +747,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its bytes.
+     * The encoded image.
      * </pre>
      *
      * <code>bytes data = 2 [json_name = "data"];</code>
@@ -761,7 +761,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its bytes.
+     * The encoded image.
      * </pre>
      *
      * <code>bytes data = 2 [json_name = "data"];</code>
@@ -777,7 +777,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its bytes.
+     * The encoded image.
      * </pre>
      *
      * <code>bytes data = 2 [json_name = "data"];</code>
@@ -795,7 +795,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object mediaType_ = "";
     /**
      * <pre>
-     * Its media type, such as `image/png`. Required with `data`.
+     * Media type, such as `image/png`. Required with `data`.
      * </pre>
      *
      * <code>string media_type = 3 [json_name = "mediaType"];</code>
@@ -815,7 +815,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its media type, such as `image/png`. Required with `data`.
+     * Media type, such as `image/png`. Required with `data`.
      * </pre>
      *
      * <code>string media_type = 3 [json_name = "mediaType"];</code>
@@ -836,7 +836,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its media type, such as `image/png`. Required with `data`.
+     * Media type, such as `image/png`. Required with `data`.
      * </pre>
      *
      * <code>string media_type = 3 [json_name = "mediaType"];</code>
@@ -853,7 +853,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its media type, such as `image/png`. Required with `data`.
+     * Media type, such as `image/png`. Required with `data`.
      * </pre>
      *
      * <code>string media_type = 3 [json_name = "mediaType"];</code>
@@ -867,7 +867,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its media type, such as `image/png`. Required with `data`.
+     * Media type, such as `image/png`. Required with `data`.
      * </pre>
      *
      * <code>string media_type = 3 [json_name = "mediaType"];</code>

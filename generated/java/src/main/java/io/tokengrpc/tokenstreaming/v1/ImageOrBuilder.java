@@ -12,7 +12,7 @@ public interface ImageOrBuilder extends
 
   /**
    * <pre>
-   * Its address, which the engine fetches: an http(s) or data URI.
+   * URI that the engine fetches: http, https or data.
    * </pre>
    *
    * <code>string uri = 1 [json_name = "uri"];</code>
@@ -21,7 +21,7 @@ public interface ImageOrBuilder extends
   boolean hasUri();
   /**
    * <pre>
-   * Its address, which the engine fetches: an http(s) or data URI.
+   * URI that the engine fetches: http, https or data.
    * </pre>
    *
    * <code>string uri = 1 [json_name = "uri"];</code>
@@ -30,7 +30,7 @@ public interface ImageOrBuilder extends
   java.lang.String getUri();
   /**
    * <pre>
-   * Its address, which the engine fetches: an http(s) or data URI.
+   * URI that the engine fetches: http, https or data.
    * </pre>
    *
    * <code>string uri = 1 [json_name = "uri"];</code>
@@ -41,7 +41,7 @@ public interface ImageOrBuilder extends
 
   /**
    * <pre>
-   * Its bytes.
+   * The encoded image.
    * </pre>
    *
    * <code>bytes data = 2 [json_name = "data"];</code>
@@ -50,7 +50,7 @@ public interface ImageOrBuilder extends
   boolean hasData();
   /**
    * <pre>
-   * Its bytes.
+   * The encoded image.
    * </pre>
    *
    * <code>bytes data = 2 [json_name = "data"];</code>
@@ -60,7 +60,7 @@ public interface ImageOrBuilder extends
 
   /**
    * <pre>
-   * Its media type, such as `image/png`. Required with `data`.
+   * Media type, such as `image/png`. Required with `data`.
    * </pre>
    *
    * <code>string media_type = 3 [json_name = "mediaType"];</code>
@@ -69,7 +69,7 @@ public interface ImageOrBuilder extends
   java.lang.String getMediaType();
   /**
    * <pre>
-   * Its media type, such as `image/png`. Required with `data`.
+   * Media type, such as `image/png`. Required with `data`.
    * </pre>
    *
    * <code>string media_type = 3 [json_name = "mediaType"];</code>

@@ -7,8 +7,8 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * Bounds in time. All durations are positive. What is unset is the model's or server's own limit, which also
- * bounds what is asked for.
+ * Time limits. Durations must be positive. The model's and the server's own limits apply to unset fields and
+ * cap the others.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.Limits}
@@ -59,9 +59,9 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Duration timeLimit_;
   /**
    * <pre>
-   * The longest that the generation may run, from the call's arrival. It then ends well, with
-   * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-   * `total`). Attempts on other engines do not start it anew.
+   * Maximum duration of the generation, measured from the arrival of the call, across all engines that are
+   * tried. The generation then ends successfully with FINISH_REASON_TIME_LIMIT. If no engine has accepted the
+   * request by then, it fails with UNAVAILABLE (`ENGINE_STALLED`, clock `total`).
    * </pre>
    *
    * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -73,9 +73,9 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The longest that the generation may run, from the call's arrival. It then ends well, with
-   * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-   * `total`). Attempts on other engines do not start it anew.
+   * Maximum duration of the generation, measured from the arrival of the call, across all engines that are
+   * tried. The generation then ends successfully with FINISH_REASON_TIME_LIMIT. If no engine has accepted the
+   * request by then, it fails with UNAVAILABLE (`ENGINE_STALLED`, clock `total`).
    * </pre>
    *
    * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -87,9 +87,9 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The longest that the generation may run, from the call's arrival. It then ends well, with
-   * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-   * `total`). Attempts on other engines do not start it anew.
+   * Maximum duration of the generation, measured from the arrival of the call, across all engines that are
+   * tried. The generation then ends successfully with FINISH_REASON_TIME_LIMIT. If no engine has accepted the
+   * request by then, it fails with UNAVAILABLE (`ENGINE_STALLED`, clock `total`).
    * </pre>
    *
    * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -103,8 +103,8 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Duration firstTokenTimeout_;
   /**
    * <pre>
-   * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
-   * `first_token`) beyond.
+   * Maximum time to the first token, measured from the arrival of the call. Exceeding it is UNAVAILABLE
+   * (`ENGINE_STALLED`, clock `first_token`).
    * </pre>
    *
    * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -116,8 +116,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
-   * `first_token`) beyond.
+   * Maximum time to the first token, measured from the arrival of the call. Exceeding it is UNAVAILABLE
+   * (`ENGINE_STALLED`, clock `first_token`).
    * </pre>
    *
    * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -129,8 +129,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
-   * `first_token`) beyond.
+   * Maximum time to the first token, measured from the arrival of the call. Exceeding it is UNAVAILABLE
+   * (`ENGINE_STALLED`, clock `first_token`).
    * </pre>
    *
    * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -144,8 +144,8 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Duration interTokenTimeout_;
   /**
    * <pre>
-   * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
-   * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
+   * Maximum time between two tokens. Exceeding it is UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`).
+   * Anything else that an engine sends, such as comments that keep its connection alive, does not reset it.
    * </pre>
    *
    * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -157,8 +157,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
-   * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
+   * Maximum time between two tokens. Exceeding it is UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`).
+   * Anything else that an engine sends, such as comments that keep its connection alive, does not reset it.
    * </pre>
    *
    * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -170,8 +170,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
-   * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
+   * Maximum time between two tokens. Exceeding it is UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`).
+   * Anything else that an engine sends, such as comments that keep its connection alive, does not reset it.
    * </pre>
    *
    * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -185,8 +185,8 @@ private static final long serialVersionUID = 0L;
   private int deadlineAction_ = 0;
   /**
    * <pre>
-   * What the gRPC deadline of the call that starts the generation means for it. (The deadline of any other
-   * reader ends only that reader's stream.)
+   * Effect of the gRPC deadline of the call that starts the generation. The deadline of any other reader ends
+   * only that reader's stream.
    * </pre>
    *
    * <code>.tokenstreaming.v1.DeadlineAction deadline_action = 4 [json_name = "deadlineAction"];</code>
@@ -197,8 +197,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What the gRPC deadline of the call that starts the generation means for it. (The deadline of any other
-   * reader ends only that reader's stream.)
+   * Effect of the gRPC deadline of the call that starts the generation. The deadline of any other reader ends
+   * only that reader's stream.
    * </pre>
    *
    * <code>.tokenstreaming.v1.DeadlineAction deadline_action = 4 [json_name = "deadlineAction"];</code>
@@ -213,10 +213,10 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Duration deadlineMargin_;
   /**
    * <pre>
-   * How long before that deadline the generation ends, so that its end still arrives. Unset:
-   * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
-   * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
-   * time left counts as half.
+   * How long before that deadline the generation ends, so that its last message still arrives in time. At most
+   * half of the time left when the call arrives; a longer margin is shortened. Unset: 250 ms plus the unit to
+   * which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under 1,000 s, 10 s above), but at
+   * most a fifth of the time left.
    * </pre>
    *
    * <code>.google.protobuf.Duration deadline_margin = 5 [json_name = "deadlineMargin"];</code>
@@ -228,10 +228,10 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * How long before that deadline the generation ends, so that its end still arrives. Unset:
-   * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
-   * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
-   * time left counts as half.
+   * How long before that deadline the generation ends, so that its last message still arrives in time. At most
+   * half of the time left when the call arrives; a longer margin is shortened. Unset: 250 ms plus the unit to
+   * which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under 1,000 s, 10 s above), but at
+   * most a fifth of the time left.
    * </pre>
    *
    * <code>.google.protobuf.Duration deadline_margin = 5 [json_name = "deadlineMargin"];</code>
@@ -243,10 +243,10 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * How long before that deadline the generation ends, so that its end still arrives. Unset:
-   * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
-   * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
-   * time left counts as half.
+   * How long before that deadline the generation ends, so that its last message still arrives in time. At most
+   * half of the time left when the call arrives; a longer margin is shortened. Unset: 250 ms plus the unit to
+   * which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under 1,000 s, 10 s above), but at
+   * most a fifth of the time left.
    * </pre>
    *
    * <code>.google.protobuf.Duration deadline_margin = 5 [json_name = "deadlineMargin"];</code>
@@ -260,8 +260,8 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Duration connectTimeout_;
   /**
    * <pre>
-   * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
-   * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+   * Maximum time to connect to an engine, for each engine that is tried. If it expires and no other engine
+   * accepts the request: UNAVAILABLE (`ENGINE_UNAVAILABLE`, clock `connect`).
    * </pre>
    *
    * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
@@ -273,8 +273,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
-   * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+   * Maximum time to connect to an engine, for each engine that is tried. If it expires and no other engine
+   * accepts the request: UNAVAILABLE (`ENGINE_UNAVAILABLE`, clock `connect`).
    * </pre>
    *
    * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
@@ -286,8 +286,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
-   * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+   * Maximum time to connect to an engine, for each engine that is tried. If it expires and no other engine
+   * accepts the request: UNAVAILABLE (`ENGINE_UNAVAILABLE`, clock `connect`).
    * </pre>
    *
    * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
@@ -539,8 +539,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Bounds in time. All durations are positive. What is unset is the model's or server's own limit, which also
-   * bounds what is asked for.
+   * Time limits. Durations must be positive. The model's and the server's own limits apply to unset fields and
+   * cap the others.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.Limits}
@@ -800,9 +800,9 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> timeLimitBuilder_;
     /**
      * <pre>
-     * The longest that the generation may run, from the call's arrival. It then ends well, with
-     * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `total`). Attempts on other engines do not start it anew.
+     * Maximum duration of the generation, measured from the arrival of the call, across all engines that are
+     * tried. The generation then ends successfully with FINISH_REASON_TIME_LIMIT. If no engine has accepted the
+     * request by then, it fails with UNAVAILABLE (`ENGINE_STALLED`, clock `total`).
      * </pre>
      *
      * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -813,9 +813,9 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest that the generation may run, from the call's arrival. It then ends well, with
-     * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `total`). Attempts on other engines do not start it anew.
+     * Maximum duration of the generation, measured from the arrival of the call, across all engines that are
+     * tried. The generation then ends successfully with FINISH_REASON_TIME_LIMIT. If no engine has accepted the
+     * request by then, it fails with UNAVAILABLE (`ENGINE_STALLED`, clock `total`).
      * </pre>
      *
      * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -830,9 +830,9 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest that the generation may run, from the call's arrival. It then ends well, with
-     * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `total`). Attempts on other engines do not start it anew.
+     * Maximum duration of the generation, measured from the arrival of the call, across all engines that are
+     * tried. The generation then ends successfully with FINISH_REASON_TIME_LIMIT. If no engine has accepted the
+     * request by then, it fails with UNAVAILABLE (`ENGINE_STALLED`, clock `total`).
      * </pre>
      *
      * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -852,9 +852,9 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest that the generation may run, from the call's arrival. It then ends well, with
-     * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `total`). Attempts on other engines do not start it anew.
+     * Maximum duration of the generation, measured from the arrival of the call, across all engines that are
+     * tried. The generation then ends successfully with FINISH_REASON_TIME_LIMIT. If no engine has accepted the
+     * request by then, it fails with UNAVAILABLE (`ENGINE_STALLED`, clock `total`).
      * </pre>
      *
      * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -872,9 +872,9 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest that the generation may run, from the call's arrival. It then ends well, with
-     * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `total`). Attempts on other engines do not start it anew.
+     * Maximum duration of the generation, measured from the arrival of the call, across all engines that are
+     * tried. The generation then ends successfully with FINISH_REASON_TIME_LIMIT. If no engine has accepted the
+     * request by then, it fails with UNAVAILABLE (`ENGINE_STALLED`, clock `total`).
      * </pre>
      *
      * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -899,9 +899,9 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest that the generation may run, from the call's arrival. It then ends well, with
-     * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `total`). Attempts on other engines do not start it anew.
+     * Maximum duration of the generation, measured from the arrival of the call, across all engines that are
+     * tried. The generation then ends successfully with FINISH_REASON_TIME_LIMIT. If no engine has accepted the
+     * request by then, it fails with UNAVAILABLE (`ENGINE_STALLED`, clock `total`).
      * </pre>
      *
      * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -918,9 +918,9 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest that the generation may run, from the call's arrival. It then ends well, with
-     * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `total`). Attempts on other engines do not start it anew.
+     * Maximum duration of the generation, measured from the arrival of the call, across all engines that are
+     * tried. The generation then ends successfully with FINISH_REASON_TIME_LIMIT. If no engine has accepted the
+     * request by then, it fails with UNAVAILABLE (`ENGINE_STALLED`, clock `total`).
      * </pre>
      *
      * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -932,9 +932,9 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest that the generation may run, from the call's arrival. It then ends well, with
-     * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `total`). Attempts on other engines do not start it anew.
+     * Maximum duration of the generation, measured from the arrival of the call, across all engines that are
+     * tried. The generation then ends successfully with FINISH_REASON_TIME_LIMIT. If no engine has accepted the
+     * request by then, it fails with UNAVAILABLE (`ENGINE_STALLED`, clock `total`).
      * </pre>
      *
      * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -949,9 +949,9 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest that the generation may run, from the call's arrival. It then ends well, with
-     * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `total`). Attempts on other engines do not start it anew.
+     * Maximum duration of the generation, measured from the arrival of the call, across all engines that are
+     * tried. The generation then ends successfully with FINISH_REASON_TIME_LIMIT. If no engine has accepted the
+     * request by then, it fails with UNAVAILABLE (`ENGINE_STALLED`, clock `total`).
      * </pre>
      *
      * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -975,8 +975,8 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> firstTokenTimeoutBuilder_;
     /**
      * <pre>
-     * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `first_token`) beyond.
+     * Maximum time to the first token, measured from the arrival of the call. Exceeding it is UNAVAILABLE
+     * (`ENGINE_STALLED`, clock `first_token`).
      * </pre>
      *
      * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -987,8 +987,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `first_token`) beyond.
+     * Maximum time to the first token, measured from the arrival of the call. Exceeding it is UNAVAILABLE
+     * (`ENGINE_STALLED`, clock `first_token`).
      * </pre>
      *
      * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -1003,8 +1003,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `first_token`) beyond.
+     * Maximum time to the first token, measured from the arrival of the call. Exceeding it is UNAVAILABLE
+     * (`ENGINE_STALLED`, clock `first_token`).
      * </pre>
      *
      * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -1024,8 +1024,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `first_token`) beyond.
+     * Maximum time to the first token, measured from the arrival of the call. Exceeding it is UNAVAILABLE
+     * (`ENGINE_STALLED`, clock `first_token`).
      * </pre>
      *
      * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -1043,8 +1043,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `first_token`) beyond.
+     * Maximum time to the first token, measured from the arrival of the call. Exceeding it is UNAVAILABLE
+     * (`ENGINE_STALLED`, clock `first_token`).
      * </pre>
      *
      * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -1069,8 +1069,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `first_token`) beyond.
+     * Maximum time to the first token, measured from the arrival of the call. Exceeding it is UNAVAILABLE
+     * (`ENGINE_STALLED`, clock `first_token`).
      * </pre>
      *
      * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -1087,8 +1087,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `first_token`) beyond.
+     * Maximum time to the first token, measured from the arrival of the call. Exceeding it is UNAVAILABLE
+     * (`ENGINE_STALLED`, clock `first_token`).
      * </pre>
      *
      * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -1100,8 +1100,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `first_token`) beyond.
+     * Maximum time to the first token, measured from the arrival of the call. Exceeding it is UNAVAILABLE
+     * (`ENGINE_STALLED`, clock `first_token`).
      * </pre>
      *
      * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -1116,8 +1116,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
-     * `first_token`) beyond.
+     * Maximum time to the first token, measured from the arrival of the call. Exceeding it is UNAVAILABLE
+     * (`ENGINE_STALLED`, clock `first_token`).
      * </pre>
      *
      * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -1141,8 +1141,8 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> interTokenTimeoutBuilder_;
     /**
      * <pre>
-     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
-     * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
+     * Maximum time between two tokens. Exceeding it is UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`).
+     * Anything else that an engine sends, such as comments that keep its connection alive, does not reset it.
      * </pre>
      *
      * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -1153,8 +1153,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
-     * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
+     * Maximum time between two tokens. Exceeding it is UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`).
+     * Anything else that an engine sends, such as comments that keep its connection alive, does not reset it.
      * </pre>
      *
      * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -1169,8 +1169,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
-     * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
+     * Maximum time between two tokens. Exceeding it is UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`).
+     * Anything else that an engine sends, such as comments that keep its connection alive, does not reset it.
      * </pre>
      *
      * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -1190,8 +1190,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
-     * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
+     * Maximum time between two tokens. Exceeding it is UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`).
+     * Anything else that an engine sends, such as comments that keep its connection alive, does not reset it.
      * </pre>
      *
      * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -1209,8 +1209,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
-     * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
+     * Maximum time between two tokens. Exceeding it is UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`).
+     * Anything else that an engine sends, such as comments that keep its connection alive, does not reset it.
      * </pre>
      *
      * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -1235,8 +1235,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
-     * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
+     * Maximum time between two tokens. Exceeding it is UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`).
+     * Anything else that an engine sends, such as comments that keep its connection alive, does not reset it.
      * </pre>
      *
      * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -1253,8 +1253,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
-     * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
+     * Maximum time between two tokens. Exceeding it is UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`).
+     * Anything else that an engine sends, such as comments that keep its connection alive, does not reset it.
      * </pre>
      *
      * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -1266,8 +1266,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
-     * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
+     * Maximum time between two tokens. Exceeding it is UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`).
+     * Anything else that an engine sends, such as comments that keep its connection alive, does not reset it.
      * </pre>
      *
      * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -1282,8 +1282,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
-     * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
+     * Maximum time between two tokens. Exceeding it is UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`).
+     * Anything else that an engine sends, such as comments that keep its connection alive, does not reset it.
      * </pre>
      *
      * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -1305,8 +1305,8 @@ private static final long serialVersionUID = 0L;
     private int deadlineAction_ = 0;
     /**
      * <pre>
-     * What the gRPC deadline of the call that starts the generation means for it. (The deadline of any other
-     * reader ends only that reader's stream.)
+     * Effect of the gRPC deadline of the call that starts the generation. The deadline of any other reader ends
+     * only that reader's stream.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DeadlineAction deadline_action = 4 [json_name = "deadlineAction"];</code>
@@ -1317,8 +1317,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the gRPC deadline of the call that starts the generation means for it. (The deadline of any other
-     * reader ends only that reader's stream.)
+     * Effect of the gRPC deadline of the call that starts the generation. The deadline of any other reader ends
+     * only that reader's stream.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DeadlineAction deadline_action = 4 [json_name = "deadlineAction"];</code>
@@ -1333,8 +1333,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the gRPC deadline of the call that starts the generation means for it. (The deadline of any other
-     * reader ends only that reader's stream.)
+     * Effect of the gRPC deadline of the call that starts the generation. The deadline of any other reader ends
+     * only that reader's stream.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DeadlineAction deadline_action = 4 [json_name = "deadlineAction"];</code>
@@ -1347,8 +1347,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the gRPC deadline of the call that starts the generation means for it. (The deadline of any other
-     * reader ends only that reader's stream.)
+     * Effect of the gRPC deadline of the call that starts the generation. The deadline of any other reader ends
+     * only that reader's stream.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DeadlineAction deadline_action = 4 [json_name = "deadlineAction"];</code>
@@ -1365,8 +1365,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the gRPC deadline of the call that starts the generation means for it. (The deadline of any other
-     * reader ends only that reader's stream.)
+     * Effect of the gRPC deadline of the call that starts the generation. The deadline of any other reader ends
+     * only that reader's stream.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DeadlineAction deadline_action = 4 [json_name = "deadlineAction"];</code>
@@ -1384,10 +1384,10 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> deadlineMarginBuilder_;
     /**
      * <pre>
-     * How long before that deadline the generation ends, so that its end still arrives. Unset:
-     * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
-     * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
-     * time left counts as half.
+     * How long before that deadline the generation ends, so that its last message still arrives in time. At most
+     * half of the time left when the call arrives; a longer margin is shortened. Unset: 250 ms plus the unit to
+     * which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under 1,000 s, 10 s above), but at
+     * most a fifth of the time left.
      * </pre>
      *
      * <code>.google.protobuf.Duration deadline_margin = 5 [json_name = "deadlineMargin"];</code>
@@ -1398,10 +1398,10 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long before that deadline the generation ends, so that its end still arrives. Unset:
-     * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
-     * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
-     * time left counts as half.
+     * How long before that deadline the generation ends, so that its last message still arrives in time. At most
+     * half of the time left when the call arrives; a longer margin is shortened. Unset: 250 ms plus the unit to
+     * which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under 1,000 s, 10 s above), but at
+     * most a fifth of the time left.
      * </pre>
      *
      * <code>.google.protobuf.Duration deadline_margin = 5 [json_name = "deadlineMargin"];</code>
@@ -1416,10 +1416,10 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long before that deadline the generation ends, so that its end still arrives. Unset:
-     * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
-     * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
-     * time left counts as half.
+     * How long before that deadline the generation ends, so that its last message still arrives in time. At most
+     * half of the time left when the call arrives; a longer margin is shortened. Unset: 250 ms plus the unit to
+     * which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under 1,000 s, 10 s above), but at
+     * most a fifth of the time left.
      * </pre>
      *
      * <code>.google.protobuf.Duration deadline_margin = 5 [json_name = "deadlineMargin"];</code>
@@ -1439,10 +1439,10 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long before that deadline the generation ends, so that its end still arrives. Unset:
-     * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
-     * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
-     * time left counts as half.
+     * How long before that deadline the generation ends, so that its last message still arrives in time. At most
+     * half of the time left when the call arrives; a longer margin is shortened. Unset: 250 ms plus the unit to
+     * which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under 1,000 s, 10 s above), but at
+     * most a fifth of the time left.
      * </pre>
      *
      * <code>.google.protobuf.Duration deadline_margin = 5 [json_name = "deadlineMargin"];</code>
@@ -1460,10 +1460,10 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long before that deadline the generation ends, so that its end still arrives. Unset:
-     * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
-     * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
-     * time left counts as half.
+     * How long before that deadline the generation ends, so that its last message still arrives in time. At most
+     * half of the time left when the call arrives; a longer margin is shortened. Unset: 250 ms plus the unit to
+     * which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under 1,000 s, 10 s above), but at
+     * most a fifth of the time left.
      * </pre>
      *
      * <code>.google.protobuf.Duration deadline_margin = 5 [json_name = "deadlineMargin"];</code>
@@ -1488,10 +1488,10 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long before that deadline the generation ends, so that its end still arrives. Unset:
-     * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
-     * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
-     * time left counts as half.
+     * How long before that deadline the generation ends, so that its last message still arrives in time. At most
+     * half of the time left when the call arrives; a longer margin is shortened. Unset: 250 ms plus the unit to
+     * which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under 1,000 s, 10 s above), but at
+     * most a fifth of the time left.
      * </pre>
      *
      * <code>.google.protobuf.Duration deadline_margin = 5 [json_name = "deadlineMargin"];</code>
@@ -1508,10 +1508,10 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long before that deadline the generation ends, so that its end still arrives. Unset:
-     * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
-     * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
-     * time left counts as half.
+     * How long before that deadline the generation ends, so that its last message still arrives in time. At most
+     * half of the time left when the call arrives; a longer margin is shortened. Unset: 250 ms plus the unit to
+     * which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under 1,000 s, 10 s above), but at
+     * most a fifth of the time left.
      * </pre>
      *
      * <code>.google.protobuf.Duration deadline_margin = 5 [json_name = "deadlineMargin"];</code>
@@ -1523,10 +1523,10 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long before that deadline the generation ends, so that its end still arrives. Unset:
-     * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
-     * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
-     * time left counts as half.
+     * How long before that deadline the generation ends, so that its last message still arrives in time. At most
+     * half of the time left when the call arrives; a longer margin is shortened. Unset: 250 ms plus the unit to
+     * which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under 1,000 s, 10 s above), but at
+     * most a fifth of the time left.
      * </pre>
      *
      * <code>.google.protobuf.Duration deadline_margin = 5 [json_name = "deadlineMargin"];</code>
@@ -1541,10 +1541,10 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long before that deadline the generation ends, so that its end still arrives. Unset:
-     * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
-     * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
-     * time left counts as half.
+     * How long before that deadline the generation ends, so that its last message still arrives in time. At most
+     * half of the time left when the call arrives; a longer margin is shortened. Unset: 250 ms plus the unit to
+     * which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under 1,000 s, 10 s above), but at
+     * most a fifth of the time left.
      * </pre>
      *
      * <code>.google.protobuf.Duration deadline_margin = 5 [json_name = "deadlineMargin"];</code>
@@ -1568,8 +1568,8 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> connectTimeoutBuilder_;
     /**
      * <pre>
-     * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
-     * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+     * Maximum time to connect to an engine, for each engine that is tried. If it expires and no other engine
+     * accepts the request: UNAVAILABLE (`ENGINE_UNAVAILABLE`, clock `connect`).
      * </pre>
      *
      * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
@@ -1580,8 +1580,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
-     * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+     * Maximum time to connect to an engine, for each engine that is tried. If it expires and no other engine
+     * accepts the request: UNAVAILABLE (`ENGINE_UNAVAILABLE`, clock `connect`).
      * </pre>
      *
      * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
@@ -1596,8 +1596,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
-     * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+     * Maximum time to connect to an engine, for each engine that is tried. If it expires and no other engine
+     * accepts the request: UNAVAILABLE (`ENGINE_UNAVAILABLE`, clock `connect`).
      * </pre>
      *
      * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
@@ -1617,8 +1617,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
-     * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+     * Maximum time to connect to an engine, for each engine that is tried. If it expires and no other engine
+     * accepts the request: UNAVAILABLE (`ENGINE_UNAVAILABLE`, clock `connect`).
      * </pre>
      *
      * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
@@ -1636,8 +1636,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
-     * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+     * Maximum time to connect to an engine, for each engine that is tried. If it expires and no other engine
+     * accepts the request: UNAVAILABLE (`ENGINE_UNAVAILABLE`, clock `connect`).
      * </pre>
      *
      * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
@@ -1662,8 +1662,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
-     * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+     * Maximum time to connect to an engine, for each engine that is tried. If it expires and no other engine
+     * accepts the request: UNAVAILABLE (`ENGINE_UNAVAILABLE`, clock `connect`).
      * </pre>
      *
      * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
@@ -1680,8 +1680,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
-     * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+     * Maximum time to connect to an engine, for each engine that is tried. If it expires and no other engine
+     * accepts the request: UNAVAILABLE (`ENGINE_UNAVAILABLE`, clock `connect`).
      * </pre>
      *
      * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
@@ -1693,8 +1693,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
-     * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+     * Maximum time to connect to an engine, for each engine that is tried. If it expires and no other engine
+     * accepts the request: UNAVAILABLE (`ENGINE_UNAVAILABLE`, clock `connect`).
      * </pre>
      *
      * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
@@ -1709,8 +1709,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
-     * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+     * Maximum time to connect to an engine, for each engine that is tried. If it expires and no other engine
+     * accepts the request: UNAVAILABLE (`ENGINE_UNAVAILABLE`, clock `connect`).
      * </pre>
      *
      * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>

@@ -12,9 +12,9 @@ public interface LimitsOrBuilder extends
 
   /**
    * <pre>
-   * The longest that the generation may run, from the call's arrival. It then ends well, with
-   * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-   * `total`). Attempts on other engines do not start it anew.
+   * Maximum duration of the generation, measured from the arrival of the call, across all engines that are
+   * tried. The generation then ends successfully with FINISH_REASON_TIME_LIMIT. If no engine has accepted the
+   * request by then, it fails with UNAVAILABLE (`ENGINE_STALLED`, clock `total`).
    * </pre>
    *
    * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -23,9 +23,9 @@ public interface LimitsOrBuilder extends
   boolean hasTimeLimit();
   /**
    * <pre>
-   * The longest that the generation may run, from the call's arrival. It then ends well, with
-   * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-   * `total`). Attempts on other engines do not start it anew.
+   * Maximum duration of the generation, measured from the arrival of the call, across all engines that are
+   * tried. The generation then ends successfully with FINISH_REASON_TIME_LIMIT. If no engine has accepted the
+   * request by then, it fails with UNAVAILABLE (`ENGINE_STALLED`, clock `total`).
    * </pre>
    *
    * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -34,9 +34,9 @@ public interface LimitsOrBuilder extends
   com.google.protobuf.Duration getTimeLimit();
   /**
    * <pre>
-   * The longest that the generation may run, from the call's arrival. It then ends well, with
-   * FINISH_REASON_TIME_LIMIT; before an engine has accepted, with UNAVAILABLE (`ENGINE_STALLED`, clock
-   * `total`). Attempts on other engines do not start it anew.
+   * Maximum duration of the generation, measured from the arrival of the call, across all engines that are
+   * tried. The generation then ends successfully with FINISH_REASON_TIME_LIMIT. If no engine has accepted the
+   * request by then, it fails with UNAVAILABLE (`ENGINE_STALLED`, clock `total`).
    * </pre>
    *
    * <code>.google.protobuf.Duration time_limit = 1 [json_name = "timeLimit"];</code>
@@ -45,8 +45,8 @@ public interface LimitsOrBuilder extends
 
   /**
    * <pre>
-   * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
-   * `first_token`) beyond.
+   * Maximum time to the first token, measured from the arrival of the call. Exceeding it is UNAVAILABLE
+   * (`ENGINE_STALLED`, clock `first_token`).
    * </pre>
    *
    * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -55,8 +55,8 @@ public interface LimitsOrBuilder extends
   boolean hasFirstTokenTimeout();
   /**
    * <pre>
-   * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
-   * `first_token`) beyond.
+   * Maximum time to the first token, measured from the arrival of the call. Exceeding it is UNAVAILABLE
+   * (`ENGINE_STALLED`, clock `first_token`).
    * </pre>
    *
    * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -65,8 +65,8 @@ public interface LimitsOrBuilder extends
   com.google.protobuf.Duration getFirstTokenTimeout();
   /**
    * <pre>
-   * The longest to wait for the first token, from the call's arrival. UNAVAILABLE (`ENGINE_STALLED`, clock
-   * `first_token`) beyond.
+   * Maximum time to the first token, measured from the arrival of the call. Exceeding it is UNAVAILABLE
+   * (`ENGINE_STALLED`, clock `first_token`).
    * </pre>
    *
    * <code>.google.protobuf.Duration first_token_timeout = 2 [json_name = "firstTokenTimeout"];</code>
@@ -75,8 +75,8 @@ public interface LimitsOrBuilder extends
 
   /**
    * <pre>
-   * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
-   * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
+   * Maximum time between two tokens. Exceeding it is UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`).
+   * Anything else that an engine sends, such as comments that keep its connection alive, does not reset it.
    * </pre>
    *
    * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -85,8 +85,8 @@ public interface LimitsOrBuilder extends
   boolean hasInterTokenTimeout();
   /**
    * <pre>
-   * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
-   * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
+   * Maximum time between two tokens. Exceeding it is UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`).
+   * Anything else that an engine sends, such as comments that keep its connection alive, does not reset it.
    * </pre>
    *
    * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -95,8 +95,8 @@ public interface LimitsOrBuilder extends
   com.google.protobuf.Duration getInterTokenTimeout();
   /**
    * <pre>
-   * The longest to wait for each next token. UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`) beyond. What
-   * an engine sends beside tokens, such as comments to keep its connection alive, does not count.
+   * Maximum time between two tokens. Exceeding it is UNAVAILABLE (`ENGINE_STALLED`, clock `inter_token`).
+   * Anything else that an engine sends, such as comments that keep its connection alive, does not reset it.
    * </pre>
    *
    * <code>.google.protobuf.Duration inter_token_timeout = 3 [json_name = "interTokenTimeout"];</code>
@@ -105,8 +105,8 @@ public interface LimitsOrBuilder extends
 
   /**
    * <pre>
-   * What the gRPC deadline of the call that starts the generation means for it. (The deadline of any other
-   * reader ends only that reader's stream.)
+   * Effect of the gRPC deadline of the call that starts the generation. The deadline of any other reader ends
+   * only that reader's stream.
    * </pre>
    *
    * <code>.tokenstreaming.v1.DeadlineAction deadline_action = 4 [json_name = "deadlineAction"];</code>
@@ -115,8 +115,8 @@ public interface LimitsOrBuilder extends
   int getDeadlineActionValue();
   /**
    * <pre>
-   * What the gRPC deadline of the call that starts the generation means for it. (The deadline of any other
-   * reader ends only that reader's stream.)
+   * Effect of the gRPC deadline of the call that starts the generation. The deadline of any other reader ends
+   * only that reader's stream.
    * </pre>
    *
    * <code>.tokenstreaming.v1.DeadlineAction deadline_action = 4 [json_name = "deadlineAction"];</code>
@@ -126,10 +126,10 @@ public interface LimitsOrBuilder extends
 
   /**
    * <pre>
-   * How long before that deadline the generation ends, so that its end still arrives. Unset:
-   * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
-   * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
-   * time left counts as half.
+   * How long before that deadline the generation ends, so that its last message still arrives in time. At most
+   * half of the time left when the call arrives; a longer margin is shortened. Unset: 250 ms plus the unit to
+   * which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under 1,000 s, 10 s above), but at
+   * most a fifth of the time left.
    * </pre>
    *
    * <code>.google.protobuf.Duration deadline_margin = 5 [json_name = "deadlineMargin"];</code>
@@ -138,10 +138,10 @@ public interface LimitsOrBuilder extends
   boolean hasDeadlineMargin();
   /**
    * <pre>
-   * How long before that deadline the generation ends, so that its end still arrives. Unset:
-   * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
-   * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
-   * time left counts as half.
+   * How long before that deadline the generation ends, so that its last message still arrives in time. At most
+   * half of the time left when the call arrives; a longer margin is shortened. Unset: 250 ms plus the unit to
+   * which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under 1,000 s, 10 s above), but at
+   * most a fifth of the time left.
    * </pre>
    *
    * <code>.google.protobuf.Duration deadline_margin = 5 [json_name = "deadlineMargin"];</code>
@@ -150,10 +150,10 @@ public interface LimitsOrBuilder extends
   com.google.protobuf.Duration getDeadlineMargin();
   /**
    * <pre>
-   * How long before that deadline the generation ends, so that its end still arrives. Unset:
-   * 250 ms plus the unit to which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under
-   * 1,000 s, 10 s above), at most a fifth of the time left when the call arrived. More than half of the
-   * time left counts as half.
+   * How long before that deadline the generation ends, so that its last message still arrives in time. At most
+   * half of the time left when the call arrives; a longer margin is shortened. Unset: 250 ms plus the unit to
+   * which gRPC rounds timeouts up (10 ms under 10 s, 100 ms under 100 s, 1 s under 1,000 s, 10 s above), but at
+   * most a fifth of the time left.
    * </pre>
    *
    * <code>.google.protobuf.Duration deadline_margin = 5 [json_name = "deadlineMargin"];</code>
@@ -162,8 +162,8 @@ public interface LimitsOrBuilder extends
 
   /**
    * <pre>
-   * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
-   * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+   * Maximum time to connect to an engine, for each engine that is tried. If it expires and no other engine
+   * accepts the request: UNAVAILABLE (`ENGINE_UNAVAILABLE`, clock `connect`).
    * </pre>
    *
    * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
@@ -172,8 +172,8 @@ public interface LimitsOrBuilder extends
   boolean hasConnectTimeout();
   /**
    * <pre>
-   * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
-   * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+   * Maximum time to connect to an engine, for each engine that is tried. If it expires and no other engine
+   * accepts the request: UNAVAILABLE (`ENGINE_UNAVAILABLE`, clock `connect`).
    * </pre>
    *
    * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>
@@ -182,8 +182,8 @@ public interface LimitsOrBuilder extends
   com.google.protobuf.Duration getConnectTimeout();
   /**
    * <pre>
-   * The longest to wait for a connection to an engine, for each engine that is tried. UNAVAILABLE
-   * (`ENGINE_UNAVAILABLE`, clock `connect`) beyond, when no other engine takes the request.
+   * Maximum time to connect to an engine, for each engine that is tried. If it expires and no other engine
+   * accepts the request: UNAVAILABLE (`ENGINE_UNAVAILABLE`, clock `connect`).
    * </pre>
    *
    * <code>.google.protobuf.Duration connect_timeout = 6 [json_name = "connectTimeout"];</code>

@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * Asks for models.
+ * Request for one page of models.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.ListModelsRequest}
@@ -57,7 +57,7 @@ private static final long serialVersionUID = 0L;
   private int pageSize_ = 0;
   /**
    * <pre>
-   * The most models to answer; 0: 50, at most 1000.
+   * Maximum number of models in the page: at most 1000. 0: 50.
    * </pre>
    *
    * <code>int32 page_size = 1 [json_name = "pageSize"];</code>
@@ -73,7 +73,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object pageToken_ = "";
   /**
    * <pre>
-   * The `next_page_token` of the page before; empty for the first page. INVALID_ARGUMENT when it is none.
+   * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
    * </pre>
    *
    * <code>string page_token = 2 [json_name = "pageToken"];</code>
@@ -94,7 +94,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The `next_page_token` of the page before; empty for the first page. INVALID_ARGUMENT when it is none.
+   * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
    * </pre>
    *
    * <code>string page_token = 2 [json_name = "pageToken"];</code>
@@ -288,7 +288,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Asks for models.
+   * Request for one page of models.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.ListModelsRequest}
@@ -443,7 +443,7 @@ private static final long serialVersionUID = 0L;
     private int pageSize_ ;
     /**
      * <pre>
-     * The most models to answer; 0: 50, at most 1000.
+     * Maximum number of models in the page: at most 1000. 0: 50.
      * </pre>
      *
      * <code>int32 page_size = 1 [json_name = "pageSize"];</code>
@@ -455,7 +455,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The most models to answer; 0: 50, at most 1000.
+     * Maximum number of models in the page: at most 1000. 0: 50.
      * </pre>
      *
      * <code>int32 page_size = 1 [json_name = "pageSize"];</code>
@@ -471,7 +471,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The most models to answer; 0: 50, at most 1000.
+     * Maximum number of models in the page: at most 1000. 0: 50.
      * </pre>
      *
      * <code>int32 page_size = 1 [json_name = "pageSize"];</code>
@@ -487,7 +487,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object pageToken_ = "";
     /**
      * <pre>
-     * The `next_page_token` of the page before; empty for the first page. INVALID_ARGUMENT when it is none.
+     * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
      * </pre>
      *
      * <code>string page_token = 2 [json_name = "pageToken"];</code>
@@ -507,7 +507,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The `next_page_token` of the page before; empty for the first page. INVALID_ARGUMENT when it is none.
+     * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
      * </pre>
      *
      * <code>string page_token = 2 [json_name = "pageToken"];</code>
@@ -528,7 +528,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The `next_page_token` of the page before; empty for the first page. INVALID_ARGUMENT when it is none.
+     * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
      * </pre>
      *
      * <code>string page_token = 2 [json_name = "pageToken"];</code>
@@ -545,7 +545,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The `next_page_token` of the page before; empty for the first page. INVALID_ARGUMENT when it is none.
+     * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
      * </pre>
      *
      * <code>string page_token = 2 [json_name = "pageToken"];</code>
@@ -559,7 +559,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The `next_page_token` of the page before; empty for the first page. INVALID_ARGUMENT when it is none.
+     * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
      * </pre>
      *
      * <code>string page_token = 2 [json_name = "pageToken"];</code>

@@ -12,7 +12,7 @@ public interface ListModelsRequestOrBuilder extends
 
   /**
    * <pre>
-   * The most models to answer; 0: 50, at most 1000.
+   * Maximum number of models in the page: at most 1000. 0: 50.
    * </pre>
    *
    * <code>int32 page_size = 1 [json_name = "pageSize"];</code>
@@ -22,7 +22,7 @@ public interface ListModelsRequestOrBuilder extends
 
   /**
    * <pre>
-   * The `next_page_token` of the page before; empty for the first page. INVALID_ARGUMENT when it is none.
+   * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
    * </pre>
    *
    * <code>string page_token = 2 [json_name = "pageToken"];</code>
@@ -31,7 +31,7 @@ public interface ListModelsRequestOrBuilder extends
   java.lang.String getPageToken();
   /**
    * <pre>
-   * The `next_page_token` of the page before; empty for the first page. INVALID_ARGUMENT when it is none.
+   * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
    * </pre>
    *
    * <code>string page_token = 2 [json_name = "pageToken"];</code>

@@ -12,7 +12,7 @@ public interface ListModelsResponseOrBuilder extends
 
   /**
    * <pre>
-   * The models, in order of their names.
+   * Models, ordered by name.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Model models = 1 [json_name = "models"];</code>
@@ -21,7 +21,7 @@ public interface ListModelsResponseOrBuilder extends
       getModelsList();
   /**
    * <pre>
-   * The models, in order of their names.
+   * Models, ordered by name.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Model models = 1 [json_name = "models"];</code>
@@ -29,7 +29,7 @@ public interface ListModelsResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Model getModels(int index);
   /**
    * <pre>
-   * The models, in order of their names.
+   * Models, ordered by name.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Model models = 1 [json_name = "models"];</code>
@@ -37,7 +37,7 @@ public interface ListModelsResponseOrBuilder extends
   int getModelsCount();
   /**
    * <pre>
-   * The models, in order of their names.
+   * Models, ordered by name.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Model models = 1 [json_name = "models"];</code>
@@ -46,7 +46,7 @@ public interface ListModelsResponseOrBuilder extends
       getModelsOrBuilderList();
   /**
    * <pre>
-   * The models, in order of their names.
+   * Models, ordered by name.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Model models = 1 [json_name = "models"];</code>
@@ -56,7 +56,7 @@ public interface ListModelsResponseOrBuilder extends
 
   /**
    * <pre>
-   * Asks for the next page; empty on the last one.
+   * Token for the next page. Empty on the last page.
    * </pre>
    *
    * <code>string next_page_token = 2 [json_name = "nextPageToken"];</code>
@@ -65,7 +65,7 @@ public interface ListModelsResponseOrBuilder extends
   java.lang.String getNextPageToken();
   /**
    * <pre>
-   * Asks for the next page; empty on the last one.
+   * Token for the next page. Empty on the last page.
    * </pre>
    *
    * <code>string next_page_token = 2 [json_name = "nextPageToken"];</code>

@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * Asks for records.
+ * Request for one page of usage records.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.ListUsageRecordsRequest}
@@ -58,7 +58,7 @@ private static final long serialVersionUID = 0L;
   private io.tokengrpc.tokenstreaming.v1.UsageFilter filter_;
   /**
    * <pre>
-   * Which ones.
+   * Records to list. Unset: all that the caller may read.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -70,7 +70,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Which ones.
+   * Records to list. Unset: all that the caller may read.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -82,7 +82,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Which ones.
+   * Records to list. Unset: all that the caller may read.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -96,7 +96,7 @@ private static final long serialVersionUID = 0L;
   private int pageSize_ = 0;
   /**
    * <pre>
-   * The most records to answer; 0: 50, at most 1000.
+   * Maximum number of records in the page: at most 1000. 0: 50.
    * </pre>
    *
    * <code>int32 page_size = 2 [json_name = "pageSize"];</code>
@@ -112,7 +112,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object pageToken_ = "";
   /**
    * <pre>
-   * The `next_page_token` of the page before; empty for the first page. INVALID_ARGUMENT when it is none.
+   * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
    * </pre>
    *
    * <code>string page_token = 3 [json_name = "pageToken"];</code>
@@ -133,7 +133,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The `next_page_token` of the page before; empty for the first page. INVALID_ARGUMENT when it is none.
+   * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
    * </pre>
    *
    * <code>string page_token = 3 [json_name = "pageToken"];</code>
@@ -343,7 +343,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Asks for records.
+   * Request for one page of usage records.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.ListUsageRecordsRequest}
@@ -529,7 +529,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.UsageFilter, io.tokengrpc.tokenstreaming.v1.UsageFilter.Builder, io.tokengrpc.tokenstreaming.v1.UsageFilterOrBuilder> filterBuilder_;
     /**
      * <pre>
-     * Which ones.
+     * Records to list. Unset: all that the caller may read.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -540,7 +540,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Which ones.
+     * Records to list. Unset: all that the caller may read.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -555,7 +555,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Which ones.
+     * Records to list. Unset: all that the caller may read.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -575,7 +575,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Which ones.
+     * Records to list. Unset: all that the caller may read.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -593,7 +593,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Which ones.
+     * Records to list. Unset: all that the caller may read.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -618,7 +618,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Which ones.
+     * Records to list. Unset: all that the caller may read.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -635,7 +635,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Which ones.
+     * Records to list. Unset: all that the caller may read.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -647,7 +647,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Which ones.
+     * Records to list. Unset: all that the caller may read.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -662,7 +662,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Which ones.
+     * Records to list. Unset: all that the caller may read.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -684,7 +684,7 @@ private static final long serialVersionUID = 0L;
     private int pageSize_ ;
     /**
      * <pre>
-     * The most records to answer; 0: 50, at most 1000.
+     * Maximum number of records in the page: at most 1000. 0: 50.
      * </pre>
      *
      * <code>int32 page_size = 2 [json_name = "pageSize"];</code>
@@ -696,7 +696,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The most records to answer; 0: 50, at most 1000.
+     * Maximum number of records in the page: at most 1000. 0: 50.
      * </pre>
      *
      * <code>int32 page_size = 2 [json_name = "pageSize"];</code>
@@ -712,7 +712,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The most records to answer; 0: 50, at most 1000.
+     * Maximum number of records in the page: at most 1000. 0: 50.
      * </pre>
      *
      * <code>int32 page_size = 2 [json_name = "pageSize"];</code>
@@ -728,7 +728,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object pageToken_ = "";
     /**
      * <pre>
-     * The `next_page_token` of the page before; empty for the first page. INVALID_ARGUMENT when it is none.
+     * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
      * </pre>
      *
      * <code>string page_token = 3 [json_name = "pageToken"];</code>
@@ -748,7 +748,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The `next_page_token` of the page before; empty for the first page. INVALID_ARGUMENT when it is none.
+     * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
      * </pre>
      *
      * <code>string page_token = 3 [json_name = "pageToken"];</code>
@@ -769,7 +769,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The `next_page_token` of the page before; empty for the first page. INVALID_ARGUMENT when it is none.
+     * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
      * </pre>
      *
      * <code>string page_token = 3 [json_name = "pageToken"];</code>
@@ -786,7 +786,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The `next_page_token` of the page before; empty for the first page. INVALID_ARGUMENT when it is none.
+     * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
      * </pre>
      *
      * <code>string page_token = 3 [json_name = "pageToken"];</code>
@@ -800,7 +800,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The `next_page_token` of the page before; empty for the first page. INVALID_ARGUMENT when it is none.
+     * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
      * </pre>
      *
      * <code>string page_token = 3 [json_name = "pageToken"];</code>

@@ -12,7 +12,7 @@ public interface ListUsageRecordsRequestOrBuilder extends
 
   /**
    * <pre>
-   * Which ones.
+   * Records to list. Unset: all that the caller may read.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -21,7 +21,7 @@ public interface ListUsageRecordsRequestOrBuilder extends
   boolean hasFilter();
   /**
    * <pre>
-   * Which ones.
+   * Records to list. Unset: all that the caller may read.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -30,7 +30,7 @@ public interface ListUsageRecordsRequestOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.UsageFilter getFilter();
   /**
    * <pre>
-   * Which ones.
+   * Records to list. Unset: all that the caller may read.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -39,7 +39,7 @@ public interface ListUsageRecordsRequestOrBuilder extends
 
   /**
    * <pre>
-   * The most records to answer; 0: 50, at most 1000.
+   * Maximum number of records in the page: at most 1000. 0: 50.
    * </pre>
    *
    * <code>int32 page_size = 2 [json_name = "pageSize"];</code>
@@ -49,7 +49,7 @@ public interface ListUsageRecordsRequestOrBuilder extends
 
   /**
    * <pre>
-   * The `next_page_token` of the page before; empty for the first page. INVALID_ARGUMENT when it is none.
+   * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
    * </pre>
    *
    * <code>string page_token = 3 [json_name = "pageToken"];</code>
@@ -58,7 +58,7 @@ public interface ListUsageRecordsRequestOrBuilder extends
   java.lang.String getPageToken();
   /**
    * <pre>
-   * The `next_page_token` of the page before; empty for the first page. INVALID_ARGUMENT when it is none.
+   * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
    * </pre>
    *
    * <code>string page_token = 3 [json_name = "pageToken"];</code>

@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * A page of records.
+ * One page of usage records.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.ListUsageRecordsResponse}
@@ -59,7 +59,7 @@ private static final long serialVersionUID = 0L;
   private java.util.List<io.tokengrpc.tokenstreaming.v1.UsageRecord> usageRecords_;
   /**
    * <pre>
-   * The records, newest first.
+   * Records, newest first.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -70,7 +70,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The records, newest first.
+   * Records, newest first.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -82,7 +82,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The records, newest first.
+   * Records, newest first.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -93,7 +93,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The records, newest first.
+   * Records, newest first.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -104,7 +104,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The records, newest first.
+   * Records, newest first.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -120,7 +120,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object nextPageToken_ = "";
   /**
    * <pre>
-   * Asks for the next page; empty on the last one.
+   * Token for the next page. Empty on the last page.
    * </pre>
    *
    * <code>string next_page_token = 2 [json_name = "nextPageToken"];</code>
@@ -141,7 +141,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Asks for the next page; empty on the last one.
+   * Token for the next page. Empty on the last page.
    * </pre>
    *
    * <code>string next_page_token = 2 [json_name = "nextPageToken"];</code>
@@ -342,7 +342,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A page of records.
+   * One page of usage records.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.ListUsageRecordsResponse}
@@ -555,7 +555,7 @@ private static final long serialVersionUID = 0L;
 
     /**
      * <pre>
-     * The records, newest first.
+     * Records, newest first.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -569,7 +569,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The records, newest first.
+     * Records, newest first.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -583,7 +583,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The records, newest first.
+     * Records, newest first.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -597,7 +597,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The records, newest first.
+     * Records, newest first.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -618,7 +618,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The records, newest first.
+     * Records, newest first.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -636,7 +636,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The records, newest first.
+     * Records, newest first.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -656,7 +656,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The records, newest first.
+     * Records, newest first.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -677,7 +677,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The records, newest first.
+     * Records, newest first.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -695,7 +695,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The records, newest first.
+     * Records, newest first.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -713,7 +713,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The records, newest first.
+     * Records, newest first.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -732,7 +732,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The records, newest first.
+     * Records, newest first.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -749,7 +749,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The records, newest first.
+     * Records, newest first.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -766,7 +766,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The records, newest first.
+     * Records, newest first.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -777,7 +777,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The records, newest first.
+     * Records, newest first.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -791,7 +791,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The records, newest first.
+     * Records, newest first.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -806,7 +806,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The records, newest first.
+     * Records, newest first.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -817,7 +817,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The records, newest first.
+     * Records, newest first.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -829,7 +829,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The records, newest first.
+     * Records, newest first.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -856,7 +856,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object nextPageToken_ = "";
     /**
      * <pre>
-     * Asks for the next page; empty on the last one.
+     * Token for the next page. Empty on the last page.
      * </pre>
      *
      * <code>string next_page_token = 2 [json_name = "nextPageToken"];</code>
@@ -876,7 +876,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Asks for the next page; empty on the last one.
+     * Token for the next page. Empty on the last page.
      * </pre>
      *
      * <code>string next_page_token = 2 [json_name = "nextPageToken"];</code>
@@ -897,7 +897,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Asks for the next page; empty on the last one.
+     * Token for the next page. Empty on the last page.
      * </pre>
      *
      * <code>string next_page_token = 2 [json_name = "nextPageToken"];</code>
@@ -914,7 +914,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Asks for the next page; empty on the last one.
+     * Token for the next page. Empty on the last page.
      * </pre>
      *
      * <code>string next_page_token = 2 [json_name = "nextPageToken"];</code>
@@ -928,7 +928,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Asks for the next page; empty on the last one.
+     * Token for the next page. Empty on the last page.
      * </pre>
      *
      * <code>string next_page_token = 2 [json_name = "nextPageToken"];</code>

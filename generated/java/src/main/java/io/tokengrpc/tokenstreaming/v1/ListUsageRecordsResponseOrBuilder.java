@@ -12,7 +12,7 @@ public interface ListUsageRecordsResponseOrBuilder extends
 
   /**
    * <pre>
-   * The records, newest first.
+   * Records, newest first.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -21,7 +21,7 @@ public interface ListUsageRecordsResponseOrBuilder extends
       getUsageRecordsList();
   /**
    * <pre>
-   * The records, newest first.
+   * Records, newest first.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -29,7 +29,7 @@ public interface ListUsageRecordsResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.UsageRecord getUsageRecords(int index);
   /**
    * <pre>
-   * The records, newest first.
+   * Records, newest first.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -37,7 +37,7 @@ public interface ListUsageRecordsResponseOrBuilder extends
   int getUsageRecordsCount();
   /**
    * <pre>
-   * The records, newest first.
+   * Records, newest first.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -46,7 +46,7 @@ public interface ListUsageRecordsResponseOrBuilder extends
       getUsageRecordsOrBuilderList();
   /**
    * <pre>
-   * The records, newest first.
+   * Records, newest first.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageRecord usage_records = 1 [json_name = "usageRecords"];</code>
@@ -56,7 +56,7 @@ public interface ListUsageRecordsResponseOrBuilder extends
 
   /**
    * <pre>
-   * Asks for the next page; empty on the last one.
+   * Token for the next page. Empty on the last page.
    * </pre>
    *
    * <code>string next_page_token = 2 [json_name = "nextPageToken"];</code>
@@ -65,7 +65,7 @@ public interface ListUsageRecordsResponseOrBuilder extends
   java.lang.String getNextPageToken();
   /**
    * <pre>
-   * Asks for the next page; empty on the last one.
+   * Token for the next page. Empty on the last page.
    * </pre>
    *
    * <code>string next_page_token = 2 [json_name = "nextPageToken"];</code>

@@ -163,7 +163,7 @@ private static final long serialVersionUID = 0L;
   public static final int IMAGE_FIELD_NUMBER = 2;
   /**
    * <pre>
-   * An image; in user messages only.
+   * An image. Only in user messages.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Image image = 2 [json_name = "image"];</code>
@@ -175,7 +175,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * An image; in user messages only.
+   * An image. Only in user messages.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Image image = 2 [json_name = "image"];</code>
@@ -190,7 +190,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * An image; in user messages only.
+   * An image. Only in user messages.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Image image = 2 [json_name = "image"];</code>
@@ -206,7 +206,7 @@ private static final long serialVersionUID = 0L;
   public static final int TOOL_CALL_FIELD_NUMBER = 3;
   /**
    * <pre>
-   * A call that the model made; in assistant messages only.
+   * A tool call by the model. Only in assistant messages.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolCall tool_call = 3 [json_name = "toolCall"];</code>
@@ -218,7 +218,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A call that the model made; in assistant messages only.
+   * A tool call by the model. Only in assistant messages.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolCall tool_call = 3 [json_name = "toolCall"];</code>
@@ -233,7 +233,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A call that the model made; in assistant messages only.
+   * A tool call by the model. Only in assistant messages.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolCall tool_call = 3 [json_name = "toolCall"];</code>
@@ -249,7 +249,7 @@ private static final long serialVersionUID = 0L;
   public static final int TOOL_RESULT_FIELD_NUMBER = 4;
   /**
    * <pre>
-   * The result of a call; in tool messages only.
+   * The result of a tool call. Only in tool messages.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -261,7 +261,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The result of a call; in tool messages only.
+   * The result of a tool call. Only in tool messages.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -276,7 +276,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The result of a call; in tool messages only.
+   * The result of a tool call. Only in tool messages.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -292,7 +292,7 @@ private static final long serialVersionUID = 0L;
   public static final int REASONING_FIELD_NUMBER = 5;
   /**
    * <pre>
-   * The model's reasoning; in assistant messages only.
+   * Reasoning of the model. Only in assistant messages.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -304,7 +304,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The model's reasoning; in assistant messages only.
+   * Reasoning of the model. Only in assistant messages.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -319,7 +319,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The model's reasoning; in assistant messages only.
+   * Reasoning of the model. Only in assistant messages.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -921,7 +921,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.Image, io.tokengrpc.tokenstreaming.v1.Image.Builder, io.tokengrpc.tokenstreaming.v1.ImageOrBuilder> imageBuilder_;
     /**
      * <pre>
-     * An image; in user messages only.
+     * An image. Only in user messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Image image = 2 [json_name = "image"];</code>
@@ -933,7 +933,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * An image; in user messages only.
+     * An image. Only in user messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Image image = 2 [json_name = "image"];</code>
@@ -955,7 +955,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * An image; in user messages only.
+     * An image. Only in user messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Image image = 2 [json_name = "image"];</code>
@@ -975,7 +975,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * An image; in user messages only.
+     * An image. Only in user messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Image image = 2 [json_name = "image"];</code>
@@ -993,7 +993,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * An image; in user messages only.
+     * An image. Only in user messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Image image = 2 [json_name = "image"];</code>
@@ -1020,7 +1020,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * An image; in user messages only.
+     * An image. Only in user messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Image image = 2 [json_name = "image"];</code>
@@ -1043,7 +1043,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * An image; in user messages only.
+     * An image. Only in user messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Image image = 2 [json_name = "image"];</code>
@@ -1053,7 +1053,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * An image; in user messages only.
+     * An image. Only in user messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Image image = 2 [json_name = "image"];</code>
@@ -1071,7 +1071,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * An image; in user messages only.
+     * An image. Only in user messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Image image = 2 [json_name = "image"];</code>
@@ -1099,7 +1099,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.ToolCall, io.tokengrpc.tokenstreaming.v1.ToolCall.Builder, io.tokengrpc.tokenstreaming.v1.ToolCallOrBuilder> toolCallBuilder_;
     /**
      * <pre>
-     * A call that the model made; in assistant messages only.
+     * A tool call by the model. Only in assistant messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolCall tool_call = 3 [json_name = "toolCall"];</code>
@@ -1111,7 +1111,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A call that the model made; in assistant messages only.
+     * A tool call by the model. Only in assistant messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolCall tool_call = 3 [json_name = "toolCall"];</code>
@@ -1133,7 +1133,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A call that the model made; in assistant messages only.
+     * A tool call by the model. Only in assistant messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolCall tool_call = 3 [json_name = "toolCall"];</code>
@@ -1153,7 +1153,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A call that the model made; in assistant messages only.
+     * A tool call by the model. Only in assistant messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolCall tool_call = 3 [json_name = "toolCall"];</code>
@@ -1171,7 +1171,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A call that the model made; in assistant messages only.
+     * A tool call by the model. Only in assistant messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolCall tool_call = 3 [json_name = "toolCall"];</code>
@@ -1198,7 +1198,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A call that the model made; in assistant messages only.
+     * A tool call by the model. Only in assistant messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolCall tool_call = 3 [json_name = "toolCall"];</code>
@@ -1221,7 +1221,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A call that the model made; in assistant messages only.
+     * A tool call by the model. Only in assistant messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolCall tool_call = 3 [json_name = "toolCall"];</code>
@@ -1231,7 +1231,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A call that the model made; in assistant messages only.
+     * A tool call by the model. Only in assistant messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolCall tool_call = 3 [json_name = "toolCall"];</code>
@@ -1249,7 +1249,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A call that the model made; in assistant messages only.
+     * A tool call by the model. Only in assistant messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolCall tool_call = 3 [json_name = "toolCall"];</code>
@@ -1277,7 +1277,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.ToolResult, io.tokengrpc.tokenstreaming.v1.ToolResult.Builder, io.tokengrpc.tokenstreaming.v1.ToolResultOrBuilder> toolResultBuilder_;
     /**
      * <pre>
-     * The result of a call; in tool messages only.
+     * The result of a tool call. Only in tool messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -1289,7 +1289,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The result of a call; in tool messages only.
+     * The result of a tool call. Only in tool messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -1311,7 +1311,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The result of a call; in tool messages only.
+     * The result of a tool call. Only in tool messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -1331,7 +1331,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The result of a call; in tool messages only.
+     * The result of a tool call. Only in tool messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -1349,7 +1349,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The result of a call; in tool messages only.
+     * The result of a tool call. Only in tool messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -1376,7 +1376,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The result of a call; in tool messages only.
+     * The result of a tool call. Only in tool messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -1399,7 +1399,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The result of a call; in tool messages only.
+     * The result of a tool call. Only in tool messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -1409,7 +1409,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The result of a call; in tool messages only.
+     * The result of a tool call. Only in tool messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -1427,7 +1427,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The result of a call; in tool messages only.
+     * The result of a tool call. Only in tool messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -1455,7 +1455,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.ReasoningPart, io.tokengrpc.tokenstreaming.v1.ReasoningPart.Builder, io.tokengrpc.tokenstreaming.v1.ReasoningPartOrBuilder> reasoningBuilder_;
     /**
      * <pre>
-     * The model's reasoning; in assistant messages only.
+     * Reasoning of the model. Only in assistant messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -1467,7 +1467,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model's reasoning; in assistant messages only.
+     * Reasoning of the model. Only in assistant messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -1489,7 +1489,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model's reasoning; in assistant messages only.
+     * Reasoning of the model. Only in assistant messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -1509,7 +1509,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model's reasoning; in assistant messages only.
+     * Reasoning of the model. Only in assistant messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -1527,7 +1527,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model's reasoning; in assistant messages only.
+     * Reasoning of the model. Only in assistant messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -1554,7 +1554,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model's reasoning; in assistant messages only.
+     * Reasoning of the model. Only in assistant messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -1577,7 +1577,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model's reasoning; in assistant messages only.
+     * Reasoning of the model. Only in assistant messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -1587,7 +1587,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model's reasoning; in assistant messages only.
+     * Reasoning of the model. Only in assistant messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -1605,7 +1605,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model's reasoning; in assistant messages only.
+     * Reasoning of the model. Only in assistant messages.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>

@@ -41,7 +41,7 @@ public interface MessagePartOrBuilder extends
 
   /**
    * <pre>
-   * An image; in user messages only.
+   * An image. Only in user messages.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Image image = 2 [json_name = "image"];</code>
@@ -50,7 +50,7 @@ public interface MessagePartOrBuilder extends
   boolean hasImage();
   /**
    * <pre>
-   * An image; in user messages only.
+   * An image. Only in user messages.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Image image = 2 [json_name = "image"];</code>
@@ -59,7 +59,7 @@ public interface MessagePartOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Image getImage();
   /**
    * <pre>
-   * An image; in user messages only.
+   * An image. Only in user messages.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Image image = 2 [json_name = "image"];</code>
@@ -68,7 +68,7 @@ public interface MessagePartOrBuilder extends
 
   /**
    * <pre>
-   * A call that the model made; in assistant messages only.
+   * A tool call by the model. Only in assistant messages.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolCall tool_call = 3 [json_name = "toolCall"];</code>
@@ -77,7 +77,7 @@ public interface MessagePartOrBuilder extends
   boolean hasToolCall();
   /**
    * <pre>
-   * A call that the model made; in assistant messages only.
+   * A tool call by the model. Only in assistant messages.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolCall tool_call = 3 [json_name = "toolCall"];</code>
@@ -86,7 +86,7 @@ public interface MessagePartOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.ToolCall getToolCall();
   /**
    * <pre>
-   * A call that the model made; in assistant messages only.
+   * A tool call by the model. Only in assistant messages.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolCall tool_call = 3 [json_name = "toolCall"];</code>
@@ -95,7 +95,7 @@ public interface MessagePartOrBuilder extends
 
   /**
    * <pre>
-   * The result of a call; in tool messages only.
+   * The result of a tool call. Only in tool messages.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -104,7 +104,7 @@ public interface MessagePartOrBuilder extends
   boolean hasToolResult();
   /**
    * <pre>
-   * The result of a call; in tool messages only.
+   * The result of a tool call. Only in tool messages.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -113,7 +113,7 @@ public interface MessagePartOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.ToolResult getToolResult();
   /**
    * <pre>
-   * The result of a call; in tool messages only.
+   * The result of a tool call. Only in tool messages.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolResult tool_result = 4 [json_name = "toolResult"];</code>
@@ -122,7 +122,7 @@ public interface MessagePartOrBuilder extends
 
   /**
    * <pre>
-   * The model's reasoning; in assistant messages only.
+   * Reasoning of the model. Only in assistant messages.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -131,7 +131,7 @@ public interface MessagePartOrBuilder extends
   boolean hasReasoning();
   /**
    * <pre>
-   * The model's reasoning; in assistant messages only.
+   * Reasoning of the model. Only in assistant messages.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>
@@ -140,7 +140,7 @@ public interface MessagePartOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.ReasoningPart getReasoning();
   /**
    * <pre>
-   * The model's reasoning; in assistant messages only.
+   * Reasoning of the model. Only in assistant messages.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ReasoningPart reasoning = 5 [json_name = "reasoning"];</code>

@@ -61,7 +61,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object name_ = "";
   /**
    * <pre>
-   * Its name in requests.
+   * Name of the model in requests. Never empty.
    * </pre>
    *
    * <code>string name = 1 [json_name = "name"];</code>
@@ -82,7 +82,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Its name in requests.
+   * Name of the model in requests. Never empty.
    * </pre>
    *
    * <code>string name = 1 [json_name = "name"];</code>
@@ -107,7 +107,7 @@ private static final long serialVersionUID = 0L;
   private boolean isDefault_ = false;
   /**
    * <pre>
-   * Whether it runs requests that name no model.
+   * Whether requests without a model run on this one.
    * </pre>
    *
    * <code>bool is_default = 2 [json_name = "isDefault"];</code>
@@ -123,7 +123,7 @@ private static final long serialVersionUID = 0L;
   private java.util.List<io.tokengrpc.tokenstreaming.v1.ModelEngine> engines_;
   /**
    * <pre>
-   * The engines that run it.
+   * Engines that serve the model, in the order of the server's configuration. At least one.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -134,7 +134,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The engines that run it.
+   * Engines that serve the model, in the order of the server's configuration. At least one.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -146,7 +146,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The engines that run it.
+   * Engines that serve the model, in the order of the server's configuration. At least one.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -157,7 +157,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The engines that run it.
+   * Engines that serve the model, in the order of the server's configuration. At least one.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -168,7 +168,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The engines that run it.
+   * Engines that serve the model, in the order of the server's configuration. At least one.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -183,7 +183,7 @@ private static final long serialVersionUID = 0L;
   private int contextTokenCount_ = 0;
   /**
    * <pre>
-   * The most tokens of input and output together; 0 when the server was not told.
+   * Size of the context in tokens, input and output together. 0 if the server does not know it.
    * </pre>
    *
    * <code>int32 context_token_count = 4 [json_name = "contextTokenCount"];</code>
@@ -199,8 +199,8 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object tokenizer_ = "";
   /**
    * <pre>
-   * The tokenizer that the server counts with, such as `o200k_base`; empty when it has none for this model
-   * and estimates.
+   * Tokenizer that the server counts with, such as `o200k_base`. Empty if the server has no tokenizer for this
+   * model and estimates its counts.
    * </pre>
    *
    * <code>string tokenizer = 5 [json_name = "tokenizer"];</code>
@@ -221,8 +221,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The tokenizer that the server counts with, such as `o200k_base`; empty when it has none for this model
-   * and estimates.
+   * Tokenizer that the server counts with, such as `o200k_base`. Empty if the server has no tokenizer for this
+   * model and estimates its counts.
    * </pre>
    *
    * <code>string tokenizer = 5 [json_name = "tokenizer"];</code>
@@ -258,8 +258,8 @@ private static final long serialVersionUID = 0L;
           };
   /**
    * <pre>
-   * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
-   * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+   * Capabilities that at least one engine of the model has. A request that needs a capability missing here, or
+   * several that no single engine combines, fails with INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -272,8 +272,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
-   * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+   * Capabilities that at least one engine of the model has. A request that needs a capability missing here, or
+   * several that no single engine combines, fails with INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -285,8 +285,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
-   * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+   * Capabilities that at least one engine of the model has. A request that needs a capability missing here, or
+   * several that no single engine combines, fails with INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -299,8 +299,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
-   * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+   * Capabilities that at least one engine of the model has. A request that needs a capability missing here, or
+   * several that no single engine combines, fails with INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -313,8 +313,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
-   * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+   * Capabilities that at least one engine of the model has. A request that needs a capability missing here, or
+   * several that no single engine combines, fails with INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -837,7 +837,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object name_ = "";
     /**
      * <pre>
-     * Its name in requests.
+     * Name of the model in requests. Never empty.
      * </pre>
      *
      * <code>string name = 1 [json_name = "name"];</code>
@@ -857,7 +857,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its name in requests.
+     * Name of the model in requests. Never empty.
      * </pre>
      *
      * <code>string name = 1 [json_name = "name"];</code>
@@ -878,7 +878,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its name in requests.
+     * Name of the model in requests. Never empty.
      * </pre>
      *
      * <code>string name = 1 [json_name = "name"];</code>
@@ -895,7 +895,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its name in requests.
+     * Name of the model in requests. Never empty.
      * </pre>
      *
      * <code>string name = 1 [json_name = "name"];</code>
@@ -909,7 +909,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its name in requests.
+     * Name of the model in requests. Never empty.
      * </pre>
      *
      * <code>string name = 1 [json_name = "name"];</code>
@@ -929,7 +929,7 @@ private static final long serialVersionUID = 0L;
     private boolean isDefault_ ;
     /**
      * <pre>
-     * Whether it runs requests that name no model.
+     * Whether requests without a model run on this one.
      * </pre>
      *
      * <code>bool is_default = 2 [json_name = "isDefault"];</code>
@@ -941,7 +941,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Whether it runs requests that name no model.
+     * Whether requests without a model run on this one.
      * </pre>
      *
      * <code>bool is_default = 2 [json_name = "isDefault"];</code>
@@ -957,7 +957,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Whether it runs requests that name no model.
+     * Whether requests without a model run on this one.
      * </pre>
      *
      * <code>bool is_default = 2 [json_name = "isDefault"];</code>
@@ -984,7 +984,7 @@ private static final long serialVersionUID = 0L;
 
     /**
      * <pre>
-     * The engines that run it.
+     * Engines that serve the model, in the order of the server's configuration. At least one.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -998,7 +998,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engines that run it.
+     * Engines that serve the model, in the order of the server's configuration. At least one.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -1012,7 +1012,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engines that run it.
+     * Engines that serve the model, in the order of the server's configuration. At least one.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -1026,7 +1026,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engines that run it.
+     * Engines that serve the model, in the order of the server's configuration. At least one.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -1047,7 +1047,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engines that run it.
+     * Engines that serve the model, in the order of the server's configuration. At least one.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -1065,7 +1065,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engines that run it.
+     * Engines that serve the model, in the order of the server's configuration. At least one.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -1085,7 +1085,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engines that run it.
+     * Engines that serve the model, in the order of the server's configuration. At least one.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -1106,7 +1106,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engines that run it.
+     * Engines that serve the model, in the order of the server's configuration. At least one.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -1124,7 +1124,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engines that run it.
+     * Engines that serve the model, in the order of the server's configuration. At least one.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -1142,7 +1142,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engines that run it.
+     * Engines that serve the model, in the order of the server's configuration. At least one.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -1161,7 +1161,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engines that run it.
+     * Engines that serve the model, in the order of the server's configuration. At least one.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -1178,7 +1178,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engines that run it.
+     * Engines that serve the model, in the order of the server's configuration. At least one.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -1195,7 +1195,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engines that run it.
+     * Engines that serve the model, in the order of the server's configuration. At least one.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -1206,7 +1206,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engines that run it.
+     * Engines that serve the model, in the order of the server's configuration. At least one.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -1220,7 +1220,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engines that run it.
+     * Engines that serve the model, in the order of the server's configuration. At least one.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -1235,7 +1235,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engines that run it.
+     * Engines that serve the model, in the order of the server's configuration. At least one.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -1246,7 +1246,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engines that run it.
+     * Engines that serve the model, in the order of the server's configuration. At least one.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -1258,7 +1258,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engines that run it.
+     * Engines that serve the model, in the order of the server's configuration. At least one.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -1285,7 +1285,7 @@ private static final long serialVersionUID = 0L;
     private int contextTokenCount_ ;
     /**
      * <pre>
-     * The most tokens of input and output together; 0 when the server was not told.
+     * Size of the context in tokens, input and output together. 0 if the server does not know it.
      * </pre>
      *
      * <code>int32 context_token_count = 4 [json_name = "contextTokenCount"];</code>
@@ -1297,7 +1297,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The most tokens of input and output together; 0 when the server was not told.
+     * Size of the context in tokens, input and output together. 0 if the server does not know it.
      * </pre>
      *
      * <code>int32 context_token_count = 4 [json_name = "contextTokenCount"];</code>
@@ -1313,7 +1313,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The most tokens of input and output together; 0 when the server was not told.
+     * Size of the context in tokens, input and output together. 0 if the server does not know it.
      * </pre>
      *
      * <code>int32 context_token_count = 4 [json_name = "contextTokenCount"];</code>
@@ -1329,8 +1329,8 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object tokenizer_ = "";
     /**
      * <pre>
-     * The tokenizer that the server counts with, such as `o200k_base`; empty when it has none for this model
-     * and estimates.
+     * Tokenizer that the server counts with, such as `o200k_base`. Empty if the server has no tokenizer for this
+     * model and estimates its counts.
      * </pre>
      *
      * <code>string tokenizer = 5 [json_name = "tokenizer"];</code>
@@ -1350,8 +1350,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tokenizer that the server counts with, such as `o200k_base`; empty when it has none for this model
-     * and estimates.
+     * Tokenizer that the server counts with, such as `o200k_base`. Empty if the server has no tokenizer for this
+     * model and estimates its counts.
      * </pre>
      *
      * <code>string tokenizer = 5 [json_name = "tokenizer"];</code>
@@ -1372,8 +1372,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tokenizer that the server counts with, such as `o200k_base`; empty when it has none for this model
-     * and estimates.
+     * Tokenizer that the server counts with, such as `o200k_base`. Empty if the server has no tokenizer for this
+     * model and estimates its counts.
      * </pre>
      *
      * <code>string tokenizer = 5 [json_name = "tokenizer"];</code>
@@ -1390,8 +1390,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tokenizer that the server counts with, such as `o200k_base`; empty when it has none for this model
-     * and estimates.
+     * Tokenizer that the server counts with, such as `o200k_base`. Empty if the server has no tokenizer for this
+     * model and estimates its counts.
      * </pre>
      *
      * <code>string tokenizer = 5 [json_name = "tokenizer"];</code>
@@ -1405,8 +1405,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tokenizer that the server counts with, such as `o200k_base`; empty when it has none for this model
-     * and estimates.
+     * Tokenizer that the server counts with, such as `o200k_base`. Empty if the server has no tokenizer for this
+     * model and estimates its counts.
      * </pre>
      *
      * <code>string tokenizer = 5 [json_name = "tokenizer"];</code>
@@ -1432,8 +1432,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
-     * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+     * Capabilities that at least one engine of the model has. A request that needs a capability missing here, or
+     * several that no single engine combines, fails with INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -1445,8 +1445,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
-     * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+     * Capabilities that at least one engine of the model has. A request that needs a capability missing here, or
+     * several that no single engine combines, fails with INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -1457,8 +1457,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
-     * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+     * Capabilities that at least one engine of the model has. A request that needs a capability missing here, or
+     * several that no single engine combines, fails with INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -1470,8 +1470,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
-     * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+     * Capabilities that at least one engine of the model has. A request that needs a capability missing here, or
+     * several that no single engine combines, fails with INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -1490,8 +1490,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
-     * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+     * Capabilities that at least one engine of the model has. A request that needs a capability missing here, or
+     * several that no single engine combines, fails with INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -1507,8 +1507,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
-     * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+     * Capabilities that at least one engine of the model has. A request that needs a capability missing here, or
+     * several that no single engine combines, fails with INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -1527,8 +1527,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
-     * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+     * Capabilities that at least one engine of the model has. A request that needs a capability missing here, or
+     * several that no single engine combines, fails with INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -1542,8 +1542,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
-     * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+     * Capabilities that at least one engine of the model has. A request that needs a capability missing here, or
+     * several that no single engine combines, fails with INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -1556,8 +1556,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
-     * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+     * Capabilities that at least one engine of the model has. A request that needs a capability missing here, or
+     * several that no single engine combines, fails with INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -1569,8 +1569,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
-     * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+     * Capabilities that at least one engine of the model has. A request that needs a capability missing here, or
+     * several that no single engine combines, fails with INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -1587,8 +1587,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
-     * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+     * Capabilities that at least one engine of the model has. A request that needs a capability missing here, or
+     * several that no single engine combines, fails with INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -1603,8 +1603,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
-     * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+     * Capabilities that at least one engine of the model has. A request that needs a capability missing here, or
+     * several that no single engine combines, fails with INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>

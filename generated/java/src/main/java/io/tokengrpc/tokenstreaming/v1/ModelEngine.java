@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * An engine that runs a model.
+ * An engine that serves a model.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.ModelEngine}
@@ -61,7 +61,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object name_ = "";
   /**
    * <pre>
-   * Its name in the server's configuration.
+   * Name of the engine in the server's configuration.
    * </pre>
    *
    * <code>string name = 1 [json_name = "name"];</code>
@@ -82,7 +82,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Its name in the server's configuration.
+   * Name of the engine in the server's configuration.
    * </pre>
    *
    * <code>string name = 1 [json_name = "name"];</code>
@@ -108,7 +108,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object kind_ = "";
   /**
    * <pre>
-   * What it speaks, such as `builtin` or `openai`.
+   * Kind of the engine: the protocol that the server uses for it, such as `builtin` or `openai`.
    * </pre>
    *
    * <code>string kind = 2 [json_name = "kind"];</code>
@@ -129,7 +129,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What it speaks, such as `builtin` or `openai`.
+   * Kind of the engine: the protocol that the server uses for it, such as `builtin` or `openai`.
    * </pre>
    *
    * <code>string kind = 2 [json_name = "kind"];</code>
@@ -154,7 +154,7 @@ private static final long serialVersionUID = 0L;
   private int health_ = 0;
   /**
    * <pre>
-   * How it is.
+   * Current health.
    * </pre>
    *
    * <code>.tokenstreaming.v1.EngineHealth health = 3 [json_name = "health"];</code>
@@ -165,7 +165,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * How it is.
+   * Current health.
    * </pre>
    *
    * <code>.tokenstreaming.v1.EngineHealth health = 3 [json_name = "health"];</code>
@@ -191,7 +191,7 @@ private static final long serialVersionUID = 0L;
           };
   /**
    * <pre>
-   * What it can do.
+   * Capabilities of this engine.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
@@ -204,7 +204,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What it can do.
+   * Capabilities of this engine.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
@@ -216,7 +216,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What it can do.
+   * Capabilities of this engine.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
@@ -229,7 +229,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What it can do.
+   * Capabilities of this engine.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
@@ -242,7 +242,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What it can do.
+   * Capabilities of this engine.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
@@ -462,7 +462,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * An engine that runs a model.
+   * An engine that serves a model.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.ModelEngine}
@@ -663,7 +663,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object name_ = "";
     /**
      * <pre>
-     * Its name in the server's configuration.
+     * Name of the engine in the server's configuration.
      * </pre>
      *
      * <code>string name = 1 [json_name = "name"];</code>
@@ -683,7 +683,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its name in the server's configuration.
+     * Name of the engine in the server's configuration.
      * </pre>
      *
      * <code>string name = 1 [json_name = "name"];</code>
@@ -704,7 +704,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its name in the server's configuration.
+     * Name of the engine in the server's configuration.
      * </pre>
      *
      * <code>string name = 1 [json_name = "name"];</code>
@@ -721,7 +721,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its name in the server's configuration.
+     * Name of the engine in the server's configuration.
      * </pre>
      *
      * <code>string name = 1 [json_name = "name"];</code>
@@ -735,7 +735,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its name in the server's configuration.
+     * Name of the engine in the server's configuration.
      * </pre>
      *
      * <code>string name = 1 [json_name = "name"];</code>
@@ -755,7 +755,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object kind_ = "";
     /**
      * <pre>
-     * What it speaks, such as `builtin` or `openai`.
+     * Kind of the engine: the protocol that the server uses for it, such as `builtin` or `openai`.
      * </pre>
      *
      * <code>string kind = 2 [json_name = "kind"];</code>
@@ -775,7 +775,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it speaks, such as `builtin` or `openai`.
+     * Kind of the engine: the protocol that the server uses for it, such as `builtin` or `openai`.
      * </pre>
      *
      * <code>string kind = 2 [json_name = "kind"];</code>
@@ -796,7 +796,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it speaks, such as `builtin` or `openai`.
+     * Kind of the engine: the protocol that the server uses for it, such as `builtin` or `openai`.
      * </pre>
      *
      * <code>string kind = 2 [json_name = "kind"];</code>
@@ -813,7 +813,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it speaks, such as `builtin` or `openai`.
+     * Kind of the engine: the protocol that the server uses for it, such as `builtin` or `openai`.
      * </pre>
      *
      * <code>string kind = 2 [json_name = "kind"];</code>
@@ -827,7 +827,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it speaks, such as `builtin` or `openai`.
+     * Kind of the engine: the protocol that the server uses for it, such as `builtin` or `openai`.
      * </pre>
      *
      * <code>string kind = 2 [json_name = "kind"];</code>
@@ -847,7 +847,7 @@ private static final long serialVersionUID = 0L;
     private int health_ = 0;
     /**
      * <pre>
-     * How it is.
+     * Current health.
      * </pre>
      *
      * <code>.tokenstreaming.v1.EngineHealth health = 3 [json_name = "health"];</code>
@@ -858,7 +858,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How it is.
+     * Current health.
      * </pre>
      *
      * <code>.tokenstreaming.v1.EngineHealth health = 3 [json_name = "health"];</code>
@@ -873,7 +873,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How it is.
+     * Current health.
      * </pre>
      *
      * <code>.tokenstreaming.v1.EngineHealth health = 3 [json_name = "health"];</code>
@@ -886,7 +886,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How it is.
+     * Current health.
      * </pre>
      *
      * <code>.tokenstreaming.v1.EngineHealth health = 3 [json_name = "health"];</code>
@@ -903,7 +903,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How it is.
+     * Current health.
      * </pre>
      *
      * <code>.tokenstreaming.v1.EngineHealth health = 3 [json_name = "health"];</code>
@@ -925,7 +925,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it can do.
+     * Capabilities of this engine.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
@@ -937,7 +937,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it can do.
+     * Capabilities of this engine.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
@@ -948,7 +948,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it can do.
+     * Capabilities of this engine.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
@@ -960,7 +960,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it can do.
+     * Capabilities of this engine.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
@@ -979,7 +979,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it can do.
+     * Capabilities of this engine.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
@@ -995,7 +995,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it can do.
+     * Capabilities of this engine.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
@@ -1014,7 +1014,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it can do.
+     * Capabilities of this engine.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
@@ -1028,7 +1028,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it can do.
+     * Capabilities of this engine.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
@@ -1041,7 +1041,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it can do.
+     * Capabilities of this engine.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
@@ -1053,7 +1053,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it can do.
+     * Capabilities of this engine.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
@@ -1070,7 +1070,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it can do.
+     * Capabilities of this engine.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
@@ -1085,7 +1085,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it can do.
+     * Capabilities of this engine.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>

@@ -12,7 +12,7 @@ public interface ModelEngineOrBuilder extends
 
   /**
    * <pre>
-   * Its name in the server's configuration.
+   * Name of the engine in the server's configuration.
    * </pre>
    *
    * <code>string name = 1 [json_name = "name"];</code>
@@ -21,7 +21,7 @@ public interface ModelEngineOrBuilder extends
   java.lang.String getName();
   /**
    * <pre>
-   * Its name in the server's configuration.
+   * Name of the engine in the server's configuration.
    * </pre>
    *
    * <code>string name = 1 [json_name = "name"];</code>
@@ -32,7 +32,7 @@ public interface ModelEngineOrBuilder extends
 
   /**
    * <pre>
-   * What it speaks, such as `builtin` or `openai`.
+   * Kind of the engine: the protocol that the server uses for it, such as `builtin` or `openai`.
    * </pre>
    *
    * <code>string kind = 2 [json_name = "kind"];</code>
@@ -41,7 +41,7 @@ public interface ModelEngineOrBuilder extends
   java.lang.String getKind();
   /**
    * <pre>
-   * What it speaks, such as `builtin` or `openai`.
+   * Kind of the engine: the protocol that the server uses for it, such as `builtin` or `openai`.
    * </pre>
    *
    * <code>string kind = 2 [json_name = "kind"];</code>
@@ -52,7 +52,7 @@ public interface ModelEngineOrBuilder extends
 
   /**
    * <pre>
-   * How it is.
+   * Current health.
    * </pre>
    *
    * <code>.tokenstreaming.v1.EngineHealth health = 3 [json_name = "health"];</code>
@@ -61,7 +61,7 @@ public interface ModelEngineOrBuilder extends
   int getHealthValue();
   /**
    * <pre>
-   * How it is.
+   * Current health.
    * </pre>
    *
    * <code>.tokenstreaming.v1.EngineHealth health = 3 [json_name = "health"];</code>
@@ -71,7 +71,7 @@ public interface ModelEngineOrBuilder extends
 
   /**
    * <pre>
-   * What it can do.
+   * Capabilities of this engine.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
@@ -80,7 +80,7 @@ public interface ModelEngineOrBuilder extends
   java.util.List<io.tokengrpc.tokenstreaming.v1.Capability> getCapabilitiesList();
   /**
    * <pre>
-   * What it can do.
+   * Capabilities of this engine.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
@@ -89,7 +89,7 @@ public interface ModelEngineOrBuilder extends
   int getCapabilitiesCount();
   /**
    * <pre>
-   * What it can do.
+   * Capabilities of this engine.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
@@ -99,7 +99,7 @@ public interface ModelEngineOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Capability getCapabilities(int index);
   /**
    * <pre>
-   * What it can do.
+   * Capabilities of this engine.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>
@@ -109,7 +109,7 @@ public interface ModelEngineOrBuilder extends
   getCapabilitiesValueList();
   /**
    * <pre>
-   * What it can do.
+   * Capabilities of this engine.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 4 [json_name = "capabilities"];</code>

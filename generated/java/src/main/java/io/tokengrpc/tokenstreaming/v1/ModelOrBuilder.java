@@ -12,7 +12,7 @@ public interface ModelOrBuilder extends
 
   /**
    * <pre>
-   * Its name in requests.
+   * Name of the model in requests. Never empty.
    * </pre>
    *
    * <code>string name = 1 [json_name = "name"];</code>
@@ -21,7 +21,7 @@ public interface ModelOrBuilder extends
   java.lang.String getName();
   /**
    * <pre>
-   * Its name in requests.
+   * Name of the model in requests. Never empty.
    * </pre>
    *
    * <code>string name = 1 [json_name = "name"];</code>
@@ -32,7 +32,7 @@ public interface ModelOrBuilder extends
 
   /**
    * <pre>
-   * Whether it runs requests that name no model.
+   * Whether requests without a model run on this one.
    * </pre>
    *
    * <code>bool is_default = 2 [json_name = "isDefault"];</code>
@@ -42,7 +42,7 @@ public interface ModelOrBuilder extends
 
   /**
    * <pre>
-   * The engines that run it.
+   * Engines that serve the model, in the order of the server's configuration. At least one.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -51,7 +51,7 @@ public interface ModelOrBuilder extends
       getEnginesList();
   /**
    * <pre>
-   * The engines that run it.
+   * Engines that serve the model, in the order of the server's configuration. At least one.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -59,7 +59,7 @@ public interface ModelOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.ModelEngine getEngines(int index);
   /**
    * <pre>
-   * The engines that run it.
+   * Engines that serve the model, in the order of the server's configuration. At least one.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -67,7 +67,7 @@ public interface ModelOrBuilder extends
   int getEnginesCount();
   /**
    * <pre>
-   * The engines that run it.
+   * Engines that serve the model, in the order of the server's configuration. At least one.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -76,7 +76,7 @@ public interface ModelOrBuilder extends
       getEnginesOrBuilderList();
   /**
    * <pre>
-   * The engines that run it.
+   * Engines that serve the model, in the order of the server's configuration. At least one.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ModelEngine engines = 3 [json_name = "engines"];</code>
@@ -86,7 +86,7 @@ public interface ModelOrBuilder extends
 
   /**
    * <pre>
-   * The most tokens of input and output together; 0 when the server was not told.
+   * Size of the context in tokens, input and output together. 0 if the server does not know it.
    * </pre>
    *
    * <code>int32 context_token_count = 4 [json_name = "contextTokenCount"];</code>
@@ -96,8 +96,8 @@ public interface ModelOrBuilder extends
 
   /**
    * <pre>
-   * The tokenizer that the server counts with, such as `o200k_base`; empty when it has none for this model
-   * and estimates.
+   * Tokenizer that the server counts with, such as `o200k_base`. Empty if the server has no tokenizer for this
+   * model and estimates its counts.
    * </pre>
    *
    * <code>string tokenizer = 5 [json_name = "tokenizer"];</code>
@@ -106,8 +106,8 @@ public interface ModelOrBuilder extends
   java.lang.String getTokenizer();
   /**
    * <pre>
-   * The tokenizer that the server counts with, such as `o200k_base`; empty when it has none for this model
-   * and estimates.
+   * Tokenizer that the server counts with, such as `o200k_base`. Empty if the server has no tokenizer for this
+   * model and estimates its counts.
    * </pre>
    *
    * <code>string tokenizer = 5 [json_name = "tokenizer"];</code>
@@ -118,8 +118,8 @@ public interface ModelOrBuilder extends
 
   /**
    * <pre>
-   * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
-   * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+   * Capabilities that at least one engine of the model has. A request that needs a capability missing here, or
+   * several that no single engine combines, fails with INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -128,8 +128,8 @@ public interface ModelOrBuilder extends
   java.util.List<io.tokengrpc.tokenstreaming.v1.Capability> getCapabilitiesList();
   /**
    * <pre>
-   * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
-   * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+   * Capabilities that at least one engine of the model has. A request that needs a capability missing here, or
+   * several that no single engine combines, fails with INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -138,8 +138,8 @@ public interface ModelOrBuilder extends
   int getCapabilitiesCount();
   /**
    * <pre>
-   * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
-   * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+   * Capabilities that at least one engine of the model has. A request that needs a capability missing here, or
+   * several that no single engine combines, fails with INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -149,8 +149,8 @@ public interface ModelOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Capability getCapabilities(int index);
   /**
    * <pre>
-   * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
-   * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+   * Capabilities that at least one engine of the model has. A request that needs a capability missing here, or
+   * several that no single engine combines, fails with INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>
@@ -160,8 +160,8 @@ public interface ModelOrBuilder extends
   getCapabilitiesValueList();
   /**
    * <pre>
-   * What at least one of its engines can do. Asking for more, or for what no single engine can do together, is
-   * INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
+   * Capabilities that at least one engine of the model has. A request that needs a capability missing here, or
+   * several that no single engine combines, fails with INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`).
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Capability capabilities = 6 [json_name = "capabilities"];</code>

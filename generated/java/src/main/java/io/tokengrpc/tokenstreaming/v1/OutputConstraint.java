@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * What the output must match.
+ * Constraint that the output must match.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.OutputConstraint}
@@ -161,7 +161,7 @@ private static final long serialVersionUID = 0L;
   public static final int REGEX_FIELD_NUMBER = 2;
   /**
    * <pre>
-   * A regular expression, in the engine's dialect.
+   * A regular expression in the engine's syntax.
    * </pre>
    *
    * <code>string regex = 2 [json_name = "regex"];</code>
@@ -172,7 +172,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A regular expression, in the engine's dialect.
+   * A regular expression in the engine's syntax.
    * </pre>
    *
    * <code>string regex = 2 [json_name = "regex"];</code>
@@ -195,7 +195,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A regular expression, in the engine's dialect.
+   * A regular expression in the engine's syntax.
    * </pre>
    *
    * <code>string regex = 2 [json_name = "regex"];</code>
@@ -221,7 +221,7 @@ private static final long serialVersionUID = 0L;
   public static final int GRAMMAR_FIELD_NUMBER = 3;
   /**
    * <pre>
-   * A grammar, in the engine's dialect.
+   * A grammar in the engine's syntax.
    * </pre>
    *
    * <code>string grammar = 3 [json_name = "grammar"];</code>
@@ -232,7 +232,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A grammar, in the engine's dialect.
+   * A grammar in the engine's syntax.
    * </pre>
    *
    * <code>string grammar = 3 [json_name = "grammar"];</code>
@@ -255,7 +255,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A grammar, in the engine's dialect.
+   * A grammar in the engine's syntax.
    * </pre>
    *
    * <code>string grammar = 3 [json_name = "grammar"];</code>
@@ -281,7 +281,7 @@ private static final long serialVersionUID = 0L;
   public static final int CHOICES_FIELD_NUMBER = 4;
   /**
    * <pre>
-   * One of these texts.
+   * A list of texts, one of which is the output.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Choices choices = 4 [json_name = "choices"];</code>
@@ -293,7 +293,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * One of these texts.
+   * A list of texts, one of which is the output.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Choices choices = 4 [json_name = "choices"];</code>
@@ -308,7 +308,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * One of these texts.
+   * A list of texts, one of which is the output.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Choices choices = 4 [json_name = "choices"];</code>
@@ -539,7 +539,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What the output must match.
+   * Constraint that the output must match.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.OutputConstraint}
@@ -859,7 +859,7 @@ private static final long serialVersionUID = 0L;
 
     /**
      * <pre>
-     * A regular expression, in the engine's dialect.
+     * A regular expression in the engine's syntax.
      * </pre>
      *
      * <code>string regex = 2 [json_name = "regex"];</code>
@@ -871,7 +871,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A regular expression, in the engine's dialect.
+     * A regular expression in the engine's syntax.
      * </pre>
      *
      * <code>string regex = 2 [json_name = "regex"];</code>
@@ -895,7 +895,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A regular expression, in the engine's dialect.
+     * A regular expression in the engine's syntax.
      * </pre>
      *
      * <code>string regex = 2 [json_name = "regex"];</code>
@@ -920,7 +920,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A regular expression, in the engine's dialect.
+     * A regular expression in the engine's syntax.
      * </pre>
      *
      * <code>string regex = 2 [json_name = "regex"];</code>
@@ -937,7 +937,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A regular expression, in the engine's dialect.
+     * A regular expression in the engine's syntax.
      * </pre>
      *
      * <code>string regex = 2 [json_name = "regex"];</code>
@@ -953,7 +953,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A regular expression, in the engine's dialect.
+     * A regular expression in the engine's syntax.
      * </pre>
      *
      * <code>string regex = 2 [json_name = "regex"];</code>
@@ -972,7 +972,7 @@ private static final long serialVersionUID = 0L;
 
     /**
      * <pre>
-     * A grammar, in the engine's dialect.
+     * A grammar in the engine's syntax.
      * </pre>
      *
      * <code>string grammar = 3 [json_name = "grammar"];</code>
@@ -984,7 +984,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A grammar, in the engine's dialect.
+     * A grammar in the engine's syntax.
      * </pre>
      *
      * <code>string grammar = 3 [json_name = "grammar"];</code>
@@ -1008,7 +1008,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A grammar, in the engine's dialect.
+     * A grammar in the engine's syntax.
      * </pre>
      *
      * <code>string grammar = 3 [json_name = "grammar"];</code>
@@ -1033,7 +1033,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A grammar, in the engine's dialect.
+     * A grammar in the engine's syntax.
      * </pre>
      *
      * <code>string grammar = 3 [json_name = "grammar"];</code>
@@ -1050,7 +1050,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A grammar, in the engine's dialect.
+     * A grammar in the engine's syntax.
      * </pre>
      *
      * <code>string grammar = 3 [json_name = "grammar"];</code>
@@ -1066,7 +1066,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A grammar, in the engine's dialect.
+     * A grammar in the engine's syntax.
      * </pre>
      *
      * <code>string grammar = 3 [json_name = "grammar"];</code>
@@ -1087,7 +1087,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.Choices, io.tokengrpc.tokenstreaming.v1.Choices.Builder, io.tokengrpc.tokenstreaming.v1.ChoicesOrBuilder> choicesBuilder_;
     /**
      * <pre>
-     * One of these texts.
+     * A list of texts, one of which is the output.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Choices choices = 4 [json_name = "choices"];</code>
@@ -1099,7 +1099,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One of these texts.
+     * A list of texts, one of which is the output.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Choices choices = 4 [json_name = "choices"];</code>
@@ -1121,7 +1121,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One of these texts.
+     * A list of texts, one of which is the output.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Choices choices = 4 [json_name = "choices"];</code>
@@ -1141,7 +1141,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One of these texts.
+     * A list of texts, one of which is the output.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Choices choices = 4 [json_name = "choices"];</code>
@@ -1159,7 +1159,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One of these texts.
+     * A list of texts, one of which is the output.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Choices choices = 4 [json_name = "choices"];</code>
@@ -1186,7 +1186,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One of these texts.
+     * A list of texts, one of which is the output.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Choices choices = 4 [json_name = "choices"];</code>
@@ -1209,7 +1209,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One of these texts.
+     * A list of texts, one of which is the output.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Choices choices = 4 [json_name = "choices"];</code>
@@ -1219,7 +1219,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One of these texts.
+     * A list of texts, one of which is the output.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Choices choices = 4 [json_name = "choices"];</code>
@@ -1237,7 +1237,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One of these texts.
+     * A list of texts, one of which is the output.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Choices choices = 4 [json_name = "choices"];</code>

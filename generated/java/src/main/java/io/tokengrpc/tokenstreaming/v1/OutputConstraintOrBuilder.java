@@ -41,7 +41,7 @@ public interface OutputConstraintOrBuilder extends
 
   /**
    * <pre>
-   * A regular expression, in the engine's dialect.
+   * A regular expression in the engine's syntax.
    * </pre>
    *
    * <code>string regex = 2 [json_name = "regex"];</code>
@@ -50,7 +50,7 @@ public interface OutputConstraintOrBuilder extends
   boolean hasRegex();
   /**
    * <pre>
-   * A regular expression, in the engine's dialect.
+   * A regular expression in the engine's syntax.
    * </pre>
    *
    * <code>string regex = 2 [json_name = "regex"];</code>
@@ -59,7 +59,7 @@ public interface OutputConstraintOrBuilder extends
   java.lang.String getRegex();
   /**
    * <pre>
-   * A regular expression, in the engine's dialect.
+   * A regular expression in the engine's syntax.
    * </pre>
    *
    * <code>string regex = 2 [json_name = "regex"];</code>
@@ -70,7 +70,7 @@ public interface OutputConstraintOrBuilder extends
 
   /**
    * <pre>
-   * A grammar, in the engine's dialect.
+   * A grammar in the engine's syntax.
    * </pre>
    *
    * <code>string grammar = 3 [json_name = "grammar"];</code>
@@ -79,7 +79,7 @@ public interface OutputConstraintOrBuilder extends
   boolean hasGrammar();
   /**
    * <pre>
-   * A grammar, in the engine's dialect.
+   * A grammar in the engine's syntax.
    * </pre>
    *
    * <code>string grammar = 3 [json_name = "grammar"];</code>
@@ -88,7 +88,7 @@ public interface OutputConstraintOrBuilder extends
   java.lang.String getGrammar();
   /**
    * <pre>
-   * A grammar, in the engine's dialect.
+   * A grammar in the engine's syntax.
    * </pre>
    *
    * <code>string grammar = 3 [json_name = "grammar"];</code>
@@ -99,7 +99,7 @@ public interface OutputConstraintOrBuilder extends
 
   /**
    * <pre>
-   * One of these texts.
+   * A list of texts, one of which is the output.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Choices choices = 4 [json_name = "choices"];</code>
@@ -108,7 +108,7 @@ public interface OutputConstraintOrBuilder extends
   boolean hasChoices();
   /**
    * <pre>
-   * One of these texts.
+   * A list of texts, one of which is the output.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Choices choices = 4 [json_name = "choices"];</code>
@@ -117,7 +117,7 @@ public interface OutputConstraintOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Choices getChoices();
   /**
    * <pre>
-   * One of these texts.
+   * A list of texts, one of which is the output.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Choices choices = 4 [json_name = "choices"];</code>

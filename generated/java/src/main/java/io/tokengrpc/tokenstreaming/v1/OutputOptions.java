@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * What is told about each token beside its text.
+ * Details of each token that are returned with its text.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.OutputOptions}
@@ -57,8 +57,8 @@ private static final long serialVersionUID = 0L;
   private int topLogprobCount_ = 0;
   /**
    * <pre>
-   * How many of the likeliest tokens to tell with their logprobs: 0 to 20; 0 tells the chosen token's
-   * alone. Unset: no logprobs.
+   * Number of most likely tokens to return with their logprobs: 0 to 20. 0 returns only the logprob of the
+   * chosen token. Unset: no logprobs.
    * </pre>
    *
    * <code>optional int32 top_logprob_count = 1 [json_name = "topLogprobCount"];</code>
@@ -70,8 +70,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * How many of the likeliest tokens to tell with their logprobs: 0 to 20; 0 tells the chosen token's
-   * alone. Unset: no logprobs.
+   * Number of most likely tokens to return with their logprobs: 0 to 20. 0 returns only the logprob of the
+   * chosen token. Unset: no logprobs.
    * </pre>
    *
    * <code>optional int32 top_logprob_count = 1 [json_name = "topLogprobCount"];</code>
@@ -86,7 +86,7 @@ private static final long serialVersionUID = 0L;
   private boolean includeTokenIds_ = false;
   /**
    * <pre>
-   * Tell each token's id.
+   * Whether to return the id of each token.
    * </pre>
    *
    * <code>bool include_token_ids = 2 [json_name = "includeTokenIds"];</code>
@@ -101,7 +101,7 @@ private static final long serialVersionUID = 0L;
   private boolean includeRawBytes_ = false;
   /**
    * <pre>
-   * Tell each token's own bytes.
+   * Whether to return the bytes of each token.
    * </pre>
    *
    * <code>bool include_raw_bytes = 3 [json_name = "includeRawBytes"];</code>
@@ -116,7 +116,7 @@ private static final long serialVersionUID = 0L;
   private boolean omitReasoning_ = false;
   /**
    * <pre>
-   * Keep reasoning text to yourself. It is counted and billed all the same.
+   * Whether to withhold reasoning text. Reasoning is counted and billed in any case.
    * </pre>
    *
    * <code>bool omit_reasoning = 4 [json_name = "omitReasoning"];</code>
@@ -331,7 +331,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What is told about each token beside its text.
+   * Details of each token that are returned with its text.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.OutputOptions}
@@ -511,8 +511,8 @@ private static final long serialVersionUID = 0L;
     private int topLogprobCount_ ;
     /**
      * <pre>
-     * How many of the likeliest tokens to tell with their logprobs: 0 to 20; 0 tells the chosen token's
-     * alone. Unset: no logprobs.
+     * Number of most likely tokens to return with their logprobs: 0 to 20. 0 returns only the logprob of the
+     * chosen token. Unset: no logprobs.
      * </pre>
      *
      * <code>optional int32 top_logprob_count = 1 [json_name = "topLogprobCount"];</code>
@@ -524,8 +524,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How many of the likeliest tokens to tell with their logprobs: 0 to 20; 0 tells the chosen token's
-     * alone. Unset: no logprobs.
+     * Number of most likely tokens to return with their logprobs: 0 to 20. 0 returns only the logprob of the
+     * chosen token. Unset: no logprobs.
      * </pre>
      *
      * <code>optional int32 top_logprob_count = 1 [json_name = "topLogprobCount"];</code>
@@ -537,8 +537,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How many of the likeliest tokens to tell with their logprobs: 0 to 20; 0 tells the chosen token's
-     * alone. Unset: no logprobs.
+     * Number of most likely tokens to return with their logprobs: 0 to 20. 0 returns only the logprob of the
+     * chosen token. Unset: no logprobs.
      * </pre>
      *
      * <code>optional int32 top_logprob_count = 1 [json_name = "topLogprobCount"];</code>
@@ -554,8 +554,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How many of the likeliest tokens to tell with their logprobs: 0 to 20; 0 tells the chosen token's
-     * alone. Unset: no logprobs.
+     * Number of most likely tokens to return with their logprobs: 0 to 20. 0 returns only the logprob of the
+     * chosen token. Unset: no logprobs.
      * </pre>
      *
      * <code>optional int32 top_logprob_count = 1 [json_name = "topLogprobCount"];</code>
@@ -571,7 +571,7 @@ private static final long serialVersionUID = 0L;
     private boolean includeTokenIds_ ;
     /**
      * <pre>
-     * Tell each token's id.
+     * Whether to return the id of each token.
      * </pre>
      *
      * <code>bool include_token_ids = 2 [json_name = "includeTokenIds"];</code>
@@ -583,7 +583,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Tell each token's id.
+     * Whether to return the id of each token.
      * </pre>
      *
      * <code>bool include_token_ids = 2 [json_name = "includeTokenIds"];</code>
@@ -599,7 +599,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Tell each token's id.
+     * Whether to return the id of each token.
      * </pre>
      *
      * <code>bool include_token_ids = 2 [json_name = "includeTokenIds"];</code>
@@ -615,7 +615,7 @@ private static final long serialVersionUID = 0L;
     private boolean includeRawBytes_ ;
     /**
      * <pre>
-     * Tell each token's own bytes.
+     * Whether to return the bytes of each token.
      * </pre>
      *
      * <code>bool include_raw_bytes = 3 [json_name = "includeRawBytes"];</code>
@@ -627,7 +627,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Tell each token's own bytes.
+     * Whether to return the bytes of each token.
      * </pre>
      *
      * <code>bool include_raw_bytes = 3 [json_name = "includeRawBytes"];</code>
@@ -643,7 +643,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Tell each token's own bytes.
+     * Whether to return the bytes of each token.
      * </pre>
      *
      * <code>bool include_raw_bytes = 3 [json_name = "includeRawBytes"];</code>
@@ -659,7 +659,7 @@ private static final long serialVersionUID = 0L;
     private boolean omitReasoning_ ;
     /**
      * <pre>
-     * Keep reasoning text to yourself. It is counted and billed all the same.
+     * Whether to withhold reasoning text. Reasoning is counted and billed in any case.
      * </pre>
      *
      * <code>bool omit_reasoning = 4 [json_name = "omitReasoning"];</code>
@@ -671,7 +671,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Keep reasoning text to yourself. It is counted and billed all the same.
+     * Whether to withhold reasoning text. Reasoning is counted and billed in any case.
      * </pre>
      *
      * <code>bool omit_reasoning = 4 [json_name = "omitReasoning"];</code>
@@ -687,7 +687,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Keep reasoning text to yourself. It is counted and billed all the same.
+     * Whether to withhold reasoning text. Reasoning is counted and billed in any case.
      * </pre>
      *
      * <code>bool omit_reasoning = 4 [json_name = "omitReasoning"];</code>

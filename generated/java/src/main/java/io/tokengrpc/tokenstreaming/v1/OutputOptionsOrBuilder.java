@@ -12,8 +12,8 @@ public interface OutputOptionsOrBuilder extends
 
   /**
    * <pre>
-   * How many of the likeliest tokens to tell with their logprobs: 0 to 20; 0 tells the chosen token's
-   * alone. Unset: no logprobs.
+   * Number of most likely tokens to return with their logprobs: 0 to 20. 0 returns only the logprob of the
+   * chosen token. Unset: no logprobs.
    * </pre>
    *
    * <code>optional int32 top_logprob_count = 1 [json_name = "topLogprobCount"];</code>
@@ -22,8 +22,8 @@ public interface OutputOptionsOrBuilder extends
   boolean hasTopLogprobCount();
   /**
    * <pre>
-   * How many of the likeliest tokens to tell with their logprobs: 0 to 20; 0 tells the chosen token's
-   * alone. Unset: no logprobs.
+   * Number of most likely tokens to return with their logprobs: 0 to 20. 0 returns only the logprob of the
+   * chosen token. Unset: no logprobs.
    * </pre>
    *
    * <code>optional int32 top_logprob_count = 1 [json_name = "topLogprobCount"];</code>
@@ -33,7 +33,7 @@ public interface OutputOptionsOrBuilder extends
 
   /**
    * <pre>
-   * Tell each token's id.
+   * Whether to return the id of each token.
    * </pre>
    *
    * <code>bool include_token_ids = 2 [json_name = "includeTokenIds"];</code>
@@ -43,7 +43,7 @@ public interface OutputOptionsOrBuilder extends
 
   /**
    * <pre>
-   * Tell each token's own bytes.
+   * Whether to return the bytes of each token.
    * </pre>
    *
    * <code>bool include_raw_bytes = 3 [json_name = "includeRawBytes"];</code>
@@ -53,7 +53,7 @@ public interface OutputOptionsOrBuilder extends
 
   /**
    * <pre>
-   * Keep reasoning text to yourself. It is counted and billed all the same.
+   * Whether to withhold reasoning text. Reasoning is counted and billed in any case.
    * </pre>
    *
    * <code>bool omit_reasoning = 4 [json_name = "omitReasoning"];</code>

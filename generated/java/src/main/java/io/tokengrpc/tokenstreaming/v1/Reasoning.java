@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * How much a model reasons.
+ * Amount of reasoning before the answer.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.Reasoning}
@@ -58,7 +58,7 @@ private static final long serialVersionUID = 0L;
   private int effort_ = 0;
   /**
    * <pre>
-   * In the engine's own steps. Unset: its default.
+   * Effort, as the engine defines it. Unset: the engine's default.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ReasoningEffort effort = 1 [json_name = "effort"];</code>
@@ -69,7 +69,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * In the engine's own steps. Unset: its default.
+   * Effort, as the engine defines it. Unset: the engine's default.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ReasoningEffort effort = 1 [json_name = "effort"];</code>
@@ -84,7 +84,7 @@ private static final long serialVersionUID = 0L;
   private int tokenBudget_ = 0;
   /**
    * <pre>
-   * The most tokens of reasoning; at least 1. Unset: the engine's default.
+   * Maximum number of reasoning tokens: at least 1. Unset: the engine's default.
    * </pre>
    *
    * <code>optional int32 token_budget = 2 [json_name = "tokenBudget"];</code>
@@ -96,7 +96,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The most tokens of reasoning; at least 1. Unset: the engine's default.
+   * Maximum number of reasoning tokens: at least 1. Unset: the engine's default.
    * </pre>
    *
    * <code>optional int32 token_budget = 2 [json_name = "tokenBudget"];</code>
@@ -285,7 +285,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * How much a model reasons.
+   * Amount of reasoning before the answer.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.Reasoning}
@@ -441,7 +441,7 @@ private static final long serialVersionUID = 0L;
     private int effort_ = 0;
     /**
      * <pre>
-     * In the engine's own steps. Unset: its default.
+     * Effort, as the engine defines it. Unset: the engine's default.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ReasoningEffort effort = 1 [json_name = "effort"];</code>
@@ -452,7 +452,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * In the engine's own steps. Unset: its default.
+     * Effort, as the engine defines it. Unset: the engine's default.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ReasoningEffort effort = 1 [json_name = "effort"];</code>
@@ -467,7 +467,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * In the engine's own steps. Unset: its default.
+     * Effort, as the engine defines it. Unset: the engine's default.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ReasoningEffort effort = 1 [json_name = "effort"];</code>
@@ -480,7 +480,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * In the engine's own steps. Unset: its default.
+     * Effort, as the engine defines it. Unset: the engine's default.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ReasoningEffort effort = 1 [json_name = "effort"];</code>
@@ -497,7 +497,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * In the engine's own steps. Unset: its default.
+     * Effort, as the engine defines it. Unset: the engine's default.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ReasoningEffort effort = 1 [json_name = "effort"];</code>
@@ -513,7 +513,7 @@ private static final long serialVersionUID = 0L;
     private int tokenBudget_ ;
     /**
      * <pre>
-     * The most tokens of reasoning; at least 1. Unset: the engine's default.
+     * Maximum number of reasoning tokens: at least 1. Unset: the engine's default.
      * </pre>
      *
      * <code>optional int32 token_budget = 2 [json_name = "tokenBudget"];</code>
@@ -525,7 +525,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The most tokens of reasoning; at least 1. Unset: the engine's default.
+     * Maximum number of reasoning tokens: at least 1. Unset: the engine's default.
      * </pre>
      *
      * <code>optional int32 token_budget = 2 [json_name = "tokenBudget"];</code>
@@ -537,7 +537,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The most tokens of reasoning; at least 1. Unset: the engine's default.
+     * Maximum number of reasoning tokens: at least 1. Unset: the engine's default.
      * </pre>
      *
      * <code>optional int32 token_budget = 2 [json_name = "tokenBudget"];</code>
@@ -553,7 +553,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The most tokens of reasoning; at least 1. Unset: the engine's default.
+     * Maximum number of reasoning tokens: at least 1. Unset: the engine's default.
      * </pre>
      *
      * <code>optional int32 token_budget = 2 [json_name = "tokenBudget"];</code>

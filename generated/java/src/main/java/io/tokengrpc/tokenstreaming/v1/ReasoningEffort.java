@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * How hard a model thinks.
+ * Reasoning effort.
  * </pre>
  *
  * Protobuf enum {@code tokenstreaming.v1.ReasoningEffort}
@@ -25,7 +25,7 @@ public enum ReasoningEffort
   REASONING_EFFORT_UNSPECIFIED(0),
   /**
    * <pre>
-   * Not at all, where the model can.
+   * No reasoning, if the model can disable it.
    * </pre>
    *
    * <code>REASONING_EFFORT_NONE = 1;</code>
@@ -33,7 +33,7 @@ public enum ReasoningEffort
   REASONING_EFFORT_NONE(1),
   /**
    * <pre>
-   * A little.
+   * Low effort.
    * </pre>
    *
    * <code>REASONING_EFFORT_LOW = 2;</code>
@@ -41,7 +41,7 @@ public enum ReasoningEffort
   REASONING_EFFORT_LOW(2),
   /**
    * <pre>
-   * Some.
+   * Medium effort.
    * </pre>
    *
    * <code>REASONING_EFFORT_MEDIUM = 3;</code>
@@ -49,7 +49,7 @@ public enum ReasoningEffort
   REASONING_EFFORT_MEDIUM(3),
   /**
    * <pre>
-   * Much.
+   * High effort.
    * </pre>
    *
    * <code>REASONING_EFFORT_HIGH = 4;</code>
@@ -77,7 +77,7 @@ public enum ReasoningEffort
   public static final int REASONING_EFFORT_UNSPECIFIED_VALUE = 0;
   /**
    * <pre>
-   * Not at all, where the model can.
+   * No reasoning, if the model can disable it.
    * </pre>
    *
    * <code>REASONING_EFFORT_NONE = 1;</code>
@@ -85,7 +85,7 @@ public enum ReasoningEffort
   public static final int REASONING_EFFORT_NONE_VALUE = 1;
   /**
    * <pre>
-   * A little.
+   * Low effort.
    * </pre>
    *
    * <code>REASONING_EFFORT_LOW = 2;</code>
@@ -93,7 +93,7 @@ public enum ReasoningEffort
   public static final int REASONING_EFFORT_LOW_VALUE = 2;
   /**
    * <pre>
-   * Some.
+   * Medium effort.
    * </pre>
    *
    * <code>REASONING_EFFORT_MEDIUM = 3;</code>
@@ -101,7 +101,7 @@ public enum ReasoningEffort
   public static final int REASONING_EFFORT_MEDIUM_VALUE = 3;
   /**
    * <pre>
-   * Much.
+   * High effort.
    * </pre>
    *
    * <code>REASONING_EFFORT_HIGH = 4;</code>

@@ -12,7 +12,7 @@ public interface ReasoningOrBuilder extends
 
   /**
    * <pre>
-   * In the engine's own steps. Unset: its default.
+   * Effort, as the engine defines it. Unset: the engine's default.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ReasoningEffort effort = 1 [json_name = "effort"];</code>
@@ -21,7 +21,7 @@ public interface ReasoningOrBuilder extends
   int getEffortValue();
   /**
    * <pre>
-   * In the engine's own steps. Unset: its default.
+   * Effort, as the engine defines it. Unset: the engine's default.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ReasoningEffort effort = 1 [json_name = "effort"];</code>
@@ -31,7 +31,7 @@ public interface ReasoningOrBuilder extends
 
   /**
    * <pre>
-   * The most tokens of reasoning; at least 1. Unset: the engine's default.
+   * Maximum number of reasoning tokens: at least 1. Unset: the engine's default.
    * </pre>
    *
    * <code>optional int32 token_budget = 2 [json_name = "tokenBudget"];</code>
@@ -40,7 +40,7 @@ public interface ReasoningOrBuilder extends
   boolean hasTokenBudget();
   /**
    * <pre>
-   * The most tokens of reasoning; at least 1. Unset: the engine's default.
+   * Maximum number of reasoning tokens: at least 1. Unset: the engine's default.
    * </pre>
    *
    * <code>optional int32 token_budget = 2 [json_name = "tokenBudget"];</code>

@@ -59,7 +59,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object text_ = "";
   /**
    * <pre>
-   * Its text.
+   * Text of the reasoning.
    * </pre>
    *
    * <code>string text = 1 [json_name = "text"];</code>
@@ -80,7 +80,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Its text.
+   * Text of the reasoning.
    * </pre>
    *
    * <code>string text = 1 [json_name = "text"];</code>
@@ -444,7 +444,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object text_ = "";
     /**
      * <pre>
-     * Its text.
+     * Text of the reasoning.
      * </pre>
      *
      * <code>string text = 1 [json_name = "text"];</code>
@@ -464,7 +464,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its text.
+     * Text of the reasoning.
      * </pre>
      *
      * <code>string text = 1 [json_name = "text"];</code>
@@ -485,7 +485,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its text.
+     * Text of the reasoning.
      * </pre>
      *
      * <code>string text = 1 [json_name = "text"];</code>
@@ -502,7 +502,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its text.
+     * Text of the reasoning.
      * </pre>
      *
      * <code>string text = 1 [json_name = "text"];</code>
@@ -516,7 +516,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its text.
+     * Text of the reasoning.
      * </pre>
      *
      * <code>string text = 1 [json_name = "text"];</code>

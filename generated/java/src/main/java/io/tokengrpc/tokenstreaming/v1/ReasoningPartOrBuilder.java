@@ -12,7 +12,7 @@ public interface ReasoningPartOrBuilder extends
 
   /**
    * <pre>
-   * Its text.
+   * Text of the reasoning.
    * </pre>
    *
    * <code>string text = 1 [json_name = "text"];</code>
@@ -21,7 +21,7 @@ public interface ReasoningPartOrBuilder extends
   java.lang.String getText();
   /**
    * <pre>
-   * Its text.
+   * Text of the reasoning.
    * </pre>
    *
    * <code>string text = 1 [json_name = "text"];</code>

@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * What happens when readers or engines are lost.
+ * Behaviour when readers disconnect or engines fail.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.Recovery}
@@ -58,7 +58,7 @@ private static final long serialVersionUID = 0L;
   private int disconnectAction_ = 0;
   /**
    * <pre>
-   * What happens when the last reader is gone.
+   * Action when the last reader disconnects.
    * </pre>
    *
    * <code>.tokenstreaming.v1.DisconnectAction disconnect_action = 1 [json_name = "disconnectAction"];</code>
@@ -69,7 +69,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What happens when the last reader is gone.
+   * Action when the last reader disconnects.
    * </pre>
    *
    * <code>.tokenstreaming.v1.DisconnectAction disconnect_action = 1 [json_name = "disconnectAction"];</code>
@@ -84,8 +84,8 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Duration detachTtl_;
   /**
    * <pre>
-   * How long a detached generation waits for a reader; with DETACH only. Unset: 30 s; the server may hold a
-   * lower maximum.
+   * How long a generation without readers waits for one before it is cancelled. Only with DETACH. Unset: 30 s.
+   * The server may cap it.
    * </pre>
    *
    * <code>.google.protobuf.Duration detach_ttl = 2 [json_name = "detachTtl"];</code>
@@ -97,8 +97,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * How long a detached generation waits for a reader; with DETACH only. Unset: 30 s; the server may hold a
-   * lower maximum.
+   * How long a generation without readers waits for one before it is cancelled. Only with DETACH. Unset: 30 s.
+   * The server may cap it.
    * </pre>
    *
    * <code>.google.protobuf.Duration detach_ttl = 2 [json_name = "detachTtl"];</code>
@@ -110,8 +110,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * How long a detached generation waits for a reader; with DETACH only. Unset: 30 s; the server may hold a
-   * lower maximum.
+   * How long a generation without readers waits for one before it is cancelled. Only with DETACH. Unset: 30 s.
+   * The server may cap it.
    * </pre>
    *
    * <code>.google.protobuf.Duration detach_ttl = 2 [json_name = "detachTtl"];</code>
@@ -125,8 +125,8 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Duration replayTtl_;
   /**
    * <pre>
-   * How long after the end the events stay readable and the id stays taken. Unset: 60 s; the server may
-   * hold a lower maximum.
+   * How long the events stay readable, and the id stays in use, after the generation has ended. Unset: 60 s.
+   * The server may cap it.
    * </pre>
    *
    * <code>.google.protobuf.Duration replay_ttl = 3 [json_name = "replayTtl"];</code>
@@ -138,8 +138,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * How long after the end the events stay readable and the id stays taken. Unset: 60 s; the server may
-   * hold a lower maximum.
+   * How long the events stay readable, and the id stays in use, after the generation has ended. Unset: 60 s.
+   * The server may cap it.
    * </pre>
    *
    * <code>.google.protobuf.Duration replay_ttl = 3 [json_name = "replayTtl"];</code>
@@ -151,8 +151,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * How long after the end the events stay readable and the id stays taken. Unset: 60 s; the server may
-   * hold a lower maximum.
+   * How long the events stay readable, and the id stays in use, after the generation has ended. Unset: 60 s.
+   * The server may cap it.
    * </pre>
    *
    * <code>.google.protobuf.Duration replay_ttl = 3 [json_name = "replayTtl"];</code>
@@ -166,7 +166,7 @@ private static final long serialVersionUID = 0L;
   private int maxEngineSwitchCount_ = 0;
   /**
    * <pre>
-   * How often another engine may continue after tokens went out: 0 (the default) to 8.
+   * How many times another engine may continue the generation after tokens have been sent: 0 to 8. Default: 0.
    * </pre>
    *
    * <code>int32 max_engine_switch_count = 4 [json_name = "maxEngineSwitchCount"];</code>
@@ -382,7 +382,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What happens when readers or engines are lost.
+   * Behaviour when readers disconnect or engines fail.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.Recovery}
@@ -586,7 +586,7 @@ private static final long serialVersionUID = 0L;
     private int disconnectAction_ = 0;
     /**
      * <pre>
-     * What happens when the last reader is gone.
+     * Action when the last reader disconnects.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DisconnectAction disconnect_action = 1 [json_name = "disconnectAction"];</code>
@@ -597,7 +597,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What happens when the last reader is gone.
+     * Action when the last reader disconnects.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DisconnectAction disconnect_action = 1 [json_name = "disconnectAction"];</code>
@@ -612,7 +612,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What happens when the last reader is gone.
+     * Action when the last reader disconnects.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DisconnectAction disconnect_action = 1 [json_name = "disconnectAction"];</code>
@@ -625,7 +625,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What happens when the last reader is gone.
+     * Action when the last reader disconnects.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DisconnectAction disconnect_action = 1 [json_name = "disconnectAction"];</code>
@@ -642,7 +642,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What happens when the last reader is gone.
+     * Action when the last reader disconnects.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DisconnectAction disconnect_action = 1 [json_name = "disconnectAction"];</code>
@@ -660,8 +660,8 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> detachTtlBuilder_;
     /**
      * <pre>
-     * How long a detached generation waits for a reader; with DETACH only. Unset: 30 s; the server may hold a
-     * lower maximum.
+     * How long a generation without readers waits for one before it is cancelled. Only with DETACH. Unset: 30 s.
+     * The server may cap it.
      * </pre>
      *
      * <code>.google.protobuf.Duration detach_ttl = 2 [json_name = "detachTtl"];</code>
@@ -672,8 +672,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long a detached generation waits for a reader; with DETACH only. Unset: 30 s; the server may hold a
-     * lower maximum.
+     * How long a generation without readers waits for one before it is cancelled. Only with DETACH. Unset: 30 s.
+     * The server may cap it.
      * </pre>
      *
      * <code>.google.protobuf.Duration detach_ttl = 2 [json_name = "detachTtl"];</code>
@@ -688,8 +688,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long a detached generation waits for a reader; with DETACH only. Unset: 30 s; the server may hold a
-     * lower maximum.
+     * How long a generation without readers waits for one before it is cancelled. Only with DETACH. Unset: 30 s.
+     * The server may cap it.
      * </pre>
      *
      * <code>.google.protobuf.Duration detach_ttl = 2 [json_name = "detachTtl"];</code>
@@ -709,8 +709,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long a detached generation waits for a reader; with DETACH only. Unset: 30 s; the server may hold a
-     * lower maximum.
+     * How long a generation without readers waits for one before it is cancelled. Only with DETACH. Unset: 30 s.
+     * The server may cap it.
      * </pre>
      *
      * <code>.google.protobuf.Duration detach_ttl = 2 [json_name = "detachTtl"];</code>
@@ -728,8 +728,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long a detached generation waits for a reader; with DETACH only. Unset: 30 s; the server may hold a
-     * lower maximum.
+     * How long a generation without readers waits for one before it is cancelled. Only with DETACH. Unset: 30 s.
+     * The server may cap it.
      * </pre>
      *
      * <code>.google.protobuf.Duration detach_ttl = 2 [json_name = "detachTtl"];</code>
@@ -754,8 +754,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long a detached generation waits for a reader; with DETACH only. Unset: 30 s; the server may hold a
-     * lower maximum.
+     * How long a generation without readers waits for one before it is cancelled. Only with DETACH. Unset: 30 s.
+     * The server may cap it.
      * </pre>
      *
      * <code>.google.protobuf.Duration detach_ttl = 2 [json_name = "detachTtl"];</code>
@@ -772,8 +772,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long a detached generation waits for a reader; with DETACH only. Unset: 30 s; the server may hold a
-     * lower maximum.
+     * How long a generation without readers waits for one before it is cancelled. Only with DETACH. Unset: 30 s.
+     * The server may cap it.
      * </pre>
      *
      * <code>.google.protobuf.Duration detach_ttl = 2 [json_name = "detachTtl"];</code>
@@ -785,8 +785,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long a detached generation waits for a reader; with DETACH only. Unset: 30 s; the server may hold a
-     * lower maximum.
+     * How long a generation without readers waits for one before it is cancelled. Only with DETACH. Unset: 30 s.
+     * The server may cap it.
      * </pre>
      *
      * <code>.google.protobuf.Duration detach_ttl = 2 [json_name = "detachTtl"];</code>
@@ -801,8 +801,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long a detached generation waits for a reader; with DETACH only. Unset: 30 s; the server may hold a
-     * lower maximum.
+     * How long a generation without readers waits for one before it is cancelled. Only with DETACH. Unset: 30 s.
+     * The server may cap it.
      * </pre>
      *
      * <code>.google.protobuf.Duration detach_ttl = 2 [json_name = "detachTtl"];</code>
@@ -826,8 +826,8 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> replayTtlBuilder_;
     /**
      * <pre>
-     * How long after the end the events stay readable and the id stays taken. Unset: 60 s; the server may
-     * hold a lower maximum.
+     * How long the events stay readable, and the id stays in use, after the generation has ended. Unset: 60 s.
+     * The server may cap it.
      * </pre>
      *
      * <code>.google.protobuf.Duration replay_ttl = 3 [json_name = "replayTtl"];</code>
@@ -838,8 +838,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long after the end the events stay readable and the id stays taken. Unset: 60 s; the server may
-     * hold a lower maximum.
+     * How long the events stay readable, and the id stays in use, after the generation has ended. Unset: 60 s.
+     * The server may cap it.
      * </pre>
      *
      * <code>.google.protobuf.Duration replay_ttl = 3 [json_name = "replayTtl"];</code>
@@ -854,8 +854,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long after the end the events stay readable and the id stays taken. Unset: 60 s; the server may
-     * hold a lower maximum.
+     * How long the events stay readable, and the id stays in use, after the generation has ended. Unset: 60 s.
+     * The server may cap it.
      * </pre>
      *
      * <code>.google.protobuf.Duration replay_ttl = 3 [json_name = "replayTtl"];</code>
@@ -875,8 +875,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long after the end the events stay readable and the id stays taken. Unset: 60 s; the server may
-     * hold a lower maximum.
+     * How long the events stay readable, and the id stays in use, after the generation has ended. Unset: 60 s.
+     * The server may cap it.
      * </pre>
      *
      * <code>.google.protobuf.Duration replay_ttl = 3 [json_name = "replayTtl"];</code>
@@ -894,8 +894,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long after the end the events stay readable and the id stays taken. Unset: 60 s; the server may
-     * hold a lower maximum.
+     * How long the events stay readable, and the id stays in use, after the generation has ended. Unset: 60 s.
+     * The server may cap it.
      * </pre>
      *
      * <code>.google.protobuf.Duration replay_ttl = 3 [json_name = "replayTtl"];</code>
@@ -920,8 +920,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long after the end the events stay readable and the id stays taken. Unset: 60 s; the server may
-     * hold a lower maximum.
+     * How long the events stay readable, and the id stays in use, after the generation has ended. Unset: 60 s.
+     * The server may cap it.
      * </pre>
      *
      * <code>.google.protobuf.Duration replay_ttl = 3 [json_name = "replayTtl"];</code>
@@ -938,8 +938,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long after the end the events stay readable and the id stays taken. Unset: 60 s; the server may
-     * hold a lower maximum.
+     * How long the events stay readable, and the id stays in use, after the generation has ended. Unset: 60 s.
+     * The server may cap it.
      * </pre>
      *
      * <code>.google.protobuf.Duration replay_ttl = 3 [json_name = "replayTtl"];</code>
@@ -951,8 +951,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long after the end the events stay readable and the id stays taken. Unset: 60 s; the server may
-     * hold a lower maximum.
+     * How long the events stay readable, and the id stays in use, after the generation has ended. Unset: 60 s.
+     * The server may cap it.
      * </pre>
      *
      * <code>.google.protobuf.Duration replay_ttl = 3 [json_name = "replayTtl"];</code>
@@ -967,8 +967,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How long after the end the events stay readable and the id stays taken. Unset: 60 s; the server may
-     * hold a lower maximum.
+     * How long the events stay readable, and the id stays in use, after the generation has ended. Unset: 60 s.
+     * The server may cap it.
      * </pre>
      *
      * <code>.google.protobuf.Duration replay_ttl = 3 [json_name = "replayTtl"];</code>
@@ -990,7 +990,7 @@ private static final long serialVersionUID = 0L;
     private int maxEngineSwitchCount_ ;
     /**
      * <pre>
-     * How often another engine may continue after tokens went out: 0 (the default) to 8.
+     * How many times another engine may continue the generation after tokens have been sent: 0 to 8. Default: 0.
      * </pre>
      *
      * <code>int32 max_engine_switch_count = 4 [json_name = "maxEngineSwitchCount"];</code>
@@ -1002,7 +1002,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How often another engine may continue after tokens went out: 0 (the default) to 8.
+     * How many times another engine may continue the generation after tokens have been sent: 0 to 8. Default: 0.
      * </pre>
      *
      * <code>int32 max_engine_switch_count = 4 [json_name = "maxEngineSwitchCount"];</code>
@@ -1018,7 +1018,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How often another engine may continue after tokens went out: 0 (the default) to 8.
+     * How many times another engine may continue the generation after tokens have been sent: 0 to 8. Default: 0.
      * </pre>
      *
      * <code>int32 max_engine_switch_count = 4 [json_name = "maxEngineSwitchCount"];</code>

@@ -12,7 +12,7 @@ public interface RecoveryOrBuilder extends
 
   /**
    * <pre>
-   * What happens when the last reader is gone.
+   * Action when the last reader disconnects.
    * </pre>
    *
    * <code>.tokenstreaming.v1.DisconnectAction disconnect_action = 1 [json_name = "disconnectAction"];</code>
@@ -21,7 +21,7 @@ public interface RecoveryOrBuilder extends
   int getDisconnectActionValue();
   /**
    * <pre>
-   * What happens when the last reader is gone.
+   * Action when the last reader disconnects.
    * </pre>
    *
    * <code>.tokenstreaming.v1.DisconnectAction disconnect_action = 1 [json_name = "disconnectAction"];</code>
@@ -31,8 +31,8 @@ public interface RecoveryOrBuilder extends
 
   /**
    * <pre>
-   * How long a detached generation waits for a reader; with DETACH only. Unset: 30 s; the server may hold a
-   * lower maximum.
+   * How long a generation without readers waits for one before it is cancelled. Only with DETACH. Unset: 30 s.
+   * The server may cap it.
    * </pre>
    *
    * <code>.google.protobuf.Duration detach_ttl = 2 [json_name = "detachTtl"];</code>
@@ -41,8 +41,8 @@ public interface RecoveryOrBuilder extends
   boolean hasDetachTtl();
   /**
    * <pre>
-   * How long a detached generation waits for a reader; with DETACH only. Unset: 30 s; the server may hold a
-   * lower maximum.
+   * How long a generation without readers waits for one before it is cancelled. Only with DETACH. Unset: 30 s.
+   * The server may cap it.
    * </pre>
    *
    * <code>.google.protobuf.Duration detach_ttl = 2 [json_name = "detachTtl"];</code>
@@ -51,8 +51,8 @@ public interface RecoveryOrBuilder extends
   com.google.protobuf.Duration getDetachTtl();
   /**
    * <pre>
-   * How long a detached generation waits for a reader; with DETACH only. Unset: 30 s; the server may hold a
-   * lower maximum.
+   * How long a generation without readers waits for one before it is cancelled. Only with DETACH. Unset: 30 s.
+   * The server may cap it.
    * </pre>
    *
    * <code>.google.protobuf.Duration detach_ttl = 2 [json_name = "detachTtl"];</code>
@@ -61,8 +61,8 @@ public interface RecoveryOrBuilder extends
 
   /**
    * <pre>
-   * How long after the end the events stay readable and the id stays taken. Unset: 60 s; the server may
-   * hold a lower maximum.
+   * How long the events stay readable, and the id stays in use, after the generation has ended. Unset: 60 s.
+   * The server may cap it.
    * </pre>
    *
    * <code>.google.protobuf.Duration replay_ttl = 3 [json_name = "replayTtl"];</code>
@@ -71,8 +71,8 @@ public interface RecoveryOrBuilder extends
   boolean hasReplayTtl();
   /**
    * <pre>
-   * How long after the end the events stay readable and the id stays taken. Unset: 60 s; the server may
-   * hold a lower maximum.
+   * How long the events stay readable, and the id stays in use, after the generation has ended. Unset: 60 s.
+   * The server may cap it.
    * </pre>
    *
    * <code>.google.protobuf.Duration replay_ttl = 3 [json_name = "replayTtl"];</code>
@@ -81,8 +81,8 @@ public interface RecoveryOrBuilder extends
   com.google.protobuf.Duration getReplayTtl();
   /**
    * <pre>
-   * How long after the end the events stay readable and the id stays taken. Unset: 60 s; the server may
-   * hold a lower maximum.
+   * How long the events stay readable, and the id stays in use, after the generation has ended. Unset: 60 s.
+   * The server may cap it.
    * </pre>
    *
    * <code>.google.protobuf.Duration replay_ttl = 3 [json_name = "replayTtl"];</code>
@@ -91,7 +91,7 @@ public interface RecoveryOrBuilder extends
 
   /**
    * <pre>
-   * How often another engine may continue after tokens went out: 0 (the default) to 8.
+   * How many times another engine may continue the generation after tokens have been sent: 0 to 8. Default: 0.
    * </pre>
    *
    * <code>int32 max_engine_switch_count = 4 [json_name = "maxEngineSwitchCount"];</code>

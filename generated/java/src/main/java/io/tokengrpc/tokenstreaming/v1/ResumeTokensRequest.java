@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * Asks for the rest of a generation.
+ * Request for the remaining events of a generation.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.ResumeTokensRequest}
@@ -58,8 +58,8 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object generationId_ = "";
   /**
    * <pre>
-   * The generation to read. NOT_FOUND (`GENERATION_NOT_FOUND`) when there is none of that id, when it is
-   * another tenant's, or when it has been forgotten. Required.
+   * Generation to read. Required. NOT_FOUND (`GENERATION_NOT_FOUND`) if it does not exist, belongs to another
+   * tenant, or is no longer stored.
    * </pre>
    *
    * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -80,8 +80,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The generation to read. NOT_FOUND (`GENERATION_NOT_FOUND`) when there is none of that id, when it is
-   * another tenant's, or when it has been forgotten. Required.
+   * Generation to read. Required. NOT_FOUND (`GENERATION_NOT_FOUND`) if it does not exist, belongs to another
+   * tenant, or is no longer stored.
    * </pre>
    *
    * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -106,9 +106,9 @@ private static final long serialVersionUID = 0L;
   private int afterSequence_ = 0;
   /**
    * <pre>
-   * The last sequence that the caller has processed; 0 for everything. OUT_OF_RANGE
-   * (`SEQUENCE_OUT_OF_RANGE`) beyond the last event, FAILED_PRECONDITION (`REPLAY_EXPIRED`) when the events
-   * that follow are no longer kept.
+   * Sequence of the last event that the caller has processed; 0 for all events. OUT_OF_RANGE
+   * (`SEQUENCE_OUT_OF_RANGE`) if it is beyond the last event. FAILED_PRECONDITION (`REPLAY_EXPIRED`) if the
+   * following events are no longer stored.
    * </pre>
    *
    * <code>int32 after_sequence = 2 [json_name = "afterSequence"];</code>
@@ -292,7 +292,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Asks for the rest of a generation.
+   * Request for the remaining events of a generation.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.ResumeTokensRequest}
@@ -447,8 +447,8 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object generationId_ = "";
     /**
      * <pre>
-     * The generation to read. NOT_FOUND (`GENERATION_NOT_FOUND`) when there is none of that id, when it is
-     * another tenant's, or when it has been forgotten. Required.
+     * Generation to read. Required. NOT_FOUND (`GENERATION_NOT_FOUND`) if it does not exist, belongs to another
+     * tenant, or is no longer stored.
      * </pre>
      *
      * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -468,8 +468,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation to read. NOT_FOUND (`GENERATION_NOT_FOUND`) when there is none of that id, when it is
-     * another tenant's, or when it has been forgotten. Required.
+     * Generation to read. Required. NOT_FOUND (`GENERATION_NOT_FOUND`) if it does not exist, belongs to another
+     * tenant, or is no longer stored.
      * </pre>
      *
      * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -490,8 +490,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation to read. NOT_FOUND (`GENERATION_NOT_FOUND`) when there is none of that id, when it is
-     * another tenant's, or when it has been forgotten. Required.
+     * Generation to read. Required. NOT_FOUND (`GENERATION_NOT_FOUND`) if it does not exist, belongs to another
+     * tenant, or is no longer stored.
      * </pre>
      *
      * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -508,8 +508,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation to read. NOT_FOUND (`GENERATION_NOT_FOUND`) when there is none of that id, when it is
-     * another tenant's, or when it has been forgotten. Required.
+     * Generation to read. Required. NOT_FOUND (`GENERATION_NOT_FOUND`) if it does not exist, belongs to another
+     * tenant, or is no longer stored.
      * </pre>
      *
      * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -523,8 +523,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation to read. NOT_FOUND (`GENERATION_NOT_FOUND`) when there is none of that id, when it is
-     * another tenant's, or when it has been forgotten. Required.
+     * Generation to read. Required. NOT_FOUND (`GENERATION_NOT_FOUND`) if it does not exist, belongs to another
+     * tenant, or is no longer stored.
      * </pre>
      *
      * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -544,9 +544,9 @@ private static final long serialVersionUID = 0L;
     private int afterSequence_ ;
     /**
      * <pre>
-     * The last sequence that the caller has processed; 0 for everything. OUT_OF_RANGE
-     * (`SEQUENCE_OUT_OF_RANGE`) beyond the last event, FAILED_PRECONDITION (`REPLAY_EXPIRED`) when the events
-     * that follow are no longer kept.
+     * Sequence of the last event that the caller has processed; 0 for all events. OUT_OF_RANGE
+     * (`SEQUENCE_OUT_OF_RANGE`) if it is beyond the last event. FAILED_PRECONDITION (`REPLAY_EXPIRED`) if the
+     * following events are no longer stored.
      * </pre>
      *
      * <code>int32 after_sequence = 2 [json_name = "afterSequence"];</code>
@@ -558,9 +558,9 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The last sequence that the caller has processed; 0 for everything. OUT_OF_RANGE
-     * (`SEQUENCE_OUT_OF_RANGE`) beyond the last event, FAILED_PRECONDITION (`REPLAY_EXPIRED`) when the events
-     * that follow are no longer kept.
+     * Sequence of the last event that the caller has processed; 0 for all events. OUT_OF_RANGE
+     * (`SEQUENCE_OUT_OF_RANGE`) if it is beyond the last event. FAILED_PRECONDITION (`REPLAY_EXPIRED`) if the
+     * following events are no longer stored.
      * </pre>
      *
      * <code>int32 after_sequence = 2 [json_name = "afterSequence"];</code>
@@ -576,9 +576,9 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The last sequence that the caller has processed; 0 for everything. OUT_OF_RANGE
-     * (`SEQUENCE_OUT_OF_RANGE`) beyond the last event, FAILED_PRECONDITION (`REPLAY_EXPIRED`) when the events
-     * that follow are no longer kept.
+     * Sequence of the last event that the caller has processed; 0 for all events. OUT_OF_RANGE
+     * (`SEQUENCE_OUT_OF_RANGE`) if it is beyond the last event. FAILED_PRECONDITION (`REPLAY_EXPIRED`) if the
+     * following events are no longer stored.
      * </pre>
      *
      * <code>int32 after_sequence = 2 [json_name = "afterSequence"];</code>

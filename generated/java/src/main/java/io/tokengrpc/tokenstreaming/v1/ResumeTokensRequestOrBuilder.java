@@ -12,8 +12,8 @@ public interface ResumeTokensRequestOrBuilder extends
 
   /**
    * <pre>
-   * The generation to read. NOT_FOUND (`GENERATION_NOT_FOUND`) when there is none of that id, when it is
-   * another tenant's, or when it has been forgotten. Required.
+   * Generation to read. Required. NOT_FOUND (`GENERATION_NOT_FOUND`) if it does not exist, belongs to another
+   * tenant, or is no longer stored.
    * </pre>
    *
    * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -22,8 +22,8 @@ public interface ResumeTokensRequestOrBuilder extends
   java.lang.String getGenerationId();
   /**
    * <pre>
-   * The generation to read. NOT_FOUND (`GENERATION_NOT_FOUND`) when there is none of that id, when it is
-   * another tenant's, or when it has been forgotten. Required.
+   * Generation to read. Required. NOT_FOUND (`GENERATION_NOT_FOUND`) if it does not exist, belongs to another
+   * tenant, or is no longer stored.
    * </pre>
    *
    * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -34,9 +34,9 @@ public interface ResumeTokensRequestOrBuilder extends
 
   /**
    * <pre>
-   * The last sequence that the caller has processed; 0 for everything. OUT_OF_RANGE
-   * (`SEQUENCE_OUT_OF_RANGE`) beyond the last event, FAILED_PRECONDITION (`REPLAY_EXPIRED`) when the events
-   * that follow are no longer kept.
+   * Sequence of the last event that the caller has processed; 0 for all events. OUT_OF_RANGE
+   * (`SEQUENCE_OUT_OF_RANGE`) if it is beyond the last event. FAILED_PRECONDITION (`REPLAY_EXPIRED`) if the
+   * following events are no longer stored.
    * </pre>
    *
    * <code>int32 after_sequence = 2 [json_name = "afterSequence"];</code>

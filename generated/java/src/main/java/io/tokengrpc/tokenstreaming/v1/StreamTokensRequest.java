@@ -7,8 +7,8 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * A generation to run. Fields that this version of the server does not know are INVALID_ARGUMENT, so that
- * nothing asked for is dropped unseen.
+ * A generation to run. Fields that the server does not know are INVALID_ARGUMENT, so that no part of the
+ * request is silently ignored.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.StreamTokensRequest}
@@ -119,8 +119,8 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object generationId_ = "";
   /**
    * <pre>
-   * The caller's name for the generation: 1 to 128 characters of `[A-Za-z0-9._~-]`. Empty: the server makes
-   * one (told in `started`), and the call is not idempotent. A random UUID is a good choice.
+   * Id that the caller chooses: 1 to 128 characters of `[A-Za-z0-9._~-]`, for example a random UUID. Empty: the
+   * server generates one and returns it in `started`, and the call is not idempotent.
    * </pre>
    *
    * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -141,8 +141,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The caller's name for the generation: 1 to 128 characters of `[A-Za-z0-9._~-]`. Empty: the server makes
-   * one (told in `started`), and the call is not idempotent. A random UUID is a good choice.
+   * Id that the caller chooses: 1 to 128 characters of `[A-Za-z0-9._~-]`, for example a random UUID. Empty: the
+   * server generates one and returns it in `started`, and the call is not idempotent.
    * </pre>
    *
    * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -168,8 +168,8 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object model_ = "";
   /**
    * <pre>
-   * The model to run, as ListModels names it. Empty: the server's default model. NOT_FOUND
-   * (`MODEL_NOT_FOUND`) when there is none of that name.
+   * Model to run, by its name in ListModels. Empty: the server's default model. An unknown model is NOT_FOUND
+   * (`MODEL_NOT_FOUND`).
    * </pre>
    *
    * <code>string model = 2 [json_name = "model"];</code>
@@ -190,8 +190,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The model to run, as ListModels names it. Empty: the server's default model. NOT_FOUND
-   * (`MODEL_NOT_FOUND`) when there is none of that name.
+   * Model to run, by its name in ListModels. Empty: the server's default model. An unknown model is NOT_FOUND
+   * (`MODEL_NOT_FOUND`).
    * </pre>
    *
    * <code>string model = 2 [json_name = "model"];</code>
@@ -215,8 +215,8 @@ private static final long serialVersionUID = 0L;
   public static final int PROMPT_FIELD_NUMBER = 3;
   /**
    * <pre>
-   * Plain text to continue, with no chat template; one user's message where the model's engine has a chat
-   * API alone. Not empty.
+   * Plain text, continued without a chat template. If the engine has only a chat API, one user message. Must
+   * not be empty.
    * </pre>
    *
    * <code>string prompt = 3 [json_name = "prompt"];</code>
@@ -227,8 +227,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Plain text to continue, with no chat template; one user's message where the model's engine has a chat
-   * API alone. Not empty.
+   * Plain text, continued without a chat template. If the engine has only a chat API, one user message. Must
+   * not be empty.
    * </pre>
    *
    * <code>string prompt = 3 [json_name = "prompt"];</code>
@@ -251,8 +251,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Plain text to continue, with no chat template; one user's message where the model's engine has a chat
-   * API alone. Not empty.
+   * Plain text, continued without a chat template. If the engine has only a chat API, one user message. Must
+   * not be empty.
    * </pre>
    *
    * <code>string prompt = 3 [json_name = "prompt"];</code>
@@ -278,7 +278,7 @@ private static final long serialVersionUID = 0L;
   public static final int CONVERSATION_FIELD_NUMBER = 4;
   /**
    * <pre>
-   * A conversation, put into the model's own chat template by the engine.
+   * A conversation, to which the engine applies the model's chat template.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Conversation conversation = 4 [json_name = "conversation"];</code>
@@ -290,7 +290,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A conversation, put into the model's own chat template by the engine.
+   * A conversation, to which the engine applies the model's chat template.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Conversation conversation = 4 [json_name = "conversation"];</code>
@@ -305,7 +305,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A conversation, put into the model's own chat template by the engine.
+   * A conversation, to which the engine applies the model's chat template.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Conversation conversation = 4 [json_name = "conversation"];</code>
@@ -321,8 +321,8 @@ private static final long serialVersionUID = 0L;
   public static final int PROMPT_TOKEN_IDS_FIELD_NUMBER = 5;
   /**
    * <pre>
-   * Token ids of the model's own vocabulary, to continue as they are. INVALID_ARGUMENT
-   * (`UNSUPPORTED_FEATURE`) where the engine takes none.
+   * Token ids of the model's own vocabulary, continued unchanged. INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`) if
+   * the engine does not accept token ids.
    * </pre>
    *
    * <code>.tokenstreaming.v1.TokenIds prompt_token_ids = 5 [json_name = "promptTokenIds"];</code>
@@ -334,8 +334,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Token ids of the model's own vocabulary, to continue as they are. INVALID_ARGUMENT
-   * (`UNSUPPORTED_FEATURE`) where the engine takes none.
+   * Token ids of the model's own vocabulary, continued unchanged. INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`) if
+   * the engine does not accept token ids.
    * </pre>
    *
    * <code>.tokenstreaming.v1.TokenIds prompt_token_ids = 5 [json_name = "promptTokenIds"];</code>
@@ -350,8 +350,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Token ids of the model's own vocabulary, to continue as they are. INVALID_ARGUMENT
-   * (`UNSUPPORTED_FEATURE`) where the engine takes none.
+   * Token ids of the model's own vocabulary, continued unchanged. INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`) if
+   * the engine does not accept token ids.
    * </pre>
    *
    * <code>.tokenstreaming.v1.TokenIds prompt_token_ids = 5 [json_name = "promptTokenIds"];</code>
@@ -368,8 +368,8 @@ private static final long serialVersionUID = 0L;
   private int maxOutputTokenCount_ = 0;
   /**
    * <pre>
-   * The most output tokens to generate, reasoning included; at least 1. Unset: the engine's default, which
-   * on most engines is the rest of the context. The server may hold a lower maximum.
+   * Maximum number of output tokens, including reasoning: at least 1. Unset: the engine's default, usually the
+   * rest of the context. The server may cap it.
    * </pre>
    *
    * <code>optional int32 max_output_token_count = 6 [json_name = "maxOutputTokenCount"];</code>
@@ -381,8 +381,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The most output tokens to generate, reasoning included; at least 1. Unset: the engine's default, which
-   * on most engines is the rest of the context. The server may hold a lower maximum.
+   * Maximum number of output tokens, including reasoning: at least 1. Unset: the engine's default, usually the
+   * rest of the context. The server may cap it.
    * </pre>
    *
    * <code>optional int32 max_output_token_count = 6 [json_name = "maxOutputTokenCount"];</code>
@@ -512,7 +512,7 @@ private static final long serialVersionUID = 0L;
   private java.util.List<io.tokengrpc.tokenstreaming.v1.Tool> tools_;
   /**
    * <pre>
-   * The functions that the model may call; at most 128. Empty: none.
+   * Functions that the model may call: at most 128. Empty: none.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -523,7 +523,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The functions that the model may call; at most 128. Empty: none.
+   * Functions that the model may call: at most 128. Empty: none.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -535,7 +535,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The functions that the model may call; at most 128. Empty: none.
+   * Functions that the model may call: at most 128. Empty: none.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -546,7 +546,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The functions that the model may call; at most 128. Empty: none.
+   * Functions that the model may call: at most 128. Empty: none.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -557,7 +557,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The functions that the model may call; at most 128. Empty: none.
+   * Functions that the model may call: at most 128. Empty: none.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -572,7 +572,7 @@ private static final long serialVersionUID = 0L;
   private io.tokengrpc.tokenstreaming.v1.ToolChoice toolChoice_;
   /**
    * <pre>
-   * Whether and what the model calls. Unset: the model decides. Only with `tools`.
+   * Whether the model calls tools, and which ones. Only with `tools`. Unset: the model decides.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolChoice tool_choice = 11 [json_name = "toolChoice"];</code>
@@ -584,7 +584,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Whether and what the model calls. Unset: the model decides. Only with `tools`.
+   * Whether the model calls tools, and which ones. Only with `tools`. Unset: the model decides.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolChoice tool_choice = 11 [json_name = "toolChoice"];</code>
@@ -596,7 +596,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Whether and what the model calls. Unset: the model decides. Only with `tools`.
+   * Whether the model calls tools, and which ones. Only with `tools`. Unset: the model decides.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolChoice tool_choice = 11 [json_name = "toolChoice"];</code>
@@ -610,7 +610,7 @@ private static final long serialVersionUID = 0L;
   private io.tokengrpc.tokenstreaming.v1.OutputConstraint outputConstraint_;
   /**
    * <pre>
-   * What the output must match. Unset: anything.
+   * Constraint that the output must match. Unset: none.
    * </pre>
    *
    * <code>.tokenstreaming.v1.OutputConstraint output_constraint = 12 [json_name = "outputConstraint"];</code>
@@ -622,7 +622,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What the output must match. Unset: anything.
+   * Constraint that the output must match. Unset: none.
    * </pre>
    *
    * <code>.tokenstreaming.v1.OutputConstraint output_constraint = 12 [json_name = "outputConstraint"];</code>
@@ -634,7 +634,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What the output must match. Unset: anything.
+   * Constraint that the output must match. Unset: none.
    * </pre>
    *
    * <code>.tokenstreaming.v1.OutputConstraint output_constraint = 12 [json_name = "outputConstraint"];</code>
@@ -648,7 +648,7 @@ private static final long serialVersionUID = 0L;
   private io.tokengrpc.tokenstreaming.v1.Limits limits_;
   /**
    * <pre>
-   * Bounds in time. Unset: the server's.
+   * Time limits. Unset: those of the model and the server.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Limits limits = 13 [json_name = "limits"];</code>
@@ -660,7 +660,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Bounds in time. Unset: the server's.
+   * Time limits. Unset: those of the model and the server.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Limits limits = 13 [json_name = "limits"];</code>
@@ -672,7 +672,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Bounds in time. Unset: the server's.
+   * Time limits. Unset: those of the model and the server.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Limits limits = 13 [json_name = "limits"];</code>
@@ -686,7 +686,7 @@ private static final long serialVersionUID = 0L;
   private io.tokengrpc.tokenstreaming.v1.Recovery recovery_;
   /**
    * <pre>
-   * What happens when readers or engines are lost. Unset: stop when the last reader leaves.
+   * Behaviour when readers disconnect or engines fail. Unset: stop when the last reader disconnects.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Recovery recovery = 14 [json_name = "recovery"];</code>
@@ -698,7 +698,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What happens when readers or engines are lost. Unset: stop when the last reader leaves.
+   * Behaviour when readers disconnect or engines fail. Unset: stop when the last reader disconnects.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Recovery recovery = 14 [json_name = "recovery"];</code>
@@ -710,7 +710,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What happens when readers or engines are lost. Unset: stop when the last reader leaves.
+   * Behaviour when readers disconnect or engines fail. Unset: stop when the last reader disconnects.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Recovery recovery = 14 [json_name = "recovery"];</code>
@@ -724,8 +724,9 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Struct engineParams_;
   /**
    * <pre>
-   * Parameters passed to the engine as they are. Only keys that the server's configuration allows; keys
-   * that this contract owns (`model`, `stream`, `temperature` and the like) are refused.
+   * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
+   * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
+   * `temperature`, …).
    * </pre>
    *
    * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -737,8 +738,9 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Parameters passed to the engine as they are. Only keys that the server's configuration allows; keys
-   * that this contract owns (`model`, `stream`, `temperature` and the like) are refused.
+   * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
+   * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
+   * `temperature`, …).
    * </pre>
    *
    * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -750,8 +752,9 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Parameters passed to the engine as they are. Only keys that the server's configuration allows; keys
-   * that this contract owns (`model`, `stream`, `temperature` and the like) are refused.
+   * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
+   * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
+   * `temperature`, …).
    * </pre>
    *
    * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -789,8 +792,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Tags for billing and search, told in the usage ledger, never to the engine: at most 16, keys of 1 to 63
-   * and values of up to 256 characters.
+   * Labels for billing and search: at most 16, keys of 1 to 63 and values of up to 256 characters. Stored in
+   * the usage ledger and not sent to the engine.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 16 [json_name = "labels"];</code>
@@ -811,8 +814,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Tags for billing and search, told in the usage ledger, never to the engine: at most 16, keys of 1 to 63
-   * and values of up to 256 characters.
+   * Labels for billing and search: at most 16, keys of 1 to 63 and values of up to 256 characters. Stored in
+   * the usage ledger and not sent to the engine.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 16 [json_name = "labels"];</code>
@@ -823,8 +826,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Tags for billing and search, told in the usage ledger, never to the engine: at most 16, keys of 1 to 63
-   * and values of up to 256 characters.
+   * Labels for billing and search: at most 16, keys of 1 to 63 and values of up to 256 characters. Stored in
+   * the usage ledger and not sent to the engine.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 16 [json_name = "labels"];</code>
@@ -842,8 +845,8 @@ java.lang.String defaultValue) {
   }
   /**
    * <pre>
-   * Tags for billing and search, told in the usage ledger, never to the engine: at most 16, keys of 1 to 63
-   * and values of up to 256 characters.
+   * Labels for billing and search: at most 16, keys of 1 to 63 and values of up to 256 characters. Stored in
+   * the usage ledger and not sent to the engine.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 16 [json_name = "labels"];</code>
@@ -1330,8 +1333,8 @@ java.lang.String defaultValue) {
   }
   /**
    * <pre>
-   * A generation to run. Fields that this version of the server does not know are INVALID_ARGUMENT, so that
-   * nothing asked for is dropped unseen.
+   * A generation to run. Fields that the server does not know are INVALID_ARGUMENT, so that no part of the
+   * request is silently ignored.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.StreamTokensRequest}
@@ -1872,8 +1875,8 @@ java.lang.String defaultValue) {
     private java.lang.Object generationId_ = "";
     /**
      * <pre>
-     * The caller's name for the generation: 1 to 128 characters of `[A-Za-z0-9._~-]`. Empty: the server makes
-     * one (told in `started`), and the call is not idempotent. A random UUID is a good choice.
+     * Id that the caller chooses: 1 to 128 characters of `[A-Za-z0-9._~-]`, for example a random UUID. Empty: the
+     * server generates one and returns it in `started`, and the call is not idempotent.
      * </pre>
      *
      * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -1893,8 +1896,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The caller's name for the generation: 1 to 128 characters of `[A-Za-z0-9._~-]`. Empty: the server makes
-     * one (told in `started`), and the call is not idempotent. A random UUID is a good choice.
+     * Id that the caller chooses: 1 to 128 characters of `[A-Za-z0-9._~-]`, for example a random UUID. Empty: the
+     * server generates one and returns it in `started`, and the call is not idempotent.
      * </pre>
      *
      * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -1915,8 +1918,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The caller's name for the generation: 1 to 128 characters of `[A-Za-z0-9._~-]`. Empty: the server makes
-     * one (told in `started`), and the call is not idempotent. A random UUID is a good choice.
+     * Id that the caller chooses: 1 to 128 characters of `[A-Za-z0-9._~-]`, for example a random UUID. Empty: the
+     * server generates one and returns it in `started`, and the call is not idempotent.
      * </pre>
      *
      * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -1933,8 +1936,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The caller's name for the generation: 1 to 128 characters of `[A-Za-z0-9._~-]`. Empty: the server makes
-     * one (told in `started`), and the call is not idempotent. A random UUID is a good choice.
+     * Id that the caller chooses: 1 to 128 characters of `[A-Za-z0-9._~-]`, for example a random UUID. Empty: the
+     * server generates one and returns it in `started`, and the call is not idempotent.
      * </pre>
      *
      * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -1948,8 +1951,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The caller's name for the generation: 1 to 128 characters of `[A-Za-z0-9._~-]`. Empty: the server makes
-     * one (told in `started`), and the call is not idempotent. A random UUID is a good choice.
+     * Id that the caller chooses: 1 to 128 characters of `[A-Za-z0-9._~-]`, for example a random UUID. Empty: the
+     * server generates one and returns it in `started`, and the call is not idempotent.
      * </pre>
      *
      * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -1969,8 +1972,8 @@ java.lang.String defaultValue) {
     private java.lang.Object model_ = "";
     /**
      * <pre>
-     * The model to run, as ListModels names it. Empty: the server's default model. NOT_FOUND
-     * (`MODEL_NOT_FOUND`) when there is none of that name.
+     * Model to run, by its name in ListModels. Empty: the server's default model. An unknown model is NOT_FOUND
+     * (`MODEL_NOT_FOUND`).
      * </pre>
      *
      * <code>string model = 2 [json_name = "model"];</code>
@@ -1990,8 +1993,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The model to run, as ListModels names it. Empty: the server's default model. NOT_FOUND
-     * (`MODEL_NOT_FOUND`) when there is none of that name.
+     * Model to run, by its name in ListModels. Empty: the server's default model. An unknown model is NOT_FOUND
+     * (`MODEL_NOT_FOUND`).
      * </pre>
      *
      * <code>string model = 2 [json_name = "model"];</code>
@@ -2012,8 +2015,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The model to run, as ListModels names it. Empty: the server's default model. NOT_FOUND
-     * (`MODEL_NOT_FOUND`) when there is none of that name.
+     * Model to run, by its name in ListModels. Empty: the server's default model. An unknown model is NOT_FOUND
+     * (`MODEL_NOT_FOUND`).
      * </pre>
      *
      * <code>string model = 2 [json_name = "model"];</code>
@@ -2030,8 +2033,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The model to run, as ListModels names it. Empty: the server's default model. NOT_FOUND
-     * (`MODEL_NOT_FOUND`) when there is none of that name.
+     * Model to run, by its name in ListModels. Empty: the server's default model. An unknown model is NOT_FOUND
+     * (`MODEL_NOT_FOUND`).
      * </pre>
      *
      * <code>string model = 2 [json_name = "model"];</code>
@@ -2045,8 +2048,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The model to run, as ListModels names it. Empty: the server's default model. NOT_FOUND
-     * (`MODEL_NOT_FOUND`) when there is none of that name.
+     * Model to run, by its name in ListModels. Empty: the server's default model. An unknown model is NOT_FOUND
+     * (`MODEL_NOT_FOUND`).
      * </pre>
      *
      * <code>string model = 2 [json_name = "model"];</code>
@@ -2065,8 +2068,8 @@ java.lang.String defaultValue) {
 
     /**
      * <pre>
-     * Plain text to continue, with no chat template; one user's message where the model's engine has a chat
-     * API alone. Not empty.
+     * Plain text, continued without a chat template. If the engine has only a chat API, one user message. Must
+     * not be empty.
      * </pre>
      *
      * <code>string prompt = 3 [json_name = "prompt"];</code>
@@ -2078,8 +2081,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Plain text to continue, with no chat template; one user's message where the model's engine has a chat
-     * API alone. Not empty.
+     * Plain text, continued without a chat template. If the engine has only a chat API, one user message. Must
+     * not be empty.
      * </pre>
      *
      * <code>string prompt = 3 [json_name = "prompt"];</code>
@@ -2103,8 +2106,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Plain text to continue, with no chat template; one user's message where the model's engine has a chat
-     * API alone. Not empty.
+     * Plain text, continued without a chat template. If the engine has only a chat API, one user message. Must
+     * not be empty.
      * </pre>
      *
      * <code>string prompt = 3 [json_name = "prompt"];</code>
@@ -2129,8 +2132,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Plain text to continue, with no chat template; one user's message where the model's engine has a chat
-     * API alone. Not empty.
+     * Plain text, continued without a chat template. If the engine has only a chat API, one user message. Must
+     * not be empty.
      * </pre>
      *
      * <code>string prompt = 3 [json_name = "prompt"];</code>
@@ -2147,8 +2150,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Plain text to continue, with no chat template; one user's message where the model's engine has a chat
-     * API alone. Not empty.
+     * Plain text, continued without a chat template. If the engine has only a chat API, one user message. Must
+     * not be empty.
      * </pre>
      *
      * <code>string prompt = 3 [json_name = "prompt"];</code>
@@ -2164,8 +2167,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Plain text to continue, with no chat template; one user's message where the model's engine has a chat
-     * API alone. Not empty.
+     * Plain text, continued without a chat template. If the engine has only a chat API, one user message. Must
+     * not be empty.
      * </pre>
      *
      * <code>string prompt = 3 [json_name = "prompt"];</code>
@@ -2186,7 +2189,7 @@ java.lang.String defaultValue) {
         io.tokengrpc.tokenstreaming.v1.Conversation, io.tokengrpc.tokenstreaming.v1.Conversation.Builder, io.tokengrpc.tokenstreaming.v1.ConversationOrBuilder> conversationBuilder_;
     /**
      * <pre>
-     * A conversation, put into the model's own chat template by the engine.
+     * A conversation, to which the engine applies the model's chat template.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Conversation conversation = 4 [json_name = "conversation"];</code>
@@ -2198,7 +2201,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * A conversation, put into the model's own chat template by the engine.
+     * A conversation, to which the engine applies the model's chat template.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Conversation conversation = 4 [json_name = "conversation"];</code>
@@ -2220,7 +2223,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * A conversation, put into the model's own chat template by the engine.
+     * A conversation, to which the engine applies the model's chat template.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Conversation conversation = 4 [json_name = "conversation"];</code>
@@ -2240,7 +2243,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * A conversation, put into the model's own chat template by the engine.
+     * A conversation, to which the engine applies the model's chat template.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Conversation conversation = 4 [json_name = "conversation"];</code>
@@ -2258,7 +2261,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * A conversation, put into the model's own chat template by the engine.
+     * A conversation, to which the engine applies the model's chat template.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Conversation conversation = 4 [json_name = "conversation"];</code>
@@ -2285,7 +2288,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * A conversation, put into the model's own chat template by the engine.
+     * A conversation, to which the engine applies the model's chat template.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Conversation conversation = 4 [json_name = "conversation"];</code>
@@ -2308,7 +2311,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * A conversation, put into the model's own chat template by the engine.
+     * A conversation, to which the engine applies the model's chat template.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Conversation conversation = 4 [json_name = "conversation"];</code>
@@ -2318,7 +2321,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * A conversation, put into the model's own chat template by the engine.
+     * A conversation, to which the engine applies the model's chat template.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Conversation conversation = 4 [json_name = "conversation"];</code>
@@ -2336,7 +2339,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * A conversation, put into the model's own chat template by the engine.
+     * A conversation, to which the engine applies the model's chat template.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Conversation conversation = 4 [json_name = "conversation"];</code>
@@ -2364,8 +2367,8 @@ java.lang.String defaultValue) {
         io.tokengrpc.tokenstreaming.v1.TokenIds, io.tokengrpc.tokenstreaming.v1.TokenIds.Builder, io.tokengrpc.tokenstreaming.v1.TokenIdsOrBuilder> promptTokenIdsBuilder_;
     /**
      * <pre>
-     * Token ids of the model's own vocabulary, to continue as they are. INVALID_ARGUMENT
-     * (`UNSUPPORTED_FEATURE`) where the engine takes none.
+     * Token ids of the model's own vocabulary, continued unchanged. INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`) if
+     * the engine does not accept token ids.
      * </pre>
      *
      * <code>.tokenstreaming.v1.TokenIds prompt_token_ids = 5 [json_name = "promptTokenIds"];</code>
@@ -2377,8 +2380,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Token ids of the model's own vocabulary, to continue as they are. INVALID_ARGUMENT
-     * (`UNSUPPORTED_FEATURE`) where the engine takes none.
+     * Token ids of the model's own vocabulary, continued unchanged. INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`) if
+     * the engine does not accept token ids.
      * </pre>
      *
      * <code>.tokenstreaming.v1.TokenIds prompt_token_ids = 5 [json_name = "promptTokenIds"];</code>
@@ -2400,8 +2403,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Token ids of the model's own vocabulary, to continue as they are. INVALID_ARGUMENT
-     * (`UNSUPPORTED_FEATURE`) where the engine takes none.
+     * Token ids of the model's own vocabulary, continued unchanged. INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`) if
+     * the engine does not accept token ids.
      * </pre>
      *
      * <code>.tokenstreaming.v1.TokenIds prompt_token_ids = 5 [json_name = "promptTokenIds"];</code>
@@ -2421,8 +2424,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Token ids of the model's own vocabulary, to continue as they are. INVALID_ARGUMENT
-     * (`UNSUPPORTED_FEATURE`) where the engine takes none.
+     * Token ids of the model's own vocabulary, continued unchanged. INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`) if
+     * the engine does not accept token ids.
      * </pre>
      *
      * <code>.tokenstreaming.v1.TokenIds prompt_token_ids = 5 [json_name = "promptTokenIds"];</code>
@@ -2440,8 +2443,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Token ids of the model's own vocabulary, to continue as they are. INVALID_ARGUMENT
-     * (`UNSUPPORTED_FEATURE`) where the engine takes none.
+     * Token ids of the model's own vocabulary, continued unchanged. INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`) if
+     * the engine does not accept token ids.
      * </pre>
      *
      * <code>.tokenstreaming.v1.TokenIds prompt_token_ids = 5 [json_name = "promptTokenIds"];</code>
@@ -2468,8 +2471,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Token ids of the model's own vocabulary, to continue as they are. INVALID_ARGUMENT
-     * (`UNSUPPORTED_FEATURE`) where the engine takes none.
+     * Token ids of the model's own vocabulary, continued unchanged. INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`) if
+     * the engine does not accept token ids.
      * </pre>
      *
      * <code>.tokenstreaming.v1.TokenIds prompt_token_ids = 5 [json_name = "promptTokenIds"];</code>
@@ -2492,8 +2495,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Token ids of the model's own vocabulary, to continue as they are. INVALID_ARGUMENT
-     * (`UNSUPPORTED_FEATURE`) where the engine takes none.
+     * Token ids of the model's own vocabulary, continued unchanged. INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`) if
+     * the engine does not accept token ids.
      * </pre>
      *
      * <code>.tokenstreaming.v1.TokenIds prompt_token_ids = 5 [json_name = "promptTokenIds"];</code>
@@ -2503,8 +2506,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Token ids of the model's own vocabulary, to continue as they are. INVALID_ARGUMENT
-     * (`UNSUPPORTED_FEATURE`) where the engine takes none.
+     * Token ids of the model's own vocabulary, continued unchanged. INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`) if
+     * the engine does not accept token ids.
      * </pre>
      *
      * <code>.tokenstreaming.v1.TokenIds prompt_token_ids = 5 [json_name = "promptTokenIds"];</code>
@@ -2522,8 +2525,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Token ids of the model's own vocabulary, to continue as they are. INVALID_ARGUMENT
-     * (`UNSUPPORTED_FEATURE`) where the engine takes none.
+     * Token ids of the model's own vocabulary, continued unchanged. INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`) if
+     * the engine does not accept token ids.
      * </pre>
      *
      * <code>.tokenstreaming.v1.TokenIds prompt_token_ids = 5 [json_name = "promptTokenIds"];</code>
@@ -2550,8 +2553,8 @@ java.lang.String defaultValue) {
     private int maxOutputTokenCount_ ;
     /**
      * <pre>
-     * The most output tokens to generate, reasoning included; at least 1. Unset: the engine's default, which
-     * on most engines is the rest of the context. The server may hold a lower maximum.
+     * Maximum number of output tokens, including reasoning: at least 1. Unset: the engine's default, usually the
+     * rest of the context. The server may cap it.
      * </pre>
      *
      * <code>optional int32 max_output_token_count = 6 [json_name = "maxOutputTokenCount"];</code>
@@ -2563,8 +2566,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The most output tokens to generate, reasoning included; at least 1. Unset: the engine's default, which
-     * on most engines is the rest of the context. The server may hold a lower maximum.
+     * Maximum number of output tokens, including reasoning: at least 1. Unset: the engine's default, usually the
+     * rest of the context. The server may cap it.
      * </pre>
      *
      * <code>optional int32 max_output_token_count = 6 [json_name = "maxOutputTokenCount"];</code>
@@ -2576,8 +2579,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The most output tokens to generate, reasoning included; at least 1. Unset: the engine's default, which
-     * on most engines is the rest of the context. The server may hold a lower maximum.
+     * Maximum number of output tokens, including reasoning: at least 1. Unset: the engine's default, usually the
+     * rest of the context. The server may cap it.
      * </pre>
      *
      * <code>optional int32 max_output_token_count = 6 [json_name = "maxOutputTokenCount"];</code>
@@ -2593,8 +2596,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The most output tokens to generate, reasoning included; at least 1. Unset: the engine's default, which
-     * on most engines is the rest of the context. The server may hold a lower maximum.
+     * Maximum number of output tokens, including reasoning: at least 1. Unset: the engine's default, usually the
+     * rest of the context. The server may cap it.
      * </pre>
      *
      * <code>optional int32 max_output_token_count = 6 [json_name = "maxOutputTokenCount"];</code>
@@ -3092,7 +3095,7 @@ java.lang.String defaultValue) {
 
     /**
      * <pre>
-     * The functions that the model may call; at most 128. Empty: none.
+     * Functions that the model may call: at most 128. Empty: none.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -3106,7 +3109,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The functions that the model may call; at most 128. Empty: none.
+     * Functions that the model may call: at most 128. Empty: none.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -3120,7 +3123,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The functions that the model may call; at most 128. Empty: none.
+     * Functions that the model may call: at most 128. Empty: none.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -3134,7 +3137,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The functions that the model may call; at most 128. Empty: none.
+     * Functions that the model may call: at most 128. Empty: none.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -3155,7 +3158,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The functions that the model may call; at most 128. Empty: none.
+     * Functions that the model may call: at most 128. Empty: none.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -3173,7 +3176,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The functions that the model may call; at most 128. Empty: none.
+     * Functions that the model may call: at most 128. Empty: none.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -3193,7 +3196,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The functions that the model may call; at most 128. Empty: none.
+     * Functions that the model may call: at most 128. Empty: none.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -3214,7 +3217,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The functions that the model may call; at most 128. Empty: none.
+     * Functions that the model may call: at most 128. Empty: none.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -3232,7 +3235,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The functions that the model may call; at most 128. Empty: none.
+     * Functions that the model may call: at most 128. Empty: none.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -3250,7 +3253,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The functions that the model may call; at most 128. Empty: none.
+     * Functions that the model may call: at most 128. Empty: none.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -3269,7 +3272,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The functions that the model may call; at most 128. Empty: none.
+     * Functions that the model may call: at most 128. Empty: none.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -3286,7 +3289,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The functions that the model may call; at most 128. Empty: none.
+     * Functions that the model may call: at most 128. Empty: none.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -3303,7 +3306,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The functions that the model may call; at most 128. Empty: none.
+     * Functions that the model may call: at most 128. Empty: none.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -3314,7 +3317,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The functions that the model may call; at most 128. Empty: none.
+     * Functions that the model may call: at most 128. Empty: none.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -3328,7 +3331,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The functions that the model may call; at most 128. Empty: none.
+     * Functions that the model may call: at most 128. Empty: none.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -3343,7 +3346,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The functions that the model may call; at most 128. Empty: none.
+     * Functions that the model may call: at most 128. Empty: none.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -3354,7 +3357,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The functions that the model may call; at most 128. Empty: none.
+     * Functions that the model may call: at most 128. Empty: none.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -3366,7 +3369,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The functions that the model may call; at most 128. Empty: none.
+     * Functions that the model may call: at most 128. Empty: none.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -3395,7 +3398,7 @@ java.lang.String defaultValue) {
         io.tokengrpc.tokenstreaming.v1.ToolChoice, io.tokengrpc.tokenstreaming.v1.ToolChoice.Builder, io.tokengrpc.tokenstreaming.v1.ToolChoiceOrBuilder> toolChoiceBuilder_;
     /**
      * <pre>
-     * Whether and what the model calls. Unset: the model decides. Only with `tools`.
+     * Whether the model calls tools, and which ones. Only with `tools`. Unset: the model decides.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolChoice tool_choice = 11 [json_name = "toolChoice"];</code>
@@ -3406,7 +3409,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Whether and what the model calls. Unset: the model decides. Only with `tools`.
+     * Whether the model calls tools, and which ones. Only with `tools`. Unset: the model decides.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolChoice tool_choice = 11 [json_name = "toolChoice"];</code>
@@ -3421,7 +3424,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Whether and what the model calls. Unset: the model decides. Only with `tools`.
+     * Whether the model calls tools, and which ones. Only with `tools`. Unset: the model decides.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolChoice tool_choice = 11 [json_name = "toolChoice"];</code>
@@ -3441,7 +3444,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Whether and what the model calls. Unset: the model decides. Only with `tools`.
+     * Whether the model calls tools, and which ones. Only with `tools`. Unset: the model decides.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolChoice tool_choice = 11 [json_name = "toolChoice"];</code>
@@ -3459,7 +3462,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Whether and what the model calls. Unset: the model decides. Only with `tools`.
+     * Whether the model calls tools, and which ones. Only with `tools`. Unset: the model decides.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolChoice tool_choice = 11 [json_name = "toolChoice"];</code>
@@ -3484,7 +3487,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Whether and what the model calls. Unset: the model decides. Only with `tools`.
+     * Whether the model calls tools, and which ones. Only with `tools`. Unset: the model decides.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolChoice tool_choice = 11 [json_name = "toolChoice"];</code>
@@ -3501,7 +3504,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Whether and what the model calls. Unset: the model decides. Only with `tools`.
+     * Whether the model calls tools, and which ones. Only with `tools`. Unset: the model decides.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolChoice tool_choice = 11 [json_name = "toolChoice"];</code>
@@ -3513,7 +3516,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Whether and what the model calls. Unset: the model decides. Only with `tools`.
+     * Whether the model calls tools, and which ones. Only with `tools`. Unset: the model decides.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolChoice tool_choice = 11 [json_name = "toolChoice"];</code>
@@ -3528,7 +3531,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Whether and what the model calls. Unset: the model decides. Only with `tools`.
+     * Whether the model calls tools, and which ones. Only with `tools`. Unset: the model decides.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolChoice tool_choice = 11 [json_name = "toolChoice"];</code>
@@ -3552,7 +3555,7 @@ java.lang.String defaultValue) {
         io.tokengrpc.tokenstreaming.v1.OutputConstraint, io.tokengrpc.tokenstreaming.v1.OutputConstraint.Builder, io.tokengrpc.tokenstreaming.v1.OutputConstraintOrBuilder> outputConstraintBuilder_;
     /**
      * <pre>
-     * What the output must match. Unset: anything.
+     * Constraint that the output must match. Unset: none.
      * </pre>
      *
      * <code>.tokenstreaming.v1.OutputConstraint output_constraint = 12 [json_name = "outputConstraint"];</code>
@@ -3563,7 +3566,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What the output must match. Unset: anything.
+     * Constraint that the output must match. Unset: none.
      * </pre>
      *
      * <code>.tokenstreaming.v1.OutputConstraint output_constraint = 12 [json_name = "outputConstraint"];</code>
@@ -3578,7 +3581,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What the output must match. Unset: anything.
+     * Constraint that the output must match. Unset: none.
      * </pre>
      *
      * <code>.tokenstreaming.v1.OutputConstraint output_constraint = 12 [json_name = "outputConstraint"];</code>
@@ -3598,7 +3601,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What the output must match. Unset: anything.
+     * Constraint that the output must match. Unset: none.
      * </pre>
      *
      * <code>.tokenstreaming.v1.OutputConstraint output_constraint = 12 [json_name = "outputConstraint"];</code>
@@ -3616,7 +3619,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What the output must match. Unset: anything.
+     * Constraint that the output must match. Unset: none.
      * </pre>
      *
      * <code>.tokenstreaming.v1.OutputConstraint output_constraint = 12 [json_name = "outputConstraint"];</code>
@@ -3641,7 +3644,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What the output must match. Unset: anything.
+     * Constraint that the output must match. Unset: none.
      * </pre>
      *
      * <code>.tokenstreaming.v1.OutputConstraint output_constraint = 12 [json_name = "outputConstraint"];</code>
@@ -3658,7 +3661,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What the output must match. Unset: anything.
+     * Constraint that the output must match. Unset: none.
      * </pre>
      *
      * <code>.tokenstreaming.v1.OutputConstraint output_constraint = 12 [json_name = "outputConstraint"];</code>
@@ -3670,7 +3673,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What the output must match. Unset: anything.
+     * Constraint that the output must match. Unset: none.
      * </pre>
      *
      * <code>.tokenstreaming.v1.OutputConstraint output_constraint = 12 [json_name = "outputConstraint"];</code>
@@ -3685,7 +3688,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What the output must match. Unset: anything.
+     * Constraint that the output must match. Unset: none.
      * </pre>
      *
      * <code>.tokenstreaming.v1.OutputConstraint output_constraint = 12 [json_name = "outputConstraint"];</code>
@@ -3709,7 +3712,7 @@ java.lang.String defaultValue) {
         io.tokengrpc.tokenstreaming.v1.Limits, io.tokengrpc.tokenstreaming.v1.Limits.Builder, io.tokengrpc.tokenstreaming.v1.LimitsOrBuilder> limitsBuilder_;
     /**
      * <pre>
-     * Bounds in time. Unset: the server's.
+     * Time limits. Unset: those of the model and the server.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Limits limits = 13 [json_name = "limits"];</code>
@@ -3720,7 +3723,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Bounds in time. Unset: the server's.
+     * Time limits. Unset: those of the model and the server.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Limits limits = 13 [json_name = "limits"];</code>
@@ -3735,7 +3738,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Bounds in time. Unset: the server's.
+     * Time limits. Unset: those of the model and the server.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Limits limits = 13 [json_name = "limits"];</code>
@@ -3755,7 +3758,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Bounds in time. Unset: the server's.
+     * Time limits. Unset: those of the model and the server.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Limits limits = 13 [json_name = "limits"];</code>
@@ -3773,7 +3776,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Bounds in time. Unset: the server's.
+     * Time limits. Unset: those of the model and the server.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Limits limits = 13 [json_name = "limits"];</code>
@@ -3798,7 +3801,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Bounds in time. Unset: the server's.
+     * Time limits. Unset: those of the model and the server.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Limits limits = 13 [json_name = "limits"];</code>
@@ -3815,7 +3818,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Bounds in time. Unset: the server's.
+     * Time limits. Unset: those of the model and the server.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Limits limits = 13 [json_name = "limits"];</code>
@@ -3827,7 +3830,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Bounds in time. Unset: the server's.
+     * Time limits. Unset: those of the model and the server.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Limits limits = 13 [json_name = "limits"];</code>
@@ -3842,7 +3845,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Bounds in time. Unset: the server's.
+     * Time limits. Unset: those of the model and the server.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Limits limits = 13 [json_name = "limits"];</code>
@@ -3866,7 +3869,7 @@ java.lang.String defaultValue) {
         io.tokengrpc.tokenstreaming.v1.Recovery, io.tokengrpc.tokenstreaming.v1.Recovery.Builder, io.tokengrpc.tokenstreaming.v1.RecoveryOrBuilder> recoveryBuilder_;
     /**
      * <pre>
-     * What happens when readers or engines are lost. Unset: stop when the last reader leaves.
+     * Behaviour when readers disconnect or engines fail. Unset: stop when the last reader disconnects.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Recovery recovery = 14 [json_name = "recovery"];</code>
@@ -3877,7 +3880,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What happens when readers or engines are lost. Unset: stop when the last reader leaves.
+     * Behaviour when readers disconnect or engines fail. Unset: stop when the last reader disconnects.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Recovery recovery = 14 [json_name = "recovery"];</code>
@@ -3892,7 +3895,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What happens when readers or engines are lost. Unset: stop when the last reader leaves.
+     * Behaviour when readers disconnect or engines fail. Unset: stop when the last reader disconnects.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Recovery recovery = 14 [json_name = "recovery"];</code>
@@ -3912,7 +3915,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What happens when readers or engines are lost. Unset: stop when the last reader leaves.
+     * Behaviour when readers disconnect or engines fail. Unset: stop when the last reader disconnects.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Recovery recovery = 14 [json_name = "recovery"];</code>
@@ -3930,7 +3933,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What happens when readers or engines are lost. Unset: stop when the last reader leaves.
+     * Behaviour when readers disconnect or engines fail. Unset: stop when the last reader disconnects.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Recovery recovery = 14 [json_name = "recovery"];</code>
@@ -3955,7 +3958,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What happens when readers or engines are lost. Unset: stop when the last reader leaves.
+     * Behaviour when readers disconnect or engines fail. Unset: stop when the last reader disconnects.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Recovery recovery = 14 [json_name = "recovery"];</code>
@@ -3972,7 +3975,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What happens when readers or engines are lost. Unset: stop when the last reader leaves.
+     * Behaviour when readers disconnect or engines fail. Unset: stop when the last reader disconnects.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Recovery recovery = 14 [json_name = "recovery"];</code>
@@ -3984,7 +3987,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What happens when readers or engines are lost. Unset: stop when the last reader leaves.
+     * Behaviour when readers disconnect or engines fail. Unset: stop when the last reader disconnects.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Recovery recovery = 14 [json_name = "recovery"];</code>
@@ -3999,7 +4002,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What happens when readers or engines are lost. Unset: stop when the last reader leaves.
+     * Behaviour when readers disconnect or engines fail. Unset: stop when the last reader disconnects.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Recovery recovery = 14 [json_name = "recovery"];</code>
@@ -4023,8 +4026,9 @@ java.lang.String defaultValue) {
         com.google.protobuf.Struct, com.google.protobuf.Struct.Builder, com.google.protobuf.StructOrBuilder> engineParamsBuilder_;
     /**
      * <pre>
-     * Parameters passed to the engine as they are. Only keys that the server's configuration allows; keys
-     * that this contract owns (`model`, `stream`, `temperature` and the like) are refused.
+     * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
+     * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
+     * `temperature`, …).
      * </pre>
      *
      * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -4035,8 +4039,9 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Parameters passed to the engine as they are. Only keys that the server's configuration allows; keys
-     * that this contract owns (`model`, `stream`, `temperature` and the like) are refused.
+     * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
+     * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
+     * `temperature`, …).
      * </pre>
      *
      * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -4051,8 +4056,9 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Parameters passed to the engine as they are. Only keys that the server's configuration allows; keys
-     * that this contract owns (`model`, `stream`, `temperature` and the like) are refused.
+     * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
+     * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
+     * `temperature`, …).
      * </pre>
      *
      * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -4072,8 +4078,9 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Parameters passed to the engine as they are. Only keys that the server's configuration allows; keys
-     * that this contract owns (`model`, `stream`, `temperature` and the like) are refused.
+     * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
+     * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
+     * `temperature`, …).
      * </pre>
      *
      * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -4091,8 +4098,9 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Parameters passed to the engine as they are. Only keys that the server's configuration allows; keys
-     * that this contract owns (`model`, `stream`, `temperature` and the like) are refused.
+     * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
+     * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
+     * `temperature`, …).
      * </pre>
      *
      * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -4117,8 +4125,9 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Parameters passed to the engine as they are. Only keys that the server's configuration allows; keys
-     * that this contract owns (`model`, `stream`, `temperature` and the like) are refused.
+     * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
+     * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
+     * `temperature`, …).
      * </pre>
      *
      * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -4135,8 +4144,9 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Parameters passed to the engine as they are. Only keys that the server's configuration allows; keys
-     * that this contract owns (`model`, `stream`, `temperature` and the like) are refused.
+     * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
+     * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
+     * `temperature`, …).
      * </pre>
      *
      * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -4148,8 +4158,9 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Parameters passed to the engine as they are. Only keys that the server's configuration allows; keys
-     * that this contract owns (`model`, `stream`, `temperature` and the like) are refused.
+     * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
+     * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
+     * `temperature`, …).
      * </pre>
      *
      * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -4164,8 +4175,9 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Parameters passed to the engine as they are. Only keys that the server's configuration allows; keys
-     * that this contract owns (`model`, `stream`, `temperature` and the like) are refused.
+     * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
+     * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
+     * `temperature`, …).
      * </pre>
      *
      * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -4212,8 +4224,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Tags for billing and search, told in the usage ledger, never to the engine: at most 16, keys of 1 to 63
-     * and values of up to 256 characters.
+     * Labels for billing and search: at most 16, keys of 1 to 63 and values of up to 256 characters. Stored in
+     * the usage ledger and not sent to the engine.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 16 [json_name = "labels"];</code>
@@ -4234,8 +4246,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Tags for billing and search, told in the usage ledger, never to the engine: at most 16, keys of 1 to 63
-     * and values of up to 256 characters.
+     * Labels for billing and search: at most 16, keys of 1 to 63 and values of up to 256 characters. Stored in
+     * the usage ledger and not sent to the engine.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 16 [json_name = "labels"];</code>
@@ -4246,8 +4258,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Tags for billing and search, told in the usage ledger, never to the engine: at most 16, keys of 1 to 63
-     * and values of up to 256 characters.
+     * Labels for billing and search: at most 16, keys of 1 to 63 and values of up to 256 characters. Stored in
+     * the usage ledger and not sent to the engine.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 16 [json_name = "labels"];</code>
@@ -4265,8 +4277,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Tags for billing and search, told in the usage ledger, never to the engine: at most 16, keys of 1 to 63
-     * and values of up to 256 characters.
+     * Labels for billing and search: at most 16, keys of 1 to 63 and values of up to 256 characters. Stored in
+     * the usage ledger and not sent to the engine.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 16 [json_name = "labels"];</code>
@@ -4290,8 +4302,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Tags for billing and search, told in the usage ledger, never to the engine: at most 16, keys of 1 to 63
-     * and values of up to 256 characters.
+     * Labels for billing and search: at most 16, keys of 1 to 63 and values of up to 256 characters. Stored in
+     * the usage ledger and not sent to the engine.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 16 [json_name = "labels"];</code>
@@ -4314,8 +4326,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Tags for billing and search, told in the usage ledger, never to the engine: at most 16, keys of 1 to 63
-     * and values of up to 256 characters.
+     * Labels for billing and search: at most 16, keys of 1 to 63 and values of up to 256 characters. Stored in
+     * the usage ledger and not sent to the engine.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 16 [json_name = "labels"];</code>
@@ -4332,8 +4344,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Tags for billing and search, told in the usage ledger, never to the engine: at most 16, keys of 1 to 63
-     * and values of up to 256 characters.
+     * Labels for billing and search: at most 16, keys of 1 to 63 and values of up to 256 characters. Stored in
+     * the usage ledger and not sent to the engine.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 16 [json_name = "labels"];</code>

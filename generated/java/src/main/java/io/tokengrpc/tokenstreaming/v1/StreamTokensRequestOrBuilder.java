@@ -12,8 +12,8 @@ public interface StreamTokensRequestOrBuilder extends
 
   /**
    * <pre>
-   * The caller's name for the generation: 1 to 128 characters of `[A-Za-z0-9._~-]`. Empty: the server makes
-   * one (told in `started`), and the call is not idempotent. A random UUID is a good choice.
+   * Id that the caller chooses: 1 to 128 characters of `[A-Za-z0-9._~-]`, for example a random UUID. Empty: the
+   * server generates one and returns it in `started`, and the call is not idempotent.
    * </pre>
    *
    * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -22,8 +22,8 @@ public interface StreamTokensRequestOrBuilder extends
   java.lang.String getGenerationId();
   /**
    * <pre>
-   * The caller's name for the generation: 1 to 128 characters of `[A-Za-z0-9._~-]`. Empty: the server makes
-   * one (told in `started`), and the call is not idempotent. A random UUID is a good choice.
+   * Id that the caller chooses: 1 to 128 characters of `[A-Za-z0-9._~-]`, for example a random UUID. Empty: the
+   * server generates one and returns it in `started`, and the call is not idempotent.
    * </pre>
    *
    * <code>string generation_id = 1 [json_name = "generationId"];</code>
@@ -34,8 +34,8 @@ public interface StreamTokensRequestOrBuilder extends
 
   /**
    * <pre>
-   * The model to run, as ListModels names it. Empty: the server's default model. NOT_FOUND
-   * (`MODEL_NOT_FOUND`) when there is none of that name.
+   * Model to run, by its name in ListModels. Empty: the server's default model. An unknown model is NOT_FOUND
+   * (`MODEL_NOT_FOUND`).
    * </pre>
    *
    * <code>string model = 2 [json_name = "model"];</code>
@@ -44,8 +44,8 @@ public interface StreamTokensRequestOrBuilder extends
   java.lang.String getModel();
   /**
    * <pre>
-   * The model to run, as ListModels names it. Empty: the server's default model. NOT_FOUND
-   * (`MODEL_NOT_FOUND`) when there is none of that name.
+   * Model to run, by its name in ListModels. Empty: the server's default model. An unknown model is NOT_FOUND
+   * (`MODEL_NOT_FOUND`).
    * </pre>
    *
    * <code>string model = 2 [json_name = "model"];</code>
@@ -56,8 +56,8 @@ public interface StreamTokensRequestOrBuilder extends
 
   /**
    * <pre>
-   * Plain text to continue, with no chat template; one user's message where the model's engine has a chat
-   * API alone. Not empty.
+   * Plain text, continued without a chat template. If the engine has only a chat API, one user message. Must
+   * not be empty.
    * </pre>
    *
    * <code>string prompt = 3 [json_name = "prompt"];</code>
@@ -66,8 +66,8 @@ public interface StreamTokensRequestOrBuilder extends
   boolean hasPrompt();
   /**
    * <pre>
-   * Plain text to continue, with no chat template; one user's message where the model's engine has a chat
-   * API alone. Not empty.
+   * Plain text, continued without a chat template. If the engine has only a chat API, one user message. Must
+   * not be empty.
    * </pre>
    *
    * <code>string prompt = 3 [json_name = "prompt"];</code>
@@ -76,8 +76,8 @@ public interface StreamTokensRequestOrBuilder extends
   java.lang.String getPrompt();
   /**
    * <pre>
-   * Plain text to continue, with no chat template; one user's message where the model's engine has a chat
-   * API alone. Not empty.
+   * Plain text, continued without a chat template. If the engine has only a chat API, one user message. Must
+   * not be empty.
    * </pre>
    *
    * <code>string prompt = 3 [json_name = "prompt"];</code>
@@ -88,7 +88,7 @@ public interface StreamTokensRequestOrBuilder extends
 
   /**
    * <pre>
-   * A conversation, put into the model's own chat template by the engine.
+   * A conversation, to which the engine applies the model's chat template.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Conversation conversation = 4 [json_name = "conversation"];</code>
@@ -97,7 +97,7 @@ public interface StreamTokensRequestOrBuilder extends
   boolean hasConversation();
   /**
    * <pre>
-   * A conversation, put into the model's own chat template by the engine.
+   * A conversation, to which the engine applies the model's chat template.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Conversation conversation = 4 [json_name = "conversation"];</code>
@@ -106,7 +106,7 @@ public interface StreamTokensRequestOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Conversation getConversation();
   /**
    * <pre>
-   * A conversation, put into the model's own chat template by the engine.
+   * A conversation, to which the engine applies the model's chat template.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Conversation conversation = 4 [json_name = "conversation"];</code>
@@ -115,8 +115,8 @@ public interface StreamTokensRequestOrBuilder extends
 
   /**
    * <pre>
-   * Token ids of the model's own vocabulary, to continue as they are. INVALID_ARGUMENT
-   * (`UNSUPPORTED_FEATURE`) where the engine takes none.
+   * Token ids of the model's own vocabulary, continued unchanged. INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`) if
+   * the engine does not accept token ids.
    * </pre>
    *
    * <code>.tokenstreaming.v1.TokenIds prompt_token_ids = 5 [json_name = "promptTokenIds"];</code>
@@ -125,8 +125,8 @@ public interface StreamTokensRequestOrBuilder extends
   boolean hasPromptTokenIds();
   /**
    * <pre>
-   * Token ids of the model's own vocabulary, to continue as they are. INVALID_ARGUMENT
-   * (`UNSUPPORTED_FEATURE`) where the engine takes none.
+   * Token ids of the model's own vocabulary, continued unchanged. INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`) if
+   * the engine does not accept token ids.
    * </pre>
    *
    * <code>.tokenstreaming.v1.TokenIds prompt_token_ids = 5 [json_name = "promptTokenIds"];</code>
@@ -135,8 +135,8 @@ public interface StreamTokensRequestOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.TokenIds getPromptTokenIds();
   /**
    * <pre>
-   * Token ids of the model's own vocabulary, to continue as they are. INVALID_ARGUMENT
-   * (`UNSUPPORTED_FEATURE`) where the engine takes none.
+   * Token ids of the model's own vocabulary, continued unchanged. INVALID_ARGUMENT (`UNSUPPORTED_FEATURE`) if
+   * the engine does not accept token ids.
    * </pre>
    *
    * <code>.tokenstreaming.v1.TokenIds prompt_token_ids = 5 [json_name = "promptTokenIds"];</code>
@@ -145,8 +145,8 @@ public interface StreamTokensRequestOrBuilder extends
 
   /**
    * <pre>
-   * The most output tokens to generate, reasoning included; at least 1. Unset: the engine's default, which
-   * on most engines is the rest of the context. The server may hold a lower maximum.
+   * Maximum number of output tokens, including reasoning: at least 1. Unset: the engine's default, usually the
+   * rest of the context. The server may cap it.
    * </pre>
    *
    * <code>optional int32 max_output_token_count = 6 [json_name = "maxOutputTokenCount"];</code>
@@ -155,8 +155,8 @@ public interface StreamTokensRequestOrBuilder extends
   boolean hasMaxOutputTokenCount();
   /**
    * <pre>
-   * The most output tokens to generate, reasoning included; at least 1. Unset: the engine's default, which
-   * on most engines is the rest of the context. The server may hold a lower maximum.
+   * Maximum number of output tokens, including reasoning: at least 1. Unset: the engine's default, usually the
+   * rest of the context. The server may cap it.
    * </pre>
    *
    * <code>optional int32 max_output_token_count = 6 [json_name = "maxOutputTokenCount"];</code>
@@ -247,7 +247,7 @@ public interface StreamTokensRequestOrBuilder extends
 
   /**
    * <pre>
-   * The functions that the model may call; at most 128. Empty: none.
+   * Functions that the model may call: at most 128. Empty: none.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -256,7 +256,7 @@ public interface StreamTokensRequestOrBuilder extends
       getToolsList();
   /**
    * <pre>
-   * The functions that the model may call; at most 128. Empty: none.
+   * Functions that the model may call: at most 128. Empty: none.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -264,7 +264,7 @@ public interface StreamTokensRequestOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Tool getTools(int index);
   /**
    * <pre>
-   * The functions that the model may call; at most 128. Empty: none.
+   * Functions that the model may call: at most 128. Empty: none.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -272,7 +272,7 @@ public interface StreamTokensRequestOrBuilder extends
   int getToolsCount();
   /**
    * <pre>
-   * The functions that the model may call; at most 128. Empty: none.
+   * Functions that the model may call: at most 128. Empty: none.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -281,7 +281,7 @@ public interface StreamTokensRequestOrBuilder extends
       getToolsOrBuilderList();
   /**
    * <pre>
-   * The functions that the model may call; at most 128. Empty: none.
+   * Functions that the model may call: at most 128. Empty: none.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Tool tools = 10 [json_name = "tools"];</code>
@@ -291,7 +291,7 @@ public interface StreamTokensRequestOrBuilder extends
 
   /**
    * <pre>
-   * Whether and what the model calls. Unset: the model decides. Only with `tools`.
+   * Whether the model calls tools, and which ones. Only with `tools`. Unset: the model decides.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolChoice tool_choice = 11 [json_name = "toolChoice"];</code>
@@ -300,7 +300,7 @@ public interface StreamTokensRequestOrBuilder extends
   boolean hasToolChoice();
   /**
    * <pre>
-   * Whether and what the model calls. Unset: the model decides. Only with `tools`.
+   * Whether the model calls tools, and which ones. Only with `tools`. Unset: the model decides.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolChoice tool_choice = 11 [json_name = "toolChoice"];</code>
@@ -309,7 +309,7 @@ public interface StreamTokensRequestOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.ToolChoice getToolChoice();
   /**
    * <pre>
-   * Whether and what the model calls. Unset: the model decides. Only with `tools`.
+   * Whether the model calls tools, and which ones. Only with `tools`. Unset: the model decides.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolChoice tool_choice = 11 [json_name = "toolChoice"];</code>
@@ -318,7 +318,7 @@ public interface StreamTokensRequestOrBuilder extends
 
   /**
    * <pre>
-   * What the output must match. Unset: anything.
+   * Constraint that the output must match. Unset: none.
    * </pre>
    *
    * <code>.tokenstreaming.v1.OutputConstraint output_constraint = 12 [json_name = "outputConstraint"];</code>
@@ -327,7 +327,7 @@ public interface StreamTokensRequestOrBuilder extends
   boolean hasOutputConstraint();
   /**
    * <pre>
-   * What the output must match. Unset: anything.
+   * Constraint that the output must match. Unset: none.
    * </pre>
    *
    * <code>.tokenstreaming.v1.OutputConstraint output_constraint = 12 [json_name = "outputConstraint"];</code>
@@ -336,7 +336,7 @@ public interface StreamTokensRequestOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.OutputConstraint getOutputConstraint();
   /**
    * <pre>
-   * What the output must match. Unset: anything.
+   * Constraint that the output must match. Unset: none.
    * </pre>
    *
    * <code>.tokenstreaming.v1.OutputConstraint output_constraint = 12 [json_name = "outputConstraint"];</code>
@@ -345,7 +345,7 @@ public interface StreamTokensRequestOrBuilder extends
 
   /**
    * <pre>
-   * Bounds in time. Unset: the server's.
+   * Time limits. Unset: those of the model and the server.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Limits limits = 13 [json_name = "limits"];</code>
@@ -354,7 +354,7 @@ public interface StreamTokensRequestOrBuilder extends
   boolean hasLimits();
   /**
    * <pre>
-   * Bounds in time. Unset: the server's.
+   * Time limits. Unset: those of the model and the server.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Limits limits = 13 [json_name = "limits"];</code>
@@ -363,7 +363,7 @@ public interface StreamTokensRequestOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Limits getLimits();
   /**
    * <pre>
-   * Bounds in time. Unset: the server's.
+   * Time limits. Unset: those of the model and the server.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Limits limits = 13 [json_name = "limits"];</code>
@@ -372,7 +372,7 @@ public interface StreamTokensRequestOrBuilder extends
 
   /**
    * <pre>
-   * What happens when readers or engines are lost. Unset: stop when the last reader leaves.
+   * Behaviour when readers disconnect or engines fail. Unset: stop when the last reader disconnects.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Recovery recovery = 14 [json_name = "recovery"];</code>
@@ -381,7 +381,7 @@ public interface StreamTokensRequestOrBuilder extends
   boolean hasRecovery();
   /**
    * <pre>
-   * What happens when readers or engines are lost. Unset: stop when the last reader leaves.
+   * Behaviour when readers disconnect or engines fail. Unset: stop when the last reader disconnects.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Recovery recovery = 14 [json_name = "recovery"];</code>
@@ -390,7 +390,7 @@ public interface StreamTokensRequestOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Recovery getRecovery();
   /**
    * <pre>
-   * What happens when readers or engines are lost. Unset: stop when the last reader leaves.
+   * Behaviour when readers disconnect or engines fail. Unset: stop when the last reader disconnects.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Recovery recovery = 14 [json_name = "recovery"];</code>
@@ -399,8 +399,9 @@ public interface StreamTokensRequestOrBuilder extends
 
   /**
    * <pre>
-   * Parameters passed to the engine as they are. Only keys that the server's configuration allows; keys
-   * that this contract owns (`model`, `stream`, `temperature` and the like) are refused.
+   * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
+   * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
+   * `temperature`, …).
    * </pre>
    *
    * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -409,8 +410,9 @@ public interface StreamTokensRequestOrBuilder extends
   boolean hasEngineParams();
   /**
    * <pre>
-   * Parameters passed to the engine as they are. Only keys that the server's configuration allows; keys
-   * that this contract owns (`model`, `stream`, `temperature` and the like) are refused.
+   * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
+   * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
+   * `temperature`, …).
    * </pre>
    *
    * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -419,8 +421,9 @@ public interface StreamTokensRequestOrBuilder extends
   com.google.protobuf.Struct getEngineParams();
   /**
    * <pre>
-   * Parameters passed to the engine as they are. Only keys that the server's configuration allows; keys
-   * that this contract owns (`model`, `stream`, `temperature` and the like) are refused.
+   * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
+   * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
+   * `temperature`, …).
    * </pre>
    *
    * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -429,8 +432,8 @@ public interface StreamTokensRequestOrBuilder extends
 
   /**
    * <pre>
-   * Tags for billing and search, told in the usage ledger, never to the engine: at most 16, keys of 1 to 63
-   * and values of up to 256 characters.
+   * Labels for billing and search: at most 16, keys of 1 to 63 and values of up to 256 characters. Stored in
+   * the usage ledger and not sent to the engine.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 16 [json_name = "labels"];</code>
@@ -438,8 +441,8 @@ public interface StreamTokensRequestOrBuilder extends
   int getLabelsCount();
   /**
    * <pre>
-   * Tags for billing and search, told in the usage ledger, never to the engine: at most 16, keys of 1 to 63
-   * and values of up to 256 characters.
+   * Labels for billing and search: at most 16, keys of 1 to 63 and values of up to 256 characters. Stored in
+   * the usage ledger and not sent to the engine.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 16 [json_name = "labels"];</code>
@@ -454,8 +457,8 @@ public interface StreamTokensRequestOrBuilder extends
   getLabels();
   /**
    * <pre>
-   * Tags for billing and search, told in the usage ledger, never to the engine: at most 16, keys of 1 to 63
-   * and values of up to 256 characters.
+   * Labels for billing and search: at most 16, keys of 1 to 63 and values of up to 256 characters. Stored in
+   * the usage ledger and not sent to the engine.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 16 [json_name = "labels"];</code>
@@ -464,8 +467,8 @@ public interface StreamTokensRequestOrBuilder extends
   getLabelsMap();
   /**
    * <pre>
-   * Tags for billing and search, told in the usage ledger, never to the engine: at most 16, keys of 1 to 63
-   * and values of up to 256 characters.
+   * Labels for billing and search: at most 16, keys of 1 to 63 and values of up to 256 characters. Stored in
+   * the usage ledger and not sent to the engine.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 16 [json_name = "labels"];</code>
@@ -477,8 +480,8 @@ java.lang.String getLabelsOrDefault(
 java.lang.String defaultValue);
   /**
    * <pre>
-   * Tags for billing and search, told in the usage ledger, never to the engine: at most 16, keys of 1 to 63
-   * and values of up to 256 characters.
+   * Labels for billing and search: at most 16, keys of 1 to 63 and values of up to 256 characters. Stored in
+   * the usage ledger and not sent to the engine.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 16 [json_name = "labels"];</code>

@@ -7,14 +7,14 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * One message of a stream: one event, several consecutive ones that were joined, or a notice.
+ * One message of a stream: an event, several consecutive events joined, or a notice.
  *
- * Events are tokens, tool-call fragments, and what `event` holds; they belong to the generation, are numbered
- * and can be read again. Notices belong to this stream alone and are never replayed.
+ * Events are tokens, tool-call fragments and the kinds in `event`. They belong to the generation, are numbered,
+ * and can be read again. Notices belong to one stream and are never replayed.
  *
- * A reader that is behind gets several events in one message: consecutive ones that carry only tokens, or
- * only tool-call fragments, never both kinds. Those of `event`, and notices, stand alone. A message is at most
- * 256 KiB, unless a single event is larger.
+ * If a reader is behind, the server joins consecutive events that contain only tokens, or only tool-call
+ * fragments, into one message; it never mixes the two. Events in `event` and notices are never joined. A
+ * message is at most 256 KiB unless a single event is larger.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.StreamTokensResponse}
@@ -154,9 +154,9 @@ private static final long serialVersionUID = 0L;
   private int sequence_ = 0;
   /**
    * <pre>
-   * The number of the last event in this message. Events are numbered 1, 2, 3 … within a generation. This
-   * is the cursor for ResumeTokens: the last message that was processed whole. A notice repeats the cursor,
-   * 0 before any event.
+   * Sequence of the last event in this message. The events of a generation are numbered 1, 2, 3 and so on. The
+   * `sequence` of the last message that a client has processed completely is its cursor for ResumeTokens. A
+   * notice repeats the previous value; 0 before any event.
    * </pre>
    *
    * <code>int32 sequence = 1 [json_name = "sequence"];</code>
@@ -172,8 +172,8 @@ private static final long serialVersionUID = 0L;
   private java.util.List<io.tokengrpc.tokenstreaming.v1.Token> tokens_;
   /**
    * <pre>
-   * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-   * reader is behind.
+   * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+   * behind.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -184,8 +184,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-   * reader is behind.
+   * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+   * behind.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -197,8 +197,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-   * reader is behind.
+   * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+   * behind.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -209,8 +209,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-   * reader is behind.
+   * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+   * behind.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -221,8 +221,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-   * reader is behind.
+   * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+   * behind.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -238,7 +238,7 @@ private static final long serialVersionUID = 0L;
   private java.util.List<io.tokengrpc.tokenstreaming.v1.ToolCallFragment> toolCallFragments_;
   /**
    * <pre>
-   * Pieces of tool calls, in order.
+   * Fragments of tool calls, in order.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -249,7 +249,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Pieces of tool calls, in order.
+   * Fragments of tool calls, in order.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -261,7 +261,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Pieces of tool calls, in order.
+   * Fragments of tool calls, in order.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -272,7 +272,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Pieces of tool calls, in order.
+   * Fragments of tool calls, in order.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -283,7 +283,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Pieces of tool calls, in order.
+   * Fragments of tool calls, in order.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -298,8 +298,8 @@ private static final long serialVersionUID = 0L;
   private io.tokengrpc.tokenstreaming.v1.Usage usage_;
   /**
    * <pre>
-   * Cumulative usage as of `sequence`; replaces the one before. Set on every message but those that stand
-   * before any event.
+   * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
+   * event.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -311,8 +311,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Cumulative usage as of `sequence`; replaces the one before. Set on every message but those that stand
-   * before any event.
+   * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
+   * event.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -324,8 +324,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Cumulative usage as of `sequence`; replaces the one before. Set on every message but those that stand
-   * before any event.
+   * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
+   * event.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -338,7 +338,7 @@ private static final long serialVersionUID = 0L;
   public static final int STARTED_FIELD_NUMBER = 5;
   /**
    * <pre>
-   * An engine has accepted the request. The first event of a generation.
+   * An engine has accepted the request. Always the first event of a generation.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -350,7 +350,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * An engine has accepted the request. The first event of a generation.
+   * An engine has accepted the request. Always the first event of a generation.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -365,7 +365,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * An engine has accepted the request. The first event of a generation.
+   * An engine has accepted the request. Always the first event of a generation.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -381,7 +381,7 @@ private static final long serialVersionUID = 0L;
   public static final int ENGINE_SWITCHED_FIELD_NUMBER = 6;
   /**
    * <pre>
-   * Another engine goes on from here.
+   * Another engine continues from here.
    * </pre>
    *
    * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -393,7 +393,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Another engine goes on from here.
+   * Another engine continues from here.
    * </pre>
    *
    * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -408,7 +408,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Another engine goes on from here.
+   * Another engine continues from here.
    * </pre>
    *
    * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -424,7 +424,7 @@ private static final long serialVersionUID = 0L;
   public static final int FINISHED_FIELD_NUMBER = 7;
   /**
    * <pre>
-   * The generation has ended. Its last event.
+   * The generation has ended. Always its last event.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -436,7 +436,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The generation has ended. Its last event.
+   * The generation has ended. Always its last event.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -451,7 +451,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The generation has ended. Its last event.
+   * The generation has ended. Always its last event.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -467,7 +467,7 @@ private static final long serialVersionUID = 0L;
   public static final int ATTACHED_FIELD_NUMBER = 8;
   /**
    * <pre>
-   * This stream attached to a generation that another call had started.
+   * This stream has attached to an existing generation.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -479,7 +479,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * This stream attached to a generation that another call had started.
+   * This stream has attached to an existing generation.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -494,7 +494,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * This stream attached to a generation that another call had started.
+   * This stream has attached to an existing generation.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -510,7 +510,7 @@ private static final long serialVersionUID = 0L;
   public static final int HEARTBEAT_FIELD_NUMBER = 9;
   /**
    * <pre>
-   * No other message was sent for a while; the generation is still running.
+   * No message was sent for a while; the generation is still running.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -522,7 +522,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * No other message was sent for a while; the generation is still running.
+   * No message was sent for a while; the generation is still running.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -537,7 +537,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * No other message was sent for a while; the generation is still running.
+   * No message was sent for a while; the generation is still running.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -553,7 +553,7 @@ private static final long serialVersionUID = 0L;
   public static final int DRAIN_NOTICE_FIELD_NUMBER = 10;
   /**
    * <pre>
-   * The server is about to shut down.
+   * The server is shutting down.
    * </pre>
    *
    * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
@@ -565,7 +565,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The server is about to shut down.
+   * The server is shutting down.
    * </pre>
    *
    * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
@@ -580,7 +580,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The server is about to shut down.
+   * The server is shutting down.
    * </pre>
    *
    * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
@@ -916,14 +916,14 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * One message of a stream: one event, several consecutive ones that were joined, or a notice.
+   * One message of a stream: an event, several consecutive events joined, or a notice.
    *
-   * Events are tokens, tool-call fragments, and what `event` holds; they belong to the generation, are numbered
-   * and can be read again. Notices belong to this stream alone and are never replayed.
+   * Events are tokens, tool-call fragments and the kinds in `event`. They belong to the generation, are numbered,
+   * and can be read again. Notices belong to one stream and are never replayed.
    *
-   * A reader that is behind gets several events in one message: consecutive ones that carry only tokens, or
-   * only tool-call fragments, never both kinds. Those of `event`, and notices, stand alone. A message is at most
-   * 256 KiB, unless a single event is larger.
+   * If a reader is behind, the server joins consecutive events that contain only tokens, or only tool-call
+   * fragments, into one message; it never mixes the two. Events in `event` and notices are never joined. A
+   * message is at most 256 KiB unless a single event is larger.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.StreamTokensResponse}
@@ -1369,9 +1369,9 @@ private static final long serialVersionUID = 0L;
     private int sequence_ ;
     /**
      * <pre>
-     * The number of the last event in this message. Events are numbered 1, 2, 3 … within a generation. This
-     * is the cursor for ResumeTokens: the last message that was processed whole. A notice repeats the cursor,
-     * 0 before any event.
+     * Sequence of the last event in this message. The events of a generation are numbered 1, 2, 3 and so on. The
+     * `sequence` of the last message that a client has processed completely is its cursor for ResumeTokens. A
+     * notice repeats the previous value; 0 before any event.
      * </pre>
      *
      * <code>int32 sequence = 1 [json_name = "sequence"];</code>
@@ -1383,9 +1383,9 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The number of the last event in this message. Events are numbered 1, 2, 3 … within a generation. This
-     * is the cursor for ResumeTokens: the last message that was processed whole. A notice repeats the cursor,
-     * 0 before any event.
+     * Sequence of the last event in this message. The events of a generation are numbered 1, 2, 3 and so on. The
+     * `sequence` of the last message that a client has processed completely is its cursor for ResumeTokens. A
+     * notice repeats the previous value; 0 before any event.
      * </pre>
      *
      * <code>int32 sequence = 1 [json_name = "sequence"];</code>
@@ -1401,9 +1401,9 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The number of the last event in this message. Events are numbered 1, 2, 3 … within a generation. This
-     * is the cursor for ResumeTokens: the last message that was processed whole. A notice repeats the cursor,
-     * 0 before any event.
+     * Sequence of the last event in this message. The events of a generation are numbered 1, 2, 3 and so on. The
+     * `sequence` of the last message that a client has processed completely is its cursor for ResumeTokens. A
+     * notice repeats the previous value; 0 before any event.
      * </pre>
      *
      * <code>int32 sequence = 1 [json_name = "sequence"];</code>
@@ -1430,8 +1430,8 @@ private static final long serialVersionUID = 0L;
 
     /**
      * <pre>
-     * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-     * reader is behind.
+     * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+     * behind.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -1445,8 +1445,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-     * reader is behind.
+     * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+     * behind.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -1460,8 +1460,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-     * reader is behind.
+     * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+     * behind.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -1475,8 +1475,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-     * reader is behind.
+     * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+     * behind.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -1497,8 +1497,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-     * reader is behind.
+     * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+     * behind.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -1516,8 +1516,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-     * reader is behind.
+     * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+     * behind.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -1537,8 +1537,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-     * reader is behind.
+     * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+     * behind.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -1559,8 +1559,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-     * reader is behind.
+     * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+     * behind.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -1578,8 +1578,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-     * reader is behind.
+     * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+     * behind.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -1597,8 +1597,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-     * reader is behind.
+     * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+     * behind.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -1617,8 +1617,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-     * reader is behind.
+     * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+     * behind.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -1635,8 +1635,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-     * reader is behind.
+     * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+     * behind.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -1653,8 +1653,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-     * reader is behind.
+     * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+     * behind.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -1665,8 +1665,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-     * reader is behind.
+     * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+     * behind.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -1680,8 +1680,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-     * reader is behind.
+     * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+     * behind.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -1696,8 +1696,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-     * reader is behind.
+     * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+     * behind.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -1708,8 +1708,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-     * reader is behind.
+     * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+     * behind.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -1721,8 +1721,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-     * reader is behind.
+     * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+     * behind.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -1760,7 +1760,7 @@ private static final long serialVersionUID = 0L;
 
     /**
      * <pre>
-     * Pieces of tool calls, in order.
+     * Fragments of tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -1774,7 +1774,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Pieces of tool calls, in order.
+     * Fragments of tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -1788,7 +1788,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Pieces of tool calls, in order.
+     * Fragments of tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -1802,7 +1802,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Pieces of tool calls, in order.
+     * Fragments of tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -1823,7 +1823,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Pieces of tool calls, in order.
+     * Fragments of tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -1841,7 +1841,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Pieces of tool calls, in order.
+     * Fragments of tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -1861,7 +1861,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Pieces of tool calls, in order.
+     * Fragments of tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -1882,7 +1882,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Pieces of tool calls, in order.
+     * Fragments of tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -1900,7 +1900,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Pieces of tool calls, in order.
+     * Fragments of tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -1918,7 +1918,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Pieces of tool calls, in order.
+     * Fragments of tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -1937,7 +1937,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Pieces of tool calls, in order.
+     * Fragments of tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -1954,7 +1954,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Pieces of tool calls, in order.
+     * Fragments of tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -1971,7 +1971,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Pieces of tool calls, in order.
+     * Fragments of tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -1982,7 +1982,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Pieces of tool calls, in order.
+     * Fragments of tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -1996,7 +1996,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Pieces of tool calls, in order.
+     * Fragments of tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -2011,7 +2011,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Pieces of tool calls, in order.
+     * Fragments of tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -2022,7 +2022,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Pieces of tool calls, in order.
+     * Fragments of tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -2034,7 +2034,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Pieces of tool calls, in order.
+     * Fragments of tool calls, in order.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -2063,8 +2063,8 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.Usage, io.tokengrpc.tokenstreaming.v1.Usage.Builder, io.tokengrpc.tokenstreaming.v1.UsageOrBuilder> usageBuilder_;
     /**
      * <pre>
-     * Cumulative usage as of `sequence`; replaces the one before. Set on every message but those that stand
-     * before any event.
+     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
+     * event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -2075,8 +2075,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Cumulative usage as of `sequence`; replaces the one before. Set on every message but those that stand
-     * before any event.
+     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
+     * event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -2091,8 +2091,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Cumulative usage as of `sequence`; replaces the one before. Set on every message but those that stand
-     * before any event.
+     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
+     * event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -2112,8 +2112,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Cumulative usage as of `sequence`; replaces the one before. Set on every message but those that stand
-     * before any event.
+     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
+     * event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -2131,8 +2131,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Cumulative usage as of `sequence`; replaces the one before. Set on every message but those that stand
-     * before any event.
+     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
+     * event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -2157,8 +2157,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Cumulative usage as of `sequence`; replaces the one before. Set on every message but those that stand
-     * before any event.
+     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
+     * event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -2175,8 +2175,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Cumulative usage as of `sequence`; replaces the one before. Set on every message but those that stand
-     * before any event.
+     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
+     * event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -2188,8 +2188,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Cumulative usage as of `sequence`; replaces the one before. Set on every message but those that stand
-     * before any event.
+     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
+     * event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -2204,8 +2204,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Cumulative usage as of `sequence`; replaces the one before. Set on every message but those that stand
-     * before any event.
+     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
+     * event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -2228,7 +2228,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.Started, io.tokengrpc.tokenstreaming.v1.Started.Builder, io.tokengrpc.tokenstreaming.v1.StartedOrBuilder> startedBuilder_;
     /**
      * <pre>
-     * An engine has accepted the request. The first event of a generation.
+     * An engine has accepted the request. Always the first event of a generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -2240,7 +2240,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * An engine has accepted the request. The first event of a generation.
+     * An engine has accepted the request. Always the first event of a generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -2262,7 +2262,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * An engine has accepted the request. The first event of a generation.
+     * An engine has accepted the request. Always the first event of a generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -2282,7 +2282,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * An engine has accepted the request. The first event of a generation.
+     * An engine has accepted the request. Always the first event of a generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -2300,7 +2300,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * An engine has accepted the request. The first event of a generation.
+     * An engine has accepted the request. Always the first event of a generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -2327,7 +2327,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * An engine has accepted the request. The first event of a generation.
+     * An engine has accepted the request. Always the first event of a generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -2350,7 +2350,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * An engine has accepted the request. The first event of a generation.
+     * An engine has accepted the request. Always the first event of a generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -2360,7 +2360,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * An engine has accepted the request. The first event of a generation.
+     * An engine has accepted the request. Always the first event of a generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -2378,7 +2378,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * An engine has accepted the request. The first event of a generation.
+     * An engine has accepted the request. Always the first event of a generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -2406,7 +2406,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.EngineSwitched, io.tokengrpc.tokenstreaming.v1.EngineSwitched.Builder, io.tokengrpc.tokenstreaming.v1.EngineSwitchedOrBuilder> engineSwitchedBuilder_;
     /**
      * <pre>
-     * Another engine goes on from here.
+     * Another engine continues from here.
      * </pre>
      *
      * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -2418,7 +2418,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Another engine goes on from here.
+     * Another engine continues from here.
      * </pre>
      *
      * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -2440,7 +2440,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Another engine goes on from here.
+     * Another engine continues from here.
      * </pre>
      *
      * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -2460,7 +2460,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Another engine goes on from here.
+     * Another engine continues from here.
      * </pre>
      *
      * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -2478,7 +2478,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Another engine goes on from here.
+     * Another engine continues from here.
      * </pre>
      *
      * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -2505,7 +2505,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Another engine goes on from here.
+     * Another engine continues from here.
      * </pre>
      *
      * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -2528,7 +2528,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Another engine goes on from here.
+     * Another engine continues from here.
      * </pre>
      *
      * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -2538,7 +2538,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Another engine goes on from here.
+     * Another engine continues from here.
      * </pre>
      *
      * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -2556,7 +2556,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Another engine goes on from here.
+     * Another engine continues from here.
      * </pre>
      *
      * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -2584,7 +2584,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.Finished, io.tokengrpc.tokenstreaming.v1.Finished.Builder, io.tokengrpc.tokenstreaming.v1.FinishedOrBuilder> finishedBuilder_;
     /**
      * <pre>
-     * The generation has ended. Its last event.
+     * The generation has ended. Always its last event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -2596,7 +2596,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation has ended. Its last event.
+     * The generation has ended. Always its last event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -2618,7 +2618,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation has ended. Its last event.
+     * The generation has ended. Always its last event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -2638,7 +2638,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation has ended. Its last event.
+     * The generation has ended. Always its last event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -2656,7 +2656,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation has ended. Its last event.
+     * The generation has ended. Always its last event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -2683,7 +2683,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation has ended. Its last event.
+     * The generation has ended. Always its last event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -2706,7 +2706,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation has ended. Its last event.
+     * The generation has ended. Always its last event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -2716,7 +2716,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation has ended. Its last event.
+     * The generation has ended. Always its last event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -2734,7 +2734,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The generation has ended. Its last event.
+     * The generation has ended. Always its last event.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -2762,7 +2762,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.Attached, io.tokengrpc.tokenstreaming.v1.Attached.Builder, io.tokengrpc.tokenstreaming.v1.AttachedOrBuilder> attachedBuilder_;
     /**
      * <pre>
-     * This stream attached to a generation that another call had started.
+     * This stream has attached to an existing generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -2774,7 +2774,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * This stream attached to a generation that another call had started.
+     * This stream has attached to an existing generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -2796,7 +2796,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * This stream attached to a generation that another call had started.
+     * This stream has attached to an existing generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -2816,7 +2816,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * This stream attached to a generation that another call had started.
+     * This stream has attached to an existing generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -2834,7 +2834,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * This stream attached to a generation that another call had started.
+     * This stream has attached to an existing generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -2861,7 +2861,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * This stream attached to a generation that another call had started.
+     * This stream has attached to an existing generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -2884,7 +2884,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * This stream attached to a generation that another call had started.
+     * This stream has attached to an existing generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -2894,7 +2894,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * This stream attached to a generation that another call had started.
+     * This stream has attached to an existing generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -2912,7 +2912,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * This stream attached to a generation that another call had started.
+     * This stream has attached to an existing generation.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -2940,7 +2940,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.Heartbeat, io.tokengrpc.tokenstreaming.v1.Heartbeat.Builder, io.tokengrpc.tokenstreaming.v1.HeartbeatOrBuilder> heartbeatBuilder_;
     /**
      * <pre>
-     * No other message was sent for a while; the generation is still running.
+     * No message was sent for a while; the generation is still running.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -2952,7 +2952,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * No other message was sent for a while; the generation is still running.
+     * No message was sent for a while; the generation is still running.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -2974,7 +2974,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * No other message was sent for a while; the generation is still running.
+     * No message was sent for a while; the generation is still running.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -2994,7 +2994,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * No other message was sent for a while; the generation is still running.
+     * No message was sent for a while; the generation is still running.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -3012,7 +3012,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * No other message was sent for a while; the generation is still running.
+     * No message was sent for a while; the generation is still running.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -3039,7 +3039,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * No other message was sent for a while; the generation is still running.
+     * No message was sent for a while; the generation is still running.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -3062,7 +3062,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * No other message was sent for a while; the generation is still running.
+     * No message was sent for a while; the generation is still running.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -3072,7 +3072,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * No other message was sent for a while; the generation is still running.
+     * No message was sent for a while; the generation is still running.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -3090,7 +3090,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * No other message was sent for a while; the generation is still running.
+     * No message was sent for a while; the generation is still running.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -3118,7 +3118,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.DrainNotice, io.tokengrpc.tokenstreaming.v1.DrainNotice.Builder, io.tokengrpc.tokenstreaming.v1.DrainNoticeOrBuilder> drainNoticeBuilder_;
     /**
      * <pre>
-     * The server is about to shut down.
+     * The server is shutting down.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
@@ -3130,7 +3130,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The server is about to shut down.
+     * The server is shutting down.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
@@ -3152,7 +3152,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The server is about to shut down.
+     * The server is shutting down.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
@@ -3172,7 +3172,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The server is about to shut down.
+     * The server is shutting down.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
@@ -3190,7 +3190,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The server is about to shut down.
+     * The server is shutting down.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
@@ -3217,7 +3217,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The server is about to shut down.
+     * The server is shutting down.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
@@ -3240,7 +3240,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The server is about to shut down.
+     * The server is shutting down.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
@@ -3250,7 +3250,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The server is about to shut down.
+     * The server is shutting down.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
@@ -3268,7 +3268,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The server is about to shut down.
+     * The server is shutting down.
      * </pre>
      *
      * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>

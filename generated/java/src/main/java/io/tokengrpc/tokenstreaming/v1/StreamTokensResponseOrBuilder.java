@@ -12,9 +12,9 @@ public interface StreamTokensResponseOrBuilder extends
 
   /**
    * <pre>
-   * The number of the last event in this message. Events are numbered 1, 2, 3 … within a generation. This
-   * is the cursor for ResumeTokens: the last message that was processed whole. A notice repeats the cursor,
-   * 0 before any event.
+   * Sequence of the last event in this message. The events of a generation are numbered 1, 2, 3 and so on. The
+   * `sequence` of the last message that a client has processed completely is its cursor for ResumeTokens. A
+   * notice repeats the previous value; 0 before any event.
    * </pre>
    *
    * <code>int32 sequence = 1 [json_name = "sequence"];</code>
@@ -24,8 +24,8 @@ public interface StreamTokensResponseOrBuilder extends
 
   /**
    * <pre>
-   * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-   * reader is behind.
+   * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+   * behind.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -34,8 +34,8 @@ public interface StreamTokensResponseOrBuilder extends
       getTokensList();
   /**
    * <pre>
-   * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-   * reader is behind.
+   * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+   * behind.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -43,8 +43,8 @@ public interface StreamTokensResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Token getTokens(int index);
   /**
    * <pre>
-   * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-   * reader is behind.
+   * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+   * behind.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -52,8 +52,8 @@ public interface StreamTokensResponseOrBuilder extends
   int getTokensCount();
   /**
    * <pre>
-   * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-   * reader is behind.
+   * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+   * behind.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -62,8 +62,8 @@ public interface StreamTokensResponseOrBuilder extends
       getTokensOrBuilderList();
   /**
    * <pre>
-   * Generated tokens, in order. Usually one; several when the engine delivered several at once or this
-   * reader is behind.
+   * Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
+   * behind.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.Token tokens = 2 [json_name = "tokens"];</code>
@@ -73,7 +73,7 @@ public interface StreamTokensResponseOrBuilder extends
 
   /**
    * <pre>
-   * Pieces of tool calls, in order.
+   * Fragments of tool calls, in order.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -82,7 +82,7 @@ public interface StreamTokensResponseOrBuilder extends
       getToolCallFragmentsList();
   /**
    * <pre>
-   * Pieces of tool calls, in order.
+   * Fragments of tool calls, in order.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -90,7 +90,7 @@ public interface StreamTokensResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.ToolCallFragment getToolCallFragments(int index);
   /**
    * <pre>
-   * Pieces of tool calls, in order.
+   * Fragments of tool calls, in order.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -98,7 +98,7 @@ public interface StreamTokensResponseOrBuilder extends
   int getToolCallFragmentsCount();
   /**
    * <pre>
-   * Pieces of tool calls, in order.
+   * Fragments of tool calls, in order.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -107,7 +107,7 @@ public interface StreamTokensResponseOrBuilder extends
       getToolCallFragmentsOrBuilderList();
   /**
    * <pre>
-   * Pieces of tool calls, in order.
+   * Fragments of tool calls, in order.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.ToolCallFragment tool_call_fragments = 3 [json_name = "toolCallFragments"];</code>
@@ -117,8 +117,8 @@ public interface StreamTokensResponseOrBuilder extends
 
   /**
    * <pre>
-   * Cumulative usage as of `sequence`; replaces the one before. Set on every message but those that stand
-   * before any event.
+   * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
+   * event.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -127,8 +127,8 @@ public interface StreamTokensResponseOrBuilder extends
   boolean hasUsage();
   /**
    * <pre>
-   * Cumulative usage as of `sequence`; replaces the one before. Set on every message but those that stand
-   * before any event.
+   * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
+   * event.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -137,8 +137,8 @@ public interface StreamTokensResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Usage getUsage();
   /**
    * <pre>
-   * Cumulative usage as of `sequence`; replaces the one before. Set on every message but those that stand
-   * before any event.
+   * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
+   * event.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -147,7 +147,7 @@ public interface StreamTokensResponseOrBuilder extends
 
   /**
    * <pre>
-   * An engine has accepted the request. The first event of a generation.
+   * An engine has accepted the request. Always the first event of a generation.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -156,7 +156,7 @@ public interface StreamTokensResponseOrBuilder extends
   boolean hasStarted();
   /**
    * <pre>
-   * An engine has accepted the request. The first event of a generation.
+   * An engine has accepted the request. Always the first event of a generation.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -165,7 +165,7 @@ public interface StreamTokensResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Started getStarted();
   /**
    * <pre>
-   * An engine has accepted the request. The first event of a generation.
+   * An engine has accepted the request. Always the first event of a generation.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Started started = 5 [json_name = "started"];</code>
@@ -174,7 +174,7 @@ public interface StreamTokensResponseOrBuilder extends
 
   /**
    * <pre>
-   * Another engine goes on from here.
+   * Another engine continues from here.
    * </pre>
    *
    * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -183,7 +183,7 @@ public interface StreamTokensResponseOrBuilder extends
   boolean hasEngineSwitched();
   /**
    * <pre>
-   * Another engine goes on from here.
+   * Another engine continues from here.
    * </pre>
    *
    * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -192,7 +192,7 @@ public interface StreamTokensResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.EngineSwitched getEngineSwitched();
   /**
    * <pre>
-   * Another engine goes on from here.
+   * Another engine continues from here.
    * </pre>
    *
    * <code>.tokenstreaming.v1.EngineSwitched engine_switched = 6 [json_name = "engineSwitched"];</code>
@@ -201,7 +201,7 @@ public interface StreamTokensResponseOrBuilder extends
 
   /**
    * <pre>
-   * The generation has ended. Its last event.
+   * The generation has ended. Always its last event.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -210,7 +210,7 @@ public interface StreamTokensResponseOrBuilder extends
   boolean hasFinished();
   /**
    * <pre>
-   * The generation has ended. Its last event.
+   * The generation has ended. Always its last event.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -219,7 +219,7 @@ public interface StreamTokensResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Finished getFinished();
   /**
    * <pre>
-   * The generation has ended. Its last event.
+   * The generation has ended. Always its last event.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Finished finished = 7 [json_name = "finished"];</code>
@@ -228,7 +228,7 @@ public interface StreamTokensResponseOrBuilder extends
 
   /**
    * <pre>
-   * This stream attached to a generation that another call had started.
+   * This stream has attached to an existing generation.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -237,7 +237,7 @@ public interface StreamTokensResponseOrBuilder extends
   boolean hasAttached();
   /**
    * <pre>
-   * This stream attached to a generation that another call had started.
+   * This stream has attached to an existing generation.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -246,7 +246,7 @@ public interface StreamTokensResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Attached getAttached();
   /**
    * <pre>
-   * This stream attached to a generation that another call had started.
+   * This stream has attached to an existing generation.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Attached attached = 8 [json_name = "attached"];</code>
@@ -255,7 +255,7 @@ public interface StreamTokensResponseOrBuilder extends
 
   /**
    * <pre>
-   * No other message was sent for a while; the generation is still running.
+   * No message was sent for a while; the generation is still running.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -264,7 +264,7 @@ public interface StreamTokensResponseOrBuilder extends
   boolean hasHeartbeat();
   /**
    * <pre>
-   * No other message was sent for a while; the generation is still running.
+   * No message was sent for a while; the generation is still running.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -273,7 +273,7 @@ public interface StreamTokensResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Heartbeat getHeartbeat();
   /**
    * <pre>
-   * No other message was sent for a while; the generation is still running.
+   * No message was sent for a while; the generation is still running.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Heartbeat heartbeat = 9 [json_name = "heartbeat"];</code>
@@ -282,7 +282,7 @@ public interface StreamTokensResponseOrBuilder extends
 
   /**
    * <pre>
-   * The server is about to shut down.
+   * The server is shutting down.
    * </pre>
    *
    * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
@@ -291,7 +291,7 @@ public interface StreamTokensResponseOrBuilder extends
   boolean hasDrainNotice();
   /**
    * <pre>
-   * The server is about to shut down.
+   * The server is shutting down.
    * </pre>
    *
    * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
@@ -300,7 +300,7 @@ public interface StreamTokensResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.DrainNotice getDrainNotice();
   /**
    * <pre>
-   * The server is about to shut down.
+   * The server is shutting down.
    * </pre>
    *
    * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>

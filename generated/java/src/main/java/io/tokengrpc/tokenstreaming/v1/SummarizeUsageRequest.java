@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * Asks for sums.
+ * Request for sums of usage.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.SummarizeUsageRequest}
@@ -59,7 +59,7 @@ private static final long serialVersionUID = 0L;
   private io.tokengrpc.tokenstreaming.v1.UsageFilter filter_;
   /**
    * <pre>
-   * Which records.
+   * Records to sum. Unset: all that the caller may read.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -71,7 +71,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Which records.
+   * Records to sum. Unset: all that the caller may read.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -83,7 +83,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Which records.
+   * Records to sum. Unset: all that the caller may read.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -108,7 +108,7 @@ private static final long serialVersionUID = 0L;
           };
   /**
    * <pre>
-   * What to tell apart; none: one sum of all.
+   * Dimensions to group by. Empty: one group with all records.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageDimension group_by = 2 [json_name = "groupBy"];</code>
@@ -121,7 +121,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What to tell apart; none: one sum of all.
+   * Dimensions to group by. Empty: one group with all records.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageDimension group_by = 2 [json_name = "groupBy"];</code>
@@ -133,7 +133,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What to tell apart; none: one sum of all.
+   * Dimensions to group by. Empty: one group with all records.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageDimension group_by = 2 [json_name = "groupBy"];</code>
@@ -146,7 +146,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What to tell apart; none: one sum of all.
+   * Dimensions to group by. Empty: one group with all records.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageDimension group_by = 2 [json_name = "groupBy"];</code>
@@ -159,7 +159,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What to tell apart; none: one sum of all.
+   * Dimensions to group by. Empty: one group with all records.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageDimension group_by = 2 [json_name = "groupBy"];</code>
@@ -177,7 +177,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object labelKey_ = "";
   /**
    * <pre>
-   * The label to tell apart. Required with USAGE_DIMENSION_LABEL, empty otherwise.
+   * Key of the label to group by. Required with USAGE_DIMENSION_LABEL, otherwise it must be empty.
    * </pre>
    *
    * <code>string label_key = 3 [json_name = "labelKey"];</code>
@@ -198,7 +198,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The label to tell apart. Required with USAGE_DIMENSION_LABEL, empty otherwise.
+   * Key of the label to group by. Required with USAGE_DIMENSION_LABEL, otherwise it must be empty.
    * </pre>
    *
    * <code>string label_key = 3 [json_name = "labelKey"];</code>
@@ -223,7 +223,7 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Duration bucketDuration_;
   /**
    * <pre>
-   * The length of a time bucket; at least 1 minute. Required with USAGE_DIMENSION_TIME.
+   * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
    * </pre>
    *
    * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -235,7 +235,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The length of a time bucket; at least 1 minute. Required with USAGE_DIMENSION_TIME.
+   * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
    * </pre>
    *
    * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -247,7 +247,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The length of a time bucket; at least 1 minute. Required with USAGE_DIMENSION_TIME.
+   * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
    * </pre>
    *
    * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -476,7 +476,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Asks for sums.
+   * Request for sums of usage.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.SummarizeUsageRequest}
@@ -704,7 +704,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.UsageFilter, io.tokengrpc.tokenstreaming.v1.UsageFilter.Builder, io.tokengrpc.tokenstreaming.v1.UsageFilterOrBuilder> filterBuilder_;
     /**
      * <pre>
-     * Which records.
+     * Records to sum. Unset: all that the caller may read.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -715,7 +715,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Which records.
+     * Records to sum. Unset: all that the caller may read.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -730,7 +730,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Which records.
+     * Records to sum. Unset: all that the caller may read.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -750,7 +750,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Which records.
+     * Records to sum. Unset: all that the caller may read.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -768,7 +768,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Which records.
+     * Records to sum. Unset: all that the caller may read.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -793,7 +793,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Which records.
+     * Records to sum. Unset: all that the caller may read.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -810,7 +810,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Which records.
+     * Records to sum. Unset: all that the caller may read.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -822,7 +822,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Which records.
+     * Records to sum. Unset: all that the caller may read.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -837,7 +837,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Which records.
+     * Records to sum. Unset: all that the caller may read.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -865,7 +865,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What to tell apart; none: one sum of all.
+     * Dimensions to group by. Empty: one group with all records.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageDimension group_by = 2 [json_name = "groupBy"];</code>
@@ -877,7 +877,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What to tell apart; none: one sum of all.
+     * Dimensions to group by. Empty: one group with all records.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageDimension group_by = 2 [json_name = "groupBy"];</code>
@@ -888,7 +888,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What to tell apart; none: one sum of all.
+     * Dimensions to group by. Empty: one group with all records.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageDimension group_by = 2 [json_name = "groupBy"];</code>
@@ -900,7 +900,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What to tell apart; none: one sum of all.
+     * Dimensions to group by. Empty: one group with all records.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageDimension group_by = 2 [json_name = "groupBy"];</code>
@@ -919,7 +919,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What to tell apart; none: one sum of all.
+     * Dimensions to group by. Empty: one group with all records.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageDimension group_by = 2 [json_name = "groupBy"];</code>
@@ -935,7 +935,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What to tell apart; none: one sum of all.
+     * Dimensions to group by. Empty: one group with all records.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageDimension group_by = 2 [json_name = "groupBy"];</code>
@@ -954,7 +954,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What to tell apart; none: one sum of all.
+     * Dimensions to group by. Empty: one group with all records.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageDimension group_by = 2 [json_name = "groupBy"];</code>
@@ -968,7 +968,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What to tell apart; none: one sum of all.
+     * Dimensions to group by. Empty: one group with all records.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageDimension group_by = 2 [json_name = "groupBy"];</code>
@@ -981,7 +981,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What to tell apart; none: one sum of all.
+     * Dimensions to group by. Empty: one group with all records.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageDimension group_by = 2 [json_name = "groupBy"];</code>
@@ -993,7 +993,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What to tell apart; none: one sum of all.
+     * Dimensions to group by. Empty: one group with all records.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageDimension group_by = 2 [json_name = "groupBy"];</code>
@@ -1010,7 +1010,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What to tell apart; none: one sum of all.
+     * Dimensions to group by. Empty: one group with all records.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageDimension group_by = 2 [json_name = "groupBy"];</code>
@@ -1025,7 +1025,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What to tell apart; none: one sum of all.
+     * Dimensions to group by. Empty: one group with all records.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageDimension group_by = 2 [json_name = "groupBy"];</code>
@@ -1045,7 +1045,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object labelKey_ = "";
     /**
      * <pre>
-     * The label to tell apart. Required with USAGE_DIMENSION_LABEL, empty otherwise.
+     * Key of the label to group by. Required with USAGE_DIMENSION_LABEL, otherwise it must be empty.
      * </pre>
      *
      * <code>string label_key = 3 [json_name = "labelKey"];</code>
@@ -1065,7 +1065,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The label to tell apart. Required with USAGE_DIMENSION_LABEL, empty otherwise.
+     * Key of the label to group by. Required with USAGE_DIMENSION_LABEL, otherwise it must be empty.
      * </pre>
      *
      * <code>string label_key = 3 [json_name = "labelKey"];</code>
@@ -1086,7 +1086,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The label to tell apart. Required with USAGE_DIMENSION_LABEL, empty otherwise.
+     * Key of the label to group by. Required with USAGE_DIMENSION_LABEL, otherwise it must be empty.
      * </pre>
      *
      * <code>string label_key = 3 [json_name = "labelKey"];</code>
@@ -1103,7 +1103,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The label to tell apart. Required with USAGE_DIMENSION_LABEL, empty otherwise.
+     * Key of the label to group by. Required with USAGE_DIMENSION_LABEL, otherwise it must be empty.
      * </pre>
      *
      * <code>string label_key = 3 [json_name = "labelKey"];</code>
@@ -1117,7 +1117,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The label to tell apart. Required with USAGE_DIMENSION_LABEL, empty otherwise.
+     * Key of the label to group by. Required with USAGE_DIMENSION_LABEL, otherwise it must be empty.
      * </pre>
      *
      * <code>string label_key = 3 [json_name = "labelKey"];</code>
@@ -1139,7 +1139,7 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> bucketDurationBuilder_;
     /**
      * <pre>
-     * The length of a time bucket; at least 1 minute. Required with USAGE_DIMENSION_TIME.
+     * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
      * </pre>
      *
      * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -1150,7 +1150,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The length of a time bucket; at least 1 minute. Required with USAGE_DIMENSION_TIME.
+     * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
      * </pre>
      *
      * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -1165,7 +1165,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The length of a time bucket; at least 1 minute. Required with USAGE_DIMENSION_TIME.
+     * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
      * </pre>
      *
      * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -1185,7 +1185,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The length of a time bucket; at least 1 minute. Required with USAGE_DIMENSION_TIME.
+     * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
      * </pre>
      *
      * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -1203,7 +1203,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The length of a time bucket; at least 1 minute. Required with USAGE_DIMENSION_TIME.
+     * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
      * </pre>
      *
      * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -1228,7 +1228,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The length of a time bucket; at least 1 minute. Required with USAGE_DIMENSION_TIME.
+     * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
      * </pre>
      *
      * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -1245,7 +1245,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The length of a time bucket; at least 1 minute. Required with USAGE_DIMENSION_TIME.
+     * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
      * </pre>
      *
      * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -1257,7 +1257,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The length of a time bucket; at least 1 minute. Required with USAGE_DIMENSION_TIME.
+     * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
      * </pre>
      *
      * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -1272,7 +1272,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The length of a time bucket; at least 1 minute. Required with USAGE_DIMENSION_TIME.
+     * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
      * </pre>
      *
      * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>

@@ -12,7 +12,7 @@ public interface SummarizeUsageRequestOrBuilder extends
 
   /**
    * <pre>
-   * Which records.
+   * Records to sum. Unset: all that the caller may read.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -21,7 +21,7 @@ public interface SummarizeUsageRequestOrBuilder extends
   boolean hasFilter();
   /**
    * <pre>
-   * Which records.
+   * Records to sum. Unset: all that the caller may read.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -30,7 +30,7 @@ public interface SummarizeUsageRequestOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.UsageFilter getFilter();
   /**
    * <pre>
-   * Which records.
+   * Records to sum. Unset: all that the caller may read.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageFilter filter = 1 [json_name = "filter"];</code>
@@ -39,7 +39,7 @@ public interface SummarizeUsageRequestOrBuilder extends
 
   /**
    * <pre>
-   * What to tell apart; none: one sum of all.
+   * Dimensions to group by. Empty: one group with all records.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageDimension group_by = 2 [json_name = "groupBy"];</code>
@@ -48,7 +48,7 @@ public interface SummarizeUsageRequestOrBuilder extends
   java.util.List<io.tokengrpc.tokenstreaming.v1.UsageDimension> getGroupByList();
   /**
    * <pre>
-   * What to tell apart; none: one sum of all.
+   * Dimensions to group by. Empty: one group with all records.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageDimension group_by = 2 [json_name = "groupBy"];</code>
@@ -57,7 +57,7 @@ public interface SummarizeUsageRequestOrBuilder extends
   int getGroupByCount();
   /**
    * <pre>
-   * What to tell apart; none: one sum of all.
+   * Dimensions to group by. Empty: one group with all records.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageDimension group_by = 2 [json_name = "groupBy"];</code>
@@ -67,7 +67,7 @@ public interface SummarizeUsageRequestOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.UsageDimension getGroupBy(int index);
   /**
    * <pre>
-   * What to tell apart; none: one sum of all.
+   * Dimensions to group by. Empty: one group with all records.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageDimension group_by = 2 [json_name = "groupBy"];</code>
@@ -77,7 +77,7 @@ public interface SummarizeUsageRequestOrBuilder extends
   getGroupByValueList();
   /**
    * <pre>
-   * What to tell apart; none: one sum of all.
+   * Dimensions to group by. Empty: one group with all records.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageDimension group_by = 2 [json_name = "groupBy"];</code>
@@ -88,7 +88,7 @@ public interface SummarizeUsageRequestOrBuilder extends
 
   /**
    * <pre>
-   * The label to tell apart. Required with USAGE_DIMENSION_LABEL, empty otherwise.
+   * Key of the label to group by. Required with USAGE_DIMENSION_LABEL, otherwise it must be empty.
    * </pre>
    *
    * <code>string label_key = 3 [json_name = "labelKey"];</code>
@@ -97,7 +97,7 @@ public interface SummarizeUsageRequestOrBuilder extends
   java.lang.String getLabelKey();
   /**
    * <pre>
-   * The label to tell apart. Required with USAGE_DIMENSION_LABEL, empty otherwise.
+   * Key of the label to group by. Required with USAGE_DIMENSION_LABEL, otherwise it must be empty.
    * </pre>
    *
    * <code>string label_key = 3 [json_name = "labelKey"];</code>
@@ -108,7 +108,7 @@ public interface SummarizeUsageRequestOrBuilder extends
 
   /**
    * <pre>
-   * The length of a time bucket; at least 1 minute. Required with USAGE_DIMENSION_TIME.
+   * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
    * </pre>
    *
    * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -117,7 +117,7 @@ public interface SummarizeUsageRequestOrBuilder extends
   boolean hasBucketDuration();
   /**
    * <pre>
-   * The length of a time bucket; at least 1 minute. Required with USAGE_DIMENSION_TIME.
+   * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
    * </pre>
    *
    * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -126,7 +126,7 @@ public interface SummarizeUsageRequestOrBuilder extends
   com.google.protobuf.Duration getBucketDuration();
   /**
    * <pre>
-   * The length of a time bucket; at least 1 minute. Required with USAGE_DIMENSION_TIME.
+   * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
    * </pre>
    *
    * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>

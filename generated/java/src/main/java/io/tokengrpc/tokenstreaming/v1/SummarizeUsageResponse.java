@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * Sums.
+ * Sums of usage.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.SummarizeUsageResponse}
@@ -58,7 +58,7 @@ private static final long serialVersionUID = 0L;
   private java.util.List<io.tokengrpc.tokenstreaming.v1.UsageSummary> summaries_;
   /**
    * <pre>
-   * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+   * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -69,7 +69,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+   * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -81,7 +81,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+   * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -92,7 +92,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+   * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -103,7 +103,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+   * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -284,7 +284,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Sums.
+   * Sums of usage.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.SummarizeUsageResponse}
@@ -483,7 +483,7 @@ private static final long serialVersionUID = 0L;
 
     /**
      * <pre>
-     * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+     * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -497,7 +497,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+     * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -511,7 +511,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+     * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -525,7 +525,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+     * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -546,7 +546,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+     * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -564,7 +564,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+     * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -584,7 +584,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+     * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -605,7 +605,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+     * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -623,7 +623,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+     * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -641,7 +641,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+     * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -660,7 +660,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+     * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -677,7 +677,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+     * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -694,7 +694,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+     * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -705,7 +705,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+     * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -719,7 +719,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+     * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -734,7 +734,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+     * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -745,7 +745,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+     * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -757,7 +757,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+     * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
      * </pre>
      *
      * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>

@@ -12,7 +12,7 @@ public interface SummarizeUsageResponseOrBuilder extends
 
   /**
    * <pre>
-   * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+   * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -21,7 +21,7 @@ public interface SummarizeUsageResponseOrBuilder extends
       getSummariesList();
   /**
    * <pre>
-   * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+   * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -29,7 +29,7 @@ public interface SummarizeUsageResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.UsageSummary getSummaries(int index);
   /**
    * <pre>
-   * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+   * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -37,7 +37,7 @@ public interface SummarizeUsageResponseOrBuilder extends
   int getSummariesCount();
   /**
    * <pre>
-   * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+   * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>
@@ -46,7 +46,7 @@ public interface SummarizeUsageResponseOrBuilder extends
       getSummariesOrBuilderList();
   /**
    * <pre>
-   * One per group, in the groups' order; at most 10,000 (INVALID_ARGUMENT beyond).
+   * One summary per group, ordered by group. More than 10,000 groups are INVALID_ARGUMENT.
    * </pre>
    *
    * <code>repeated .tokenstreaming.v1.UsageSummary summaries = 1 [json_name = "summaries"];</code>

@@ -59,7 +59,7 @@ private static final long serialVersionUID = 0L;
       emptyIntList();
   /**
    * <pre>
-   * The ids, in order; at least one, none negative.
+   * The ids, in order. At least one; none negative.
    * </pre>
    *
    * <code>repeated int32 ids = 1 [json_name = "ids"];</code>
@@ -72,7 +72,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The ids, in order; at least one, none negative.
+   * The ids, in order. At least one; none negative.
    * </pre>
    *
    * <code>repeated int32 ids = 1 [json_name = "ids"];</code>
@@ -83,7 +83,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The ids, in order; at least one, none negative.
+   * The ids, in order. At least one; none negative.
    * </pre>
    *
    * <code>repeated int32 ids = 1 [json_name = "ids"];</code>
@@ -442,7 +442,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The ids, in order; at least one, none negative.
+     * The ids, in order. At least one; none negative.
      * </pre>
      *
      * <code>repeated int32 ids = 1 [json_name = "ids"];</code>
@@ -455,7 +455,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The ids, in order; at least one, none negative.
+     * The ids, in order. At least one; none negative.
      * </pre>
      *
      * <code>repeated int32 ids = 1 [json_name = "ids"];</code>
@@ -466,7 +466,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The ids, in order; at least one, none negative.
+     * The ids, in order. At least one; none negative.
      * </pre>
      *
      * <code>repeated int32 ids = 1 [json_name = "ids"];</code>
@@ -478,7 +478,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The ids, in order; at least one, none negative.
+     * The ids, in order. At least one; none negative.
      * </pre>
      *
      * <code>repeated int32 ids = 1 [json_name = "ids"];</code>
@@ -497,7 +497,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The ids, in order; at least one, none negative.
+     * The ids, in order. At least one; none negative.
      * </pre>
      *
      * <code>repeated int32 ids = 1 [json_name = "ids"];</code>
@@ -514,7 +514,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The ids, in order; at least one, none negative.
+     * The ids, in order. At least one; none negative.
      * </pre>
      *
      * <code>repeated int32 ids = 1 [json_name = "ids"];</code>
@@ -532,7 +532,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The ids, in order; at least one, none negative.
+     * The ids, in order. At least one; none negative.
      * </pre>
      *
      * <code>repeated int32 ids = 1 [json_name = "ids"];</code>

@@ -12,7 +12,7 @@ public interface TokenIdsOrBuilder extends
 
   /**
    * <pre>
-   * The ids, in order; at least one, none negative.
+   * The ids, in order. At least one; none negative.
    * </pre>
    *
    * <code>repeated int32 ids = 1 [json_name = "ids"];</code>
@@ -21,7 +21,7 @@ public interface TokenIdsOrBuilder extends
   java.util.List<java.lang.Integer> getIdsList();
   /**
    * <pre>
-   * The ids, in order; at least one, none negative.
+   * The ids, in order. At least one; none negative.
    * </pre>
    *
    * <code>repeated int32 ids = 1 [json_name = "ids"];</code>
@@ -30,7 +30,7 @@ public interface TokenIdsOrBuilder extends
   int getIdsCount();
   /**
    * <pre>
-   * The ids, in order; at least one, none negative.
+   * The ids, in order. At least one; none negative.
    * </pre>
    *
    * <code>repeated int32 ids = 1 [json_name = "ids"];</code>

@@ -302,10 +302,10 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Starts a generation and streams its events. With a `generation_id` that is already in use by an equal
-     * request it attaches to that generation and streams it from its first event.
-     * Nothing is sent, headers included, until an engine has accepted the request or the first heartbeat is
-     * due, so that a client library's transparent retry stays possible until then.
+     * Starts a generation and streams its events. If an equal request is already using the `generation_id`, the
+     * call attaches to that generation instead and streams it from its first event.
+     * The server sends nothing, not even headers, until an engine has accepted the request or the first heartbeat
+     * is due. Until then, the client library can retry the call transparently.
      * buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE - both streams carry the same events to the same code.
      * </pre>
      */
@@ -316,9 +316,9 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Streams every event of a generation after a given one, kept or live, once, in order. Also the way for a
-     * second reader to attach. Resuming after `finished` gives no message; the trailing status is the
-     * generation's own.
+     * Streams the events of a generation after a given sequence: first the stored ones, then live ones, each once
+     * and in order. A second reader attaches with it as well. Resuming after `finished` returns no message; the
+     * trailing status is that of the generation.
      * buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE - both streams carry the same events to the same code.
      * buf:lint:ignore RPC_RESPONSE_STANDARD_NAME - both streams carry the same events to the same code.
      * </pre>
@@ -330,8 +330,9 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Runs a generation and answers once, when it has ended well. Fails with the status that `finished` would
-     * carry. A reader like the streaming ones: the same id attaches, and cancelling it leaves.
+     * Runs a generation and returns its result when it has ended successfully. Otherwise it fails with the status
+     * that `finished` would have. The call is a reader like a streaming one: the same id attaches, and cancelling
+     * the call disconnects the reader.
      * </pre>
      */
     default void generateText(io.tokengrpc.tokenstreaming.v1.GenerateTextRequest request,
@@ -341,9 +342,9 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Stops a generation now, for all its readers, from anywhere. Answers when it has ended (within a few
-     * seconds), with what was generated and billed until then. Idempotent: a generation that had ended
-     * already is answered as it is.
+     * Stops a generation for all its readers. Any caller of the tenant may do so. Returns within a few seconds,
+     * when the generation has ended, with its final usage. Idempotent: a generation that has already ended is
+     * returned unchanged.
      * </pre>
      */
     default void cancelGeneration(io.tokengrpc.tokenstreaming.v1.CancelGenerationRequest request,
@@ -353,7 +354,7 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Returns the known data of a generation: state, usage, kept events, outcome. Authoritative after a crash.
+     * Returns the state, usage, stored events and outcome of a generation. Authoritative after a crash.
      * </pre>
      */
     default void getGeneration(io.tokengrpc.tokenstreaming.v1.GetGenerationRequest request,
@@ -363,7 +364,8 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Counts the input tokens that a request would be billed for, tools included, without running it.
+     * Counts the input tokens that a request would be billed for, including those of its tools, without running
+     * it.
      * </pre>
      */
     default void countTokens(io.tokengrpc.tokenstreaming.v1.CountTokensRequest request,
@@ -373,7 +375,7 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Lists the models that the caller may use, in order of their names.
+     * Lists the models that the caller may use, ordered by name.
      * </pre>
      */
     default void listModels(io.tokengrpc.tokenstreaming.v1.ListModelsRequest request,
@@ -419,10 +421,10 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Starts a generation and streams its events. With a `generation_id` that is already in use by an equal
-     * request it attaches to that generation and streams it from its first event.
-     * Nothing is sent, headers included, until an engine has accepted the request or the first heartbeat is
-     * due, so that a client library's transparent retry stays possible until then.
+     * Starts a generation and streams its events. If an equal request is already using the `generation_id`, the
+     * call attaches to that generation instead and streams it from its first event.
+     * The server sends nothing, not even headers, until an engine has accepted the request or the first heartbeat
+     * is due. Until then, the client library can retry the call transparently.
      * buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE - both streams carry the same events to the same code.
      * </pre>
      */
@@ -434,9 +436,9 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Streams every event of a generation after a given one, kept or live, once, in order. Also the way for a
-     * second reader to attach. Resuming after `finished` gives no message; the trailing status is the
-     * generation's own.
+     * Streams the events of a generation after a given sequence: first the stored ones, then live ones, each once
+     * and in order. A second reader attaches with it as well. Resuming after `finished` returns no message; the
+     * trailing status is that of the generation.
      * buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE - both streams carry the same events to the same code.
      * buf:lint:ignore RPC_RESPONSE_STANDARD_NAME - both streams carry the same events to the same code.
      * </pre>
@@ -449,8 +451,9 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Runs a generation and answers once, when it has ended well. Fails with the status that `finished` would
-     * carry. A reader like the streaming ones: the same id attaches, and cancelling it leaves.
+     * Runs a generation and returns its result when it has ended successfully. Otherwise it fails with the status
+     * that `finished` would have. The call is a reader like a streaming one: the same id attaches, and cancelling
+     * the call disconnects the reader.
      * </pre>
      */
     public void generateText(io.tokengrpc.tokenstreaming.v1.GenerateTextRequest request,
@@ -461,9 +464,9 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Stops a generation now, for all its readers, from anywhere. Answers when it has ended (within a few
-     * seconds), with what was generated and billed until then. Idempotent: a generation that had ended
-     * already is answered as it is.
+     * Stops a generation for all its readers. Any caller of the tenant may do so. Returns within a few seconds,
+     * when the generation has ended, with its final usage. Idempotent: a generation that has already ended is
+     * returned unchanged.
      * </pre>
      */
     public void cancelGeneration(io.tokengrpc.tokenstreaming.v1.CancelGenerationRequest request,
@@ -474,7 +477,7 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Returns the known data of a generation: state, usage, kept events, outcome. Authoritative after a crash.
+     * Returns the state, usage, stored events and outcome of a generation. Authoritative after a crash.
      * </pre>
      */
     public void getGeneration(io.tokengrpc.tokenstreaming.v1.GetGenerationRequest request,
@@ -485,7 +488,8 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Counts the input tokens that a request would be billed for, tools included, without running it.
+     * Counts the input tokens that a request would be billed for, including those of its tools, without running
+     * it.
      * </pre>
      */
     public void countTokens(io.tokengrpc.tokenstreaming.v1.CountTokensRequest request,
@@ -496,7 +500,7 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Lists the models that the caller may use, in order of their names.
+     * Lists the models that the caller may use, ordered by name.
      * </pre>
      */
     public void listModels(io.tokengrpc.tokenstreaming.v1.ListModelsRequest request,
@@ -528,10 +532,10 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Starts a generation and streams its events. With a `generation_id` that is already in use by an equal
-     * request it attaches to that generation and streams it from its first event.
-     * Nothing is sent, headers included, until an engine has accepted the request or the first heartbeat is
-     * due, so that a client library's transparent retry stays possible until then.
+     * Starts a generation and streams its events. If an equal request is already using the `generation_id`, the
+     * call attaches to that generation instead and streams it from its first event.
+     * The server sends nothing, not even headers, until an engine has accepted the request or the first heartbeat
+     * is due. Until then, the client library can retry the call transparently.
      * buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE - both streams carry the same events to the same code.
      * </pre>
      */
@@ -544,9 +548,9 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Streams every event of a generation after a given one, kept or live, once, in order. Also the way for a
-     * second reader to attach. Resuming after `finished` gives no message; the trailing status is the
-     * generation's own.
+     * Streams the events of a generation after a given sequence: first the stored ones, then live ones, each once
+     * and in order. A second reader attaches with it as well. Resuming after `finished` returns no message; the
+     * trailing status is that of the generation.
      * buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE - both streams carry the same events to the same code.
      * buf:lint:ignore RPC_RESPONSE_STANDARD_NAME - both streams carry the same events to the same code.
      * </pre>
@@ -560,8 +564,9 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Runs a generation and answers once, when it has ended well. Fails with the status that `finished` would
-     * carry. A reader like the streaming ones: the same id attaches, and cancelling it leaves.
+     * Runs a generation and returns its result when it has ended successfully. Otherwise it fails with the status
+     * that `finished` would have. The call is a reader like a streaming one: the same id attaches, and cancelling
+     * the call disconnects the reader.
      * </pre>
      */
     public io.tokengrpc.tokenstreaming.v1.GenerateTextResponse generateText(io.tokengrpc.tokenstreaming.v1.GenerateTextRequest request) throws io.grpc.StatusException {
@@ -571,9 +576,9 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Stops a generation now, for all its readers, from anywhere. Answers when it has ended (within a few
-     * seconds), with what was generated and billed until then. Idempotent: a generation that had ended
-     * already is answered as it is.
+     * Stops a generation for all its readers. Any caller of the tenant may do so. Returns within a few seconds,
+     * when the generation has ended, with its final usage. Idempotent: a generation that has already ended is
+     * returned unchanged.
      * </pre>
      */
     public io.tokengrpc.tokenstreaming.v1.CancelGenerationResponse cancelGeneration(io.tokengrpc.tokenstreaming.v1.CancelGenerationRequest request) throws io.grpc.StatusException {
@@ -583,7 +588,7 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Returns the known data of a generation: state, usage, kept events, outcome. Authoritative after a crash.
+     * Returns the state, usage, stored events and outcome of a generation. Authoritative after a crash.
      * </pre>
      */
     public io.tokengrpc.tokenstreaming.v1.GetGenerationResponse getGeneration(io.tokengrpc.tokenstreaming.v1.GetGenerationRequest request) throws io.grpc.StatusException {
@@ -593,7 +598,8 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Counts the input tokens that a request would be billed for, tools included, without running it.
+     * Counts the input tokens that a request would be billed for, including those of its tools, without running
+     * it.
      * </pre>
      */
     public io.tokengrpc.tokenstreaming.v1.CountTokensResponse countTokens(io.tokengrpc.tokenstreaming.v1.CountTokensRequest request) throws io.grpc.StatusException {
@@ -603,7 +609,7 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Lists the models that the caller may use, in order of their names.
+     * Lists the models that the caller may use, ordered by name.
      * </pre>
      */
     public io.tokengrpc.tokenstreaming.v1.ListModelsResponse listModels(io.tokengrpc.tokenstreaming.v1.ListModelsRequest request) throws io.grpc.StatusException {
@@ -634,10 +640,10 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Starts a generation and streams its events. With a `generation_id` that is already in use by an equal
-     * request it attaches to that generation and streams it from its first event.
-     * Nothing is sent, headers included, until an engine has accepted the request or the first heartbeat is
-     * due, so that a client library's transparent retry stays possible until then.
+     * Starts a generation and streams its events. If an equal request is already using the `generation_id`, the
+     * call attaches to that generation instead and streams it from its first event.
+     * The server sends nothing, not even headers, until an engine has accepted the request or the first heartbeat
+     * is due. Until then, the client library can retry the call transparently.
      * buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE - both streams carry the same events to the same code.
      * </pre>
      */
@@ -649,9 +655,9 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Streams every event of a generation after a given one, kept or live, once, in order. Also the way for a
-     * second reader to attach. Resuming after `finished` gives no message; the trailing status is the
-     * generation's own.
+     * Streams the events of a generation after a given sequence: first the stored ones, then live ones, each once
+     * and in order. A second reader attaches with it as well. Resuming after `finished` returns no message; the
+     * trailing status is that of the generation.
      * buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE - both streams carry the same events to the same code.
      * buf:lint:ignore RPC_RESPONSE_STANDARD_NAME - both streams carry the same events to the same code.
      * </pre>
@@ -664,8 +670,9 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Runs a generation and answers once, when it has ended well. Fails with the status that `finished` would
-     * carry. A reader like the streaming ones: the same id attaches, and cancelling it leaves.
+     * Runs a generation and returns its result when it has ended successfully. Otherwise it fails with the status
+     * that `finished` would have. The call is a reader like a streaming one: the same id attaches, and cancelling
+     * the call disconnects the reader.
      * </pre>
      */
     public io.tokengrpc.tokenstreaming.v1.GenerateTextResponse generateText(io.tokengrpc.tokenstreaming.v1.GenerateTextRequest request) {
@@ -675,9 +682,9 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Stops a generation now, for all its readers, from anywhere. Answers when it has ended (within a few
-     * seconds), with what was generated and billed until then. Idempotent: a generation that had ended
-     * already is answered as it is.
+     * Stops a generation for all its readers. Any caller of the tenant may do so. Returns within a few seconds,
+     * when the generation has ended, with its final usage. Idempotent: a generation that has already ended is
+     * returned unchanged.
      * </pre>
      */
     public io.tokengrpc.tokenstreaming.v1.CancelGenerationResponse cancelGeneration(io.tokengrpc.tokenstreaming.v1.CancelGenerationRequest request) {
@@ -687,7 +694,7 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Returns the known data of a generation: state, usage, kept events, outcome. Authoritative after a crash.
+     * Returns the state, usage, stored events and outcome of a generation. Authoritative after a crash.
      * </pre>
      */
     public io.tokengrpc.tokenstreaming.v1.GetGenerationResponse getGeneration(io.tokengrpc.tokenstreaming.v1.GetGenerationRequest request) {
@@ -697,7 +704,8 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Counts the input tokens that a request would be billed for, tools included, without running it.
+     * Counts the input tokens that a request would be billed for, including those of its tools, without running
+     * it.
      * </pre>
      */
     public io.tokengrpc.tokenstreaming.v1.CountTokensResponse countTokens(io.tokengrpc.tokenstreaming.v1.CountTokensRequest request) {
@@ -707,7 +715,7 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Lists the models that the caller may use, in order of their names.
+     * Lists the models that the caller may use, ordered by name.
      * </pre>
      */
     public io.tokengrpc.tokenstreaming.v1.ListModelsResponse listModels(io.tokengrpc.tokenstreaming.v1.ListModelsRequest request) {
@@ -738,8 +746,9 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Runs a generation and answers once, when it has ended well. Fails with the status that `finished` would
-     * carry. A reader like the streaming ones: the same id attaches, and cancelling it leaves.
+     * Runs a generation and returns its result when it has ended successfully. Otherwise it fails with the status
+     * that `finished` would have. The call is a reader like a streaming one: the same id attaches, and cancelling
+     * the call disconnects the reader.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<io.tokengrpc.tokenstreaming.v1.GenerateTextResponse> generateText(
@@ -750,9 +759,9 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Stops a generation now, for all its readers, from anywhere. Answers when it has ended (within a few
-     * seconds), with what was generated and billed until then. Idempotent: a generation that had ended
-     * already is answered as it is.
+     * Stops a generation for all its readers. Any caller of the tenant may do so. Returns within a few seconds,
+     * when the generation has ended, with its final usage. Idempotent: a generation that has already ended is
+     * returned unchanged.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<io.tokengrpc.tokenstreaming.v1.CancelGenerationResponse> cancelGeneration(
@@ -763,7 +772,7 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Returns the known data of a generation: state, usage, kept events, outcome. Authoritative after a crash.
+     * Returns the state, usage, stored events and outcome of a generation. Authoritative after a crash.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<io.tokengrpc.tokenstreaming.v1.GetGenerationResponse> getGeneration(
@@ -774,7 +783,8 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Counts the input tokens that a request would be billed for, tools included, without running it.
+     * Counts the input tokens that a request would be billed for, including those of its tools, without running
+     * it.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<io.tokengrpc.tokenstreaming.v1.CountTokensResponse> countTokens(
@@ -785,7 +795,7 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Lists the models that the caller may use, in order of their names.
+     * Lists the models that the caller may use, ordered by name.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<io.tokengrpc.tokenstreaming.v1.ListModelsResponse> listModels(

@@ -60,7 +60,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object name_ = "";
   /**
    * <pre>
-   * Its name: 1 to 64 characters of `[A-Za-z0-9_-]`, different from the other tools'. Required.
+   * Name: 1 to 64 characters of `[A-Za-z0-9_-]`, unique among the tools. Required.
    * </pre>
    *
    * <code>string name = 1 [json_name = "name"];</code>
@@ -81,7 +81,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Its name: 1 to 64 characters of `[A-Za-z0-9_-]`, different from the other tools'. Required.
+   * Name: 1 to 64 characters of `[A-Za-z0-9_-]`, unique among the tools. Required.
    * </pre>
    *
    * <code>string name = 1 [json_name = "name"];</code>
@@ -107,7 +107,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object description_ = "";
   /**
    * <pre>
-   * What it does, for the model to read.
+   * Description of the function for the model. May be empty.
    * </pre>
    *
    * <code>string description = 2 [json_name = "description"];</code>
@@ -128,7 +128,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What it does, for the model to read.
+   * Description of the function for the model. May be empty.
    * </pre>
    *
    * <code>string description = 2 [json_name = "description"];</code>
@@ -154,8 +154,8 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object parametersJsonSchema_ = "";
   /**
    * <pre>
-   * The JSON Schema of its arguments, as JSON text (so that the order of properties and whole numbers
-   * survive). Empty: it takes none.
+   * JSON Schema of the arguments, as JSON text, which preserves the order of properties and large integers.
+   * Empty: the function has no parameters.
    * </pre>
    *
    * <code>string parameters_json_schema = 3 [json_name = "parametersJsonSchema"];</code>
@@ -176,8 +176,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The JSON Schema of its arguments, as JSON text (so that the order of properties and whole numbers
-   * survive). Empty: it takes none.
+   * JSON Schema of the arguments, as JSON text, which preserves the order of properties and large integers.
+   * Empty: the function has no parameters.
    * </pre>
    *
    * <code>string parameters_json_schema = 3 [json_name = "parametersJsonSchema"];</code>
@@ -202,7 +202,7 @@ private static final long serialVersionUID = 0L;
   private boolean strict_ = false;
   /**
    * <pre>
-   * Whether the arguments must match the schema exactly, where the engine can.
+   * Whether the arguments must match the schema exactly. Effective only if the engine supports it.
    * </pre>
    *
    * <code>bool strict = 4 [json_name = "strict"];</code>
@@ -590,7 +590,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object name_ = "";
     /**
      * <pre>
-     * Its name: 1 to 64 characters of `[A-Za-z0-9_-]`, different from the other tools'. Required.
+     * Name: 1 to 64 characters of `[A-Za-z0-9_-]`, unique among the tools. Required.
      * </pre>
      *
      * <code>string name = 1 [json_name = "name"];</code>
@@ -610,7 +610,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its name: 1 to 64 characters of `[A-Za-z0-9_-]`, different from the other tools'. Required.
+     * Name: 1 to 64 characters of `[A-Za-z0-9_-]`, unique among the tools. Required.
      * </pre>
      *
      * <code>string name = 1 [json_name = "name"];</code>
@@ -631,7 +631,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its name: 1 to 64 characters of `[A-Za-z0-9_-]`, different from the other tools'. Required.
+     * Name: 1 to 64 characters of `[A-Za-z0-9_-]`, unique among the tools. Required.
      * </pre>
      *
      * <code>string name = 1 [json_name = "name"];</code>
@@ -648,7 +648,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its name: 1 to 64 characters of `[A-Za-z0-9_-]`, different from the other tools'. Required.
+     * Name: 1 to 64 characters of `[A-Za-z0-9_-]`, unique among the tools. Required.
      * </pre>
      *
      * <code>string name = 1 [json_name = "name"];</code>
@@ -662,7 +662,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Its name: 1 to 64 characters of `[A-Za-z0-9_-]`, different from the other tools'. Required.
+     * Name: 1 to 64 characters of `[A-Za-z0-9_-]`, unique among the tools. Required.
      * </pre>
      *
      * <code>string name = 1 [json_name = "name"];</code>
@@ -682,7 +682,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object description_ = "";
     /**
      * <pre>
-     * What it does, for the model to read.
+     * Description of the function for the model. May be empty.
      * </pre>
      *
      * <code>string description = 2 [json_name = "description"];</code>
@@ -702,7 +702,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it does, for the model to read.
+     * Description of the function for the model. May be empty.
      * </pre>
      *
      * <code>string description = 2 [json_name = "description"];</code>
@@ -723,7 +723,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it does, for the model to read.
+     * Description of the function for the model. May be empty.
      * </pre>
      *
      * <code>string description = 2 [json_name = "description"];</code>
@@ -740,7 +740,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it does, for the model to read.
+     * Description of the function for the model. May be empty.
      * </pre>
      *
      * <code>string description = 2 [json_name = "description"];</code>
@@ -754,7 +754,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What it does, for the model to read.
+     * Description of the function for the model. May be empty.
      * </pre>
      *
      * <code>string description = 2 [json_name = "description"];</code>
@@ -774,8 +774,8 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object parametersJsonSchema_ = "";
     /**
      * <pre>
-     * The JSON Schema of its arguments, as JSON text (so that the order of properties and whole numbers
-     * survive). Empty: it takes none.
+     * JSON Schema of the arguments, as JSON text, which preserves the order of properties and large integers.
+     * Empty: the function has no parameters.
      * </pre>
      *
      * <code>string parameters_json_schema = 3 [json_name = "parametersJsonSchema"];</code>
@@ -795,8 +795,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The JSON Schema of its arguments, as JSON text (so that the order of properties and whole numbers
-     * survive). Empty: it takes none.
+     * JSON Schema of the arguments, as JSON text, which preserves the order of properties and large integers.
+     * Empty: the function has no parameters.
      * </pre>
      *
      * <code>string parameters_json_schema = 3 [json_name = "parametersJsonSchema"];</code>
@@ -817,8 +817,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The JSON Schema of its arguments, as JSON text (so that the order of properties and whole numbers
-     * survive). Empty: it takes none.
+     * JSON Schema of the arguments, as JSON text, which preserves the order of properties and large integers.
+     * Empty: the function has no parameters.
      * </pre>
      *
      * <code>string parameters_json_schema = 3 [json_name = "parametersJsonSchema"];</code>
@@ -835,8 +835,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The JSON Schema of its arguments, as JSON text (so that the order of properties and whole numbers
-     * survive). Empty: it takes none.
+     * JSON Schema of the arguments, as JSON text, which preserves the order of properties and large integers.
+     * Empty: the function has no parameters.
      * </pre>
      *
      * <code>string parameters_json_schema = 3 [json_name = "parametersJsonSchema"];</code>
@@ -850,8 +850,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The JSON Schema of its arguments, as JSON text (so that the order of properties and whole numbers
-     * survive). Empty: it takes none.
+     * JSON Schema of the arguments, as JSON text, which preserves the order of properties and large integers.
+     * Empty: the function has no parameters.
      * </pre>
      *
      * <code>string parameters_json_schema = 3 [json_name = "parametersJsonSchema"];</code>
@@ -871,7 +871,7 @@ private static final long serialVersionUID = 0L;
     private boolean strict_ ;
     /**
      * <pre>
-     * Whether the arguments must match the schema exactly, where the engine can.
+     * Whether the arguments must match the schema exactly. Effective only if the engine supports it.
      * </pre>
      *
      * <code>bool strict = 4 [json_name = "strict"];</code>
@@ -883,7 +883,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Whether the arguments must match the schema exactly, where the engine can.
+     * Whether the arguments must match the schema exactly. Effective only if the engine supports it.
      * </pre>
      *
      * <code>bool strict = 4 [json_name = "strict"];</code>
@@ -899,7 +899,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Whether the arguments must match the schema exactly, where the engine can.
+     * Whether the arguments must match the schema exactly. Effective only if the engine supports it.
      * </pre>
      *
      * <code>bool strict = 4 [json_name = "strict"];</code>

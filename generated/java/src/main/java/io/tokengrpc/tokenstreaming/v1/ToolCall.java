@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * A whole call of a function.
+ * A complete call of a function.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.ToolCall}
@@ -61,7 +61,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object id_ = "";
   /**
    * <pre>
-   * The call's id, which its result names.
+   * Id of the call, which its result refers to.
    * </pre>
    *
    * <code>string id = 1 [json_name = "id"];</code>
@@ -82,7 +82,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The call's id, which its result names.
+   * Id of the call, which its result refers to.
    * </pre>
    *
    * <code>string id = 1 [json_name = "id"];</code>
@@ -108,7 +108,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object functionName_ = "";
   /**
    * <pre>
-   * The function's name.
+   * Name of the function.
    * </pre>
    *
    * <code>string function_name = 2 [json_name = "functionName"];</code>
@@ -129,7 +129,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The function's name.
+   * Name of the function.
    * </pre>
    *
    * <code>string function_name = 2 [json_name = "functionName"];</code>
@@ -155,7 +155,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object arguments_ = "";
   /**
    * <pre>
-   * The arguments as JSON text, as the model wrote them: not checked.
+   * Arguments as JSON text, exactly as the model wrote them. The server does not validate them.
    * </pre>
    *
    * <code>string arguments = 3 [json_name = "arguments"];</code>
@@ -176,7 +176,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The arguments as JSON text, as the model wrote them: not checked.
+   * Arguments as JSON text, exactly as the model wrote them. The server does not validate them.
    * </pre>
    *
    * <code>string arguments = 3 [json_name = "arguments"];</code>
@@ -407,7 +407,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A whole call of a function.
+   * A complete call of a function.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.ToolCall}
@@ -590,7 +590,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object id_ = "";
     /**
      * <pre>
-     * The call's id, which its result names.
+     * Id of the call, which its result refers to.
      * </pre>
      *
      * <code>string id = 1 [json_name = "id"];</code>
@@ -610,7 +610,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The call's id, which its result names.
+     * Id of the call, which its result refers to.
      * </pre>
      *
      * <code>string id = 1 [json_name = "id"];</code>
@@ -631,7 +631,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The call's id, which its result names.
+     * Id of the call, which its result refers to.
      * </pre>
      *
      * <code>string id = 1 [json_name = "id"];</code>
@@ -648,7 +648,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The call's id, which its result names.
+     * Id of the call, which its result refers to.
      * </pre>
      *
      * <code>string id = 1 [json_name = "id"];</code>
@@ -662,7 +662,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The call's id, which its result names.
+     * Id of the call, which its result refers to.
      * </pre>
      *
      * <code>string id = 1 [json_name = "id"];</code>
@@ -682,7 +682,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object functionName_ = "";
     /**
      * <pre>
-     * The function's name.
+     * Name of the function.
      * </pre>
      *
      * <code>string function_name = 2 [json_name = "functionName"];</code>
@@ -702,7 +702,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The function's name.
+     * Name of the function.
      * </pre>
      *
      * <code>string function_name = 2 [json_name = "functionName"];</code>
@@ -723,7 +723,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The function's name.
+     * Name of the function.
      * </pre>
      *
      * <code>string function_name = 2 [json_name = "functionName"];</code>
@@ -740,7 +740,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The function's name.
+     * Name of the function.
      * </pre>
      *
      * <code>string function_name = 2 [json_name = "functionName"];</code>
@@ -754,7 +754,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The function's name.
+     * Name of the function.
      * </pre>
      *
      * <code>string function_name = 2 [json_name = "functionName"];</code>
@@ -774,7 +774,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object arguments_ = "";
     /**
      * <pre>
-     * The arguments as JSON text, as the model wrote them: not checked.
+     * Arguments as JSON text, exactly as the model wrote them. The server does not validate them.
      * </pre>
      *
      * <code>string arguments = 3 [json_name = "arguments"];</code>
@@ -794,7 +794,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The arguments as JSON text, as the model wrote them: not checked.
+     * Arguments as JSON text, exactly as the model wrote them. The server does not validate them.
      * </pre>
      *
      * <code>string arguments = 3 [json_name = "arguments"];</code>
@@ -815,7 +815,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The arguments as JSON text, as the model wrote them: not checked.
+     * Arguments as JSON text, exactly as the model wrote them. The server does not validate them.
      * </pre>
      *
      * <code>string arguments = 3 [json_name = "arguments"];</code>
@@ -832,7 +832,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The arguments as JSON text, as the model wrote them: not checked.
+     * Arguments as JSON text, exactly as the model wrote them. The server does not validate them.
      * </pre>
      *
      * <code>string arguments = 3 [json_name = "arguments"];</code>
@@ -846,7 +846,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The arguments as JSON text, as the model wrote them: not checked.
+     * Arguments as JSON text, exactly as the model wrote them. The server does not validate them.
      * </pre>
      *
      * <code>string arguments = 3 [json_name = "arguments"];</code>

@@ -12,7 +12,7 @@ public interface ToolCallOrBuilder extends
 
   /**
    * <pre>
-   * The call's id, which its result names.
+   * Id of the call, which its result refers to.
    * </pre>
    *
    * <code>string id = 1 [json_name = "id"];</code>
@@ -21,7 +21,7 @@ public interface ToolCallOrBuilder extends
   java.lang.String getId();
   /**
    * <pre>
-   * The call's id, which its result names.
+   * Id of the call, which its result refers to.
    * </pre>
    *
    * <code>string id = 1 [json_name = "id"];</code>
@@ -32,7 +32,7 @@ public interface ToolCallOrBuilder extends
 
   /**
    * <pre>
-   * The function's name.
+   * Name of the function.
    * </pre>
    *
    * <code>string function_name = 2 [json_name = "functionName"];</code>
@@ -41,7 +41,7 @@ public interface ToolCallOrBuilder extends
   java.lang.String getFunctionName();
   /**
    * <pre>
-   * The function's name.
+   * Name of the function.
    * </pre>
    *
    * <code>string function_name = 2 [json_name = "functionName"];</code>
@@ -52,7 +52,7 @@ public interface ToolCallOrBuilder extends
 
   /**
    * <pre>
-   * The arguments as JSON text, as the model wrote them: not checked.
+   * Arguments as JSON text, exactly as the model wrote them. The server does not validate them.
    * </pre>
    *
    * <code>string arguments = 3 [json_name = "arguments"];</code>
@@ -61,7 +61,7 @@ public interface ToolCallOrBuilder extends
   java.lang.String getArguments();
   /**
    * <pre>
-   * The arguments as JSON text, as the model wrote them: not checked.
+   * Arguments as JSON text, exactly as the model wrote them. The server does not validate them.
    * </pre>
    *
    * <code>string arguments = 3 [json_name = "arguments"];</code>

@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * Whether and what the model calls.
+ * Whether the model calls tools, and which ones.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.ToolChoice}
@@ -58,7 +58,7 @@ private static final long serialVersionUID = 0L;
   private int mode_ = 0;
   /**
    * <pre>
-   * The rule. Unset: AUTO.
+   * Rule for calling tools. Unset: AUTO.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolChoiceMode mode = 1 [json_name = "mode"];</code>
@@ -69,7 +69,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The rule. Unset: AUTO.
+   * Rule for calling tools. Unset: AUTO.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolChoiceMode mode = 1 [json_name = "mode"];</code>
@@ -85,7 +85,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object functionName_ = "";
   /**
    * <pre>
-   * The function to call. Required for FUNCTION, empty otherwise; one of `tools`.
+   * Function to call: the name of one of `tools`. Required with FUNCTION, otherwise it must be empty.
    * </pre>
    *
    * <code>string function_name = 2 [json_name = "functionName"];</code>
@@ -106,7 +106,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The function to call. Required for FUNCTION, empty otherwise; one of `tools`.
+   * Function to call: the name of one of `tools`. Required with FUNCTION, otherwise it must be empty.
    * </pre>
    *
    * <code>string function_name = 2 [json_name = "functionName"];</code>
@@ -131,7 +131,7 @@ private static final long serialVersionUID = 0L;
   private boolean disableParallelCalls_ = false;
   /**
    * <pre>
-   * At most one call in an answer.
+   * Whether an answer may contain at most one call.
    * </pre>
    *
    * <code>bool disable_parallel_calls = 3 [json_name = "disableParallelCalls"];</code>
@@ -326,7 +326,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Whether and what the model calls.
+   * Whether the model calls tools, and which ones.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.ToolChoice}
@@ -493,7 +493,7 @@ private static final long serialVersionUID = 0L;
     private int mode_ = 0;
     /**
      * <pre>
-     * The rule. Unset: AUTO.
+     * Rule for calling tools. Unset: AUTO.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolChoiceMode mode = 1 [json_name = "mode"];</code>
@@ -504,7 +504,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The rule. Unset: AUTO.
+     * Rule for calling tools. Unset: AUTO.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolChoiceMode mode = 1 [json_name = "mode"];</code>
@@ -519,7 +519,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The rule. Unset: AUTO.
+     * Rule for calling tools. Unset: AUTO.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolChoiceMode mode = 1 [json_name = "mode"];</code>
@@ -532,7 +532,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The rule. Unset: AUTO.
+     * Rule for calling tools. Unset: AUTO.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolChoiceMode mode = 1 [json_name = "mode"];</code>
@@ -549,7 +549,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The rule. Unset: AUTO.
+     * Rule for calling tools. Unset: AUTO.
      * </pre>
      *
      * <code>.tokenstreaming.v1.ToolChoiceMode mode = 1 [json_name = "mode"];</code>
@@ -565,7 +565,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object functionName_ = "";
     /**
      * <pre>
-     * The function to call. Required for FUNCTION, empty otherwise; one of `tools`.
+     * Function to call: the name of one of `tools`. Required with FUNCTION, otherwise it must be empty.
      * </pre>
      *
      * <code>string function_name = 2 [json_name = "functionName"];</code>
@@ -585,7 +585,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The function to call. Required for FUNCTION, empty otherwise; one of `tools`.
+     * Function to call: the name of one of `tools`. Required with FUNCTION, otherwise it must be empty.
      * </pre>
      *
      * <code>string function_name = 2 [json_name = "functionName"];</code>
@@ -606,7 +606,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The function to call. Required for FUNCTION, empty otherwise; one of `tools`.
+     * Function to call: the name of one of `tools`. Required with FUNCTION, otherwise it must be empty.
      * </pre>
      *
      * <code>string function_name = 2 [json_name = "functionName"];</code>
@@ -623,7 +623,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The function to call. Required for FUNCTION, empty otherwise; one of `tools`.
+     * Function to call: the name of one of `tools`. Required with FUNCTION, otherwise it must be empty.
      * </pre>
      *
      * <code>string function_name = 2 [json_name = "functionName"];</code>
@@ -637,7 +637,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The function to call. Required for FUNCTION, empty otherwise; one of `tools`.
+     * Function to call: the name of one of `tools`. Required with FUNCTION, otherwise it must be empty.
      * </pre>
      *
      * <code>string function_name = 2 [json_name = "functionName"];</code>
@@ -657,7 +657,7 @@ private static final long serialVersionUID = 0L;
     private boolean disableParallelCalls_ ;
     /**
      * <pre>
-     * At most one call in an answer.
+     * Whether an answer may contain at most one call.
      * </pre>
      *
      * <code>bool disable_parallel_calls = 3 [json_name = "disableParallelCalls"];</code>
@@ -669,7 +669,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * At most one call in an answer.
+     * Whether an answer may contain at most one call.
      * </pre>
      *
      * <code>bool disable_parallel_calls = 3 [json_name = "disableParallelCalls"];</code>
@@ -685,7 +685,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * At most one call in an answer.
+     * Whether an answer may contain at most one call.
      * </pre>
      *
      * <code>bool disable_parallel_calls = 3 [json_name = "disableParallelCalls"];</code>

@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * Rules for calling tools.
+ * Rule for calling tools.
  * </pre>
  *
  * Protobuf enum {@code tokenstreaming.v1.ToolChoiceMode}
@@ -49,7 +49,7 @@ public enum ToolChoiceMode
   TOOL_CHOICE_MODE_REQUIRED(3),
   /**
    * <pre>
-   * A call of the function that is named.
+   * A call of `function_name`.
    * </pre>
    *
    * <code>TOOL_CHOICE_MODE_FUNCTION = 4;</code>
@@ -101,7 +101,7 @@ public enum ToolChoiceMode
   public static final int TOOL_CHOICE_MODE_REQUIRED_VALUE = 3;
   /**
    * <pre>
-   * A call of the function that is named.
+   * A call of `function_name`.
    * </pre>
    *
    * <code>TOOL_CHOICE_MODE_FUNCTION = 4;</code>

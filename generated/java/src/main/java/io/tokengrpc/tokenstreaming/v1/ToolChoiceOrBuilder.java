@@ -12,7 +12,7 @@ public interface ToolChoiceOrBuilder extends
 
   /**
    * <pre>
-   * The rule. Unset: AUTO.
+   * Rule for calling tools. Unset: AUTO.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolChoiceMode mode = 1 [json_name = "mode"];</code>
@@ -21,7 +21,7 @@ public interface ToolChoiceOrBuilder extends
   int getModeValue();
   /**
    * <pre>
-   * The rule. Unset: AUTO.
+   * Rule for calling tools. Unset: AUTO.
    * </pre>
    *
    * <code>.tokenstreaming.v1.ToolChoiceMode mode = 1 [json_name = "mode"];</code>
@@ -31,7 +31,7 @@ public interface ToolChoiceOrBuilder extends
 
   /**
    * <pre>
-   * The function to call. Required for FUNCTION, empty otherwise; one of `tools`.
+   * Function to call: the name of one of `tools`. Required with FUNCTION, otherwise it must be empty.
    * </pre>
    *
    * <code>string function_name = 2 [json_name = "functionName"];</code>
@@ -40,7 +40,7 @@ public interface ToolChoiceOrBuilder extends
   java.lang.String getFunctionName();
   /**
    * <pre>
-   * The function to call. Required for FUNCTION, empty otherwise; one of `tools`.
+   * Function to call: the name of one of `tools`. Required with FUNCTION, otherwise it must be empty.
    * </pre>
    *
    * <code>string function_name = 2 [json_name = "functionName"];</code>
@@ -51,7 +51,7 @@ public interface ToolChoiceOrBuilder extends
 
   /**
    * <pre>
-   * At most one call in an answer.
+   * Whether an answer may contain at most one call.
    * </pre>
    *
    * <code>bool disable_parallel_calls = 3 [json_name = "disableParallelCalls"];</code>

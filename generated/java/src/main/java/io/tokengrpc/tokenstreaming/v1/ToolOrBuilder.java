@@ -12,7 +12,7 @@ public interface ToolOrBuilder extends
 
   /**
    * <pre>
-   * Its name: 1 to 64 characters of `[A-Za-z0-9_-]`, different from the other tools'. Required.
+   * Name: 1 to 64 characters of `[A-Za-z0-9_-]`, unique among the tools. Required.
    * </pre>
    *
    * <code>string name = 1 [json_name = "name"];</code>
@@ -21,7 +21,7 @@ public interface ToolOrBuilder extends
   java.lang.String getName();
   /**
    * <pre>
-   * Its name: 1 to 64 characters of `[A-Za-z0-9_-]`, different from the other tools'. Required.
+   * Name: 1 to 64 characters of `[A-Za-z0-9_-]`, unique among the tools. Required.
    * </pre>
    *
    * <code>string name = 1 [json_name = "name"];</code>
@@ -32,7 +32,7 @@ public interface ToolOrBuilder extends
 
   /**
    * <pre>
-   * What it does, for the model to read.
+   * Description of the function for the model. May be empty.
    * </pre>
    *
    * <code>string description = 2 [json_name = "description"];</code>
@@ -41,7 +41,7 @@ public interface ToolOrBuilder extends
   java.lang.String getDescription();
   /**
    * <pre>
-   * What it does, for the model to read.
+   * Description of the function for the model. May be empty.
    * </pre>
    *
    * <code>string description = 2 [json_name = "description"];</code>
@@ -52,8 +52,8 @@ public interface ToolOrBuilder extends
 
   /**
    * <pre>
-   * The JSON Schema of its arguments, as JSON text (so that the order of properties and whole numbers
-   * survive). Empty: it takes none.
+   * JSON Schema of the arguments, as JSON text, which preserves the order of properties and large integers.
+   * Empty: the function has no parameters.
    * </pre>
    *
    * <code>string parameters_json_schema = 3 [json_name = "parametersJsonSchema"];</code>
@@ -62,8 +62,8 @@ public interface ToolOrBuilder extends
   java.lang.String getParametersJsonSchema();
   /**
    * <pre>
-   * The JSON Schema of its arguments, as JSON text (so that the order of properties and whole numbers
-   * survive). Empty: it takes none.
+   * JSON Schema of the arguments, as JSON text, which preserves the order of properties and large integers.
+   * Empty: the function has no parameters.
    * </pre>
    *
    * <code>string parameters_json_schema = 3 [json_name = "parametersJsonSchema"];</code>
@@ -74,7 +74,7 @@ public interface ToolOrBuilder extends
 
   /**
    * <pre>
-   * Whether the arguments must match the schema exactly, where the engine can.
+   * Whether the arguments must match the schema exactly. Effective only if the engine supports it.
    * </pre>
    *
    * <code>bool strict = 4 [json_name = "strict"];</code>

@@ -7,8 +7,8 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * Tokens consumed and produced. Cumulative; counts never decrease while `source` stays, and a better source
- * may correct them.
+ * Tokens that a generation has consumed and produced. All counts are cumulative. A count does not decrease
+ * while `source` stays the same; a stronger source may correct it in either direction.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.Usage}
@@ -58,7 +58,7 @@ private static final long serialVersionUID = 0L;
   private int inputTokenCount_ = 0;
   /**
    * <pre>
-   * Tokens of the input, its cached parts included; billed once.
+   * Tokens of the input, including cached ones. Billed once.
    * </pre>
    *
    * <code>int32 input_token_count = 1 [json_name = "inputTokenCount"];</code>
@@ -73,7 +73,7 @@ private static final long serialVersionUID = 0L;
   private int outputTokenCount_ = 0;
   /**
    * <pre>
-   * Everything that was generated: answer, reasoning, tool calls, end marks.
+   * All generated tokens: answer, reasoning, tool calls and end marks.
    * </pre>
    *
    * <code>int32 output_token_count = 2 [json_name = "outputTokenCount"];</code>
@@ -88,7 +88,7 @@ private static final long serialVersionUID = 0L;
   private int cachedInputTokenCount_ = 0;
   /**
    * <pre>
-   * The part of the input that the engine had in its cache.
+   * Input tokens that the engine read from its cache; included in `input_token_count`.
    * </pre>
    *
    * <code>int32 cached_input_token_count = 3 [json_name = "cachedInputTokenCount"];</code>
@@ -103,7 +103,7 @@ private static final long serialVersionUID = 0L;
   private int cacheWriteInputTokenCount_ = 0;
   /**
    * <pre>
-   * The part of the input that the engine put into its cache.
+   * Input tokens that the engine wrote to its cache; included in `input_token_count`.
    * </pre>
    *
    * <code>int32 cache_write_input_token_count = 4 [json_name = "cacheWriteInputTokenCount"];</code>
@@ -118,7 +118,7 @@ private static final long serialVersionUID = 0L;
   private int reasoningTokenCount_ = 0;
   /**
    * <pre>
-   * The part of the output that was reasoning.
+   * Tokens of reasoning; included in `output_token_count`.
    * </pre>
    *
    * <code>int32 reasoning_token_count = 5 [json_name = "reasoningTokenCount"];</code>
@@ -133,7 +133,7 @@ private static final long serialVersionUID = 0L;
   private int overheadTokenCount_ = 0;
   /**
    * <pre>
-   * Prefill that was repeated and output that was thrown away by engine switches; in no other count.
+   * Tokens that engine switches cost: repeated prefill and discarded output. Not included in any other count.
    * </pre>
    *
    * <code>int32 overhead_token_count = 6 [json_name = "overheadTokenCount"];</code>
@@ -148,7 +148,7 @@ private static final long serialVersionUID = 0L;
   private int source_ = 0;
   /**
    * <pre>
-   * Where the counts come from: the weakest source of all of them.
+   * Source of the counts. If they have different sources, the weakest one.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageSource source = 7 [json_name = "source"];</code>
@@ -159,7 +159,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Where the counts come from: the weakest source of all of them.
+   * Source of the counts. If they have different sources, the weakest one.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageSource source = 7 [json_name = "source"];</code>
@@ -398,8 +398,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Tokens consumed and produced. Cumulative; counts never decrease while `source` stays, and a better source
-   * may correct them.
+   * Tokens that a generation has consumed and produced. All counts are cumulative. A count does not decrease
+   * while `source` stays the same; a stronger source may correct it in either direction.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.Usage}
@@ -612,7 +612,7 @@ private static final long serialVersionUID = 0L;
     private int inputTokenCount_ ;
     /**
      * <pre>
-     * Tokens of the input, its cached parts included; billed once.
+     * Tokens of the input, including cached ones. Billed once.
      * </pre>
      *
      * <code>int32 input_token_count = 1 [json_name = "inputTokenCount"];</code>
@@ -624,7 +624,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Tokens of the input, its cached parts included; billed once.
+     * Tokens of the input, including cached ones. Billed once.
      * </pre>
      *
      * <code>int32 input_token_count = 1 [json_name = "inputTokenCount"];</code>
@@ -640,7 +640,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Tokens of the input, its cached parts included; billed once.
+     * Tokens of the input, including cached ones. Billed once.
      * </pre>
      *
      * <code>int32 input_token_count = 1 [json_name = "inputTokenCount"];</code>
@@ -656,7 +656,7 @@ private static final long serialVersionUID = 0L;
     private int outputTokenCount_ ;
     /**
      * <pre>
-     * Everything that was generated: answer, reasoning, tool calls, end marks.
+     * All generated tokens: answer, reasoning, tool calls and end marks.
      * </pre>
      *
      * <code>int32 output_token_count = 2 [json_name = "outputTokenCount"];</code>
@@ -668,7 +668,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Everything that was generated: answer, reasoning, tool calls, end marks.
+     * All generated tokens: answer, reasoning, tool calls and end marks.
      * </pre>
      *
      * <code>int32 output_token_count = 2 [json_name = "outputTokenCount"];</code>
@@ -684,7 +684,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Everything that was generated: answer, reasoning, tool calls, end marks.
+     * All generated tokens: answer, reasoning, tool calls and end marks.
      * </pre>
      *
      * <code>int32 output_token_count = 2 [json_name = "outputTokenCount"];</code>
@@ -700,7 +700,7 @@ private static final long serialVersionUID = 0L;
     private int cachedInputTokenCount_ ;
     /**
      * <pre>
-     * The part of the input that the engine had in its cache.
+     * Input tokens that the engine read from its cache; included in `input_token_count`.
      * </pre>
      *
      * <code>int32 cached_input_token_count = 3 [json_name = "cachedInputTokenCount"];</code>
@@ -712,7 +712,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The part of the input that the engine had in its cache.
+     * Input tokens that the engine read from its cache; included in `input_token_count`.
      * </pre>
      *
      * <code>int32 cached_input_token_count = 3 [json_name = "cachedInputTokenCount"];</code>
@@ -728,7 +728,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The part of the input that the engine had in its cache.
+     * Input tokens that the engine read from its cache; included in `input_token_count`.
      * </pre>
      *
      * <code>int32 cached_input_token_count = 3 [json_name = "cachedInputTokenCount"];</code>
@@ -744,7 +744,7 @@ private static final long serialVersionUID = 0L;
     private int cacheWriteInputTokenCount_ ;
     /**
      * <pre>
-     * The part of the input that the engine put into its cache.
+     * Input tokens that the engine wrote to its cache; included in `input_token_count`.
      * </pre>
      *
      * <code>int32 cache_write_input_token_count = 4 [json_name = "cacheWriteInputTokenCount"];</code>
@@ -756,7 +756,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The part of the input that the engine put into its cache.
+     * Input tokens that the engine wrote to its cache; included in `input_token_count`.
      * </pre>
      *
      * <code>int32 cache_write_input_token_count = 4 [json_name = "cacheWriteInputTokenCount"];</code>
@@ -772,7 +772,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The part of the input that the engine put into its cache.
+     * Input tokens that the engine wrote to its cache; included in `input_token_count`.
      * </pre>
      *
      * <code>int32 cache_write_input_token_count = 4 [json_name = "cacheWriteInputTokenCount"];</code>
@@ -788,7 +788,7 @@ private static final long serialVersionUID = 0L;
     private int reasoningTokenCount_ ;
     /**
      * <pre>
-     * The part of the output that was reasoning.
+     * Tokens of reasoning; included in `output_token_count`.
      * </pre>
      *
      * <code>int32 reasoning_token_count = 5 [json_name = "reasoningTokenCount"];</code>
@@ -800,7 +800,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The part of the output that was reasoning.
+     * Tokens of reasoning; included in `output_token_count`.
      * </pre>
      *
      * <code>int32 reasoning_token_count = 5 [json_name = "reasoningTokenCount"];</code>
@@ -816,7 +816,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The part of the output that was reasoning.
+     * Tokens of reasoning; included in `output_token_count`.
      * </pre>
      *
      * <code>int32 reasoning_token_count = 5 [json_name = "reasoningTokenCount"];</code>
@@ -832,7 +832,7 @@ private static final long serialVersionUID = 0L;
     private int overheadTokenCount_ ;
     /**
      * <pre>
-     * Prefill that was repeated and output that was thrown away by engine switches; in no other count.
+     * Tokens that engine switches cost: repeated prefill and discarded output. Not included in any other count.
      * </pre>
      *
      * <code>int32 overhead_token_count = 6 [json_name = "overheadTokenCount"];</code>
@@ -844,7 +844,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Prefill that was repeated and output that was thrown away by engine switches; in no other count.
+     * Tokens that engine switches cost: repeated prefill and discarded output. Not included in any other count.
      * </pre>
      *
      * <code>int32 overhead_token_count = 6 [json_name = "overheadTokenCount"];</code>
@@ -860,7 +860,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Prefill that was repeated and output that was thrown away by engine switches; in no other count.
+     * Tokens that engine switches cost: repeated prefill and discarded output. Not included in any other count.
      * </pre>
      *
      * <code>int32 overhead_token_count = 6 [json_name = "overheadTokenCount"];</code>
@@ -876,7 +876,7 @@ private static final long serialVersionUID = 0L;
     private int source_ = 0;
     /**
      * <pre>
-     * Where the counts come from: the weakest source of all of them.
+     * Source of the counts. If they have different sources, the weakest one.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageSource source = 7 [json_name = "source"];</code>
@@ -887,7 +887,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Where the counts come from: the weakest source of all of them.
+     * Source of the counts. If they have different sources, the weakest one.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageSource source = 7 [json_name = "source"];</code>
@@ -902,7 +902,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Where the counts come from: the weakest source of all of them.
+     * Source of the counts. If they have different sources, the weakest one.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageSource source = 7 [json_name = "source"];</code>
@@ -915,7 +915,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Where the counts come from: the weakest source of all of them.
+     * Source of the counts. If they have different sources, the weakest one.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageSource source = 7 [json_name = "source"];</code>
@@ -932,7 +932,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Where the counts come from: the weakest source of all of them.
+     * Source of the counts. If they have different sources, the weakest one.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageSource source = 7 [json_name = "source"];</code>

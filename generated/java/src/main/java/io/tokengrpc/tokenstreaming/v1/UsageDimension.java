@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * What sums are told apart by.
+ * Dimension that sums are grouped by.
  * </pre>
  *
  * Protobuf enum {@code tokenstreaming.v1.UsageDimension}
@@ -17,7 +17,7 @@ public enum UsageDimension
     implements com.google.protobuf.ProtocolMessageEnum {
   /**
    * <pre>
-   * Refused.
+   * Rejected with INVALID_ARGUMENT.
    * </pre>
    *
    * <code>USAGE_DIMENSION_UNSPECIFIED = 0;</code>
@@ -25,7 +25,7 @@ public enum UsageDimension
   USAGE_DIMENSION_UNSPECIFIED(0),
   /**
    * <pre>
-   * The tenant.
+   * Tenant.
    * </pre>
    *
    * <code>USAGE_DIMENSION_TENANT = 1;</code>
@@ -33,7 +33,7 @@ public enum UsageDimension
   USAGE_DIMENSION_TENANT(1),
   /**
    * <pre>
-   * The model.
+   * Model.
    * </pre>
    *
    * <code>USAGE_DIMENSION_MODEL = 2;</code>
@@ -41,7 +41,7 @@ public enum UsageDimension
   USAGE_DIMENSION_MODEL(2),
   /**
    * <pre>
-   * The value of a label.
+   * Value of the label `label_key`.
    * </pre>
    *
    * <code>USAGE_DIMENSION_LABEL = 3;</code>
@@ -49,7 +49,7 @@ public enum UsageDimension
   USAGE_DIMENSION_LABEL(3),
   /**
    * <pre>
-   * The time of creation, in buckets.
+   * `create_time`, in buckets of `bucket_duration`.
    * </pre>
    *
    * <code>USAGE_DIMENSION_TIME = 4;</code>
@@ -69,7 +69,7 @@ public enum UsageDimension
   }
   /**
    * <pre>
-   * Refused.
+   * Rejected with INVALID_ARGUMENT.
    * </pre>
    *
    * <code>USAGE_DIMENSION_UNSPECIFIED = 0;</code>
@@ -77,7 +77,7 @@ public enum UsageDimension
   public static final int USAGE_DIMENSION_UNSPECIFIED_VALUE = 0;
   /**
    * <pre>
-   * The tenant.
+   * Tenant.
    * </pre>
    *
    * <code>USAGE_DIMENSION_TENANT = 1;</code>
@@ -85,7 +85,7 @@ public enum UsageDimension
   public static final int USAGE_DIMENSION_TENANT_VALUE = 1;
   /**
    * <pre>
-   * The model.
+   * Model.
    * </pre>
    *
    * <code>USAGE_DIMENSION_MODEL = 2;</code>
@@ -93,7 +93,7 @@ public enum UsageDimension
   public static final int USAGE_DIMENSION_MODEL_VALUE = 2;
   /**
    * <pre>
-   * The value of a label.
+   * Value of the label `label_key`.
    * </pre>
    *
    * <code>USAGE_DIMENSION_LABEL = 3;</code>
@@ -101,7 +101,7 @@ public enum UsageDimension
   public static final int USAGE_DIMENSION_LABEL_VALUE = 3;
   /**
    * <pre>
-   * The time of creation, in buckets.
+   * `create_time`, in buckets of `bucket_duration`.
    * </pre>
    *
    * <code>USAGE_DIMENSION_TIME = 4;</code>

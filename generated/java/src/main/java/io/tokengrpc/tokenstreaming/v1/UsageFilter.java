@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * Which records are meant. What is empty does not restrict.
+ * Selects usage records. A record must match all fields that are set; an empty field does not restrict.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.UsageFilter}
@@ -73,7 +73,8 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object tenant_ = "";
   /**
    * <pre>
-   * The tenant; empty: the caller's own, for an admin all. Another's needs an admin.
+   * Tenant. Empty: the caller's own; for an admin, all tenants. Another tenant requires an admin (otherwise
+   * PERMISSION_DENIED, `ADMIN_REQUIRED`).
    * </pre>
    *
    * <code>string tenant = 1 [json_name = "tenant"];</code>
@@ -94,7 +95,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The tenant; empty: the caller's own, for an admin all. Another's needs an admin.
+   * Tenant. Empty: the caller's own; for an admin, all tenants. Another tenant requires an admin (otherwise
+   * PERMISSION_DENIED, `ADMIN_REQUIRED`).
    * </pre>
    *
    * <code>string tenant = 1 [json_name = "tenant"];</code>
@@ -120,7 +122,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object model_ = "";
   /**
    * <pre>
-   * The model.
+   * Model. Empty: all models.
    * </pre>
    *
    * <code>string model = 2 [json_name = "model"];</code>
@@ -141,7 +143,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The model.
+   * Model. Empty: all models.
    * </pre>
    *
    * <code>string model = 2 [json_name = "model"];</code>
@@ -190,7 +192,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Labels that a record must all have.
+   * Labels, all of which a record must have. Empty: any.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 3 [json_name = "labels"];</code>
@@ -211,7 +213,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Labels that a record must all have.
+   * Labels, all of which a record must have. Empty: any.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 3 [json_name = "labels"];</code>
@@ -222,7 +224,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Labels that a record must all have.
+   * Labels, all of which a record must have. Empty: any.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 3 [json_name = "labels"];</code>
@@ -240,7 +242,7 @@ java.lang.String defaultValue) {
   }
   /**
    * <pre>
-   * Labels that a record must all have.
+   * Labels, all of which a record must have. Empty: any.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 3 [json_name = "labels"];</code>
@@ -261,7 +263,7 @@ java.lang.String defaultValue) {
   private com.google.protobuf.Timestamp startTime_;
   /**
    * <pre>
-   * Created at this time or later.
+   * Earliest `create_time`, inclusive. Unset: unbounded.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp start_time = 4 [json_name = "startTime"];</code>
@@ -273,7 +275,7 @@ java.lang.String defaultValue) {
   }
   /**
    * <pre>
-   * Created at this time or later.
+   * Earliest `create_time`, inclusive. Unset: unbounded.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp start_time = 4 [json_name = "startTime"];</code>
@@ -285,7 +287,7 @@ java.lang.String defaultValue) {
   }
   /**
    * <pre>
-   * Created at this time or later.
+   * Earliest `create_time`, inclusive. Unset: unbounded.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp start_time = 4 [json_name = "startTime"];</code>
@@ -299,7 +301,7 @@ java.lang.String defaultValue) {
   private com.google.protobuf.Timestamp endTime_;
   /**
    * <pre>
-   * Created before this time.
+   * Latest `create_time`, exclusive. Unset: unbounded.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp end_time = 5 [json_name = "endTime"];</code>
@@ -311,7 +313,7 @@ java.lang.String defaultValue) {
   }
   /**
    * <pre>
-   * Created before this time.
+   * Latest `create_time`, exclusive. Unset: unbounded.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp end_time = 5 [json_name = "endTime"];</code>
@@ -323,7 +325,7 @@ java.lang.String defaultValue) {
   }
   /**
    * <pre>
-   * Created before this time.
+   * Latest `create_time`, exclusive. Unset: unbounded.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp end_time = 5 [json_name = "endTime"];</code>
@@ -338,7 +340,7 @@ java.lang.String defaultValue) {
   private volatile java.lang.Object generationId_ = "";
   /**
    * <pre>
-   * The generation's id.
+   * Id of the generation. Empty: all generations.
    * </pre>
    *
    * <code>string generation_id = 6 [json_name = "generationId"];</code>
@@ -359,7 +361,7 @@ java.lang.String defaultValue) {
   }
   /**
    * <pre>
-   * The generation's id.
+   * Id of the generation. Empty: all generations.
    * </pre>
    *
    * <code>string generation_id = 6 [json_name = "generationId"];</code>
@@ -616,7 +618,7 @@ java.lang.String defaultValue) {
   }
   /**
    * <pre>
-   * Which records are meant. What is empty does not restrict.
+   * Selects usage records. A record must match all fields that are set; an empty field does not restrict.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.UsageFilter}
@@ -877,7 +879,8 @@ java.lang.String defaultValue) {
     private java.lang.Object tenant_ = "";
     /**
      * <pre>
-     * The tenant; empty: the caller's own, for an admin all. Another's needs an admin.
+     * Tenant. Empty: the caller's own; for an admin, all tenants. Another tenant requires an admin (otherwise
+     * PERMISSION_DENIED, `ADMIN_REQUIRED`).
      * </pre>
      *
      * <code>string tenant = 1 [json_name = "tenant"];</code>
@@ -897,7 +900,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The tenant; empty: the caller's own, for an admin all. Another's needs an admin.
+     * Tenant. Empty: the caller's own; for an admin, all tenants. Another tenant requires an admin (otherwise
+     * PERMISSION_DENIED, `ADMIN_REQUIRED`).
      * </pre>
      *
      * <code>string tenant = 1 [json_name = "tenant"];</code>
@@ -918,7 +922,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The tenant; empty: the caller's own, for an admin all. Another's needs an admin.
+     * Tenant. Empty: the caller's own; for an admin, all tenants. Another tenant requires an admin (otherwise
+     * PERMISSION_DENIED, `ADMIN_REQUIRED`).
      * </pre>
      *
      * <code>string tenant = 1 [json_name = "tenant"];</code>
@@ -935,7 +940,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The tenant; empty: the caller's own, for an admin all. Another's needs an admin.
+     * Tenant. Empty: the caller's own; for an admin, all tenants. Another tenant requires an admin (otherwise
+     * PERMISSION_DENIED, `ADMIN_REQUIRED`).
      * </pre>
      *
      * <code>string tenant = 1 [json_name = "tenant"];</code>
@@ -949,7 +955,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The tenant; empty: the caller's own, for an admin all. Another's needs an admin.
+     * Tenant. Empty: the caller's own; for an admin, all tenants. Another tenant requires an admin (otherwise
+     * PERMISSION_DENIED, `ADMIN_REQUIRED`).
      * </pre>
      *
      * <code>string tenant = 1 [json_name = "tenant"];</code>
@@ -969,7 +976,7 @@ java.lang.String defaultValue) {
     private java.lang.Object model_ = "";
     /**
      * <pre>
-     * The model.
+     * Model. Empty: all models.
      * </pre>
      *
      * <code>string model = 2 [json_name = "model"];</code>
@@ -989,7 +996,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The model.
+     * Model. Empty: all models.
      * </pre>
      *
      * <code>string model = 2 [json_name = "model"];</code>
@@ -1010,7 +1017,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The model.
+     * Model. Empty: all models.
      * </pre>
      *
      * <code>string model = 2 [json_name = "model"];</code>
@@ -1027,7 +1034,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The model.
+     * Model. Empty: all models.
      * </pre>
      *
      * <code>string model = 2 [json_name = "model"];</code>
@@ -1041,7 +1048,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The model.
+     * Model. Empty: all models.
      * </pre>
      *
      * <code>string model = 2 [json_name = "model"];</code>
@@ -1086,7 +1093,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Labels that a record must all have.
+     * Labels, all of which a record must have. Empty: any.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 3 [json_name = "labels"];</code>
@@ -1107,7 +1114,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Labels that a record must all have.
+     * Labels, all of which a record must have. Empty: any.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 3 [json_name = "labels"];</code>
@@ -1118,7 +1125,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Labels that a record must all have.
+     * Labels, all of which a record must have. Empty: any.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 3 [json_name = "labels"];</code>
@@ -1136,7 +1143,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Labels that a record must all have.
+     * Labels, all of which a record must have. Empty: any.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 3 [json_name = "labels"];</code>
@@ -1160,7 +1167,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Labels that a record must all have.
+     * Labels, all of which a record must have. Empty: any.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 3 [json_name = "labels"];</code>
@@ -1183,7 +1190,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Labels that a record must all have.
+     * Labels, all of which a record must have. Empty: any.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 3 [json_name = "labels"];</code>
@@ -1200,7 +1207,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Labels that a record must all have.
+     * Labels, all of which a record must have. Empty: any.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 3 [json_name = "labels"];</code>
@@ -1218,7 +1225,7 @@ java.lang.String defaultValue) {
         com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> startTimeBuilder_;
     /**
      * <pre>
-     * Created at this time or later.
+     * Earliest `create_time`, inclusive. Unset: unbounded.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp start_time = 4 [json_name = "startTime"];</code>
@@ -1229,7 +1236,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Created at this time or later.
+     * Earliest `create_time`, inclusive. Unset: unbounded.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp start_time = 4 [json_name = "startTime"];</code>
@@ -1244,7 +1251,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Created at this time or later.
+     * Earliest `create_time`, inclusive. Unset: unbounded.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp start_time = 4 [json_name = "startTime"];</code>
@@ -1264,7 +1271,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Created at this time or later.
+     * Earliest `create_time`, inclusive. Unset: unbounded.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp start_time = 4 [json_name = "startTime"];</code>
@@ -1282,7 +1289,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Created at this time or later.
+     * Earliest `create_time`, inclusive. Unset: unbounded.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp start_time = 4 [json_name = "startTime"];</code>
@@ -1307,7 +1314,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Created at this time or later.
+     * Earliest `create_time`, inclusive. Unset: unbounded.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp start_time = 4 [json_name = "startTime"];</code>
@@ -1324,7 +1331,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Created at this time or later.
+     * Earliest `create_time`, inclusive. Unset: unbounded.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp start_time = 4 [json_name = "startTime"];</code>
@@ -1336,7 +1343,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Created at this time or later.
+     * Earliest `create_time`, inclusive. Unset: unbounded.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp start_time = 4 [json_name = "startTime"];</code>
@@ -1351,7 +1358,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Created at this time or later.
+     * Earliest `create_time`, inclusive. Unset: unbounded.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp start_time = 4 [json_name = "startTime"];</code>
@@ -1375,7 +1382,7 @@ java.lang.String defaultValue) {
         com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> endTimeBuilder_;
     /**
      * <pre>
-     * Created before this time.
+     * Latest `create_time`, exclusive. Unset: unbounded.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp end_time = 5 [json_name = "endTime"];</code>
@@ -1386,7 +1393,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Created before this time.
+     * Latest `create_time`, exclusive. Unset: unbounded.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp end_time = 5 [json_name = "endTime"];</code>
@@ -1401,7 +1408,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Created before this time.
+     * Latest `create_time`, exclusive. Unset: unbounded.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp end_time = 5 [json_name = "endTime"];</code>
@@ -1421,7 +1428,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Created before this time.
+     * Latest `create_time`, exclusive. Unset: unbounded.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp end_time = 5 [json_name = "endTime"];</code>
@@ -1439,7 +1446,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Created before this time.
+     * Latest `create_time`, exclusive. Unset: unbounded.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp end_time = 5 [json_name = "endTime"];</code>
@@ -1464,7 +1471,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Created before this time.
+     * Latest `create_time`, exclusive. Unset: unbounded.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp end_time = 5 [json_name = "endTime"];</code>
@@ -1481,7 +1488,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Created before this time.
+     * Latest `create_time`, exclusive. Unset: unbounded.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp end_time = 5 [json_name = "endTime"];</code>
@@ -1493,7 +1500,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Created before this time.
+     * Latest `create_time`, exclusive. Unset: unbounded.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp end_time = 5 [json_name = "endTime"];</code>
@@ -1508,7 +1515,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Created before this time.
+     * Latest `create_time`, exclusive. Unset: unbounded.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp end_time = 5 [json_name = "endTime"];</code>
@@ -1530,7 +1537,7 @@ java.lang.String defaultValue) {
     private java.lang.Object generationId_ = "";
     /**
      * <pre>
-     * The generation's id.
+     * Id of the generation. Empty: all generations.
      * </pre>
      *
      * <code>string generation_id = 6 [json_name = "generationId"];</code>
@@ -1550,7 +1557,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The generation's id.
+     * Id of the generation. Empty: all generations.
      * </pre>
      *
      * <code>string generation_id = 6 [json_name = "generationId"];</code>
@@ -1571,7 +1578,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The generation's id.
+     * Id of the generation. Empty: all generations.
      * </pre>
      *
      * <code>string generation_id = 6 [json_name = "generationId"];</code>
@@ -1588,7 +1595,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The generation's id.
+     * Id of the generation. Empty: all generations.
      * </pre>
      *
      * <code>string generation_id = 6 [json_name = "generationId"];</code>
@@ -1602,7 +1609,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The generation's id.
+     * Id of the generation. Empty: all generations.
      * </pre>
      *
      * <code>string generation_id = 6 [json_name = "generationId"];</code>

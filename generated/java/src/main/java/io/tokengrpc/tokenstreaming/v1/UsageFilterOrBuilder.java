@@ -12,7 +12,8 @@ public interface UsageFilterOrBuilder extends
 
   /**
    * <pre>
-   * The tenant; empty: the caller's own, for an admin all. Another's needs an admin.
+   * Tenant. Empty: the caller's own; for an admin, all tenants. Another tenant requires an admin (otherwise
+   * PERMISSION_DENIED, `ADMIN_REQUIRED`).
    * </pre>
    *
    * <code>string tenant = 1 [json_name = "tenant"];</code>
@@ -21,7 +22,8 @@ public interface UsageFilterOrBuilder extends
   java.lang.String getTenant();
   /**
    * <pre>
-   * The tenant; empty: the caller's own, for an admin all. Another's needs an admin.
+   * Tenant. Empty: the caller's own; for an admin, all tenants. Another tenant requires an admin (otherwise
+   * PERMISSION_DENIED, `ADMIN_REQUIRED`).
    * </pre>
    *
    * <code>string tenant = 1 [json_name = "tenant"];</code>
@@ -32,7 +34,7 @@ public interface UsageFilterOrBuilder extends
 
   /**
    * <pre>
-   * The model.
+   * Model. Empty: all models.
    * </pre>
    *
    * <code>string model = 2 [json_name = "model"];</code>
@@ -41,7 +43,7 @@ public interface UsageFilterOrBuilder extends
   java.lang.String getModel();
   /**
    * <pre>
-   * The model.
+   * Model. Empty: all models.
    * </pre>
    *
    * <code>string model = 2 [json_name = "model"];</code>
@@ -52,7 +54,7 @@ public interface UsageFilterOrBuilder extends
 
   /**
    * <pre>
-   * Labels that a record must all have.
+   * Labels, all of which a record must have. Empty: any.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 3 [json_name = "labels"];</code>
@@ -60,7 +62,7 @@ public interface UsageFilterOrBuilder extends
   int getLabelsCount();
   /**
    * <pre>
-   * Labels that a record must all have.
+   * Labels, all of which a record must have. Empty: any.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 3 [json_name = "labels"];</code>
@@ -75,7 +77,7 @@ public interface UsageFilterOrBuilder extends
   getLabels();
   /**
    * <pre>
-   * Labels that a record must all have.
+   * Labels, all of which a record must have. Empty: any.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 3 [json_name = "labels"];</code>
@@ -84,7 +86,7 @@ public interface UsageFilterOrBuilder extends
   getLabelsMap();
   /**
    * <pre>
-   * Labels that a record must all have.
+   * Labels, all of which a record must have. Empty: any.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 3 [json_name = "labels"];</code>
@@ -96,7 +98,7 @@ java.lang.String getLabelsOrDefault(
 java.lang.String defaultValue);
   /**
    * <pre>
-   * Labels that a record must all have.
+   * Labels, all of which a record must have. Empty: any.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 3 [json_name = "labels"];</code>
@@ -106,7 +108,7 @@ java.lang.String defaultValue);
 
   /**
    * <pre>
-   * Created at this time or later.
+   * Earliest `create_time`, inclusive. Unset: unbounded.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp start_time = 4 [json_name = "startTime"];</code>
@@ -115,7 +117,7 @@ java.lang.String defaultValue);
   boolean hasStartTime();
   /**
    * <pre>
-   * Created at this time or later.
+   * Earliest `create_time`, inclusive. Unset: unbounded.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp start_time = 4 [json_name = "startTime"];</code>
@@ -124,7 +126,7 @@ java.lang.String defaultValue);
   com.google.protobuf.Timestamp getStartTime();
   /**
    * <pre>
-   * Created at this time or later.
+   * Earliest `create_time`, inclusive. Unset: unbounded.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp start_time = 4 [json_name = "startTime"];</code>
@@ -133,7 +135,7 @@ java.lang.String defaultValue);
 
   /**
    * <pre>
-   * Created before this time.
+   * Latest `create_time`, exclusive. Unset: unbounded.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp end_time = 5 [json_name = "endTime"];</code>
@@ -142,7 +144,7 @@ java.lang.String defaultValue);
   boolean hasEndTime();
   /**
    * <pre>
-   * Created before this time.
+   * Latest `create_time`, exclusive. Unset: unbounded.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp end_time = 5 [json_name = "endTime"];</code>
@@ -151,7 +153,7 @@ java.lang.String defaultValue);
   com.google.protobuf.Timestamp getEndTime();
   /**
    * <pre>
-   * Created before this time.
+   * Latest `create_time`, exclusive. Unset: unbounded.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp end_time = 5 [json_name = "endTime"];</code>
@@ -160,7 +162,7 @@ java.lang.String defaultValue);
 
   /**
    * <pre>
-   * The generation's id.
+   * Id of the generation. Empty: all generations.
    * </pre>
    *
    * <code>string generation_id = 6 [json_name = "generationId"];</code>
@@ -169,7 +171,7 @@ java.lang.String defaultValue);
   java.lang.String getGenerationId();
   /**
    * <pre>
-   * The generation's id.
+   * Id of the generation. Empty: all generations.
    * </pre>
    *
    * <code>string generation_id = 6 [json_name = "generationId"];</code>

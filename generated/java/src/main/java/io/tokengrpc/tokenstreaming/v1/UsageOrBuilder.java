@@ -12,7 +12,7 @@ public interface UsageOrBuilder extends
 
   /**
    * <pre>
-   * Tokens of the input, its cached parts included; billed once.
+   * Tokens of the input, including cached ones. Billed once.
    * </pre>
    *
    * <code>int32 input_token_count = 1 [json_name = "inputTokenCount"];</code>
@@ -22,7 +22,7 @@ public interface UsageOrBuilder extends
 
   /**
    * <pre>
-   * Everything that was generated: answer, reasoning, tool calls, end marks.
+   * All generated tokens: answer, reasoning, tool calls and end marks.
    * </pre>
    *
    * <code>int32 output_token_count = 2 [json_name = "outputTokenCount"];</code>
@@ -32,7 +32,7 @@ public interface UsageOrBuilder extends
 
   /**
    * <pre>
-   * The part of the input that the engine had in its cache.
+   * Input tokens that the engine read from its cache; included in `input_token_count`.
    * </pre>
    *
    * <code>int32 cached_input_token_count = 3 [json_name = "cachedInputTokenCount"];</code>
@@ -42,7 +42,7 @@ public interface UsageOrBuilder extends
 
   /**
    * <pre>
-   * The part of the input that the engine put into its cache.
+   * Input tokens that the engine wrote to its cache; included in `input_token_count`.
    * </pre>
    *
    * <code>int32 cache_write_input_token_count = 4 [json_name = "cacheWriteInputTokenCount"];</code>
@@ -52,7 +52,7 @@ public interface UsageOrBuilder extends
 
   /**
    * <pre>
-   * The part of the output that was reasoning.
+   * Tokens of reasoning; included in `output_token_count`.
    * </pre>
    *
    * <code>int32 reasoning_token_count = 5 [json_name = "reasoningTokenCount"];</code>
@@ -62,7 +62,7 @@ public interface UsageOrBuilder extends
 
   /**
    * <pre>
-   * Prefill that was repeated and output that was thrown away by engine switches; in no other count.
+   * Tokens that engine switches cost: repeated prefill and discarded output. Not included in any other count.
    * </pre>
    *
    * <code>int32 overhead_token_count = 6 [json_name = "overheadTokenCount"];</code>
@@ -72,7 +72,7 @@ public interface UsageOrBuilder extends
 
   /**
    * <pre>
-   * Where the counts come from: the weakest source of all of them.
+   * Source of the counts. If they have different sources, the weakest one.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageSource source = 7 [json_name = "source"];</code>
@@ -81,7 +81,7 @@ public interface UsageOrBuilder extends
   int getSourceValue();
   /**
    * <pre>
-   * Where the counts come from: the weakest source of all of them.
+   * Source of the counts. If they have different sources, the weakest one.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageSource source = 7 [json_name = "source"];</code>

@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * One generation in the ledger.
+ * The usage record of one generation.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.UsageRecord}
@@ -77,7 +77,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object recordId_ = "";
   /**
    * <pre>
-   * The record's own id, made by the server; unlike `generation_id` it is never used twice.
+   * Id of the record, assigned by the server. Unlike `generation_id`, it is never reused.
    * </pre>
    *
    * <code>string record_id = 1 [json_name = "recordId"];</code>
@@ -98,7 +98,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The record's own id, made by the server; unlike `generation_id` it is never used twice.
+   * Id of the record, assigned by the server. Unlike `generation_id`, it is never reused.
    * </pre>
    *
    * <code>string record_id = 1 [json_name = "recordId"];</code>
@@ -124,7 +124,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object generationId_ = "";
   /**
    * <pre>
-   * The generation's id, as its caller knew it.
+   * Id of the generation: the caller's own or the server's.
    * </pre>
    *
    * <code>string generation_id = 2 [json_name = "generationId"];</code>
@@ -145,7 +145,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The generation's id, as its caller knew it.
+   * Id of the generation: the caller's own or the server's.
    * </pre>
    *
    * <code>string generation_id = 2 [json_name = "generationId"];</code>
@@ -171,7 +171,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object tenant_ = "";
   /**
    * <pre>
-   * The tenant that is billed.
+   * Tenant that is billed.
    * </pre>
    *
    * <code>string tenant = 3 [json_name = "tenant"];</code>
@@ -192,7 +192,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The tenant that is billed.
+   * Tenant that is billed.
    * </pre>
    *
    * <code>string tenant = 3 [json_name = "tenant"];</code>
@@ -218,7 +218,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object model_ = "";
   /**
    * <pre>
-   * The model that ran.
+   * Model that the generation ran on.
    * </pre>
    *
    * <code>string model = 4 [json_name = "model"];</code>
@@ -239,7 +239,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The model that ran.
+   * Model that the generation ran on.
    * </pre>
    *
    * <code>string model = 4 [json_name = "model"];</code>
@@ -264,7 +264,7 @@ private static final long serialVersionUID = 0L;
   private io.tokengrpc.tokenstreaming.v1.Usage usage_;
   /**
    * <pre>
-   * The final usage; the last checkpoint while `state` is OPEN or LOST.
+   * Final usage. While `state` is OPEN or LOST: usage at the last checkpoint.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 5 [json_name = "usage"];</code>
@@ -276,7 +276,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The final usage; the last checkpoint while `state` is OPEN or LOST.
+   * Final usage. While `state` is OPEN or LOST: usage at the last checkpoint.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 5 [json_name = "usage"];</code>
@@ -288,7 +288,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The final usage; the last checkpoint while `state` is OPEN or LOST.
+   * Final usage. While `state` is OPEN or LOST: usage at the last checkpoint.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 5 [json_name = "usage"];</code>
@@ -302,7 +302,7 @@ private static final long serialVersionUID = 0L;
   private int state_ = 0;
   /**
    * <pre>
-   * Where the record stands.
+   * State of the record.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageRecordState state = 6 [json_name = "state"];</code>
@@ -313,7 +313,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Where the record stands.
+   * State of the record.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageRecordState state = 6 [json_name = "state"];</code>
@@ -328,7 +328,7 @@ private static final long serialVersionUID = 0L;
   private int finishReason_ = 0;
   /**
    * <pre>
-   * Why the generation ended. Unspecified while open.
+   * Why the generation ended. Unspecified while `state` is OPEN or LOST.
    * </pre>
    *
    * <code>.tokenstreaming.v1.FinishReason finish_reason = 7 [json_name = "finishReason"];</code>
@@ -339,7 +339,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Why the generation ended. Unspecified while open.
+   * Why the generation ended. Unspecified while `state` is OPEN or LOST.
    * </pre>
    *
    * <code>.tokenstreaming.v1.FinishReason finish_reason = 7 [json_name = "finishReason"];</code>
@@ -355,7 +355,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object errorReason_ = "";
   /**
    * <pre>
-   * The reason of the error that ended it, such as `ENGINE_LOST`; empty when it ended well.
+   * Reason of the error that ended the generation, such as `ENGINE_LOST`. Empty if it ended without an error.
    * </pre>
    *
    * <code>string error_reason = 8 [json_name = "errorReason"];</code>
@@ -376,7 +376,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The reason of the error that ended it, such as `ENGINE_LOST`; empty when it ended well.
+   * Reason of the error that ended the generation, such as `ENGINE_LOST`. Empty if it ended without an error.
    * </pre>
    *
    * <code>string error_reason = 8 [json_name = "errorReason"];</code>
@@ -439,7 +439,7 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Timestamp endTime_;
   /**
    * <pre>
-   * When it ended. Unset while open.
+   * When the generation ended. Unset while `state` is OPEN.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp end_time = 10 [json_name = "endTime"];</code>
@@ -451,7 +451,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * When it ended. Unset while open.
+   * When the generation ended. Unset while `state` is OPEN.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp end_time = 10 [json_name = "endTime"];</code>
@@ -463,7 +463,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * When it ended. Unset while open.
+   * When the generation ended. Unset while `state` is OPEN.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp end_time = 10 [json_name = "endTime"];</code>
@@ -501,7 +501,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The starter's billing tags.
+   * Labels of the call that started the generation.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 11 [json_name = "labels"];</code>
@@ -522,7 +522,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The starter's billing tags.
+   * Labels of the call that started the generation.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 11 [json_name = "labels"];</code>
@@ -533,7 +533,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The starter's billing tags.
+   * Labels of the call that started the generation.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 11 [json_name = "labels"];</code>
@@ -551,7 +551,7 @@ java.lang.String defaultValue) {
   }
   /**
    * <pre>
-   * The starter's billing tags.
+   * Labels of the call that started the generation.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 11 [json_name = "labels"];</code>
@@ -572,7 +572,8 @@ java.lang.String defaultValue) {
   private io.tokengrpc.tokenstreaming.v1.Usage settledUsage_;
   /**
    * <pre>
-   * What the engine reported after the end, beside the bill. Unset when it reported nothing more.
+   * Usage that the engine reported after the generation had ended. It does not change the bill. Unset if the
+   * engine reported none.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage settled_usage = 12 [json_name = "settledUsage"];</code>
@@ -584,7 +585,8 @@ java.lang.String defaultValue) {
   }
   /**
    * <pre>
-   * What the engine reported after the end, beside the bill. Unset when it reported nothing more.
+   * Usage that the engine reported after the generation had ended. It does not change the bill. Unset if the
+   * engine reported none.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage settled_usage = 12 [json_name = "settledUsage"];</code>
@@ -596,7 +598,8 @@ java.lang.String defaultValue) {
   }
   /**
    * <pre>
-   * What the engine reported after the end, beside the bill. Unset when it reported nothing more.
+   * Usage that the engine reported after the generation had ended. It does not change the bill. Unset if the
+   * engine reported none.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage settled_usage = 12 [json_name = "settledUsage"];</code>
@@ -914,7 +917,7 @@ java.lang.String defaultValue) {
   }
   /**
    * <pre>
-   * One generation in the ledger.
+   * The usage record of one generation.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.UsageRecord}
@@ -1271,7 +1274,7 @@ java.lang.String defaultValue) {
     private java.lang.Object recordId_ = "";
     /**
      * <pre>
-     * The record's own id, made by the server; unlike `generation_id` it is never used twice.
+     * Id of the record, assigned by the server. Unlike `generation_id`, it is never reused.
      * </pre>
      *
      * <code>string record_id = 1 [json_name = "recordId"];</code>
@@ -1291,7 +1294,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The record's own id, made by the server; unlike `generation_id` it is never used twice.
+     * Id of the record, assigned by the server. Unlike `generation_id`, it is never reused.
      * </pre>
      *
      * <code>string record_id = 1 [json_name = "recordId"];</code>
@@ -1312,7 +1315,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The record's own id, made by the server; unlike `generation_id` it is never used twice.
+     * Id of the record, assigned by the server. Unlike `generation_id`, it is never reused.
      * </pre>
      *
      * <code>string record_id = 1 [json_name = "recordId"];</code>
@@ -1329,7 +1332,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The record's own id, made by the server; unlike `generation_id` it is never used twice.
+     * Id of the record, assigned by the server. Unlike `generation_id`, it is never reused.
      * </pre>
      *
      * <code>string record_id = 1 [json_name = "recordId"];</code>
@@ -1343,7 +1346,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The record's own id, made by the server; unlike `generation_id` it is never used twice.
+     * Id of the record, assigned by the server. Unlike `generation_id`, it is never reused.
      * </pre>
      *
      * <code>string record_id = 1 [json_name = "recordId"];</code>
@@ -1363,7 +1366,7 @@ java.lang.String defaultValue) {
     private java.lang.Object generationId_ = "";
     /**
      * <pre>
-     * The generation's id, as its caller knew it.
+     * Id of the generation: the caller's own or the server's.
      * </pre>
      *
      * <code>string generation_id = 2 [json_name = "generationId"];</code>
@@ -1383,7 +1386,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The generation's id, as its caller knew it.
+     * Id of the generation: the caller's own or the server's.
      * </pre>
      *
      * <code>string generation_id = 2 [json_name = "generationId"];</code>
@@ -1404,7 +1407,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The generation's id, as its caller knew it.
+     * Id of the generation: the caller's own or the server's.
      * </pre>
      *
      * <code>string generation_id = 2 [json_name = "generationId"];</code>
@@ -1421,7 +1424,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The generation's id, as its caller knew it.
+     * Id of the generation: the caller's own or the server's.
      * </pre>
      *
      * <code>string generation_id = 2 [json_name = "generationId"];</code>
@@ -1435,7 +1438,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The generation's id, as its caller knew it.
+     * Id of the generation: the caller's own or the server's.
      * </pre>
      *
      * <code>string generation_id = 2 [json_name = "generationId"];</code>
@@ -1455,7 +1458,7 @@ java.lang.String defaultValue) {
     private java.lang.Object tenant_ = "";
     /**
      * <pre>
-     * The tenant that is billed.
+     * Tenant that is billed.
      * </pre>
      *
      * <code>string tenant = 3 [json_name = "tenant"];</code>
@@ -1475,7 +1478,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The tenant that is billed.
+     * Tenant that is billed.
      * </pre>
      *
      * <code>string tenant = 3 [json_name = "tenant"];</code>
@@ -1496,7 +1499,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The tenant that is billed.
+     * Tenant that is billed.
      * </pre>
      *
      * <code>string tenant = 3 [json_name = "tenant"];</code>
@@ -1513,7 +1516,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The tenant that is billed.
+     * Tenant that is billed.
      * </pre>
      *
      * <code>string tenant = 3 [json_name = "tenant"];</code>
@@ -1527,7 +1530,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The tenant that is billed.
+     * Tenant that is billed.
      * </pre>
      *
      * <code>string tenant = 3 [json_name = "tenant"];</code>
@@ -1547,7 +1550,7 @@ java.lang.String defaultValue) {
     private java.lang.Object model_ = "";
     /**
      * <pre>
-     * The model that ran.
+     * Model that the generation ran on.
      * </pre>
      *
      * <code>string model = 4 [json_name = "model"];</code>
@@ -1567,7 +1570,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The model that ran.
+     * Model that the generation ran on.
      * </pre>
      *
      * <code>string model = 4 [json_name = "model"];</code>
@@ -1588,7 +1591,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The model that ran.
+     * Model that the generation ran on.
      * </pre>
      *
      * <code>string model = 4 [json_name = "model"];</code>
@@ -1605,7 +1608,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The model that ran.
+     * Model that the generation ran on.
      * </pre>
      *
      * <code>string model = 4 [json_name = "model"];</code>
@@ -1619,7 +1622,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The model that ran.
+     * Model that the generation ran on.
      * </pre>
      *
      * <code>string model = 4 [json_name = "model"];</code>
@@ -1641,7 +1644,7 @@ java.lang.String defaultValue) {
         io.tokengrpc.tokenstreaming.v1.Usage, io.tokengrpc.tokenstreaming.v1.Usage.Builder, io.tokengrpc.tokenstreaming.v1.UsageOrBuilder> usageBuilder_;
     /**
      * <pre>
-     * The final usage; the last checkpoint while `state` is OPEN or LOST.
+     * Final usage. While `state` is OPEN or LOST: usage at the last checkpoint.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 5 [json_name = "usage"];</code>
@@ -1652,7 +1655,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The final usage; the last checkpoint while `state` is OPEN or LOST.
+     * Final usage. While `state` is OPEN or LOST: usage at the last checkpoint.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 5 [json_name = "usage"];</code>
@@ -1667,7 +1670,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The final usage; the last checkpoint while `state` is OPEN or LOST.
+     * Final usage. While `state` is OPEN or LOST: usage at the last checkpoint.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 5 [json_name = "usage"];</code>
@@ -1687,7 +1690,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The final usage; the last checkpoint while `state` is OPEN or LOST.
+     * Final usage. While `state` is OPEN or LOST: usage at the last checkpoint.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 5 [json_name = "usage"];</code>
@@ -1705,7 +1708,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The final usage; the last checkpoint while `state` is OPEN or LOST.
+     * Final usage. While `state` is OPEN or LOST: usage at the last checkpoint.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 5 [json_name = "usage"];</code>
@@ -1730,7 +1733,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The final usage; the last checkpoint while `state` is OPEN or LOST.
+     * Final usage. While `state` is OPEN or LOST: usage at the last checkpoint.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 5 [json_name = "usage"];</code>
@@ -1747,7 +1750,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The final usage; the last checkpoint while `state` is OPEN or LOST.
+     * Final usage. While `state` is OPEN or LOST: usage at the last checkpoint.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 5 [json_name = "usage"];</code>
@@ -1759,7 +1762,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The final usage; the last checkpoint while `state` is OPEN or LOST.
+     * Final usage. While `state` is OPEN or LOST: usage at the last checkpoint.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 5 [json_name = "usage"];</code>
@@ -1774,7 +1777,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The final usage; the last checkpoint while `state` is OPEN or LOST.
+     * Final usage. While `state` is OPEN or LOST: usage at the last checkpoint.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 5 [json_name = "usage"];</code>
@@ -1796,7 +1799,7 @@ java.lang.String defaultValue) {
     private int state_ = 0;
     /**
      * <pre>
-     * Where the record stands.
+     * State of the record.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageRecordState state = 6 [json_name = "state"];</code>
@@ -1807,7 +1810,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Where the record stands.
+     * State of the record.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageRecordState state = 6 [json_name = "state"];</code>
@@ -1822,7 +1825,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Where the record stands.
+     * State of the record.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageRecordState state = 6 [json_name = "state"];</code>
@@ -1835,7 +1838,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Where the record stands.
+     * State of the record.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageRecordState state = 6 [json_name = "state"];</code>
@@ -1852,7 +1855,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Where the record stands.
+     * State of the record.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageRecordState state = 6 [json_name = "state"];</code>
@@ -1868,7 +1871,7 @@ java.lang.String defaultValue) {
     private int finishReason_ = 0;
     /**
      * <pre>
-     * Why the generation ended. Unspecified while open.
+     * Why the generation ended. Unspecified while `state` is OPEN or LOST.
      * </pre>
      *
      * <code>.tokenstreaming.v1.FinishReason finish_reason = 7 [json_name = "finishReason"];</code>
@@ -1879,7 +1882,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Why the generation ended. Unspecified while open.
+     * Why the generation ended. Unspecified while `state` is OPEN or LOST.
      * </pre>
      *
      * <code>.tokenstreaming.v1.FinishReason finish_reason = 7 [json_name = "finishReason"];</code>
@@ -1894,7 +1897,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Why the generation ended. Unspecified while open.
+     * Why the generation ended. Unspecified while `state` is OPEN or LOST.
      * </pre>
      *
      * <code>.tokenstreaming.v1.FinishReason finish_reason = 7 [json_name = "finishReason"];</code>
@@ -1907,7 +1910,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Why the generation ended. Unspecified while open.
+     * Why the generation ended. Unspecified while `state` is OPEN or LOST.
      * </pre>
      *
      * <code>.tokenstreaming.v1.FinishReason finish_reason = 7 [json_name = "finishReason"];</code>
@@ -1924,7 +1927,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Why the generation ended. Unspecified while open.
+     * Why the generation ended. Unspecified while `state` is OPEN or LOST.
      * </pre>
      *
      * <code>.tokenstreaming.v1.FinishReason finish_reason = 7 [json_name = "finishReason"];</code>
@@ -1940,7 +1943,7 @@ java.lang.String defaultValue) {
     private java.lang.Object errorReason_ = "";
     /**
      * <pre>
-     * The reason of the error that ended it, such as `ENGINE_LOST`; empty when it ended well.
+     * Reason of the error that ended the generation, such as `ENGINE_LOST`. Empty if it ended without an error.
      * </pre>
      *
      * <code>string error_reason = 8 [json_name = "errorReason"];</code>
@@ -1960,7 +1963,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The reason of the error that ended it, such as `ENGINE_LOST`; empty when it ended well.
+     * Reason of the error that ended the generation, such as `ENGINE_LOST`. Empty if it ended without an error.
      * </pre>
      *
      * <code>string error_reason = 8 [json_name = "errorReason"];</code>
@@ -1981,7 +1984,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The reason of the error that ended it, such as `ENGINE_LOST`; empty when it ended well.
+     * Reason of the error that ended the generation, such as `ENGINE_LOST`. Empty if it ended without an error.
      * </pre>
      *
      * <code>string error_reason = 8 [json_name = "errorReason"];</code>
@@ -1998,7 +2001,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The reason of the error that ended it, such as `ENGINE_LOST`; empty when it ended well.
+     * Reason of the error that ended the generation, such as `ENGINE_LOST`. Empty if it ended without an error.
      * </pre>
      *
      * <code>string error_reason = 8 [json_name = "errorReason"];</code>
@@ -2012,7 +2015,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The reason of the error that ended it, such as `ENGINE_LOST`; empty when it ended well.
+     * Reason of the error that ended the generation, such as `ENGINE_LOST`. Empty if it ended without an error.
      * </pre>
      *
      * <code>string error_reason = 8 [json_name = "errorReason"];</code>
@@ -2191,7 +2194,7 @@ java.lang.String defaultValue) {
         com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> endTimeBuilder_;
     /**
      * <pre>
-     * When it ended. Unset while open.
+     * When the generation ended. Unset while `state` is OPEN.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp end_time = 10 [json_name = "endTime"];</code>
@@ -2202,7 +2205,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * When it ended. Unset while open.
+     * When the generation ended. Unset while `state` is OPEN.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp end_time = 10 [json_name = "endTime"];</code>
@@ -2217,7 +2220,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * When it ended. Unset while open.
+     * When the generation ended. Unset while `state` is OPEN.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp end_time = 10 [json_name = "endTime"];</code>
@@ -2237,7 +2240,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * When it ended. Unset while open.
+     * When the generation ended. Unset while `state` is OPEN.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp end_time = 10 [json_name = "endTime"];</code>
@@ -2255,7 +2258,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * When it ended. Unset while open.
+     * When the generation ended. Unset while `state` is OPEN.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp end_time = 10 [json_name = "endTime"];</code>
@@ -2280,7 +2283,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * When it ended. Unset while open.
+     * When the generation ended. Unset while `state` is OPEN.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp end_time = 10 [json_name = "endTime"];</code>
@@ -2297,7 +2300,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * When it ended. Unset while open.
+     * When the generation ended. Unset while `state` is OPEN.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp end_time = 10 [json_name = "endTime"];</code>
@@ -2309,7 +2312,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * When it ended. Unset while open.
+     * When the generation ended. Unset while `state` is OPEN.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp end_time = 10 [json_name = "endTime"];</code>
@@ -2324,7 +2327,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * When it ended. Unset while open.
+     * When the generation ended. Unset while `state` is OPEN.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp end_time = 10 [json_name = "endTime"];</code>
@@ -2371,7 +2374,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The starter's billing tags.
+     * Labels of the call that started the generation.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 11 [json_name = "labels"];</code>
@@ -2392,7 +2395,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The starter's billing tags.
+     * Labels of the call that started the generation.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 11 [json_name = "labels"];</code>
@@ -2403,7 +2406,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The starter's billing tags.
+     * Labels of the call that started the generation.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 11 [json_name = "labels"];</code>
@@ -2421,7 +2424,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The starter's billing tags.
+     * Labels of the call that started the generation.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 11 [json_name = "labels"];</code>
@@ -2445,7 +2448,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The starter's billing tags.
+     * Labels of the call that started the generation.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 11 [json_name = "labels"];</code>
@@ -2468,7 +2471,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The starter's billing tags.
+     * Labels of the call that started the generation.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 11 [json_name = "labels"];</code>
@@ -2485,7 +2488,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The starter's billing tags.
+     * Labels of the call that started the generation.
      * </pre>
      *
      * <code>map&lt;string, string&gt; labels = 11 [json_name = "labels"];</code>
@@ -2503,7 +2506,8 @@ java.lang.String defaultValue) {
         io.tokengrpc.tokenstreaming.v1.Usage, io.tokengrpc.tokenstreaming.v1.Usage.Builder, io.tokengrpc.tokenstreaming.v1.UsageOrBuilder> settledUsageBuilder_;
     /**
      * <pre>
-     * What the engine reported after the end, beside the bill. Unset when it reported nothing more.
+     * Usage that the engine reported after the generation had ended. It does not change the bill. Unset if the
+     * engine reported none.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage settled_usage = 12 [json_name = "settledUsage"];</code>
@@ -2514,7 +2518,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What the engine reported after the end, beside the bill. Unset when it reported nothing more.
+     * Usage that the engine reported after the generation had ended. It does not change the bill. Unset if the
+     * engine reported none.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage settled_usage = 12 [json_name = "settledUsage"];</code>
@@ -2529,7 +2534,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What the engine reported after the end, beside the bill. Unset when it reported nothing more.
+     * Usage that the engine reported after the generation had ended. It does not change the bill. Unset if the
+     * engine reported none.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage settled_usage = 12 [json_name = "settledUsage"];</code>
@@ -2549,7 +2555,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What the engine reported after the end, beside the bill. Unset when it reported nothing more.
+     * Usage that the engine reported after the generation had ended. It does not change the bill. Unset if the
+     * engine reported none.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage settled_usage = 12 [json_name = "settledUsage"];</code>
@@ -2567,7 +2574,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What the engine reported after the end, beside the bill. Unset when it reported nothing more.
+     * Usage that the engine reported after the generation had ended. It does not change the bill. Unset if the
+     * engine reported none.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage settled_usage = 12 [json_name = "settledUsage"];</code>
@@ -2592,7 +2600,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What the engine reported after the end, beside the bill. Unset when it reported nothing more.
+     * Usage that the engine reported after the generation had ended. It does not change the bill. Unset if the
+     * engine reported none.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage settled_usage = 12 [json_name = "settledUsage"];</code>
@@ -2609,7 +2618,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What the engine reported after the end, beside the bill. Unset when it reported nothing more.
+     * Usage that the engine reported after the generation had ended. It does not change the bill. Unset if the
+     * engine reported none.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage settled_usage = 12 [json_name = "settledUsage"];</code>
@@ -2621,7 +2631,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What the engine reported after the end, beside the bill. Unset when it reported nothing more.
+     * Usage that the engine reported after the generation had ended. It does not change the bill. Unset if the
+     * engine reported none.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage settled_usage = 12 [json_name = "settledUsage"];</code>
@@ -2636,7 +2647,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * What the engine reported after the end, beside the bill. Unset when it reported nothing more.
+     * Usage that the engine reported after the generation had ended. It does not change the bill. Unset if the
+     * engine reported none.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage settled_usage = 12 [json_name = "settledUsage"];</code>

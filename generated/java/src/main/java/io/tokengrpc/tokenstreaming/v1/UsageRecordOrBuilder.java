@@ -12,7 +12,7 @@ public interface UsageRecordOrBuilder extends
 
   /**
    * <pre>
-   * The record's own id, made by the server; unlike `generation_id` it is never used twice.
+   * Id of the record, assigned by the server. Unlike `generation_id`, it is never reused.
    * </pre>
    *
    * <code>string record_id = 1 [json_name = "recordId"];</code>
@@ -21,7 +21,7 @@ public interface UsageRecordOrBuilder extends
   java.lang.String getRecordId();
   /**
    * <pre>
-   * The record's own id, made by the server; unlike `generation_id` it is never used twice.
+   * Id of the record, assigned by the server. Unlike `generation_id`, it is never reused.
    * </pre>
    *
    * <code>string record_id = 1 [json_name = "recordId"];</code>
@@ -32,7 +32,7 @@ public interface UsageRecordOrBuilder extends
 
   /**
    * <pre>
-   * The generation's id, as its caller knew it.
+   * Id of the generation: the caller's own or the server's.
    * </pre>
    *
    * <code>string generation_id = 2 [json_name = "generationId"];</code>
@@ -41,7 +41,7 @@ public interface UsageRecordOrBuilder extends
   java.lang.String getGenerationId();
   /**
    * <pre>
-   * The generation's id, as its caller knew it.
+   * Id of the generation: the caller's own or the server's.
    * </pre>
    *
    * <code>string generation_id = 2 [json_name = "generationId"];</code>
@@ -52,7 +52,7 @@ public interface UsageRecordOrBuilder extends
 
   /**
    * <pre>
-   * The tenant that is billed.
+   * Tenant that is billed.
    * </pre>
    *
    * <code>string tenant = 3 [json_name = "tenant"];</code>
@@ -61,7 +61,7 @@ public interface UsageRecordOrBuilder extends
   java.lang.String getTenant();
   /**
    * <pre>
-   * The tenant that is billed.
+   * Tenant that is billed.
    * </pre>
    *
    * <code>string tenant = 3 [json_name = "tenant"];</code>
@@ -72,7 +72,7 @@ public interface UsageRecordOrBuilder extends
 
   /**
    * <pre>
-   * The model that ran.
+   * Model that the generation ran on.
    * </pre>
    *
    * <code>string model = 4 [json_name = "model"];</code>
@@ -81,7 +81,7 @@ public interface UsageRecordOrBuilder extends
   java.lang.String getModel();
   /**
    * <pre>
-   * The model that ran.
+   * Model that the generation ran on.
    * </pre>
    *
    * <code>string model = 4 [json_name = "model"];</code>
@@ -92,7 +92,7 @@ public interface UsageRecordOrBuilder extends
 
   /**
    * <pre>
-   * The final usage; the last checkpoint while `state` is OPEN or LOST.
+   * Final usage. While `state` is OPEN or LOST: usage at the last checkpoint.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 5 [json_name = "usage"];</code>
@@ -101,7 +101,7 @@ public interface UsageRecordOrBuilder extends
   boolean hasUsage();
   /**
    * <pre>
-   * The final usage; the last checkpoint while `state` is OPEN or LOST.
+   * Final usage. While `state` is OPEN or LOST: usage at the last checkpoint.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 5 [json_name = "usage"];</code>
@@ -110,7 +110,7 @@ public interface UsageRecordOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Usage getUsage();
   /**
    * <pre>
-   * The final usage; the last checkpoint while `state` is OPEN or LOST.
+   * Final usage. While `state` is OPEN or LOST: usage at the last checkpoint.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 5 [json_name = "usage"];</code>
@@ -119,7 +119,7 @@ public interface UsageRecordOrBuilder extends
 
   /**
    * <pre>
-   * Where the record stands.
+   * State of the record.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageRecordState state = 6 [json_name = "state"];</code>
@@ -128,7 +128,7 @@ public interface UsageRecordOrBuilder extends
   int getStateValue();
   /**
    * <pre>
-   * Where the record stands.
+   * State of the record.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageRecordState state = 6 [json_name = "state"];</code>
@@ -138,7 +138,7 @@ public interface UsageRecordOrBuilder extends
 
   /**
    * <pre>
-   * Why the generation ended. Unspecified while open.
+   * Why the generation ended. Unspecified while `state` is OPEN or LOST.
    * </pre>
    *
    * <code>.tokenstreaming.v1.FinishReason finish_reason = 7 [json_name = "finishReason"];</code>
@@ -147,7 +147,7 @@ public interface UsageRecordOrBuilder extends
   int getFinishReasonValue();
   /**
    * <pre>
-   * Why the generation ended. Unspecified while open.
+   * Why the generation ended. Unspecified while `state` is OPEN or LOST.
    * </pre>
    *
    * <code>.tokenstreaming.v1.FinishReason finish_reason = 7 [json_name = "finishReason"];</code>
@@ -157,7 +157,7 @@ public interface UsageRecordOrBuilder extends
 
   /**
    * <pre>
-   * The reason of the error that ended it, such as `ENGINE_LOST`; empty when it ended well.
+   * Reason of the error that ended the generation, such as `ENGINE_LOST`. Empty if it ended without an error.
    * </pre>
    *
    * <code>string error_reason = 8 [json_name = "errorReason"];</code>
@@ -166,7 +166,7 @@ public interface UsageRecordOrBuilder extends
   java.lang.String getErrorReason();
   /**
    * <pre>
-   * The reason of the error that ended it, such as `ENGINE_LOST`; empty when it ended well.
+   * Reason of the error that ended the generation, such as `ENGINE_LOST`. Empty if it ended without an error.
    * </pre>
    *
    * <code>string error_reason = 8 [json_name = "errorReason"];</code>
@@ -204,7 +204,7 @@ public interface UsageRecordOrBuilder extends
 
   /**
    * <pre>
-   * When it ended. Unset while open.
+   * When the generation ended. Unset while `state` is OPEN.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp end_time = 10 [json_name = "endTime"];</code>
@@ -213,7 +213,7 @@ public interface UsageRecordOrBuilder extends
   boolean hasEndTime();
   /**
    * <pre>
-   * When it ended. Unset while open.
+   * When the generation ended. Unset while `state` is OPEN.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp end_time = 10 [json_name = "endTime"];</code>
@@ -222,7 +222,7 @@ public interface UsageRecordOrBuilder extends
   com.google.protobuf.Timestamp getEndTime();
   /**
    * <pre>
-   * When it ended. Unset while open.
+   * When the generation ended. Unset while `state` is OPEN.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp end_time = 10 [json_name = "endTime"];</code>
@@ -231,7 +231,7 @@ public interface UsageRecordOrBuilder extends
 
   /**
    * <pre>
-   * The starter's billing tags.
+   * Labels of the call that started the generation.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 11 [json_name = "labels"];</code>
@@ -239,7 +239,7 @@ public interface UsageRecordOrBuilder extends
   int getLabelsCount();
   /**
    * <pre>
-   * The starter's billing tags.
+   * Labels of the call that started the generation.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 11 [json_name = "labels"];</code>
@@ -254,7 +254,7 @@ public interface UsageRecordOrBuilder extends
   getLabels();
   /**
    * <pre>
-   * The starter's billing tags.
+   * Labels of the call that started the generation.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 11 [json_name = "labels"];</code>
@@ -263,7 +263,7 @@ public interface UsageRecordOrBuilder extends
   getLabelsMap();
   /**
    * <pre>
-   * The starter's billing tags.
+   * Labels of the call that started the generation.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 11 [json_name = "labels"];</code>
@@ -275,7 +275,7 @@ java.lang.String getLabelsOrDefault(
 java.lang.String defaultValue);
   /**
    * <pre>
-   * The starter's billing tags.
+   * Labels of the call that started the generation.
    * </pre>
    *
    * <code>map&lt;string, string&gt; labels = 11 [json_name = "labels"];</code>
@@ -285,7 +285,8 @@ java.lang.String defaultValue);
 
   /**
    * <pre>
-   * What the engine reported after the end, beside the bill. Unset when it reported nothing more.
+   * Usage that the engine reported after the generation had ended. It does not change the bill. Unset if the
+   * engine reported none.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage settled_usage = 12 [json_name = "settledUsage"];</code>
@@ -294,7 +295,8 @@ java.lang.String defaultValue);
   boolean hasSettledUsage();
   /**
    * <pre>
-   * What the engine reported after the end, beside the bill. Unset when it reported nothing more.
+   * Usage that the engine reported after the generation had ended. It does not change the bill. Unset if the
+   * engine reported none.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage settled_usage = 12 [json_name = "settledUsage"];</code>
@@ -303,7 +305,8 @@ java.lang.String defaultValue);
   io.tokengrpc.tokenstreaming.v1.Usage getSettledUsage();
   /**
    * <pre>
-   * What the engine reported after the end, beside the bill. Unset when it reported nothing more.
+   * Usage that the engine reported after the generation had ended. It does not change the bill. Unset if the
+   * engine reported none.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage settled_usage = 12 [json_name = "settledUsage"];</code>

@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * Where a record stands.
+ * State of a usage record.
  * </pre>
  *
  * Protobuf enum {@code tokenstreaming.v1.UsageRecordState}
@@ -25,7 +25,7 @@ public enum UsageRecordState
   USAGE_RECORD_STATE_UNSPECIFIED(0),
   /**
    * <pre>
-   * The generation runs.
+   * The generation is running.
    * </pre>
    *
    * <code>USAGE_RECORD_STATE_OPEN = 1;</code>
@@ -33,7 +33,7 @@ public enum UsageRecordState
   USAGE_RECORD_STATE_OPEN(1),
   /**
    * <pre>
-   * It ended, and the usage is final.
+   * The generation has ended, and the usage is final.
    * </pre>
    *
    * <code>USAGE_RECORD_STATE_CLOSED = 2;</code>
@@ -41,7 +41,7 @@ public enum UsageRecordState
   USAGE_RECORD_STATE_CLOSED(2),
   /**
    * <pre>
-   * Its server died; the usage is the last checkpoint, and an estimate.
+   * The server died during the generation. The usage is that of the last checkpoint: an estimate.
    * </pre>
    *
    * <code>USAGE_RECORD_STATE_LOST = 3;</code>
@@ -69,7 +69,7 @@ public enum UsageRecordState
   public static final int USAGE_RECORD_STATE_UNSPECIFIED_VALUE = 0;
   /**
    * <pre>
-   * The generation runs.
+   * The generation is running.
    * </pre>
    *
    * <code>USAGE_RECORD_STATE_OPEN = 1;</code>
@@ -77,7 +77,7 @@ public enum UsageRecordState
   public static final int USAGE_RECORD_STATE_OPEN_VALUE = 1;
   /**
    * <pre>
-   * It ended, and the usage is final.
+   * The generation has ended, and the usage is final.
    * </pre>
    *
    * <code>USAGE_RECORD_STATE_CLOSED = 2;</code>
@@ -85,7 +85,7 @@ public enum UsageRecordState
   public static final int USAGE_RECORD_STATE_CLOSED_VALUE = 2;
   /**
    * <pre>
-   * Its server died; the usage is the last checkpoint, and an estimate.
+   * The server died during the generation. The usage is that of the last checkpoint: an estimate.
    * </pre>
    *
    * <code>USAGE_RECORD_STATE_LOST = 3;</code>

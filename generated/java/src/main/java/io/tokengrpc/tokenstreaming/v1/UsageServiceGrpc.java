@@ -4,8 +4,8 @@ import static io.grpc.MethodDescriptor.generateFullMethodName;
 
 /**
  * <pre>
- * Reads the usage ledger. A caller sees its own tenant's records; others need an admin
- * (PERMISSION_DENIED, `ADMIN_REQUIRED`).
+ * Reads the usage ledger. Callers may read the records of their own tenant. Reading others requires an admin
+ * (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`).
  * </pre>
  */
 @io.grpc.stub.annotations.GrpcGenerated
@@ -139,15 +139,15 @@ public final class UsageServiceGrpc {
 
   /**
    * <pre>
-   * Reads the usage ledger. A caller sees its own tenant's records; others need an admin
-   * (PERMISSION_DENIED, `ADMIN_REQUIRED`).
+   * Reads the usage ledger. Callers may read the records of their own tenant. Reading others requires an admin
+   * (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`).
    * </pre>
    */
   public interface AsyncService {
 
     /**
      * <pre>
-     * Lists the records of generations, newest first.
+     * Lists usage records, newest first.
      * </pre>
      */
     default void listUsageRecords(io.tokengrpc.tokenstreaming.v1.ListUsageRecordsRequest request,
@@ -157,7 +157,7 @@ public final class UsageServiceGrpc {
 
     /**
      * <pre>
-     * Sums records up.
+     * Sums usage records, grouped by the requested dimensions.
      * </pre>
      */
     default void summarizeUsage(io.tokengrpc.tokenstreaming.v1.SummarizeUsageRequest request,
@@ -169,8 +169,8 @@ public final class UsageServiceGrpc {
   /**
    * Base class for the server implementation of the service UsageService.
    * <pre>
-   * Reads the usage ledger. A caller sees its own tenant's records; others need an admin
-   * (PERMISSION_DENIED, `ADMIN_REQUIRED`).
+   * Reads the usage ledger. Callers may read the records of their own tenant. Reading others requires an admin
+   * (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`).
    * </pre>
    */
   public static abstract class UsageServiceImplBase
@@ -184,8 +184,8 @@ public final class UsageServiceGrpc {
   /**
    * A stub to allow clients to do asynchronous rpc calls to service UsageService.
    * <pre>
-   * Reads the usage ledger. A caller sees its own tenant's records; others need an admin
-   * (PERMISSION_DENIED, `ADMIN_REQUIRED`).
+   * Reads the usage ledger. Callers may read the records of their own tenant. Reading others requires an admin
+   * (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`).
    * </pre>
    */
   public static final class UsageServiceStub
@@ -203,7 +203,7 @@ public final class UsageServiceGrpc {
 
     /**
      * <pre>
-     * Lists the records of generations, newest first.
+     * Lists usage records, newest first.
      * </pre>
      */
     public void listUsageRecords(io.tokengrpc.tokenstreaming.v1.ListUsageRecordsRequest request,
@@ -214,7 +214,7 @@ public final class UsageServiceGrpc {
 
     /**
      * <pre>
-     * Sums records up.
+     * Sums usage records, grouped by the requested dimensions.
      * </pre>
      */
     public void summarizeUsage(io.tokengrpc.tokenstreaming.v1.SummarizeUsageRequest request,
@@ -227,8 +227,8 @@ public final class UsageServiceGrpc {
   /**
    * A stub to allow clients to do synchronous rpc calls to service UsageService.
    * <pre>
-   * Reads the usage ledger. A caller sees its own tenant's records; others need an admin
-   * (PERMISSION_DENIED, `ADMIN_REQUIRED`).
+   * Reads the usage ledger. Callers may read the records of their own tenant. Reading others requires an admin
+   * (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`).
    * </pre>
    */
   public static final class UsageServiceBlockingV2Stub
@@ -246,7 +246,7 @@ public final class UsageServiceGrpc {
 
     /**
      * <pre>
-     * Lists the records of generations, newest first.
+     * Lists usage records, newest first.
      * </pre>
      */
     public io.tokengrpc.tokenstreaming.v1.ListUsageRecordsResponse listUsageRecords(io.tokengrpc.tokenstreaming.v1.ListUsageRecordsRequest request) throws io.grpc.StatusException {
@@ -256,7 +256,7 @@ public final class UsageServiceGrpc {
 
     /**
      * <pre>
-     * Sums records up.
+     * Sums usage records, grouped by the requested dimensions.
      * </pre>
      */
     public io.tokengrpc.tokenstreaming.v1.SummarizeUsageResponse summarizeUsage(io.tokengrpc.tokenstreaming.v1.SummarizeUsageRequest request) throws io.grpc.StatusException {
@@ -268,8 +268,8 @@ public final class UsageServiceGrpc {
   /**
    * A stub to allow clients to do limited synchronous rpc calls to service UsageService.
    * <pre>
-   * Reads the usage ledger. A caller sees its own tenant's records; others need an admin
-   * (PERMISSION_DENIED, `ADMIN_REQUIRED`).
+   * Reads the usage ledger. Callers may read the records of their own tenant. Reading others requires an admin
+   * (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`).
    * </pre>
    */
   public static final class UsageServiceBlockingStub
@@ -287,7 +287,7 @@ public final class UsageServiceGrpc {
 
     /**
      * <pre>
-     * Lists the records of generations, newest first.
+     * Lists usage records, newest first.
      * </pre>
      */
     public io.tokengrpc.tokenstreaming.v1.ListUsageRecordsResponse listUsageRecords(io.tokengrpc.tokenstreaming.v1.ListUsageRecordsRequest request) {
@@ -297,7 +297,7 @@ public final class UsageServiceGrpc {
 
     /**
      * <pre>
-     * Sums records up.
+     * Sums usage records, grouped by the requested dimensions.
      * </pre>
      */
     public io.tokengrpc.tokenstreaming.v1.SummarizeUsageResponse summarizeUsage(io.tokengrpc.tokenstreaming.v1.SummarizeUsageRequest request) {
@@ -309,8 +309,8 @@ public final class UsageServiceGrpc {
   /**
    * A stub to allow clients to do ListenableFuture-style rpc calls to service UsageService.
    * <pre>
-   * Reads the usage ledger. A caller sees its own tenant's records; others need an admin
-   * (PERMISSION_DENIED, `ADMIN_REQUIRED`).
+   * Reads the usage ledger. Callers may read the records of their own tenant. Reading others requires an admin
+   * (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`).
    * </pre>
    */
   public static final class UsageServiceFutureStub
@@ -328,7 +328,7 @@ public final class UsageServiceGrpc {
 
     /**
      * <pre>
-     * Lists the records of generations, newest first.
+     * Lists usage records, newest first.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<io.tokengrpc.tokenstreaming.v1.ListUsageRecordsResponse> listUsageRecords(
@@ -339,7 +339,7 @@ public final class UsageServiceGrpc {
 
     /**
      * <pre>
-     * Sums records up.
+     * Sums usage records, grouped by the requested dimensions.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<io.tokengrpc.tokenstreaming.v1.SummarizeUsageResponse> summarizeUsage(

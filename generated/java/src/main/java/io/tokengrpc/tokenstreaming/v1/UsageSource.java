@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * Who counted.
+ * Source of a count, strongest first.
  * </pre>
  *
  * Protobuf enum {@code tokenstreaming.v1.UsageSource}
@@ -25,7 +25,7 @@ public enum UsageSource
   USAGE_SOURCE_UNSPECIFIED(0),
   /**
    * <pre>
-   * The engine told it.
+   * The engine reported it.
    * </pre>
    *
    * <code>USAGE_SOURCE_ENGINE = 1;</code>
@@ -33,7 +33,7 @@ public enum UsageSource
   USAGE_SOURCE_ENGINE(1),
   /**
    * <pre>
-   * The server counted with the model's own tokenizer.
+   * The server counted it with the model's own tokenizer.
    * </pre>
    *
    * <code>USAGE_SOURCE_COUNTED = 2;</code>
@@ -41,7 +41,7 @@ public enum UsageSource
   USAGE_SOURCE_COUNTED(2),
   /**
    * <pre>
-   * The server counted with another tokenizer, or had only part of the facts.
+   * The server estimated it with another tokenizer or from incomplete data.
    * </pre>
    *
    * <code>USAGE_SOURCE_ESTIMATED = 3;</code>
@@ -69,7 +69,7 @@ public enum UsageSource
   public static final int USAGE_SOURCE_UNSPECIFIED_VALUE = 0;
   /**
    * <pre>
-   * The engine told it.
+   * The engine reported it.
    * </pre>
    *
    * <code>USAGE_SOURCE_ENGINE = 1;</code>
@@ -77,7 +77,7 @@ public enum UsageSource
   public static final int USAGE_SOURCE_ENGINE_VALUE = 1;
   /**
    * <pre>
-   * The server counted with the model's own tokenizer.
+   * The server counted it with the model's own tokenizer.
    * </pre>
    *
    * <code>USAGE_SOURCE_COUNTED = 2;</code>
@@ -85,7 +85,7 @@ public enum UsageSource
   public static final int USAGE_SOURCE_COUNTED_VALUE = 2;
   /**
    * <pre>
-   * The server counted with another tokenizer, or had only part of the facts.
+   * The server estimated it with another tokenizer or from incomplete data.
    * </pre>
    *
    * <code>USAGE_SOURCE_ESTIMATED = 3;</code>

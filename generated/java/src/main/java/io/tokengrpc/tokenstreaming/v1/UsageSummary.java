@@ -7,7 +7,7 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * The sum of one group. Counts are wider here than in one generation.
+ * Sum of the usage in one group. The counts have 64 bits, unlike those of one generation.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.UsageSummary}
@@ -62,7 +62,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object tenant_ = "";
   /**
    * <pre>
-   * The tenant, when told apart.
+   * Tenant of the group. Empty unless grouped by tenant.
    * </pre>
    *
    * <code>string tenant = 1 [json_name = "tenant"];</code>
@@ -83,7 +83,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The tenant, when told apart.
+   * Tenant of the group. Empty unless grouped by tenant.
    * </pre>
    *
    * <code>string tenant = 1 [json_name = "tenant"];</code>
@@ -109,7 +109,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object model_ = "";
   /**
    * <pre>
-   * The model, when told apart.
+   * Model of the group. Empty unless grouped by model.
    * </pre>
    *
    * <code>string model = 2 [json_name = "model"];</code>
@@ -130,7 +130,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The model, when told apart.
+   * Model of the group. Empty unless grouped by model.
    * </pre>
    *
    * <code>string model = 2 [json_name = "model"];</code>
@@ -156,7 +156,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object labelValue_ = "";
   /**
    * <pre>
-   * The label's value, when told apart; empty for records without it.
+   * Value of the label. Empty unless grouped by label, and for records without the label.
    * </pre>
    *
    * <code>string label_value = 3 [json_name = "labelValue"];</code>
@@ -177,7 +177,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The label's value, when told apart; empty for records without it.
+   * Value of the label. Empty unless grouped by label, and for records without the label.
    * </pre>
    *
    * <code>string label_value = 3 [json_name = "labelValue"];</code>
@@ -202,7 +202,7 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Timestamp bucketStartTime_;
   /**
    * <pre>
-   * The start of the time bucket, when told apart.
+   * Start of the time bucket. Unset unless grouped by time.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp bucket_start_time = 4 [json_name = "bucketStartTime"];</code>
@@ -214,7 +214,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The start of the time bucket, when told apart.
+   * Start of the time bucket. Unset unless grouped by time.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp bucket_start_time = 4 [json_name = "bucketStartTime"];</code>
@@ -226,7 +226,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The start of the time bucket, when told apart.
+   * Start of the time bucket. Unset unless grouped by time.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp bucket_start_time = 4 [json_name = "bucketStartTime"];</code>
@@ -240,7 +240,7 @@ private static final long serialVersionUID = 0L;
   private long generationCount_ = 0L;
   /**
    * <pre>
-   * How many generations.
+   * Number of generations.
    * </pre>
    *
    * <code>int64 generation_count = 5 [json_name = "generationCount"];</code>
@@ -255,7 +255,7 @@ private static final long serialVersionUID = 0L;
   private long inputTokenCount_ = 0L;
   /**
    * <pre>
-   * Sum of input_token_count.
+   * Sum of `input_token_count`.
    * </pre>
    *
    * <code>int64 input_token_count = 6 [json_name = "inputTokenCount"];</code>
@@ -270,7 +270,7 @@ private static final long serialVersionUID = 0L;
   private long outputTokenCount_ = 0L;
   /**
    * <pre>
-   * Sum of output_token_count.
+   * Sum of `output_token_count`.
    * </pre>
    *
    * <code>int64 output_token_count = 7 [json_name = "outputTokenCount"];</code>
@@ -285,7 +285,7 @@ private static final long serialVersionUID = 0L;
   private long cachedInputTokenCount_ = 0L;
   /**
    * <pre>
-   * Sum of cached_input_token_count.
+   * Sum of `cached_input_token_count`.
    * </pre>
    *
    * <code>int64 cached_input_token_count = 8 [json_name = "cachedInputTokenCount"];</code>
@@ -300,7 +300,7 @@ private static final long serialVersionUID = 0L;
   private long cacheWriteInputTokenCount_ = 0L;
   /**
    * <pre>
-   * Sum of cache_write_input_token_count.
+   * Sum of `cache_write_input_token_count`.
    * </pre>
    *
    * <code>int64 cache_write_input_token_count = 9 [json_name = "cacheWriteInputTokenCount"];</code>
@@ -315,7 +315,7 @@ private static final long serialVersionUID = 0L;
   private long reasoningTokenCount_ = 0L;
   /**
    * <pre>
-   * Sum of reasoning_token_count.
+   * Sum of `reasoning_token_count`.
    * </pre>
    *
    * <code>int64 reasoning_token_count = 10 [json_name = "reasoningTokenCount"];</code>
@@ -330,7 +330,7 @@ private static final long serialVersionUID = 0L;
   private long overheadTokenCount_ = 0L;
   /**
    * <pre>
-   * Sum of overhead_token_count.
+   * Sum of `overhead_token_count`.
    * </pre>
    *
    * <code>int64 overhead_token_count = 11 [json_name = "overheadTokenCount"];</code>
@@ -345,7 +345,7 @@ private static final long serialVersionUID = 0L;
   private int source_ = 0;
   /**
    * <pre>
-   * The weakest source in the group.
+   * Weakest source of the counts in the group.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageSource source = 12 [json_name = "source"];</code>
@@ -356,7 +356,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The weakest source in the group.
+   * Weakest source of the counts in the group.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageSource source = 12 [json_name = "source"];</code>
@@ -659,7 +659,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The sum of one group. Counts are wider here than in one generation.
+   * Sum of the usage in one group. The counts have 64 bits, unlike those of one generation.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.UsageSummary}
@@ -955,7 +955,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object tenant_ = "";
     /**
      * <pre>
-     * The tenant, when told apart.
+     * Tenant of the group. Empty unless grouped by tenant.
      * </pre>
      *
      * <code>string tenant = 1 [json_name = "tenant"];</code>
@@ -975,7 +975,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tenant, when told apart.
+     * Tenant of the group. Empty unless grouped by tenant.
      * </pre>
      *
      * <code>string tenant = 1 [json_name = "tenant"];</code>
@@ -996,7 +996,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tenant, when told apart.
+     * Tenant of the group. Empty unless grouped by tenant.
      * </pre>
      *
      * <code>string tenant = 1 [json_name = "tenant"];</code>
@@ -1013,7 +1013,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tenant, when told apart.
+     * Tenant of the group. Empty unless grouped by tenant.
      * </pre>
      *
      * <code>string tenant = 1 [json_name = "tenant"];</code>
@@ -1027,7 +1027,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The tenant, when told apart.
+     * Tenant of the group. Empty unless grouped by tenant.
      * </pre>
      *
      * <code>string tenant = 1 [json_name = "tenant"];</code>
@@ -1047,7 +1047,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object model_ = "";
     /**
      * <pre>
-     * The model, when told apart.
+     * Model of the group. Empty unless grouped by model.
      * </pre>
      *
      * <code>string model = 2 [json_name = "model"];</code>
@@ -1067,7 +1067,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model, when told apart.
+     * Model of the group. Empty unless grouped by model.
      * </pre>
      *
      * <code>string model = 2 [json_name = "model"];</code>
@@ -1088,7 +1088,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model, when told apart.
+     * Model of the group. Empty unless grouped by model.
      * </pre>
      *
      * <code>string model = 2 [json_name = "model"];</code>
@@ -1105,7 +1105,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model, when told apart.
+     * Model of the group. Empty unless grouped by model.
      * </pre>
      *
      * <code>string model = 2 [json_name = "model"];</code>
@@ -1119,7 +1119,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The model, when told apart.
+     * Model of the group. Empty unless grouped by model.
      * </pre>
      *
      * <code>string model = 2 [json_name = "model"];</code>
@@ -1139,7 +1139,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object labelValue_ = "";
     /**
      * <pre>
-     * The label's value, when told apart; empty for records without it.
+     * Value of the label. Empty unless grouped by label, and for records without the label.
      * </pre>
      *
      * <code>string label_value = 3 [json_name = "labelValue"];</code>
@@ -1159,7 +1159,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The label's value, when told apart; empty for records without it.
+     * Value of the label. Empty unless grouped by label, and for records without the label.
      * </pre>
      *
      * <code>string label_value = 3 [json_name = "labelValue"];</code>
@@ -1180,7 +1180,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The label's value, when told apart; empty for records without it.
+     * Value of the label. Empty unless grouped by label, and for records without the label.
      * </pre>
      *
      * <code>string label_value = 3 [json_name = "labelValue"];</code>
@@ -1197,7 +1197,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The label's value, when told apart; empty for records without it.
+     * Value of the label. Empty unless grouped by label, and for records without the label.
      * </pre>
      *
      * <code>string label_value = 3 [json_name = "labelValue"];</code>
@@ -1211,7 +1211,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The label's value, when told apart; empty for records without it.
+     * Value of the label. Empty unless grouped by label, and for records without the label.
      * </pre>
      *
      * <code>string label_value = 3 [json_name = "labelValue"];</code>
@@ -1233,7 +1233,7 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> bucketStartTimeBuilder_;
     /**
      * <pre>
-     * The start of the time bucket, when told apart.
+     * Start of the time bucket. Unset unless grouped by time.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp bucket_start_time = 4 [json_name = "bucketStartTime"];</code>
@@ -1244,7 +1244,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The start of the time bucket, when told apart.
+     * Start of the time bucket. Unset unless grouped by time.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp bucket_start_time = 4 [json_name = "bucketStartTime"];</code>
@@ -1259,7 +1259,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The start of the time bucket, when told apart.
+     * Start of the time bucket. Unset unless grouped by time.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp bucket_start_time = 4 [json_name = "bucketStartTime"];</code>
@@ -1279,7 +1279,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The start of the time bucket, when told apart.
+     * Start of the time bucket. Unset unless grouped by time.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp bucket_start_time = 4 [json_name = "bucketStartTime"];</code>
@@ -1297,7 +1297,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The start of the time bucket, when told apart.
+     * Start of the time bucket. Unset unless grouped by time.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp bucket_start_time = 4 [json_name = "bucketStartTime"];</code>
@@ -1322,7 +1322,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The start of the time bucket, when told apart.
+     * Start of the time bucket. Unset unless grouped by time.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp bucket_start_time = 4 [json_name = "bucketStartTime"];</code>
@@ -1339,7 +1339,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The start of the time bucket, when told apart.
+     * Start of the time bucket. Unset unless grouped by time.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp bucket_start_time = 4 [json_name = "bucketStartTime"];</code>
@@ -1351,7 +1351,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The start of the time bucket, when told apart.
+     * Start of the time bucket. Unset unless grouped by time.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp bucket_start_time = 4 [json_name = "bucketStartTime"];</code>
@@ -1366,7 +1366,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The start of the time bucket, when told apart.
+     * Start of the time bucket. Unset unless grouped by time.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp bucket_start_time = 4 [json_name = "bucketStartTime"];</code>
@@ -1388,7 +1388,7 @@ private static final long serialVersionUID = 0L;
     private long generationCount_ ;
     /**
      * <pre>
-     * How many generations.
+     * Number of generations.
      * </pre>
      *
      * <code>int64 generation_count = 5 [json_name = "generationCount"];</code>
@@ -1400,7 +1400,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How many generations.
+     * Number of generations.
      * </pre>
      *
      * <code>int64 generation_count = 5 [json_name = "generationCount"];</code>
@@ -1416,7 +1416,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How many generations.
+     * Number of generations.
      * </pre>
      *
      * <code>int64 generation_count = 5 [json_name = "generationCount"];</code>
@@ -1432,7 +1432,7 @@ private static final long serialVersionUID = 0L;
     private long inputTokenCount_ ;
     /**
      * <pre>
-     * Sum of input_token_count.
+     * Sum of `input_token_count`.
      * </pre>
      *
      * <code>int64 input_token_count = 6 [json_name = "inputTokenCount"];</code>
@@ -1444,7 +1444,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Sum of input_token_count.
+     * Sum of `input_token_count`.
      * </pre>
      *
      * <code>int64 input_token_count = 6 [json_name = "inputTokenCount"];</code>
@@ -1460,7 +1460,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Sum of input_token_count.
+     * Sum of `input_token_count`.
      * </pre>
      *
      * <code>int64 input_token_count = 6 [json_name = "inputTokenCount"];</code>
@@ -1476,7 +1476,7 @@ private static final long serialVersionUID = 0L;
     private long outputTokenCount_ ;
     /**
      * <pre>
-     * Sum of output_token_count.
+     * Sum of `output_token_count`.
      * </pre>
      *
      * <code>int64 output_token_count = 7 [json_name = "outputTokenCount"];</code>
@@ -1488,7 +1488,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Sum of output_token_count.
+     * Sum of `output_token_count`.
      * </pre>
      *
      * <code>int64 output_token_count = 7 [json_name = "outputTokenCount"];</code>
@@ -1504,7 +1504,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Sum of output_token_count.
+     * Sum of `output_token_count`.
      * </pre>
      *
      * <code>int64 output_token_count = 7 [json_name = "outputTokenCount"];</code>
@@ -1520,7 +1520,7 @@ private static final long serialVersionUID = 0L;
     private long cachedInputTokenCount_ ;
     /**
      * <pre>
-     * Sum of cached_input_token_count.
+     * Sum of `cached_input_token_count`.
      * </pre>
      *
      * <code>int64 cached_input_token_count = 8 [json_name = "cachedInputTokenCount"];</code>
@@ -1532,7 +1532,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Sum of cached_input_token_count.
+     * Sum of `cached_input_token_count`.
      * </pre>
      *
      * <code>int64 cached_input_token_count = 8 [json_name = "cachedInputTokenCount"];</code>
@@ -1548,7 +1548,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Sum of cached_input_token_count.
+     * Sum of `cached_input_token_count`.
      * </pre>
      *
      * <code>int64 cached_input_token_count = 8 [json_name = "cachedInputTokenCount"];</code>
@@ -1564,7 +1564,7 @@ private static final long serialVersionUID = 0L;
     private long cacheWriteInputTokenCount_ ;
     /**
      * <pre>
-     * Sum of cache_write_input_token_count.
+     * Sum of `cache_write_input_token_count`.
      * </pre>
      *
      * <code>int64 cache_write_input_token_count = 9 [json_name = "cacheWriteInputTokenCount"];</code>
@@ -1576,7 +1576,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Sum of cache_write_input_token_count.
+     * Sum of `cache_write_input_token_count`.
      * </pre>
      *
      * <code>int64 cache_write_input_token_count = 9 [json_name = "cacheWriteInputTokenCount"];</code>
@@ -1592,7 +1592,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Sum of cache_write_input_token_count.
+     * Sum of `cache_write_input_token_count`.
      * </pre>
      *
      * <code>int64 cache_write_input_token_count = 9 [json_name = "cacheWriteInputTokenCount"];</code>
@@ -1608,7 +1608,7 @@ private static final long serialVersionUID = 0L;
     private long reasoningTokenCount_ ;
     /**
      * <pre>
-     * Sum of reasoning_token_count.
+     * Sum of `reasoning_token_count`.
      * </pre>
      *
      * <code>int64 reasoning_token_count = 10 [json_name = "reasoningTokenCount"];</code>
@@ -1620,7 +1620,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Sum of reasoning_token_count.
+     * Sum of `reasoning_token_count`.
      * </pre>
      *
      * <code>int64 reasoning_token_count = 10 [json_name = "reasoningTokenCount"];</code>
@@ -1636,7 +1636,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Sum of reasoning_token_count.
+     * Sum of `reasoning_token_count`.
      * </pre>
      *
      * <code>int64 reasoning_token_count = 10 [json_name = "reasoningTokenCount"];</code>
@@ -1652,7 +1652,7 @@ private static final long serialVersionUID = 0L;
     private long overheadTokenCount_ ;
     /**
      * <pre>
-     * Sum of overhead_token_count.
+     * Sum of `overhead_token_count`.
      * </pre>
      *
      * <code>int64 overhead_token_count = 11 [json_name = "overheadTokenCount"];</code>
@@ -1664,7 +1664,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Sum of overhead_token_count.
+     * Sum of `overhead_token_count`.
      * </pre>
      *
      * <code>int64 overhead_token_count = 11 [json_name = "overheadTokenCount"];</code>
@@ -1680,7 +1680,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Sum of overhead_token_count.
+     * Sum of `overhead_token_count`.
      * </pre>
      *
      * <code>int64 overhead_token_count = 11 [json_name = "overheadTokenCount"];</code>
@@ -1696,7 +1696,7 @@ private static final long serialVersionUID = 0L;
     private int source_ = 0;
     /**
      * <pre>
-     * The weakest source in the group.
+     * Weakest source of the counts in the group.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageSource source = 12 [json_name = "source"];</code>
@@ -1707,7 +1707,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The weakest source in the group.
+     * Weakest source of the counts in the group.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageSource source = 12 [json_name = "source"];</code>
@@ -1722,7 +1722,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The weakest source in the group.
+     * Weakest source of the counts in the group.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageSource source = 12 [json_name = "source"];</code>
@@ -1735,7 +1735,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The weakest source in the group.
+     * Weakest source of the counts in the group.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageSource source = 12 [json_name = "source"];</code>
@@ -1752,7 +1752,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The weakest source in the group.
+     * Weakest source of the counts in the group.
      * </pre>
      *
      * <code>.tokenstreaming.v1.UsageSource source = 12 [json_name = "source"];</code>

@@ -12,7 +12,7 @@ public interface UsageSummaryOrBuilder extends
 
   /**
    * <pre>
-   * The tenant, when told apart.
+   * Tenant of the group. Empty unless grouped by tenant.
    * </pre>
    *
    * <code>string tenant = 1 [json_name = "tenant"];</code>
@@ -21,7 +21,7 @@ public interface UsageSummaryOrBuilder extends
   java.lang.String getTenant();
   /**
    * <pre>
-   * The tenant, when told apart.
+   * Tenant of the group. Empty unless grouped by tenant.
    * </pre>
    *
    * <code>string tenant = 1 [json_name = "tenant"];</code>
@@ -32,7 +32,7 @@ public interface UsageSummaryOrBuilder extends
 
   /**
    * <pre>
-   * The model, when told apart.
+   * Model of the group. Empty unless grouped by model.
    * </pre>
    *
    * <code>string model = 2 [json_name = "model"];</code>
@@ -41,7 +41,7 @@ public interface UsageSummaryOrBuilder extends
   java.lang.String getModel();
   /**
    * <pre>
-   * The model, when told apart.
+   * Model of the group. Empty unless grouped by model.
    * </pre>
    *
    * <code>string model = 2 [json_name = "model"];</code>
@@ -52,7 +52,7 @@ public interface UsageSummaryOrBuilder extends
 
   /**
    * <pre>
-   * The label's value, when told apart; empty for records without it.
+   * Value of the label. Empty unless grouped by label, and for records without the label.
    * </pre>
    *
    * <code>string label_value = 3 [json_name = "labelValue"];</code>
@@ -61,7 +61,7 @@ public interface UsageSummaryOrBuilder extends
   java.lang.String getLabelValue();
   /**
    * <pre>
-   * The label's value, when told apart; empty for records without it.
+   * Value of the label. Empty unless grouped by label, and for records without the label.
    * </pre>
    *
    * <code>string label_value = 3 [json_name = "labelValue"];</code>
@@ -72,7 +72,7 @@ public interface UsageSummaryOrBuilder extends
 
   /**
    * <pre>
-   * The start of the time bucket, when told apart.
+   * Start of the time bucket. Unset unless grouped by time.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp bucket_start_time = 4 [json_name = "bucketStartTime"];</code>
@@ -81,7 +81,7 @@ public interface UsageSummaryOrBuilder extends
   boolean hasBucketStartTime();
   /**
    * <pre>
-   * The start of the time bucket, when told apart.
+   * Start of the time bucket. Unset unless grouped by time.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp bucket_start_time = 4 [json_name = "bucketStartTime"];</code>
@@ -90,7 +90,7 @@ public interface UsageSummaryOrBuilder extends
   com.google.protobuf.Timestamp getBucketStartTime();
   /**
    * <pre>
-   * The start of the time bucket, when told apart.
+   * Start of the time bucket. Unset unless grouped by time.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp bucket_start_time = 4 [json_name = "bucketStartTime"];</code>
@@ -99,7 +99,7 @@ public interface UsageSummaryOrBuilder extends
 
   /**
    * <pre>
-   * How many generations.
+   * Number of generations.
    * </pre>
    *
    * <code>int64 generation_count = 5 [json_name = "generationCount"];</code>
@@ -109,7 +109,7 @@ public interface UsageSummaryOrBuilder extends
 
   /**
    * <pre>
-   * Sum of input_token_count.
+   * Sum of `input_token_count`.
    * </pre>
    *
    * <code>int64 input_token_count = 6 [json_name = "inputTokenCount"];</code>
@@ -119,7 +119,7 @@ public interface UsageSummaryOrBuilder extends
 
   /**
    * <pre>
-   * Sum of output_token_count.
+   * Sum of `output_token_count`.
    * </pre>
    *
    * <code>int64 output_token_count = 7 [json_name = "outputTokenCount"];</code>
@@ -129,7 +129,7 @@ public interface UsageSummaryOrBuilder extends
 
   /**
    * <pre>
-   * Sum of cached_input_token_count.
+   * Sum of `cached_input_token_count`.
    * </pre>
    *
    * <code>int64 cached_input_token_count = 8 [json_name = "cachedInputTokenCount"];</code>
@@ -139,7 +139,7 @@ public interface UsageSummaryOrBuilder extends
 
   /**
    * <pre>
-   * Sum of cache_write_input_token_count.
+   * Sum of `cache_write_input_token_count`.
    * </pre>
    *
    * <code>int64 cache_write_input_token_count = 9 [json_name = "cacheWriteInputTokenCount"];</code>
@@ -149,7 +149,7 @@ public interface UsageSummaryOrBuilder extends
 
   /**
    * <pre>
-   * Sum of reasoning_token_count.
+   * Sum of `reasoning_token_count`.
    * </pre>
    *
    * <code>int64 reasoning_token_count = 10 [json_name = "reasoningTokenCount"];</code>
@@ -159,7 +159,7 @@ public interface UsageSummaryOrBuilder extends
 
   /**
    * <pre>
-   * Sum of overhead_token_count.
+   * Sum of `overhead_token_count`.
    * </pre>
    *
    * <code>int64 overhead_token_count = 11 [json_name = "overheadTokenCount"];</code>
@@ -169,7 +169,7 @@ public interface UsageSummaryOrBuilder extends
 
   /**
    * <pre>
-   * The weakest source in the group.
+   * Weakest source of the counts in the group.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageSource source = 12 [json_name = "source"];</code>
@@ -178,7 +178,7 @@ public interface UsageSummaryOrBuilder extends
   int getSourceValue();
   /**
    * <pre>
-   * The weakest source in the group.
+   * Weakest source of the counts in the group.
    * </pre>
    *
    * <code>.tokenstreaming.v1.UsageSource source = 12 [json_name = "source"];</code>
