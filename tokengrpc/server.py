@@ -201,7 +201,10 @@ class Server:
         except ValueError as error:
             raise ConfigError(f"models.{settings.name}.tokenizer: {error}") from error
         plans = RequestPlans() if settings.allow_request_faults else None
-        pool = EnginePool([self._pooled(settings.name, engine, tokenizer, plans) for engine in engines])
+        pool = EnginePool(
+            [self._pooled(settings.name, engine, tokenizer, plans) for engine in engines],
+            session_load_bound=settings.session_load_bound,
+        )
         pool.on_breaker_change = lambda engine, is_open: self.observers.emit(
             BreakerChanged(model=settings.name, engine=engine, open=is_open)
         )

@@ -58,6 +58,13 @@ class ModelFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         SecondsOrNone,
         Meta(description="maximum duration of a generation, in seconds; 0: the server's", extra=FLAG),
     ] = 0.0
+    session_load_bound: Annotated[
+        CountOrNone,
+        Meta(
+            description="outstanding tokens by which a session's engine may exceed the least loaded one; "
+            "0: sessions are ignored"
+        ),
+    ] = 8192
     allow_request_faults: Annotated[
         bool,
         Meta(description="whether requests may inject faults: see docs/simulator.md", extra=FLAG),

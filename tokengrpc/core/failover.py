@@ -66,10 +66,18 @@ class Candidate:
 class FailoverPlan:
     """Candidates for the next attempt of one generation, best first; never empty until `lost` raises.
 
-    `continuation_state` is None if no engine may continue another engine's output.
+    `continuation_state` is None if no engine may continue another engine's output. `session` is the
+    key of the request's session (`session_key`).
     """
 
-    def __init__(self, generation: Generation, capable: Sequence[PooledEngine], max_attempts: int) -> None:
+    def __init__(
+        self,
+        generation: Generation,
+        capable: Sequence[PooledEngine],
+        max_attempts: int,
+        session: bytes = b"",
+    ) -> None:
+        self._session = session
         self._generation = generation
         self._request = request = generation.request
         self._capable = capable
@@ -176,6 +184,7 @@ class FailoverPlan:
             input_tokens=estimate_input(self._request),
             most_output=self._request.max_output_token_count,
             progress=lambda: generation.token_count,
+            session=self._session,
         )
 
     def _wants_ids(self, pooled: PooledEngine) -> bool:

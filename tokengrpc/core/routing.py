@@ -6,16 +6,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tokengrpc.core.affinity import score
 from tokengrpc.core.breaker import AttemptOutcome, CircuitBreaker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from tokengrpc.core.ports.engine import Engine
 
 _FIRST_GUESS = 256.0
 _LEARNING = 0.1
 _REFRESH = 0.1
+# With many requests, loads differ by more than a fixed number of tokens.
+_SESSION_LOAD_FACTOR = 1.25
 # The intervals of health checks vary by a quarter. Traffic within the shortest interval replaces a check.
 _QUIET = 0.75
 
@@ -37,7 +40,7 @@ class PooledEngine:
         self.check_interval = check_interval
         self.breaker = CircuitBreaker()
         self.last_used = 0.0
-        self._weight = weight
+        self.weight = weight
         self._max = max_connections
         self._slots: dict[Slot, None] = {}
         self._last_succeeded: bool | None = None
@@ -70,7 +73,7 @@ class PooledEngine:
         if now >= self._load_until:
             self._load = sum(slot.outstanding for slot in self._slots)
             self._load_until = now + _REFRESH
-        return self._load / self._weight
+        return self._load / self.weight
 
     def needs_check(self, now: float) -> bool:
         """Returns whether the engine needs a health check: its breaker is open, or it had no traffic lately.
@@ -115,6 +118,8 @@ class SlotRequest:
     input_tokens: int
     most_output: int | None
     progress: Callable[[], int]
+    session: bytes = b""
+    """Key of the session (`session_key`); empty: none."""
     left: list[PooledEngine] = field(init=False)
     """Engines that may run the next attempt."""
     retries: bool = field(init=False, default=False)
@@ -174,10 +179,15 @@ class EnginePool:
     breaker allows a request. If every available engine is at capacity, the request is queued. If no engine is
     available, the request goes to the one that will recover first, because rejecting it would guarantee a
     failure.
+
+    A request of a session runs on the session's own engine instead, if that is one of these candidates and
+    its outstanding tokens exceed 1.25 times those of the least loaded one by at most `session_load_bound`.
+    Otherwise the session's next engine takes the request. A bound of 0 ignores sessions.
     """
 
-    def __init__(self, engines: Sequence[PooledEngine]) -> None:
+    def __init__(self, engines: Sequence[PooledEngine], *, session_load_bound: int = 0) -> None:
         self.engines = tuple(engines)
+        self._session_load_bound = session_load_bound
         self._wait_queue: dict[SlotRequest, Callable[[Slot], None]] = {}
         self._typical_output = _FIRST_GUESS
         self._serving = False
@@ -195,7 +205,7 @@ class EnginePool:
     def acquire(self, slot_request: SlotRequest, now: float) -> Slot | None:
         """Returns a slot for a request that has engines left; None if the request must be queued."""
         self.serve_waiters(now)
-        pooled = _choose(slot_request, now)
+        pooled = self._choose(slot_request, now)
         return None if pooled is None else self._take(slot_request, pooled, now)
 
     def wait(self, slot_request: SlotRequest, granted: Callable[[Slot], None]) -> None:
@@ -249,12 +259,37 @@ class EnginePool:
             for slot_request, granted in list(self._wait_queue.items()):
                 if not any(pooled.has_free_slot for pooled in self.engines):
                     return
-                pooled = _choose(slot_request, now)
+                pooled = self._choose(slot_request, now)
                 if pooled is not None:
                     del self._wait_queue[slot_request]
                     granted(self._take(slot_request, pooled, now))
         finally:
             self._serving = False
+
+    def _choose(self, slot_request: SlotRequest, now: float) -> PooledEngine | None:
+        left = slot_request.left
+        if len(left) == 1:
+            return left[0] if left[0].has_free_slot else None
+        admitted = [pooled for pooled in left if pooled.breaker.allows(now)]
+        free = [pooled for pooled in admitted if pooled.has_free_slot]
+        if free:
+            # After a failure, engines whose last attempt succeeded come first.
+            ranks = {pooled: (slot_request.retries and pooled.failed, pooled.priority) for pooled in free}
+            first = min(ranks.values())
+            return self._choose_equal([m for m in free if ranks[m] == first], slot_request.session, now)
+        if admitted:
+            return None
+        free = [pooled for pooled in left if pooled.has_free_slot]
+        return min(free, key=lambda m: (m.breaker.allowed_from, m.priority), default=None)
+
+    def _choose_equal(self, candidates: list[PooledEngine], session: bytes, now: float) -> PooledEngine:
+        """Chooses among engines of the same rank: by session, otherwise by load."""
+        best = _best(candidates, now)
+        if not session or not self._session_load_bound or len(candidates) == 1:
+            return best
+        most = best.outstanding(now) * _SESSION_LOAD_FACTOR + self._session_load_bound
+        bounded = (m for m in by_preference(candidates, session) if m.outstanding(now) <= most)
+        return next(bounded, best)
 
     def _breaker_changed(self, engine: str, is_open: bool) -> None:
         if self.on_breaker_change is not None:
@@ -268,20 +303,11 @@ class EnginePool:
         return slot
 
 
-def _choose(slot_request: SlotRequest, now: float) -> PooledEngine | None:
-    left = slot_request.left
-    if len(left) == 1:
-        return left[0] if left[0].has_free_slot else None
-    admitted = [pooled for pooled in left if pooled.breaker.allows(now)]
-    free = [pooled for pooled in admitted if pooled.has_free_slot]
-    if free:
-        # After a failure, engines whose last attempt succeeded come first. The last key breaks ties: the
-        # engine that has been idle for longest.
-        return min(
-            free,
-            key=lambda m: (slot_request.retries and m.failed, m.priority, m.outstanding(now), m.last_used),
-        )
-    if admitted:
-        return None
-    free = [pooled for pooled in left if pooled.has_free_slot]
-    return min(free, key=lambda m: (m.breaker.allowed_from, m.priority), default=None)
+def _best(engines: Sequence[PooledEngine], now: float) -> PooledEngine:
+    """Returns the least loaded engine. Of equal ones, the one that has been idle for longest."""
+    return min(engines, key=lambda m: (m.outstanding(now), m.last_used))
+
+
+def by_preference(engines: Iterable[PooledEngine], session: bytes) -> list[PooledEngine]:
+    """Returns engines in the order of a session, its own first."""
+    return sorted(engines, key=lambda m: score(m.engine.name, m.weight, session), reverse=True)

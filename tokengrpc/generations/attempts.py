@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tokengrpc.core.affinity import session_key
 from tokengrpc.core.breaker import AttemptOutcome, classify_outcome
 from tokengrpc.core.failover import FailoverPlan
 from tokengrpc.core.ports.engine import ReportsLateUsage
@@ -76,7 +77,12 @@ class AttemptRunner:
         self._on_accept = on_accept
         self._pool: EnginePool = spec.model.pool
         self._count = InputCount(generation, spec.model)
-        self._plan = FailoverPlan(generation, spec.engines, services.limits.max_engine_attempts)
+        self._plan = FailoverPlan(
+            generation,
+            spec.engines,
+            services.limits.max_engine_attempts,
+            session_key(spec.key.tenant, spec.request.session_id),
+        )
         self._current: _Attempt | None = None
 
     async def run(self) -> Termination:
