@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tokengrpc.core.affinity import score
 from tokengrpc.core.breaker import AttemptOutcome, CircuitBreaker
+from tokengrpc.core.load_signal import LoadSignal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -46,6 +47,7 @@ class PooledEngine:
         self._last_succeeded: bool | None = None
         self._load = 0.0
         self._load_until = 0.0
+        self._signal = LoadSignal(engine)
 
     @property
     def running(self) -> int:
@@ -68,10 +70,14 @@ class PooledEngine:
         return self.engine.healthy if self._last_succeeded is None else self._last_succeeded
 
     def outstanding(self, now: float) -> float:
-        """Returns the outstanding tokens of all attempts, divided by the engine's weight."""
+        """Returns the outstanding tokens, divided by the engine's weight.
+
+        They are those of all attempts, and of requests of others that the engine reports.
+        """
         # Recomputed at most ten times a second, because an engine may run thousands of attempts.
         if now >= self._load_until:
             self._load = sum(slot.outstanding for slot in self._slots)
+            self._load += self._signal.tokens(now, len(self._slots))
             self._load_until = now + _REFRESH
         return self._load / self.weight
 

@@ -104,6 +104,21 @@ class Engine(Protocol):
         """Whether the last request or health check succeeded; None before the first one."""
 
 
+class ReportedLoad(msgspec.Struct, frozen=True, kw_only=True):
+    """Load that an engine reported: the number of requests that wait there, whoever sent them."""
+
+    waiting: float
+
+
+@runtime_checkable
+class ReportsLoad(Protocol):
+    """Engine that may say how loaded it is."""
+
+    @property
+    def reported_load(self) -> ReportedLoad | None:
+        """The last report, a new object each time; None if there is none."""
+
+
 class LateUsage(Protocol):
     """Takes the final usage of a request whose generator was closed before the engine reported it."""
 

@@ -72,6 +72,8 @@ class Dialect:
     """Message fields that carry the reasoning of earlier turns; empty if it is not sent."""
     check_path: str | None = "/models"
     """Path of the health check; None if a request in the background would disturb the server."""
+    asks_for_load: bool = False
+    """Whether the server may report its load if a request header asks for it."""
     learns_fields: bool = False
     """Whether optional fields that the server refuses are omitted from then on."""
     call_extras: bool = False
@@ -164,6 +166,7 @@ _VLLM_EXTRA = frozenset({_C.TOKEN_IDS, _C.JSON_SCHEMA, _C.REGEX, _C.GRAMMAR, _C.
 # (the input's ids come in the first chunk), continue_final_message, thinking_token_budget. structured_outputs
 # exists since 0.12; the older guided_* fields have been removed.
 VLLM = Dialect(
+    asks_for_load=True,
     chat=replace(
         _CHAT,
         capabilities=_CHAT.capabilities | _VLLM_EXTRA,

@@ -12,6 +12,7 @@ from tokengrpc.engines.openai.learned_fields import LearnedFields
 from tokengrpc.engines.openai.optional_fields import refused_fields
 from tokengrpc.engines.openai.request import choose_api, encode_request
 from tokengrpc.engines.upstream.engine import HTTPStreamEngine, UpstreamRequest
+from tokengrpc.engines.upstream.load_report import REQUEST_HEADERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +40,8 @@ class OpenAIEngine(HTTPStreamEngine):
         self._model = settings.upstream_model or settings.name
 
     def _headers(self, key: str | None) -> Mapping[str, str]:
-        return {"Authorization": f"Bearer {key}"} if key else {}
+        headers = dict(REQUEST_HEADERS) if self._dialect.asks_for_load else {}
+        return headers | ({"Authorization": f"Bearer {key}"} if key else {})
 
     def _upstream_request(
         self, request: GenerationRequest, continue_from: Continuation | None

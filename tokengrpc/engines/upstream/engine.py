@@ -21,6 +21,7 @@ from tokengrpc.engines.upstream.complaint import Complaint, read_complaint
 from tokengrpc.engines.upstream.delays import delay_seconds
 from tokengrpc.engines.upstream.errors import status_error, stream_error
 from tokengrpc.engines.upstream.late_usage import LateUsageReaders
+from tokengrpc.engines.upstream.load_report import read_load
 from tokengrpc.engines.upstream.redaction import hiding
 from tokengrpc.engines.upstream.sse import SSEDecoder
 from tokengrpc.engines.upstream.stream_reader import ResponseReader, decode, read_batches
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 
     from tokengrpc.core.model import Capability, Delta
-    from tokengrpc.core.ports.engine import Continuation, LateUsage
+    from tokengrpc.core.ports.engine import Continuation, LateUsage, ReportedLoad
     from tokengrpc.core.request import GenerationRequest
     from tokengrpc.engines.http.client import ConnectionStats
     from tokengrpc.engines.http.connection import Response
@@ -94,6 +95,7 @@ class HTTPStreamEngine(ABC):
         )
         self._forgone: set[str] = set()  # record ids whose late usage is not wanted
         self._healthy: bool | None = None
+        self._reported_load: ReportedLoad | None = None
         self._hide = hiding(None)
 
     @property
@@ -103,6 +105,11 @@ class HTTPStreamEngine(ABC):
         A server that is busy, or that rejects the request as invalid, works.
         """
         return self._healthy
+
+    @property
+    def reported_load(self) -> ReportedLoad | None:
+        """The load that the server reported last; None if it did not."""
+        return self._reported_load
 
     @property
     def late_usage_reader_count(self) -> int:
@@ -241,6 +248,7 @@ class HTTPStreamEngine(ABC):
                 upstream_request.path, upstream_request.body, connect_timeout=connect_timeout
             )
             self._healthy = True
+            self._reported_load = read_load(response.head.headers) or self._reported_load
             if response.head.status not in _FIELD_REFUSALS or upstream_request.repeat is None:
                 if response.head.status < 300 and upstream_request.on_accepted is not None:
                     upstream_request.on_accepted()
