@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 settings.register_profile("checks", deadline=None, print_blob=True)
 settings.register_profile("nightly", settings.get_profile("checks"), max_examples=10_000)
 settings.load_profile("nightly" if NIGHTLY else "checks")
+# Engines of tests are reached directly, whatever proxy the machine uses.
+for _name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+    os.environ.pop(_name, None)
+    os.environ.pop(_name.upper(), None)
 structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
 
 

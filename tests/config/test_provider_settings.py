@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 OPENAI = '[[models]]\nname = "m"\nkind = "openai"\nbase_url = "https://e.example/v1"\n'
 TEXT = 'must be text, or a table with either env or file, such as { env = "PROVIDER_KEY" }'
-PROXY = "must be http://HOST:PORT, http://USER:PASSWORD@HOST:PORT or none"
+PROXY = "must be http://HOST:PORT or http://USER:PASSWORD@HOST:PORT, or none"
 NO_PROXY = "proxy: a Unix socket is not reached through a proxy; remove it"
 NO_KEY = "cannot be combined with api_key_env or api_key_file"
 

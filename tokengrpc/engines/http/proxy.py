@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 DIRECT = "none"
 """The setting with which no proxy is used, whatever the environment says."""
 
-ALLOWED = "must be http://HOST:PORT, http://USER:PASSWORD@HOST:PORT or none"
+ALLOWED = "must be http://HOST:PORT or http://USER:PASSWORD@HOST:PORT"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

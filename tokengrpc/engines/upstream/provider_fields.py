@@ -96,7 +96,7 @@ def check_proxy(proxy: str) -> None:
     try:
         Proxy.parse(proxy)
     except ValueError:
-        raise ConfigError(f"proxy: {ALLOWED}") from None
+        raise ConfigError(f"proxy: {ALLOWED}, or {DIRECT}") from None
 
 
 def masked_url(url: str) -> str:
