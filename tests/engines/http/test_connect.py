@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvloop
 
-from tests.support.certificates import make_certificate
 from tests.support.harness import until
 from tests.support.http_peer import CHUNKED, Peer, Server, always_ok, client, drain
+from tests.support.tls import make_certificate
 from tokengrpc.errors import EngineProtocolError, EngineUnavailable
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from tests.support.certificates import make_certificate
 from tests.support.engine_runs import answer, run, run_once
 from tests.support.harness import collect, read_until, serving, upstream
 from tests.support.model_files import model_files
 from tests.support.script_steps import Pause
 from tests.support.scripted_vllm import ScriptedVllm, id_of, ids_of
+from tests.support.tls import make_certificate
 from tests.support.vllm_steps import Accept, CutConnection, End, Fail, Forever, Ids, Raw, Say
 from tokengrpc.config import ConfigError, engine_settings
 from tokengrpc.core.model import Capability, FinishReason
