@@ -158,7 +158,7 @@ def test_a_warning_at_start() -> None:
         process.stdout.readline()
         line = json.loads(process.stderr.readline())
     assert (line["level"], line["model"], line["engine"]) == ("warning", "builtin", "builtin")
-    assert "on purpose" in line["event"]
+    assert "faults are injected" in line["event"]
 
 
 def test_the_environment_variable() -> None:

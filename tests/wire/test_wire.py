@@ -15,7 +15,7 @@ from tokenstreaming.v1 import token_stream_pb2 as pb
 from tests.support.profiles import examples
 from tokengrpc import errors
 from tokengrpc.core.model import Token, TopLogprob, Usage, UsageSource
-from tokengrpc.errors import EngineUnavailable, InvalidRequest, TokenGrpcError
+from tokengrpc.errors import EngineProtocolError, EngineUnavailable, InvalidRequest, TokenGrpcError
 from tokengrpc.rpc.interceptor import pushback_ms
 from tokengrpc.wire.encoding import tail, token_body, varint
 from tokengrpc.wire.parsing import parse
@@ -105,8 +105,8 @@ def leaves(kind: type[TokenGrpcError]) -> list[type[TokenGrpcError]]:
     return [leaf for sub in below for leaf in leaves(sub)] if below else [kind]
 
 
-# A busy engine is a special case of an unavailable one, which is raised as well.
-ERRORS = [*leaves(TokenGrpcError), EngineUnavailable]
+# These have special cases, and are raised as well.
+ERRORS = [*leaves(TokenGrpcError), EngineUnavailable, EngineProtocolError]
 
 CONTRACT: dict[str, tuple[str, str]] = {
     "InvalidRequest": ("INVALID_ARGUMENT", "NEVER"),
@@ -133,6 +133,7 @@ CONTRACT: dict[str, tuple[str, str]] = {
     "EngineTruncated": ("UNAVAILABLE", "RETRY"),
     "EngineStalled": ("UNAVAILABLE", "RETRY"),
     "EngineProtocolError": ("INTERNAL", "RETRY"),
+    "AnswerMismatch": ("INTERNAL", "RETRY"),
     "EngineAborted": ("ABORTED", "RETRY"),
     "EngineAuthFailed": ("FAILED_PRECONDITION", "NEVER"),
     "DeadlineExceeded": ("DEADLINE_EXCEEDED", "RETRY"),
