@@ -111,7 +111,7 @@ WRONG_FILES = {
     "remove it, or set kind (--engine)",
     f'{OPENAI}api = "soap"': "models[0].api: must be one of auto, chat, completions",
     f'{OPENAI}dialect = "x"': "models[0].dialect: must be one of generic, litellm, llamacpp, "
-    "llamacpp-python, ollama, openai, sglang, tgi, transformers, vllm",
+    "llamacpp-python, mistral, ollama, openai, sglang, tgi, transformers, vllm",
     f'{OPENAI}extra_capabilities = ["FLYING"]': "models[0].extra_capabilities[0]: must be one of "
     + ", ".join(Capability),
     f'{OPENAI}extra_capabilities = ["TOOLS"]\nmissing_capabilities = ["TOOLS"]': "models[0]."

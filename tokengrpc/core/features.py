@@ -37,7 +37,7 @@ OWNED_ENGINE_PARAMS = frozenset(
         "return_token_ids", "structured_outputs", "guided_json", "guided_regex", "guided_grammar",
         "guided_choice", "regex", "ebnf", "json_schema", "grammar", "format", "repeat_penalty",
         "continue_final_message", "add_generation_prompt", "thinking_token_budget", "thinking", "system",
-        "stop_sequences", "output_config", "timings_per_token", "functions", "function_call",
+        "stop_sequences", "output_config", "timings_per_token", "random_seed", "functions", "function_call",
     }
 )  # fmt: skip
 """Keys of the engines' dialects that the server sets from fields of the contract."""

@@ -66,6 +66,7 @@ class TestRequests:
             ("litellm", {"stream_options": {"include_usage": True}}),
             ("llamacpp-python", {}),
             ("transformers", {}),
+            ("mistral", {}),
         ],
     )
     def test_minimal_request(self, name: str, base_fields: dict[str, Any]):
@@ -85,6 +86,7 @@ class TestRequests:
             ("tgi", {"top_k", "min_p", "presence_penalty", "repetition_penalty", "logit_bias"}),
             ("litellm", set()),
             ("llamacpp-python", set()),
+            ("mistral", {"top_k", "min_p", "repetition_penalty", "logit_bias"}),
             (
                 "transformers",
                 {
@@ -101,6 +103,8 @@ class TestRequests:
     def test_sampling(self, name: str, unsupported: set[str]):
         """Each field is sent under the server's name, or rejected under the contract's name."""
         names = {"stop_sequences": "stop"}
+        if name == "mistral":
+            names["seed"] = "random_seed"
         if name in {"llamacpp", "llamacpp-python"}:
             names["repetition_penalty"] = "repeat_penalty"
         values = {"temperature": 0.5, "top_p": 0.5, "top_k": 3, "min_p": 0.1, "seed": 1}

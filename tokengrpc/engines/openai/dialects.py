@@ -331,6 +331,20 @@ TRANSFORMERS = Dialect(
     check_path=None,
 )
 
+_MISTRAL_NAMES = {k: v for k, v in _OPENAI_NAMES.items() if k != "logit_bias"} | {"seed": "random_seed"}
+
+# Source: mistralai/client-python, docs/models/chatcompletionstreamrequest.md. Mistral refuses fields that it
+# does not know: stream_options (dnakov/anon-kode#53; the usage comes by itself), reasoning of earlier turns
+# (charmbracelet/crush#1590), seed. There is no completions API.
+MISTRAL = Dialect(
+    chat=replace(
+        _CHAT, capabilities=_CHAT.capabilities - {_C.LOGPROBS, _C.RAW_BYTES}, sampling=_MISTRAL_NAMES
+    ),
+    completions=replace(_COMPLETIONS, capabilities=frozenset(), sampling=_MISTRAL_NAMES),
+    prompt_api=Api.CHAT,
+    reasoning_fields=(),
+)
+
 DIALECTS: dict[str, Dialect] = {
     "generic": GENERIC,
     "openai": OPENAI,
@@ -342,6 +356,7 @@ DIALECTS: dict[str, Dialect] = {
     "litellm": LITELLM,
     "llamacpp-python": LLAMA_CPP_PYTHON,
     "transformers": TRANSFORMERS,
+    "mistral": MISTRAL,
 }
 
 # The core may need these for any request, so with `auto` both APIs must have them.
