@@ -16,7 +16,7 @@ PYTEST ?= pytest -rs
 FUZZ_SECONDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help run interop test test-pythons test-one hooks fuzz fuzz-long fuzz-nightly check lint types contract generate generators generated-is-current probes bench bench-cancels bench-grpc bench-deadlines chaos clean
+.PHONY: help run engines interop test test-pythons test-one hooks fuzz fuzz-long fuzz-nightly check lint types contract generate generators generated-is-current probes bench bench-cancels bench-grpc bench-deadlines chaos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -106,6 +106,10 @@ bench-deadlines: $(VENV)/bench.stamp ## measure how late deadlines and the four 
 
 chaos: $(VENV)/dev.stamp ## kill engine processes 1,000 times while generations run on them, about two minutes
 	python -m tests.support.engine_kills --kills 1000
+
+engines: $(VENV)/dev.stamp ## install real engines into .tools/engines and run the cases of docs/testing.md on each (ENGINES="llamacpp litellm")
+	tools/install_engines.sh $(if $(ENGINES),models $(ENGINES))
+	ENGINES="$(ENGINES)" pytest --real-engines -rs --timeout 900 tests/real_engines
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* .import_linter_cache bench/results

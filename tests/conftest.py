@@ -17,6 +17,7 @@ from tests.support.scripted_engine import ScriptedEngine
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
 settings.register_profile("checks", deadline=None, print_blob=True)
 settings.register_profile("nightly", settings.get_profile("checks"), max_examples=10_000)
@@ -45,3 +46,15 @@ async def server(engine: ScriptedEngine) -> AsyncIterator[Served]:
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Selects the event loop that the server runs on in production."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the option without which no test of tests/real_engines is collected."""
+    parser.addoption("--real-engines", action="store_true", help="collect tests/real_engines (make engines)")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves real engines out: they take minutes to install and to run."""
+    if collection_path.name == "real_engines" and not config.getoption("real_engines"):
+        return True
+    return None

@@ -19,6 +19,7 @@ OTHER_FOLDERS = {
     "e2e": "whole processes, and all packages together",
     "fuzz": "the seeds of fuzzing",
     "interop": "the clients of all languages",
+    "real_engines": "real engines, which `make engines` installs",
     "ports": "every implementation of each port in tokengrpc/core/ports",
 }
 # Folders within a package's tests.

@@ -1,0 +1,1 @@
+"""Cases that run against real engines: `make engines`, never `make test`."""

@@ -1,0 +1,1 @@
+"""Programs that write tiny models, each for the Python of its engine."""
