@@ -55,7 +55,9 @@ install_litellm() {
 
 install_ollama() {
   need go && need cc || return 1
-  GOBIN=$engines/ollama GOFLAGS=-p=$JOBS nice -n 10 go install "github.com/ollama/ollama@$OLLAMA" >"$engines/ollama.log" 2>&1 \
+  # A Go module leaves out folders named vendor, in which Ollama's llama.cpp has its libraries: name theirs in ENGINES_INCLUDE.
+  CGO_CXXFLAGS="-O1 ${ENGINES_INCLUDE:+-I$ENGINES_INCLUDE}" GOBIN=$engines/ollama GOFLAGS=-p=$JOBS \
+    nice -n 10 go install "github.com/ollama/ollama@$OLLAMA" >"$engines/ollama.log" 2>&1 \
     || { echo "Ollama does not build: $(tail -1 "$engines/ollama.log")"; return 1; }
 }
 
@@ -73,7 +75,7 @@ install_vllm() {  # about 10 GB
   rm -rf "$wheel"
 }
 
-[ $# -gt 0 ] || set -- models llamacpp litellm ollama vllm
+[ $# -gt 0 ] || set -- models llamacpp litellm  # ollama and vllm have no cases yet
 for engine; do
   [ -e "$engines/$engine.stamp" ] && continue
   echo "installing $engine"

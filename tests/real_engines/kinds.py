@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import urllib.request
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 INSTALLED: Final = ROOT / ".tools" / "engines"
 _MAKERS: Final = ROOT / "tests" / "real_engines" / "models"
 _LLAMACPP: Final = INSTALLED / "llamacpp" / "llama-server"
+_LITELLM: Final = INSTALLED / "litellm" / "bin"
 
 
 @dataclass
@@ -143,4 +145,47 @@ LLAMACPP: Final = Kind(
     lacks={"an_unknown_model_is_refused": "llama-server has one model, and serves it under every name"},
 )
 
-KINDS: Final = (LLAMACPP,)
+
+def _litellm(folder: Path) -> Engine:
+    behind = _llama_server(folder)
+    settings = folder / "litellm.yaml"
+    entry = {
+        "model": "openai/scripted",
+        "api_base": f"http://127.0.0.1:{behind.port}/v1",
+        "api_key": "none",
+    }
+    settings.write_text(json.dumps({"model_list": [{"model_name": "scripted", "litellm_params": entry}]}))
+    proxy_folder = folder / "proxy"
+    proxy_folder.mkdir()
+
+    def command(port: int) -> list[str]:
+        flags = ["--host", "127.0.0.1", "--port", str(port), "--config", str(settings)]
+        return [str(_LITELLM / "litellm"), *flags]
+
+    process = Process(
+        command,
+        proxy_folder,
+        ready_path="/health/liveliness",
+        environment={
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            # It listens on loopback only, during the run.
+            "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+        },
+        seconds=120,
+    )
+    return Engine(process, helpers=[behind], busy=lambda: _llama_busy(behind))
+
+
+LITELLM: Final = Kind(
+    name="LiteLLM before llama.cpp",
+    installed_as="litellm",
+    program=_LITELLM / "litellm",
+    settings={"kind": "openai", "dialect": "litellm", "api": "auto", "upstream_model": "scripted"},
+    launch=_litellm,
+    version=lambda: _package(_LITELLM / "python", "litellm"),
+    model="scripted",
+    prompt_api="chat",
+    scripted=True,
+)
+
+KINDS: Final = (LLAMACPP, LITELLM)
