@@ -56,7 +56,9 @@ def _fragment(index: int, arguments: str, opaque: bytes) -> ToolCallFragment:
 
 
 opaques = st.binary(max_size=2)
-calls = st.lists(st.tuples(st.integers(0, 2), st.text(max_size=5), opaques), max_size=6).map(called)
+# A name without arguments is withheld, since it may go on, and its count comes later.
+arguments = st.text(min_size=1, max_size=5)
+calls = st.lists(st.tuples(st.integers(0, 2), arguments, opaques), max_size=6).map(called)
 kinds = spoken(st.integers(1, 3)) | spoken(st.none()) | st.lists(tokens, max_size=12) | calls
 finishes = st.sampled_from(
     [
@@ -72,8 +74,10 @@ usages = st.builds(
     output=st.integers(1, 99) | st.none(),
     cached_input=st.integers(0, 9) | st.none(),
     reasoning=st.integers(0, 9) | st.none(),
-).filter(lambda usage: usage.output is not None or not usage.reasoning)
-"""Reasoning without a count of the output, which includes it, would be read as output."""
+).filter(
+    # Parts beyond their totals would be read as counted beside them, and change the totals.
+    lambda usage: (usage.cached_input or 0) <= usage.input and (usage.reasoning or 0) <= (usage.output or 0)
+)
 
 
 def transmitted(

@@ -235,7 +235,9 @@ class ChunkDecoder(StreamDecoder):
         withheld = self._calls.flush()
         if not withheld:
             return None
-        return Delta(fragments=withheld, count=self._count_fragments(0, withheld=False))
+        # The engine's counts so far may include them already.
+        count = self._count_fragments(0, withheld=False)
+        return Delta(fragments=withheld, count=count, usage=self._usage)
 
     def _last(self, finish: EngineFinish) -> Delta:
         finish = refine_finish_reason(finish, called=bool(self._calls), refused=self._refused)
