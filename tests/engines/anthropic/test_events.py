@@ -309,6 +309,18 @@ class TestQuirks:
         """A stop reason that means a failure is one."""
         assert type(decode(START, text("a"), finish(word), END)[1]) is error
 
+    def test_text_deltas_in_a_thinking_block(self):
+        """Some servers send reasoning as text, so the type of the block decides."""
+        hm, hi = block_delta("text_delta", text="hm"), block_delta("text_delta", index=1, text="hi")
+        deltas = finished(START, start(kind="thinking"), hm, stop(), start(index=1), hi, finish(), END)
+        assert ("".join(delta.reasoning for delta in deltas), answer(deltas)) == ("hm", "hi")
+
+    def test_text_after_thinking_at_the_same_index(self):
+        """Where a proxy starts no block for the answer, it stays the answer."""
+        thought, hi = block_delta("thinking_delta", thinking="hm"), block_delta("text_delta", text="hi")
+        deltas = finished(START, start(kind="thinking"), thought, hi, finish(), END)
+        assert ("".join(delta.reasoning for delta in deltas), answer(deltas)) == ("hm", "hi")
+
 
 class TestUsage:
     """Token counts."""

@@ -56,6 +56,7 @@ class EventDecoder(StreamDecoder):
         super().__init__(engine, hide)
         self._open_calls: dict[int, _Call] = {}  # by the index of their block
         self._server_tools: set[int] = set()  # indexes of the blocks of tools that the API runs itself
+        self._reasoning_blocks: set[int] = set()  # indexes of the blocks whose text is reasoning
         self._call_count = 0
         self._usage = UsageReport()
 
@@ -86,6 +87,7 @@ class EventDecoder(StreamDecoder):
         """Starts a block and emits its content. Only some proxies send content with the start."""
         if block is None:
             return
+        self._reasoning_blocks.discard(index)
         if block.type == "tool_use":
             if self._call_count >= _MAX_CALLS:
                 raise ValueError(f"more than {_MAX_CALLS} tool calls")
@@ -99,7 +101,9 @@ class EventDecoder(StreamDecoder):
         elif block.type == "redacted_thinking":
             self._emit(deltas, Delta(count=0, opaque=opaque_redacted(block.data or "")))
         else:
-            self._emit_texts(block, deltas)
+            self._emit_texts(index, block, deltas)
+            if any(mark in block.type for mark in _REASONING_MARKS) and not (block.text or block.thinking):
+                self._reasoning_blocks.add(index)
 
     def _take_block_delta(self, index: int, delta: EventDelta | None, deltas: list[Delta]) -> None:
         if delta is None:
@@ -113,17 +117,21 @@ class EventDecoder(StreamDecoder):
             if call is not None:
                 self._emit_fragment(call, deltas, arguments=delta.partial_json)
         else:
-            self._emit_texts(delta, deltas)
+            self._emit_texts(index, delta, deltas)
 
     def _stop_block(self, index: int, deltas: list[Delta]) -> None:
+        self._reasoning_blocks.discard(index)
         call = self._open_calls.pop(index, None)
         if call is not None and not call.has_arguments:
             # The API sends nothing for a call without arguments, but the contract's arguments are JSON.
             self._emit_fragment(call, deltas, arguments=call.input)
 
-    def _emit_texts(self, part: Block | EventDelta, deltas: list[Delta]) -> None:
+    def _emit_texts(self, index: int, part: Block | EventDelta, deltas: list[Delta]) -> None:
         text, thinking = part.text or "", part.thinking or ""
-        if text and any(mark in part.type for mark in _REASONING_MARKS):
+        if thinking:
+            # The block's reasoning has its own field, so text at this index is the answer.
+            self._reasoning_blocks.discard(index)
+        if text and (index in self._reasoning_blocks or any(mark in part.type for mark in _REASONING_MARKS)):
             text, thinking = "", thinking or text
         if text or thinking:
             self._emit(deltas, Delta(text=text, reasoning=thinking))
