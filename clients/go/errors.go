@@ -12,32 +12,32 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Error is why a call failed, with everything that the server told about it: errors.As finds it in what streams yield.
-// errors.Is finds context.DeadlineExceeded in it, and context.Canceled where the reader's own context was cancelled.
+// Error is a failed call, with all details that the server sent. Use errors.As on the errors that streams yield.
+// errors.Is matches context.DeadlineExceeded, and context.Canceled if the caller's own context was cancelled.
 type Error struct {
-	// Code is the gRPC status.
+	// Code is the gRPC status code.
 	Code codes.Code
-	// Reason is the contract's word, such as ENGINE_LOST; empty when gRPC or a proxy failed the call. Three are the
-	// client's own: CONNECTION_LOST, GENERATION_LOST (the rest is no longer kept) and STREAM_GAP.
+	// Reason is the contract's failure reason, such as ENGINE_LOST; empty if gRPC or a proxy failed the call. The client
+	// itself adds three: CONNECTION_LOST, GENERATION_LOST (the server no longer has the rest) and STREAM_GAP.
 	Reason string
 	// Message says what happened.
 	Message string
-	// Advice says what to do; unspecified when the server did not tell.
+	// Advice is what to do next; unspecified if the server sent none, or one that this client does not know.
 	Advice pb.RetryAdvice
-	// Ended tells whether the generation itself has ended.
+	// Ended is whether the generation itself has ended.
 	Ended bool
-	// GenerationID names the generation.
+	// GenerationID is the id of the generation.
 	GenerationID string
-	// LastSequence is the last event that had arrived here: the cursor for Resume.
+	// LastSequence is the last event that the client received: the cursor for Resume.
 	LastSequence int32
-	// Usage is what the generation had used; nil when not known.
+	// Usage is the usage of the generation; nil if unknown.
 	Usage *pb.Usage
-	// RetryDelay is how long to wait before another try.
+	// RetryDelay is the delay before a retry that the server requests.
 	RetryDelay time.Duration
-	// Violations are a request's wrong fields.
+	// Violations are the invalid fields of the request.
 	Violations []*errdetails.BadRequest_FieldViolation
 
-	stopped bool // the reader's own context was cancelled
+	stopped bool // the caller's own context was cancelled
 }
 
 func (e *Error) Error() string {
@@ -49,12 +49,12 @@ func (e *Error) Error() string {
 	case pb.RetryAdvice_RETRY_ADVICE_RESUME:
 		return fmt.Sprintf("%s: %s (resume generation %s after sequence %d)", name, e.Message, e.GenerationID, e.LastSequence)
 	case pb.RetryAdvice_RETRY_ADVICE_RETRY:
-		return fmt.Sprintf("%s: %s (worth another start, under a new id)", name, e.Message)
+		return fmt.Sprintf("%s: %s (retry under a new id)", name, e.Message)
 	}
 	return name + ": " + e.Message
 }
 
-// Is lets errors.Is find a context's end.
+// Is lets errors.Is match the errors of contexts.
 func (e *Error) Is(target error) bool {
 	return target == context.DeadlineExceeded && e.Code == codes.DeadlineExceeded || target == context.Canceled && e.stopped
 }
@@ -62,7 +62,7 @@ func (e *Error) Is(target error) bool {
 // GRPCStatus lets status.Code and status.Convert read the error.
 func (e *Error) GRPCStatus() *status.Status { return status.New(e.Code, e.Error()) }
 
-// decode makes an Error of a failed call's error, with the details of its trailers as far as they can be read.
+// decode converts the error of a failed call, with all details of its trailers that can be decoded.
 func decode(err error) *Error { return fromStatus(status.Convert(err)) }
 
 func fromStatus(s *status.Status) *Error {
@@ -76,19 +76,27 @@ func fromStatus(s *status.Status) *Error {
 		case *errdetails.BadRequest:
 			e.Violations = detail.GetFieldViolations()
 		case *pb.GenerationFailure:
-			e.Advice, e.Ended = detail.GetRetryAdvice(), detail.GetEnded()
+			e.Advice, e.Ended = knownAdvice(detail.GetRetryAdvice()), detail.GetEnded()
 			e.GenerationID, e.LastSequence, e.Usage = detail.GetGenerationId(), detail.GetLastSequence(), detail.GetUsage()
 		}
 	}
 	return e
 }
 
-// contextEnded is the error of a reader whose own context ended.
+// knownAdvice returns the advice, or unspecified for advice of a newer server, which counts as missing.
+func knownAdvice(advice pb.RetryAdvice) pb.RetryAdvice {
+	if _, known := pb.RetryAdvice_name[int32(advice)]; known {
+		return advice
+	}
+	return pb.RetryAdvice_RETRY_ADVICE_UNSPECIFIED
+}
+
+// contextEnded returns the error for a caller whose own context has ended.
 func contextEnded(cause error) *Error {
 	return &Error{Code: status.FromContextError(cause).Code(), Message: cause.Error(), stopped: cause == context.Canceled}
 }
 
-// connectionLost: a connection broke, and so did as many attempts to resume.
+// connectionLost returns the error for a broken connection that could not be resumed.
 func connectionLost(failure *Error, attempts int, resumable bool) *Error {
 	advice := pb.RetryAdvice_RETRY_ADVICE_RETRY
 	if resumable {
@@ -100,10 +108,10 @@ func connectionLost(failure *Error, attempts int, resumable bool) *Error {
 	}
 }
 
-// generationLost: after a broken connection the server no longer has what follows.
+// generationLost returns the error for a broken connection after which the server no longer has the following events.
 func generationLost(failure *Error) *Error {
 	return &Error{
 		Code: failure.Code, Reason: "GENERATION_LOST", Advice: pb.RetryAdvice_RETRY_ADVICE_RETRY, Ended: failure.Ended,
-		Message: "the connection broke and the rest is gone (" + failure.Message + ")",
+		Message: "the connection broke and the server no longer has the following events (" + failure.Message + ")",
 	}
 }

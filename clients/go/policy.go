@@ -8,25 +8,25 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// This file decides and does nothing: no I/O, no clock, no randomness.
+// This file contains pure functions: no I/O, no clock, no randomness.
 
-// Policy bounds a client's patience.
+// Policy bounds reconnecting and retrying.
 type Policy struct {
-	// Attempts are calls in a row that bring nothing new, after which a broken connection is given up.
+	// Attempts is the number of consecutive reconnections without a new event, after which the stream fails.
 	Attempts int
-	// RetryAttempts are further starts of a generation that was turned away before it began.
+	// RetryAttempts is the number of further starts of a generation that was rejected before it began.
 	RetryAttempts int
-	// Waits grow from InitialBackoff by BackoffFactor up to MaxBackoff, each drawn between 0 and that (full jitter); what
-	// the server asks for (RetryInfo) is added.
+	// The backoff grows from InitialBackoff by BackoffFactor up to MaxBackoff. Each delay is drawn between 0 and the
+	// current backoff (full jitter). The delay that the server requests in RetryInfo is added.
 	InitialBackoff, MaxBackoff time.Duration
 	BackoffFactor              float64
-	// MaxRetryDelay is the longest wait that the server may ask for; beyond it its refusal is returned instead.
+	// MaxRetryDelay is the longest delay that the server may request. If it requests more, its error is returned instead.
 	MaxRetryDelay time.Duration
-	// CancelTimeout bounds the CancelGeneration of a reader who stops.
+	// CancelTimeout is the timeout of CancelGeneration when a caller stops reading.
 	CancelTimeout time.Duration
 }
 
-// DefaultPolicy is every language's.
+// DefaultPolicy has the same values as in the clients of the other languages.
 var DefaultPolicy = Policy{
 	Attempts:       6,
 	RetryAttempts:  2,
@@ -37,68 +37,63 @@ var DefaultPolicy = Policy{
 	CancelTimeout:  5 * time.Second,
 }
 
-// backoff is the wait before an attempt, counted from 0; random is from 0 to 1.
+// backoff returns the delay before an attempt, counted from 0. random is between 0 and 1.
 func (p Policy) backoff(attempt int, random float64) time.Duration {
 	grown := float64(p.InitialBackoff) * math.Pow(p.BackoffFactor, float64(attempt))
 	return time.Duration(random * min(float64(p.MaxBackoff), grown))
 }
 
-// step is what follows a call that ended without `finished`.
+// step is the step that follows a call that ended without `finished`.
 type step int
 
 const (
-	raise     step = iota // give up
-	reconnect             // the same generation again, after the cursor
-	end                   // it had ended well where reading began
-	retry                 // another start: this one never began
-	lost                  // the rest is no longer kept
+	raise     step = iota // return the error
+	reconnect             // call again for the same generation, after the cursor
+	end                   // end normally: the generation had already finished at the cursor
+	retry                 // start the generation again: it was rejected before it began
+	lost                  // fail or start again: the server no longer has the following events
 )
 
-// situation is what the policy looks at beside the failure.
+// situation is the state of the stream, which the policy needs besides the failure.
 type situation struct {
 	resuming bool // the call was ResumeTokens
-	begun    bool // some event has arrived, in this call or before
-	readOnly bool // the stream only reads what another call started
+	begun    bool // an event has arrived, in this call or an earlier one
+	readOnly bool // the stream reads a generation that another call started
 }
 
-// nextStep decides; the failure is nil when the call ended with OK. What was generated is billed, so nothing is repeated
-// unasked.
+// nextStep returns the step after a call that ended without `finished`. failure is nil if the call ended with OK.
+// Generated tokens are billed, so the caller decides about a repeat. Without known advice, the code alone decides.
 func nextStep(failure *Error, s situation) step {
 	switch {
 	case failure == nil && s.readOnly && !s.begun:
 		return end // its cursor was that of `finished`
 	case failure == nil, failure.Advice == pb.RetryAdvice_RETRY_ADVICE_RESUME:
 		return reconnect
-	case failure.Reason == "" && failure.Advice == pb.RetryAdvice_RETRY_ADVICE_UNSPECIFIED:
+	case failure.Advice == pb.RetryAdvice_RETRY_ADVICE_UNSPECIFIED: // missing or unknown
 		if broken(failure.Code) {
 			return reconnect
 		}
 		return raise
-	case s.resuming && s.begun && notKept(failure.Reason):
+	case s.resuming && s.begun && forgotten(failure.Reason):
 		return lost
-	case s.resuming && turnedAway(failure.Reason) && !failure.Ended:
+	case s.resuming && rejected(failure.Reason) && !failure.Ended:
 		return reconnect
-	case !s.resuming && !s.begun && !failure.Ended && mayRetry(failure.Advice) && (turnedAway(failure.Reason) || failure.Reason == "ENGINE_UNAVAILABLE"):
+	case !s.resuming && !s.begun && !failure.Ended && failure.Advice == pb.RetryAdvice_RETRY_ADVICE_RETRY && (rejected(failure.Reason) || failure.Reason == "ENGINE_UNAVAILABLE"):
 		return retry
 	}
 	return raise
 }
 
-// broken tells the codes that gRPC makes of a connection that broke: reset, refused, closed in the middle, a proxy's own
-// reset.
+// broken reports whether gRPC uses the code for broken connections: reset, refused, closed during a call, reset by a
+// proxy.
 func broken(code codes.Code) bool {
 	return code == codes.Unavailable || code == codes.Canceled || code == codes.Internal || code == codes.Unknown
 }
 
-func turnedAway(reason string) bool {
+func rejected(reason string) bool {
 	return reason == "OVERLOADED" || reason == "DRAINING" || reason == "QUOTA_EXCEEDED" || reason == "STORE_UNAVAILABLE"
 }
 
-func notKept(reason string) bool {
+func forgotten(reason string) bool {
 	return reason == "GENERATION_NOT_FOUND" || reason == "REPLAY_EXPIRED" || reason == "SEQUENCE_OUT_OF_RANGE"
-}
-
-// mayRetry takes an advice that only a newer server knows for NEVER, as the contract says.
-func mayRetry(advice pb.RetryAdvice) bool {
-	return advice == pb.RetryAdvice_RETRY_ADVICE_UNSPECIFIED || advice == pb.RetryAdvice_RETRY_ADVICE_RETRY
 }

@@ -13,7 +13,6 @@ const (
 	adviseRetry = pb.RetryAdvice_RETRY_ADVICE_RETRY
 	adviseNever = pb.RetryAdvice_RETRY_ADVICE_NEVER
 	resume      = pb.RetryAdvice_RETRY_ADVICE_RESUME
-	newer       = pb.RetryAdvice(99)
 )
 
 func TestNextStep(t *testing.T) {
@@ -57,7 +56,6 @@ func TestNextStep(t *testing.T) {
 		{"ended without an event", &Error{Reason: "STORE_UNAVAILABLE", Advice: adviseRetry, Ended: true}, first, raise},
 		{"engine away at first", told("ENGINE_UNAVAILABLE", adviseRetry), first, retry},
 		{"never, at first", told("OVERLOADED", adviseNever), first, raise},
-		{"advice of a newer server", told("OVERLOADED", newer), first, raise},
 		{"overloaded while resuming", told("OVERLOADED", adviseRetry), resumed, reconnect},
 		{"drained to the end while resuming", &Error{Reason: "DRAINING", Advice: adviseRetry, Ended: true}, resumed, raise},
 		{"engine away while resuming", told("ENGINE_UNAVAILABLE", adviseRetry), resumed, raise},
@@ -69,7 +67,8 @@ func TestNextStep(t *testing.T) {
 		{"no such generation to read", told("GENERATION_NOT_FOUND", adviseNever), attached, raise},
 		{"wrong request", told("INVALID_REQUEST", adviseNever), first, raise},
 		{"no reason but an advice", told("", adviseRetry), first, raise},
-		{"a reason without advice", told("OVERLOADED", unspecified), first, retry},
+		{"a reason without advice", told("OVERLOADED", unspecified), first, reconnect},
+		{"a reason without advice, other code", &Error{Code: codes.NotFound, Reason: "NEWER"}, resumed, raise},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			if got := nextStep(row.failure, row.at); got != row.want {

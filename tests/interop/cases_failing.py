@@ -320,19 +320,20 @@ FAILING = (
     Case(
         name="a newer server: a reason, an advice and a detail that nobody knows",
         happens=(
-            "A crafted server fails the start with an unknown reason, an unknown advice and an "
-            "unknown detail."
+            "A crafted server fails the start with UNAVAILABLE, an unknown reason, an unknown advice and an "
+            "unknown detail. It fails the next call with NOT_FOUND and the same details."
         ),
-        reports="The reason as it is; no call is repeated.",
-        replies=(
-            Reply(status=failure(grpc.StatusCode.UNAVAILABLE, "FROM_THE_FUTURE", UNKNOWN, generation_id="g")),
+        reports="The code alone decides: another call after UNAVAILABLE, the error itself after NOT_FOUND.",
+        replies=tuple(
+            Reply(status=failure(code, "FROM_THE_FUTURE", UNKNOWN, generation_id="g"))
+            for code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND)
         ),
         expects={
             **NOTHING,
-            "error": error("UNAVAILABLE", "FROM_THE_FUTURE", OneOf("", "NEVER")),
+            "error": error("NOT_FOUND", "FROM_THE_FUTURE", ""),
+            "resumes": 1,
         },
         engine_calls=0,
-        check=asked_once,
     ),
     Case(
         name="opaque bytes of a tool call",

@@ -85,17 +85,17 @@ def next_step(failure: TokenStreamError | None, *, resuming: bool, begun: bool, 
     - ResumeTokens rejected (overloaded, draining, over quota, no store) while the generation has not ended:
       RECONNECT.
     - StreamTokens rejected by the server, a quota, a store or the engine before `started`: RETRY.
-    - Any other advice or reason: RAISE. Generated tokens are billed, so the caller decides about a repeat.
-    - No reason, with a code of a broken connection: RECONNECT.
-    - Any other code of the gRPC library: RAISE.
+    - Any other failure with advice: RAISE. Generated tokens are billed, so the caller decides about a repeat.
+    - No advice, or unknown advice: RECONNECT if the code is that of a broken connection, else RAISE,
+      whatever the reason.
     """
     if failure is None:
         return Step.END if read_only and not begun else Step.RECONNECT
     if failure.advice is Advice.RESUME:
         return Step.RECONNECT
-    if failure.reason or failure.advice is not None:
-        return _after_rejection(failure, resuming=resuming, begun=begun)
-    return Step.RECONNECT if failure.code in BROKEN_CODES else Step.RAISE
+    if failure.advice is None:
+        return Step.RECONNECT if failure.code in BROKEN_CODES else Step.RAISE
+    return _after_rejection(failure, resuming=resuming, begun=begun)
 
 
 def _after_rejection(failure: TokenStreamError, *, resuming: bool, begun: bool) -> Step:

@@ -117,8 +117,8 @@ def _decode(code: grpc.StatusCode, message: str, details: Iterable[Any]) -> Toke
         message,
         code=code,
         reason=reason,
-        # This client cannot follow advice that it does not know, so unknown advice counts as NEVER.
-        advice=_ADVICE.get(failure.retry_advice, Advice.NEVER) if failure else None,
+        # Unknown advice counts as missing: the code alone then decides what follows.
+        advice=_ADVICE.get(failure.retry_advice) if failure else None,
         last_sequence=failure.last_sequence if failure else 0,
         usage=failure.usage if failure and failure.HasField("usage") else None,
         ended=failure.ended if failure else False,

@@ -100,8 +100,8 @@ function read(detail: Any, told: Told): void {
 function readFailure(failure: GenerationFailure | undefined, told: Told): void {
   if (failure === undefined) return;
   const { generationId, lastSequence, usage, ended, retryAdvice } = failure;
-  // The contract: an advice that only a newer server knows means NEVER.
-  const advice = retryAdvice ? ((RetryAdvice[retryAdvice] ?? "NEVER") as Advice) : undefined;
+  // Unknown advice of a newer server counts as missing: the code alone then decides what follows.
+  const advice = retryAdvice ? (RetryAdvice[retryAdvice] as Advice | undefined) : undefined;
   Object.assign(told, { generationId, lastSequence, usage, ended, advice });
 }
 

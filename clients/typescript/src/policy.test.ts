@@ -31,6 +31,8 @@ const steps: [what: string, told: Told, standing: Standing, step: Step][] = [
   ["too slow", { code: Code.UNAVAILABLE, reason: "READER_TOO_SLOW", advice: "RESUME" }, started, "reconnect"],
   ["a new reason, known advice", { reason: "NEW", advice: "RESUME" }, started, "reconnect"],
   ["a new reason that advises RETRY", { reason: "NEW", advice: "RETRY" }, starting, "raise"],
+  ["a new reason, no advice", { code: Code.UNAVAILABLE, reason: "NEW" }, starting, "reconnect"],
+  ["a new reason, no advice, other code", { code: Code.NOT_FOUND, reason: "NEW" }, resumed, "raise"],
   ["full, at the start", { reason: "OVERLOADED", advice: "RETRY" }, starting, "retry"],
   ["full, at the start of a reader's stream", { reason: "OVERLOADED", advice: "RETRY" }, reading, "reconnect"],
   ["full, while resuming", { reason: "OVERLOADED", advice: "RETRY" }, resumed, "reconnect"],

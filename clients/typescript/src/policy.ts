@@ -68,7 +68,8 @@ export function nextStep(failure: TokenStreamError | undefined, { resuming, begu
   if (failure === undefined) return readOnly && !begun ? "end" : "reconnect";
   const { advice, code, ended, reason } = failure;
   if (advice === "RESUME") return "reconnect";
-  if (!reason && !advice) return brokenCodes.has(code) ? "reconnect" : "raise";
+  // Without known advice, the code alone decides.
+  if (!advice) return brokenCodes.has(code) ? "reconnect" : "raise";
   if (resuming && begun && notKept.has(reason)) return "lost";
   // The generation is alive, but the server does not let its reader in now.
   if (resuming && turnedAway.has(reason) && !ended) return "reconnect";

@@ -79,7 +79,7 @@ public record Failure(
     GenerationFailure failure = find(details, GenerationFailure.getDefaultInstance());
     var asked = find(details, RetryInfo.getDefaultInstance()).getRetryDelay();
     Duration delay = Duration.ofSeconds(asked.getSeconds(), asked.getNanos());
-    // Advice of a newer server, unknown here, is as good as none.
+    // Unknown advice of a newer server counts as missing: the code alone then decides what follows.
     RetryAdvice advice = failure.getRetryAdvice();
     return new Failure(
         code,

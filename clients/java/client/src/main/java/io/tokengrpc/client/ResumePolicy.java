@@ -80,7 +80,8 @@ public record ResumePolicy(
     if (failure.advice() == RetryAdvice.RETRY_ADVICE_RESUME) {
       return Step.RECONNECT;
     }
-    if (failure.reason().isEmpty() && failure.advice() == RetryAdvice.RETRY_ADVICE_UNSPECIFIED) {
+    if (failure.advice() == RetryAdvice.RETRY_ADVICE_UNSPECIFIED) {
+      // Without known advice, the code alone decides.
       return BROKEN.contains(failure.code()) ? Step.RECONNECT : Step.RAISE;
     }
     if (resuming && begun && NOT_KEPT.contains(failure.reason())) {

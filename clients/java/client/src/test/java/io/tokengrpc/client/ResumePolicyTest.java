@@ -38,6 +38,7 @@ class ResumePolicyTest {
     "NOT_FOUND,           GENERATION_NOT_FOUND,   NEVER,  RESUMED, RAISE",
     "FAILED_PRECONDITION, REPLAY_EXPIRED,         NEVER,  BEGUN,   LOST",
     "UNAUTHENTICATED,     UNAUTHENTICATED,        ,       STARTED, RAISE",
+    "UNAVAILABLE,         FROM_THE_FUTURE,        ,       STARTED, RECONNECT",
   })
   void aFailureHasOneStep(Status.Code code, String reason, String advice, String when, Step expected) {
     Failure failure = failure(code, reason == null ? "" : reason, advice, false);
