@@ -34,7 +34,6 @@ from tests.support.scripted_engine import (
     ToolCall,
     UsageChunk,
 )
-from tests.support.wire_dialects import VLLM
 from tokengrpc.config import TenantSettings
 from tokengrpc.stores.memory import MemoryLedger
 
@@ -544,14 +543,3 @@ async def test_running_generations_obey_the_total_limit_too(engine: ScriptedEngi
         assert "".join(texts) + rest.text == "".join(words)
         assert server.server.buffers.used_bytes <= 60_000
         held.cancel()
-
-
-async def test_a_call_without_arguments_is_counted_once() -> None:
-    """Its fragment is withheld to the end, when the engine's usage in each chunk has included it already."""
-    async with ScriptedEngine(VLLM) as engine:
-        engine.script(Text("a"), ToolCall(0, "c", "f"), Finish("tool_calls"), UsageChunk(), Done())
-        async with serving(upstream(engine.base_url, dialect="vllm")) as server:
-            outcome = await collect(server.stream(tools=[input_pb2.Tool(name="f")]))
-        call = await engine.called()
-    usage = outcome.messages[-1].usage
-    assert (usage.output_token_count, usage.source) == (call.token_count, usage_pb2.USAGE_SOURCE_ENGINE)

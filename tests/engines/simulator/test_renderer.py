@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tokengrpc.core.generation import Generation
@@ -133,6 +133,17 @@ def received(deltas: Sequence[Delta], output: OutputOptions) -> dict[str, object
     unknown_fields=st.booleans(),
     split=st.booleans(),
     every=st.integers(1, 4000),
+)
+@example(  # withheld to the end, when the usage in its chunk has counted it already
+    body=called([(0, "", b"")]),
+    finish=EngineFinish(reason=FinishReason.TOOL_CALLS, word="tool_calls"),
+    usage=UsageReport(input=1),
+    prompt=None,
+    opaque=b"",
+    detailed=False,
+    unknown_fields=False,
+    split=False,
+    every=4000,
 )
 def test_nothing_is_lost(body, finish, usage, prompt, opaque, detailed, unknown_fields, split, every):
     """Text, reasoning, refusals, calls, ids, bytes, finish and usage equal those of the deltas."""
