@@ -23,7 +23,7 @@ from tests.support.openai_payloads import (
 )
 from tokengrpc.core.model import FinishReason
 from tokengrpc.core.request import OutputOptions
-from tokengrpc.errors import EngineProtocolError
+from tokengrpc.errors import EngineAborted, EngineProtocolError
 
 WHOLE = {"role": "assistant", "content": "the whole", "reasoning": "Hm", "refusal": "No"}
 
@@ -233,3 +233,82 @@ class TestOddTypes:
             [None, {"id": 5, "index": "x", "function": function}],
         ):
             assert calls(finished(chat({"tool_calls": shape}), STOP)) == [("5", "f", "{}")]
+
+
+class TestOtherPlaces:
+    """Output, errors and finish reasons where only few servers send them."""
+
+    @pytest.mark.parametrize(
+        "delta",
+        [
+            {"text": "the answer"},
+            {"content": None, "text": "the answer"},
+            {"content": "", "text": [{"type": "text", "text": "the answer"}]},
+            {"content": "the answer", "text": "the answer"},
+            {"content": [{"type": "markdown", "content": "the answer"}]},
+            {"content": [{"type": "message_part", "value": "the "}, {"type": "x", "text": "answer"}]},
+        ],
+    )
+    def test_text(self, delta: dict[str, Any]):
+        """It is the answer, once."""
+        assert answer(finished(chat(delta), STOP)) == "the answer"
+
+    @pytest.mark.parametrize("kind", ["tool_result", "image_url", "citation", "reference", "input_audio"])
+    def test_parts_that_are_no_answer(self, kind: str):
+        """The content of other things is no text of the answer."""
+        other = {"type": kind, "content": "other", "value": "other"}
+        assert answer(finished(chat({"content": [other, {"type": "text", "text": "a"}]}), STOP)) == "a"
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            {"code": 0, "message": "success"},
+            {"code": "200", "message": "OK", "type": None},
+            {"message": None, "code": None},
+            {"code": 0, "message": ""},
+        ],
+    )
+    def test_an_error_that_is_none(self, error: dict[str, Any]):
+        """Some proxies say in each chunk that all is well."""
+        said = json.dumps({"choices": [{"delta": {"content": "a"}}], "error": error}).encode()
+        done = json.dumps({"choices": [{"delta": {}, "finish_reason": "stop"}], "error": error}).encode()
+        assert answer(finished(said, said, done)) == "aa"
+
+    @pytest.mark.parametrize("place", ["choice", "delta"])
+    @pytest.mark.parametrize("content", [None, "b"])
+    def test_an_error_within_a_choice(self, place: str, content: str | None):
+        """It is the end, whatever finish reason stands beside it. Output before it and beside it is kept."""
+        error = {"message": "worker died", "code": "internal"}
+        delta: dict[str, Any] = {"content": content}
+        failed = (
+            chat(delta | {"error": error}, finish_reason="stop")
+            if place == "delta"
+            else chat(delta, error=error, finish_reason="stop")
+        )
+        deltas, failure = decode(text("a"), failed, STOP)
+        assert answer(deltas) == "a" + (content or "")
+        assert isinstance(failure, EngineAborted)
+        assert "worker died" in failure.message
+
+    @pytest.mark.parametrize(
+        ("word", "reason"),
+        [
+            ("FINISH_REASON_STOP", FinishReason.END),
+            ("FinishReason.STOP", FinishReason.END),
+            ("stopped", FinishReason.END),
+            ("FINISH_REASON_MAX_TOKENS", FinishReason.MAX_TOKENS),
+            ("FinishReason.TOOL_CALLS", FinishReason.TOOL_CALLS),
+        ],
+    )
+    def test_finish_reasons_with_the_name_of_their_type(self, word: str, reason: FinishReason):
+        """The name before the word says nothing."""
+        finish = finished(text("a"), chat({}, finish_reason=word))[-1].finish
+        assert finish is not None
+        assert finish.reason is reason
+
+    def test_an_answer_of_another_api_is_no_error_message(self):
+        """Its output is not quoted as the engine's words, which may be logged."""
+        native = b'{"model":"m","message":{"role":"assistant","content":"a secret"},"done":false}'
+        _, failure = decode(native, native)
+        assert failure is not None
+        assert "secret" not in failure.message

@@ -22,7 +22,7 @@ from tokengrpc.engines.upstream.redaction import hiding
 from tokengrpc.engines.upstream.stream_decoder import StreamDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from tokengrpc.core.model import EngineFinish, ToolCallFragment, UsageReport
     from tokengrpc.core.request import OutputOptions
@@ -90,10 +90,18 @@ class ChunkDecoder(StreamDecoder):
         usage = usage_report(chunk)
         self._take_prompt_ids(chunk, deltas)
         if chunk.error or (choices is None and usage is None):
-            self._complain(read_complaint(json.loads(payload), self._hide))
-            return
+            complaint = read_complaint(json.loads(payload), self._hide)
+            if complaint is not None or not (choices or usage):
+                self._complain(complaint)
+                return
+        self._take_choices(choices or (), usage, deltas)
+
+    def _take_choices(
+        self, choices: Sequence[Choice], usage: UsageReport | None, deltas: list[Delta]
+    ) -> None:
+        """Adds the output of the choices; the first one's delta has the usage."""
         usage_taken = False
-        for choice in choices or ():
+        for choice in choices:
             self._take_choice(choice, None if usage_taken else usage, deltas)
             usage_taken = True
         if usage is not None:
@@ -158,7 +166,10 @@ class ChunkDecoder(StreamDecoder):
                 self._split_by_token(delta, infos, deltas)
             else:
                 deltas.append(delta)
-        if choice.finish_reason:
+        error = choice.error or (choice.delta.error if choice.delta is not None else None)
+        if error:
+            self._complain(read_complaint({"error": error}, self._hide))
+        if choice.finish_reason and not self.ended:
             stop = choice.stop_reason if isinstance(choice.stop_reason, str) else choice.matched_stop
             self._take_word(choice.finish_reason, stop)
 

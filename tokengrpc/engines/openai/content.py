@@ -10,8 +10,19 @@ if TYPE_CHECKING:
 # Marks in the `type` of a part that holds reasoning: "reasoning_text", "thinking", "thought", "summary_text".
 _REASONING_MARKS = ("reason", "think", "thought", "summary")
 
-# Types of parts that hold answer text.
-_TEXT_TYPES = frozenset({"", "text", "output_text", "input_text", "text_delta"})
+# Marks in the `type` of a part that is no answer text, unless it has a `text`.
+_OTHER_MARKS = (
+    "tool",
+    "image",
+    "audio",
+    "video",
+    "file",
+    "document",
+    "cit",
+    "reference",
+    "search",
+    "code_inter",
+)
 
 # Keys under which a part holds text. The first that is not empty counts, because several hold the same.
 _TEXT_KEYS = ("text", "content", "value")
@@ -25,7 +36,7 @@ Content = tuple[str, str, str]
 
 def read_content(body: MessageDelta) -> Content:
     """Returns text, reasoning and refusal. Raises ValueError for a part that cannot be read."""
-    text = body.content or ""
+    text = body.content or body.text or ""
     reasoning = _read_reasoning(body)
     refusal = body.refusal or ""
     if not isinstance(refusal, str):
@@ -70,7 +81,8 @@ def _join_parts(parts: list[Any]) -> Content:
             elif "refusal" in kind:
                 refusal += _flatten(part, _REFUSAL_KEYS)
             else:
-                text += _flatten(part, _TEXT_KEYS if kind in _TEXT_TYPES else ("text",))
+                other = any(mark in kind for mark in _OTHER_MARKS)
+                text += _flatten(part, ("text",) if other else _TEXT_KEYS)
         elif part is not None:
             raise ValueError("a part of the content is neither text nor an object")
     return text, reasoning, refusal

@@ -36,10 +36,11 @@ class MessageDelta(msgspec.Struct, gc=False):
 
     DeepSeek, llama.cpp and SGLang send reasoning as `reasoning_content`; vLLM, Ollama and OpenRouter as
     `reasoning`; some servers send both. OpenRouter adds `reasoning_details`, LiteLLM `thinking_blocks`.
-    Mistral's `content` may be a list of parts.
+    Mistral's `content` may be a list of parts. Some proxies send `text` instead, or an `error`.
     """
 
     content: str | list[Any] | dict[str, Any] | None = None
+    text: str | list[Any] | dict[str, Any] | None = None
     reasoning_content: Any = None
     reasoning: Any = None
     reasoning_text: Any = None
@@ -49,6 +50,7 @@ class MessageDelta(msgspec.Struct, gc=False):
     refusal: Any = None
     tool_calls: list[ToolCall] | None = None
     function_call: Function | None = None
+    error: Any = None
 
 
 class LogprobEntry(msgspec.Struct, gc=False):
@@ -78,7 +80,7 @@ class Choice(msgspec.Struct, gc=False):
     content block there. Some servers send the whole answer as `message` after its pieces.
     vLLM reports the matched stop sequence or stop token id in `stop_reason`, SGLang in `matched_stop`.
     `token_ids` are the ids of this chunk. In completions, vLLM and SGLang send `prompt_token_ids` once.
-    Moonshot sends `usage` here.
+    Moonshot sends `usage` here, OpenRouter `error`.
     """
 
     delta: MessageDelta | None = None
@@ -91,6 +93,7 @@ class Choice(msgspec.Struct, gc=False):
     token_ids: list[Natural] | None = None
     prompt_token_ids: list[Natural] | None = None
     usage: Usage | None = None
+    error: Any = None
 
 
 class InputDetails(msgspec.Struct, gc=False):
@@ -165,7 +168,9 @@ def plain_text(choice: Choice) -> str | None:
         and choice.message is None
         and choice.usage is None
         and not (
-            delta.reasoning_content
+            choice.error
+            or delta.error
+            or delta.reasoning_content
             or delta.reasoning
             or delta.reasoning_text
             or delta.thinking

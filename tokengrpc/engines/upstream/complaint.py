@@ -25,6 +25,8 @@ _MESSAGE = ("message", "detail", "msg", "error_msg", "errorMessage", "error_mess
 _CODE = ("code", "errorCode", "error_code")
 _STATUS = ("status", "status_code", "statusCode")  # not TGI's http_status_code, which is always 422
 
+_SUCCESS_WORDS = frozenset({"", "0", "200", "ok", "success", "none", "null"})
+
 _HIDE = hiding(None)
 
 
@@ -86,12 +88,21 @@ def _find(payload: object, depth: int) -> Complaint | None:
     if isinstance(base, dict) and base.get("status_code"):
         return Complaint(message=_text(base.get("status_msg")), code=_text(base["status_code"]))
     for name in ("error", "errors", "fault"):
-        if payload.get(name):
+        if payload.get(name) and not _is_success(payload[name]):
             found = _from_any(payload[name], depth - 1)
             return replace(found, type=found.type or _text(payload.get("error_type")))
-    if payload.get("object") == "error" or "message" in payload or payload.get("detail"):
+    # A `message` that is an object is an answer, of another API.
+    if payload.get("object") == "error" or isinstance(payload.get("message"), str) or payload.get("detail"):
         return _from_object(payload, depth)
     return None
+
+
+def _is_success(error: object) -> bool:
+    """Returns whether an error object says that there is no error, which some proxies send in each chunk."""
+    if not isinstance(error, dict):
+        return False
+    words = {str(value).strip().lower() for value in error.values() if value}
+    return words <= _SUCCESS_WORDS
 
 
 def _from_any(error: object, depth: int) -> Complaint:

@@ -9,6 +9,7 @@ from tokengrpc.errors import EngineAborted
 # Finish reasons of a regular end, in lower case. A word that is neither here nor of a family below is OTHER.
 FINISH_REASONS = {
     "stop": FinishReason.END,
+    "stopped": FinishReason.END,
     "eos": FinishReason.END,
     "eos_token": FinishReason.END,  # TGI
     "end_turn": FinishReason.END,
@@ -82,6 +83,9 @@ _FAMILIES: tuple[tuple[tuple[str, ...], FinishReason | None], ...] = (
     (("end_of", "eos", "stop_token"), FinishReason.END),
 )
 
+# The name of the enumeration before the word, as Gemini and Python's `str(FinishReason.STOP)` write it.
+_PREFIXES = ("finish_reason_", "finishreason.", "stop_reason_", "stopreason.")
+
 # Words that some servers send in every chunk before the end. They say nothing.
 _NO_REASON = frozenset({"none", "null", "unspecified", "finish_reason_unspecified"})
 
@@ -137,6 +141,8 @@ def _reason_of(word: str) -> FinishReason | None:
     if known is not None:
         return known
     joined = word.replace("-", "_").replace(" ", "_")
+    for prefix in _PREFIXES:
+        joined = joined.removeprefix(prefix)
     for marks, reason in _FAMILIES:
         if any(mark in joined for mark in marks):
             return reason
