@@ -16,8 +16,8 @@ from tokengrpc.errors import EngineProtocolError
 # How the JSON of an answer begins. No field of an event does.
 _JSON_STARTS = (b"{", b"[")
 
-_DATA = b"data:"
-_NEXT_DATA = b"\ndata:"
+_DATA = b"data"
+_NEXT_DATA = b"\ndata"
 _END_MARK = b"[DONE]"
 
 _BOM = b"\xef\xbb\xbf"
