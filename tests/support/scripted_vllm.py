@@ -149,7 +149,7 @@ class ScriptedVllm:
     def _listen(self, server: grpc.aio.Server) -> int:
         if self._certificate is None:
             return server.add_insecure_port("127.0.0.1:0")
-        pair = self._certificate.read_bytes(), self._certificate.with_suffix(".crt").read_bytes()
+        pair = (self._certificate.read_bytes(),) * 2  # the file has both
         return server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
 
     async def stop(self) -> None:
