@@ -8,7 +8,7 @@ import json
 import signal
 from pathlib import Path
 
-from tokengrpc import server
+from tokengrpc import process, server
 from tokengrpc.config import LimitSettings, Settings, model_settings
 
 
@@ -53,10 +53,10 @@ def main() -> None:
     parser.add_argument("--permits", type=int, required=True)
     arguments = parser.parse_args()
     Watched.engine_port = int(arguments.base_url.rpartition(":")[2].partition("/")[0])
-    server.Server = Watched  # type: ignore[misc] - `run` makes this one
+    process.Server = Watched  # type: ignore[misc] - `run` makes this one
     model = model_settings(name="scripted", kind="openai", base_url=arguments.base_url, api="chat")
     limits = LimitSettings(max_generations=arguments.permits)
-    server.run(Settings(listen="127.0.0.1:0", models=(model,), limits=limits, log_level="warning"))
+    process.run(Settings(listen="127.0.0.1:0", models=(model,), limits=limits, log_level="warning"))
 
 
 if __name__ == "__main__":

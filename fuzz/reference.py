@@ -1,7 +1,8 @@
 """A slow parser of server-sent events, by WHATWG's text, to compare the decoder with.
 
-It has one addition: if the `data` of one line is a payload by itself (JSON, the end mark or a keep-alive) and
-another `data` line follows, it is an event. From then on, every such line is.
+It has two additions. A body without `data` whose lines from one on are JSON is a payload, at its end. And if
+the `data` of one line is a payload by itself (JSON, the end mark or a keep-alive) and another `data` line
+follows, it is an event. From then on, every such line is.
 """
 
 from __future__ import annotations
@@ -21,13 +22,17 @@ def events_of(sample: bytes) -> tuple[list[bytes], list[bytes]]:
     unfinished = lines.pop()
     payloads: list[bytes] = []
     data: list[bytes] = []
-    single_lines = False
+    bare: list[bytes] = []
+    single_lines = has_data = False
 
     def field(line: bytes, target: list[bytes]) -> None:
-        nonlocal single_lines
+        nonlocal single_lines, has_data
         match = _DATA.fullmatch(line)
         if not match:
+            if line and (bare or line[:1] in {b"{", b"["}):
+                bare.append(line)
             return
+        has_data = True
         if len(data) == 1 and _is_whole(data[0]):
             single_lines = True
             target.append(data.pop())
@@ -43,6 +48,8 @@ def events_of(sample: bytes) -> tuple[list[bytes], list[bytes]]:
             data.clear()
     rest: list[bytes] = []
     field(unfinished, rest)
+    if bare and not has_data:
+        rest.append(b"\n".join(bare))
     return payloads, [*rest, b"\n".join(data)] if data else rest
 
 

@@ -1,4 +1,4 @@
-"""What happens in cases beside the engine's own script: broken networks, drains, other callers."""
+"""Actions of cases that are not steps of the engine's script: broken networks, drains, other callers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class CutInBytes:
-    """The proxy lets so many bytes of the server through, and resets the connection then."""
+    """The proxy forwards this many bytes of the server, and then resets the connection."""
 
     count: int
 
@@ -44,7 +44,7 @@ class CutInBytes:
 
 @dataclass(frozen=True)
 class Vanish:
-    """The network goes away for good: the connection is reset, new ones are refused."""
+    """The network fails for good: the connection is reset, and new ones are refused."""
 
     after_delivery: bool = True
 
@@ -90,7 +90,7 @@ class LeadAway:
 
 @dataclass(frozen=True)
 class HoldNetwork:
-    """The network brings nothing until the server has let the slow reader go; then it flows again."""
+    """The network delivers nothing until the server has ended the slow reader's stream."""
 
     async def happen(self, stage: Stage, call: Call | None) -> None:
         assert call is not None
@@ -106,7 +106,7 @@ class HoldNetwork:
 
 @dataclass(frozen=True)
 class Silence:
-    """The engine says nothing for some seconds."""
+    """The engine is silent for some seconds."""
 
     seconds: float
 
@@ -116,7 +116,7 @@ class Silence:
 
 @dataclass(frozen=True)
 class Stalls:
-    """The engine says nothing more. Unlike `Stall` it has no state: a case is played in many loops."""
+    """The engine is silent to the end. Unlike `Stall` it has no state, because a case runs in many loops."""
 
     async def run(self, call: Call) -> None:
         await asyncio.get_running_loop().create_future()
@@ -159,7 +159,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Reading:
-    """Another caller starts a generation, reads its first token, and goes on reading."""
+    """Another caller starts a generation, reads its first token, and continues to read."""
 
     generation_id: str
     detached: bool = True
@@ -175,7 +175,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class OthersLeave:
-    """The other callers leave once the server has turned a call away: `open` starts, `resume` resumes."""
+    """The other callers leave once the server has refused a call: `open` starts, `resume` resumes."""
 
     when_refused: str
 

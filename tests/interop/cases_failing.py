@@ -23,7 +23,7 @@ UNKNOWN = 77
 
 
 def id_is_free(stage: Stage, report: Report) -> None:
-    """The start that was turned away was never kept: there is one generation, the one that was told of."""
+    """The refused start left no generation: there is one, which the client reported."""
     (task,) = stage.served.tasks
     assert task.key.generation_id == "mine"
 
@@ -34,7 +34,7 @@ def asked_once(stage: Stage, report: Report) -> None:
 
 
 def cancelled_after_gap(stage: Stage, report: Report) -> None:
-    """The generation that cannot be read any more is stopped."""
+    """The generation that can no longer be read is stopped."""
     assert stage.crafted.cancelled == [stage.crafted.calls[0].generation_id]
 
 

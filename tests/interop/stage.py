@@ -1,4 +1,4 @@
-"""Where a case is played: a scripted engine, a real server before it, a proxy that cuts, one driver's run."""
+"""The setup of a case: a scripted engine, a real server, a proxy that cuts connections, one driver's run."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ Report = dict[str, Any]
 
 @runtime_checkable
 class Act(Protocol):
-    """Something that happens in a case beside the engine's own script."""
+    """An action of a case that is not a step of the engine's script."""
 
     async def happen(self, stage: Stage, call: Call | None) -> web.StreamResponse | None:
-        """Does it; `call` is the engine's call in whose script it stands. A response ends that call."""
+        """Runs the action. `call` is the engine's call with this script. A response ends that call."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What happens, in words and in data, and what a right client reports of it.
+    """A case in words and in data, and the report of a correct client.
 
     `script` is what the engine does, mixed with acts; `before` happens before the driver is run. `replies`
     are given by a crafted server instead, one to each streaming call. `expects` are the fields of the report
@@ -69,7 +69,7 @@ class _Bound:
 
 @dataclass
 class Stage:
-    """Everything that is there while a case is played."""
+    """The objects of a running case."""
 
     engine: ScriptedEngine
     served: Served
@@ -80,7 +80,7 @@ class Stage:
     cut_off: set[Subscription] = field(default_factory=set)
 
     def script(self, *steps: Step | Act) -> None:
-        """What the engine does from now on."""
+        """Sets the script of the engine's following calls."""
         self.engine.script(*(_Bound(step, self) if isinstance(step, Act) else step for step in steps))
 
     @property
@@ -89,17 +89,17 @@ class Stage:
         return self.served.tasks[-1]
 
     async def handed_over(self, call: Call) -> None:
-        """Waits until the server has given a reader all that the engine has sent."""
+        """Waits until the server has passed everything that the engine sent to a reader."""
         await until(lambda: self._handed_over(call), "a reader got everything")
 
     async def delivered(self, call: Call) -> None:
-        """Waits until the client's machine has all that the engine has sent: none can be lost on its way."""
+        """Waits until the client's machine has all that the engine sent, so that nothing is in flight."""
         await self.handed_over(call)
         newest = call.tokens[-1].encode()
         await until(lambda: self.proxy.delivered(newest), "the client's machine has everything")
 
     def _handed_over(self, call: Call) -> bool:
-        """Whether it has; engines of the dialect used here tell the count with each token."""
+        """Returns whether it has. Engines of this dialect report the count with each token."""
         task = self.task
         told = task.generation.usage.output == call.token_count
         # The server may not have noticed yet that a reader's connection was cut.
@@ -114,13 +114,13 @@ class Stage:
         self.proxy.cut()
 
     async def read(self, generation_id: str, **fields: Any) -> None:
-        """Starts a generation from the suite itself and reads it to its end, whatever that is."""
+        """Starts a generation from the suite itself and reads it to its end, also if it fails."""
         await collect(self.served.stream(generation_id, **fields))
 
 
 @asynccontextmanager
 async def staged(case: Case) -> AsyncIterator[Stage]:
-    """Sets the stage of a case."""
+    """Sets up a case."""
     async with AsyncExitStack() as leaving:
         engine = await leaving.enter_async_context(ScriptedEngine(VLLM))
         model = upstream(engine.base_url, dialect="vllm")
@@ -136,6 +136,6 @@ async def staged(case: Case) -> AsyncIterator[Stage]:
 
 
 async def settle(stage: Stage) -> None:
-    """Waits until nothing runs any more, so that what is left can be looked at."""
+    """Waits until no generation runs, so that leftovers can be checked."""
     async with asyncio.timeout(20):
         await stage.served.registry.wait_idle()

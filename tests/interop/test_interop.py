@@ -26,7 +26,7 @@ WRITE_IT = "run TOKENGRPC_WRITE_DOCS=1 pytest tests/interop with all toolchains"
 
 @pytest.fixture(scope="session")
 def results() -> Iterator[Results]:
-    """What came out, by language and case; written down at the end when that is asked for."""
+    """The outcomes by language and case. They are written to the documents at the end, on request."""
     found: Results = {}
     yield found
     if tables.WRITE_DOCS and found:
@@ -62,7 +62,7 @@ async def test_case(driver: Driver, case: Case, results: Results) -> None:
 
 
 def test_the_table_of_cases_is_current() -> None:
-    """CASES.md is what the code says."""
+    """CASES.md equals what the code generates."""
     page = tables.cases_page(CASES)
     if tables.WRITE_DOCS:
         tables.CASES_FILE.write_text(page, encoding="utf-8")
@@ -72,7 +72,7 @@ def test_the_table_of_cases_is_current() -> None:
 
 
 def test_names_of_cases_differ() -> None:
-    """They are the keys of the tables."""
+    """The names are the keys of the tables, so each is unique."""
     assert len({case.name for case in CASES}) == len(CASES)
 
 
@@ -86,7 +86,7 @@ def test_the_readme_has_each_language_and_each_case() -> None:
 
 
 def test_the_readme_tells_what_came_out(results: Results) -> None:
-    """Of every case that has just been run; this test comes last."""
+    """Contains every case that has just run. This test runs last."""
     if tables.WRITE_DOCS:
         pytest.skip(BEING_WRITTEN)
     told = tables.results_in(tables.README.read_text(encoding="utf-8"), GROUPS)

@@ -1,4 +1,4 @@
-"""A server of vLLM's gRPC service that does what a script says, and keeps its own log as the truth of a test.
+"""A server of vLLM's gRPC service that follows a script. Its own log is the truth of a test.
 
     async with ScriptedVllm() as engine:
         engine.script(Say("Hello", " world"), End("stop"))
@@ -41,11 +41,11 @@ class GrpcStep(Protocol):
     """A step of a script."""
 
     async def run(self, call: VllmCall) -> None:
-        """Does it."""
+        """Runs the step."""
 
 
 class VllmCall:
-    """One call of Generate and everything that was done about it.
+    """One call of Generate and its history.
 
     `ids` are the tokens that were written. `told_usage` is what the caller was told: input and output.
     """
@@ -102,7 +102,7 @@ class ScriptedVllm:
         self.calls: list[VllmCall] = []
         self.aborted: list[str] = []
         self.log: list[str] = []
-        """What happened, in order: `cancelled` or `abort` and the request id."""
+        """The events in order: `cancelled` or `abort` and the request id."""
         self.healthy = True
         self.served: list[str] = []
         """The other methods that were called, in order, and the callers' credentials."""
@@ -123,7 +123,7 @@ class ScriptedVllm:
         await self.stop()
 
     async def start(self) -> None:
-        """Begins to serve, behind the same address as before."""
+        """Starts the server, behind the same address as before."""
         self._server = grpc.aio.server()
         unary: dict[str, Any] = {
             "Abort": (self._abort, pb.AbortRequest),
@@ -153,17 +153,17 @@ class ScriptedVllm:
         return server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
 
     async def stop(self) -> None:
-        """Serves no more; the proxy resets what comes."""
+        """Stops the server. The proxy resets new connections."""
         if self._server is not None:
             await self._server.stop(0)
             self._server = None
 
     async def hang_up(self) -> None:
-        """Nobody listens any more: connections are refused, and those that are open are reset."""
+        """Stops listening: new connections are refused, open ones are reset."""
         self.proxy.vanish()
 
     async def go_deaf(self) -> Sequence[socket.socket]:
-        """Nobody accepts: connections to its address are never made. Until what is returned is closed."""
+        """Stops accepting: connections hang until the returned sockets are closed."""
         await self.hang_up()
         listener = socket.create_server(("127.0.0.1", self.proxy.port), backlog=0)
         waiting = [listener]
@@ -175,15 +175,15 @@ class ScriptedVllm:
 
     @property
     def base_url(self) -> str:
-        """Where it listens."""
+        """The URL of the server."""
         return f"{'https' if self._certificate else 'http'}://{self.proxy.target}"
 
     def script(self, *steps: Any) -> None:
-        """What the following calls get."""
+        """Sets the script of the following calls."""
         self._steps = steps
 
     async def called(self) -> VllmCall:
-        """The next call that nobody has been given yet, once it is there."""
+        """Waits for the next call and returns it. Each call is returned once."""
         async with self._changed:
             await self._changed.wait_for(lambda: len(self.calls) > self._taken)
         call = self.calls[self._taken]
@@ -191,7 +191,7 @@ class ScriptedVllm:
         return call
 
     async def noted(self, entry: str) -> None:
-        """Waits until something has happened, as `log` has it."""
+        """Waits until `log` has an event."""
         async with self._changed:
             await self._changed.wait_for(lambda: entry in self.log)
 

@@ -181,7 +181,7 @@ class SSEDecoder:
             self._bare = None
             if self._single_lines and len(self._data) == 1 and _is_whole(value):
                 self._dispatch(events)
-        elif self._bare is not None and (self._bare or line[:1] in _JSON_STARTS):
+        elif line and self._bare is not None and (self._bare or line[:1] in _JSON_STARTS):
             self._size += len(line) + 1
             self._check(self._size - 1, "event")
             self._bare.append(line)
