@@ -66,6 +66,7 @@ def pieces(transcript: bytes, cuts: list[int]) -> list[bytes]:
 @example(b"data: {}\ndata: {}\ndata: [DONE]\n", [9, 18])
 @example(b"data: {}\ndata: {}\n\ndata: {\ndata: }\n\n", [])
 @example(b"data: {}\ndata\ndata", [])
+@example(b"data: a\n\n{", [])
 @example(b"x\n\n\r\n\r[\n\n]", [])
 @example(b"event: a\ndata: {}\nevent: b\ndata: {}\n", [30])
 def test_any_cut_gives_what_the_specification_says(transcript: bytes, cuts: list[int]):
