@@ -21,7 +21,7 @@ from pathlib import Path
 from fuzz.mutation import mutate_request
 from fuzz.seeds import CORPUS, seeds
 
-_NAMES = ("sse", "http1", "openai", "anthropic", "request")
+_NAMES = ("sse", "http1", "openai", "anthropic", "vllm", "request")
 _FINDINGS = CORPUS.parent / "findings"
 
 # libFuzzer's own limits: seconds and MB per input, and the maximum length in bytes.
