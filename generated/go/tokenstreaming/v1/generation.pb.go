@@ -26,6 +26,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What a server guarantees for events before a reader receives them.
+type Durability int32
+
+const (
+	// Not known, for example because the server is older.
+	Durability_DURABILITY_UNSPECIFIED Durability = 0
+	// They are in the memory of the server, and are lost with it.
+	Durability_DURABILITY_MEMORY Durability = 1
+	// They are in the memory of several servers of a store.
+	Durability_DURABILITY_REPLICATED Durability = 2
+	// They are on a store's disk.
+	Durability_DURABILITY_FSYNCED Durability = 3
+)
+
+// Enum value maps for Durability.
+var (
+	Durability_name = map[int32]string{
+		0: "DURABILITY_UNSPECIFIED",
+		1: "DURABILITY_MEMORY",
+		2: "DURABILITY_REPLICATED",
+		3: "DURABILITY_FSYNCED",
+	}
+	Durability_value = map[string]int32{
+		"DURABILITY_UNSPECIFIED": 0,
+		"DURABILITY_MEMORY":      1,
+		"DURABILITY_REPLICATED":  2,
+		"DURABILITY_FSYNCED":     3,
+	}
+)
+
+func (x Durability) Enum() *Durability {
+	p := new(Durability)
+	*p = x
+	return p
+}
+
+func (x Durability) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Durability) Descriptor() protoreflect.EnumDescriptor {
+	return file_tokenstreaming_v1_generation_proto_enumTypes[0].Descriptor()
+}
+
+func (Durability) Type() protoreflect.EnumType {
+	return &file_tokenstreaming_v1_generation_proto_enumTypes[0]
+}
+
+func (x Durability) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Durability.Descriptor instead.
+func (Durability) EnumDescriptor() ([]byte, []int) {
+	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{0}
+}
+
 // State of a generation.
 type GenerationState int32
 
@@ -79,11 +136,11 @@ func (x GenerationState) String() string {
 }
 
 func (GenerationState) Descriptor() protoreflect.EnumDescriptor {
-	return file_tokenstreaming_v1_generation_proto_enumTypes[0].Descriptor()
+	return file_tokenstreaming_v1_generation_proto_enumTypes[1].Descriptor()
 }
 
 func (GenerationState) Type() protoreflect.EnumType {
-	return &file_tokenstreaming_v1_generation_proto_enumTypes[0]
+	return &file_tokenstreaming_v1_generation_proto_enumTypes[1]
 }
 
 func (x GenerationState) Number() protoreflect.EnumNumber {
@@ -92,7 +149,7 @@ func (x GenerationState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use GenerationState.Descriptor instead.
 func (GenerationState) EnumDescriptor() ([]byte, []int) {
-	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{0}
+	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{1}
 }
 
 // How an engine continues another's output.
@@ -132,11 +189,11 @@ func (x ContinuationMethod) String() string {
 }
 
 func (ContinuationMethod) Descriptor() protoreflect.EnumDescriptor {
-	return file_tokenstreaming_v1_generation_proto_enumTypes[1].Descriptor()
+	return file_tokenstreaming_v1_generation_proto_enumTypes[2].Descriptor()
 }
 
 func (ContinuationMethod) Type() protoreflect.EnumType {
-	return &file_tokenstreaming_v1_generation_proto_enumTypes[1]
+	return &file_tokenstreaming_v1_generation_proto_enumTypes[2]
 }
 
 func (x ContinuationMethod) Number() protoreflect.EnumNumber {
@@ -145,7 +202,7 @@ func (x ContinuationMethod) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ContinuationMethod.Descriptor instead.
 func (ContinuationMethod) EnumDescriptor() ([]byte, []int) {
-	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{1}
+	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{2}
 }
 
 // Why a generation ended. All but CANCELLED, ERROR and DEADLINE (under DEADLINE_ACTION_FAIL) end with OK.
@@ -226,11 +283,11 @@ func (x FinishReason) String() string {
 }
 
 func (FinishReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_tokenstreaming_v1_generation_proto_enumTypes[2].Descriptor()
+	return file_tokenstreaming_v1_generation_proto_enumTypes[3].Descriptor()
 }
 
 func (FinishReason) Type() protoreflect.EnumType {
-	return &file_tokenstreaming_v1_generation_proto_enumTypes[2]
+	return &file_tokenstreaming_v1_generation_proto_enumTypes[3]
 }
 
 func (x FinishReason) Number() protoreflect.EnumNumber {
@@ -239,7 +296,7 @@ func (x FinishReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FinishReason.Descriptor instead.
 func (FinishReason) EnumDescriptor() ([]byte, []int) {
-	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{2}
+	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{3}
 }
 
 // What a client should do after a failure.
@@ -283,11 +340,11 @@ func (x RetryAdvice) String() string {
 }
 
 func (RetryAdvice) Descriptor() protoreflect.EnumDescriptor {
-	return file_tokenstreaming_v1_generation_proto_enumTypes[3].Descriptor()
+	return file_tokenstreaming_v1_generation_proto_enumTypes[4].Descriptor()
 }
 
 func (RetryAdvice) Type() protoreflect.EnumType {
-	return &file_tokenstreaming_v1_generation_proto_enumTypes[3]
+	return &file_tokenstreaming_v1_generation_proto_enumTypes[4]
 }
 
 func (x RetryAdvice) Number() protoreflect.EnumNumber {
@@ -296,7 +353,7 @@ func (x RetryAdvice) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RetryAdvice.Descriptor instead.
 func (RetryAdvice) EnumDescriptor() ([]byte, []int) {
-	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{3}
+	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{4}
 }
 
 // One run of a model for one request.
@@ -312,7 +369,7 @@ type Generation struct {
 	Usage *Usage `protobuf:"bytes,4,opt,name=usage,proto3" json:"usage,omitempty"`
 	// The sequence of the first event that can still be read; 0 if none is kept.
 	FirstKeptSequence int32 `protobuf:"varint,5,opt,name=first_kept_sequence,json=firstKeptSequence,proto3" json:"first_kept_sequence,omitempty"`
-	// The sequence of the last event; 0 before `started`.
+	// The sequence of the last event; 0 before `started`, and once no event is stored.
 	LastSequence int32 `protobuf:"varint,6,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
 	// The number of calls that are reading it now.
 	ReaderCount int32 `protobuf:"varint,7,opt,name=reader_count,json=readerCount,proto3" json:"reader_count,omitempty"`
@@ -330,7 +387,15 @@ type Generation struct {
 	Finished *Finished `protobuf:"bytes,13,opt,name=finished,proto3" json:"finished,omitempty"`
 	// The engine that runs it, the last one after a switch, by its name in the server's configuration. Empty
 	// before one has accepted.
-	Engine        string `protobuf:"bytes,14,opt,name=engine,proto3" json:"engine,omitempty"`
+	Engine string `protobuf:"bytes,14,opt,name=engine,proto3" json:"engine,omitempty"`
+	// Names the stored events, as in `Started`.
+	LogIncarnation string `protobuf:"bytes,15,opt,name=log_incarnation,json=logIncarnation,proto3" json:"log_incarnation,omitempty"`
+	// What holds before a reader receives an event, as in `Started`.
+	Durability Durability `protobuf:"varint,16,opt,name=durability,proto3,enum=tokenstreaming.v1.Durability" json:"durability,omitempty"`
+	// The server that runs it, by the name in its configuration. Empty if it has none.
+	Server string `protobuf:"bytes,17,opt,name=server,proto3" json:"server,omitempty"`
+	// The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+	Attempts      []*Attempt `protobuf:"bytes,18,rep,name=attempts,proto3" json:"attempts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -463,6 +528,136 @@ func (x *Generation) GetEngine() string {
 	return ""
 }
 
+func (x *Generation) GetLogIncarnation() string {
+	if x != nil {
+		return x.LogIncarnation
+	}
+	return ""
+}
+
+func (x *Generation) GetDurability() Durability {
+	if x != nil {
+		return x.Durability
+	}
+	return Durability_DURABILITY_UNSPECIFIED
+}
+
+func (x *Generation) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *Generation) GetAttempts() []*Attempt {
+	if x != nil {
+		return x.Attempts
+	}
+	return nil
+}
+
+// One call of an engine for a generation.
+type Attempt struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The engine, by its name in the server's configuration.
+	Engine string `protobuf:"bytes,1,opt,name=engine,proto3" json:"engine,omitempty"`
+	// The server that made the call, as in `Generation.server`.
+	Server string `protobuf:"bytes,2,opt,name=server,proto3" json:"server,omitempty"`
+	// When the call was made.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// When it ended. Unset while it runs.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// The number of output tokens that it added to the generation.
+	OutputTokenCount int32 `protobuf:"varint,5,opt,name=output_token_count,json=outputTokenCount,proto3" json:"output_token_count,omitempty"`
+	// The reason (ErrorInfo) of the error that ended it. Empty if it runs or ended without an error.
+	ErrorReason string `protobuf:"bytes,6,opt,name=error_reason,json=errorReason,proto3" json:"error_reason,omitempty"`
+	// The id that the engine gave its response (OpenTelemetry's `gen_ai.response.id`), by which its provider knows the
+	// call: the `id` of OpenAI's chunks or Anthropic's message, the id of the request if the response has none. At most
+	// 128 characters; longer ids are cut, and control characters are escaped. Empty if the engine has sent none so far.
+	ResponseId    string `protobuf:"bytes,7,opt,name=response_id,json=responseId,proto3" json:"response_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Attempt) Reset() {
+	*x = Attempt{}
+	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Attempt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Attempt) ProtoMessage() {}
+
+func (x *Attempt) ProtoReflect() protoreflect.Message {
+	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
+func (*Attempt) Descriptor() ([]byte, []int) {
+	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Attempt) GetEngine() string {
+	if x != nil {
+		return x.Engine
+	}
+	return ""
+}
+
+func (x *Attempt) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *Attempt) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *Attempt) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *Attempt) GetOutputTokenCount() int32 {
+	if x != nil {
+		return x.OutputTokenCount
+	}
+	return 0
+}
+
+func (x *Attempt) GetErrorReason() string {
+	if x != nil {
+		return x.ErrorReason
+	}
+	return ""
+}
+
+func (x *Attempt) GetResponseId() string {
+	if x != nil {
+		return x.ResponseId
+	}
+	return ""
+}
+
 // One generated token, or several tokens that the engine sent as one piece. To show an answer, print each
 // `text` in order.
 type Token struct {
@@ -502,7 +697,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[1]
+	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -514,7 +709,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[1]
+	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -527,7 +722,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{1}
+	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Token) GetIndex() int32 {
@@ -624,7 +819,7 @@ type TopLogprob struct {
 
 func (x *TopLogprob) Reset() {
 	*x = TopLogprob{}
-	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[2]
+	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -636,7 +831,7 @@ func (x *TopLogprob) String() string {
 func (*TopLogprob) ProtoMessage() {}
 
 func (x *TopLogprob) ProtoReflect() protoreflect.Message {
-	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[2]
+	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -649,7 +844,7 @@ func (x *TopLogprob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TopLogprob.ProtoReflect.Descriptor instead.
 func (*TopLogprob) Descriptor() ([]byte, []int) {
-	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{2}
+	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *TopLogprob) GetText() string {
@@ -700,7 +895,7 @@ type ToolCallFragment struct {
 
 func (x *ToolCallFragment) Reset() {
 	*x = ToolCallFragment{}
-	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[3]
+	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -712,7 +907,7 @@ func (x *ToolCallFragment) String() string {
 func (*ToolCallFragment) ProtoMessage() {}
 
 func (x *ToolCallFragment) ProtoReflect() protoreflect.Message {
-	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[3]
+	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -725,7 +920,7 @@ func (x *ToolCallFragment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolCallFragment.ProtoReflect.Descriptor instead.
 func (*ToolCallFragment) Descriptor() ([]byte, []int) {
-	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{3}
+	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ToolCallFragment) GetCallIndex() int32 {
@@ -774,14 +969,20 @@ type Started struct {
 	// engine may replace it without an event; `Generation.engine` is the one that runs the generation.
 	Engine string `protobuf:"bytes,3,opt,name=engine,proto3" json:"engine,omitempty"`
 	// When the engine accepted.
-	StartTime     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Names the stored events of this generation: at most 32 characters of A-Z, a-z, 0-9, `_` and `-`, without
+	// further meaning. Events that were made anew under the same id, for example after a crash, have another name.
+	// Send it back in ResumeTokensRequest.
+	LogIncarnation string `protobuf:"bytes,5,opt,name=log_incarnation,json=logIncarnation,proto3" json:"log_incarnation,omitempty"`
+	// What holds before a reader receives an event of this generation.
+	Durability    Durability `protobuf:"varint,6,opt,name=durability,proto3,enum=tokenstreaming.v1.Durability" json:"durability,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Started) Reset() {
 	*x = Started{}
-	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[4]
+	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -793,7 +994,7 @@ func (x *Started) String() string {
 func (*Started) ProtoMessage() {}
 
 func (x *Started) ProtoReflect() protoreflect.Message {
-	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[4]
+	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -806,7 +1007,7 @@ func (x *Started) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Started.ProtoReflect.Descriptor instead.
 func (*Started) Descriptor() ([]byte, []int) {
-	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{4}
+	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Started) GetGenerationId() string {
@@ -837,6 +1038,20 @@ func (x *Started) GetStartTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Started) GetLogIncarnation() string {
+	if x != nil {
+		return x.LogIncarnation
+	}
+	return ""
+}
+
+func (x *Started) GetDurability() Durability {
+	if x != nil {
+		return x.Durability
+	}
+	return Durability_DURABILITY_UNSPECIFIED
+}
+
 // The engine failed after the first token, and another one continues. Text and indexes continue without a gap.
 // Sent before the first token of the new engine.
 type EngineSwitched struct {
@@ -855,7 +1070,7 @@ type EngineSwitched struct {
 
 func (x *EngineSwitched) Reset() {
 	*x = EngineSwitched{}
-	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[5]
+	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -867,7 +1082,7 @@ func (x *EngineSwitched) String() string {
 func (*EngineSwitched) ProtoMessage() {}
 
 func (x *EngineSwitched) ProtoReflect() protoreflect.Message {
-	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[5]
+	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -880,7 +1095,7 @@ func (x *EngineSwitched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineSwitched.ProtoReflect.Descriptor instead.
 func (*EngineSwitched) Descriptor() ([]byte, []int) {
-	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{5}
+	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *EngineSwitched) GetFromEngine() string {
@@ -923,14 +1138,16 @@ type Finished struct {
 	// The error that ended it, the same as the call's trailing status. Unset when it ended well.
 	Status *status.Status `protobuf:"bytes,4,opt,name=status,proto3" json:"status,omitempty"`
 	// How long things took.
-	Timing        *Timing `protobuf:"bytes,5,opt,name=timing,proto3" json:"timing,omitempty"`
+	Timing *Timing `protobuf:"bytes,5,opt,name=timing,proto3" json:"timing,omitempty"`
+	// What the usage costs. Unset if the model has no price.
+	Cost          *Cost `protobuf:"bytes,6,opt,name=cost,proto3" json:"cost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Finished) Reset() {
 	*x = Finished{}
-	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[6]
+	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -942,7 +1159,7 @@ func (x *Finished) String() string {
 func (*Finished) ProtoMessage() {}
 
 func (x *Finished) ProtoReflect() protoreflect.Message {
-	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[6]
+	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -955,7 +1172,7 @@ func (x *Finished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finished.ProtoReflect.Descriptor instead.
 func (*Finished) Descriptor() ([]byte, []int) {
-	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{6}
+	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Finished) GetFinishReason() FinishReason {
@@ -993,6 +1210,13 @@ func (x *Finished) GetTiming() *Timing {
 	return nil
 }
 
+func (x *Finished) GetCost() *Cost {
+	if x != nil {
+		return x.Cost
+	}
+	return nil
+}
+
 // How long the parts of a generation took.
 type Timing struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1008,7 +1232,7 @@ type Timing struct {
 
 func (x *Timing) Reset() {
 	*x = Timing{}
-	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[7]
+	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1020,7 +1244,7 @@ func (x *Timing) String() string {
 func (*Timing) ProtoMessage() {}
 
 func (x *Timing) ProtoReflect() protoreflect.Message {
-	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[7]
+	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1033,7 +1257,7 @@ func (x *Timing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timing.ProtoReflect.Descriptor instead.
 func (*Timing) Descriptor() ([]byte, []int) {
-	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{7}
+	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Timing) GetQueueDuration() *durationpb.Duration {
@@ -1063,14 +1287,16 @@ type Attached struct {
 	// Where the generation stood.
 	State GenerationState `protobuf:"varint,1,opt,name=state,proto3,enum=tokenstreaming.v1.GenerationState" json:"state,omitempty"`
 	// The last event at that time. Events up to it are replayed, later ones are live.
-	LastSequence  int32 `protobuf:"varint,2,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	LastSequence int32 `protobuf:"varint,2,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
+	// Names the stored events, as in `Started`.
+	LogIncarnation string `protobuf:"bytes,3,opt,name=log_incarnation,json=logIncarnation,proto3" json:"log_incarnation,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Attached) Reset() {
 	*x = Attached{}
-	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[8]
+	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1082,7 +1308,7 @@ func (x *Attached) String() string {
 func (*Attached) ProtoMessage() {}
 
 func (x *Attached) ProtoReflect() protoreflect.Message {
-	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[8]
+	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1095,7 +1321,7 @@ func (x *Attached) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attached.ProtoReflect.Descriptor instead.
 func (*Attached) Descriptor() ([]byte, []int) {
-	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{8}
+	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Attached) GetState() GenerationState {
@@ -1112,6 +1338,13 @@ func (x *Attached) GetLastSequence() int32 {
 	return 0
 }
 
+func (x *Attached) GetLogIncarnation() string {
+	if x != nil {
+		return x.LogIncarnation
+	}
+	return ""
+}
+
 // The generation is still running. Sent after 15 s (by default) without another message.
 type Heartbeat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1123,7 +1356,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[9]
+	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1135,7 +1368,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[9]
+	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1148,7 +1381,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{9}
+	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Heartbeat) GetState() GenerationState {
@@ -1169,7 +1402,7 @@ type DrainNotice struct {
 
 func (x *DrainNotice) Reset() {
 	*x = DrainNotice{}
-	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[10]
+	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1181,7 +1414,7 @@ func (x *DrainNotice) String() string {
 func (*DrainNotice) ProtoMessage() {}
 
 func (x *DrainNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[10]
+	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1194,7 +1427,7 @@ func (x *DrainNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainNotice.ProtoReflect.Descriptor instead.
 func (*DrainNotice) Descriptor() ([]byte, []int) {
-	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{10}
+	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DrainNotice) GetDeadlineTime() *timestamppb.Timestamp {
@@ -1224,7 +1457,7 @@ type GenerationFailure struct {
 
 func (x *GenerationFailure) Reset() {
 	*x = GenerationFailure{}
-	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[11]
+	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1236,7 +1469,7 @@ func (x *GenerationFailure) String() string {
 func (*GenerationFailure) ProtoMessage() {}
 
 func (x *GenerationFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[11]
+	mi := &file_tokenstreaming_v1_generation_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1249,7 +1482,7 @@ func (x *GenerationFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerationFailure.ProtoReflect.Descriptor instead.
 func (*GenerationFailure) Descriptor() ([]byte, []int) {
-	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{11}
+	return file_tokenstreaming_v1_generation_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GenerationFailure) GetGenerationId() string {
@@ -1291,7 +1524,7 @@ var File_tokenstreaming_v1_generation_proto protoreflect.FileDescriptor
 
 const file_tokenstreaming_v1_generation_proto_rawDesc = "" +
 	"\n" +
-	"\"tokenstreaming/v1/generation.proto\x12\x11tokenstreaming.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dtokenstreaming/v1/usage.proto\"\xed\x05\n" +
+	"\"tokenstreaming/v1/generation.proto\x12\x11tokenstreaming.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dtokenstreaming/v1/usage.proto\"\xa5\a\n" +
 	"\n" +
 	"Generation\x12#\n" +
 	"\rgeneration_id\x18\x01 \x01(\tR\fgenerationId\x12\x14\n" +
@@ -1310,10 +1543,26 @@ const file_tokenstreaming_v1_generation_proto_rawDesc = "" +
 	"\bend_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12A\n" +
 	"\x06labels\x18\f \x03(\v2).tokenstreaming.v1.Generation.LabelsEntryR\x06labels\x127\n" +
 	"\bfinished\x18\r \x01(\v2\x1b.tokenstreaming.v1.FinishedR\bfinished\x12\x16\n" +
-	"\x06engine\x18\x0e \x01(\tR\x06engine\x1a9\n" +
+	"\x06engine\x18\x0e \x01(\tR\x06engine\x12'\n" +
+	"\x0flog_incarnation\x18\x0f \x01(\tR\x0elogIncarnation\x12=\n" +
+	"\n" +
+	"durability\x18\x10 \x01(\x0e2\x1d.tokenstreaming.v1.DurabilityR\n" +
+	"durability\x12\x16\n" +
+	"\x06server\x18\x11 \x01(\tR\x06server\x126\n" +
+	"\battempts\x18\x12 \x03(\v2\x1a.tokenstreaming.v1.AttemptR\battempts\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xae\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9d\x02\n" +
+	"\aAttempt\x12\x16\n" +
+	"\x06engine\x18\x01 \x01(\tR\x06engine\x12\x16\n" +
+	"\x06server\x18\x02 \x01(\tR\x06server\x129\n" +
+	"\n" +
+	"start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12,\n" +
+	"\x12output_token_count\x18\x05 \x01(\x05R\x10outputTokenCount\x12!\n" +
+	"\ferror_reason\x18\x06 \x01(\tR\verrorReason\x12\x1f\n" +
+	"\vresponse_id\x18\a \x01(\tR\n" +
+	"responseId\"\xae\x03\n" +
 	"\x05Token\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x05R\x05count\x12\x12\n" +
@@ -1347,32 +1596,38 @@ const file_tokenstreaming_v1_generation_proto_rawDesc = "" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12#\n" +
 	"\rfunction_name\x18\x03 \x01(\tR\ffunctionName\x12-\n" +
 	"\x12arguments_fragment\x18\x04 \x01(\tR\x11argumentsFragment\x12\x16\n" +
-	"\x06opaque\x18\x05 \x01(\fR\x06opaque\"\x97\x01\n" +
+	"\x06opaque\x18\x05 \x01(\fR\x06opaque\"\xff\x01\n" +
 	"\aStarted\x12#\n" +
 	"\rgeneration_id\x18\x01 \x01(\tR\fgenerationId\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12\x16\n" +
 	"\x06engine\x18\x03 \x01(\tR\x06engine\x129\n" +
 	"\n" +
-	"start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\"\xbe\x01\n" +
+	"start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12'\n" +
+	"\x0flog_incarnation\x18\x05 \x01(\tR\x0elogIncarnation\x12=\n" +
+	"\n" +
+	"durability\x18\x06 \x01(\x0e2\x1d.tokenstreaming.v1.DurabilityR\n" +
+	"durability\"\xbe\x01\n" +
 	"\x0eEngineSwitched\x12\x1f\n" +
 	"\vfrom_engine\x18\x01 \x01(\tR\n" +
 	"fromEngine\x12\x1b\n" +
 	"\tto_engine\x18\x02 \x01(\tR\btoEngine\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12V\n" +
-	"\x13continuation_method\x18\x04 \x01(\x0e2%.tokenstreaming.v1.ContinuationMethodR\x12continuationMethod\"\x95\x02\n" +
+	"\x13continuation_method\x18\x04 \x01(\x0e2%.tokenstreaming.v1.ContinuationMethodR\x12continuationMethod\"\xc2\x02\n" +
 	"\bFinished\x12D\n" +
 	"\rfinish_reason\x18\x01 \x01(\x0e2\x1f.tokenstreaming.v1.FinishReasonR\ffinishReason\x120\n" +
 	"\x14engine_finish_reason\x18\x02 \x01(\tR\x12engineFinishReason\x122\n" +
 	"\x15matched_stop_sequence\x18\x03 \x01(\tR\x13matchedStopSequence\x12*\n" +
 	"\x06status\x18\x04 \x01(\v2\x12.google.rpc.StatusR\x06status\x121\n" +
-	"\x06timing\x18\x05 \x01(\v2\x19.tokenstreaming.v1.TimingR\x06timing\"\xd6\x01\n" +
+	"\x06timing\x18\x05 \x01(\v2\x19.tokenstreaming.v1.TimingR\x06timing\x12+\n" +
+	"\x04cost\x18\x06 \x01(\v2\x17.tokenstreaming.v1.CostR\x04cost\"\xd6\x01\n" +
 	"\x06Timing\x12@\n" +
 	"\x0equeue_duration\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\rqueueDuration\x12H\n" +
 	"\x13time_to_first_token\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x10timeToFirstToken\x12@\n" +
-	"\x0etotal_duration\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\rtotalDuration\"i\n" +
+	"\x0etotal_duration\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\rtotalDuration\"\x92\x01\n" +
 	"\bAttached\x128\n" +
 	"\x05state\x18\x01 \x01(\x0e2\".tokenstreaming.v1.GenerationStateR\x05state\x12#\n" +
-	"\rlast_sequence\x18\x02 \x01(\x05R\flastSequence\"E\n" +
+	"\rlast_sequence\x18\x02 \x01(\x05R\flastSequence\x12'\n" +
+	"\x0flog_incarnation\x18\x03 \x01(\tR\x0elogIncarnation\"E\n" +
 	"\tHeartbeat\x128\n" +
 	"\x05state\x18\x01 \x01(\x0e2\".tokenstreaming.v1.GenerationStateR\x05state\"N\n" +
 	"\vDrainNotice\x12?\n" +
@@ -1382,7 +1637,13 @@ const file_tokenstreaming_v1_generation_proto_rawDesc = "" +
 	"\rlast_sequence\x18\x02 \x01(\x05R\flastSequence\x12.\n" +
 	"\x05usage\x18\x03 \x01(\v2\x18.tokenstreaming.v1.UsageR\x05usage\x12A\n" +
 	"\fretry_advice\x18\x04 \x01(\x0e2\x1e.tokenstreaming.v1.RetryAdviceR\vretryAdvice\x12\x14\n" +
-	"\x05ended\x18\x05 \x01(\bR\x05ended*\xef\x01\n" +
+	"\x05ended\x18\x05 \x01(\bR\x05ended*r\n" +
+	"\n" +
+	"Durability\x12\x1a\n" +
+	"\x16DURABILITY_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11DURABILITY_MEMORY\x10\x01\x12\x19\n" +
+	"\x15DURABILITY_REPLICATED\x10\x02\x12\x16\n" +
+	"\x12DURABILITY_FSYNCED\x10\x03*\xef\x01\n" +
 	"\x0fGenerationState\x12 \n" +
 	"\x1cGENERATION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17GENERATION_STATE_QUEUED\x10\x01\x12\x1f\n" +
@@ -1429,60 +1690,69 @@ func file_tokenstreaming_v1_generation_proto_rawDescGZIP() []byte {
 	return file_tokenstreaming_v1_generation_proto_rawDescData
 }
 
-var file_tokenstreaming_v1_generation_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_tokenstreaming_v1_generation_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_tokenstreaming_v1_generation_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_tokenstreaming_v1_generation_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_tokenstreaming_v1_generation_proto_goTypes = []any{
-	(GenerationState)(0),          // 0: tokenstreaming.v1.GenerationState
-	(ContinuationMethod)(0),       // 1: tokenstreaming.v1.ContinuationMethod
-	(FinishReason)(0),             // 2: tokenstreaming.v1.FinishReason
-	(RetryAdvice)(0),              // 3: tokenstreaming.v1.RetryAdvice
-	(*Generation)(nil),            // 4: tokenstreaming.v1.Generation
-	(*Token)(nil),                 // 5: tokenstreaming.v1.Token
-	(*TopLogprob)(nil),            // 6: tokenstreaming.v1.TopLogprob
-	(*ToolCallFragment)(nil),      // 7: tokenstreaming.v1.ToolCallFragment
-	(*Started)(nil),               // 8: tokenstreaming.v1.Started
-	(*EngineSwitched)(nil),        // 9: tokenstreaming.v1.EngineSwitched
-	(*Finished)(nil),              // 10: tokenstreaming.v1.Finished
-	(*Timing)(nil),                // 11: tokenstreaming.v1.Timing
-	(*Attached)(nil),              // 12: tokenstreaming.v1.Attached
-	(*Heartbeat)(nil),             // 13: tokenstreaming.v1.Heartbeat
-	(*DrainNotice)(nil),           // 14: tokenstreaming.v1.DrainNotice
-	(*GenerationFailure)(nil),     // 15: tokenstreaming.v1.GenerationFailure
-	nil,                           // 16: tokenstreaming.v1.Generation.LabelsEntry
-	(*Usage)(nil),                 // 17: tokenstreaming.v1.Usage
-	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
-	(*status.Status)(nil),         // 19: google.rpc.Status
-	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
+	(Durability)(0),               // 0: tokenstreaming.v1.Durability
+	(GenerationState)(0),          // 1: tokenstreaming.v1.GenerationState
+	(ContinuationMethod)(0),       // 2: tokenstreaming.v1.ContinuationMethod
+	(FinishReason)(0),             // 3: tokenstreaming.v1.FinishReason
+	(RetryAdvice)(0),              // 4: tokenstreaming.v1.RetryAdvice
+	(*Generation)(nil),            // 5: tokenstreaming.v1.Generation
+	(*Attempt)(nil),               // 6: tokenstreaming.v1.Attempt
+	(*Token)(nil),                 // 7: tokenstreaming.v1.Token
+	(*TopLogprob)(nil),            // 8: tokenstreaming.v1.TopLogprob
+	(*ToolCallFragment)(nil),      // 9: tokenstreaming.v1.ToolCallFragment
+	(*Started)(nil),               // 10: tokenstreaming.v1.Started
+	(*EngineSwitched)(nil),        // 11: tokenstreaming.v1.EngineSwitched
+	(*Finished)(nil),              // 12: tokenstreaming.v1.Finished
+	(*Timing)(nil),                // 13: tokenstreaming.v1.Timing
+	(*Attached)(nil),              // 14: tokenstreaming.v1.Attached
+	(*Heartbeat)(nil),             // 15: tokenstreaming.v1.Heartbeat
+	(*DrainNotice)(nil),           // 16: tokenstreaming.v1.DrainNotice
+	(*GenerationFailure)(nil),     // 17: tokenstreaming.v1.GenerationFailure
+	nil,                           // 18: tokenstreaming.v1.Generation.LabelsEntry
+	(*Usage)(nil),                 // 19: tokenstreaming.v1.Usage
+	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
+	(*status.Status)(nil),         // 21: google.rpc.Status
+	(*Cost)(nil),                  // 22: tokenstreaming.v1.Cost
+	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
 }
 var file_tokenstreaming_v1_generation_proto_depIdxs = []int32{
-	0,  // 0: tokenstreaming.v1.Generation.state:type_name -> tokenstreaming.v1.GenerationState
-	17, // 1: tokenstreaming.v1.Generation.usage:type_name -> tokenstreaming.v1.Usage
-	18, // 2: tokenstreaming.v1.Generation.create_time:type_name -> google.protobuf.Timestamp
-	18, // 3: tokenstreaming.v1.Generation.start_time:type_name -> google.protobuf.Timestamp
-	18, // 4: tokenstreaming.v1.Generation.first_token_time:type_name -> google.protobuf.Timestamp
-	18, // 5: tokenstreaming.v1.Generation.end_time:type_name -> google.protobuf.Timestamp
-	16, // 6: tokenstreaming.v1.Generation.labels:type_name -> tokenstreaming.v1.Generation.LabelsEntry
-	10, // 7: tokenstreaming.v1.Generation.finished:type_name -> tokenstreaming.v1.Finished
-	18, // 8: tokenstreaming.v1.Token.emit_time:type_name -> google.protobuf.Timestamp
-	6,  // 9: tokenstreaming.v1.Token.top_logprobs:type_name -> tokenstreaming.v1.TopLogprob
-	18, // 10: tokenstreaming.v1.Started.start_time:type_name -> google.protobuf.Timestamp
-	1,  // 11: tokenstreaming.v1.EngineSwitched.continuation_method:type_name -> tokenstreaming.v1.ContinuationMethod
-	2,  // 12: tokenstreaming.v1.Finished.finish_reason:type_name -> tokenstreaming.v1.FinishReason
-	19, // 13: tokenstreaming.v1.Finished.status:type_name -> google.rpc.Status
-	11, // 14: tokenstreaming.v1.Finished.timing:type_name -> tokenstreaming.v1.Timing
-	20, // 15: tokenstreaming.v1.Timing.queue_duration:type_name -> google.protobuf.Duration
-	20, // 16: tokenstreaming.v1.Timing.time_to_first_token:type_name -> google.protobuf.Duration
-	20, // 17: tokenstreaming.v1.Timing.total_duration:type_name -> google.protobuf.Duration
-	0,  // 18: tokenstreaming.v1.Attached.state:type_name -> tokenstreaming.v1.GenerationState
-	0,  // 19: tokenstreaming.v1.Heartbeat.state:type_name -> tokenstreaming.v1.GenerationState
-	18, // 20: tokenstreaming.v1.DrainNotice.deadline_time:type_name -> google.protobuf.Timestamp
-	17, // 21: tokenstreaming.v1.GenerationFailure.usage:type_name -> tokenstreaming.v1.Usage
-	3,  // 22: tokenstreaming.v1.GenerationFailure.retry_advice:type_name -> tokenstreaming.v1.RetryAdvice
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	1,  // 0: tokenstreaming.v1.Generation.state:type_name -> tokenstreaming.v1.GenerationState
+	19, // 1: tokenstreaming.v1.Generation.usage:type_name -> tokenstreaming.v1.Usage
+	20, // 2: tokenstreaming.v1.Generation.create_time:type_name -> google.protobuf.Timestamp
+	20, // 3: tokenstreaming.v1.Generation.start_time:type_name -> google.protobuf.Timestamp
+	20, // 4: tokenstreaming.v1.Generation.first_token_time:type_name -> google.protobuf.Timestamp
+	20, // 5: tokenstreaming.v1.Generation.end_time:type_name -> google.protobuf.Timestamp
+	18, // 6: tokenstreaming.v1.Generation.labels:type_name -> tokenstreaming.v1.Generation.LabelsEntry
+	12, // 7: tokenstreaming.v1.Generation.finished:type_name -> tokenstreaming.v1.Finished
+	0,  // 8: tokenstreaming.v1.Generation.durability:type_name -> tokenstreaming.v1.Durability
+	6,  // 9: tokenstreaming.v1.Generation.attempts:type_name -> tokenstreaming.v1.Attempt
+	20, // 10: tokenstreaming.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
+	20, // 11: tokenstreaming.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
+	20, // 12: tokenstreaming.v1.Token.emit_time:type_name -> google.protobuf.Timestamp
+	8,  // 13: tokenstreaming.v1.Token.top_logprobs:type_name -> tokenstreaming.v1.TopLogprob
+	20, // 14: tokenstreaming.v1.Started.start_time:type_name -> google.protobuf.Timestamp
+	0,  // 15: tokenstreaming.v1.Started.durability:type_name -> tokenstreaming.v1.Durability
+	2,  // 16: tokenstreaming.v1.EngineSwitched.continuation_method:type_name -> tokenstreaming.v1.ContinuationMethod
+	3,  // 17: tokenstreaming.v1.Finished.finish_reason:type_name -> tokenstreaming.v1.FinishReason
+	21, // 18: tokenstreaming.v1.Finished.status:type_name -> google.rpc.Status
+	13, // 19: tokenstreaming.v1.Finished.timing:type_name -> tokenstreaming.v1.Timing
+	22, // 20: tokenstreaming.v1.Finished.cost:type_name -> tokenstreaming.v1.Cost
+	23, // 21: tokenstreaming.v1.Timing.queue_duration:type_name -> google.protobuf.Duration
+	23, // 22: tokenstreaming.v1.Timing.time_to_first_token:type_name -> google.protobuf.Duration
+	23, // 23: tokenstreaming.v1.Timing.total_duration:type_name -> google.protobuf.Duration
+	1,  // 24: tokenstreaming.v1.Attached.state:type_name -> tokenstreaming.v1.GenerationState
+	1,  // 25: tokenstreaming.v1.Heartbeat.state:type_name -> tokenstreaming.v1.GenerationState
+	20, // 26: tokenstreaming.v1.DrainNotice.deadline_time:type_name -> google.protobuf.Timestamp
+	19, // 27: tokenstreaming.v1.GenerationFailure.usage:type_name -> tokenstreaming.v1.Usage
+	4,  // 28: tokenstreaming.v1.GenerationFailure.retry_advice:type_name -> tokenstreaming.v1.RetryAdvice
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_tokenstreaming_v1_generation_proto_init() }
@@ -1491,15 +1761,15 @@ func file_tokenstreaming_v1_generation_proto_init() {
 		return
 	}
 	file_tokenstreaming_v1_usage_proto_init()
-	file_tokenstreaming_v1_generation_proto_msgTypes[1].OneofWrappers = []any{}
 	file_tokenstreaming_v1_generation_proto_msgTypes[2].OneofWrappers = []any{}
+	file_tokenstreaming_v1_generation_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tokenstreaming_v1_generation_proto_rawDesc), len(file_tokenstreaming_v1_generation_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   13,
+			NumEnums:      5,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

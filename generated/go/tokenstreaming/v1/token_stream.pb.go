@@ -85,9 +85,9 @@ type StreamTokensRequest struct {
 	Limits *Limits `protobuf:"bytes,13,opt,name=limits,proto3" json:"limits,omitempty"`
 	// Behaviour when readers disconnect or engines fail. Unset: stop when the last reader disconnects.
 	Recovery *Recovery `protobuf:"bytes,14,opt,name=recovery,proto3" json:"recovery,omitempty"`
-	// Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
-	// configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
-	// `temperature`, …).
+	// Parameters that are passed to the engine unchanged; numbers without a fraction as integers. INVALID_ARGUMENT
+	// for keys that the server's configuration does not allow (`UNSUPPORTED_FEATURE`), and for keys that have a
+	// field in this contract, such as `model`, `stream` or `temperature` (`INVALID_REQUEST`).
 	EngineParams *structpb.Struct `protobuf:"bytes,15,opt,name=engine_params,json=engineParams,proto3" json:"engine_params,omitempty"`
 	// Labels for billing and search: at most 16, keys of 1 to 63 and values of up to 256 characters. Stored in
 	// the usage ledger and not sent to the engine.
@@ -301,15 +301,15 @@ type StreamTokensResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Sequence of the last event in this message. The events of a generation are numbered 1, 2, 3 and so on. The
 	// `sequence` of the last message that a client has processed completely is its cursor for ResumeTokens. A
-	// notice repeats the previous value; 0 before any event.
+	// notice repeats the previous value; at the start of a stream, the one after which it begins: 0 or
+	// `after_sequence`.
 	Sequence int32 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// Generated tokens, in order. Usually one; several if the engine sent several at once or the reader is
 	// behind.
 	Tokens []*Token `protobuf:"bytes,2,rep,name=tokens,proto3" json:"tokens,omitempty"`
 	// Fragments of tool calls, in order.
 	ToolCallFragments []*ToolCallFragment `protobuf:"bytes,3,rep,name=tool_call_fragments,json=toolCallFragments,proto3" json:"tool_call_fragments,omitempty"`
-	// Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
-	// event.
+	// Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices with `sequence` 0.
 	Usage *Usage `protobuf:"bytes,4,opt,name=usage,proto3" json:"usage,omitempty"`
 	// The event, if it is neither tokens nor tool-call fragments.
 	//
@@ -326,9 +326,14 @@ type StreamTokensResponse struct {
 	//	*StreamTokensResponse_Attached
 	//	*StreamTokensResponse_Heartbeat
 	//	*StreamTokensResponse_DrainNotice
-	Notice        isStreamTokensResponse_Notice `protobuf_oneof:"notice"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Notice isStreamTokensResponse_Notice `protobuf_oneof:"notice"`
+	// CRC-32 (IEEE, as in zlib) over the UTF-8 of all output of the generation up to `sequence`, in order: of each
+	// token `text`, `reasoning_text` and `refusal_text`, of each fragment `id`, `function_name` and
+	// `arguments_fragment`. Compare it with your own, and send that back in ResumeTokensRequest. Unset before any
+	// output, and on notices.
+	OutputChecksum *uint32 `protobuf:"fixed32,11,opt,name=output_checksum,json=outputChecksum,proto3,oneof" json:"output_checksum,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *StreamTokensResponse) Reset() {
@@ -457,6 +462,13 @@ func (x *StreamTokensResponse) GetDrainNotice() *DrainNotice {
 	return nil
 }
 
+func (x *StreamTokensResponse) GetOutputChecksum() uint32 {
+	if x != nil && x.OutputChecksum != nil {
+		return *x.OutputChecksum
+	}
+	return 0
+}
+
 type isStreamTokensResponse_Event interface {
 	isStreamTokensResponse_Event()
 }
@@ -517,8 +529,14 @@ type ResumeTokensRequest struct {
 	// (`SEQUENCE_OUT_OF_RANGE`) if it is beyond the last event. FAILED_PRECONDITION (`REPLAY_EXPIRED`) if the
 	// following events are no longer stored.
 	AfterSequence int32 `protobuf:"varint,2,opt,name=after_sequence,json=afterSequence,proto3" json:"after_sequence,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// `log_incarnation` of `Started` or `Attached`, as the caller has it. NOT_FOUND (`GENERATION_NOT_FOUND`) if the
+	// stored events have another one. Empty: not checked.
+	LogIncarnation string `protobuf:"bytes,3,opt,name=log_incarnation,json=logIncarnation,proto3" json:"log_incarnation,omitempty"`
+	// The caller's own checksum at `after_sequence`, computed as StreamTokensResponse.output_checksum is. DATA_LOSS
+	// (`LOG_DIVERGED`) if the server has another one there. Unset: not checked.
+	OutputChecksum *uint32 `protobuf:"fixed32,4,opt,name=output_checksum,json=outputChecksum,proto3,oneof" json:"output_checksum,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ResumeTokensRequest) Reset() {
@@ -561,6 +579,20 @@ func (x *ResumeTokensRequest) GetGenerationId() string {
 func (x *ResumeTokensRequest) GetAfterSequence() int32 {
 	if x != nil {
 		return x.AfterSequence
+	}
+	return 0
+}
+
+func (x *ResumeTokensRequest) GetLogIncarnation() string {
+	if x != nil {
+		return x.LogIncarnation
+	}
+	return ""
+}
+
+func (x *ResumeTokensRequest) GetOutputChecksum() uint32 {
+	if x != nil && x.OutputChecksum != nil {
+		return *x.OutputChecksum
 	}
 	return 0
 }
@@ -1138,7 +1170,7 @@ const file_tokenstreaming_v1_token_stream_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\a\n" +
 	"\x05inputB\x19\n" +
-	"\x17_max_output_token_count\"\xfb\x04\n" +
+	"\x17_max_output_token_count\"\xbd\x05\n" +
 	"\x14StreamTokensResponse\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x05R\bsequence\x120\n" +
 	"\x06tokens\x18\x02 \x03(\v2\x18.tokenstreaming.v1.TokenR\x06tokens\x12S\n" +
@@ -1150,12 +1182,17 @@ const file_tokenstreaming_v1_token_stream_proto_rawDesc = "" +
 	"\battached\x18\b \x01(\v2\x1b.tokenstreaming.v1.AttachedH\x01R\battached\x12<\n" +
 	"\theartbeat\x18\t \x01(\v2\x1c.tokenstreaming.v1.HeartbeatH\x01R\theartbeat\x12C\n" +
 	"\fdrain_notice\x18\n" +
-	" \x01(\v2\x1e.tokenstreaming.v1.DrainNoticeH\x01R\vdrainNoticeB\a\n" +
+	" \x01(\v2\x1e.tokenstreaming.v1.DrainNoticeH\x01R\vdrainNotice\x12,\n" +
+	"\x0foutput_checksum\x18\v \x01(\aH\x02R\x0eoutputChecksum\x88\x01\x01B\a\n" +
 	"\x05eventB\b\n" +
-	"\x06notice\"a\n" +
+	"\x06noticeB\x12\n" +
+	"\x10_output_checksum\"\xcc\x01\n" +
 	"\x13ResumeTokensRequest\x12#\n" +
 	"\rgeneration_id\x18\x01 \x01(\tR\fgenerationId\x12%\n" +
-	"\x0eafter_sequence\x18\x02 \x01(\x05R\rafterSequence\"W\n" +
+	"\x0eafter_sequence\x18\x02 \x01(\x05R\rafterSequence\x12'\n" +
+	"\x0flog_incarnation\x18\x03 \x01(\tR\x0elogIncarnation\x12,\n" +
+	"\x0foutput_checksum\x18\x04 \x01(\aH\x00R\x0eoutputChecksum\x88\x01\x01B\x12\n" +
+	"\x10_output_checksum\"W\n" +
 	"\x13GenerateTextRequest\x12@\n" +
 	"\arequest\x18\x01 \x01(\v2&.tokenstreaming.v1.StreamTokensRequestR\arequest\"\xba\x02\n" +
 	"\x14GenerateTextResponse\x12\x12\n" +
@@ -1332,6 +1369,7 @@ func file_tokenstreaming_v1_token_stream_proto_init() {
 		(*StreamTokensResponse_Heartbeat)(nil),
 		(*StreamTokensResponse_DrainNotice)(nil),
 	}
+	file_tokenstreaming_v1_token_stream_proto_msgTypes[2].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

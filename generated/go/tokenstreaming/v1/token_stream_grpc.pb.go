@@ -82,7 +82,9 @@ type TokenStreamClient interface {
 	// when the generation has ended, with its final usage. Idempotent: a generation that has already ended is
 	// returned unchanged.
 	CancelGeneration(ctx context.Context, in *CancelGenerationRequest, opts ...grpc.CallOption) (*CancelGenerationResponse, error)
-	// Returns the state, usage, stored events and outcome of a generation. Authoritative after a crash.
+	// Returns the state, usage, stored events and outcome of a generation. Authoritative after a crash. Once its events
+	// are no longer stored, the answer is what the usage ledger has, if the server can read its ledger: `start_time` and
+	// `log_incarnation` are then unset, and of an error only the code and the reason are known.
 	GetGeneration(ctx context.Context, in *GetGenerationRequest, opts ...grpc.CallOption) (*GetGenerationResponse, error)
 	// Counts the input tokens that a request would be billed for, including those of its tools, without running
 	// it.
@@ -215,7 +217,9 @@ type TokenStreamServer interface {
 	// when the generation has ended, with its final usage. Idempotent: a generation that has already ended is
 	// returned unchanged.
 	CancelGeneration(context.Context, *CancelGenerationRequest) (*CancelGenerationResponse, error)
-	// Returns the state, usage, stored events and outcome of a generation. Authoritative after a crash.
+	// Returns the state, usage, stored events and outcome of a generation. Authoritative after a crash. Once its events
+	// are no longer stored, the answer is what the usage ledger has, if the server can read its ledger: `start_time` and
+	// `log_incarnation` are then unset, and of an error only the code and the reason are known.
 	GetGeneration(context.Context, *GetGenerationRequest) (*GetGenerationResponse, error)
 	// Counts the input tokens that a request would be billed for, including those of its tools, without running
 	// it.

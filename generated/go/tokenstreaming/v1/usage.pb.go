@@ -80,8 +80,9 @@ func (UsageSource) EnumDescriptor() ([]byte, []int) {
 	return file_tokenstreaming_v1_usage_proto_rawDescGZIP(), []int{0}
 }
 
-// Tokens that a generation has consumed and produced. All counts are cumulative. A count does not decrease
-// while `source` stays the same; a stronger source may correct it in either direction.
+// Tokens that a generation has consumed and produced. All counts are cumulative. Each count has its own source,
+// which is not sent, and does not decrease while that source stays the same. If the source changes, the count may
+// change in either direction: an engine's report replaces the server's own count.
 type Usage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Tokens of the input, including cached ones. Billed once.
@@ -181,6 +182,70 @@ func (x *Usage) GetSource() UsageSource {
 	return UsageSource_USAGE_SOURCE_UNSPECIFIED
 }
 
+// The price of a usage. Set only if the server has a price for the model.
+type Cost struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Amount in millionths of the currency, rounded once, half to even.
+	AmountMicros int64 `protobuf:"varint,1,opt,name=amount_micros,json=amountMicros,proto3" json:"amount_micros,omitempty"`
+	// ISO 4217 code of the currency, such as `USD`.
+	Currency string `protobuf:"bytes,2,opt,name=currency,proto3" json:"currency,omitempty"`
+	// Version of the price that was applied, as the server's settings name it. Empty in a sum of several versions.
+	PriceVersion  string `protobuf:"bytes,3,opt,name=price_version,json=priceVersion,proto3" json:"price_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Cost) Reset() {
+	*x = Cost{}
+	mi := &file_tokenstreaming_v1_usage_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Cost) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Cost) ProtoMessage() {}
+
+func (x *Cost) ProtoReflect() protoreflect.Message {
+	mi := &file_tokenstreaming_v1_usage_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Cost.ProtoReflect.Descriptor instead.
+func (*Cost) Descriptor() ([]byte, []int) {
+	return file_tokenstreaming_v1_usage_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Cost) GetAmountMicros() int64 {
+	if x != nil {
+		return x.AmountMicros
+	}
+	return 0
+}
+
+func (x *Cost) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
+func (x *Cost) GetPriceVersion() string {
+	if x != nil {
+		return x.PriceVersion
+	}
+	return ""
+}
+
 var File_tokenstreaming_v1_usage_proto protoreflect.FileDescriptor
 
 const file_tokenstreaming_v1_usage_proto_rawDesc = "" +
@@ -193,7 +258,11 @@ const file_tokenstreaming_v1_usage_proto_rawDesc = "" +
 	"\x1dcache_write_input_token_count\x18\x04 \x01(\x05R\x19cacheWriteInputTokenCount\x122\n" +
 	"\x15reasoning_token_count\x18\x05 \x01(\x05R\x13reasoningTokenCount\x120\n" +
 	"\x14overhead_token_count\x18\x06 \x01(\x05R\x12overheadTokenCount\x126\n" +
-	"\x06source\x18\a \x01(\x0e2\x1e.tokenstreaming.v1.UsageSourceR\x06source*z\n" +
+	"\x06source\x18\a \x01(\x0e2\x1e.tokenstreaming.v1.UsageSourceR\x06source\"l\n" +
+	"\x04Cost\x12#\n" +
+	"\ramount_micros\x18\x01 \x01(\x03R\famountMicros\x12\x1a\n" +
+	"\bcurrency\x18\x02 \x01(\tR\bcurrency\x12#\n" +
+	"\rprice_version\x18\x03 \x01(\tR\fpriceVersion*z\n" +
 	"\vUsageSource\x12\x1c\n" +
 	"\x18USAGE_SOURCE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13USAGE_SOURCE_ENGINE\x10\x01\x12\x18\n" +
@@ -215,10 +284,11 @@ func file_tokenstreaming_v1_usage_proto_rawDescGZIP() []byte {
 }
 
 var file_tokenstreaming_v1_usage_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tokenstreaming_v1_usage_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_tokenstreaming_v1_usage_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_tokenstreaming_v1_usage_proto_goTypes = []any{
 	(UsageSource)(0), // 0: tokenstreaming.v1.UsageSource
 	(*Usage)(nil),    // 1: tokenstreaming.v1.Usage
+	(*Cost)(nil),     // 2: tokenstreaming.v1.Cost
 }
 var file_tokenstreaming_v1_usage_proto_depIdxs = []int32{
 	0, // 0: tokenstreaming.v1.Usage.source:type_name -> tokenstreaming.v1.UsageSource
@@ -240,7 +310,7 @@ func file_tokenstreaming_v1_usage_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tokenstreaming_v1_usage_proto_rawDesc), len(file_tokenstreaming_v1_usage_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   1,
+			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -94,7 +94,7 @@ const (
 	UsageDimension_USAGE_DIMENSION_MODEL UsageDimension = 2
 	// Value of the label `label_key`.
 	UsageDimension_USAGE_DIMENSION_LABEL UsageDimension = 3
-	// `create_time`, in buckets of `bucket_duration`.
+	// `create_time`, in buckets of `bucket_duration` or `bucket_unit`.
 	UsageDimension_USAGE_DIMENSION_TIME UsageDimension = 4
 )
 
@@ -143,6 +143,129 @@ func (UsageDimension) EnumDescriptor() ([]byte, []int) {
 	return file_tokenstreaming_v1_usage_service_proto_rawDescGZIP(), []int{1}
 }
 
+// Unit of the calendar.
+type UsageTimeUnit int32
+
+const (
+	// None.
+	UsageTimeUnit_USAGE_TIME_UNIT_UNSPECIFIED UsageTimeUnit = 0
+	// Hour. Each has 60 minutes, also when clocks are changed.
+	UsageTimeUnit_USAGE_TIME_UNIT_HOUR UsageTimeUnit = 1
+	// Day. It may have 23 or 25 hours.
+	UsageTimeUnit_USAGE_TIME_UNIT_DAY UsageTimeUnit = 2
+	// Month.
+	UsageTimeUnit_USAGE_TIME_UNIT_MONTH UsageTimeUnit = 3
+)
+
+// Enum value maps for UsageTimeUnit.
+var (
+	UsageTimeUnit_name = map[int32]string{
+		0: "USAGE_TIME_UNIT_UNSPECIFIED",
+		1: "USAGE_TIME_UNIT_HOUR",
+		2: "USAGE_TIME_UNIT_DAY",
+		3: "USAGE_TIME_UNIT_MONTH",
+	}
+	UsageTimeUnit_value = map[string]int32{
+		"USAGE_TIME_UNIT_UNSPECIFIED": 0,
+		"USAGE_TIME_UNIT_HOUR":        1,
+		"USAGE_TIME_UNIT_DAY":         2,
+		"USAGE_TIME_UNIT_MONTH":       3,
+	}
+)
+
+func (x UsageTimeUnit) Enum() *UsageTimeUnit {
+	p := new(UsageTimeUnit)
+	*p = x
+	return p
+}
+
+func (x UsageTimeUnit) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (UsageTimeUnit) Descriptor() protoreflect.EnumDescriptor {
+	return file_tokenstreaming_v1_usage_service_proto_enumTypes[2].Descriptor()
+}
+
+func (UsageTimeUnit) Type() protoreflect.EnumType {
+	return &file_tokenstreaming_v1_usage_service_proto_enumTypes[2]
+}
+
+func (x UsageTimeUnit) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use UsageTimeUnit.Descriptor instead.
+func (UsageTimeUnit) EnumDescriptor() ([]byte, []int) {
+	return file_tokenstreaming_v1_usage_service_proto_rawDescGZIP(), []int{2}
+}
+
+// What an entry of the ledger says.
+type UsageEntryKind int32
+
+const (
+	// Never sent.
+	UsageEntryKind_USAGE_ENTRY_KIND_UNSPECIFIED UsageEntryKind = 0
+	// An engine accepted the generation.
+	UsageEntryKind_USAGE_ENTRY_KIND_BEGIN UsageEntryKind = 1
+	// The generation ended. FINISH and LOST occur once for each record, and never both.
+	UsageEntryKind_USAGE_ENTRY_KIND_FINISH UsageEntryKind = 2
+	// The engine reported its usage late. It does not change the bill.
+	UsageEntryKind_USAGE_ENTRY_KIND_SETTLE UsageEntryKind = 3
+	// The server died during the generation: the usage is that of the last checkpoint, an estimate.
+	UsageEntryKind_USAGE_ENTRY_KIND_LOST UsageEntryKind = 4
+	// The usage or the cost of a record that was closed has changed: a server that was believed dead finished
+	// nevertheless, or the record was priced again.
+	UsageEntryKind_USAGE_ENTRY_KIND_ADJUST UsageEntryKind = 5
+)
+
+// Enum value maps for UsageEntryKind.
+var (
+	UsageEntryKind_name = map[int32]string{
+		0: "USAGE_ENTRY_KIND_UNSPECIFIED",
+		1: "USAGE_ENTRY_KIND_BEGIN",
+		2: "USAGE_ENTRY_KIND_FINISH",
+		3: "USAGE_ENTRY_KIND_SETTLE",
+		4: "USAGE_ENTRY_KIND_LOST",
+		5: "USAGE_ENTRY_KIND_ADJUST",
+	}
+	UsageEntryKind_value = map[string]int32{
+		"USAGE_ENTRY_KIND_UNSPECIFIED": 0,
+		"USAGE_ENTRY_KIND_BEGIN":       1,
+		"USAGE_ENTRY_KIND_FINISH":      2,
+		"USAGE_ENTRY_KIND_SETTLE":      3,
+		"USAGE_ENTRY_KIND_LOST":        4,
+		"USAGE_ENTRY_KIND_ADJUST":      5,
+	}
+)
+
+func (x UsageEntryKind) Enum() *UsageEntryKind {
+	p := new(UsageEntryKind)
+	*p = x
+	return p
+}
+
+func (x UsageEntryKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (UsageEntryKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_tokenstreaming_v1_usage_service_proto_enumTypes[3].Descriptor()
+}
+
+func (UsageEntryKind) Type() protoreflect.EnumType {
+	return &file_tokenstreaming_v1_usage_service_proto_enumTypes[3]
+}
+
+func (x UsageEntryKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use UsageEntryKind.Descriptor instead.
+func (UsageEntryKind) EnumDescriptor() ([]byte, []int) {
+	return file_tokenstreaming_v1_usage_service_proto_rawDescGZIP(), []int{3}
+}
+
 // The usage record of one generation.
 type UsageRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -170,7 +293,22 @@ type UsageRecord struct {
 	Labels map[string]string `protobuf:"bytes,11,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Usage that the engine reported after the generation had ended. It does not change the bill. Unset if the
 	// engine reported none.
-	SettledUsage  *Usage `protobuf:"bytes,12,opt,name=settled_usage,json=settledUsage,proto3" json:"settled_usage,omitempty"`
+	SettledUsage *Usage `protobuf:"bytes,12,opt,name=settled_usage,json=settledUsage,proto3" json:"settled_usage,omitempty"`
+	// Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+	// accepted it.
+	Attempts []*Attempt `protobuf:"bytes,13,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	// Server that ran the generation, as in `Generation.server`.
+	Server string `protobuf:"bytes,14,opt,name=server,proto3" json:"server,omitempty"`
+	// `session_id` of the request. Empty if it had none.
+	SessionId string `protobuf:"bytes,15,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// When the server received the first token. Unset before that, and while `state` is OPEN or LOST.
+	FirstTokenTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=first_token_time,json=firstTokenTime,proto3" json:"first_token_time,omitempty"`
+	// Bytes of all events before `finished`, as they are sent to one reader.
+	EventByteCount int64 `protobuf:"varint,17,opt,name=event_byte_count,json=eventByteCount,proto3" json:"event_byte_count,omitempty"`
+	// Sequence of the last event that had been handed to the network for any reader when the generation ended.
+	LastDeliveredSequence int32 `protobuf:"varint,18,opt,name=last_delivered_sequence,json=lastDeliveredSequence,proto3" json:"last_delivered_sequence,omitempty"`
+	// Cost of `usage`. Unset while `state` is OPEN, or if the model has no price.
+	Cost          *Cost `protobuf:"bytes,19,opt,name=cost,proto3" json:"cost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -289,6 +427,55 @@ func (x *UsageRecord) GetSettledUsage() *Usage {
 	return nil
 }
 
+func (x *UsageRecord) GetAttempts() []*Attempt {
+	if x != nil {
+		return x.Attempts
+	}
+	return nil
+}
+
+func (x *UsageRecord) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *UsageRecord) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *UsageRecord) GetFirstTokenTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FirstTokenTime
+	}
+	return nil
+}
+
+func (x *UsageRecord) GetEventByteCount() int64 {
+	if x != nil {
+		return x.EventByteCount
+	}
+	return 0
+}
+
+func (x *UsageRecord) GetLastDeliveredSequence() int32 {
+	if x != nil {
+		return x.LastDeliveredSequence
+	}
+	return 0
+}
+
+func (x *UsageRecord) GetCost() *Cost {
+	if x != nil {
+		return x.Cost
+	}
+	return nil
+}
+
 // Selects usage records. A record must match all fields that are set; an empty field does not restrict.
 type UsageFilter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -388,7 +575,8 @@ type ListUsageRecordsRequest struct {
 	Filter *UsageFilter `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Maximum number of records in the page: at most 1000. 0: 50.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
+	// `next_page_token` of the previous page, with the same filter. Empty: the first page. Any other text, and the token
+	// of another filter, is INVALID_ARGUMENT.
 	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -509,10 +697,15 @@ type SummarizeUsageRequest struct {
 	GroupBy []UsageDimension `protobuf:"varint,2,rep,packed,name=group_by,json=groupBy,proto3,enum=tokenstreaming.v1.UsageDimension" json:"group_by,omitempty"`
 	// Key of the label to group by. Required with USAGE_DIMENSION_LABEL, otherwise it must be empty.
 	LabelKey string `protobuf:"bytes,3,opt,name=label_key,json=labelKey,proto3" json:"label_key,omitempty"`
-	// Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
+	// Length of a time bucket, counted from the Unix epoch: at least 1 minute. With USAGE_DIMENSION_TIME, either this
+	// or `bucket_unit` is required; otherwise both must be unset.
 	BucketDuration *durationpb.Duration `protobuf:"bytes,4,opt,name=bucket_duration,json=bucketDuration,proto3" json:"bucket_duration,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Unit of the calendar for time buckets, in `time_zone`.
+	BucketUnit UsageTimeUnit `protobuf:"varint,5,opt,name=bucket_unit,json=bucketUnit,proto3,enum=tokenstreaming.v1.UsageTimeUnit" json:"bucket_unit,omitempty"`
+	// Name of a time zone in the IANA database, such as `Europe/Berlin`. Empty: UTC. Only with `bucket_unit`.
+	TimeZone      string `protobuf:"bytes,6,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SummarizeUsageRequest) Reset() {
@@ -571,6 +764,20 @@ func (x *SummarizeUsageRequest) GetBucketDuration() *durationpb.Duration {
 		return x.BucketDuration
 	}
 	return nil
+}
+
+func (x *SummarizeUsageRequest) GetBucketUnit() UsageTimeUnit {
+	if x != nil {
+		return x.BucketUnit
+	}
+	return UsageTimeUnit_USAGE_TIME_UNIT_UNSPECIFIED
+}
+
+func (x *SummarizeUsageRequest) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
 }
 
 // Sums of usage.
@@ -645,7 +852,11 @@ type UsageSummary struct {
 	// Sum of `overhead_token_count`.
 	OverheadTokenCount int64 `protobuf:"varint,11,opt,name=overhead_token_count,json=overheadTokenCount,proto3" json:"overhead_token_count,omitempty"`
 	// Weakest source of the counts in the group.
-	Source        UsageSource `protobuf:"varint,12,opt,name=source,proto3,enum=tokenstreaming.v1.UsageSource" json:"source,omitempty"`
+	Source UsageSource `protobuf:"varint,12,opt,name=source,proto3,enum=tokenstreaming.v1.UsageSource" json:"source,omitempty"`
+	// Number of generations whose record is LOST: their counts are estimates.
+	LostGenerationCount int64 `protobuf:"varint,13,opt,name=lost_generation_count,json=lostGenerationCount,proto3" json:"lost_generation_count,omitempty"`
+	// Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+	Costs         []*Cost `protobuf:"bytes,14,rep,name=costs,proto3" json:"costs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -764,11 +975,236 @@ func (x *UsageSummary) GetSource() UsageSource {
 	return UsageSource_USAGE_SOURCE_UNSPECIFIED
 }
 
+func (x *UsageSummary) GetLostGenerationCount() int64 {
+	if x != nil {
+		return x.LostGenerationCount
+	}
+	return 0
+}
+
+func (x *UsageSummary) GetCosts() []*Cost {
+	if x != nil {
+		return x.Costs
+	}
+	return nil
+}
+
+// Request for entries of the ledger.
+type ListUsageEntriesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only entries after this sequence. 0: from the beginning.
+	AfterSequence int64 `protobuf:"varint,1,opt,name=after_sequence,json=afterSequence,proto3" json:"after_sequence,omitempty"`
+	// Maximum number of entries in the response: at most 1000. 0: 100.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Tenant, as in UsageFilter.
+	Tenant        string `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListUsageEntriesRequest) Reset() {
+	*x = ListUsageEntriesRequest{}
+	mi := &file_tokenstreaming_v1_usage_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListUsageEntriesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListUsageEntriesRequest) ProtoMessage() {}
+
+func (x *ListUsageEntriesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tokenstreaming_v1_usage_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListUsageEntriesRequest.ProtoReflect.Descriptor instead.
+func (*ListUsageEntriesRequest) Descriptor() ([]byte, []int) {
+	return file_tokenstreaming_v1_usage_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ListUsageEntriesRequest) GetAfterSequence() int64 {
+	if x != nil {
+		return x.AfterSequence
+	}
+	return 0
+}
+
+func (x *ListUsageEntriesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListUsageEntriesRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+// Entries of the ledger.
+type ListUsageEntriesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Entries, in the order of their sequences. Empty if there are no further ones yet.
+	UsageEntries []*UsageEntry `protobuf:"bytes,1,rep,name=usage_entries,json=usageEntries,proto3" json:"usage_entries,omitempty"`
+	// Sequence to continue after: that of the last entry in the response; `after_sequence` if it has none.
+	LastSequence  int64 `protobuf:"varint,2,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListUsageEntriesResponse) Reset() {
+	*x = ListUsageEntriesResponse{}
+	mi := &file_tokenstreaming_v1_usage_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListUsageEntriesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListUsageEntriesResponse) ProtoMessage() {}
+
+func (x *ListUsageEntriesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tokenstreaming_v1_usage_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListUsageEntriesResponse.ProtoReflect.Descriptor instead.
+func (*ListUsageEntriesResponse) Descriptor() ([]byte, []int) {
+	return file_tokenstreaming_v1_usage_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ListUsageEntriesResponse) GetUsageEntries() []*UsageEntry {
+	if x != nil {
+		return x.UsageEntries
+	}
+	return nil
+}
+
+func (x *ListUsageEntriesResponse) GetLastSequence() int64 {
+	if x != nil {
+		return x.LastSequence
+	}
+	return 0
+}
+
+// Entry of the ledger: one change of one record.
+type UsageEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sequence of the entry. The entries of a ledger are numbered 1, 2, 3 and so on without gaps, in the order in which
+	// they became visible. It identifies the entry, so use it to recognise one that you have processed already.
+	Sequence int64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// What happened.
+	Kind UsageEntryKind `protobuf:"varint,2,opt,name=kind,proto3,enum=tokenstreaming.v1.UsageEntryKind" json:"kind,omitempty"`
+	// When the entry was written.
+	EntryTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=entry_time,json=entryTime,proto3" json:"entry_time,omitempty"`
+	// The record as of this entry.
+	UsageRecord *UsageRecord `protobuf:"bytes,4,opt,name=usage_record,json=usageRecord,proto3" json:"usage_record,omitempty"`
+	// Usage that an ADJUST replaces. Otherwise unset.
+	PreviousUsage *Usage `protobuf:"bytes,5,opt,name=previous_usage,json=previousUsage,proto3" json:"previous_usage,omitempty"`
+	// Cost that an ADJUST replaces. Otherwise unset.
+	PreviousCost  *Cost `protobuf:"bytes,6,opt,name=previous_cost,json=previousCost,proto3" json:"previous_cost,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageEntry) Reset() {
+	*x = UsageEntry{}
+	mi := &file_tokenstreaming_v1_usage_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageEntry) ProtoMessage() {}
+
+func (x *UsageEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_tokenstreaming_v1_usage_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageEntry.ProtoReflect.Descriptor instead.
+func (*UsageEntry) Descriptor() ([]byte, []int) {
+	return file_tokenstreaming_v1_usage_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *UsageEntry) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *UsageEntry) GetKind() UsageEntryKind {
+	if x != nil {
+		return x.Kind
+	}
+	return UsageEntryKind_USAGE_ENTRY_KIND_UNSPECIFIED
+}
+
+func (x *UsageEntry) GetEntryTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EntryTime
+	}
+	return nil
+}
+
+func (x *UsageEntry) GetUsageRecord() *UsageRecord {
+	if x != nil {
+		return x.UsageRecord
+	}
+	return nil
+}
+
+func (x *UsageEntry) GetPreviousUsage() *Usage {
+	if x != nil {
+		return x.PreviousUsage
+	}
+	return nil
+}
+
+func (x *UsageEntry) GetPreviousCost() *Cost {
+	if x != nil {
+		return x.PreviousCost
+	}
+	return nil
+}
+
 var File_tokenstreaming_v1_usage_service_proto protoreflect.FileDescriptor
 
 const file_tokenstreaming_v1_usage_service_proto_rawDesc = "" +
 	"\n" +
-	"%tokenstreaming/v1/usage_service.proto\x12\x11tokenstreaming.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"tokenstreaming/v1/generation.proto\x1a\x1dtokenstreaming/v1/usage.proto\"\x83\x05\n" +
+	"%tokenstreaming/v1/usage_service.proto\x12\x11tokenstreaming.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"tokenstreaming/v1/generation.proto\x1a\x1dtokenstreaming/v1/usage.proto\"\xc7\a\n" +
 	"\vUsageRecord\x12\x1b\n" +
 	"\trecord_id\x18\x01 \x01(\tR\brecordId\x12#\n" +
 	"\rgeneration_id\x18\x02 \x01(\tR\fgenerationId\x12\x16\n" +
@@ -783,7 +1219,15 @@ const file_tokenstreaming_v1_usage_service_proto_rawDesc = "" +
 	"\bend_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12B\n" +
 	"\x06labels\x18\v \x03(\v2*.tokenstreaming.v1.UsageRecord.LabelsEntryR\x06labels\x12=\n" +
-	"\rsettled_usage\x18\f \x01(\v2\x18.tokenstreaming.v1.UsageR\fsettledUsage\x1a9\n" +
+	"\rsettled_usage\x18\f \x01(\v2\x18.tokenstreaming.v1.UsageR\fsettledUsage\x126\n" +
+	"\battempts\x18\r \x03(\v2\x1a.tokenstreaming.v1.AttemptR\battempts\x12\x16\n" +
+	"\x06server\x18\x0e \x01(\tR\x06server\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x0f \x01(\tR\tsessionId\x12D\n" +
+	"\x10first_token_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\x0efirstTokenTime\x12(\n" +
+	"\x10event_byte_count\x18\x11 \x01(\x03R\x0eeventByteCount\x126\n" +
+	"\x17last_delivered_sequence\x18\x12 \x01(\x05R\x15lastDeliveredSequence\x12+\n" +
+	"\x04cost\x18\x13 \x01(\v2\x17.tokenstreaming.v1.CostR\x04cost\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd1\x02\n" +
@@ -805,14 +1249,17 @@ const file_tokenstreaming_v1_usage_service_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\"\x87\x01\n" +
 	"\x18ListUsageRecordsResponse\x12C\n" +
 	"\rusage_records\x18\x01 \x03(\v2\x1e.tokenstreaming.v1.UsageRecordR\fusageRecords\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xee\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xce\x02\n" +
 	"\x15SummarizeUsageRequest\x126\n" +
 	"\x06filter\x18\x01 \x01(\v2\x1e.tokenstreaming.v1.UsageFilterR\x06filter\x12<\n" +
 	"\bgroup_by\x18\x02 \x03(\x0e2!.tokenstreaming.v1.UsageDimensionR\agroupBy\x12\x1b\n" +
 	"\tlabel_key\x18\x03 \x01(\tR\blabelKey\x12B\n" +
-	"\x0fbucket_duration\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x0ebucketDuration\"W\n" +
+	"\x0fbucket_duration\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x0ebucketDuration\x12A\n" +
+	"\vbucket_unit\x18\x05 \x01(\x0e2 .tokenstreaming.v1.UsageTimeUnitR\n" +
+	"bucketUnit\x12\x1b\n" +
+	"\ttime_zone\x18\x06 \x01(\tR\btimeZone\"W\n" +
 	"\x16SummarizeUsageResponse\x12=\n" +
-	"\tsummaries\x18\x01 \x03(\v2\x1f.tokenstreaming.v1.UsageSummaryR\tsummaries\"\xc3\x04\n" +
+	"\tsummaries\x18\x01 \x03(\v2\x1f.tokenstreaming.v1.UsageSummaryR\tsummaries\"\xa6\x05\n" +
 	"\fUsageSummary\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12\x1f\n" +
@@ -827,7 +1274,25 @@ const file_tokenstreaming_v1_usage_service_proto_rawDesc = "" +
 	"\x15reasoning_token_count\x18\n" +
 	" \x01(\x03R\x13reasoningTokenCount\x120\n" +
 	"\x14overhead_token_count\x18\v \x01(\x03R\x12overheadTokenCount\x126\n" +
-	"\x06source\x18\f \x01(\x0e2\x1e.tokenstreaming.v1.UsageSourceR\x06source*\x8f\x01\n" +
+	"\x06source\x18\f \x01(\x0e2\x1e.tokenstreaming.v1.UsageSourceR\x06source\x122\n" +
+	"\x15lost_generation_count\x18\r \x01(\x03R\x13lostGenerationCount\x12-\n" +
+	"\x05costs\x18\x0e \x03(\v2\x17.tokenstreaming.v1.CostR\x05costs\"u\n" +
+	"\x17ListUsageEntriesRequest\x12%\n" +
+	"\x0eafter_sequence\x18\x01 \x01(\x03R\rafterSequence\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x16\n" +
+	"\x06tenant\x18\x03 \x01(\tR\x06tenant\"\x83\x01\n" +
+	"\x18ListUsageEntriesResponse\x12B\n" +
+	"\rusage_entries\x18\x01 \x03(\v2\x1d.tokenstreaming.v1.UsageEntryR\fusageEntries\x12#\n" +
+	"\rlast_sequence\x18\x02 \x01(\x03R\flastSequence\"\xdc\x02\n" +
+	"\n" +
+	"UsageEntry\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x03R\bsequence\x125\n" +
+	"\x04kind\x18\x02 \x01(\x0e2!.tokenstreaming.v1.UsageEntryKindR\x04kind\x129\n" +
+	"\n" +
+	"entry_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tentryTime\x12A\n" +
+	"\fusage_record\x18\x04 \x01(\v2\x1e.tokenstreaming.v1.UsageRecordR\vusageRecord\x12?\n" +
+	"\x0eprevious_usage\x18\x05 \x01(\v2\x18.tokenstreaming.v1.UsageR\rpreviousUsage\x12<\n" +
+	"\rprevious_cost\x18\x06 \x01(\v2\x17.tokenstreaming.v1.CostR\fpreviousCost*\x8f\x01\n" +
 	"\x10UsageRecordState\x12\"\n" +
 	"\x1eUSAGE_RECORD_STATE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17USAGE_RECORD_STATE_OPEN\x10\x01\x12\x1d\n" +
@@ -838,10 +1303,23 @@ const file_tokenstreaming_v1_usage_service_proto_rawDesc = "" +
 	"\x16USAGE_DIMENSION_TENANT\x10\x01\x12\x19\n" +
 	"\x15USAGE_DIMENSION_MODEL\x10\x02\x12\x19\n" +
 	"\x15USAGE_DIMENSION_LABEL\x10\x03\x12\x18\n" +
-	"\x14USAGE_DIMENSION_TIME\x10\x042\xe2\x01\n" +
+	"\x14USAGE_DIMENSION_TIME\x10\x04*~\n" +
+	"\rUsageTimeUnit\x12\x1f\n" +
+	"\x1bUSAGE_TIME_UNIT_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14USAGE_TIME_UNIT_HOUR\x10\x01\x12\x17\n" +
+	"\x13USAGE_TIME_UNIT_DAY\x10\x02\x12\x19\n" +
+	"\x15USAGE_TIME_UNIT_MONTH\x10\x03*\xc0\x01\n" +
+	"\x0eUsageEntryKind\x12 \n" +
+	"\x1cUSAGE_ENTRY_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16USAGE_ENTRY_KIND_BEGIN\x10\x01\x12\x1b\n" +
+	"\x17USAGE_ENTRY_KIND_FINISH\x10\x02\x12\x1b\n" +
+	"\x17USAGE_ENTRY_KIND_SETTLE\x10\x03\x12\x19\n" +
+	"\x15USAGE_ENTRY_KIND_LOST\x10\x04\x12\x1b\n" +
+	"\x17USAGE_ENTRY_KIND_ADJUST\x10\x052\xcf\x02\n" +
 	"\fUsageService\x12k\n" +
 	"\x10ListUsageRecords\x12*.tokenstreaming.v1.ListUsageRecordsRequest\x1a+.tokenstreaming.v1.ListUsageRecordsResponse\x12e\n" +
-	"\x0eSummarizeUsage\x12(.tokenstreaming.v1.SummarizeUsageRequest\x1a).tokenstreaming.v1.SummarizeUsageResponseB\xe1\x01\n" +
+	"\x0eSummarizeUsage\x12(.tokenstreaming.v1.SummarizeUsageRequest\x1a).tokenstreaming.v1.SummarizeUsageResponse\x12k\n" +
+	"\x10ListUsageEntries\x12*.tokenstreaming.v1.ListUsageEntriesRequest\x1a+.tokenstreaming.v1.ListUsageEntriesResponseB\xe1\x01\n" +
 	"\x1eio.tokengrpc.tokenstreaming.v1B\x11UsageServiceProtoP\x01ZNgithub.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1;tokenstreamingv1\xaa\x02\x1bTokenGrpc.TokenStreaming.V1\xca\x02\x1bTokenGrpc\\TokenStreaming\\V1\xea\x02\x1dTokenGrpc::TokenStreaming::V1b\x06proto3"
 
 var (
@@ -856,54 +1334,74 @@ func file_tokenstreaming_v1_usage_service_proto_rawDescGZIP() []byte {
 	return file_tokenstreaming_v1_usage_service_proto_rawDescData
 }
 
-var file_tokenstreaming_v1_usage_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tokenstreaming_v1_usage_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_tokenstreaming_v1_usage_service_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_tokenstreaming_v1_usage_service_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_tokenstreaming_v1_usage_service_proto_goTypes = []any{
 	(UsageRecordState)(0),            // 0: tokenstreaming.v1.UsageRecordState
 	(UsageDimension)(0),              // 1: tokenstreaming.v1.UsageDimension
-	(*UsageRecord)(nil),              // 2: tokenstreaming.v1.UsageRecord
-	(*UsageFilter)(nil),              // 3: tokenstreaming.v1.UsageFilter
-	(*ListUsageRecordsRequest)(nil),  // 4: tokenstreaming.v1.ListUsageRecordsRequest
-	(*ListUsageRecordsResponse)(nil), // 5: tokenstreaming.v1.ListUsageRecordsResponse
-	(*SummarizeUsageRequest)(nil),    // 6: tokenstreaming.v1.SummarizeUsageRequest
-	(*SummarizeUsageResponse)(nil),   // 7: tokenstreaming.v1.SummarizeUsageResponse
-	(*UsageSummary)(nil),             // 8: tokenstreaming.v1.UsageSummary
-	nil,                              // 9: tokenstreaming.v1.UsageRecord.LabelsEntry
-	nil,                              // 10: tokenstreaming.v1.UsageFilter.LabelsEntry
-	(*Usage)(nil),                    // 11: tokenstreaming.v1.Usage
-	(FinishReason)(0),                // 12: tokenstreaming.v1.FinishReason
-	(*timestamppb.Timestamp)(nil),    // 13: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 14: google.protobuf.Duration
-	(UsageSource)(0),                 // 15: tokenstreaming.v1.UsageSource
+	(UsageTimeUnit)(0),               // 2: tokenstreaming.v1.UsageTimeUnit
+	(UsageEntryKind)(0),              // 3: tokenstreaming.v1.UsageEntryKind
+	(*UsageRecord)(nil),              // 4: tokenstreaming.v1.UsageRecord
+	(*UsageFilter)(nil),              // 5: tokenstreaming.v1.UsageFilter
+	(*ListUsageRecordsRequest)(nil),  // 6: tokenstreaming.v1.ListUsageRecordsRequest
+	(*ListUsageRecordsResponse)(nil), // 7: tokenstreaming.v1.ListUsageRecordsResponse
+	(*SummarizeUsageRequest)(nil),    // 8: tokenstreaming.v1.SummarizeUsageRequest
+	(*SummarizeUsageResponse)(nil),   // 9: tokenstreaming.v1.SummarizeUsageResponse
+	(*UsageSummary)(nil),             // 10: tokenstreaming.v1.UsageSummary
+	(*ListUsageEntriesRequest)(nil),  // 11: tokenstreaming.v1.ListUsageEntriesRequest
+	(*ListUsageEntriesResponse)(nil), // 12: tokenstreaming.v1.ListUsageEntriesResponse
+	(*UsageEntry)(nil),               // 13: tokenstreaming.v1.UsageEntry
+	nil,                              // 14: tokenstreaming.v1.UsageRecord.LabelsEntry
+	nil,                              // 15: tokenstreaming.v1.UsageFilter.LabelsEntry
+	(*Usage)(nil),                    // 16: tokenstreaming.v1.Usage
+	(FinishReason)(0),                // 17: tokenstreaming.v1.FinishReason
+	(*timestamppb.Timestamp)(nil),    // 18: google.protobuf.Timestamp
+	(*Attempt)(nil),                  // 19: tokenstreaming.v1.Attempt
+	(*Cost)(nil),                     // 20: tokenstreaming.v1.Cost
+	(*durationpb.Duration)(nil),      // 21: google.protobuf.Duration
+	(UsageSource)(0),                 // 22: tokenstreaming.v1.UsageSource
 }
 var file_tokenstreaming_v1_usage_service_proto_depIdxs = []int32{
-	11, // 0: tokenstreaming.v1.UsageRecord.usage:type_name -> tokenstreaming.v1.Usage
+	16, // 0: tokenstreaming.v1.UsageRecord.usage:type_name -> tokenstreaming.v1.Usage
 	0,  // 1: tokenstreaming.v1.UsageRecord.state:type_name -> tokenstreaming.v1.UsageRecordState
-	12, // 2: tokenstreaming.v1.UsageRecord.finish_reason:type_name -> tokenstreaming.v1.FinishReason
-	13, // 3: tokenstreaming.v1.UsageRecord.create_time:type_name -> google.protobuf.Timestamp
-	13, // 4: tokenstreaming.v1.UsageRecord.end_time:type_name -> google.protobuf.Timestamp
-	9,  // 5: tokenstreaming.v1.UsageRecord.labels:type_name -> tokenstreaming.v1.UsageRecord.LabelsEntry
-	11, // 6: tokenstreaming.v1.UsageRecord.settled_usage:type_name -> tokenstreaming.v1.Usage
-	10, // 7: tokenstreaming.v1.UsageFilter.labels:type_name -> tokenstreaming.v1.UsageFilter.LabelsEntry
-	13, // 8: tokenstreaming.v1.UsageFilter.start_time:type_name -> google.protobuf.Timestamp
-	13, // 9: tokenstreaming.v1.UsageFilter.end_time:type_name -> google.protobuf.Timestamp
-	3,  // 10: tokenstreaming.v1.ListUsageRecordsRequest.filter:type_name -> tokenstreaming.v1.UsageFilter
-	2,  // 11: tokenstreaming.v1.ListUsageRecordsResponse.usage_records:type_name -> tokenstreaming.v1.UsageRecord
-	3,  // 12: tokenstreaming.v1.SummarizeUsageRequest.filter:type_name -> tokenstreaming.v1.UsageFilter
-	1,  // 13: tokenstreaming.v1.SummarizeUsageRequest.group_by:type_name -> tokenstreaming.v1.UsageDimension
-	14, // 14: tokenstreaming.v1.SummarizeUsageRequest.bucket_duration:type_name -> google.protobuf.Duration
-	8,  // 15: tokenstreaming.v1.SummarizeUsageResponse.summaries:type_name -> tokenstreaming.v1.UsageSummary
-	13, // 16: tokenstreaming.v1.UsageSummary.bucket_start_time:type_name -> google.protobuf.Timestamp
-	15, // 17: tokenstreaming.v1.UsageSummary.source:type_name -> tokenstreaming.v1.UsageSource
-	4,  // 18: tokenstreaming.v1.UsageService.ListUsageRecords:input_type -> tokenstreaming.v1.ListUsageRecordsRequest
-	6,  // 19: tokenstreaming.v1.UsageService.SummarizeUsage:input_type -> tokenstreaming.v1.SummarizeUsageRequest
-	5,  // 20: tokenstreaming.v1.UsageService.ListUsageRecords:output_type -> tokenstreaming.v1.ListUsageRecordsResponse
-	7,  // 21: tokenstreaming.v1.UsageService.SummarizeUsage:output_type -> tokenstreaming.v1.SummarizeUsageResponse
-	20, // [20:22] is the sub-list for method output_type
-	18, // [18:20] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	17, // 2: tokenstreaming.v1.UsageRecord.finish_reason:type_name -> tokenstreaming.v1.FinishReason
+	18, // 3: tokenstreaming.v1.UsageRecord.create_time:type_name -> google.protobuf.Timestamp
+	18, // 4: tokenstreaming.v1.UsageRecord.end_time:type_name -> google.protobuf.Timestamp
+	14, // 5: tokenstreaming.v1.UsageRecord.labels:type_name -> tokenstreaming.v1.UsageRecord.LabelsEntry
+	16, // 6: tokenstreaming.v1.UsageRecord.settled_usage:type_name -> tokenstreaming.v1.Usage
+	19, // 7: tokenstreaming.v1.UsageRecord.attempts:type_name -> tokenstreaming.v1.Attempt
+	18, // 8: tokenstreaming.v1.UsageRecord.first_token_time:type_name -> google.protobuf.Timestamp
+	20, // 9: tokenstreaming.v1.UsageRecord.cost:type_name -> tokenstreaming.v1.Cost
+	15, // 10: tokenstreaming.v1.UsageFilter.labels:type_name -> tokenstreaming.v1.UsageFilter.LabelsEntry
+	18, // 11: tokenstreaming.v1.UsageFilter.start_time:type_name -> google.protobuf.Timestamp
+	18, // 12: tokenstreaming.v1.UsageFilter.end_time:type_name -> google.protobuf.Timestamp
+	5,  // 13: tokenstreaming.v1.ListUsageRecordsRequest.filter:type_name -> tokenstreaming.v1.UsageFilter
+	4,  // 14: tokenstreaming.v1.ListUsageRecordsResponse.usage_records:type_name -> tokenstreaming.v1.UsageRecord
+	5,  // 15: tokenstreaming.v1.SummarizeUsageRequest.filter:type_name -> tokenstreaming.v1.UsageFilter
+	1,  // 16: tokenstreaming.v1.SummarizeUsageRequest.group_by:type_name -> tokenstreaming.v1.UsageDimension
+	21, // 17: tokenstreaming.v1.SummarizeUsageRequest.bucket_duration:type_name -> google.protobuf.Duration
+	2,  // 18: tokenstreaming.v1.SummarizeUsageRequest.bucket_unit:type_name -> tokenstreaming.v1.UsageTimeUnit
+	10, // 19: tokenstreaming.v1.SummarizeUsageResponse.summaries:type_name -> tokenstreaming.v1.UsageSummary
+	18, // 20: tokenstreaming.v1.UsageSummary.bucket_start_time:type_name -> google.protobuf.Timestamp
+	22, // 21: tokenstreaming.v1.UsageSummary.source:type_name -> tokenstreaming.v1.UsageSource
+	20, // 22: tokenstreaming.v1.UsageSummary.costs:type_name -> tokenstreaming.v1.Cost
+	13, // 23: tokenstreaming.v1.ListUsageEntriesResponse.usage_entries:type_name -> tokenstreaming.v1.UsageEntry
+	3,  // 24: tokenstreaming.v1.UsageEntry.kind:type_name -> tokenstreaming.v1.UsageEntryKind
+	18, // 25: tokenstreaming.v1.UsageEntry.entry_time:type_name -> google.protobuf.Timestamp
+	4,  // 26: tokenstreaming.v1.UsageEntry.usage_record:type_name -> tokenstreaming.v1.UsageRecord
+	16, // 27: tokenstreaming.v1.UsageEntry.previous_usage:type_name -> tokenstreaming.v1.Usage
+	20, // 28: tokenstreaming.v1.UsageEntry.previous_cost:type_name -> tokenstreaming.v1.Cost
+	6,  // 29: tokenstreaming.v1.UsageService.ListUsageRecords:input_type -> tokenstreaming.v1.ListUsageRecordsRequest
+	8,  // 30: tokenstreaming.v1.UsageService.SummarizeUsage:input_type -> tokenstreaming.v1.SummarizeUsageRequest
+	11, // 31: tokenstreaming.v1.UsageService.ListUsageEntries:input_type -> tokenstreaming.v1.ListUsageEntriesRequest
+	7,  // 32: tokenstreaming.v1.UsageService.ListUsageRecords:output_type -> tokenstreaming.v1.ListUsageRecordsResponse
+	9,  // 33: tokenstreaming.v1.UsageService.SummarizeUsage:output_type -> tokenstreaming.v1.SummarizeUsageResponse
+	12, // 34: tokenstreaming.v1.UsageService.ListUsageEntries:output_type -> tokenstreaming.v1.ListUsageEntriesResponse
+	32, // [32:35] is the sub-list for method output_type
+	29, // [29:32] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_tokenstreaming_v1_usage_service_proto_init() }
@@ -918,8 +1416,8 @@ func file_tokenstreaming_v1_usage_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tokenstreaming_v1_usage_service_proto_rawDesc), len(file_tokenstreaming_v1_usage_service_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   9,
+			NumEnums:      4,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

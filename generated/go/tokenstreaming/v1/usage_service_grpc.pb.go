@@ -23,6 +23,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	UsageService_ListUsageRecords_FullMethodName = "/tokenstreaming.v1.UsageService/ListUsageRecords"
 	UsageService_SummarizeUsage_FullMethodName   = "/tokenstreaming.v1.UsageService/SummarizeUsage"
+	UsageService_ListUsageEntries_FullMethodName = "/tokenstreaming.v1.UsageService/ListUsageEntries"
 )
 
 // UsageServiceClient is the client API for UsageService service.
@@ -30,12 +31,17 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Reads the usage ledger. Callers may read the records of their own tenant. Reading others requires an admin
-// (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`).
+// (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`). If the server's ledger cannot be read, the calls end with
+// UNIMPLEMENTED.
 type UsageServiceClient interface {
 	// Lists usage records, newest first.
 	ListUsageRecords(ctx context.Context, in *ListUsageRecordsRequest, opts ...grpc.CallOption) (*ListUsageRecordsResponse, error)
 	// Sums usage records, grouped by the requested dimensions.
 	SummarizeUsage(ctx context.Context, in *SummarizeUsageRequest, opts ...grpc.CallOption) (*SummarizeUsageResponse, error)
+	// Lists the entries of the ledger in their order, for exports: each change of a record is an entry, which never
+	// changes. Ask again after the last sequence to get those that have been added since. A caller that is no admin
+	// gets the entries of its own tenant, whose sequences have gaps.
+	ListUsageEntries(ctx context.Context, in *ListUsageEntriesRequest, opts ...grpc.CallOption) (*ListUsageEntriesResponse, error)
 }
 
 type usageServiceClient struct {
@@ -66,17 +72,32 @@ func (c *usageServiceClient) SummarizeUsage(ctx context.Context, in *SummarizeUs
 	return out, nil
 }
 
+func (c *usageServiceClient) ListUsageEntries(ctx context.Context, in *ListUsageEntriesRequest, opts ...grpc.CallOption) (*ListUsageEntriesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListUsageEntriesResponse)
+	err := c.cc.Invoke(ctx, UsageService_ListUsageEntries_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // UsageServiceServer is the server API for UsageService service.
 // All implementations must embed UnimplementedUsageServiceServer
 // for forward compatibility.
 //
 // Reads the usage ledger. Callers may read the records of their own tenant. Reading others requires an admin
-// (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`).
+// (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`). If the server's ledger cannot be read, the calls end with
+// UNIMPLEMENTED.
 type UsageServiceServer interface {
 	// Lists usage records, newest first.
 	ListUsageRecords(context.Context, *ListUsageRecordsRequest) (*ListUsageRecordsResponse, error)
 	// Sums usage records, grouped by the requested dimensions.
 	SummarizeUsage(context.Context, *SummarizeUsageRequest) (*SummarizeUsageResponse, error)
+	// Lists the entries of the ledger in their order, for exports: each change of a record is an entry, which never
+	// changes. Ask again after the last sequence to get those that have been added since. A caller that is no admin
+	// gets the entries of its own tenant, whose sequences have gaps.
+	ListUsageEntries(context.Context, *ListUsageEntriesRequest) (*ListUsageEntriesResponse, error)
 	mustEmbedUnimplementedUsageServiceServer()
 }
 
@@ -92,6 +113,9 @@ func (UnimplementedUsageServiceServer) ListUsageRecords(context.Context, *ListUs
 }
 func (UnimplementedUsageServiceServer) SummarizeUsage(context.Context, *SummarizeUsageRequest) (*SummarizeUsageResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SummarizeUsage not implemented")
+}
+func (UnimplementedUsageServiceServer) ListUsageEntries(context.Context, *ListUsageEntriesRequest) (*ListUsageEntriesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListUsageEntries not implemented")
 }
 func (UnimplementedUsageServiceServer) mustEmbedUnimplementedUsageServiceServer() {}
 func (UnimplementedUsageServiceServer) testEmbeddedByValue()                      {}
@@ -150,6 +174,24 @@ func _UsageService_SummarizeUsage_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _UsageService_ListUsageEntries_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListUsageEntriesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsageServiceServer).ListUsageEntries(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsageService_ListUsageEntries_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsageServiceServer).ListUsageEntries(ctx, req.(*ListUsageEntriesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // UsageService_ServiceDesc is the grpc.ServiceDesc for UsageService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -164,6 +206,10 @@ var UsageService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "SummarizeUsage",
 			Handler:    _UsageService_SummarizeUsage_Handler,
+		},
+		{
+			MethodName: "ListUsageEntries",
+			Handler:    _UsageService_ListUsageEntries_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

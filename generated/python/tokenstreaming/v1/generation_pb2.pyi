@@ -13,6 +13,13 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Durability(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DURABILITY_UNSPECIFIED: _ClassVar[Durability]
+    DURABILITY_MEMORY: _ClassVar[Durability]
+    DURABILITY_REPLICATED: _ClassVar[Durability]
+    DURABILITY_FSYNCED: _ClassVar[Durability]
+
 class GenerationState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     GENERATION_STATE_UNSPECIFIED: _ClassVar[GenerationState]
@@ -51,6 +58,10 @@ class RetryAdvice(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RETRY_ADVICE_RESUME: _ClassVar[RetryAdvice]
     RETRY_ADVICE_RETRY: _ClassVar[RetryAdvice]
     RETRY_ADVICE_NEVER: _ClassVar[RetryAdvice]
+DURABILITY_UNSPECIFIED: Durability
+DURABILITY_MEMORY: Durability
+DURABILITY_REPLICATED: Durability
+DURABILITY_FSYNCED: Durability
 GENERATION_STATE_UNSPECIFIED: GenerationState
 GENERATION_STATE_QUEUED: GenerationState
 GENERATION_STATE_PREFILLING: GenerationState
@@ -80,7 +91,7 @@ RETRY_ADVICE_RETRY: RetryAdvice
 RETRY_ADVICE_NEVER: RetryAdvice
 
 class Generation(_message.Message):
-    __slots__ = ("generation_id", "model", "state", "usage", "first_kept_sequence", "last_sequence", "reader_count", "create_time", "start_time", "first_token_time", "end_time", "labels", "finished", "engine")
+    __slots__ = ("generation_id", "model", "state", "usage", "first_kept_sequence", "last_sequence", "reader_count", "create_time", "start_time", "first_token_time", "end_time", "labels", "finished", "engine", "log_incarnation", "durability", "server", "attempts")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -102,6 +113,10 @@ class Generation(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
+    LOG_INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    DURABILITY_FIELD_NUMBER: _ClassVar[int]
+    SERVER_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     generation_id: str
     model: str
     state: GenerationState
@@ -116,7 +131,29 @@ class Generation(_message.Message):
     labels: _containers.ScalarMap[str, str]
     finished: Finished
     engine: str
-    def __init__(self, generation_id: _Optional[str] = ..., model: _Optional[str] = ..., state: _Optional[_Union[GenerationState, str]] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., first_kept_sequence: _Optional[int] = ..., last_sequence: _Optional[int] = ..., reader_count: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., first_token_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., engine: _Optional[str] = ...) -> None: ...
+    log_incarnation: str
+    durability: Durability
+    server: str
+    attempts: _containers.RepeatedCompositeFieldContainer[Attempt]
+    def __init__(self, generation_id: _Optional[str] = ..., model: _Optional[str] = ..., state: _Optional[_Union[GenerationState, str]] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., first_kept_sequence: _Optional[int] = ..., last_sequence: _Optional[int] = ..., reader_count: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., first_token_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., engine: _Optional[str] = ..., log_incarnation: _Optional[str] = ..., durability: _Optional[_Union[Durability, str]] = ..., server: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ...) -> None: ...
+
+class Attempt(_message.Message):
+    __slots__ = ("engine", "server", "start_time", "end_time", "output_token_count", "error_reason", "response_id")
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    SERVER_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_REASON_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_ID_FIELD_NUMBER: _ClassVar[int]
+    engine: str
+    server: str
+    start_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    output_token_count: int
+    error_reason: str
+    response_id: str
+    def __init__(self, engine: _Optional[str] = ..., server: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., output_token_count: _Optional[int] = ..., error_reason: _Optional[str] = ..., response_id: _Optional[str] = ...) -> None: ...
 
 class Token(_message.Message):
     __slots__ = ("index", "count", "text", "reasoning_text", "refusal_text", "emit_time", "id", "logprob", "top_logprobs", "raw_bytes", "reasoning_opaque")
@@ -171,16 +208,20 @@ class ToolCallFragment(_message.Message):
     def __init__(self, call_index: _Optional[int] = ..., id: _Optional[str] = ..., function_name: _Optional[str] = ..., arguments_fragment: _Optional[str] = ..., opaque: _Optional[bytes] = ...) -> None: ...
 
 class Started(_message.Message):
-    __slots__ = ("generation_id", "model", "engine", "start_time")
+    __slots__ = ("generation_id", "model", "engine", "start_time", "log_incarnation", "durability")
     GENERATION_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
+    LOG_INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    DURABILITY_FIELD_NUMBER: _ClassVar[int]
     generation_id: str
     model: str
     engine: str
     start_time: _timestamp_pb2.Timestamp
-    def __init__(self, generation_id: _Optional[str] = ..., model: _Optional[str] = ..., engine: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    log_incarnation: str
+    durability: Durability
+    def __init__(self, generation_id: _Optional[str] = ..., model: _Optional[str] = ..., engine: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., log_incarnation: _Optional[str] = ..., durability: _Optional[_Union[Durability, str]] = ...) -> None: ...
 
 class EngineSwitched(_message.Message):
     __slots__ = ("from_engine", "to_engine", "reason", "continuation_method")
@@ -195,18 +236,20 @@ class EngineSwitched(_message.Message):
     def __init__(self, from_engine: _Optional[str] = ..., to_engine: _Optional[str] = ..., reason: _Optional[str] = ..., continuation_method: _Optional[_Union[ContinuationMethod, str]] = ...) -> None: ...
 
 class Finished(_message.Message):
-    __slots__ = ("finish_reason", "engine_finish_reason", "matched_stop_sequence", "status", "timing")
+    __slots__ = ("finish_reason", "engine_finish_reason", "matched_stop_sequence", "status", "timing", "cost")
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
     MATCHED_STOP_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
     finish_reason: FinishReason
     engine_finish_reason: str
     matched_stop_sequence: str
     status: _status_pb2.Status
     timing: Timing
-    def __init__(self, finish_reason: _Optional[_Union[FinishReason, str]] = ..., engine_finish_reason: _Optional[str] = ..., matched_stop_sequence: _Optional[str] = ..., status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
+    cost: _usage_pb2.Cost
+    def __init__(self, finish_reason: _Optional[_Union[FinishReason, str]] = ..., engine_finish_reason: _Optional[str] = ..., matched_stop_sequence: _Optional[str] = ..., status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., cost: _Optional[_Union[_usage_pb2.Cost, _Mapping]] = ...) -> None: ...
 
 class Timing(_message.Message):
     __slots__ = ("queue_duration", "time_to_first_token", "total_duration")
@@ -219,12 +262,14 @@ class Timing(_message.Message):
     def __init__(self, queue_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., time_to_first_token: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., total_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Attached(_message.Message):
-    __slots__ = ("state", "last_sequence")
+    __slots__ = ("state", "last_sequence", "log_incarnation")
     STATE_FIELD_NUMBER: _ClassVar[int]
     LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    LOG_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     state: GenerationState
     last_sequence: int
-    def __init__(self, state: _Optional[_Union[GenerationState, str]] = ..., last_sequence: _Optional[int] = ...) -> None: ...
+    log_incarnation: str
+    def __init__(self, state: _Optional[_Union[GenerationState, str]] = ..., last_sequence: _Optional[int] = ..., log_incarnation: _Optional[str] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("state",)

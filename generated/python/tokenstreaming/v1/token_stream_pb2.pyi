@@ -57,7 +57,7 @@ class StreamTokensRequest(_message.Message):
     def __init__(self, generation_id: _Optional[str] = ..., model: _Optional[str] = ..., prompt: _Optional[str] = ..., conversation: _Optional[_Union[_input_pb2.Conversation, _Mapping]] = ..., prompt_token_ids: _Optional[_Union[_input_pb2.TokenIds, _Mapping]] = ..., max_output_token_count: _Optional[int] = ..., sampling: _Optional[_Union[_input_pb2.Sampling, _Mapping]] = ..., reasoning: _Optional[_Union[_input_pb2.Reasoning, _Mapping]] = ..., output: _Optional[_Union[_input_pb2.OutputOptions, _Mapping]] = ..., tools: _Optional[_Iterable[_Union[_input_pb2.Tool, _Mapping]]] = ..., tool_choice: _Optional[_Union[_input_pb2.ToolChoice, _Mapping]] = ..., output_constraint: _Optional[_Union[_input_pb2.OutputConstraint, _Mapping]] = ..., limits: _Optional[_Union[_input_pb2.Limits, _Mapping]] = ..., recovery: _Optional[_Union[_input_pb2.Recovery, _Mapping]] = ..., engine_params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., session_id: _Optional[str] = ...) -> None: ...
 
 class StreamTokensResponse(_message.Message):
-    __slots__ = ("sequence", "tokens", "tool_call_fragments", "usage", "started", "engine_switched", "finished", "attached", "heartbeat", "drain_notice")
+    __slots__ = ("sequence", "tokens", "tool_call_fragments", "usage", "started", "engine_switched", "finished", "attached", "heartbeat", "drain_notice", "output_checksum")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     TOOL_CALL_FRAGMENTS_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +68,7 @@ class StreamTokensResponse(_message.Message):
     ATTACHED_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     DRAIN_NOTICE_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_CHECKSUM_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     tokens: _containers.RepeatedCompositeFieldContainer[_generation_pb2.Token]
     tool_call_fragments: _containers.RepeatedCompositeFieldContainer[_generation_pb2.ToolCallFragment]
@@ -78,15 +79,20 @@ class StreamTokensResponse(_message.Message):
     attached: _generation_pb2.Attached
     heartbeat: _generation_pb2.Heartbeat
     drain_notice: _generation_pb2.DrainNotice
-    def __init__(self, sequence: _Optional[int] = ..., tokens: _Optional[_Iterable[_Union[_generation_pb2.Token, _Mapping]]] = ..., tool_call_fragments: _Optional[_Iterable[_Union[_generation_pb2.ToolCallFragment, _Mapping]]] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., started: _Optional[_Union[_generation_pb2.Started, _Mapping]] = ..., engine_switched: _Optional[_Union[_generation_pb2.EngineSwitched, _Mapping]] = ..., finished: _Optional[_Union[_generation_pb2.Finished, _Mapping]] = ..., attached: _Optional[_Union[_generation_pb2.Attached, _Mapping]] = ..., heartbeat: _Optional[_Union[_generation_pb2.Heartbeat, _Mapping]] = ..., drain_notice: _Optional[_Union[_generation_pb2.DrainNotice, _Mapping]] = ...) -> None: ...
+    output_checksum: int
+    def __init__(self, sequence: _Optional[int] = ..., tokens: _Optional[_Iterable[_Union[_generation_pb2.Token, _Mapping]]] = ..., tool_call_fragments: _Optional[_Iterable[_Union[_generation_pb2.ToolCallFragment, _Mapping]]] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., started: _Optional[_Union[_generation_pb2.Started, _Mapping]] = ..., engine_switched: _Optional[_Union[_generation_pb2.EngineSwitched, _Mapping]] = ..., finished: _Optional[_Union[_generation_pb2.Finished, _Mapping]] = ..., attached: _Optional[_Union[_generation_pb2.Attached, _Mapping]] = ..., heartbeat: _Optional[_Union[_generation_pb2.Heartbeat, _Mapping]] = ..., drain_notice: _Optional[_Union[_generation_pb2.DrainNotice, _Mapping]] = ..., output_checksum: _Optional[int] = ...) -> None: ...
 
 class ResumeTokensRequest(_message.Message):
-    __slots__ = ("generation_id", "after_sequence")
+    __slots__ = ("generation_id", "after_sequence", "log_incarnation", "output_checksum")
     GENERATION_ID_FIELD_NUMBER: _ClassVar[int]
     AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    LOG_INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_CHECKSUM_FIELD_NUMBER: _ClassVar[int]
     generation_id: str
     after_sequence: int
-    def __init__(self, generation_id: _Optional[str] = ..., after_sequence: _Optional[int] = ...) -> None: ...
+    log_incarnation: str
+    output_checksum: int
+    def __init__(self, generation_id: _Optional[str] = ..., after_sequence: _Optional[int] = ..., log_incarnation: _Optional[str] = ..., output_checksum: _Optional[int] = ...) -> None: ...
 
 class GenerateTextRequest(_message.Message):
     __slots__ = ("request",)

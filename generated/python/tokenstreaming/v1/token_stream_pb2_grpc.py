@@ -120,7 +120,9 @@ class TokenStreamServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetGeneration(self, request, context):
-        """Returns the state, usage, stored events and outcome of a generation. Authoritative after a crash.
+        """Returns the state, usage, stored events and outcome of a generation. Authoritative after a crash. Once its events
+        are no longer stored, the answer is what the usage ledger has, if the server can read its ledger: `start_time` and
+        `log_incarnation` are then unset, and of an error only the code and the reason are known.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

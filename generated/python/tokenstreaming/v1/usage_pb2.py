@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtokenstreaming/v1/usage.proto\x12\x11tokenstreaming.v1\"\xfa\x02\n\x05Usage\x12*\n\x11input_token_count\x18\x01 \x01(\x05R\x0finputTokenCount\x12,\n\x12output_token_count\x18\x02 \x01(\x05R\x10outputTokenCount\x12\x37\n\x18\x63\x61\x63hed_input_token_count\x18\x03 \x01(\x05R\x15\x63\x61\x63hedInputTokenCount\x12@\n\x1d\x63\x61\x63he_write_input_token_count\x18\x04 \x01(\x05R\x19\x63\x61\x63heWriteInputTokenCount\x12\x32\n\x15reasoning_token_count\x18\x05 \x01(\x05R\x13reasoningTokenCount\x12\x30\n\x14overhead_token_count\x18\x06 \x01(\x05R\x12overheadTokenCount\x12\x36\n\x06source\x18\x07 \x01(\x0e\x32\x1e.tokenstreaming.v1.UsageSourceR\x06source*z\n\x0bUsageSource\x12\x1c\n\x18USAGE_SOURCE_UNSPECIFIED\x10\x00\x12\x17\n\x13USAGE_SOURCE_ENGINE\x10\x01\x12\x18\n\x14USAGE_SOURCE_COUNTED\x10\x02\x12\x1a\n\x16USAGE_SOURCE_ESTIMATED\x10\x03\x42\xda\x01\n\x1eio.tokengrpc.tokenstreaming.v1B\nUsageProtoP\x01ZNgithub.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1;tokenstreamingv1\xaa\x02\x1bTokenGrpc.TokenStreaming.V1\xca\x02\x1bTokenGrpc\\TokenStreaming\\V1\xea\x02\x1dTokenGrpc::TokenStreaming::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtokenstreaming/v1/usage.proto\x12\x11tokenstreaming.v1\"\xfa\x02\n\x05Usage\x12*\n\x11input_token_count\x18\x01 \x01(\x05R\x0finputTokenCount\x12,\n\x12output_token_count\x18\x02 \x01(\x05R\x10outputTokenCount\x12\x37\n\x18\x63\x61\x63hed_input_token_count\x18\x03 \x01(\x05R\x15\x63\x61\x63hedInputTokenCount\x12@\n\x1d\x63\x61\x63he_write_input_token_count\x18\x04 \x01(\x05R\x19\x63\x61\x63heWriteInputTokenCount\x12\x32\n\x15reasoning_token_count\x18\x05 \x01(\x05R\x13reasoningTokenCount\x12\x30\n\x14overhead_token_count\x18\x06 \x01(\x05R\x12overheadTokenCount\x12\x36\n\x06source\x18\x07 \x01(\x0e\x32\x1e.tokenstreaming.v1.UsageSourceR\x06source\"l\n\x04\x43ost\x12#\n\ramount_micros\x18\x01 \x01(\x03R\x0c\x61mountMicros\x12\x1a\n\x08\x63urrency\x18\x02 \x01(\tR\x08\x63urrency\x12#\n\rprice_version\x18\x03 \x01(\tR\x0cpriceVersion*z\n\x0bUsageSource\x12\x1c\n\x18USAGE_SOURCE_UNSPECIFIED\x10\x00\x12\x17\n\x13USAGE_SOURCE_ENGINE\x10\x01\x12\x18\n\x14USAGE_SOURCE_COUNTED\x10\x02\x12\x1a\n\x16USAGE_SOURCE_ESTIMATED\x10\x03\x42\xda\x01\n\x1eio.tokengrpc.tokenstreaming.v1B\nUsageProtoP\x01ZNgithub.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1;tokenstreamingv1\xaa\x02\x1bTokenGrpc.TokenStreaming.V1\xca\x02\x1bTokenGrpc\\TokenStreaming\\V1\xea\x02\x1dTokenGrpc::TokenStreaming::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,8 +32,10 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tokenstreaming.v1.usage_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\036io.tokengrpc.tokenstreaming.v1B\nUsageProtoP\001ZNgithub.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1;tokenstreamingv1\252\002\033TokenGrpc.TokenStreaming.V1\312\002\033TokenGrpc\\TokenStreaming\\V1\352\002\035TokenGrpc::TokenStreaming::V1'
-  _globals['_USAGESOURCE']._serialized_start=433
-  _globals['_USAGESOURCE']._serialized_end=555
+  _globals['_USAGESOURCE']._serialized_start=543
+  _globals['_USAGESOURCE']._serialized_end=665
   _globals['_USAGE']._serialized_start=53
   _globals['_USAGE']._serialized_end=431
+  _globals['_COST']._serialized_start=433
+  _globals['_COST']._serialized_end=541
 # @@protoc_insertion_point(module_scope)

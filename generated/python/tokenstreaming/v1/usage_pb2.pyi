@@ -33,3 +33,13 @@ class Usage(_message.Message):
     overhead_token_count: int
     source: UsageSource
     def __init__(self, input_token_count: _Optional[int] = ..., output_token_count: _Optional[int] = ..., cached_input_token_count: _Optional[int] = ..., cache_write_input_token_count: _Optional[int] = ..., reasoning_token_count: _Optional[int] = ..., overhead_token_count: _Optional[int] = ..., source: _Optional[_Union[UsageSource, str]] = ...) -> None: ...
+
+class Cost(_message.Message):
+    __slots__ = ("amount_micros", "currency", "price_version")
+    AMOUNT_MICROS_FIELD_NUMBER: _ClassVar[int]
+    CURRENCY_FIELD_NUMBER: _ClassVar[int]
+    PRICE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    amount_micros: int
+    currency: str
+    price_version: str
+    def __init__(self, amount_micros: _Optional[int] = ..., currency: _Optional[str] = ..., price_version: _Optional[str] = ...) -> None: ...

@@ -27,7 +27,8 @@ if _version_not_supported:
 
 class UsageServiceStub:
     """Reads the usage ledger. Callers may read the records of their own tenant. Reading others requires an admin
-    (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`).
+    (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`). If the server's ledger cannot be read, the calls end with
+    UNIMPLEMENTED.
     """
 
     def __init__(self, channel):
@@ -46,11 +47,17 @@ class UsageServiceStub:
                 request_serializer=tokenstreaming_dot_v1_dot_usage__service__pb2.SummarizeUsageRequest.SerializeToString,
                 response_deserializer=tokenstreaming_dot_v1_dot_usage__service__pb2.SummarizeUsageResponse.FromString,
                 _registered_method=True)
+        self.ListUsageEntries = channel.unary_unary(
+                '/tokenstreaming.v1.UsageService/ListUsageEntries',
+                request_serializer=tokenstreaming_dot_v1_dot_usage__service__pb2.ListUsageEntriesRequest.SerializeToString,
+                response_deserializer=tokenstreaming_dot_v1_dot_usage__service__pb2.ListUsageEntriesResponse.FromString,
+                _registered_method=True)
 
 
 class UsageServiceServicer:
     """Reads the usage ledger. Callers may read the records of their own tenant. Reading others requires an admin
-    (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`).
+    (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`). If the server's ledger cannot be read, the calls end with
+    UNIMPLEMENTED.
     """
 
     def ListUsageRecords(self, request, context):
@@ -62,6 +69,15 @@ class UsageServiceServicer:
 
     def SummarizeUsage(self, request, context):
         """Sums usage records, grouped by the requested dimensions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUsageEntries(self, request, context):
+        """Lists the entries of the ledger in their order, for exports: each change of a record is an entry, which never
+        changes. Ask again after the last sequence to get those that have been added since. A caller that is no admin
+        gets the entries of its own tenant, whose sequences have gaps.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -80,6 +96,11 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     request_deserializer=tokenstreaming_dot_v1_dot_usage__service__pb2.SummarizeUsageRequest.FromString,
                     response_serializer=tokenstreaming_dot_v1_dot_usage__service__pb2.SummarizeUsageResponse.SerializeToString,
             ),
+            'ListUsageEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUsageEntries,
+                    request_deserializer=tokenstreaming_dot_v1_dot_usage__service__pb2.ListUsageEntriesRequest.FromString,
+                    response_serializer=tokenstreaming_dot_v1_dot_usage__service__pb2.ListUsageEntriesResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'tokenstreaming.v1.UsageService', rpc_method_handlers)
@@ -90,7 +111,8 @@ def add_UsageServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class UsageService:
     """Reads the usage ledger. Callers may read the records of their own tenant. Reading others requires an admin
-    (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`).
+    (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`). If the server's ledger cannot be read, the calls end with
+    UNIMPLEMENTED.
     """
 
     @staticmethod
@@ -137,6 +159,33 @@ class UsageService:
             '/tokenstreaming.v1.UsageService/SummarizeUsage',
             tokenstreaming_dot_v1_dot_usage__service__pb2.SummarizeUsageRequest.SerializeToString,
             tokenstreaming_dot_v1_dot_usage__service__pb2.SummarizeUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUsageEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tokenstreaming.v1.UsageService/ListUsageEntries',
+            tokenstreaming_dot_v1_dot_usage__service__pb2.ListUsageEntriesRequest.SerializeToString,
+            tokenstreaming_dot_v1_dot_usage__service__pb2.ListUsageEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -10,7 +10,7 @@ import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Status } from "../../google/rpc/status_pb.js";
 import { file_google_rpc_status } from "../../google/rpc/status_pb.js";
-import type { Usage } from "./usage_pb.js";
+import type { Cost, Usage } from "./usage_pb.js";
 import { file_tokenstreaming_v1_usage } from "./usage_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file tokenstreaming/v1/generation.proto.
  */
 export const file_tokenstreaming_v1_generation: GenFile = /*@__PURE__*/
-  fileDesc("CiJ0b2tlbnN0cmVhbWluZy92MS9nZW5lcmF0aW9uLnByb3RvEhF0b2tlbnN0cmVhbWluZy52MSLGBAoKR2VuZXJhdGlvbhIVCg1nZW5lcmF0aW9uX2lkGAEgASgJEg0KBW1vZGVsGAIgASgJEjEKBXN0YXRlGAMgASgOMiIudG9rZW5zdHJlYW1pbmcudjEuR2VuZXJhdGlvblN0YXRlEicKBXVzYWdlGAQgASgLMhgudG9rZW5zdHJlYW1pbmcudjEuVXNhZ2USGwoTZmlyc3Rfa2VwdF9zZXF1ZW5jZRgFIAEoBRIVCg1sYXN0X3NlcXVlbmNlGAYgASgFEhQKDHJlYWRlcl9jb3VudBgHIAEoBRIvCgtjcmVhdGVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKc3RhcnRfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNAoQZmlyc3RfdG9rZW5fdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjkKBmxhYmVscxgMIAMoCzIpLnRva2Vuc3RyZWFtaW5nLnYxLkdlbmVyYXRpb24uTGFiZWxzRW50cnkSLQoIZmluaXNoZWQYDSABKAsyGy50b2tlbnN0cmVhbWluZy52MS5GaW5pc2hlZBIOCgZlbmdpbmUYDiABKAkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASK/AgoFVG9rZW4SDQoFaW5kZXgYASABKAUSDQoFY291bnQYAiABKAUSDAoEdGV4dBgDIAEoCRIWCg5yZWFzb25pbmdfdGV4dBgEIAEoCRIUCgxyZWZ1c2FsX3RleHQYBSABKAkSLQoJZW1pdF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgJpZBgHIAEoBUgAiAEBEhQKB2xvZ3Byb2IYCCABKAJIAYgBARIzCgx0b3BfbG9ncHJvYnMYCSADKAsyHS50b2tlbnN0cmVhbWluZy52MS5Ub3BMb2dwcm9iEhYKCXJhd19ieXRlcxgKIAEoDEgCiAEBEhgKEHJlYXNvbmluZ19vcGFxdWUYCyABKAxCBQoDX2lkQgoKCF9sb2dwcm9iQgwKCl9yYXdfYnl0ZXMiaQoKVG9wTG9ncHJvYhIMCgR0ZXh0GAEgASgJEg8KB2xvZ3Byb2IYAiABKAISDwoCaWQYAyABKAVIAIgBARIWCglyYXdfYnl0ZXMYBCABKAxIAYgBAUIFCgNfaWRCDAoKX3Jhd19ieXRlcyJ1ChBUb29sQ2FsbEZyYWdtZW50EhIKCmNhbGxfaW5kZXgYASABKAUSCgoCaWQYAiABKAkSFQoNZnVuY3Rpb25fbmFtZRgDIAEoCRIaChJhcmd1bWVudHNfZnJhZ21lbnQYBCABKAkSDgoGb3BhcXVlGAUgASgMIm8KB1N0YXJ0ZWQSFQoNZ2VuZXJhdGlvbl9pZBgBIAEoCRINCgVtb2RlbBgCIAEoCRIOCgZlbmdpbmUYAyABKAkSLgoKc3RhcnRfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAijAEKDkVuZ2luZVN3aXRjaGVkEhMKC2Zyb21fZW5naW5lGAEgASgJEhEKCXRvX2VuZ2luZRgCIAEoCRIOCgZyZWFzb24YAyABKAkSQgoTY29udGludWF0aW9uX21ldGhvZBgEIAEoDjIlLnRva2Vuc3RyZWFtaW5nLnYxLkNvbnRpbnVhdGlvbk1ldGhvZCLOAQoIRmluaXNoZWQSNgoNZmluaXNoX3JlYXNvbhgBIAEoDjIfLnRva2Vuc3RyZWFtaW5nLnYxLkZpbmlzaFJlYXNvbhIcChRlbmdpbmVfZmluaXNoX3JlYXNvbhgCIAEoCRIdChVtYXRjaGVkX3N0b3Bfc2VxdWVuY2UYAyABKAkSIgoGc3RhdHVzGAQgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXMSKQoGdGltaW5nGAUgASgLMhkudG9rZW5zdHJlYW1pbmcudjEuVGltaW5nIqYBCgZUaW1pbmcSMQoOcXVldWVfZHVyYXRpb24YASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SNgoTdGltZV90b19maXJzdF90b2tlbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIxCg50b3RhbF9kdXJhdGlvbhgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJUCghBdHRhY2hlZBIxCgVzdGF0ZRgBIAEoDjIiLnRva2Vuc3RyZWFtaW5nLnYxLkdlbmVyYXRpb25TdGF0ZRIVCg1sYXN0X3NlcXVlbmNlGAIgASgFIj4KCUhlYXJ0YmVhdBIxCgVzdGF0ZRgBIAEoDjIiLnRva2Vuc3RyZWFtaW5nLnYxLkdlbmVyYXRpb25TdGF0ZSJACgtEcmFpbk5vdGljZRIxCg1kZWFkbGluZV90aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKvAQoRR2VuZXJhdGlvbkZhaWx1cmUSFQoNZ2VuZXJhdGlvbl9pZBgBIAEoCRIVCg1sYXN0X3NlcXVlbmNlGAIgASgFEicKBXVzYWdlGAMgASgLMhgudG9rZW5zdHJlYW1pbmcudjEuVXNhZ2USNAoMcmV0cnlfYWR2aWNlGAQgASgOMh4udG9rZW5zdHJlYW1pbmcudjEuUmV0cnlBZHZpY2USDQoFZW5kZWQYBSABKAgq7wEKD0dlbmVyYXRpb25TdGF0ZRIgChxHRU5FUkFUSU9OX1NUQVRFX1VOU1BFQ0lGSUVEEAASGwoXR0VORVJBVElPTl9TVEFURV9RVUVVRUQQARIfChtHRU5FUkFUSU9OX1NUQVRFX1BSRUZJTExJTkcQAhIfChtHRU5FUkFUSU9OX1NUQVRFX0dFTkVSQVRJTkcQAxIeChpHRU5FUkFUSU9OX1NUQVRFX1NVQ0NFRURFRBAEEhsKF0dFTkVSQVRJT05fU1RBVEVfRkFJTEVEEAUSHgoaR0VORVJBVElPTl9TVEFURV9DQU5DRUxMRUQQBiqCAQoSQ29udGludWF0aW9uTWV0aG9kEiMKH0NPTlRJTlVBVElPTl9NRVRIT0RfVU5TUEVDSUZJRUQQABIhCh1DT05USU5VQVRJT05fTUVUSE9EX1RPS0VOX0lEUxABEiQKIENPTlRJTlVBVElPTl9NRVRIT0RfVEVYVF9QUkVGSUxMEAIqiQMKDEZpbmlzaFJlYXNvbhIdChlGSU5JU0hfUkVBU09OX1VOU1BFQ0lGSUVEEAASFQoRRklOSVNIX1JFQVNPTl9FTkQQARIfChtGSU5JU0hfUkVBU09OX1NUT1BfU0VRVUVOQ0UQAhIcChhGSU5JU0hfUkVBU09OX01BWF9UT0tFTlMQAxIgChxGSU5JU0hfUkVBU09OX0NPTlRFWFRfTEVOR1RIEAQSHAoYRklOSVNIX1JFQVNPTl9UT09MX0NBTExTEAUSIAocRklOSVNIX1JFQVNPTl9DT05URU5UX0ZJTFRFUhAGEhkKFUZJTklTSF9SRUFTT05fUkVGVVNBTBAHEhwKGEZJTklTSF9SRUFTT05fVElNRV9MSU1JVBAIEhoKFkZJTklTSF9SRUFTT05fREVBRExJTkUQCRIXChNGSU5JU0hfUkVBU09OX09USEVSEAoSGwoXRklOSVNIX1JFQVNPTl9DQU5DRUxMRUQQCxIXChNGSU5JU0hfUkVBU09OX0VSUk9SEAwqdAoLUmV0cnlBZHZpY2USHAoYUkVUUllfQURWSUNFX1VOU1BFQ0lGSUVEEAASFwoTUkVUUllfQURWSUNFX1JFU1VNRRABEhYKElJFVFJZX0FEVklDRV9SRVRSWRACEhYKElJFVFJZX0FEVklDRV9ORVZFUhADQt8BCh5pby50b2tlbmdycGMudG9rZW5zdHJlYW1pbmcudjFCD0dlbmVyYXRpb25Qcm90b1ABWk5naXRodWIuY29tL3Rva2VuZ3JwYy90b2tlbmdycGMvZ2VuZXJhdGVkL2dvL3Rva2Vuc3RyZWFtaW5nL3YxO3Rva2Vuc3RyZWFtaW5ndjGqAhtUb2tlbkdycGMuVG9rZW5TdHJlYW1pbmcuVjHKAhtUb2tlbkdycGNcVG9rZW5TdHJlYW1pbmdcVjHqAh1Ub2tlbkdycGM6OlRva2VuU3RyZWFtaW5nOjpWMWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_rpc_status, file_tokenstreaming_v1_usage]);
+  fileDesc("CiJ0b2tlbnN0cmVhbWluZy92MS9nZW5lcmF0aW9uLnByb3RvEhF0b2tlbnN0cmVhbWluZy52MSLQBQoKR2VuZXJhdGlvbhIVCg1nZW5lcmF0aW9uX2lkGAEgASgJEg0KBW1vZGVsGAIgASgJEjEKBXN0YXRlGAMgASgOMiIudG9rZW5zdHJlYW1pbmcudjEuR2VuZXJhdGlvblN0YXRlEicKBXVzYWdlGAQgASgLMhgudG9rZW5zdHJlYW1pbmcudjEuVXNhZ2USGwoTZmlyc3Rfa2VwdF9zZXF1ZW5jZRgFIAEoBRIVCg1sYXN0X3NlcXVlbmNlGAYgASgFEhQKDHJlYWRlcl9jb3VudBgHIAEoBRIvCgtjcmVhdGVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKc3RhcnRfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNAoQZmlyc3RfdG9rZW5fdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjkKBmxhYmVscxgMIAMoCzIpLnRva2Vuc3RyZWFtaW5nLnYxLkdlbmVyYXRpb24uTGFiZWxzRW50cnkSLQoIZmluaXNoZWQYDSABKAsyGy50b2tlbnN0cmVhbWluZy52MS5GaW5pc2hlZBIOCgZlbmdpbmUYDiABKAkSFwoPbG9nX2luY2FybmF0aW9uGA8gASgJEjEKCmR1cmFiaWxpdHkYECABKA4yHS50b2tlbnN0cmVhbWluZy52MS5EdXJhYmlsaXR5Eg4KBnNlcnZlchgRIAEoCRIsCghhdHRlbXB0cxgSIAMoCzIaLnRva2Vuc3RyZWFtaW5nLnYxLkF0dGVtcHQaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASLOAQoHQXR0ZW1wdBIOCgZlbmdpbmUYASABKAkSDgoGc2VydmVyGAIgASgJEi4KCnN0YXJ0X3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIaChJvdXRwdXRfdG9rZW5fY291bnQYBSABKAUSFAoMZXJyb3JfcmVhc29uGAYgASgJEhMKC3Jlc3BvbnNlX2lkGAcgASgJIr8CCgVUb2tlbhINCgVpbmRleBgBIAEoBRINCgVjb3VudBgCIAEoBRIMCgR0ZXh0GAMgASgJEhYKDnJlYXNvbmluZ190ZXh0GAQgASgJEhQKDHJlZnVzYWxfdGV4dBgFIAEoCRItCgllbWl0X3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KAmlkGAcgASgFSACIAQESFAoHbG9ncHJvYhgIIAEoAkgBiAEBEjMKDHRvcF9sb2dwcm9icxgJIAMoCzIdLnRva2Vuc3RyZWFtaW5nLnYxLlRvcExvZ3Byb2ISFgoJcmF3X2J5dGVzGAogASgMSAKIAQESGAoQcmVhc29uaW5nX29wYXF1ZRgLIAEoDEIFCgNfaWRCCgoIX2xvZ3Byb2JCDAoKX3Jhd19ieXRlcyJpCgpUb3BMb2dwcm9iEgwKBHRleHQYASABKAkSDwoHbG9ncHJvYhgCIAEoAhIPCgJpZBgDIAEoBUgAiAEBEhYKCXJhd19ieXRlcxgEIAEoDEgBiAEBQgUKA19pZEIMCgpfcmF3X2J5dGVzInUKEFRvb2xDYWxsRnJhZ21lbnQSEgoKY2FsbF9pbmRleBgBIAEoBRIKCgJpZBgCIAEoCRIVCg1mdW5jdGlvbl9uYW1lGAMgASgJEhoKEmFyZ3VtZW50c19mcmFnbWVudBgEIAEoCRIOCgZvcGFxdWUYBSABKAwiuwEKB1N0YXJ0ZWQSFQoNZ2VuZXJhdGlvbl9pZBgBIAEoCRINCgVtb2RlbBgCIAEoCRIOCgZlbmdpbmUYAyABKAkSLgoKc3RhcnRfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFwoPbG9nX2luY2FybmF0aW9uGAUgASgJEjEKCmR1cmFiaWxpdHkYBiABKA4yHS50b2tlbnN0cmVhbWluZy52MS5EdXJhYmlsaXR5IowBCg5FbmdpbmVTd2l0Y2hlZBITCgtmcm9tX2VuZ2luZRgBIAEoCRIRCgl0b19lbmdpbmUYAiABKAkSDgoGcmVhc29uGAMgASgJEkIKE2NvbnRpbnVhdGlvbl9tZXRob2QYBCABKA4yJS50b2tlbnN0cmVhbWluZy52MS5Db250aW51YXRpb25NZXRob2Qi9QEKCEZpbmlzaGVkEjYKDWZpbmlzaF9yZWFzb24YASABKA4yHy50b2tlbnN0cmVhbWluZy52MS5GaW5pc2hSZWFzb24SHAoUZW5naW5lX2ZpbmlzaF9yZWFzb24YAiABKAkSHQoVbWF0Y2hlZF9zdG9wX3NlcXVlbmNlGAMgASgJEiIKBnN0YXR1cxgEIAEoCzISLmdvb2dsZS5ycGMuU3RhdHVzEikKBnRpbWluZxgFIAEoCzIZLnRva2Vuc3RyZWFtaW5nLnYxLlRpbWluZxIlCgRjb3N0GAYgASgLMhcudG9rZW5zdHJlYW1pbmcudjEuQ29zdCKmAQoGVGltaW5nEjEKDnF1ZXVlX2R1cmF0aW9uGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjYKE3RpbWVfdG9fZmlyc3RfdG9rZW4YAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SMQoOdG90YWxfZHVyYXRpb24YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ibQoIQXR0YWNoZWQSMQoFc3RhdGUYASABKA4yIi50b2tlbnN0cmVhbWluZy52MS5HZW5lcmF0aW9uU3RhdGUSFQoNbGFzdF9zZXF1ZW5jZRgCIAEoBRIXCg9sb2dfaW5jYXJuYXRpb24YAyABKAkiPgoJSGVhcnRiZWF0EjEKBXN0YXRlGAEgASgOMiIudG9rZW5zdHJlYW1pbmcudjEuR2VuZXJhdGlvblN0YXRlIkAKC0RyYWluTm90aWNlEjEKDWRlYWRsaW5lX3RpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIq8BChFHZW5lcmF0aW9uRmFpbHVyZRIVCg1nZW5lcmF0aW9uX2lkGAEgASgJEhUKDWxhc3Rfc2VxdWVuY2UYAiABKAUSJwoFdXNhZ2UYAyABKAsyGC50b2tlbnN0cmVhbWluZy52MS5Vc2FnZRI0CgxyZXRyeV9hZHZpY2UYBCABKA4yHi50b2tlbnN0cmVhbWluZy52MS5SZXRyeUFkdmljZRINCgVlbmRlZBgFIAEoCCpyCgpEdXJhYmlsaXR5EhoKFkRVUkFCSUxJVFlfVU5TUEVDSUZJRUQQABIVChFEVVJBQklMSVRZX01FTU9SWRABEhkKFURVUkFCSUxJVFlfUkVQTElDQVRFRBACEhYKEkRVUkFCSUxJVFlfRlNZTkNFRBADKu8BCg9HZW5lcmF0aW9uU3RhdGUSIAocR0VORVJBVElPTl9TVEFURV9VTlNQRUNJRklFRBAAEhsKF0dFTkVSQVRJT05fU1RBVEVfUVVFVUVEEAESHwobR0VORVJBVElPTl9TVEFURV9QUkVGSUxMSU5HEAISHwobR0VORVJBVElPTl9TVEFURV9HRU5FUkFUSU5HEAMSHgoaR0VORVJBVElPTl9TVEFURV9TVUNDRUVERUQQBBIbChdHRU5FUkFUSU9OX1NUQVRFX0ZBSUxFRBAFEh4KGkdFTkVSQVRJT05fU1RBVEVfQ0FOQ0VMTEVEEAYqggEKEkNvbnRpbnVhdGlvbk1ldGhvZBIjCh9DT05USU5VQVRJT05fTUVUSE9EX1VOU1BFQ0lGSUVEEAASIQodQ09OVElOVUFUSU9OX01FVEhPRF9UT0tFTl9JRFMQARIkCiBDT05USU5VQVRJT05fTUVUSE9EX1RFWFRfUFJFRklMTBACKokDCgxGaW5pc2hSZWFzb24SHQoZRklOSVNIX1JFQVNPTl9VTlNQRUNJRklFRBAAEhUKEUZJTklTSF9SRUFTT05fRU5EEAESHwobRklOSVNIX1JFQVNPTl9TVE9QX1NFUVVFTkNFEAISHAoYRklOSVNIX1JFQVNPTl9NQVhfVE9LRU5TEAMSIAocRklOSVNIX1JFQVNPTl9DT05URVhUX0xFTkdUSBAEEhwKGEZJTklTSF9SRUFTT05fVE9PTF9DQUxMUxAFEiAKHEZJTklTSF9SRUFTT05fQ09OVEVOVF9GSUxURVIQBhIZChVGSU5JU0hfUkVBU09OX1JFRlVTQUwQBxIcChhGSU5JU0hfUkVBU09OX1RJTUVfTElNSVQQCBIaChZGSU5JU0hfUkVBU09OX0RFQURMSU5FEAkSFwoTRklOSVNIX1JFQVNPTl9PVEhFUhAKEhsKF0ZJTklTSF9SRUFTT05fQ0FOQ0VMTEVEEAsSFwoTRklOSVNIX1JFQVNPTl9FUlJPUhAMKnQKC1JldHJ5QWR2aWNlEhwKGFJFVFJZX0FEVklDRV9VTlNQRUNJRklFRBAAEhcKE1JFVFJZX0FEVklDRV9SRVNVTUUQARIWChJSRVRSWV9BRFZJQ0VfUkVUUlkQAhIWChJSRVRSWV9BRFZJQ0VfTkVWRVIQA0LfAQoeaW8udG9rZW5ncnBjLnRva2Vuc3RyZWFtaW5nLnYxQg9HZW5lcmF0aW9uUHJvdG9QAVpOZ2l0aHViLmNvbS90b2tlbmdycGMvdG9rZW5ncnBjL2dlbmVyYXRlZC9nby90b2tlbnN0cmVhbWluZy92MTt0b2tlbnN0cmVhbWluZ3YxqgIbVG9rZW5HcnBjLlRva2VuU3RyZWFtaW5nLlYxygIbVG9rZW5HcnBjXFRva2VuU3RyZWFtaW5nXFYx6gIdVG9rZW5HcnBjOjpUb2tlblN0cmVhbWluZzo6VjFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_rpc_status, file_tokenstreaming_v1_usage]);
 
 /**
  * One run of a model for one request.
@@ -62,7 +62,7 @@ export type Generation = Message<"tokenstreaming.v1.Generation"> & {
   firstKeptSequence: number;
 
   /**
-   * The sequence of the last event; 0 before `started`.
+   * The sequence of the last event; 0 before `started`, and once no event is stored.
    *
    * @generated from field: int32 last_sequence = 6;
    */
@@ -124,6 +124,34 @@ export type Generation = Message<"tokenstreaming.v1.Generation"> & {
    * @generated from field: string engine = 14;
    */
   engine: string;
+
+  /**
+   * Names the stored events, as in `Started`.
+   *
+   * @generated from field: string log_incarnation = 15;
+   */
+  logIncarnation: string;
+
+  /**
+   * What holds before a reader receives an event, as in `Started`.
+   *
+   * @generated from field: tokenstreaming.v1.Durability durability = 16;
+   */
+  durability: Durability;
+
+  /**
+   * The server that runs it, by the name in its configuration. Empty if it has none.
+   *
+   * @generated from field: string server = 17;
+   */
+  server: string;
+
+  /**
+   * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+   *
+   * @generated from field: repeated tokenstreaming.v1.Attempt attempts = 18;
+   */
+  attempts: Attempt[];
 };
 
 /**
@@ -132,6 +160,71 @@ export type Generation = Message<"tokenstreaming.v1.Generation"> & {
  */
 export const GenerationSchema: GenMessage<Generation> = /*@__PURE__*/
   messageDesc(file_tokenstreaming_v1_generation, 0);
+
+/**
+ * One call of an engine for a generation.
+ *
+ * @generated from message tokenstreaming.v1.Attempt
+ */
+export type Attempt = Message<"tokenstreaming.v1.Attempt"> & {
+  /**
+   * The engine, by its name in the server's configuration.
+   *
+   * @generated from field: string engine = 1;
+   */
+  engine: string;
+
+  /**
+   * The server that made the call, as in `Generation.server`.
+   *
+   * @generated from field: string server = 2;
+   */
+  server: string;
+
+  /**
+   * When the call was made.
+   *
+   * @generated from field: google.protobuf.Timestamp start_time = 3;
+   */
+  startTime?: Timestamp | undefined;
+
+  /**
+   * When it ended. Unset while it runs.
+   *
+   * @generated from field: google.protobuf.Timestamp end_time = 4;
+   */
+  endTime?: Timestamp | undefined;
+
+  /**
+   * The number of output tokens that it added to the generation.
+   *
+   * @generated from field: int32 output_token_count = 5;
+   */
+  outputTokenCount: number;
+
+  /**
+   * The reason (ErrorInfo) of the error that ended it. Empty if it runs or ended without an error.
+   *
+   * @generated from field: string error_reason = 6;
+   */
+  errorReason: string;
+
+  /**
+   * The id that the engine gave its response (OpenTelemetry's `gen_ai.response.id`), by which its provider knows the
+   * call: the `id` of OpenAI's chunks or Anthropic's message, the id of the request if the response has none. At most
+   * 128 characters; longer ids are cut, and control characters are escaped. Empty if the engine has sent none so far.
+   *
+   * @generated from field: string response_id = 7;
+   */
+  responseId: string;
+};
+
+/**
+ * Describes the message tokenstreaming.v1.Attempt.
+ * Use `create(AttemptSchema)` to create a new message.
+ */
+export const AttemptSchema: GenMessage<Attempt> = /*@__PURE__*/
+  messageDesc(file_tokenstreaming_v1_generation, 1);
 
 /**
  * One generated token, or several tokens that the engine sent as one piece. To show an answer, print each
@@ -230,7 +323,7 @@ export type Token = Message<"tokenstreaming.v1.Token"> & {
  * Use `create(TokenSchema)` to create a new message.
  */
 export const TokenSchema: GenMessage<Token> = /*@__PURE__*/
-  messageDesc(file_tokenstreaming_v1_generation, 1);
+  messageDesc(file_tokenstreaming_v1_generation, 2);
 
 /**
  * A candidate for a token.
@@ -272,7 +365,7 @@ export type TopLogprob = Message<"tokenstreaming.v1.TopLogprob"> & {
  * Use `create(TopLogprobSchema)` to create a new message.
  */
 export const TopLogprobSchema: GenMessage<TopLogprob> = /*@__PURE__*/
-  messageDesc(file_tokenstreaming_v1_generation, 2);
+  messageDesc(file_tokenstreaming_v1_generation, 3);
 
 /**
  * A piece of a tool call. Pieces of one call share an index; calls may interleave.
@@ -322,7 +415,7 @@ export type ToolCallFragment = Message<"tokenstreaming.v1.ToolCallFragment"> & {
  * Use `create(ToolCallFragmentSchema)` to create a new message.
  */
 export const ToolCallFragmentSchema: GenMessage<ToolCallFragment> = /*@__PURE__*/
-  messageDesc(file_tokenstreaming_v1_generation, 3);
+  messageDesc(file_tokenstreaming_v1_generation, 4);
 
 /**
  * An engine has accepted the request.
@@ -358,6 +451,22 @@ export type Started = Message<"tokenstreaming.v1.Started"> & {
    * @generated from field: google.protobuf.Timestamp start_time = 4;
    */
   startTime?: Timestamp | undefined;
+
+  /**
+   * Names the stored events of this generation: at most 32 characters of A-Z, a-z, 0-9, `_` and `-`, without
+   * further meaning. Events that were made anew under the same id, for example after a crash, have another name.
+   * Send it back in ResumeTokensRequest.
+   *
+   * @generated from field: string log_incarnation = 5;
+   */
+  logIncarnation: string;
+
+  /**
+   * What holds before a reader receives an event of this generation.
+   *
+   * @generated from field: tokenstreaming.v1.Durability durability = 6;
+   */
+  durability: Durability;
 };
 
 /**
@@ -365,7 +474,7 @@ export type Started = Message<"tokenstreaming.v1.Started"> & {
  * Use `create(StartedSchema)` to create a new message.
  */
 export const StartedSchema: GenMessage<Started> = /*@__PURE__*/
-  messageDesc(file_tokenstreaming_v1_generation, 4);
+  messageDesc(file_tokenstreaming_v1_generation, 5);
 
 /**
  * The engine failed after the first token, and another one continues. Text and indexes continue without a gap.
@@ -408,7 +517,7 @@ export type EngineSwitched = Message<"tokenstreaming.v1.EngineSwitched"> & {
  * Use `create(EngineSwitchedSchema)` to create a new message.
  */
 export const EngineSwitchedSchema: GenMessage<EngineSwitched> = /*@__PURE__*/
-  messageDesc(file_tokenstreaming_v1_generation, 5);
+  messageDesc(file_tokenstreaming_v1_generation, 6);
 
 /**
  * The generation has ended.
@@ -450,6 +559,13 @@ export type Finished = Message<"tokenstreaming.v1.Finished"> & {
    * @generated from field: tokenstreaming.v1.Timing timing = 5;
    */
   timing?: Timing | undefined;
+
+  /**
+   * What the usage costs. Unset if the model has no price.
+   *
+   * @generated from field: tokenstreaming.v1.Cost cost = 6;
+   */
+  cost?: Cost | undefined;
 };
 
 /**
@@ -457,7 +573,7 @@ export type Finished = Message<"tokenstreaming.v1.Finished"> & {
  * Use `create(FinishedSchema)` to create a new message.
  */
 export const FinishedSchema: GenMessage<Finished> = /*@__PURE__*/
-  messageDesc(file_tokenstreaming_v1_generation, 6);
+  messageDesc(file_tokenstreaming_v1_generation, 7);
 
 /**
  * How long the parts of a generation took.
@@ -492,7 +608,7 @@ export type Timing = Message<"tokenstreaming.v1.Timing"> & {
  * Use `create(TimingSchema)` to create a new message.
  */
 export const TimingSchema: GenMessage<Timing> = /*@__PURE__*/
-  messageDesc(file_tokenstreaming_v1_generation, 7);
+  messageDesc(file_tokenstreaming_v1_generation, 8);
 
 /**
  * This stream attached to an existing generation. Not sent before `started`.
@@ -513,6 +629,13 @@ export type Attached = Message<"tokenstreaming.v1.Attached"> & {
    * @generated from field: int32 last_sequence = 2;
    */
   lastSequence: number;
+
+  /**
+   * Names the stored events, as in `Started`.
+   *
+   * @generated from field: string log_incarnation = 3;
+   */
+  logIncarnation: string;
 };
 
 /**
@@ -520,7 +643,7 @@ export type Attached = Message<"tokenstreaming.v1.Attached"> & {
  * Use `create(AttachedSchema)` to create a new message.
  */
 export const AttachedSchema: GenMessage<Attached> = /*@__PURE__*/
-  messageDesc(file_tokenstreaming_v1_generation, 8);
+  messageDesc(file_tokenstreaming_v1_generation, 9);
 
 /**
  * The generation is still running. Sent after 15 s (by default) without another message.
@@ -541,7 +664,7 @@ export type Heartbeat = Message<"tokenstreaming.v1.Heartbeat"> & {
  * Use `create(HeartbeatSchema)` to create a new message.
  */
 export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
-  messageDesc(file_tokenstreaming_v1_generation, 9);
+  messageDesc(file_tokenstreaming_v1_generation, 10);
 
 /**
  * The server is shutting down. Streams in flight may finish; new calls should go elsewhere.
@@ -562,7 +685,7 @@ export type DrainNotice = Message<"tokenstreaming.v1.DrainNotice"> & {
  * Use `create(DrainNoticeSchema)` to create a new message.
  */
 export const DrainNoticeSchema: GenMessage<DrainNotice> = /*@__PURE__*/
-  messageDesc(file_tokenstreaming_v1_generation, 10);
+  messageDesc(file_tokenstreaming_v1_generation, 11);
 
 /**
  * The detail of every failed call that concerns a generation.
@@ -612,7 +735,48 @@ export type GenerationFailure = Message<"tokenstreaming.v1.GenerationFailure"> &
  * Use `create(GenerationFailureSchema)` to create a new message.
  */
 export const GenerationFailureSchema: GenMessage<GenerationFailure> = /*@__PURE__*/
-  messageDesc(file_tokenstreaming_v1_generation, 11);
+  messageDesc(file_tokenstreaming_v1_generation, 12);
+
+/**
+ * What a server guarantees for events before a reader receives them.
+ *
+ * @generated from enum tokenstreaming.v1.Durability
+ */
+export enum Durability {
+  /**
+   * Not known, for example because the server is older.
+   *
+   * @generated from enum value: DURABILITY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * They are in the memory of the server, and are lost with it.
+   *
+   * @generated from enum value: DURABILITY_MEMORY = 1;
+   */
+  MEMORY = 1,
+
+  /**
+   * They are in the memory of several servers of a store.
+   *
+   * @generated from enum value: DURABILITY_REPLICATED = 2;
+   */
+  REPLICATED = 2,
+
+  /**
+   * They are on a store's disk.
+   *
+   * @generated from enum value: DURABILITY_FSYNCED = 3;
+   */
+  FSYNCED = 3,
+}
+
+/**
+ * Describes the enum tokenstreaming.v1.Durability.
+ */
+export const DurabilitySchema: GenEnum<Durability> = /*@__PURE__*/
+  enumDesc(file_tokenstreaming_v1_generation, 0);
 
 /**
  * State of a generation.
@@ -674,7 +838,7 @@ export enum GenerationState {
  * Describes the enum tokenstreaming.v1.GenerationState.
  */
 export const GenerationStateSchema: GenEnum<GenerationState> = /*@__PURE__*/
-  enumDesc(file_tokenstreaming_v1_generation, 0);
+  enumDesc(file_tokenstreaming_v1_generation, 1);
 
 /**
  * How an engine continues another's output.
@@ -708,7 +872,7 @@ export enum ContinuationMethod {
  * Describes the enum tokenstreaming.v1.ContinuationMethod.
  */
 export const ContinuationMethodSchema: GenEnum<ContinuationMethod> = /*@__PURE__*/
-  enumDesc(file_tokenstreaming_v1_generation, 1);
+  enumDesc(file_tokenstreaming_v1_generation, 2);
 
 /**
  * Why a generation ended. All but CANCELLED, ERROR and DEADLINE (under DEADLINE_ACTION_FAIL) end with OK.
@@ -813,7 +977,7 @@ export enum FinishReason {
  * Describes the enum tokenstreaming.v1.FinishReason.
  */
 export const FinishReasonSchema: GenEnum<FinishReason> = /*@__PURE__*/
-  enumDesc(file_tokenstreaming_v1_generation, 2);
+  enumDesc(file_tokenstreaming_v1_generation, 3);
 
 /**
  * What a client should do after a failure.
@@ -854,5 +1018,5 @@ export enum RetryAdvice {
  * Describes the enum tokenstreaming.v1.RetryAdvice.
  */
 export const RetryAdviceSchema: GenEnum<RetryAdvice> = /*@__PURE__*/
-  enumDesc(file_tokenstreaming_v1_generation, 3);
+  enumDesc(file_tokenstreaming_v1_generation, 4);
 

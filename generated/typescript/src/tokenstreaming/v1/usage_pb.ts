@@ -12,11 +12,12 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file tokenstreaming/v1/usage.proto.
  */
 export const file_tokenstreaming_v1_usage: GenFile = /*@__PURE__*/
-  fileDesc("Ch10b2tlbnN0cmVhbWluZy92MS91c2FnZS5wcm90bxIRdG9rZW5zdHJlYW1pbmcudjEi9AEKBVVzYWdlEhkKEWlucHV0X3Rva2VuX2NvdW50GAEgASgFEhoKEm91dHB1dF90b2tlbl9jb3VudBgCIAEoBRIgChhjYWNoZWRfaW5wdXRfdG9rZW5fY291bnQYAyABKAUSJQodY2FjaGVfd3JpdGVfaW5wdXRfdG9rZW5fY291bnQYBCABKAUSHQoVcmVhc29uaW5nX3Rva2VuX2NvdW50GAUgASgFEhwKFG92ZXJoZWFkX3Rva2VuX2NvdW50GAYgASgFEi4KBnNvdXJjZRgHIAEoDjIeLnRva2Vuc3RyZWFtaW5nLnYxLlVzYWdlU291cmNlKnoKC1VzYWdlU291cmNlEhwKGFVTQUdFX1NPVVJDRV9VTlNQRUNJRklFRBAAEhcKE1VTQUdFX1NPVVJDRV9FTkdJTkUQARIYChRVU0FHRV9TT1VSQ0VfQ09VTlRFRBACEhoKFlVTQUdFX1NPVVJDRV9FU1RJTUFURUQQA0LaAQoeaW8udG9rZW5ncnBjLnRva2Vuc3RyZWFtaW5nLnYxQgpVc2FnZVByb3RvUAFaTmdpdGh1Yi5jb20vdG9rZW5ncnBjL3Rva2VuZ3JwYy9nZW5lcmF0ZWQvZ28vdG9rZW5zdHJlYW1pbmcvdjE7dG9rZW5zdHJlYW1pbmd2MaoCG1Rva2VuR3JwYy5Ub2tlblN0cmVhbWluZy5WMcoCG1Rva2VuR3JwY1xUb2tlblN0cmVhbWluZ1xWMeoCHVRva2VuR3JwYzo6VG9rZW5TdHJlYW1pbmc6OlYxYgZwcm90bzM");
+  fileDesc("Ch10b2tlbnN0cmVhbWluZy92MS91c2FnZS5wcm90bxIRdG9rZW5zdHJlYW1pbmcudjEi9AEKBVVzYWdlEhkKEWlucHV0X3Rva2VuX2NvdW50GAEgASgFEhoKEm91dHB1dF90b2tlbl9jb3VudBgCIAEoBRIgChhjYWNoZWRfaW5wdXRfdG9rZW5fY291bnQYAyABKAUSJQodY2FjaGVfd3JpdGVfaW5wdXRfdG9rZW5fY291bnQYBCABKAUSHQoVcmVhc29uaW5nX3Rva2VuX2NvdW50GAUgASgFEhwKFG92ZXJoZWFkX3Rva2VuX2NvdW50GAYgASgFEi4KBnNvdXJjZRgHIAEoDjIeLnRva2Vuc3RyZWFtaW5nLnYxLlVzYWdlU291cmNlIkYKBENvc3QSFQoNYW1vdW50X21pY3JvcxgBIAEoAxIQCghjdXJyZW5jeRgCIAEoCRIVCg1wcmljZV92ZXJzaW9uGAMgASgJKnoKC1VzYWdlU291cmNlEhwKGFVTQUdFX1NPVVJDRV9VTlNQRUNJRklFRBAAEhcKE1VTQUdFX1NPVVJDRV9FTkdJTkUQARIYChRVU0FHRV9TT1VSQ0VfQ09VTlRFRBACEhoKFlVTQUdFX1NPVVJDRV9FU1RJTUFURUQQA0LaAQoeaW8udG9rZW5ncnBjLnRva2Vuc3RyZWFtaW5nLnYxQgpVc2FnZVByb3RvUAFaTmdpdGh1Yi5jb20vdG9rZW5ncnBjL3Rva2VuZ3JwYy9nZW5lcmF0ZWQvZ28vdG9rZW5zdHJlYW1pbmcvdjE7dG9rZW5zdHJlYW1pbmd2MaoCG1Rva2VuR3JwYy5Ub2tlblN0cmVhbWluZy5WMcoCG1Rva2VuR3JwY1xUb2tlblN0cmVhbWluZ1xWMeoCHVRva2VuR3JwYzo6VG9rZW5TdHJlYW1pbmc6OlYxYgZwcm90bzM");
 
 /**
- * Tokens that a generation has consumed and produced. All counts are cumulative. A count does not decrease
- * while `source` stays the same; a stronger source may correct it in either direction.
+ * Tokens that a generation has consumed and produced. All counts are cumulative. Each count has its own source,
+ * which is not sent, and does not decrease while that source stays the same. If the source changes, the count may
+ * change in either direction: an engine's report replaces the server's own count.
  *
  * @generated from message tokenstreaming.v1.Usage
  */
@@ -77,6 +78,41 @@ export type Usage = Message<"tokenstreaming.v1.Usage"> & {
  */
 export const UsageSchema: GenMessage<Usage> = /*@__PURE__*/
   messageDesc(file_tokenstreaming_v1_usage, 0);
+
+/**
+ * The price of a usage. Set only if the server has a price for the model.
+ *
+ * @generated from message tokenstreaming.v1.Cost
+ */
+export type Cost = Message<"tokenstreaming.v1.Cost"> & {
+  /**
+   * Amount in millionths of the currency, rounded once, half to even.
+   *
+   * @generated from field: int64 amount_micros = 1;
+   */
+  amountMicros: bigint;
+
+  /**
+   * ISO 4217 code of the currency, such as `USD`.
+   *
+   * @generated from field: string currency = 2;
+   */
+  currency: string;
+
+  /**
+   * Version of the price that was applied, as the server's settings name it. Empty in a sum of several versions.
+   *
+   * @generated from field: string price_version = 3;
+   */
+  priceVersion: string;
+};
+
+/**
+ * Describes the message tokenstreaming.v1.Cost.
+ * Use `create(CostSchema)` to create a new message.
+ */
+export const CostSchema: GenMessage<Cost> = /*@__PURE__*/
+  messageDesc(file_tokenstreaming_v1_usage, 1);
 
 /**
  * Source of a count, strongest first.

@@ -8,9 +8,9 @@ import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobu
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
-import type { FinishReason } from "./generation_pb.js";
+import type { Attempt, FinishReason } from "./generation_pb.js";
 import { file_tokenstreaming_v1_generation } from "./generation_pb.js";
-import type { Usage, UsageSource } from "./usage_pb.js";
+import type { Cost, Usage, UsageSource } from "./usage_pb.js";
 import { file_tokenstreaming_v1_usage } from "./usage_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file tokenstreaming/v1/usage_service.proto.
  */
 export const file_tokenstreaming_v1_usage_service: GenFile = /*@__PURE__*/
-  fileDesc("CiV0b2tlbnN0cmVhbWluZy92MS91c2FnZV9zZXJ2aWNlLnByb3RvEhF0b2tlbnN0cmVhbWluZy52MSL8AwoLVXNhZ2VSZWNvcmQSEQoJcmVjb3JkX2lkGAEgASgJEhUKDWdlbmVyYXRpb25faWQYAiABKAkSDgoGdGVuYW50GAMgASgJEg0KBW1vZGVsGAQgASgJEicKBXVzYWdlGAUgASgLMhgudG9rZW5zdHJlYW1pbmcudjEuVXNhZ2USMgoFc3RhdGUYBiABKA4yIy50b2tlbnN0cmVhbWluZy52MS5Vc2FnZVJlY29yZFN0YXRlEjYKDWZpbmlzaF9yZWFzb24YByABKA4yHy50b2tlbnN0cmVhbWluZy52MS5GaW5pc2hSZWFzb24SFAoMZXJyb3JfcmVhc29uGAggASgJEi8KC2NyZWF0ZV90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASOgoGbGFiZWxzGAsgAygLMioudG9rZW5zdHJlYW1pbmcudjEuVXNhZ2VSZWNvcmQuTGFiZWxzRW50cnkSLwoNc2V0dGxlZF91c2FnZRgMIAEoCzIYLnRva2Vuc3RyZWFtaW5nLnYxLlVzYWdlGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEijAIKC1VzYWdlRmlsdGVyEg4KBnRlbmFudBgBIAEoCRINCgVtb2RlbBgCIAEoCRI6CgZsYWJlbHMYAyADKAsyKi50b2tlbnN0cmVhbWluZy52MS5Vc2FnZUZpbHRlci5MYWJlbHNFbnRyeRIuCgpzdGFydF90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFQoNZ2VuZXJhdGlvbl9pZBgGIAEoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBInAKF0xpc3RVc2FnZVJlY29yZHNSZXF1ZXN0Ei4KBmZpbHRlchgBIAEoCzIeLnRva2Vuc3RyZWFtaW5nLnYxLlVzYWdlRmlsdGVyEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJImoKGExpc3RVc2FnZVJlY29yZHNSZXNwb25zZRI1Cg11c2FnZV9yZWNvcmRzGAEgAygLMh4udG9rZW5zdHJlYW1pbmcudjEuVXNhZ2VSZWNvcmQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIsMBChVTdW1tYXJpemVVc2FnZVJlcXVlc3QSLgoGZmlsdGVyGAEgASgLMh4udG9rZW5zdHJlYW1pbmcudjEuVXNhZ2VGaWx0ZXISMwoIZ3JvdXBfYnkYAiADKA4yIS50b2tlbnN0cmVhbWluZy52MS5Vc2FnZURpbWVuc2lvbhIRCglsYWJlbF9rZXkYAyABKAkSMgoPYnVja2V0X2R1cmF0aW9uGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIkwKFlN1bW1hcml6ZVVzYWdlUmVzcG9uc2USMgoJc3VtbWFyaWVzGAEgAygLMh8udG9rZW5zdHJlYW1pbmcudjEuVXNhZ2VTdW1tYXJ5IoADCgxVc2FnZVN1bW1hcnkSDgoGdGVuYW50GAEgASgJEg0KBW1vZGVsGAIgASgJEhMKC2xhYmVsX3ZhbHVlGAMgASgJEjUKEWJ1Y2tldF9zdGFydF90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIYChBnZW5lcmF0aW9uX2NvdW50GAUgASgDEhkKEWlucHV0X3Rva2VuX2NvdW50GAYgASgDEhoKEm91dHB1dF90b2tlbl9jb3VudBgHIAEoAxIgChhjYWNoZWRfaW5wdXRfdG9rZW5fY291bnQYCCABKAMSJQodY2FjaGVfd3JpdGVfaW5wdXRfdG9rZW5fY291bnQYCSABKAMSHQoVcmVhc29uaW5nX3Rva2VuX2NvdW50GAogASgDEhwKFG92ZXJoZWFkX3Rva2VuX2NvdW50GAsgASgDEi4KBnNvdXJjZRgMIAEoDjIeLnRva2Vuc3RyZWFtaW5nLnYxLlVzYWdlU291cmNlKo8BChBVc2FnZVJlY29yZFN0YXRlEiIKHlVTQUdFX1JFQ09SRF9TVEFURV9VTlNQRUNJRklFRBAAEhsKF1VTQUdFX1JFQ09SRF9TVEFURV9PUEVOEAESHQoZVVNBR0VfUkVDT1JEX1NUQVRFX0NMT1NFRBACEhsKF1VTQUdFX1JFQ09SRF9TVEFURV9MT1NUEAMqnQEKDlVzYWdlRGltZW5zaW9uEh8KG1VTQUdFX0RJTUVOU0lPTl9VTlNQRUNJRklFRBAAEhoKFlVTQUdFX0RJTUVOU0lPTl9URU5BTlQQARIZChVVU0FHRV9ESU1FTlNJT05fTU9ERUwQAhIZChVVU0FHRV9ESU1FTlNJT05fTEFCRUwQAxIYChRVU0FHRV9ESU1FTlNJT05fVElNRRAEMuIBCgxVc2FnZVNlcnZpY2USawoQTGlzdFVzYWdlUmVjb3JkcxIqLnRva2Vuc3RyZWFtaW5nLnYxLkxpc3RVc2FnZVJlY29yZHNSZXF1ZXN0GisudG9rZW5zdHJlYW1pbmcudjEuTGlzdFVzYWdlUmVjb3Jkc1Jlc3BvbnNlEmUKDlN1bW1hcml6ZVVzYWdlEigudG9rZW5zdHJlYW1pbmcudjEuU3VtbWFyaXplVXNhZ2VSZXF1ZXN0GikudG9rZW5zdHJlYW1pbmcudjEuU3VtbWFyaXplVXNhZ2VSZXNwb25zZULhAQoeaW8udG9rZW5ncnBjLnRva2Vuc3RyZWFtaW5nLnYxQhFVc2FnZVNlcnZpY2VQcm90b1ABWk5naXRodWIuY29tL3Rva2VuZ3JwYy90b2tlbmdycGMvZ2VuZXJhdGVkL2dvL3Rva2Vuc3RyZWFtaW5nL3YxO3Rva2Vuc3RyZWFtaW5ndjGqAhtUb2tlbkdycGMuVG9rZW5TdHJlYW1pbmcuVjHKAhtUb2tlbkdycGNcVG9rZW5TdHJlYW1pbmdcVjHqAh1Ub2tlbkdycGM6OlRva2VuU3RyZWFtaW5nOjpWMWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_tokenstreaming_v1_generation, file_tokenstreaming_v1_usage]);
+  fileDesc("CiV0b2tlbnN0cmVhbWluZy92MS91c2FnZV9zZXJ2aWNlLnByb3RvEhF0b2tlbnN0cmVhbWluZy52MSLmBQoLVXNhZ2VSZWNvcmQSEQoJcmVjb3JkX2lkGAEgASgJEhUKDWdlbmVyYXRpb25faWQYAiABKAkSDgoGdGVuYW50GAMgASgJEg0KBW1vZGVsGAQgASgJEicKBXVzYWdlGAUgASgLMhgudG9rZW5zdHJlYW1pbmcudjEuVXNhZ2USMgoFc3RhdGUYBiABKA4yIy50b2tlbnN0cmVhbWluZy52MS5Vc2FnZVJlY29yZFN0YXRlEjYKDWZpbmlzaF9yZWFzb24YByABKA4yHy50b2tlbnN0cmVhbWluZy52MS5GaW5pc2hSZWFzb24SFAoMZXJyb3JfcmVhc29uGAggASgJEi8KC2NyZWF0ZV90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASOgoGbGFiZWxzGAsgAygLMioudG9rZW5zdHJlYW1pbmcudjEuVXNhZ2VSZWNvcmQuTGFiZWxzRW50cnkSLwoNc2V0dGxlZF91c2FnZRgMIAEoCzIYLnRva2Vuc3RyZWFtaW5nLnYxLlVzYWdlEiwKCGF0dGVtcHRzGA0gAygLMhoudG9rZW5zdHJlYW1pbmcudjEuQXR0ZW1wdBIOCgZzZXJ2ZXIYDiABKAkSEgoKc2Vzc2lvbl9pZBgPIAEoCRI0ChBmaXJzdF90b2tlbl90aW1lGBAgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIYChBldmVudF9ieXRlX2NvdW50GBEgASgDEh8KF2xhc3RfZGVsaXZlcmVkX3NlcXVlbmNlGBIgASgFEiUKBGNvc3QYEyABKAsyFy50b2tlbnN0cmVhbWluZy52MS5Db3N0Gi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEijAIKC1VzYWdlRmlsdGVyEg4KBnRlbmFudBgBIAEoCRINCgVtb2RlbBgCIAEoCRI6CgZsYWJlbHMYAyADKAsyKi50b2tlbnN0cmVhbWluZy52MS5Vc2FnZUZpbHRlci5MYWJlbHNFbnRyeRIuCgpzdGFydF90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFQoNZ2VuZXJhdGlvbl9pZBgGIAEoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBInAKF0xpc3RVc2FnZVJlY29yZHNSZXF1ZXN0Ei4KBmZpbHRlchgBIAEoCzIeLnRva2Vuc3RyZWFtaW5nLnYxLlVzYWdlRmlsdGVyEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJImoKGExpc3RVc2FnZVJlY29yZHNSZXNwb25zZRI1Cg11c2FnZV9yZWNvcmRzGAEgAygLMh4udG9rZW5zdHJlYW1pbmcudjEuVXNhZ2VSZWNvcmQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIo0CChVTdW1tYXJpemVVc2FnZVJlcXVlc3QSLgoGZmlsdGVyGAEgASgLMh4udG9rZW5zdHJlYW1pbmcudjEuVXNhZ2VGaWx0ZXISMwoIZ3JvdXBfYnkYAiADKA4yIS50b2tlbnN0cmVhbWluZy52MS5Vc2FnZURpbWVuc2lvbhIRCglsYWJlbF9rZXkYAyABKAkSMgoPYnVja2V0X2R1cmF0aW9uGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjUKC2J1Y2tldF91bml0GAUgASgOMiAudG9rZW5zdHJlYW1pbmcudjEuVXNhZ2VUaW1lVW5pdBIRCgl0aW1lX3pvbmUYBiABKAkiTAoWU3VtbWFyaXplVXNhZ2VSZXNwb25zZRIyCglzdW1tYXJpZXMYASADKAsyHy50b2tlbnN0cmVhbWluZy52MS5Vc2FnZVN1bW1hcnkixwMKDFVzYWdlU3VtbWFyeRIOCgZ0ZW5hbnQYASABKAkSDQoFbW9kZWwYAiABKAkSEwoLbGFiZWxfdmFsdWUYAyABKAkSNQoRYnVja2V0X3N0YXJ0X3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhgKEGdlbmVyYXRpb25fY291bnQYBSABKAMSGQoRaW5wdXRfdG9rZW5fY291bnQYBiABKAMSGgoSb3V0cHV0X3Rva2VuX2NvdW50GAcgASgDEiAKGGNhY2hlZF9pbnB1dF90b2tlbl9jb3VudBgIIAEoAxIlCh1jYWNoZV93cml0ZV9pbnB1dF90b2tlbl9jb3VudBgJIAEoAxIdChVyZWFzb25pbmdfdG9rZW5fY291bnQYCiABKAMSHAoUb3ZlcmhlYWRfdG9rZW5fY291bnQYCyABKAMSLgoGc291cmNlGAwgASgOMh4udG9rZW5zdHJlYW1pbmcudjEuVXNhZ2VTb3VyY2USHQoVbG9zdF9nZW5lcmF0aW9uX2NvdW50GA0gASgDEiYKBWNvc3RzGA4gAygLMhcudG9rZW5zdHJlYW1pbmcudjEuQ29zdCJUChdMaXN0VXNhZ2VFbnRyaWVzUmVxdWVzdBIWCg5hZnRlcl9zZXF1ZW5jZRgBIAEoAxIRCglwYWdlX3NpemUYAiABKAUSDgoGdGVuYW50GAMgASgJImcKGExpc3RVc2FnZUVudHJpZXNSZXNwb25zZRI0Cg11c2FnZV9lbnRyaWVzGAEgAygLMh0udG9rZW5zdHJlYW1pbmcudjEuVXNhZ2VFbnRyeRIVCg1sYXN0X3NlcXVlbmNlGAIgASgDIpcCCgpVc2FnZUVudHJ5EhAKCHNlcXVlbmNlGAEgASgDEi8KBGtpbmQYAiABKA4yIS50b2tlbnN0cmVhbWluZy52MS5Vc2FnZUVudHJ5S2luZBIuCgplbnRyeV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI0Cgx1c2FnZV9yZWNvcmQYBCABKAsyHi50b2tlbnN0cmVhbWluZy52MS5Vc2FnZVJlY29yZBIwCg5wcmV2aW91c191c2FnZRgFIAEoCzIYLnRva2Vuc3RyZWFtaW5nLnYxLlVzYWdlEi4KDXByZXZpb3VzX2Nvc3QYBiABKAsyFy50b2tlbnN0cmVhbWluZy52MS5Db3N0Ko8BChBVc2FnZVJlY29yZFN0YXRlEiIKHlVTQUdFX1JFQ09SRF9TVEFURV9VTlNQRUNJRklFRBAAEhsKF1VTQUdFX1JFQ09SRF9TVEFURV9PUEVOEAESHQoZVVNBR0VfUkVDT1JEX1NUQVRFX0NMT1NFRBACEhsKF1VTQUdFX1JFQ09SRF9TVEFURV9MT1NUEAMqnQEKDlVzYWdlRGltZW5zaW9uEh8KG1VTQUdFX0RJTUVOU0lPTl9VTlNQRUNJRklFRBAAEhoKFlVTQUdFX0RJTUVOU0lPTl9URU5BTlQQARIZChVVU0FHRV9ESU1FTlNJT05fTU9ERUwQAhIZChVVU0FHRV9ESU1FTlNJT05fTEFCRUwQAxIYChRVU0FHRV9ESU1FTlNJT05fVElNRRAEKn4KDVVzYWdlVGltZVVuaXQSHwobVVNBR0VfVElNRV9VTklUX1VOU1BFQ0lGSUVEEAASGAoUVVNBR0VfVElNRV9VTklUX0hPVVIQARIXChNVU0FHRV9USU1FX1VOSVRfREFZEAISGQoVVVNBR0VfVElNRV9VTklUX01PTlRIEAMqwAEKDlVzYWdlRW50cnlLaW5kEiAKHFVTQUdFX0VOVFJZX0tJTkRfVU5TUEVDSUZJRUQQABIaChZVU0FHRV9FTlRSWV9LSU5EX0JFR0lOEAESGwoXVVNBR0VfRU5UUllfS0lORF9GSU5JU0gQAhIbChdVU0FHRV9FTlRSWV9LSU5EX1NFVFRMRRADEhkKFVVTQUdFX0VOVFJZX0tJTkRfTE9TVBAEEhsKF1VTQUdFX0VOVFJZX0tJTkRfQURKVVNUEAUyzwIKDFVzYWdlU2VydmljZRJrChBMaXN0VXNhZ2VSZWNvcmRzEioudG9rZW5zdHJlYW1pbmcudjEuTGlzdFVzYWdlUmVjb3Jkc1JlcXVlc3QaKy50b2tlbnN0cmVhbWluZy52MS5MaXN0VXNhZ2VSZWNvcmRzUmVzcG9uc2USZQoOU3VtbWFyaXplVXNhZ2USKC50b2tlbnN0cmVhbWluZy52MS5TdW1tYXJpemVVc2FnZVJlcXVlc3QaKS50b2tlbnN0cmVhbWluZy52MS5TdW1tYXJpemVVc2FnZVJlc3BvbnNlEmsKEExpc3RVc2FnZUVudHJpZXMSKi50b2tlbnN0cmVhbWluZy52MS5MaXN0VXNhZ2VFbnRyaWVzUmVxdWVzdBorLnRva2Vuc3RyZWFtaW5nLnYxLkxpc3RVc2FnZUVudHJpZXNSZXNwb25zZULhAQoeaW8udG9rZW5ncnBjLnRva2Vuc3RyZWFtaW5nLnYxQhFVc2FnZVNlcnZpY2VQcm90b1ABWk5naXRodWIuY29tL3Rva2VuZ3JwYy90b2tlbmdycGMvZ2VuZXJhdGVkL2dvL3Rva2Vuc3RyZWFtaW5nL3YxO3Rva2Vuc3RyZWFtaW5ndjGqAhtUb2tlbkdycGMuVG9rZW5TdHJlYW1pbmcuVjHKAhtUb2tlbkdycGNcVG9rZW5TdHJlYW1pbmdcVjHqAh1Ub2tlbkdycGM6OlRva2VuU3RyZWFtaW5nOjpWMWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_tokenstreaming_v1_generation, file_tokenstreaming_v1_usage]);
 
 /**
  * The usage record of one generation.
@@ -110,6 +110,56 @@ export type UsageRecord = Message<"tokenstreaming.v1.UsageRecord"> & {
    * @generated from field: tokenstreaming.v1.Usage settled_usage = 12;
    */
   settledUsage?: Usage | undefined;
+
+  /**
+   * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+   * accepted it.
+   *
+   * @generated from field: repeated tokenstreaming.v1.Attempt attempts = 13;
+   */
+  attempts: Attempt[];
+
+  /**
+   * Server that ran the generation, as in `Generation.server`.
+   *
+   * @generated from field: string server = 14;
+   */
+  server: string;
+
+  /**
+   * `session_id` of the request. Empty if it had none.
+   *
+   * @generated from field: string session_id = 15;
+   */
+  sessionId: string;
+
+  /**
+   * When the server received the first token. Unset before that, and while `state` is OPEN or LOST.
+   *
+   * @generated from field: google.protobuf.Timestamp first_token_time = 16;
+   */
+  firstTokenTime?: Timestamp | undefined;
+
+  /**
+   * Bytes of all events before `finished`, as they are sent to one reader.
+   *
+   * @generated from field: int64 event_byte_count = 17;
+   */
+  eventByteCount: bigint;
+
+  /**
+   * Sequence of the last event that had been handed to the network for any reader when the generation ended.
+   *
+   * @generated from field: int32 last_delivered_sequence = 18;
+   */
+  lastDeliveredSequence: number;
+
+  /**
+   * Cost of `usage`. Unset while `state` is OPEN, or if the model has no price.
+   *
+   * @generated from field: tokenstreaming.v1.Cost cost = 19;
+   */
+  cost?: Cost | undefined;
 };
 
 /**
@@ -197,7 +247,8 @@ export type ListUsageRecordsRequest = Message<"tokenstreaming.v1.ListUsageRecord
   pageSize: number;
 
   /**
-   * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
+   * `next_page_token` of the previous page, with the same filter. Empty: the first page. Any other text, and the token
+   * of another filter, is INVALID_ARGUMENT.
    *
    * @generated from field: string page_token = 3;
    */
@@ -267,11 +318,26 @@ export type SummarizeUsageRequest = Message<"tokenstreaming.v1.SummarizeUsageReq
   labelKey: string;
 
   /**
-   * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
+   * Length of a time bucket, counted from the Unix epoch: at least 1 minute. With USAGE_DIMENSION_TIME, either this
+   * or `bucket_unit` is required; otherwise both must be unset.
    *
    * @generated from field: google.protobuf.Duration bucket_duration = 4;
    */
   bucketDuration?: Duration | undefined;
+
+  /**
+   * Unit of the calendar for time buckets, in `time_zone`.
+   *
+   * @generated from field: tokenstreaming.v1.UsageTimeUnit bucket_unit = 5;
+   */
+  bucketUnit: UsageTimeUnit;
+
+  /**
+   * Name of a time zone in the IANA database, such as `Europe/Berlin`. Empty: UTC. Only with `bucket_unit`.
+   *
+   * @generated from field: string time_zone = 6;
+   */
+  timeZone: string;
 };
 
 /**
@@ -391,6 +457,20 @@ export type UsageSummary = Message<"tokenstreaming.v1.UsageSummary"> & {
    * @generated from field: tokenstreaming.v1.UsageSource source = 12;
    */
   source: UsageSource;
+
+  /**
+   * Number of generations whose record is LOST: their counts are estimates.
+   *
+   * @generated from field: int64 lost_generation_count = 13;
+   */
+  lostGenerationCount: bigint;
+
+  /**
+   * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+   *
+   * @generated from field: repeated tokenstreaming.v1.Cost costs = 14;
+   */
+  costs: Cost[];
 };
 
 /**
@@ -399,6 +479,126 @@ export type UsageSummary = Message<"tokenstreaming.v1.UsageSummary"> & {
  */
 export const UsageSummarySchema: GenMessage<UsageSummary> = /*@__PURE__*/
   messageDesc(file_tokenstreaming_v1_usage_service, 6);
+
+/**
+ * Request for entries of the ledger.
+ *
+ * @generated from message tokenstreaming.v1.ListUsageEntriesRequest
+ */
+export type ListUsageEntriesRequest = Message<"tokenstreaming.v1.ListUsageEntriesRequest"> & {
+  /**
+   * Only entries after this sequence. 0: from the beginning.
+   *
+   * @generated from field: int64 after_sequence = 1;
+   */
+  afterSequence: bigint;
+
+  /**
+   * Maximum number of entries in the response: at most 1000. 0: 100.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * Tenant, as in UsageFilter.
+   *
+   * @generated from field: string tenant = 3;
+   */
+  tenant: string;
+};
+
+/**
+ * Describes the message tokenstreaming.v1.ListUsageEntriesRequest.
+ * Use `create(ListUsageEntriesRequestSchema)` to create a new message.
+ */
+export const ListUsageEntriesRequestSchema: GenMessage<ListUsageEntriesRequest> = /*@__PURE__*/
+  messageDesc(file_tokenstreaming_v1_usage_service, 7);
+
+/**
+ * Entries of the ledger.
+ *
+ * @generated from message tokenstreaming.v1.ListUsageEntriesResponse
+ */
+export type ListUsageEntriesResponse = Message<"tokenstreaming.v1.ListUsageEntriesResponse"> & {
+  /**
+   * Entries, in the order of their sequences. Empty if there are no further ones yet.
+   *
+   * @generated from field: repeated tokenstreaming.v1.UsageEntry usage_entries = 1;
+   */
+  usageEntries: UsageEntry[];
+
+  /**
+   * Sequence to continue after: that of the last entry in the response; `after_sequence` if it has none.
+   *
+   * @generated from field: int64 last_sequence = 2;
+   */
+  lastSequence: bigint;
+};
+
+/**
+ * Describes the message tokenstreaming.v1.ListUsageEntriesResponse.
+ * Use `create(ListUsageEntriesResponseSchema)` to create a new message.
+ */
+export const ListUsageEntriesResponseSchema: GenMessage<ListUsageEntriesResponse> = /*@__PURE__*/
+  messageDesc(file_tokenstreaming_v1_usage_service, 8);
+
+/**
+ * Entry of the ledger: one change of one record.
+ *
+ * @generated from message tokenstreaming.v1.UsageEntry
+ */
+export type UsageEntry = Message<"tokenstreaming.v1.UsageEntry"> & {
+  /**
+   * Sequence of the entry. The entries of a ledger are numbered 1, 2, 3 and so on without gaps, in the order in which
+   * they became visible. It identifies the entry, so use it to recognise one that you have processed already.
+   *
+   * @generated from field: int64 sequence = 1;
+   */
+  sequence: bigint;
+
+  /**
+   * What happened.
+   *
+   * @generated from field: tokenstreaming.v1.UsageEntryKind kind = 2;
+   */
+  kind: UsageEntryKind;
+
+  /**
+   * When the entry was written.
+   *
+   * @generated from field: google.protobuf.Timestamp entry_time = 3;
+   */
+  entryTime?: Timestamp | undefined;
+
+  /**
+   * The record as of this entry.
+   *
+   * @generated from field: tokenstreaming.v1.UsageRecord usage_record = 4;
+   */
+  usageRecord?: UsageRecord | undefined;
+
+  /**
+   * Usage that an ADJUST replaces. Otherwise unset.
+   *
+   * @generated from field: tokenstreaming.v1.Usage previous_usage = 5;
+   */
+  previousUsage?: Usage | undefined;
+
+  /**
+   * Cost that an ADJUST replaces. Otherwise unset.
+   *
+   * @generated from field: tokenstreaming.v1.Cost previous_cost = 6;
+   */
+  previousCost?: Cost | undefined;
+};
+
+/**
+ * Describes the message tokenstreaming.v1.UsageEntry.
+ * Use `create(UsageEntrySchema)` to create a new message.
+ */
+export const UsageEntrySchema: GenMessage<UsageEntry> = /*@__PURE__*/
+  messageDesc(file_tokenstreaming_v1_usage_service, 9);
 
 /**
  * State of a usage record.
@@ -476,7 +676,7 @@ export enum UsageDimension {
   LABEL = 3,
 
   /**
-   * `create_time`, in buckets of `bucket_duration`.
+   * `create_time`, in buckets of `bucket_duration` or `bucket_unit`.
    *
    * @generated from enum value: USAGE_DIMENSION_TIME = 4;
    */
@@ -490,8 +690,106 @@ export const UsageDimensionSchema: GenEnum<UsageDimension> = /*@__PURE__*/
   enumDesc(file_tokenstreaming_v1_usage_service, 1);
 
 /**
+ * Unit of the calendar.
+ *
+ * @generated from enum tokenstreaming.v1.UsageTimeUnit
+ */
+export enum UsageTimeUnit {
+  /**
+   * None.
+   *
+   * @generated from enum value: USAGE_TIME_UNIT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Hour. Each has 60 minutes, also when clocks are changed.
+   *
+   * @generated from enum value: USAGE_TIME_UNIT_HOUR = 1;
+   */
+  HOUR = 1,
+
+  /**
+   * Day. It may have 23 or 25 hours.
+   *
+   * @generated from enum value: USAGE_TIME_UNIT_DAY = 2;
+   */
+  DAY = 2,
+
+  /**
+   * Month.
+   *
+   * @generated from enum value: USAGE_TIME_UNIT_MONTH = 3;
+   */
+  MONTH = 3,
+}
+
+/**
+ * Describes the enum tokenstreaming.v1.UsageTimeUnit.
+ */
+export const UsageTimeUnitSchema: GenEnum<UsageTimeUnit> = /*@__PURE__*/
+  enumDesc(file_tokenstreaming_v1_usage_service, 2);
+
+/**
+ * What an entry of the ledger says.
+ *
+ * @generated from enum tokenstreaming.v1.UsageEntryKind
+ */
+export enum UsageEntryKind {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: USAGE_ENTRY_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * An engine accepted the generation.
+   *
+   * @generated from enum value: USAGE_ENTRY_KIND_BEGIN = 1;
+   */
+  BEGIN = 1,
+
+  /**
+   * The generation ended. FINISH and LOST occur once for each record, and never both.
+   *
+   * @generated from enum value: USAGE_ENTRY_KIND_FINISH = 2;
+   */
+  FINISH = 2,
+
+  /**
+   * The engine reported its usage late. It does not change the bill.
+   *
+   * @generated from enum value: USAGE_ENTRY_KIND_SETTLE = 3;
+   */
+  SETTLE = 3,
+
+  /**
+   * The server died during the generation: the usage is that of the last checkpoint, an estimate.
+   *
+   * @generated from enum value: USAGE_ENTRY_KIND_LOST = 4;
+   */
+  LOST = 4,
+
+  /**
+   * The usage or the cost of a record that was closed has changed: a server that was believed dead finished
+   * nevertheless, or the record was priced again.
+   *
+   * @generated from enum value: USAGE_ENTRY_KIND_ADJUST = 5;
+   */
+  ADJUST = 5,
+}
+
+/**
+ * Describes the enum tokenstreaming.v1.UsageEntryKind.
+ */
+export const UsageEntryKindSchema: GenEnum<UsageEntryKind> = /*@__PURE__*/
+  enumDesc(file_tokenstreaming_v1_usage_service, 3);
+
+/**
  * Reads the usage ledger. Callers may read the records of their own tenant. Reading others requires an admin
- * (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`).
+ * (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`). If the server's ledger cannot be read, the calls end with
+ * UNIMPLEMENTED.
  *
  * @generated from service tokenstreaming.v1.UsageService
  */
@@ -515,6 +813,18 @@ export const UsageService: GenService<{
     methodKind: "unary";
     input: typeof SummarizeUsageRequestSchema;
     output: typeof SummarizeUsageResponseSchema;
+  },
+  /**
+   * Lists the entries of the ledger in their order, for exports: each change of a record is an entry, which never
+   * changes. Ask again after the last sequence to get those that have been added since. A caller that is no admin
+   * gets the entries of its own tenant, whose sequences have gaps.
+   *
+   * @generated from rpc tokenstreaming.v1.UsageService.ListUsageEntries
+   */
+  listUsageEntries: {
+    methodKind: "unary";
+    input: typeof ListUsageEntriesRequestSchema;
+    output: typeof ListUsageEntriesResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_tokenstreaming_v1_usage_service, 0);

@@ -33,6 +33,7 @@ private static final long serialVersionUID = 0L;
   }
   private Attached() {
     state_ = 0;
+    logIncarnation_ = "";
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -94,6 +95,53 @@ private static final long serialVersionUID = 0L;
     return lastSequence_;
   }
 
+  public static final int LOG_INCARNATION_FIELD_NUMBER = 3;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object logIncarnation_ = "";
+  /**
+   * <pre>
+   * Names the stored events, as in `Started`.
+   * </pre>
+   *
+   * <code>string log_incarnation = 3 [json_name = "logIncarnation"];</code>
+   * @return The logIncarnation.
+   */
+  @java.lang.Override
+  public java.lang.String getLogIncarnation() {
+    java.lang.Object ref = logIncarnation_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      logIncarnation_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * Names the stored events, as in `Started`.
+   * </pre>
+   *
+   * <code>string log_incarnation = 3 [json_name = "logIncarnation"];</code>
+   * @return The bytes for logIncarnation.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getLogIncarnationBytes() {
+    java.lang.Object ref = logIncarnation_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      logIncarnation_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -114,6 +162,9 @@ private static final long serialVersionUID = 0L;
     if (lastSequence_ != 0) {
       output.writeInt32(2, lastSequence_);
     }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(logIncarnation_)) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 3, logIncarnation_);
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -125,6 +176,9 @@ private static final long serialVersionUID = 0L;
     if (lastSequence_ != 0) {
       size += com.google.protobuf.CodedOutputStream
         .computeInt32Size(2, lastSequence_);
+    }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(logIncarnation_)) {
+      size += com.google.protobuf.GeneratedMessage.computeStringSize(3, logIncarnation_);
     }
     return size;
   }
@@ -153,6 +207,8 @@ private static final long serialVersionUID = 0L;
     if (state_ != other.state_) return false;
     if (getLastSequence()
         != other.getLastSequence()) return false;
+    if (!getLogIncarnation()
+        .equals(other.getLogIncarnation())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -168,6 +224,8 @@ private static final long serialVersionUID = 0L;
     hash = (53 * hash) + state_;
     hash = (37 * hash) + LAST_SEQUENCE_FIELD_NUMBER;
     hash = (53 * hash) + getLastSequence();
+    hash = (37 * hash) + LOG_INCARNATION_FIELD_NUMBER;
+    hash = (53 * hash) + getLogIncarnation().hashCode();
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -305,6 +363,7 @@ private static final long serialVersionUID = 0L;
       bitField0_ = 0;
       state_ = 0;
       lastSequence_ = 0;
+      logIncarnation_ = "";
       return this;
     }
 
@@ -344,6 +403,9 @@ private static final long serialVersionUID = 0L;
       if (((from_bitField0_ & 0x00000002) != 0)) {
         result.lastSequence_ = lastSequence_;
       }
+      if (((from_bitField0_ & 0x00000004) != 0)) {
+        result.logIncarnation_ = logIncarnation_;
+      }
     }
 
     @java.lang.Override
@@ -363,6 +425,11 @@ private static final long serialVersionUID = 0L;
       }
       if (other.getLastSequence() != 0) {
         setLastSequence(other.getLastSequence());
+      }
+      if (!other.getLogIncarnation().isEmpty()) {
+        logIncarnation_ = other.logIncarnation_;
+        bitField0_ |= 0x00000004;
+        onChanged();
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -400,6 +467,11 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000002;
               break;
             } // case 16
+            case 26: {
+              logIncarnation_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00000004;
+              break;
+            } // case 26
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -529,6 +601,98 @@ private static final long serialVersionUID = 0L;
     public Builder clearLastSequence() {
       bitField0_ = (bitField0_ & ~0x00000002);
       lastSequence_ = 0;
+      onChanged();
+      return this;
+    }
+
+    private java.lang.Object logIncarnation_ = "";
+    /**
+     * <pre>
+     * Names the stored events, as in `Started`.
+     * </pre>
+     *
+     * <code>string log_incarnation = 3 [json_name = "logIncarnation"];</code>
+     * @return The logIncarnation.
+     */
+    public java.lang.String getLogIncarnation() {
+      java.lang.Object ref = logIncarnation_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        logIncarnation_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Names the stored events, as in `Started`.
+     * </pre>
+     *
+     * <code>string log_incarnation = 3 [json_name = "logIncarnation"];</code>
+     * @return The bytes for logIncarnation.
+     */
+    public com.google.protobuf.ByteString
+        getLogIncarnationBytes() {
+      java.lang.Object ref = logIncarnation_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        logIncarnation_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Names the stored events, as in `Started`.
+     * </pre>
+     *
+     * <code>string log_incarnation = 3 [json_name = "logIncarnation"];</code>
+     * @param value The logIncarnation to set.
+     * @return This builder for chaining.
+     */
+    public Builder setLogIncarnation(
+        java.lang.String value) {
+      if (value == null) { throw new NullPointerException(); }
+      logIncarnation_ = value;
+      bitField0_ |= 0x00000004;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Names the stored events, as in `Started`.
+     * </pre>
+     *
+     * <code>string log_incarnation = 3 [json_name = "logIncarnation"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearLogIncarnation() {
+      logIncarnation_ = getDefaultInstance().getLogIncarnation();
+      bitField0_ = (bitField0_ & ~0x00000004);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Names the stored events, as in `Started`.
+     * </pre>
+     *
+     * <code>string log_incarnation = 3 [json_name = "logIncarnation"];</code>
+     * @param value The bytes for logIncarnation to set.
+     * @return This builder for chaining.
+     */
+    public Builder setLogIncarnationBytes(
+        com.google.protobuf.ByteString value) {
+      if (value == null) { throw new NullPointerException(); }
+      checkByteStringIsUtf8(value);
+      logIncarnation_ = value;
+      bitField0_ |= 0x00000004;
       onChanged();
       return this;
     }

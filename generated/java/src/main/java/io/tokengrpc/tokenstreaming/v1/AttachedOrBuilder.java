@@ -38,4 +38,24 @@ public interface AttachedOrBuilder extends
    * @return The lastSequence.
    */
   int getLastSequence();
+
+  /**
+   * <pre>
+   * Names the stored events, as in `Started`.
+   * </pre>
+   *
+   * <code>string log_incarnation = 3 [json_name = "logIncarnation"];</code>
+   * @return The logIncarnation.
+   */
+  java.lang.String getLogIncarnation();
+  /**
+   * <pre>
+   * Names the stored events, as in `Started`.
+   * </pre>
+   *
+   * <code>string log_incarnation = 3 [json_name = "logIncarnation"];</code>
+   * @return The bytes for logIncarnation.
+   */
+  com.google.protobuf.ByteString
+      getLogIncarnationBytes();
 }

@@ -134,7 +134,7 @@ public enum ContinuationMethod
   }
   public static com.google.protobuf.Descriptors.EnumDescriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.GenerationProto.getDescriptor().getEnumType(1);
+    return io.tokengrpc.tokenstreaming.v1.GenerationProto.getDescriptor().getEnumType(2);
   }
 
   private static final ContinuationMethod[] VALUES = values();

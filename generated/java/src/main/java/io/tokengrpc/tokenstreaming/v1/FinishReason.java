@@ -306,7 +306,7 @@ public enum FinishReason
   }
   public static com.google.protobuf.Descriptors.EnumDescriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.GenerationProto.getDescriptor().getEnumType(2);
+    return io.tokengrpc.tokenstreaming.v1.GenerationProto.getDescriptor().getEnumType(3);
   }
 
   private static final FinishReason[] VALUES = values();

@@ -252,6 +252,44 @@ private static final long serialVersionUID = 0L;
     return timing_ == null ? io.tokengrpc.tokenstreaming.v1.Timing.getDefaultInstance() : timing_;
   }
 
+  public static final int COST_FIELD_NUMBER = 6;
+  private io.tokengrpc.tokenstreaming.v1.Cost cost_;
+  /**
+   * <pre>
+   * What the usage costs. Unset if the model has no price.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Cost cost = 6 [json_name = "cost"];</code>
+   * @return Whether the cost field is set.
+   */
+  @java.lang.Override
+  public boolean hasCost() {
+    return ((bitField0_ & 0x00000004) != 0);
+  }
+  /**
+   * <pre>
+   * What the usage costs. Unset if the model has no price.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Cost cost = 6 [json_name = "cost"];</code>
+   * @return The cost.
+   */
+  @java.lang.Override
+  public io.tokengrpc.tokenstreaming.v1.Cost getCost() {
+    return cost_ == null ? io.tokengrpc.tokenstreaming.v1.Cost.getDefaultInstance() : cost_;
+  }
+  /**
+   * <pre>
+   * What the usage costs. Unset if the model has no price.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Cost cost = 6 [json_name = "cost"];</code>
+   */
+  @java.lang.Override
+  public io.tokengrpc.tokenstreaming.v1.CostOrBuilder getCostOrBuilder() {
+    return cost_ == null ? io.tokengrpc.tokenstreaming.v1.Cost.getDefaultInstance() : cost_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -281,6 +319,9 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000002) != 0)) {
       output.writeMessage(5, getTiming());
     }
+    if (((bitField0_ & 0x00000004) != 0)) {
+      output.writeMessage(6, getCost());
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -302,6 +343,10 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000002) != 0)) {
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(5, getTiming());
+    }
+    if (((bitField0_ & 0x00000004) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeMessageSize(6, getCost());
     }
     return size;
   }
@@ -342,6 +387,11 @@ private static final long serialVersionUID = 0L;
       if (!getTiming()
           .equals(other.getTiming())) return false;
     }
+    if (hasCost() != other.hasCost()) return false;
+    if (hasCost()) {
+      if (!getCost()
+          .equals(other.getCost())) return false;
+    }
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -366,6 +416,10 @@ private static final long serialVersionUID = 0L;
     if (hasTiming()) {
       hash = (37 * hash) + TIMING_FIELD_NUMBER;
       hash = (53 * hash) + getTiming().hashCode();
+    }
+    if (hasCost()) {
+      hash = (37 * hash) + COST_FIELD_NUMBER;
+      hash = (53 * hash) + getCost().hashCode();
     }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
@@ -503,6 +557,7 @@ private static final long serialVersionUID = 0L;
               .alwaysUseFieldBuilders) {
         internalGetStatusFieldBuilder();
         internalGetTimingFieldBuilder();
+        internalGetCostFieldBuilder();
       }
     }
     @java.lang.Override
@@ -521,6 +576,11 @@ private static final long serialVersionUID = 0L;
       if (timingBuilder_ != null) {
         timingBuilder_.dispose();
         timingBuilder_ = null;
+      }
+      cost_ = null;
+      if (costBuilder_ != null) {
+        costBuilder_.dispose();
+        costBuilder_ = null;
       }
       return this;
     }
@@ -577,6 +637,12 @@ private static final long serialVersionUID = 0L;
             : timingBuilder_.build();
         to_bitField0_ |= 0x00000002;
       }
+      if (((from_bitField0_ & 0x00000020) != 0)) {
+        result.cost_ = costBuilder_ == null
+            ? cost_
+            : costBuilder_.build();
+        to_bitField0_ |= 0x00000004;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -610,6 +676,9 @@ private static final long serialVersionUID = 0L;
       }
       if (other.hasTiming()) {
         mergeTiming(other.getTiming());
+      }
+      if (other.hasCost()) {
+        mergeCost(other.getCost());
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -666,6 +735,13 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000010;
               break;
             } // case 42
+            case 50: {
+              input.readMessage(
+                  internalGetCostFieldBuilder().getBuilder(),
+                  extensionRegistry);
+              bitField0_ |= 0x00000020;
+              break;
+            } // case 50
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -1251,6 +1327,163 @@ private static final long serialVersionUID = 0L;
         timing_ = null;
       }
       return timingBuilder_;
+    }
+
+    private io.tokengrpc.tokenstreaming.v1.Cost cost_;
+    private com.google.protobuf.SingleFieldBuilder<
+        io.tokengrpc.tokenstreaming.v1.Cost, io.tokengrpc.tokenstreaming.v1.Cost.Builder, io.tokengrpc.tokenstreaming.v1.CostOrBuilder> costBuilder_;
+    /**
+     * <pre>
+     * What the usage costs. Unset if the model has no price.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Cost cost = 6 [json_name = "cost"];</code>
+     * @return Whether the cost field is set.
+     */
+    public boolean hasCost() {
+      return ((bitField0_ & 0x00000020) != 0);
+    }
+    /**
+     * <pre>
+     * What the usage costs. Unset if the model has no price.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Cost cost = 6 [json_name = "cost"];</code>
+     * @return The cost.
+     */
+    public io.tokengrpc.tokenstreaming.v1.Cost getCost() {
+      if (costBuilder_ == null) {
+        return cost_ == null ? io.tokengrpc.tokenstreaming.v1.Cost.getDefaultInstance() : cost_;
+      } else {
+        return costBuilder_.getMessage();
+      }
+    }
+    /**
+     * <pre>
+     * What the usage costs. Unset if the model has no price.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Cost cost = 6 [json_name = "cost"];</code>
+     */
+    public Builder setCost(io.tokengrpc.tokenstreaming.v1.Cost value) {
+      if (costBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        cost_ = value;
+      } else {
+        costBuilder_.setMessage(value);
+      }
+      bitField0_ |= 0x00000020;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * What the usage costs. Unset if the model has no price.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Cost cost = 6 [json_name = "cost"];</code>
+     */
+    public Builder setCost(
+        io.tokengrpc.tokenstreaming.v1.Cost.Builder builderForValue) {
+      if (costBuilder_ == null) {
+        cost_ = builderForValue.build();
+      } else {
+        costBuilder_.setMessage(builderForValue.build());
+      }
+      bitField0_ |= 0x00000020;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * What the usage costs. Unset if the model has no price.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Cost cost = 6 [json_name = "cost"];</code>
+     */
+    public Builder mergeCost(io.tokengrpc.tokenstreaming.v1.Cost value) {
+      if (costBuilder_ == null) {
+        if (((bitField0_ & 0x00000020) != 0) &&
+          cost_ != null &&
+          cost_ != io.tokengrpc.tokenstreaming.v1.Cost.getDefaultInstance()) {
+          getCostBuilder().mergeFrom(value);
+        } else {
+          cost_ = value;
+        }
+      } else {
+        costBuilder_.mergeFrom(value);
+      }
+      if (cost_ != null) {
+        bitField0_ |= 0x00000020;
+        onChanged();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * What the usage costs. Unset if the model has no price.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Cost cost = 6 [json_name = "cost"];</code>
+     */
+    public Builder clearCost() {
+      bitField0_ = (bitField0_ & ~0x00000020);
+      cost_ = null;
+      if (costBuilder_ != null) {
+        costBuilder_.dispose();
+        costBuilder_ = null;
+      }
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * What the usage costs. Unset if the model has no price.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Cost cost = 6 [json_name = "cost"];</code>
+     */
+    public io.tokengrpc.tokenstreaming.v1.Cost.Builder getCostBuilder() {
+      bitField0_ |= 0x00000020;
+      onChanged();
+      return internalGetCostFieldBuilder().getBuilder();
+    }
+    /**
+     * <pre>
+     * What the usage costs. Unset if the model has no price.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Cost cost = 6 [json_name = "cost"];</code>
+     */
+    public io.tokengrpc.tokenstreaming.v1.CostOrBuilder getCostOrBuilder() {
+      if (costBuilder_ != null) {
+        return costBuilder_.getMessageOrBuilder();
+      } else {
+        return cost_ == null ?
+            io.tokengrpc.tokenstreaming.v1.Cost.getDefaultInstance() : cost_;
+      }
+    }
+    /**
+     * <pre>
+     * What the usage costs. Unset if the model has no price.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Cost cost = 6 [json_name = "cost"];</code>
+     */
+    private com.google.protobuf.SingleFieldBuilder<
+        io.tokengrpc.tokenstreaming.v1.Cost, io.tokengrpc.tokenstreaming.v1.Cost.Builder, io.tokengrpc.tokenstreaming.v1.CostOrBuilder> 
+        internalGetCostFieldBuilder() {
+      if (costBuilder_ == null) {
+        costBuilder_ = new com.google.protobuf.SingleFieldBuilder<
+            io.tokengrpc.tokenstreaming.v1.Cost, io.tokengrpc.tokenstreaming.v1.Cost.Builder, io.tokengrpc.tokenstreaming.v1.CostOrBuilder>(
+                getCost(),
+                getParentForChildren(),
+                isClean());
+        cost_ = null;
+      }
+      return costBuilder_;
     }
 
     // @@protoc_insertion_point(builder_scope:tokenstreaming.v1.Finished)

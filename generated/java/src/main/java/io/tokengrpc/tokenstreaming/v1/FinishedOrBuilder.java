@@ -122,4 +122,31 @@ public interface FinishedOrBuilder extends
    * <code>.tokenstreaming.v1.Timing timing = 5 [json_name = "timing"];</code>
    */
   io.tokengrpc.tokenstreaming.v1.TimingOrBuilder getTimingOrBuilder();
+
+  /**
+   * <pre>
+   * What the usage costs. Unset if the model has no price.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Cost cost = 6 [json_name = "cost"];</code>
+   * @return Whether the cost field is set.
+   */
+  boolean hasCost();
+  /**
+   * <pre>
+   * What the usage costs. Unset if the model has no price.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Cost cost = 6 [json_name = "cost"];</code>
+   * @return The cost.
+   */
+  io.tokengrpc.tokenstreaming.v1.Cost getCost();
+  /**
+   * <pre>
+   * What the usage costs. Unset if the model has no price.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Cost cost = 6 [json_name = "cost"];</code>
+   */
+  io.tokengrpc.tokenstreaming.v1.CostOrBuilder getCostOrBuilder();
 }

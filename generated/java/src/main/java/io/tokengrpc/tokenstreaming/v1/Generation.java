@@ -36,6 +36,10 @@ private static final long serialVersionUID = 0L;
     model_ = "";
     state_ = 0;
     engine_ = "";
+    logIncarnation_ = "";
+    durability_ = 0;
+    server_ = "";
+    attempts_ = java.util.Collections.emptyList();
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -246,7 +250,7 @@ private static final long serialVersionUID = 0L;
   private int lastSequence_ = 0;
   /**
    * <pre>
-   * The sequence of the last event; 0 before `started`.
+   * The sequence of the last event; 0 before `started`, and once no event is stored.
    * </pre>
    *
    * <code>int32 last_sequence = 6 [json_name = "lastSequence"];</code>
@@ -606,6 +610,187 @@ java.lang.String defaultValue) {
     }
   }
 
+  public static final int LOG_INCARNATION_FIELD_NUMBER = 15;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object logIncarnation_ = "";
+  /**
+   * <pre>
+   * Names the stored events, as in `Started`.
+   * </pre>
+   *
+   * <code>string log_incarnation = 15 [json_name = "logIncarnation"];</code>
+   * @return The logIncarnation.
+   */
+  @java.lang.Override
+  public java.lang.String getLogIncarnation() {
+    java.lang.Object ref = logIncarnation_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      logIncarnation_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * Names the stored events, as in `Started`.
+   * </pre>
+   *
+   * <code>string log_incarnation = 15 [json_name = "logIncarnation"];</code>
+   * @return The bytes for logIncarnation.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getLogIncarnationBytes() {
+    java.lang.Object ref = logIncarnation_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      logIncarnation_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
+  public static final int DURABILITY_FIELD_NUMBER = 16;
+  private int durability_ = 0;
+  /**
+   * <pre>
+   * What holds before a reader receives an event, as in `Started`.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Durability durability = 16 [json_name = "durability"];</code>
+   * @return The enum numeric value on the wire for durability.
+   */
+  @java.lang.Override public int getDurabilityValue() {
+    return durability_;
+  }
+  /**
+   * <pre>
+   * What holds before a reader receives an event, as in `Started`.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Durability durability = 16 [json_name = "durability"];</code>
+   * @return The durability.
+   */
+  @java.lang.Override public io.tokengrpc.tokenstreaming.v1.Durability getDurability() {
+    io.tokengrpc.tokenstreaming.v1.Durability result = io.tokengrpc.tokenstreaming.v1.Durability.forNumber(durability_);
+    return result == null ? io.tokengrpc.tokenstreaming.v1.Durability.UNRECOGNIZED : result;
+  }
+
+  public static final int SERVER_FIELD_NUMBER = 17;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object server_ = "";
+  /**
+   * <pre>
+   * The server that runs it, by the name in its configuration. Empty if it has none.
+   * </pre>
+   *
+   * <code>string server = 17 [json_name = "server"];</code>
+   * @return The server.
+   */
+  @java.lang.Override
+  public java.lang.String getServer() {
+    java.lang.Object ref = server_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      server_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * The server that runs it, by the name in its configuration. Empty if it has none.
+   * </pre>
+   *
+   * <code>string server = 17 [json_name = "server"];</code>
+   * @return The bytes for server.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getServerBytes() {
+    java.lang.Object ref = server_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      server_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
+  public static final int ATTEMPTS_FIELD_NUMBER = 18;
+  @SuppressWarnings("serial")
+  private java.util.List<io.tokengrpc.tokenstreaming.v1.Attempt> attempts_;
+  /**
+   * <pre>
+   * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+   */
+  @java.lang.Override
+  public java.util.List<io.tokengrpc.tokenstreaming.v1.Attempt> getAttemptsList() {
+    return attempts_;
+  }
+  /**
+   * <pre>
+   * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+   */
+  @java.lang.Override
+  public java.util.List<? extends io.tokengrpc.tokenstreaming.v1.AttemptOrBuilder> 
+      getAttemptsOrBuilderList() {
+    return attempts_;
+  }
+  /**
+   * <pre>
+   * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+   */
+  @java.lang.Override
+  public int getAttemptsCount() {
+    return attempts_.size();
+  }
+  /**
+   * <pre>
+   * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+   */
+  @java.lang.Override
+  public io.tokengrpc.tokenstreaming.v1.Attempt getAttempts(int index) {
+    return attempts_.get(index);
+  }
+  /**
+   * <pre>
+   * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+   */
+  @java.lang.Override
+  public io.tokengrpc.tokenstreaming.v1.AttemptOrBuilder getAttemptsOrBuilder(
+      int index) {
+    return attempts_.get(index);
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -664,6 +849,18 @@ java.lang.String defaultValue) {
     }
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(engine_)) {
       com.google.protobuf.GeneratedMessage.writeString(output, 14, engine_);
+    }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(logIncarnation_)) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 15, logIncarnation_);
+    }
+    if (durability_ != io.tokengrpc.tokenstreaming.v1.Durability.DURABILITY_UNSPECIFIED.getNumber()) {
+      output.writeEnum(16, durability_);
+    }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(server_)) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 17, server_);
+    }
+    for (int i = 0; i < attempts_.size(); i++) {
+      output.writeMessage(18, attempts_.get(i));
     }
     getUnknownFields().writeTo(output);
   }
@@ -728,6 +925,25 @@ java.lang.String defaultValue) {
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(engine_)) {
       size += com.google.protobuf.GeneratedMessage.computeStringSize(14, engine_);
     }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(logIncarnation_)) {
+      size += com.google.protobuf.GeneratedMessage.computeStringSize(15, logIncarnation_);
+    }
+    if (durability_ != io.tokengrpc.tokenstreaming.v1.Durability.DURABILITY_UNSPECIFIED.getNumber()) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeEnumSize(16, durability_);
+    }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(server_)) {
+      size += com.google.protobuf.GeneratedMessage.computeStringSize(17, server_);
+    }
+
+        {
+          final int count = attempts_.size();
+          for (int i = 0; i < count; i++) {
+            size += com.google.protobuf.CodedOutputStream
+              .computeMessageSizeNoTag(attempts_.get(i));
+          }
+          size += 2 * count;
+        }
     return size;
   }
   @java.lang.Override
@@ -797,6 +1013,13 @@ java.lang.String defaultValue) {
     }
     if (!getEngine()
         .equals(other.getEngine())) return false;
+    if (!getLogIncarnation()
+        .equals(other.getLogIncarnation())) return false;
+    if (durability_ != other.durability_) return false;
+    if (!getServer()
+        .equals(other.getServer())) return false;
+    if (!getAttemptsList()
+        .equals(other.getAttemptsList())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -850,6 +1073,16 @@ java.lang.String defaultValue) {
     }
     hash = (37 * hash) + ENGINE_FIELD_NUMBER;
     hash = (53 * hash) + getEngine().hashCode();
+    hash = (37 * hash) + LOG_INCARNATION_FIELD_NUMBER;
+    hash = (53 * hash) + getLogIncarnation().hashCode();
+    hash = (37 * hash) + DURABILITY_FIELD_NUMBER;
+    hash = (53 * hash) + durability_;
+    hash = (37 * hash) + SERVER_FIELD_NUMBER;
+    hash = (53 * hash) + getServer().hashCode();
+    if (getAttemptsCount() > 0) {
+      hash = (37 * hash) + ATTEMPTS_FIELD_NUMBER;
+      hash = (53 * hash) + getAttemptsList().hashCode();
+    }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -1012,6 +1245,7 @@ java.lang.String defaultValue) {
         internalGetFirstTokenTimeFieldBuilder();
         internalGetEndTimeFieldBuilder();
         internalGetFinishedFieldBuilder();
+        internalGetAttemptsFieldBuilder();
       }
     }
     @java.lang.Override
@@ -1056,6 +1290,16 @@ java.lang.String defaultValue) {
         finishedBuilder_ = null;
       }
       engine_ = "";
+      logIncarnation_ = "";
+      durability_ = 0;
+      server_ = "";
+      if (attemptsBuilder_ == null) {
+        attempts_ = java.util.Collections.emptyList();
+      } else {
+        attempts_ = null;
+        attemptsBuilder_.clear();
+      }
+      bitField0_ = (bitField0_ & ~0x00020000);
       return this;
     }
 
@@ -1082,9 +1326,22 @@ java.lang.String defaultValue) {
     @java.lang.Override
     public io.tokengrpc.tokenstreaming.v1.Generation buildPartial() {
       io.tokengrpc.tokenstreaming.v1.Generation result = new io.tokengrpc.tokenstreaming.v1.Generation(this);
+      buildPartialRepeatedFields(result);
       if (bitField0_ != 0) { buildPartial0(result); }
       onBuilt();
       return result;
+    }
+
+    private void buildPartialRepeatedFields(io.tokengrpc.tokenstreaming.v1.Generation result) {
+      if (attemptsBuilder_ == null) {
+        if (((bitField0_ & 0x00020000) != 0)) {
+          attempts_ = java.util.Collections.unmodifiableList(attempts_);
+          bitField0_ = (bitField0_ & ~0x00020000);
+        }
+        result.attempts_ = attempts_;
+      } else {
+        result.attempts_ = attemptsBuilder_.build();
+      }
     }
 
     private void buildPartial0(io.tokengrpc.tokenstreaming.v1.Generation result) {
@@ -1151,6 +1408,15 @@ java.lang.String defaultValue) {
       if (((from_bitField0_ & 0x00002000) != 0)) {
         result.engine_ = engine_;
       }
+      if (((from_bitField0_ & 0x00004000) != 0)) {
+        result.logIncarnation_ = logIncarnation_;
+      }
+      if (((from_bitField0_ & 0x00008000) != 0)) {
+        result.durability_ = durability_;
+      }
+      if (((from_bitField0_ & 0x00010000) != 0)) {
+        result.server_ = server_;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -1213,6 +1479,45 @@ java.lang.String defaultValue) {
         engine_ = other.engine_;
         bitField0_ |= 0x00002000;
         onChanged();
+      }
+      if (!other.getLogIncarnation().isEmpty()) {
+        logIncarnation_ = other.logIncarnation_;
+        bitField0_ |= 0x00004000;
+        onChanged();
+      }
+      if (other.durability_ != 0) {
+        setDurabilityValue(other.getDurabilityValue());
+      }
+      if (!other.getServer().isEmpty()) {
+        server_ = other.server_;
+        bitField0_ |= 0x00010000;
+        onChanged();
+      }
+      if (attemptsBuilder_ == null) {
+        if (!other.attempts_.isEmpty()) {
+          if (attempts_.isEmpty()) {
+            attempts_ = other.attempts_;
+            bitField0_ = (bitField0_ & ~0x00020000);
+          } else {
+            ensureAttemptsIsMutable();
+            attempts_.addAll(other.attempts_);
+          }
+          onChanged();
+        }
+      } else {
+        if (!other.attempts_.isEmpty()) {
+          if (attemptsBuilder_.isEmpty()) {
+            attemptsBuilder_.dispose();
+            attemptsBuilder_ = null;
+            attempts_ = other.attempts_;
+            bitField0_ = (bitField0_ & ~0x00020000);
+            attemptsBuilder_ = 
+              com.google.protobuf.GeneratedMessage.alwaysUseFieldBuilders ?
+                 internalGetAttemptsFieldBuilder() : null;
+          } else {
+            attemptsBuilder_.addAllMessages(other.attempts_);
+          }
+        }
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -1326,6 +1631,34 @@ java.lang.String defaultValue) {
               bitField0_ |= 0x00002000;
               break;
             } // case 114
+            case 122: {
+              logIncarnation_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00004000;
+              break;
+            } // case 122
+            case 128: {
+              durability_ = input.readEnum();
+              bitField0_ |= 0x00008000;
+              break;
+            } // case 128
+            case 138: {
+              server_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00010000;
+              break;
+            } // case 138
+            case 146: {
+              io.tokengrpc.tokenstreaming.v1.Attempt m =
+                  input.readMessage(
+                      io.tokengrpc.tokenstreaming.v1.Attempt.parser(),
+                      extensionRegistry);
+              if (attemptsBuilder_ == null) {
+                ensureAttemptsIsMutable();
+                attempts_.add(m);
+              } else {
+                attemptsBuilder_.addMessage(m);
+              }
+              break;
+            } // case 146
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -1803,7 +2136,7 @@ java.lang.String defaultValue) {
     private int lastSequence_ ;
     /**
      * <pre>
-     * The sequence of the last event; 0 before `started`.
+     * The sequence of the last event; 0 before `started`, and once no event is stored.
      * </pre>
      *
      * <code>int32 last_sequence = 6 [json_name = "lastSequence"];</code>
@@ -1815,7 +2148,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The sequence of the last event; 0 before `started`.
+     * The sequence of the last event; 0 before `started`, and once no event is stored.
      * </pre>
      *
      * <code>int32 last_sequence = 6 [json_name = "lastSequence"];</code>
@@ -1831,7 +2164,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The sequence of the last event; 0 before `started`.
+     * The sequence of the last event; 0 before `started`, and once no event is stored.
      * </pre>
      *
      * <code>int32 last_sequence = 6 [json_name = "lastSequence"];</code>
@@ -2923,6 +3256,574 @@ java.lang.String defaultValue) {
       bitField0_ |= 0x00002000;
       onChanged();
       return this;
+    }
+
+    private java.lang.Object logIncarnation_ = "";
+    /**
+     * <pre>
+     * Names the stored events, as in `Started`.
+     * </pre>
+     *
+     * <code>string log_incarnation = 15 [json_name = "logIncarnation"];</code>
+     * @return The logIncarnation.
+     */
+    public java.lang.String getLogIncarnation() {
+      java.lang.Object ref = logIncarnation_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        logIncarnation_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Names the stored events, as in `Started`.
+     * </pre>
+     *
+     * <code>string log_incarnation = 15 [json_name = "logIncarnation"];</code>
+     * @return The bytes for logIncarnation.
+     */
+    public com.google.protobuf.ByteString
+        getLogIncarnationBytes() {
+      java.lang.Object ref = logIncarnation_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        logIncarnation_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Names the stored events, as in `Started`.
+     * </pre>
+     *
+     * <code>string log_incarnation = 15 [json_name = "logIncarnation"];</code>
+     * @param value The logIncarnation to set.
+     * @return This builder for chaining.
+     */
+    public Builder setLogIncarnation(
+        java.lang.String value) {
+      if (value == null) { throw new NullPointerException(); }
+      logIncarnation_ = value;
+      bitField0_ |= 0x00004000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Names the stored events, as in `Started`.
+     * </pre>
+     *
+     * <code>string log_incarnation = 15 [json_name = "logIncarnation"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearLogIncarnation() {
+      logIncarnation_ = getDefaultInstance().getLogIncarnation();
+      bitField0_ = (bitField0_ & ~0x00004000);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Names the stored events, as in `Started`.
+     * </pre>
+     *
+     * <code>string log_incarnation = 15 [json_name = "logIncarnation"];</code>
+     * @param value The bytes for logIncarnation to set.
+     * @return This builder for chaining.
+     */
+    public Builder setLogIncarnationBytes(
+        com.google.protobuf.ByteString value) {
+      if (value == null) { throw new NullPointerException(); }
+      checkByteStringIsUtf8(value);
+      logIncarnation_ = value;
+      bitField0_ |= 0x00004000;
+      onChanged();
+      return this;
+    }
+
+    private int durability_ = 0;
+    /**
+     * <pre>
+     * What holds before a reader receives an event, as in `Started`.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Durability durability = 16 [json_name = "durability"];</code>
+     * @return The enum numeric value on the wire for durability.
+     */
+    @java.lang.Override public int getDurabilityValue() {
+      return durability_;
+    }
+    /**
+     * <pre>
+     * What holds before a reader receives an event, as in `Started`.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Durability durability = 16 [json_name = "durability"];</code>
+     * @param value The enum numeric value on the wire for durability to set.
+     * @return This builder for chaining.
+     */
+    public Builder setDurabilityValue(int value) {
+      durability_ = value;
+      bitField0_ |= 0x00008000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * What holds before a reader receives an event, as in `Started`.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Durability durability = 16 [json_name = "durability"];</code>
+     * @return The durability.
+     */
+    @java.lang.Override
+    public io.tokengrpc.tokenstreaming.v1.Durability getDurability() {
+      io.tokengrpc.tokenstreaming.v1.Durability result = io.tokengrpc.tokenstreaming.v1.Durability.forNumber(durability_);
+      return result == null ? io.tokengrpc.tokenstreaming.v1.Durability.UNRECOGNIZED : result;
+    }
+    /**
+     * <pre>
+     * What holds before a reader receives an event, as in `Started`.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Durability durability = 16 [json_name = "durability"];</code>
+     * @param value The durability to set.
+     * @throws IllegalArgumentException if UNRECOGNIZED is provided.
+     * @return This builder for chaining.
+     */
+    public Builder setDurability(io.tokengrpc.tokenstreaming.v1.Durability value) {
+      if (value == null) { throw new NullPointerException(); }
+      bitField0_ |= 0x00008000;
+      durability_ = value.getNumber();
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * What holds before a reader receives an event, as in `Started`.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Durability durability = 16 [json_name = "durability"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearDurability() {
+      bitField0_ = (bitField0_ & ~0x00008000);
+      durability_ = 0;
+      onChanged();
+      return this;
+    }
+
+    private java.lang.Object server_ = "";
+    /**
+     * <pre>
+     * The server that runs it, by the name in its configuration. Empty if it has none.
+     * </pre>
+     *
+     * <code>string server = 17 [json_name = "server"];</code>
+     * @return The server.
+     */
+    public java.lang.String getServer() {
+      java.lang.Object ref = server_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        server_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * The server that runs it, by the name in its configuration. Empty if it has none.
+     * </pre>
+     *
+     * <code>string server = 17 [json_name = "server"];</code>
+     * @return The bytes for server.
+     */
+    public com.google.protobuf.ByteString
+        getServerBytes() {
+      java.lang.Object ref = server_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        server_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * The server that runs it, by the name in its configuration. Empty if it has none.
+     * </pre>
+     *
+     * <code>string server = 17 [json_name = "server"];</code>
+     * @param value The server to set.
+     * @return This builder for chaining.
+     */
+    public Builder setServer(
+        java.lang.String value) {
+      if (value == null) { throw new NullPointerException(); }
+      server_ = value;
+      bitField0_ |= 0x00010000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The server that runs it, by the name in its configuration. Empty if it has none.
+     * </pre>
+     *
+     * <code>string server = 17 [json_name = "server"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearServer() {
+      server_ = getDefaultInstance().getServer();
+      bitField0_ = (bitField0_ & ~0x00010000);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The server that runs it, by the name in its configuration. Empty if it has none.
+     * </pre>
+     *
+     * <code>string server = 17 [json_name = "server"];</code>
+     * @param value The bytes for server to set.
+     * @return This builder for chaining.
+     */
+    public Builder setServerBytes(
+        com.google.protobuf.ByteString value) {
+      if (value == null) { throw new NullPointerException(); }
+      checkByteStringIsUtf8(value);
+      server_ = value;
+      bitField0_ |= 0x00010000;
+      onChanged();
+      return this;
+    }
+
+    private java.util.List<io.tokengrpc.tokenstreaming.v1.Attempt> attempts_ =
+      java.util.Collections.emptyList();
+    private void ensureAttemptsIsMutable() {
+      if (!((bitField0_ & 0x00020000) != 0)) {
+        attempts_ = new java.util.ArrayList<io.tokengrpc.tokenstreaming.v1.Attempt>(attempts_);
+        bitField0_ |= 0x00020000;
+       }
+    }
+
+    private com.google.protobuf.RepeatedFieldBuilder<
+        io.tokengrpc.tokenstreaming.v1.Attempt, io.tokengrpc.tokenstreaming.v1.Attempt.Builder, io.tokengrpc.tokenstreaming.v1.AttemptOrBuilder> attemptsBuilder_;
+
+    /**
+     * <pre>
+     * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+     */
+    public java.util.List<io.tokengrpc.tokenstreaming.v1.Attempt> getAttemptsList() {
+      if (attemptsBuilder_ == null) {
+        return java.util.Collections.unmodifiableList(attempts_);
+      } else {
+        return attemptsBuilder_.getMessageList();
+      }
+    }
+    /**
+     * <pre>
+     * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+     */
+    public int getAttemptsCount() {
+      if (attemptsBuilder_ == null) {
+        return attempts_.size();
+      } else {
+        return attemptsBuilder_.getCount();
+      }
+    }
+    /**
+     * <pre>
+     * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+     */
+    public io.tokengrpc.tokenstreaming.v1.Attempt getAttempts(int index) {
+      if (attemptsBuilder_ == null) {
+        return attempts_.get(index);
+      } else {
+        return attemptsBuilder_.getMessage(index);
+      }
+    }
+    /**
+     * <pre>
+     * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+     */
+    public Builder setAttempts(
+        int index, io.tokengrpc.tokenstreaming.v1.Attempt value) {
+      if (attemptsBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        ensureAttemptsIsMutable();
+        attempts_.set(index, value);
+        onChanged();
+      } else {
+        attemptsBuilder_.setMessage(index, value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+     */
+    public Builder setAttempts(
+        int index, io.tokengrpc.tokenstreaming.v1.Attempt.Builder builderForValue) {
+      if (attemptsBuilder_ == null) {
+        ensureAttemptsIsMutable();
+        attempts_.set(index, builderForValue.build());
+        onChanged();
+      } else {
+        attemptsBuilder_.setMessage(index, builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+     */
+    public Builder addAttempts(io.tokengrpc.tokenstreaming.v1.Attempt value) {
+      if (attemptsBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        ensureAttemptsIsMutable();
+        attempts_.add(value);
+        onChanged();
+      } else {
+        attemptsBuilder_.addMessage(value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+     */
+    public Builder addAttempts(
+        int index, io.tokengrpc.tokenstreaming.v1.Attempt value) {
+      if (attemptsBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        ensureAttemptsIsMutable();
+        attempts_.add(index, value);
+        onChanged();
+      } else {
+        attemptsBuilder_.addMessage(index, value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+     */
+    public Builder addAttempts(
+        io.tokengrpc.tokenstreaming.v1.Attempt.Builder builderForValue) {
+      if (attemptsBuilder_ == null) {
+        ensureAttemptsIsMutable();
+        attempts_.add(builderForValue.build());
+        onChanged();
+      } else {
+        attemptsBuilder_.addMessage(builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+     */
+    public Builder addAttempts(
+        int index, io.tokengrpc.tokenstreaming.v1.Attempt.Builder builderForValue) {
+      if (attemptsBuilder_ == null) {
+        ensureAttemptsIsMutable();
+        attempts_.add(index, builderForValue.build());
+        onChanged();
+      } else {
+        attemptsBuilder_.addMessage(index, builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+     */
+    public Builder addAllAttempts(
+        java.lang.Iterable<? extends io.tokengrpc.tokenstreaming.v1.Attempt> values) {
+      if (attemptsBuilder_ == null) {
+        ensureAttemptsIsMutable();
+        com.google.protobuf.AbstractMessageLite.Builder.addAll(
+            values, attempts_);
+        onChanged();
+      } else {
+        attemptsBuilder_.addAllMessages(values);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+     */
+    public Builder clearAttempts() {
+      if (attemptsBuilder_ == null) {
+        attempts_ = java.util.Collections.emptyList();
+        bitField0_ = (bitField0_ & ~0x00020000);
+        onChanged();
+      } else {
+        attemptsBuilder_.clear();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+     */
+    public Builder removeAttempts(int index) {
+      if (attemptsBuilder_ == null) {
+        ensureAttemptsIsMutable();
+        attempts_.remove(index);
+        onChanged();
+      } else {
+        attemptsBuilder_.remove(index);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+     */
+    public io.tokengrpc.tokenstreaming.v1.Attempt.Builder getAttemptsBuilder(
+        int index) {
+      return internalGetAttemptsFieldBuilder().getBuilder(index);
+    }
+    /**
+     * <pre>
+     * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+     */
+    public io.tokengrpc.tokenstreaming.v1.AttemptOrBuilder getAttemptsOrBuilder(
+        int index) {
+      if (attemptsBuilder_ == null) {
+        return attempts_.get(index);  } else {
+        return attemptsBuilder_.getMessageOrBuilder(index);
+      }
+    }
+    /**
+     * <pre>
+     * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+     */
+    public java.util.List<? extends io.tokengrpc.tokenstreaming.v1.AttemptOrBuilder> 
+         getAttemptsOrBuilderList() {
+      if (attemptsBuilder_ != null) {
+        return attemptsBuilder_.getMessageOrBuilderList();
+      } else {
+        return java.util.Collections.unmodifiableList(attempts_);
+      }
+    }
+    /**
+     * <pre>
+     * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+     */
+    public io.tokengrpc.tokenstreaming.v1.Attempt.Builder addAttemptsBuilder() {
+      return internalGetAttemptsFieldBuilder().addBuilder(
+          io.tokengrpc.tokenstreaming.v1.Attempt.getDefaultInstance());
+    }
+    /**
+     * <pre>
+     * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+     */
+    public io.tokengrpc.tokenstreaming.v1.Attempt.Builder addAttemptsBuilder(
+        int index) {
+      return internalGetAttemptsFieldBuilder().addBuilder(
+          index, io.tokengrpc.tokenstreaming.v1.Attempt.getDefaultInstance());
+    }
+    /**
+     * <pre>
+     * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+     */
+    public java.util.List<io.tokengrpc.tokenstreaming.v1.Attempt.Builder> 
+         getAttemptsBuilderList() {
+      return internalGetAttemptsFieldBuilder().getBuilderList();
+    }
+    private com.google.protobuf.RepeatedFieldBuilder<
+        io.tokengrpc.tokenstreaming.v1.Attempt, io.tokengrpc.tokenstreaming.v1.Attempt.Builder, io.tokengrpc.tokenstreaming.v1.AttemptOrBuilder> 
+        internalGetAttemptsFieldBuilder() {
+      if (attemptsBuilder_ == null) {
+        attemptsBuilder_ = new com.google.protobuf.RepeatedFieldBuilder<
+            io.tokengrpc.tokenstreaming.v1.Attempt, io.tokengrpc.tokenstreaming.v1.Attempt.Builder, io.tokengrpc.tokenstreaming.v1.AttemptOrBuilder>(
+                attempts_,
+                ((bitField0_ & 0x00020000) != 0),
+                getParentForChildren(),
+                isClean());
+        attempts_ = null;
+      }
+      return attemptsBuilder_;
     }
 
     // @@protoc_insertion_point(builder_scope:tokenstreaming.v1.Generation)

@@ -108,7 +108,7 @@ public interface GenerationOrBuilder extends
 
   /**
    * <pre>
-   * The sequence of the last event; 0 before `started`.
+   * The sequence of the last event; 0 before `started`, and once no event is stored.
    * </pre>
    *
    * <code>int32 last_sequence = 6 [json_name = "lastSequence"];</code>
@@ -336,4 +336,107 @@ java.lang.String defaultValue);
    */
   com.google.protobuf.ByteString
       getEngineBytes();
+
+  /**
+   * <pre>
+   * Names the stored events, as in `Started`.
+   * </pre>
+   *
+   * <code>string log_incarnation = 15 [json_name = "logIncarnation"];</code>
+   * @return The logIncarnation.
+   */
+  java.lang.String getLogIncarnation();
+  /**
+   * <pre>
+   * Names the stored events, as in `Started`.
+   * </pre>
+   *
+   * <code>string log_incarnation = 15 [json_name = "logIncarnation"];</code>
+   * @return The bytes for logIncarnation.
+   */
+  com.google.protobuf.ByteString
+      getLogIncarnationBytes();
+
+  /**
+   * <pre>
+   * What holds before a reader receives an event, as in `Started`.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Durability durability = 16 [json_name = "durability"];</code>
+   * @return The enum numeric value on the wire for durability.
+   */
+  int getDurabilityValue();
+  /**
+   * <pre>
+   * What holds before a reader receives an event, as in `Started`.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Durability durability = 16 [json_name = "durability"];</code>
+   * @return The durability.
+   */
+  io.tokengrpc.tokenstreaming.v1.Durability getDurability();
+
+  /**
+   * <pre>
+   * The server that runs it, by the name in its configuration. Empty if it has none.
+   * </pre>
+   *
+   * <code>string server = 17 [json_name = "server"];</code>
+   * @return The server.
+   */
+  java.lang.String getServer();
+  /**
+   * <pre>
+   * The server that runs it, by the name in its configuration. Empty if it has none.
+   * </pre>
+   *
+   * <code>string server = 17 [json_name = "server"];</code>
+   * @return The bytes for server.
+   */
+  com.google.protobuf.ByteString
+      getServerBytes();
+
+  /**
+   * <pre>
+   * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+   */
+  java.util.List<io.tokengrpc.tokenstreaming.v1.Attempt> 
+      getAttemptsList();
+  /**
+   * <pre>
+   * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+   */
+  io.tokengrpc.tokenstreaming.v1.Attempt getAttempts(int index);
+  /**
+   * <pre>
+   * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+   */
+  int getAttemptsCount();
+  /**
+   * <pre>
+   * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+   */
+  java.util.List<? extends io.tokengrpc.tokenstreaming.v1.AttemptOrBuilder> 
+      getAttemptsOrBuilderList();
+  /**
+   * <pre>
+   * The engines' calls that it took, in order: why it went where it went. The last one may still be running.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Attempt attempts = 18 [json_name = "attempts"];</code>
+   */
+  io.tokengrpc.tokenstreaming.v1.AttemptOrBuilder getAttemptsOrBuilder(
+      int index);
 }

@@ -37,6 +37,11 @@ public final class GenerationProto extends com.google.protobuf.GeneratedFile {
     com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internal_static_tokenstreaming_v1_Generation_LabelsEntry_fieldAccessorTable;
   static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_tokenstreaming_v1_Attempt_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_tokenstreaming_v1_Attempt_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
     internal_static_tokenstreaming_v1_Token_descriptor;
   static final 
     com.google.protobuf.GeneratedMessage.FieldAccessorTable
@@ -104,7 +109,7 @@ public final class GenerationProto extends com.google.protobuf.GeneratedFile {
       "kenstreaming.v1\032\036google/protobuf/duratio" +
       "n.proto\032\037google/protobuf/timestamp.proto" +
       "\032\027google/rpc/status.proto\032\035tokenstreamin" +
-      "g/v1/usage.proto\"\355\005\n\nGeneration\022#\n\rgener" +
+      "g/v1/usage.proto\"\245\007\n\nGeneration\022#\n\rgener" +
       "ation_id\030\001 \001(\tR\014generationId\022\024\n\005model\030\002 " +
       "\001(\tR\005model\0228\n\005state\030\003 \001(\0162\".tokenstreami" +
       "ng.v1.GenerationStateR\005state\022.\n\005usage\030\004 " +
@@ -121,89 +126,108 @@ public final class GenerationProto extends com.google.protobuf.GeneratedFile {
       "e\022A\n\006labels\030\014 \003(\0132).tokenstreaming.v1.Ge" +
       "neration.LabelsEntryR\006labels\0227\n\010finished" +
       "\030\r \001(\0132\033.tokenstreaming.v1.FinishedR\010fin" +
-      "ished\022\026\n\006engine\030\016 \001(\tR\006engine\0329\n\013LabelsE" +
-      "ntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\tR\005v" +
-      "alue:\0028\001\"\256\003\n\005Token\022\024\n\005index\030\001 \001(\005R\005index" +
-      "\022\024\n\005count\030\002 \001(\005R\005count\022\022\n\004text\030\003 \001(\tR\004te" +
-      "xt\022%\n\016reasoning_text\030\004 \001(\tR\rreasoningTex" +
-      "t\022!\n\014refusal_text\030\005 \001(\tR\013refusalText\0227\n\t" +
-      "emit_time\030\006 \001(\0132\032.google.protobuf.Timest" +
-      "ampR\010emitTime\022\023\n\002id\030\007 \001(\005H\000R\002id\210\001\001\022\035\n\007lo" +
-      "gprob\030\010 \001(\002H\001R\007logprob\210\001\001\022@\n\014top_logprob" +
-      "s\030\t \003(\0132\035.tokenstreaming.v1.TopLogprobR\013" +
-      "topLogprobs\022 \n\traw_bytes\030\n \001(\014H\002R\010rawByt" +
-      "es\210\001\001\022)\n\020reasoning_opaque\030\013 \001(\014R\017reasoni" +
-      "ngOpaqueB\005\n\003_idB\n\n\010_logprobB\014\n\n_raw_byte" +
-      "s\"\206\001\n\nTopLogprob\022\022\n\004text\030\001 \001(\tR\004text\022\030\n\007" +
-      "logprob\030\002 \001(\002R\007logprob\022\023\n\002id\030\003 \001(\005H\000R\002id" +
-      "\210\001\001\022 \n\traw_bytes\030\004 \001(\014H\001R\010rawBytes\210\001\001B\005\n" +
-      "\003_idB\014\n\n_raw_bytes\"\255\001\n\020ToolCallFragment\022" +
-      "\035\n\ncall_index\030\001 \001(\005R\tcallIndex\022\016\n\002id\030\002 \001" +
-      "(\tR\002id\022#\n\rfunction_name\030\003 \001(\tR\014functionN" +
-      "ame\022-\n\022arguments_fragment\030\004 \001(\tR\021argumen" +
-      "tsFragment\022\026\n\006opaque\030\005 \001(\014R\006opaque\"\227\001\n\007S" +
-      "tarted\022#\n\rgeneration_id\030\001 \001(\tR\014generatio" +
-      "nId\022\024\n\005model\030\002 \001(\tR\005model\022\026\n\006engine\030\003 \001(" +
-      "\tR\006engine\0229\n\nstart_time\030\004 \001(\0132\032.google.p" +
-      "rotobuf.TimestampR\tstartTime\"\276\001\n\016EngineS" +
-      "witched\022\037\n\013from_engine\030\001 \001(\tR\nfromEngine" +
-      "\022\033\n\tto_engine\030\002 \001(\tR\010toEngine\022\026\n\006reason\030" +
-      "\003 \001(\tR\006reason\022V\n\023continuation_method\030\004 \001" +
-      "(\0162%.tokenstreaming.v1.ContinuationMetho" +
-      "dR\022continuationMethod\"\225\002\n\010Finished\022D\n\rfi" +
-      "nish_reason\030\001 \001(\0162\037.tokenstreaming.v1.Fi" +
-      "nishReasonR\014finishReason\0220\n\024engine_finis" +
-      "h_reason\030\002 \001(\tR\022engineFinishReason\0222\n\025ma" +
-      "tched_stop_sequence\030\003 \001(\tR\023matchedStopSe" +
-      "quence\022*\n\006status\030\004 \001(\0132\022.google.rpc.Stat" +
-      "usR\006status\0221\n\006timing\030\005 \001(\0132\031.tokenstream" +
-      "ing.v1.TimingR\006timing\"\326\001\n\006Timing\022@\n\016queu" +
-      "e_duration\030\001 \001(\0132\031.google.protobuf.Durat" +
-      "ionR\rqueueDuration\022H\n\023time_to_first_toke" +
-      "n\030\002 \001(\0132\031.google.protobuf.DurationR\020time" +
-      "ToFirstToken\022@\n\016total_duration\030\003 \001(\0132\031.g" +
-      "oogle.protobuf.DurationR\rtotalDuration\"i" +
-      "\n\010Attached\0228\n\005state\030\001 \001(\0162\".tokenstreami" +
-      "ng.v1.GenerationStateR\005state\022#\n\rlast_seq" +
-      "uence\030\002 \001(\005R\014lastSequence\"E\n\tHeartbeat\0228" +
-      "\n\005state\030\001 \001(\0162\".tokenstreaming.v1.Genera" +
-      "tionStateR\005state\"N\n\013DrainNotice\022?\n\rdeadl" +
-      "ine_time\030\001 \001(\0132\032.google.protobuf.Timesta" +
-      "mpR\014deadlineTime\"\346\001\n\021GenerationFailure\022#" +
-      "\n\rgeneration_id\030\001 \001(\tR\014generationId\022#\n\rl" +
-      "ast_sequence\030\002 \001(\005R\014lastSequence\022.\n\005usag" +
-      "e\030\003 \001(\0132\030.tokenstreaming.v1.UsageR\005usage" +
-      "\022A\n\014retry_advice\030\004 \001(\0162\036.tokenstreaming." +
-      "v1.RetryAdviceR\013retryAdvice\022\024\n\005ended\030\005 \001" +
-      "(\010R\005ended*\357\001\n\017GenerationState\022 \n\034GENERAT" +
-      "ION_STATE_UNSPECIFIED\020\000\022\033\n\027GENERATION_ST" +
-      "ATE_QUEUED\020\001\022\037\n\033GENERATION_STATE_PREFILL" +
-      "ING\020\002\022\037\n\033GENERATION_STATE_GENERATING\020\003\022\036" +
-      "\n\032GENERATION_STATE_SUCCEEDED\020\004\022\033\n\027GENERA" +
-      "TION_STATE_FAILED\020\005\022\036\n\032GENERATION_STATE_" +
-      "CANCELLED\020\006*\202\001\n\022ContinuationMethod\022#\n\037CO" +
-      "NTINUATION_METHOD_UNSPECIFIED\020\000\022!\n\035CONTI" +
-      "NUATION_METHOD_TOKEN_IDS\020\001\022$\n CONTINUATI" +
-      "ON_METHOD_TEXT_PREFILL\020\002*\211\003\n\014FinishReaso" +
-      "n\022\035\n\031FINISH_REASON_UNSPECIFIED\020\000\022\025\n\021FINI" +
-      "SH_REASON_END\020\001\022\037\n\033FINISH_REASON_STOP_SE" +
-      "QUENCE\020\002\022\034\n\030FINISH_REASON_MAX_TOKENS\020\003\022 " +
-      "\n\034FINISH_REASON_CONTEXT_LENGTH\020\004\022\034\n\030FINI" +
-      "SH_REASON_TOOL_CALLS\020\005\022 \n\034FINISH_REASON_" +
-      "CONTENT_FILTER\020\006\022\031\n\025FINISH_REASON_REFUSA" +
-      "L\020\007\022\034\n\030FINISH_REASON_TIME_LIMIT\020\010\022\032\n\026FIN" +
-      "ISH_REASON_DEADLINE\020\t\022\027\n\023FINISH_REASON_O" +
-      "THER\020\n\022\033\n\027FINISH_REASON_CANCELLED\020\013\022\027\n\023F" +
-      "INISH_REASON_ERROR\020\014*t\n\013RetryAdvice\022\034\n\030R" +
-      "ETRY_ADVICE_UNSPECIFIED\020\000\022\027\n\023RETRY_ADVIC" +
-      "E_RESUME\020\001\022\026\n\022RETRY_ADVICE_RETRY\020\002\022\026\n\022RE" +
-      "TRY_ADVICE_NEVER\020\003B\337\001\n\036io.tokengrpc.toke" +
-      "nstreaming.v1B\017GenerationProtoP\001ZNgithub" +
-      ".com/tokengrpc/tokengrpc/generated/go/to" +
-      "kenstreaming/v1;tokenstreamingv1\252\002\033Token" +
-      "Grpc.TokenStreaming.V1\312\002\033TokenGrpc\\Token" +
-      "Streaming\\V1\352\002\035TokenGrpc::TokenStreaming" +
-      "::V1b\006proto3"
+      "ished\022\026\n\006engine\030\016 \001(\tR\006engine\022\'\n\017log_inc" +
+      "arnation\030\017 \001(\tR\016logIncarnation\022=\n\ndurabi" +
+      "lity\030\020 \001(\0162\035.tokenstreaming.v1.Durabilit" +
+      "yR\ndurability\022\026\n\006server\030\021 \001(\tR\006server\0226\n" +
+      "\010attempts\030\022 \003(\0132\032.tokenstreaming.v1.Atte" +
+      "mptR\010attempts\0329\n\013LabelsEntry\022\020\n\003key\030\001 \001(" +
+      "\tR\003key\022\024\n\005value\030\002 \001(\tR\005value:\0028\001\"\235\002\n\007Att" +
+      "empt\022\026\n\006engine\030\001 \001(\tR\006engine\022\026\n\006server\030\002" +
+      " \001(\tR\006server\0229\n\nstart_time\030\003 \001(\0132\032.googl" +
+      "e.protobuf.TimestampR\tstartTime\0225\n\010end_t" +
+      "ime\030\004 \001(\0132\032.google.protobuf.TimestampR\007e" +
+      "ndTime\022,\n\022output_token_count\030\005 \001(\005R\020outp" +
+      "utTokenCount\022!\n\014error_reason\030\006 \001(\tR\013erro" +
+      "rReason\022\037\n\013response_id\030\007 \001(\tR\nresponseId" +
+      "\"\256\003\n\005Token\022\024\n\005index\030\001 \001(\005R\005index\022\024\n\005coun" +
+      "t\030\002 \001(\005R\005count\022\022\n\004text\030\003 \001(\tR\004text\022%\n\016re" +
+      "asoning_text\030\004 \001(\tR\rreasoningText\022!\n\014ref" +
+      "usal_text\030\005 \001(\tR\013refusalText\0227\n\temit_tim" +
+      "e\030\006 \001(\0132\032.google.protobuf.TimestampR\010emi" +
+      "tTime\022\023\n\002id\030\007 \001(\005H\000R\002id\210\001\001\022\035\n\007logprob\030\010 " +
+      "\001(\002H\001R\007logprob\210\001\001\022@\n\014top_logprobs\030\t \003(\0132" +
+      "\035.tokenstreaming.v1.TopLogprobR\013topLogpr" +
+      "obs\022 \n\traw_bytes\030\n \001(\014H\002R\010rawBytes\210\001\001\022)\n" +
+      "\020reasoning_opaque\030\013 \001(\014R\017reasoningOpaque" +
+      "B\005\n\003_idB\n\n\010_logprobB\014\n\n_raw_bytes\"\206\001\n\nTo" +
+      "pLogprob\022\022\n\004text\030\001 \001(\tR\004text\022\030\n\007logprob\030" +
+      "\002 \001(\002R\007logprob\022\023\n\002id\030\003 \001(\005H\000R\002id\210\001\001\022 \n\tr" +
+      "aw_bytes\030\004 \001(\014H\001R\010rawBytes\210\001\001B\005\n\003_idB\014\n\n" +
+      "_raw_bytes\"\255\001\n\020ToolCallFragment\022\035\n\ncall_" +
+      "index\030\001 \001(\005R\tcallIndex\022\016\n\002id\030\002 \001(\tR\002id\022#" +
+      "\n\rfunction_name\030\003 \001(\tR\014functionName\022-\n\022a" +
+      "rguments_fragment\030\004 \001(\tR\021argumentsFragme" +
+      "nt\022\026\n\006opaque\030\005 \001(\014R\006opaque\"\377\001\n\007Started\022#" +
+      "\n\rgeneration_id\030\001 \001(\tR\014generationId\022\024\n\005m" +
+      "odel\030\002 \001(\tR\005model\022\026\n\006engine\030\003 \001(\tR\006engin" +
+      "e\0229\n\nstart_time\030\004 \001(\0132\032.google.protobuf." +
+      "TimestampR\tstartTime\022\'\n\017log_incarnation\030" +
+      "\005 \001(\tR\016logIncarnation\022=\n\ndurability\030\006 \001(" +
+      "\0162\035.tokenstreaming.v1.DurabilityR\ndurabi" +
+      "lity\"\276\001\n\016EngineSwitched\022\037\n\013from_engine\030\001" +
+      " \001(\tR\nfromEngine\022\033\n\tto_engine\030\002 \001(\tR\010toE" +
+      "ngine\022\026\n\006reason\030\003 \001(\tR\006reason\022V\n\023continu" +
+      "ation_method\030\004 \001(\0162%.tokenstreaming.v1.C" +
+      "ontinuationMethodR\022continuationMethod\"\302\002" +
+      "\n\010Finished\022D\n\rfinish_reason\030\001 \001(\0162\037.toke" +
+      "nstreaming.v1.FinishReasonR\014finishReason" +
+      "\0220\n\024engine_finish_reason\030\002 \001(\tR\022engineFi" +
+      "nishReason\0222\n\025matched_stop_sequence\030\003 \001(" +
+      "\tR\023matchedStopSequence\022*\n\006status\030\004 \001(\0132\022" +
+      ".google.rpc.StatusR\006status\0221\n\006timing\030\005 \001" +
+      "(\0132\031.tokenstreaming.v1.TimingR\006timing\022+\n" +
+      "\004cost\030\006 \001(\0132\027.tokenstreaming.v1.CostR\004co" +
+      "st\"\326\001\n\006Timing\022@\n\016queue_duration\030\001 \001(\0132\031." +
+      "google.protobuf.DurationR\rqueueDuration\022" +
+      "H\n\023time_to_first_token\030\002 \001(\0132\031.google.pr" +
+      "otobuf.DurationR\020timeToFirstToken\022@\n\016tot" +
+      "al_duration\030\003 \001(\0132\031.google.protobuf.Dura" +
+      "tionR\rtotalDuration\"\222\001\n\010Attached\0228\n\005stat" +
+      "e\030\001 \001(\0162\".tokenstreaming.v1.GenerationSt" +
+      "ateR\005state\022#\n\rlast_sequence\030\002 \001(\005R\014lastS" +
+      "equence\022\'\n\017log_incarnation\030\003 \001(\tR\016logInc" +
+      "arnation\"E\n\tHeartbeat\0228\n\005state\030\001 \001(\0162\".t" +
+      "okenstreaming.v1.GenerationStateR\005state\"" +
+      "N\n\013DrainNotice\022?\n\rdeadline_time\030\001 \001(\0132\032." +
+      "google.protobuf.TimestampR\014deadlineTime\"" +
+      "\346\001\n\021GenerationFailure\022#\n\rgeneration_id\030\001" +
+      " \001(\tR\014generationId\022#\n\rlast_sequence\030\002 \001(" +
+      "\005R\014lastSequence\022.\n\005usage\030\003 \001(\0132\030.tokenst" +
+      "reaming.v1.UsageR\005usage\022A\n\014retry_advice\030" +
+      "\004 \001(\0162\036.tokenstreaming.v1.RetryAdviceR\013r" +
+      "etryAdvice\022\024\n\005ended\030\005 \001(\010R\005ended*r\n\nDura" +
+      "bility\022\032\n\026DURABILITY_UNSPECIFIED\020\000\022\025\n\021DU" +
+      "RABILITY_MEMORY\020\001\022\031\n\025DURABILITY_REPLICAT" +
+      "ED\020\002\022\026\n\022DURABILITY_FSYNCED\020\003*\357\001\n\017Generat" +
+      "ionState\022 \n\034GENERATION_STATE_UNSPECIFIED" +
+      "\020\000\022\033\n\027GENERATION_STATE_QUEUED\020\001\022\037\n\033GENER" +
+      "ATION_STATE_PREFILLING\020\002\022\037\n\033GENERATION_S" +
+      "TATE_GENERATING\020\003\022\036\n\032GENERATION_STATE_SU" +
+      "CCEEDED\020\004\022\033\n\027GENERATION_STATE_FAILED\020\005\022\036" +
+      "\n\032GENERATION_STATE_CANCELLED\020\006*\202\001\n\022Conti" +
+      "nuationMethod\022#\n\037CONTINUATION_METHOD_UNS" +
+      "PECIFIED\020\000\022!\n\035CONTINUATION_METHOD_TOKEN_" +
+      "IDS\020\001\022$\n CONTINUATION_METHOD_TEXT_PREFIL" +
+      "L\020\002*\211\003\n\014FinishReason\022\035\n\031FINISH_REASON_UN" +
+      "SPECIFIED\020\000\022\025\n\021FINISH_REASON_END\020\001\022\037\n\033FI" +
+      "NISH_REASON_STOP_SEQUENCE\020\002\022\034\n\030FINISH_RE" +
+      "ASON_MAX_TOKENS\020\003\022 \n\034FINISH_REASON_CONTE" +
+      "XT_LENGTH\020\004\022\034\n\030FINISH_REASON_TOOL_CALLS\020" +
+      "\005\022 \n\034FINISH_REASON_CONTENT_FILTER\020\006\022\031\n\025F" +
+      "INISH_REASON_REFUSAL\020\007\022\034\n\030FINISH_REASON_" +
+      "TIME_LIMIT\020\010\022\032\n\026FINISH_REASON_DEADLINE\020\t" +
+      "\022\027\n\023FINISH_REASON_OTHER\020\n\022\033\n\027FINISH_REAS" +
+      "ON_CANCELLED\020\013\022\027\n\023FINISH_REASON_ERROR\020\014*" +
+      "t\n\013RetryAdvice\022\034\n\030RETRY_ADVICE_UNSPECIFI" +
+      "ED\020\000\022\027\n\023RETRY_ADVICE_RESUME\020\001\022\026\n\022RETRY_A" +
+      "DVICE_RETRY\020\002\022\026\n\022RETRY_ADVICE_NEVER\020\003B\337\001" +
+      "\n\036io.tokengrpc.tokenstreaming.v1B\017Genera" +
+      "tionProtoP\001ZNgithub.com/tokengrpc/tokeng" +
+      "rpc/generated/go/tokenstreaming/v1;token" +
+      "streamingv1\252\002\033TokenGrpc.TokenStreaming.V" +
+      "1\312\002\033TokenGrpc\\TokenStreaming\\V1\352\002\035TokenG" +
+      "rpc::TokenStreaming::V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -218,75 +242,81 @@ public final class GenerationProto extends com.google.protobuf.GeneratedFile {
     internal_static_tokenstreaming_v1_Generation_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_Generation_descriptor,
-        new java.lang.String[] { "GenerationId", "Model", "State", "Usage", "FirstKeptSequence", "LastSequence", "ReaderCount", "CreateTime", "StartTime", "FirstTokenTime", "EndTime", "Labels", "Finished", "Engine", });
+        new java.lang.String[] { "GenerationId", "Model", "State", "Usage", "FirstKeptSequence", "LastSequence", "ReaderCount", "CreateTime", "StartTime", "FirstTokenTime", "EndTime", "Labels", "Finished", "Engine", "LogIncarnation", "Durability", "Server", "Attempts", });
     internal_static_tokenstreaming_v1_Generation_LabelsEntry_descriptor =
       internal_static_tokenstreaming_v1_Generation_descriptor.getNestedType(0);
     internal_static_tokenstreaming_v1_Generation_LabelsEntry_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_Generation_LabelsEntry_descriptor,
         new java.lang.String[] { "Key", "Value", });
-    internal_static_tokenstreaming_v1_Token_descriptor =
+    internal_static_tokenstreaming_v1_Attempt_descriptor =
       getDescriptor().getMessageType(1);
+    internal_static_tokenstreaming_v1_Attempt_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_tokenstreaming_v1_Attempt_descriptor,
+        new java.lang.String[] { "Engine", "Server", "StartTime", "EndTime", "OutputTokenCount", "ErrorReason", "ResponseId", });
+    internal_static_tokenstreaming_v1_Token_descriptor =
+      getDescriptor().getMessageType(2);
     internal_static_tokenstreaming_v1_Token_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_Token_descriptor,
         new java.lang.String[] { "Index", "Count", "Text", "ReasoningText", "RefusalText", "EmitTime", "Id", "Logprob", "TopLogprobs", "RawBytes", "ReasoningOpaque", });
     internal_static_tokenstreaming_v1_TopLogprob_descriptor =
-      getDescriptor().getMessageType(2);
+      getDescriptor().getMessageType(3);
     internal_static_tokenstreaming_v1_TopLogprob_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_TopLogprob_descriptor,
         new java.lang.String[] { "Text", "Logprob", "Id", "RawBytes", });
     internal_static_tokenstreaming_v1_ToolCallFragment_descriptor =
-      getDescriptor().getMessageType(3);
+      getDescriptor().getMessageType(4);
     internal_static_tokenstreaming_v1_ToolCallFragment_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_ToolCallFragment_descriptor,
         new java.lang.String[] { "CallIndex", "Id", "FunctionName", "ArgumentsFragment", "Opaque", });
     internal_static_tokenstreaming_v1_Started_descriptor =
-      getDescriptor().getMessageType(4);
+      getDescriptor().getMessageType(5);
     internal_static_tokenstreaming_v1_Started_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_Started_descriptor,
-        new java.lang.String[] { "GenerationId", "Model", "Engine", "StartTime", });
+        new java.lang.String[] { "GenerationId", "Model", "Engine", "StartTime", "LogIncarnation", "Durability", });
     internal_static_tokenstreaming_v1_EngineSwitched_descriptor =
-      getDescriptor().getMessageType(5);
+      getDescriptor().getMessageType(6);
     internal_static_tokenstreaming_v1_EngineSwitched_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_EngineSwitched_descriptor,
         new java.lang.String[] { "FromEngine", "ToEngine", "Reason", "ContinuationMethod", });
     internal_static_tokenstreaming_v1_Finished_descriptor =
-      getDescriptor().getMessageType(6);
+      getDescriptor().getMessageType(7);
     internal_static_tokenstreaming_v1_Finished_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_Finished_descriptor,
-        new java.lang.String[] { "FinishReason", "EngineFinishReason", "MatchedStopSequence", "Status", "Timing", });
+        new java.lang.String[] { "FinishReason", "EngineFinishReason", "MatchedStopSequence", "Status", "Timing", "Cost", });
     internal_static_tokenstreaming_v1_Timing_descriptor =
-      getDescriptor().getMessageType(7);
+      getDescriptor().getMessageType(8);
     internal_static_tokenstreaming_v1_Timing_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_Timing_descriptor,
         new java.lang.String[] { "QueueDuration", "TimeToFirstToken", "TotalDuration", });
     internal_static_tokenstreaming_v1_Attached_descriptor =
-      getDescriptor().getMessageType(8);
+      getDescriptor().getMessageType(9);
     internal_static_tokenstreaming_v1_Attached_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_Attached_descriptor,
-        new java.lang.String[] { "State", "LastSequence", });
+        new java.lang.String[] { "State", "LastSequence", "LogIncarnation", });
     internal_static_tokenstreaming_v1_Heartbeat_descriptor =
-      getDescriptor().getMessageType(9);
+      getDescriptor().getMessageType(10);
     internal_static_tokenstreaming_v1_Heartbeat_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_Heartbeat_descriptor,
         new java.lang.String[] { "State", });
     internal_static_tokenstreaming_v1_DrainNotice_descriptor =
-      getDescriptor().getMessageType(10);
+      getDescriptor().getMessageType(11);
     internal_static_tokenstreaming_v1_DrainNotice_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_DrainNotice_descriptor,
         new java.lang.String[] { "DeadlineTime", });
     internal_static_tokenstreaming_v1_GenerationFailure_descriptor =
-      getDescriptor().getMessageType(11);
+      getDescriptor().getMessageType(12);
     internal_static_tokenstreaming_v1_GenerationFailure_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_GenerationFailure_descriptor,

@@ -202,7 +202,7 @@ public enum GenerationState
   }
   public static com.google.protobuf.Descriptors.EnumDescriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.GenerationProto.getDescriptor().getEnumType(0);
+    return io.tokengrpc.tokenstreaming.v1.GenerationProto.getDescriptor().getEnumType(1);
   }
 
   private static final GenerationState[] VALUES = values();

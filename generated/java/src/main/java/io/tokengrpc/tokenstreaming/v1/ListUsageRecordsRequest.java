@@ -112,7 +112,8 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object pageToken_ = "";
   /**
    * <pre>
-   * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
+   * `next_page_token` of the previous page, with the same filter. Empty: the first page. Any other text, and the token
+   * of another filter, is INVALID_ARGUMENT.
    * </pre>
    *
    * <code>string page_token = 3 [json_name = "pageToken"];</code>
@@ -133,7 +134,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
+   * `next_page_token` of the previous page, with the same filter. Empty: the first page. Any other text, and the token
+   * of another filter, is INVALID_ARGUMENT.
    * </pre>
    *
    * <code>string page_token = 3 [json_name = "pageToken"];</code>
@@ -728,7 +730,8 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object pageToken_ = "";
     /**
      * <pre>
-     * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
+     * `next_page_token` of the previous page, with the same filter. Empty: the first page. Any other text, and the token
+     * of another filter, is INVALID_ARGUMENT.
      * </pre>
      *
      * <code>string page_token = 3 [json_name = "pageToken"];</code>
@@ -748,7 +751,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
+     * `next_page_token` of the previous page, with the same filter. Empty: the first page. Any other text, and the token
+     * of another filter, is INVALID_ARGUMENT.
      * </pre>
      *
      * <code>string page_token = 3 [json_name = "pageToken"];</code>
@@ -769,7 +773,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
+     * `next_page_token` of the previous page, with the same filter. Empty: the first page. Any other text, and the token
+     * of another filter, is INVALID_ARGUMENT.
      * </pre>
      *
      * <code>string page_token = 3 [json_name = "pageToken"];</code>
@@ -786,7 +791,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
+     * `next_page_token` of the previous page, with the same filter. Empty: the first page. Any other text, and the token
+     * of another filter, is INVALID_ARGUMENT.
      * </pre>
      *
      * <code>string page_token = 3 [json_name = "pageToken"];</code>
@@ -800,7 +806,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
+     * `next_page_token` of the previous page, with the same filter. Empty: the first page. Any other text, and the token
+     * of another filter, is INVALID_ARGUMENT.
      * </pre>
      *
      * <code>string page_token = 3 [json_name = "pageToken"];</code>

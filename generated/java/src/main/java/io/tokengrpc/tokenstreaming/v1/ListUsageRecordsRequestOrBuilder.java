@@ -49,7 +49,8 @@ public interface ListUsageRecordsRequestOrBuilder extends
 
   /**
    * <pre>
-   * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
+   * `next_page_token` of the previous page, with the same filter. Empty: the first page. Any other text, and the token
+   * of another filter, is INVALID_ARGUMENT.
    * </pre>
    *
    * <code>string page_token = 3 [json_name = "pageToken"];</code>
@@ -58,7 +59,8 @@ public interface ListUsageRecordsRequestOrBuilder extends
   java.lang.String getPageToken();
   /**
    * <pre>
-   * `next_page_token` of the previous page. Empty: the first page. An invalid token is INVALID_ARGUMENT.
+   * `next_page_token` of the previous page, with the same filter. Empty: the first page. Any other text, and the token
+   * of another filter, is INVALID_ARGUMENT.
    * </pre>
    *
    * <code>string page_token = 3 [json_name = "pageToken"];</code>

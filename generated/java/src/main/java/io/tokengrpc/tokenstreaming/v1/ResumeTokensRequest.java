@@ -33,6 +33,7 @@ private static final long serialVersionUID = 0L;
   }
   private ResumeTokensRequest() {
     generationId_ = "";
+    logIncarnation_ = "";
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -53,6 +54,7 @@ private static final long serialVersionUID = 0L;
             io.tokengrpc.tokenstreaming.v1.ResumeTokensRequest.class, io.tokengrpc.tokenstreaming.v1.ResumeTokensRequest.Builder.class);
   }
 
+  private int bitField0_;
   public static final int GENERATION_ID_FIELD_NUMBER = 1;
   @SuppressWarnings("serial")
   private volatile java.lang.Object generationId_ = "";
@@ -119,6 +121,84 @@ private static final long serialVersionUID = 0L;
     return afterSequence_;
   }
 
+  public static final int LOG_INCARNATION_FIELD_NUMBER = 3;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object logIncarnation_ = "";
+  /**
+   * <pre>
+   * `log_incarnation` of `Started` or `Attached`, as the caller has it. NOT_FOUND (`GENERATION_NOT_FOUND`) if the
+   * stored events have another one. Empty: not checked.
+   * </pre>
+   *
+   * <code>string log_incarnation = 3 [json_name = "logIncarnation"];</code>
+   * @return The logIncarnation.
+   */
+  @java.lang.Override
+  public java.lang.String getLogIncarnation() {
+    java.lang.Object ref = logIncarnation_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      logIncarnation_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * `log_incarnation` of `Started` or `Attached`, as the caller has it. NOT_FOUND (`GENERATION_NOT_FOUND`) if the
+   * stored events have another one. Empty: not checked.
+   * </pre>
+   *
+   * <code>string log_incarnation = 3 [json_name = "logIncarnation"];</code>
+   * @return The bytes for logIncarnation.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getLogIncarnationBytes() {
+    java.lang.Object ref = logIncarnation_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      logIncarnation_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
+  public static final int OUTPUT_CHECKSUM_FIELD_NUMBER = 4;
+  private int outputChecksum_ = 0;
+  /**
+   * <pre>
+   * The caller's own checksum at `after_sequence`, computed as StreamTokensResponse.output_checksum is. DATA_LOSS
+   * (`LOG_DIVERGED`) if the server has another one there. Unset: not checked.
+   * </pre>
+   *
+   * <code>optional fixed32 output_checksum = 4 [json_name = "outputChecksum"];</code>
+   * @return Whether the outputChecksum field is set.
+   */
+  @java.lang.Override
+  public boolean hasOutputChecksum() {
+    return ((bitField0_ & 0x00000001) != 0);
+  }
+  /**
+   * <pre>
+   * The caller's own checksum at `after_sequence`, computed as StreamTokensResponse.output_checksum is. DATA_LOSS
+   * (`LOG_DIVERGED`) if the server has another one there. Unset: not checked.
+   * </pre>
+   *
+   * <code>optional fixed32 output_checksum = 4 [json_name = "outputChecksum"];</code>
+   * @return The outputChecksum.
+   */
+  @java.lang.Override
+  public int getOutputChecksum() {
+    return outputChecksum_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -139,6 +219,12 @@ private static final long serialVersionUID = 0L;
     if (afterSequence_ != 0) {
       output.writeInt32(2, afterSequence_);
     }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(logIncarnation_)) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 3, logIncarnation_);
+    }
+    if (((bitField0_ & 0x00000001) != 0)) {
+      output.writeFixed32(4, outputChecksum_);
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -149,6 +235,13 @@ private static final long serialVersionUID = 0L;
     if (afterSequence_ != 0) {
       size += com.google.protobuf.CodedOutputStream
         .computeInt32Size(2, afterSequence_);
+    }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(logIncarnation_)) {
+      size += com.google.protobuf.GeneratedMessage.computeStringSize(3, logIncarnation_);
+    }
+    if (((bitField0_ & 0x00000001) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeFixed32Size(4, outputChecksum_);
     }
     return size;
   }
@@ -178,6 +271,13 @@ private static final long serialVersionUID = 0L;
         .equals(other.getGenerationId())) return false;
     if (getAfterSequence()
         != other.getAfterSequence()) return false;
+    if (!getLogIncarnation()
+        .equals(other.getLogIncarnation())) return false;
+    if (hasOutputChecksum() != other.hasOutputChecksum()) return false;
+    if (hasOutputChecksum()) {
+      if (getOutputChecksum()
+          != other.getOutputChecksum()) return false;
+    }
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -193,6 +293,12 @@ private static final long serialVersionUID = 0L;
     hash = (53 * hash) + getGenerationId().hashCode();
     hash = (37 * hash) + AFTER_SEQUENCE_FIELD_NUMBER;
     hash = (53 * hash) + getAfterSequence();
+    hash = (37 * hash) + LOG_INCARNATION_FIELD_NUMBER;
+    hash = (53 * hash) + getLogIncarnation().hashCode();
+    if (hasOutputChecksum()) {
+      hash = (37 * hash) + OUTPUT_CHECKSUM_FIELD_NUMBER;
+      hash = (53 * hash) + getOutputChecksum();
+    }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -330,6 +436,8 @@ private static final long serialVersionUID = 0L;
       bitField0_ = 0;
       generationId_ = "";
       afterSequence_ = 0;
+      logIncarnation_ = "";
+      outputChecksum_ = 0;
       return this;
     }
 
@@ -369,6 +477,15 @@ private static final long serialVersionUID = 0L;
       if (((from_bitField0_ & 0x00000002) != 0)) {
         result.afterSequence_ = afterSequence_;
       }
+      if (((from_bitField0_ & 0x00000004) != 0)) {
+        result.logIncarnation_ = logIncarnation_;
+      }
+      int to_bitField0_ = 0;
+      if (((from_bitField0_ & 0x00000008) != 0)) {
+        result.outputChecksum_ = outputChecksum_;
+        to_bitField0_ |= 0x00000001;
+      }
+      result.bitField0_ |= to_bitField0_;
     }
 
     @java.lang.Override
@@ -390,6 +507,14 @@ private static final long serialVersionUID = 0L;
       }
       if (other.getAfterSequence() != 0) {
         setAfterSequence(other.getAfterSequence());
+      }
+      if (!other.getLogIncarnation().isEmpty()) {
+        logIncarnation_ = other.logIncarnation_;
+        bitField0_ |= 0x00000004;
+        onChanged();
+      }
+      if (other.hasOutputChecksum()) {
+        setOutputChecksum(other.getOutputChecksum());
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -427,6 +552,16 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000002;
               break;
             } // case 16
+            case 26: {
+              logIncarnation_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00000004;
+              break;
+            } // case 26
+            case 37: {
+              outputChecksum_ = input.readFixed32();
+              bitField0_ |= 0x00000008;
+              break;
+            } // case 37
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -587,6 +722,163 @@ private static final long serialVersionUID = 0L;
     public Builder clearAfterSequence() {
       bitField0_ = (bitField0_ & ~0x00000002);
       afterSequence_ = 0;
+      onChanged();
+      return this;
+    }
+
+    private java.lang.Object logIncarnation_ = "";
+    /**
+     * <pre>
+     * `log_incarnation` of `Started` or `Attached`, as the caller has it. NOT_FOUND (`GENERATION_NOT_FOUND`) if the
+     * stored events have another one. Empty: not checked.
+     * </pre>
+     *
+     * <code>string log_incarnation = 3 [json_name = "logIncarnation"];</code>
+     * @return The logIncarnation.
+     */
+    public java.lang.String getLogIncarnation() {
+      java.lang.Object ref = logIncarnation_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        logIncarnation_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * `log_incarnation` of `Started` or `Attached`, as the caller has it. NOT_FOUND (`GENERATION_NOT_FOUND`) if the
+     * stored events have another one. Empty: not checked.
+     * </pre>
+     *
+     * <code>string log_incarnation = 3 [json_name = "logIncarnation"];</code>
+     * @return The bytes for logIncarnation.
+     */
+    public com.google.protobuf.ByteString
+        getLogIncarnationBytes() {
+      java.lang.Object ref = logIncarnation_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        logIncarnation_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * `log_incarnation` of `Started` or `Attached`, as the caller has it. NOT_FOUND (`GENERATION_NOT_FOUND`) if the
+     * stored events have another one. Empty: not checked.
+     * </pre>
+     *
+     * <code>string log_incarnation = 3 [json_name = "logIncarnation"];</code>
+     * @param value The logIncarnation to set.
+     * @return This builder for chaining.
+     */
+    public Builder setLogIncarnation(
+        java.lang.String value) {
+      if (value == null) { throw new NullPointerException(); }
+      logIncarnation_ = value;
+      bitField0_ |= 0x00000004;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * `log_incarnation` of `Started` or `Attached`, as the caller has it. NOT_FOUND (`GENERATION_NOT_FOUND`) if the
+     * stored events have another one. Empty: not checked.
+     * </pre>
+     *
+     * <code>string log_incarnation = 3 [json_name = "logIncarnation"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearLogIncarnation() {
+      logIncarnation_ = getDefaultInstance().getLogIncarnation();
+      bitField0_ = (bitField0_ & ~0x00000004);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * `log_incarnation` of `Started` or `Attached`, as the caller has it. NOT_FOUND (`GENERATION_NOT_FOUND`) if the
+     * stored events have another one. Empty: not checked.
+     * </pre>
+     *
+     * <code>string log_incarnation = 3 [json_name = "logIncarnation"];</code>
+     * @param value The bytes for logIncarnation to set.
+     * @return This builder for chaining.
+     */
+    public Builder setLogIncarnationBytes(
+        com.google.protobuf.ByteString value) {
+      if (value == null) { throw new NullPointerException(); }
+      checkByteStringIsUtf8(value);
+      logIncarnation_ = value;
+      bitField0_ |= 0x00000004;
+      onChanged();
+      return this;
+    }
+
+    private int outputChecksum_ ;
+    /**
+     * <pre>
+     * The caller's own checksum at `after_sequence`, computed as StreamTokensResponse.output_checksum is. DATA_LOSS
+     * (`LOG_DIVERGED`) if the server has another one there. Unset: not checked.
+     * </pre>
+     *
+     * <code>optional fixed32 output_checksum = 4 [json_name = "outputChecksum"];</code>
+     * @return Whether the outputChecksum field is set.
+     */
+    @java.lang.Override
+    public boolean hasOutputChecksum() {
+      return ((bitField0_ & 0x00000008) != 0);
+    }
+    /**
+     * <pre>
+     * The caller's own checksum at `after_sequence`, computed as StreamTokensResponse.output_checksum is. DATA_LOSS
+     * (`LOG_DIVERGED`) if the server has another one there. Unset: not checked.
+     * </pre>
+     *
+     * <code>optional fixed32 output_checksum = 4 [json_name = "outputChecksum"];</code>
+     * @return The outputChecksum.
+     */
+    @java.lang.Override
+    public int getOutputChecksum() {
+      return outputChecksum_;
+    }
+    /**
+     * <pre>
+     * The caller's own checksum at `after_sequence`, computed as StreamTokensResponse.output_checksum is. DATA_LOSS
+     * (`LOG_DIVERGED`) if the server has another one there. Unset: not checked.
+     * </pre>
+     *
+     * <code>optional fixed32 output_checksum = 4 [json_name = "outputChecksum"];</code>
+     * @param value The outputChecksum to set.
+     * @return This builder for chaining.
+     */
+    public Builder setOutputChecksum(int value) {
+
+      outputChecksum_ = value;
+      bitField0_ |= 0x00000008;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The caller's own checksum at `after_sequence`, computed as StreamTokensResponse.output_checksum is. DATA_LOSS
+     * (`LOG_DIVERGED`) if the server has another one there. Unset: not checked.
+     * </pre>
+     *
+     * <code>optional fixed32 output_checksum = 4 [json_name = "outputChecksum"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearOutputChecksum() {
+      bitField0_ = (bitField0_ & ~0x00000008);
+      outputChecksum_ = 0;
       onChanged();
       return this;
     }

@@ -43,4 +43,47 @@ public interface ResumeTokensRequestOrBuilder extends
    * @return The afterSequence.
    */
   int getAfterSequence();
+
+  /**
+   * <pre>
+   * `log_incarnation` of `Started` or `Attached`, as the caller has it. NOT_FOUND (`GENERATION_NOT_FOUND`) if the
+   * stored events have another one. Empty: not checked.
+   * </pre>
+   *
+   * <code>string log_incarnation = 3 [json_name = "logIncarnation"];</code>
+   * @return The logIncarnation.
+   */
+  java.lang.String getLogIncarnation();
+  /**
+   * <pre>
+   * `log_incarnation` of `Started` or `Attached`, as the caller has it. NOT_FOUND (`GENERATION_NOT_FOUND`) if the
+   * stored events have another one. Empty: not checked.
+   * </pre>
+   *
+   * <code>string log_incarnation = 3 [json_name = "logIncarnation"];</code>
+   * @return The bytes for logIncarnation.
+   */
+  com.google.protobuf.ByteString
+      getLogIncarnationBytes();
+
+  /**
+   * <pre>
+   * The caller's own checksum at `after_sequence`, computed as StreamTokensResponse.output_checksum is. DATA_LOSS
+   * (`LOG_DIVERGED`) if the server has another one there. Unset: not checked.
+   * </pre>
+   *
+   * <code>optional fixed32 output_checksum = 4 [json_name = "outputChecksum"];</code>
+   * @return Whether the outputChecksum field is set.
+   */
+  boolean hasOutputChecksum();
+  /**
+   * <pre>
+   * The caller's own checksum at `after_sequence`, computed as StreamTokensResponse.output_checksum is. DATA_LOSS
+   * (`LOG_DIVERGED`) if the server has another one there. Unset: not checked.
+   * </pre>
+   *
+   * <code>optional fixed32 output_checksum = 4 [json_name = "outputChecksum"];</code>
+   * @return The outputChecksum.
+   */
+  int getOutputChecksum();
 }

@@ -151,7 +151,7 @@ public enum RetryAdvice
   }
   public static com.google.protobuf.Descriptors.EnumDescriptor
       getDescriptor() {
-    return io.tokengrpc.tokenstreaming.v1.GenerationProto.getDescriptor().getEnumType(3);
+    return io.tokengrpc.tokenstreaming.v1.GenerationProto.getDescriptor().getEnumType(4);
   }
 
   private static final RetryAdvice[] VALUES = values();

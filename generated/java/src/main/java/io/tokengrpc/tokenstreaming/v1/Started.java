@@ -35,6 +35,8 @@ private static final long serialVersionUID = 0L;
     generationId_ = "";
     model_ = "";
     engine_ = "";
+    logIncarnation_ = "";
+    durability_ = 0;
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -237,6 +239,83 @@ private static final long serialVersionUID = 0L;
     return startTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : startTime_;
   }
 
+  public static final int LOG_INCARNATION_FIELD_NUMBER = 5;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object logIncarnation_ = "";
+  /**
+   * <pre>
+   * Names the stored events of this generation: at most 32 characters of A-Z, a-z, 0-9, `_` and `-`, without
+   * further meaning. Events that were made anew under the same id, for example after a crash, have another name.
+   * Send it back in ResumeTokensRequest.
+   * </pre>
+   *
+   * <code>string log_incarnation = 5 [json_name = "logIncarnation"];</code>
+   * @return The logIncarnation.
+   */
+  @java.lang.Override
+  public java.lang.String getLogIncarnation() {
+    java.lang.Object ref = logIncarnation_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      logIncarnation_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * Names the stored events of this generation: at most 32 characters of A-Z, a-z, 0-9, `_` and `-`, without
+   * further meaning. Events that were made anew under the same id, for example after a crash, have another name.
+   * Send it back in ResumeTokensRequest.
+   * </pre>
+   *
+   * <code>string log_incarnation = 5 [json_name = "logIncarnation"];</code>
+   * @return The bytes for logIncarnation.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getLogIncarnationBytes() {
+    java.lang.Object ref = logIncarnation_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      logIncarnation_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
+  public static final int DURABILITY_FIELD_NUMBER = 6;
+  private int durability_ = 0;
+  /**
+   * <pre>
+   * What holds before a reader receives an event of this generation.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Durability durability = 6 [json_name = "durability"];</code>
+   * @return The enum numeric value on the wire for durability.
+   */
+  @java.lang.Override public int getDurabilityValue() {
+    return durability_;
+  }
+  /**
+   * <pre>
+   * What holds before a reader receives an event of this generation.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Durability durability = 6 [json_name = "durability"];</code>
+   * @return The durability.
+   */
+  @java.lang.Override public io.tokengrpc.tokenstreaming.v1.Durability getDurability() {
+    io.tokengrpc.tokenstreaming.v1.Durability result = io.tokengrpc.tokenstreaming.v1.Durability.forNumber(durability_);
+    return result == null ? io.tokengrpc.tokenstreaming.v1.Durability.UNRECOGNIZED : result;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -263,6 +342,12 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000001) != 0)) {
       output.writeMessage(4, getStartTime());
     }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(logIncarnation_)) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 5, logIncarnation_);
+    }
+    if (durability_ != io.tokengrpc.tokenstreaming.v1.Durability.DURABILITY_UNSPECIFIED.getNumber()) {
+      output.writeEnum(6, durability_);
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -279,6 +364,13 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000001) != 0)) {
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(4, getStartTime());
+    }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(logIncarnation_)) {
+      size += com.google.protobuf.GeneratedMessage.computeStringSize(5, logIncarnation_);
+    }
+    if (durability_ != io.tokengrpc.tokenstreaming.v1.Durability.DURABILITY_UNSPECIFIED.getNumber()) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeEnumSize(6, durability_);
     }
     return size;
   }
@@ -315,6 +407,9 @@ private static final long serialVersionUID = 0L;
       if (!getStartTime()
           .equals(other.getStartTime())) return false;
     }
+    if (!getLogIncarnation()
+        .equals(other.getLogIncarnation())) return false;
+    if (durability_ != other.durability_) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -336,6 +431,10 @@ private static final long serialVersionUID = 0L;
       hash = (37 * hash) + START_TIME_FIELD_NUMBER;
       hash = (53 * hash) + getStartTime().hashCode();
     }
+    hash = (37 * hash) + LOG_INCARNATION_FIELD_NUMBER;
+    hash = (53 * hash) + getLogIncarnation().hashCode();
+    hash = (37 * hash) + DURABILITY_FIELD_NUMBER;
+    hash = (53 * hash) + durability_;
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -485,6 +584,8 @@ private static final long serialVersionUID = 0L;
         startTimeBuilder_.dispose();
         startTimeBuilder_ = null;
       }
+      logIncarnation_ = "";
+      durability_ = 0;
       return this;
     }
 
@@ -534,6 +635,12 @@ private static final long serialVersionUID = 0L;
             : startTimeBuilder_.build();
         to_bitField0_ |= 0x00000001;
       }
+      if (((from_bitField0_ & 0x00000010) != 0)) {
+        result.logIncarnation_ = logIncarnation_;
+      }
+      if (((from_bitField0_ & 0x00000020) != 0)) {
+        result.durability_ = durability_;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -566,6 +673,14 @@ private static final long serialVersionUID = 0L;
       }
       if (other.hasStartTime()) {
         mergeStartTime(other.getStartTime());
+      }
+      if (!other.getLogIncarnation().isEmpty()) {
+        logIncarnation_ = other.logIncarnation_;
+        bitField0_ |= 0x00000010;
+        onChanged();
+      }
+      if (other.durability_ != 0) {
+        setDurabilityValue(other.getDurabilityValue());
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -615,6 +730,16 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000008;
               break;
             } // case 34
+            case 42: {
+              logIncarnation_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00000010;
+              break;
+            } // case 42
+            case 48: {
+              durability_ = input.readEnum();
+              bitField0_ |= 0x00000020;
+              break;
+            } // case 48
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -1068,6 +1193,180 @@ private static final long serialVersionUID = 0L;
         startTime_ = null;
       }
       return startTimeBuilder_;
+    }
+
+    private java.lang.Object logIncarnation_ = "";
+    /**
+     * <pre>
+     * Names the stored events of this generation: at most 32 characters of A-Z, a-z, 0-9, `_` and `-`, without
+     * further meaning. Events that were made anew under the same id, for example after a crash, have another name.
+     * Send it back in ResumeTokensRequest.
+     * </pre>
+     *
+     * <code>string log_incarnation = 5 [json_name = "logIncarnation"];</code>
+     * @return The logIncarnation.
+     */
+    public java.lang.String getLogIncarnation() {
+      java.lang.Object ref = logIncarnation_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        logIncarnation_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Names the stored events of this generation: at most 32 characters of A-Z, a-z, 0-9, `_` and `-`, without
+     * further meaning. Events that were made anew under the same id, for example after a crash, have another name.
+     * Send it back in ResumeTokensRequest.
+     * </pre>
+     *
+     * <code>string log_incarnation = 5 [json_name = "logIncarnation"];</code>
+     * @return The bytes for logIncarnation.
+     */
+    public com.google.protobuf.ByteString
+        getLogIncarnationBytes() {
+      java.lang.Object ref = logIncarnation_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        logIncarnation_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Names the stored events of this generation: at most 32 characters of A-Z, a-z, 0-9, `_` and `-`, without
+     * further meaning. Events that were made anew under the same id, for example after a crash, have another name.
+     * Send it back in ResumeTokensRequest.
+     * </pre>
+     *
+     * <code>string log_incarnation = 5 [json_name = "logIncarnation"];</code>
+     * @param value The logIncarnation to set.
+     * @return This builder for chaining.
+     */
+    public Builder setLogIncarnation(
+        java.lang.String value) {
+      if (value == null) { throw new NullPointerException(); }
+      logIncarnation_ = value;
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Names the stored events of this generation: at most 32 characters of A-Z, a-z, 0-9, `_` and `-`, without
+     * further meaning. Events that were made anew under the same id, for example after a crash, have another name.
+     * Send it back in ResumeTokensRequest.
+     * </pre>
+     *
+     * <code>string log_incarnation = 5 [json_name = "logIncarnation"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearLogIncarnation() {
+      logIncarnation_ = getDefaultInstance().getLogIncarnation();
+      bitField0_ = (bitField0_ & ~0x00000010);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Names the stored events of this generation: at most 32 characters of A-Z, a-z, 0-9, `_` and `-`, without
+     * further meaning. Events that were made anew under the same id, for example after a crash, have another name.
+     * Send it back in ResumeTokensRequest.
+     * </pre>
+     *
+     * <code>string log_incarnation = 5 [json_name = "logIncarnation"];</code>
+     * @param value The bytes for logIncarnation to set.
+     * @return This builder for chaining.
+     */
+    public Builder setLogIncarnationBytes(
+        com.google.protobuf.ByteString value) {
+      if (value == null) { throw new NullPointerException(); }
+      checkByteStringIsUtf8(value);
+      logIncarnation_ = value;
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return this;
+    }
+
+    private int durability_ = 0;
+    /**
+     * <pre>
+     * What holds before a reader receives an event of this generation.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Durability durability = 6 [json_name = "durability"];</code>
+     * @return The enum numeric value on the wire for durability.
+     */
+    @java.lang.Override public int getDurabilityValue() {
+      return durability_;
+    }
+    /**
+     * <pre>
+     * What holds before a reader receives an event of this generation.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Durability durability = 6 [json_name = "durability"];</code>
+     * @param value The enum numeric value on the wire for durability to set.
+     * @return This builder for chaining.
+     */
+    public Builder setDurabilityValue(int value) {
+      durability_ = value;
+      bitField0_ |= 0x00000020;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * What holds before a reader receives an event of this generation.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Durability durability = 6 [json_name = "durability"];</code>
+     * @return The durability.
+     */
+    @java.lang.Override
+    public io.tokengrpc.tokenstreaming.v1.Durability getDurability() {
+      io.tokengrpc.tokenstreaming.v1.Durability result = io.tokengrpc.tokenstreaming.v1.Durability.forNumber(durability_);
+      return result == null ? io.tokengrpc.tokenstreaming.v1.Durability.UNRECOGNIZED : result;
+    }
+    /**
+     * <pre>
+     * What holds before a reader receives an event of this generation.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Durability durability = 6 [json_name = "durability"];</code>
+     * @param value The durability to set.
+     * @throws IllegalArgumentException if UNRECOGNIZED is provided.
+     * @return This builder for chaining.
+     */
+    public Builder setDurability(io.tokengrpc.tokenstreaming.v1.Durability value) {
+      if (value == null) { throw new NullPointerException(); }
+      bitField0_ |= 0x00000020;
+      durability_ = value.getNumber();
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * What holds before a reader receives an event of this generation.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Durability durability = 6 [json_name = "durability"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearDurability() {
+      bitField0_ = (bitField0_ & ~0x00000020);
+      durability_ = 0;
+      onChanged();
+      return this;
     }
 
     // @@protoc_insertion_point(builder_scope:tokenstreaming.v1.Started)

@@ -98,4 +98,47 @@ public interface StartedOrBuilder extends
    * <code>.google.protobuf.Timestamp start_time = 4 [json_name = "startTime"];</code>
    */
   com.google.protobuf.TimestampOrBuilder getStartTimeOrBuilder();
+
+  /**
+   * <pre>
+   * Names the stored events of this generation: at most 32 characters of A-Z, a-z, 0-9, `_` and `-`, without
+   * further meaning. Events that were made anew under the same id, for example after a crash, have another name.
+   * Send it back in ResumeTokensRequest.
+   * </pre>
+   *
+   * <code>string log_incarnation = 5 [json_name = "logIncarnation"];</code>
+   * @return The logIncarnation.
+   */
+  java.lang.String getLogIncarnation();
+  /**
+   * <pre>
+   * Names the stored events of this generation: at most 32 characters of A-Z, a-z, 0-9, `_` and `-`, without
+   * further meaning. Events that were made anew under the same id, for example after a crash, have another name.
+   * Send it back in ResumeTokensRequest.
+   * </pre>
+   *
+   * <code>string log_incarnation = 5 [json_name = "logIncarnation"];</code>
+   * @return The bytes for logIncarnation.
+   */
+  com.google.protobuf.ByteString
+      getLogIncarnationBytes();
+
+  /**
+   * <pre>
+   * What holds before a reader receives an event of this generation.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Durability durability = 6 [json_name = "durability"];</code>
+   * @return The enum numeric value on the wire for durability.
+   */
+  int getDurabilityValue();
+  /**
+   * <pre>
+   * What holds before a reader receives an event of this generation.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Durability durability = 6 [json_name = "durability"];</code>
+   * @return The durability.
+   */
+  io.tokengrpc.tokenstreaming.v1.Durability getDurability();
 }

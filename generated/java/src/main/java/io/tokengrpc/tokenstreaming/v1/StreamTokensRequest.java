@@ -724,9 +724,9 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Struct engineParams_;
   /**
    * <pre>
-   * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
-   * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
-   * `temperature`, …).
+   * Parameters that are passed to the engine unchanged; numbers without a fraction as integers. INVALID_ARGUMENT
+   * for keys that the server's configuration does not allow (`UNSUPPORTED_FEATURE`), and for keys that have a
+   * field in this contract, such as `model`, `stream` or `temperature` (`INVALID_REQUEST`).
    * </pre>
    *
    * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -738,9 +738,9 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
-   * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
-   * `temperature`, …).
+   * Parameters that are passed to the engine unchanged; numbers without a fraction as integers. INVALID_ARGUMENT
+   * for keys that the server's configuration does not allow (`UNSUPPORTED_FEATURE`), and for keys that have a
+   * field in this contract, such as `model`, `stream` or `temperature` (`INVALID_REQUEST`).
    * </pre>
    *
    * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -752,9 +752,9 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
-   * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
-   * `temperature`, …).
+   * Parameters that are passed to the engine unchanged; numbers without a fraction as integers. INVALID_ARGUMENT
+   * for keys that the server's configuration does not allow (`UNSUPPORTED_FEATURE`), and for keys that have a
+   * field in this contract, such as `model`, `stream` or `temperature` (`INVALID_REQUEST`).
    * </pre>
    *
    * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -4026,9 +4026,9 @@ java.lang.String defaultValue) {
         com.google.protobuf.Struct, com.google.protobuf.Struct.Builder, com.google.protobuf.StructOrBuilder> engineParamsBuilder_;
     /**
      * <pre>
-     * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
-     * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
-     * `temperature`, …).
+     * Parameters that are passed to the engine unchanged; numbers without a fraction as integers. INVALID_ARGUMENT
+     * for keys that the server's configuration does not allow (`UNSUPPORTED_FEATURE`), and for keys that have a
+     * field in this contract, such as `model`, `stream` or `temperature` (`INVALID_REQUEST`).
      * </pre>
      *
      * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -4039,9 +4039,9 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
-     * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
-     * `temperature`, …).
+     * Parameters that are passed to the engine unchanged; numbers without a fraction as integers. INVALID_ARGUMENT
+     * for keys that the server's configuration does not allow (`UNSUPPORTED_FEATURE`), and for keys that have a
+     * field in this contract, such as `model`, `stream` or `temperature` (`INVALID_REQUEST`).
      * </pre>
      *
      * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -4056,9 +4056,9 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
-     * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
-     * `temperature`, …).
+     * Parameters that are passed to the engine unchanged; numbers without a fraction as integers. INVALID_ARGUMENT
+     * for keys that the server's configuration does not allow (`UNSUPPORTED_FEATURE`), and for keys that have a
+     * field in this contract, such as `model`, `stream` or `temperature` (`INVALID_REQUEST`).
      * </pre>
      *
      * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -4078,9 +4078,9 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
-     * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
-     * `temperature`, …).
+     * Parameters that are passed to the engine unchanged; numbers without a fraction as integers. INVALID_ARGUMENT
+     * for keys that the server's configuration does not allow (`UNSUPPORTED_FEATURE`), and for keys that have a
+     * field in this contract, such as `model`, `stream` or `temperature` (`INVALID_REQUEST`).
      * </pre>
      *
      * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -4098,9 +4098,9 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
-     * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
-     * `temperature`, …).
+     * Parameters that are passed to the engine unchanged; numbers without a fraction as integers. INVALID_ARGUMENT
+     * for keys that the server's configuration does not allow (`UNSUPPORTED_FEATURE`), and for keys that have a
+     * field in this contract, such as `model`, `stream` or `temperature` (`INVALID_REQUEST`).
      * </pre>
      *
      * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -4125,9 +4125,9 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
-     * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
-     * `temperature`, …).
+     * Parameters that are passed to the engine unchanged; numbers without a fraction as integers. INVALID_ARGUMENT
+     * for keys that the server's configuration does not allow (`UNSUPPORTED_FEATURE`), and for keys that have a
+     * field in this contract, such as `model`, `stream` or `temperature` (`INVALID_REQUEST`).
      * </pre>
      *
      * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -4144,9 +4144,9 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
-     * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
-     * `temperature`, …).
+     * Parameters that are passed to the engine unchanged; numbers without a fraction as integers. INVALID_ARGUMENT
+     * for keys that the server's configuration does not allow (`UNSUPPORTED_FEATURE`), and for keys that have a
+     * field in this contract, such as `model`, `stream` or `temperature` (`INVALID_REQUEST`).
      * </pre>
      *
      * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -4158,9 +4158,9 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
-     * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
-     * `temperature`, …).
+     * Parameters that are passed to the engine unchanged; numbers without a fraction as integers. INVALID_ARGUMENT
+     * for keys that the server's configuration does not allow (`UNSUPPORTED_FEATURE`), and for keys that have a
+     * field in this contract, such as `model`, `stream` or `temperature` (`INVALID_REQUEST`).
      * </pre>
      *
      * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -4175,9 +4175,9 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
-     * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
-     * `temperature`, …).
+     * Parameters that are passed to the engine unchanged; numbers without a fraction as integers. INVALID_ARGUMENT
+     * for keys that the server's configuration does not allow (`UNSUPPORTED_FEATURE`), and for keys that have a
+     * field in this contract, such as `model`, `stream` or `temperature` (`INVALID_REQUEST`).
      * </pre>
      *
      * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>

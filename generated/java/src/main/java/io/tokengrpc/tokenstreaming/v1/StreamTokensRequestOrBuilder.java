@@ -399,9 +399,9 @@ public interface StreamTokensRequestOrBuilder extends
 
   /**
    * <pre>
-   * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
-   * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
-   * `temperature`, …).
+   * Parameters that are passed to the engine unchanged; numbers without a fraction as integers. INVALID_ARGUMENT
+   * for keys that the server's configuration does not allow (`UNSUPPORTED_FEATURE`), and for keys that have a
+   * field in this contract, such as `model`, `stream` or `temperature` (`INVALID_REQUEST`).
    * </pre>
    *
    * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -410,9 +410,9 @@ public interface StreamTokensRequestOrBuilder extends
   boolean hasEngineParams();
   /**
    * <pre>
-   * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
-   * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
-   * `temperature`, …).
+   * Parameters that are passed to the engine unchanged; numbers without a fraction as integers. INVALID_ARGUMENT
+   * for keys that the server's configuration does not allow (`UNSUPPORTED_FEATURE`), and for keys that have a
+   * field in this contract, such as `model`, `stream` or `temperature` (`INVALID_REQUEST`).
    * </pre>
    *
    * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>
@@ -421,9 +421,9 @@ public interface StreamTokensRequestOrBuilder extends
   com.google.protobuf.Struct getEngineParams();
   /**
    * <pre>
-   * Parameters that are passed to the engine unchanged. INVALID_ARGUMENT for keys that the server's
-   * configuration does not allow, and for keys that have a field in this contract (`model`, `stream`,
-   * `temperature`, …).
+   * Parameters that are passed to the engine unchanged; numbers without a fraction as integers. INVALID_ARGUMENT
+   * for keys that the server's configuration does not allow (`UNSUPPORTED_FEATURE`), and for keys that have a
+   * field in this contract, such as `model`, `stream` or `temperature` (`INVALID_REQUEST`).
    * </pre>
    *
    * <code>.google.protobuf.Struct engine_params = 15 [json_name = "engineParams"];</code>

@@ -156,7 +156,8 @@ private static final long serialVersionUID = 0L;
    * <pre>
    * Sequence of the last event in this message. The events of a generation are numbered 1, 2, 3 and so on. The
    * `sequence` of the last message that a client has processed completely is its cursor for ResumeTokens. A
-   * notice repeats the previous value; 0 before any event.
+   * notice repeats the previous value; at the start of a stream, the one after which it begins: 0 or
+   * `after_sequence`.
    * </pre>
    *
    * <code>int32 sequence = 1 [json_name = "sequence"];</code>
@@ -298,8 +299,7 @@ private static final long serialVersionUID = 0L;
   private io.tokengrpc.tokenstreaming.v1.Usage usage_;
   /**
    * <pre>
-   * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
-   * event.
+   * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices with `sequence` 0.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -311,8 +311,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
-   * event.
+   * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices with `sequence` 0.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -324,8 +323,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
-   * event.
+   * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices with `sequence` 0.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -593,6 +591,39 @@ private static final long serialVersionUID = 0L;
     return io.tokengrpc.tokenstreaming.v1.DrainNotice.getDefaultInstance();
   }
 
+  public static final int OUTPUT_CHECKSUM_FIELD_NUMBER = 11;
+  private int outputChecksum_ = 0;
+  /**
+   * <pre>
+   * CRC-32 (IEEE, as in zlib) over the UTF-8 of all output of the generation up to `sequence`, in order: of each
+   * token `text`, `reasoning_text` and `refusal_text`, of each fragment `id`, `function_name` and
+   * `arguments_fragment`. Compare it with your own, and send that back in ResumeTokensRequest. Unset before any
+   * output, and on notices.
+   * </pre>
+   *
+   * <code>optional fixed32 output_checksum = 11 [json_name = "outputChecksum"];</code>
+   * @return Whether the outputChecksum field is set.
+   */
+  @java.lang.Override
+  public boolean hasOutputChecksum() {
+    return ((bitField0_ & 0x00000002) != 0);
+  }
+  /**
+   * <pre>
+   * CRC-32 (IEEE, as in zlib) over the UTF-8 of all output of the generation up to `sequence`, in order: of each
+   * token `text`, `reasoning_text` and `refusal_text`, of each fragment `id`, `function_name` and
+   * `arguments_fragment`. Compare it with your own, and send that back in ResumeTokensRequest. Unset before any
+   * output, and on notices.
+   * </pre>
+   *
+   * <code>optional fixed32 output_checksum = 11 [json_name = "outputChecksum"];</code>
+   * @return The outputChecksum.
+   */
+  @java.lang.Override
+  public int getOutputChecksum() {
+    return outputChecksum_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -636,6 +667,9 @@ private static final long serialVersionUID = 0L;
     }
     if (noticeCase_ == 10) {
       output.writeMessage(10, (io.tokengrpc.tokenstreaming.v1.DrainNotice) notice_);
+    }
+    if (((bitField0_ & 0x00000002) != 0)) {
+      output.writeFixed32(11, outputChecksum_);
     }
     getUnknownFields().writeTo(output);
   }
@@ -691,6 +725,10 @@ private static final long serialVersionUID = 0L;
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(10, (io.tokengrpc.tokenstreaming.v1.DrainNotice) notice_);
     }
+    if (((bitField0_ & 0x00000002) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeFixed32Size(11, outputChecksum_);
+    }
     return size;
   }
   @java.lang.Override
@@ -725,6 +763,11 @@ private static final long serialVersionUID = 0L;
     if (hasUsage()) {
       if (!getUsage()
           .equals(other.getUsage())) return false;
+    }
+    if (hasOutputChecksum() != other.hasOutputChecksum()) return false;
+    if (hasOutputChecksum()) {
+      if (getOutputChecksum()
+          != other.getOutputChecksum()) return false;
     }
     if (!getEventCase().equals(other.getEventCase())) return false;
     switch (eventCase_) {
@@ -784,6 +827,10 @@ private static final long serialVersionUID = 0L;
     if (hasUsage()) {
       hash = (37 * hash) + USAGE_FIELD_NUMBER;
       hash = (53 * hash) + getUsage().hashCode();
+    }
+    if (hasOutputChecksum()) {
+      hash = (37 * hash) + OUTPUT_CHECKSUM_FIELD_NUMBER;
+      hash = (53 * hash) + getOutputChecksum();
     }
     switch (eventCase_) {
       case 5:
@@ -1005,6 +1052,7 @@ private static final long serialVersionUID = 0L;
       if (drainNoticeBuilder_ != null) {
         drainNoticeBuilder_.clear();
       }
+      outputChecksum_ = 0;
       eventCase_ = 0;
       event_ = null;
       noticeCase_ = 0;
@@ -1074,6 +1122,10 @@ private static final long serialVersionUID = 0L;
             ? usage_
             : usageBuilder_.build();
         to_bitField0_ |= 0x00000001;
+      }
+      if (((from_bitField0_ & 0x00000400) != 0)) {
+        result.outputChecksum_ = outputChecksum_;
+        to_bitField0_ |= 0x00000002;
       }
       result.bitField0_ |= to_bitField0_;
     }
@@ -1178,6 +1230,9 @@ private static final long serialVersionUID = 0L;
       }
       if (other.hasUsage()) {
         mergeUsage(other.getUsage());
+      }
+      if (other.hasOutputChecksum()) {
+        setOutputChecksum(other.getOutputChecksum());
       }
       switch (other.getEventCase()) {
         case STARTED: {
@@ -1319,6 +1374,11 @@ private static final long serialVersionUID = 0L;
               noticeCase_ = 10;
               break;
             } // case 82
+            case 93: {
+              outputChecksum_ = input.readFixed32();
+              bitField0_ |= 0x00000400;
+              break;
+            } // case 93
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -1371,7 +1431,8 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Sequence of the last event in this message. The events of a generation are numbered 1, 2, 3 and so on. The
      * `sequence` of the last message that a client has processed completely is its cursor for ResumeTokens. A
-     * notice repeats the previous value; 0 before any event.
+     * notice repeats the previous value; at the start of a stream, the one after which it begins: 0 or
+     * `after_sequence`.
      * </pre>
      *
      * <code>int32 sequence = 1 [json_name = "sequence"];</code>
@@ -1385,7 +1446,8 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Sequence of the last event in this message. The events of a generation are numbered 1, 2, 3 and so on. The
      * `sequence` of the last message that a client has processed completely is its cursor for ResumeTokens. A
-     * notice repeats the previous value; 0 before any event.
+     * notice repeats the previous value; at the start of a stream, the one after which it begins: 0 or
+     * `after_sequence`.
      * </pre>
      *
      * <code>int32 sequence = 1 [json_name = "sequence"];</code>
@@ -1403,7 +1465,8 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Sequence of the last event in this message. The events of a generation are numbered 1, 2, 3 and so on. The
      * `sequence` of the last message that a client has processed completely is its cursor for ResumeTokens. A
-     * notice repeats the previous value; 0 before any event.
+     * notice repeats the previous value; at the start of a stream, the one after which it begins: 0 or
+     * `after_sequence`.
      * </pre>
      *
      * <code>int32 sequence = 1 [json_name = "sequence"];</code>
@@ -2063,8 +2126,7 @@ private static final long serialVersionUID = 0L;
         io.tokengrpc.tokenstreaming.v1.Usage, io.tokengrpc.tokenstreaming.v1.Usage.Builder, io.tokengrpc.tokenstreaming.v1.UsageOrBuilder> usageBuilder_;
     /**
      * <pre>
-     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
-     * event.
+     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices with `sequence` 0.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -2075,8 +2137,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
-     * event.
+     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices with `sequence` 0.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -2091,8 +2152,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
-     * event.
+     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices with `sequence` 0.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -2112,8 +2172,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
-     * event.
+     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices with `sequence` 0.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -2131,8 +2190,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
-     * event.
+     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices with `sequence` 0.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -2157,8 +2215,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
-     * event.
+     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices with `sequence` 0.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -2175,8 +2232,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
-     * event.
+     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices with `sequence` 0.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -2188,8 +2244,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
-     * event.
+     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices with `sequence` 0.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -2204,8 +2259,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
-     * event.
+     * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices with `sequence` 0.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -3290,6 +3344,74 @@ private static final long serialVersionUID = 0L;
       noticeCase_ = 10;
       onChanged();
       return drainNoticeBuilder_;
+    }
+
+    private int outputChecksum_ ;
+    /**
+     * <pre>
+     * CRC-32 (IEEE, as in zlib) over the UTF-8 of all output of the generation up to `sequence`, in order: of each
+     * token `text`, `reasoning_text` and `refusal_text`, of each fragment `id`, `function_name` and
+     * `arguments_fragment`. Compare it with your own, and send that back in ResumeTokensRequest. Unset before any
+     * output, and on notices.
+     * </pre>
+     *
+     * <code>optional fixed32 output_checksum = 11 [json_name = "outputChecksum"];</code>
+     * @return Whether the outputChecksum field is set.
+     */
+    @java.lang.Override
+    public boolean hasOutputChecksum() {
+      return ((bitField0_ & 0x00000400) != 0);
+    }
+    /**
+     * <pre>
+     * CRC-32 (IEEE, as in zlib) over the UTF-8 of all output of the generation up to `sequence`, in order: of each
+     * token `text`, `reasoning_text` and `refusal_text`, of each fragment `id`, `function_name` and
+     * `arguments_fragment`. Compare it with your own, and send that back in ResumeTokensRequest. Unset before any
+     * output, and on notices.
+     * </pre>
+     *
+     * <code>optional fixed32 output_checksum = 11 [json_name = "outputChecksum"];</code>
+     * @return The outputChecksum.
+     */
+    @java.lang.Override
+    public int getOutputChecksum() {
+      return outputChecksum_;
+    }
+    /**
+     * <pre>
+     * CRC-32 (IEEE, as in zlib) over the UTF-8 of all output of the generation up to `sequence`, in order: of each
+     * token `text`, `reasoning_text` and `refusal_text`, of each fragment `id`, `function_name` and
+     * `arguments_fragment`. Compare it with your own, and send that back in ResumeTokensRequest. Unset before any
+     * output, and on notices.
+     * </pre>
+     *
+     * <code>optional fixed32 output_checksum = 11 [json_name = "outputChecksum"];</code>
+     * @param value The outputChecksum to set.
+     * @return This builder for chaining.
+     */
+    public Builder setOutputChecksum(int value) {
+
+      outputChecksum_ = value;
+      bitField0_ |= 0x00000400;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * CRC-32 (IEEE, as in zlib) over the UTF-8 of all output of the generation up to `sequence`, in order: of each
+     * token `text`, `reasoning_text` and `refusal_text`, of each fragment `id`, `function_name` and
+     * `arguments_fragment`. Compare it with your own, and send that back in ResumeTokensRequest. Unset before any
+     * output, and on notices.
+     * </pre>
+     *
+     * <code>optional fixed32 output_checksum = 11 [json_name = "outputChecksum"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearOutputChecksum() {
+      bitField0_ = (bitField0_ & ~0x00000400);
+      outputChecksum_ = 0;
+      onChanged();
+      return this;
     }
 
     // @@protoc_insertion_point(builder_scope:tokenstreaming.v1.StreamTokensResponse)

@@ -14,7 +14,8 @@ public interface StreamTokensResponseOrBuilder extends
    * <pre>
    * Sequence of the last event in this message. The events of a generation are numbered 1, 2, 3 and so on. The
    * `sequence` of the last message that a client has processed completely is its cursor for ResumeTokens. A
-   * notice repeats the previous value; 0 before any event.
+   * notice repeats the previous value; at the start of a stream, the one after which it begins: 0 or
+   * `after_sequence`.
    * </pre>
    *
    * <code>int32 sequence = 1 [json_name = "sequence"];</code>
@@ -117,8 +118,7 @@ public interface StreamTokensResponseOrBuilder extends
 
   /**
    * <pre>
-   * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
-   * event.
+   * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices with `sequence` 0.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -127,8 +127,7 @@ public interface StreamTokensResponseOrBuilder extends
   boolean hasUsage();
   /**
    * <pre>
-   * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
-   * event.
+   * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices with `sequence` 0.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -137,8 +136,7 @@ public interface StreamTokensResponseOrBuilder extends
   io.tokengrpc.tokenstreaming.v1.Usage getUsage();
   /**
    * <pre>
-   * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices before the first
-   * event.
+   * Cumulative usage as of `sequence`, which replaces the previous one. Unset only on notices with `sequence` 0.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Usage usage = 4 [json_name = "usage"];</code>
@@ -306,6 +304,31 @@ public interface StreamTokensResponseOrBuilder extends
    * <code>.tokenstreaming.v1.DrainNotice drain_notice = 10 [json_name = "drainNotice"];</code>
    */
   io.tokengrpc.tokenstreaming.v1.DrainNoticeOrBuilder getDrainNoticeOrBuilder();
+
+  /**
+   * <pre>
+   * CRC-32 (IEEE, as in zlib) over the UTF-8 of all output of the generation up to `sequence`, in order: of each
+   * token `text`, `reasoning_text` and `refusal_text`, of each fragment `id`, `function_name` and
+   * `arguments_fragment`. Compare it with your own, and send that back in ResumeTokensRequest. Unset before any
+   * output, and on notices.
+   * </pre>
+   *
+   * <code>optional fixed32 output_checksum = 11 [json_name = "outputChecksum"];</code>
+   * @return Whether the outputChecksum field is set.
+   */
+  boolean hasOutputChecksum();
+  /**
+   * <pre>
+   * CRC-32 (IEEE, as in zlib) over the UTF-8 of all output of the generation up to `sequence`, in order: of each
+   * token `text`, `reasoning_text` and `refusal_text`, of each fragment `id`, `function_name` and
+   * `arguments_fragment`. Compare it with your own, and send that back in ResumeTokensRequest. Unset before any
+   * output, and on notices.
+   * </pre>
+   *
+   * <code>optional fixed32 output_checksum = 11 [json_name = "outputChecksum"];</code>
+   * @return The outputChecksum.
+   */
+  int getOutputChecksum();
 
   io.tokengrpc.tokenstreaming.v1.StreamTokensResponse.EventCase getEventCase();
 

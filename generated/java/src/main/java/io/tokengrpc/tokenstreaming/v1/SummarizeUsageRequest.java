@@ -34,6 +34,8 @@ private static final long serialVersionUID = 0L;
   private SummarizeUsageRequest() {
     groupBy_ = emptyIntList();
     labelKey_ = "";
+    bucketUnit_ = 0;
+    timeZone_ = "";
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -223,7 +225,8 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Duration bucketDuration_;
   /**
    * <pre>
-   * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
+   * Length of a time bucket, counted from the Unix epoch: at least 1 minute. With USAGE_DIMENSION_TIME, either this
+   * or `bucket_unit` is required; otherwise both must be unset.
    * </pre>
    *
    * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -235,7 +238,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
+   * Length of a time bucket, counted from the Unix epoch: at least 1 minute. With USAGE_DIMENSION_TIME, either this
+   * or `bucket_unit` is required; otherwise both must be unset.
    * </pre>
    *
    * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -247,7 +251,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
+   * Length of a time bucket, counted from the Unix epoch: at least 1 minute. With USAGE_DIMENSION_TIME, either this
+   * or `bucket_unit` is required; otherwise both must be unset.
    * </pre>
    *
    * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -255,6 +260,79 @@ private static final long serialVersionUID = 0L;
   @java.lang.Override
   public com.google.protobuf.DurationOrBuilder getBucketDurationOrBuilder() {
     return bucketDuration_ == null ? com.google.protobuf.Duration.getDefaultInstance() : bucketDuration_;
+  }
+
+  public static final int BUCKET_UNIT_FIELD_NUMBER = 5;
+  private int bucketUnit_ = 0;
+  /**
+   * <pre>
+   * Unit of the calendar for time buckets, in `time_zone`.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.UsageTimeUnit bucket_unit = 5 [json_name = "bucketUnit"];</code>
+   * @return The enum numeric value on the wire for bucketUnit.
+   */
+  @java.lang.Override public int getBucketUnitValue() {
+    return bucketUnit_;
+  }
+  /**
+   * <pre>
+   * Unit of the calendar for time buckets, in `time_zone`.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.UsageTimeUnit bucket_unit = 5 [json_name = "bucketUnit"];</code>
+   * @return The bucketUnit.
+   */
+  @java.lang.Override public io.tokengrpc.tokenstreaming.v1.UsageTimeUnit getBucketUnit() {
+    io.tokengrpc.tokenstreaming.v1.UsageTimeUnit result = io.tokengrpc.tokenstreaming.v1.UsageTimeUnit.forNumber(bucketUnit_);
+    return result == null ? io.tokengrpc.tokenstreaming.v1.UsageTimeUnit.UNRECOGNIZED : result;
+  }
+
+  public static final int TIME_ZONE_FIELD_NUMBER = 6;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object timeZone_ = "";
+  /**
+   * <pre>
+   * Name of a time zone in the IANA database, such as `Europe/Berlin`. Empty: UTC. Only with `bucket_unit`.
+   * </pre>
+   *
+   * <code>string time_zone = 6 [json_name = "timeZone"];</code>
+   * @return The timeZone.
+   */
+  @java.lang.Override
+  public java.lang.String getTimeZone() {
+    java.lang.Object ref = timeZone_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      timeZone_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * Name of a time zone in the IANA database, such as `Europe/Berlin`. Empty: UTC. Only with `bucket_unit`.
+   * </pre>
+   *
+   * <code>string time_zone = 6 [json_name = "timeZone"];</code>
+   * @return The bytes for timeZone.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getTimeZoneBytes() {
+    java.lang.Object ref = timeZone_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      timeZone_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
   }
 
   private byte memoizedIsInitialized = -1;
@@ -288,6 +366,12 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000002) != 0)) {
       output.writeMessage(4, getBucketDuration());
     }
+    if (bucketUnit_ != io.tokengrpc.tokenstreaming.v1.UsageTimeUnit.USAGE_TIME_UNIT_UNSPECIFIED.getNumber()) {
+      output.writeEnum(5, bucketUnit_);
+    }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(timeZone_)) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 6, timeZone_);
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -314,6 +398,13 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000002) != 0)) {
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(4, getBucketDuration());
+    }
+    if (bucketUnit_ != io.tokengrpc.tokenstreaming.v1.UsageTimeUnit.USAGE_TIME_UNIT_UNSPECIFIED.getNumber()) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeEnumSize(5, bucketUnit_);
+    }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(timeZone_)) {
+      size += com.google.protobuf.GeneratedMessage.computeStringSize(6, timeZone_);
     }
     return size;
   }
@@ -352,6 +443,9 @@ private static final long serialVersionUID = 0L;
       if (!getBucketDuration()
           .equals(other.getBucketDuration())) return false;
     }
+    if (bucketUnit_ != other.bucketUnit_) return false;
+    if (!getTimeZone()
+        .equals(other.getTimeZone())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -377,6 +471,10 @@ private static final long serialVersionUID = 0L;
       hash = (37 * hash) + BUCKET_DURATION_FIELD_NUMBER;
       hash = (53 * hash) + getBucketDuration().hashCode();
     }
+    hash = (37 * hash) + BUCKET_UNIT_FIELD_NUMBER;
+    hash = (53 * hash) + bucketUnit_;
+    hash = (37 * hash) + TIME_ZONE_FIELD_NUMBER;
+    hash = (53 * hash) + getTimeZone().hashCode();
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -531,6 +629,8 @@ private static final long serialVersionUID = 0L;
         bucketDurationBuilder_.dispose();
         bucketDurationBuilder_ = null;
       }
+      bucketUnit_ = 0;
+      timeZone_ = "";
       return this;
     }
 
@@ -584,6 +684,12 @@ private static final long serialVersionUID = 0L;
             : bucketDurationBuilder_.build();
         to_bitField0_ |= 0x00000002;
       }
+      if (((from_bitField0_ & 0x00000010) != 0)) {
+        result.bucketUnit_ = bucketUnit_;
+      }
+      if (((from_bitField0_ & 0x00000020) != 0)) {
+        result.timeZone_ = timeZone_;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -620,6 +726,14 @@ private static final long serialVersionUID = 0L;
       }
       if (other.hasBucketDuration()) {
         mergeBucketDuration(other.getBucketDuration());
+      }
+      if (other.bucketUnit_ != 0) {
+        setBucketUnitValue(other.getBucketUnitValue());
+      }
+      if (!other.getTimeZone().isEmpty()) {
+        timeZone_ = other.timeZone_;
+        bitField0_ |= 0x00000020;
+        onChanged();
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -682,6 +796,16 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000008;
               break;
             } // case 34
+            case 40: {
+              bucketUnit_ = input.readEnum();
+              bitField0_ |= 0x00000010;
+              break;
+            } // case 40
+            case 50: {
+              timeZone_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00000020;
+              break;
+            } // case 50
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -1139,7 +1263,8 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> bucketDurationBuilder_;
     /**
      * <pre>
-     * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
+     * Length of a time bucket, counted from the Unix epoch: at least 1 minute. With USAGE_DIMENSION_TIME, either this
+     * or `bucket_unit` is required; otherwise both must be unset.
      * </pre>
      *
      * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -1150,7 +1275,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
+     * Length of a time bucket, counted from the Unix epoch: at least 1 minute. With USAGE_DIMENSION_TIME, either this
+     * or `bucket_unit` is required; otherwise both must be unset.
      * </pre>
      *
      * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -1165,7 +1291,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
+     * Length of a time bucket, counted from the Unix epoch: at least 1 minute. With USAGE_DIMENSION_TIME, either this
+     * or `bucket_unit` is required; otherwise both must be unset.
      * </pre>
      *
      * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -1185,7 +1312,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
+     * Length of a time bucket, counted from the Unix epoch: at least 1 minute. With USAGE_DIMENSION_TIME, either this
+     * or `bucket_unit` is required; otherwise both must be unset.
      * </pre>
      *
      * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -1203,7 +1331,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
+     * Length of a time bucket, counted from the Unix epoch: at least 1 minute. With USAGE_DIMENSION_TIME, either this
+     * or `bucket_unit` is required; otherwise both must be unset.
      * </pre>
      *
      * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -1228,7 +1357,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
+     * Length of a time bucket, counted from the Unix epoch: at least 1 minute. With USAGE_DIMENSION_TIME, either this
+     * or `bucket_unit` is required; otherwise both must be unset.
      * </pre>
      *
      * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -1245,7 +1375,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
+     * Length of a time bucket, counted from the Unix epoch: at least 1 minute. With USAGE_DIMENSION_TIME, either this
+     * or `bucket_unit` is required; otherwise both must be unset.
      * </pre>
      *
      * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -1257,7 +1388,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
+     * Length of a time bucket, counted from the Unix epoch: at least 1 minute. With USAGE_DIMENSION_TIME, either this
+     * or `bucket_unit` is required; otherwise both must be unset.
      * </pre>
      *
      * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -1272,7 +1404,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
+     * Length of a time bucket, counted from the Unix epoch: at least 1 minute. With USAGE_DIMENSION_TIME, either this
+     * or `bucket_unit` is required; otherwise both must be unset.
      * </pre>
      *
      * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -1289,6 +1422,170 @@ private static final long serialVersionUID = 0L;
         bucketDuration_ = null;
       }
       return bucketDurationBuilder_;
+    }
+
+    private int bucketUnit_ = 0;
+    /**
+     * <pre>
+     * Unit of the calendar for time buckets, in `time_zone`.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.UsageTimeUnit bucket_unit = 5 [json_name = "bucketUnit"];</code>
+     * @return The enum numeric value on the wire for bucketUnit.
+     */
+    @java.lang.Override public int getBucketUnitValue() {
+      return bucketUnit_;
+    }
+    /**
+     * <pre>
+     * Unit of the calendar for time buckets, in `time_zone`.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.UsageTimeUnit bucket_unit = 5 [json_name = "bucketUnit"];</code>
+     * @param value The enum numeric value on the wire for bucketUnit to set.
+     * @return This builder for chaining.
+     */
+    public Builder setBucketUnitValue(int value) {
+      bucketUnit_ = value;
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Unit of the calendar for time buckets, in `time_zone`.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.UsageTimeUnit bucket_unit = 5 [json_name = "bucketUnit"];</code>
+     * @return The bucketUnit.
+     */
+    @java.lang.Override
+    public io.tokengrpc.tokenstreaming.v1.UsageTimeUnit getBucketUnit() {
+      io.tokengrpc.tokenstreaming.v1.UsageTimeUnit result = io.tokengrpc.tokenstreaming.v1.UsageTimeUnit.forNumber(bucketUnit_);
+      return result == null ? io.tokengrpc.tokenstreaming.v1.UsageTimeUnit.UNRECOGNIZED : result;
+    }
+    /**
+     * <pre>
+     * Unit of the calendar for time buckets, in `time_zone`.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.UsageTimeUnit bucket_unit = 5 [json_name = "bucketUnit"];</code>
+     * @param value The bucketUnit to set.
+     * @throws IllegalArgumentException if UNRECOGNIZED is provided.
+     * @return This builder for chaining.
+     */
+    public Builder setBucketUnit(io.tokengrpc.tokenstreaming.v1.UsageTimeUnit value) {
+      if (value == null) { throw new NullPointerException(); }
+      bitField0_ |= 0x00000010;
+      bucketUnit_ = value.getNumber();
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Unit of the calendar for time buckets, in `time_zone`.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.UsageTimeUnit bucket_unit = 5 [json_name = "bucketUnit"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearBucketUnit() {
+      bitField0_ = (bitField0_ & ~0x00000010);
+      bucketUnit_ = 0;
+      onChanged();
+      return this;
+    }
+
+    private java.lang.Object timeZone_ = "";
+    /**
+     * <pre>
+     * Name of a time zone in the IANA database, such as `Europe/Berlin`. Empty: UTC. Only with `bucket_unit`.
+     * </pre>
+     *
+     * <code>string time_zone = 6 [json_name = "timeZone"];</code>
+     * @return The timeZone.
+     */
+    public java.lang.String getTimeZone() {
+      java.lang.Object ref = timeZone_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        timeZone_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Name of a time zone in the IANA database, such as `Europe/Berlin`. Empty: UTC. Only with `bucket_unit`.
+     * </pre>
+     *
+     * <code>string time_zone = 6 [json_name = "timeZone"];</code>
+     * @return The bytes for timeZone.
+     */
+    public com.google.protobuf.ByteString
+        getTimeZoneBytes() {
+      java.lang.Object ref = timeZone_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        timeZone_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Name of a time zone in the IANA database, such as `Europe/Berlin`. Empty: UTC. Only with `bucket_unit`.
+     * </pre>
+     *
+     * <code>string time_zone = 6 [json_name = "timeZone"];</code>
+     * @param value The timeZone to set.
+     * @return This builder for chaining.
+     */
+    public Builder setTimeZone(
+        java.lang.String value) {
+      if (value == null) { throw new NullPointerException(); }
+      timeZone_ = value;
+      bitField0_ |= 0x00000020;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Name of a time zone in the IANA database, such as `Europe/Berlin`. Empty: UTC. Only with `bucket_unit`.
+     * </pre>
+     *
+     * <code>string time_zone = 6 [json_name = "timeZone"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearTimeZone() {
+      timeZone_ = getDefaultInstance().getTimeZone();
+      bitField0_ = (bitField0_ & ~0x00000020);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Name of a time zone in the IANA database, such as `Europe/Berlin`. Empty: UTC. Only with `bucket_unit`.
+     * </pre>
+     *
+     * <code>string time_zone = 6 [json_name = "timeZone"];</code>
+     * @param value The bytes for timeZone to set.
+     * @return This builder for chaining.
+     */
+    public Builder setTimeZoneBytes(
+        com.google.protobuf.ByteString value) {
+      if (value == null) { throw new NullPointerException(); }
+      checkByteStringIsUtf8(value);
+      timeZone_ = value;
+      bitField0_ |= 0x00000020;
+      onChanged();
+      return this;
     }
 
     // @@protoc_insertion_point(builder_scope:tokenstreaming.v1.SummarizeUsageRequest)

@@ -108,7 +108,8 @@ public interface SummarizeUsageRequestOrBuilder extends
 
   /**
    * <pre>
-   * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
+   * Length of a time bucket, counted from the Unix epoch: at least 1 minute. With USAGE_DIMENSION_TIME, either this
+   * or `bucket_unit` is required; otherwise both must be unset.
    * </pre>
    *
    * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -117,7 +118,8 @@ public interface SummarizeUsageRequestOrBuilder extends
   boolean hasBucketDuration();
   /**
    * <pre>
-   * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
+   * Length of a time bucket, counted from the Unix epoch: at least 1 minute. With USAGE_DIMENSION_TIME, either this
+   * or `bucket_unit` is required; otherwise both must be unset.
    * </pre>
    *
    * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
@@ -126,10 +128,50 @@ public interface SummarizeUsageRequestOrBuilder extends
   com.google.protobuf.Duration getBucketDuration();
   /**
    * <pre>
-   * Length of a time bucket: at least 1 minute. Required with USAGE_DIMENSION_TIME, otherwise it must be unset.
+   * Length of a time bucket, counted from the Unix epoch: at least 1 minute. With USAGE_DIMENSION_TIME, either this
+   * or `bucket_unit` is required; otherwise both must be unset.
    * </pre>
    *
    * <code>.google.protobuf.Duration bucket_duration = 4 [json_name = "bucketDuration"];</code>
    */
   com.google.protobuf.DurationOrBuilder getBucketDurationOrBuilder();
+
+  /**
+   * <pre>
+   * Unit of the calendar for time buckets, in `time_zone`.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.UsageTimeUnit bucket_unit = 5 [json_name = "bucketUnit"];</code>
+   * @return The enum numeric value on the wire for bucketUnit.
+   */
+  int getBucketUnitValue();
+  /**
+   * <pre>
+   * Unit of the calendar for time buckets, in `time_zone`.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.UsageTimeUnit bucket_unit = 5 [json_name = "bucketUnit"];</code>
+   * @return The bucketUnit.
+   */
+  io.tokengrpc.tokenstreaming.v1.UsageTimeUnit getBucketUnit();
+
+  /**
+   * <pre>
+   * Name of a time zone in the IANA database, such as `Europe/Berlin`. Empty: UTC. Only with `bucket_unit`.
+   * </pre>
+   *
+   * <code>string time_zone = 6 [json_name = "timeZone"];</code>
+   * @return The timeZone.
+   */
+  java.lang.String getTimeZone();
+  /**
+   * <pre>
+   * Name of a time zone in the IANA database, such as `Europe/Berlin`. Empty: UTC. Only with `bucket_unit`.
+   * </pre>
+   *
+   * <code>string time_zone = 6 [json_name = "timeZone"];</code>
+   * @return The bytes for timeZone.
+   */
+  com.google.protobuf.ByteString
+      getTimeZoneBytes();
 }

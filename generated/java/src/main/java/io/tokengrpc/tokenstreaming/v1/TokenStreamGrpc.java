@@ -354,7 +354,9 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Returns the state, usage, stored events and outcome of a generation. Authoritative after a crash.
+     * Returns the state, usage, stored events and outcome of a generation. Authoritative after a crash. Once its events
+     * are no longer stored, the answer is what the usage ledger has, if the server can read its ledger: `start_time` and
+     * `log_incarnation` are then unset, and of an error only the code and the reason are known.
      * </pre>
      */
     default void getGeneration(io.tokengrpc.tokenstreaming.v1.GetGenerationRequest request,
@@ -477,7 +479,9 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Returns the state, usage, stored events and outcome of a generation. Authoritative after a crash.
+     * Returns the state, usage, stored events and outcome of a generation. Authoritative after a crash. Once its events
+     * are no longer stored, the answer is what the usage ledger has, if the server can read its ledger: `start_time` and
+     * `log_incarnation` are then unset, and of an error only the code and the reason are known.
      * </pre>
      */
     public void getGeneration(io.tokengrpc.tokenstreaming.v1.GetGenerationRequest request,
@@ -588,7 +592,9 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Returns the state, usage, stored events and outcome of a generation. Authoritative after a crash.
+     * Returns the state, usage, stored events and outcome of a generation. Authoritative after a crash. Once its events
+     * are no longer stored, the answer is what the usage ledger has, if the server can read its ledger: `start_time` and
+     * `log_incarnation` are then unset, and of an error only the code and the reason are known.
      * </pre>
      */
     public io.tokengrpc.tokenstreaming.v1.GetGenerationResponse getGeneration(io.tokengrpc.tokenstreaming.v1.GetGenerationRequest request) throws io.grpc.StatusException {
@@ -694,7 +700,9 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Returns the state, usage, stored events and outcome of a generation. Authoritative after a crash.
+     * Returns the state, usage, stored events and outcome of a generation. Authoritative after a crash. Once its events
+     * are no longer stored, the answer is what the usage ledger has, if the server can read its ledger: `start_time` and
+     * `log_incarnation` are then unset, and of an error only the code and the reason are known.
      * </pre>
      */
     public io.tokengrpc.tokenstreaming.v1.GetGenerationResponse getGeneration(io.tokengrpc.tokenstreaming.v1.GetGenerationRequest request) {
@@ -772,7 +780,9 @@ public final class TokenStreamGrpc {
 
     /**
      * <pre>
-     * Returns the state, usage, stored events and outcome of a generation. Authoritative after a crash.
+     * Returns the state, usage, stored events and outcome of a generation. Authoritative after a crash. Once its events
+     * are no longer stored, the answer is what the usage ledger has, if the server can read its ledger: `start_time` and
+     * `log_incarnation` are then unset, and of an error only the code and the reason are known.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<io.tokengrpc.tokenstreaming.v1.GetGenerationResponse> getGeneration(

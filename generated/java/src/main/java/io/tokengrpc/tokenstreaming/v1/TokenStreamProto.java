@@ -136,7 +136,7 @@ public final class TokenStreamProto extends com.google.protobuf.GeneratedFile {
       "t.LabelsEntryR\006labels\022\035\n\nsession_id\030\021 \001(" +
       "\tR\tsessionId\0329\n\013LabelsEntry\022\020\n\003key\030\001 \001(\t" +
       "R\003key\022\024\n\005value\030\002 \001(\tR\005value:\0028\001B\007\n\005input" +
-      "B\031\n\027_max_output_token_count\"\373\004\n\024StreamTo" +
+      "B\031\n\027_max_output_token_count\"\275\005\n\024StreamTo" +
       "kensResponse\022\032\n\010sequence\030\001 \001(\005R\010sequence" +
       "\0220\n\006tokens\030\002 \003(\0132\030.tokenstreaming.v1.Tok" +
       "enR\006tokens\022S\n\023tool_call_fragments\030\003 \003(\0132" +
@@ -152,62 +152,66 @@ public final class TokenStreamProto extends com.google.protobuf.GeneratedFile {
       "eartbeat\030\t \001(\0132\034.tokenstreaming.v1.Heart" +
       "beatH\001R\theartbeat\022C\n\014drain_notice\030\n \001(\0132" +
       "\036.tokenstreaming.v1.DrainNoticeH\001R\013drain" +
-      "NoticeB\007\n\005eventB\010\n\006notice\"a\n\023ResumeToken" +
-      "sRequest\022#\n\rgeneration_id\030\001 \001(\tR\014generat" +
-      "ionId\022%\n\016after_sequence\030\002 \001(\005R\rafterSequ" +
-      "ence\"W\n\023GenerateTextRequest\022@\n\007request\030\001" +
-      " \001(\0132&.tokenstreaming.v1.StreamTokensReq" +
-      "uestR\007request\"\272\002\n\024GenerateTextResponse\022\022" +
-      "\n\004text\030\001 \001(\tR\004text\022%\n\016reasoning_text\030\002 \001" +
-      "(\tR\rreasoningText\022!\n\014refusal_text\030\003 \001(\tR" +
-      "\013refusalText\022:\n\ntool_calls\030\004 \003(\0132\033.token" +
-      "streaming.v1.ToolCallR\ttoolCalls\022=\n\ngene" +
-      "ration\030\005 \001(\0132\035.tokenstreaming.v1.Generat" +
-      "ionR\ngeneration\022I\n\017reasoning_parts\030\006 \003(\013" +
-      "2 .tokenstreaming.v1.ReasoningPartR\016reas" +
-      "oningParts\">\n\027CancelGenerationRequest\022#\n" +
-      "\rgeneration_id\030\001 \001(\tR\014generationId\"Y\n\030Ca" +
-      "ncelGenerationResponse\022=\n\ngeneration\030\001 \001" +
-      "(\0132\035.tokenstreaming.v1.GenerationR\ngener" +
-      "ation\";\n\024GetGenerationRequest\022#\n\rgenerat" +
-      "ion_id\030\001 \001(\tR\014generationId\"V\n\025GetGenerat" +
-      "ionResponse\022=\n\ngeneration\030\001 \001(\0132\035.tokens" +
-      "treaming.v1.GenerationR\ngeneration\"V\n\022Co" +
-      "untTokensRequest\022@\n\007request\030\001 \001(\0132&.toke" +
-      "nstreaming.v1.StreamTokensRequestR\007reque" +
-      "st\"\217\001\n\023CountTokensResponse\022*\n\021input_toke" +
-      "n_count\030\001 \001(\005R\017inputTokenCount\0226\n\006source" +
-      "\030\002 \001(\0162\036.tokenstreaming.v1.UsageSourceR\006" +
-      "source\022\024\n\005model\030\003 \001(\tR\005model\"O\n\021ListMode" +
-      "lsRequest\022\033\n\tpage_size\030\001 \001(\005R\010pageSize\022\035" +
-      "\n\npage_token\030\002 \001(\tR\tpageToken\"n\n\022ListMod" +
-      "elsResponse\0220\n\006models\030\001 \003(\0132\030.tokenstrea" +
-      "ming.v1.ModelR\006models\022&\n\017next_page_token" +
-      "\030\002 \001(\tR\rnextPageToken2\276\005\n\013TokenStream\022a\n" +
-      "\014StreamTokens\022&.tokenstreaming.v1.Stream" +
-      "TokensRequest\032\'.tokenstreaming.v1.Stream" +
-      "TokensResponse0\001\022a\n\014ResumeTokens\022&.token" +
-      "streaming.v1.ResumeTokensRequest\032\'.token" +
-      "streaming.v1.StreamTokensResponse0\001\022_\n\014G" +
-      "enerateText\022&.tokenstreaming.v1.Generate" +
-      "TextRequest\032\'.tokenstreaming.v1.Generate" +
-      "TextResponse\022k\n\020CancelGeneration\022*.token" +
-      "streaming.v1.CancelGenerationRequest\032+.t" +
-      "okenstreaming.v1.CancelGenerationRespons" +
-      "e\022b\n\rGetGeneration\022\'.tokenstreaming.v1.G" +
-      "etGenerationRequest\032(.tokenstreaming.v1." +
-      "GetGenerationResponse\022\\\n\013CountTokens\022%.t" +
-      "okenstreaming.v1.CountTokensRequest\032&.to" +
-      "kenstreaming.v1.CountTokensResponse\022Y\n\nL" +
-      "istModels\022$.tokenstreaming.v1.ListModels" +
-      "Request\032%.tokenstreaming.v1.ListModelsRe" +
-      "sponseB\340\001\n\036io.tokengrpc.tokenstreaming.v" +
-      "1B\020TokenStreamProtoP\001ZNgithub.com/tokeng" +
-      "rpc/tokengrpc/generated/go/tokenstreamin" +
-      "g/v1;tokenstreamingv1\252\002\033TokenGrpc.TokenS" +
-      "treaming.V1\312\002\033TokenGrpc\\TokenStreaming\\V" +
-      "1\352\002\035TokenGrpc::TokenStreaming::V1b\006proto" +
-      "3"
+      "Notice\022,\n\017output_checksum\030\013 \001(\007H\002R\016outpu" +
+      "tChecksum\210\001\001B\007\n\005eventB\010\n\006noticeB\022\n\020_outp" +
+      "ut_checksum\"\314\001\n\023ResumeTokensRequest\022#\n\rg" +
+      "eneration_id\030\001 \001(\tR\014generationId\022%\n\016afte" +
+      "r_sequence\030\002 \001(\005R\rafterSequence\022\'\n\017log_i" +
+      "ncarnation\030\003 \001(\tR\016logIncarnation\022,\n\017outp" +
+      "ut_checksum\030\004 \001(\007H\000R\016outputChecksum\210\001\001B\022" +
+      "\n\020_output_checksum\"W\n\023GenerateTextReques" +
+      "t\022@\n\007request\030\001 \001(\0132&.tokenstreaming.v1.S" +
+      "treamTokensRequestR\007request\"\272\002\n\024Generate" +
+      "TextResponse\022\022\n\004text\030\001 \001(\tR\004text\022%\n\016reas" +
+      "oning_text\030\002 \001(\tR\rreasoningText\022!\n\014refus" +
+      "al_text\030\003 \001(\tR\013refusalText\022:\n\ntool_calls" +
+      "\030\004 \003(\0132\033.tokenstreaming.v1.ToolCallR\ttoo" +
+      "lCalls\022=\n\ngeneration\030\005 \001(\0132\035.tokenstream" +
+      "ing.v1.GenerationR\ngeneration\022I\n\017reasoni" +
+      "ng_parts\030\006 \003(\0132 .tokenstreaming.v1.Reaso" +
+      "ningPartR\016reasoningParts\">\n\027CancelGenera" +
+      "tionRequest\022#\n\rgeneration_id\030\001 \001(\tR\014gene" +
+      "rationId\"Y\n\030CancelGenerationResponse\022=\n\n" +
+      "generation\030\001 \001(\0132\035.tokenstreaming.v1.Gen" +
+      "erationR\ngeneration\";\n\024GetGenerationRequ" +
+      "est\022#\n\rgeneration_id\030\001 \001(\tR\014generationId" +
+      "\"V\n\025GetGenerationResponse\022=\n\ngeneration\030" +
+      "\001 \001(\0132\035.tokenstreaming.v1.GenerationR\nge" +
+      "neration\"V\n\022CountTokensRequest\022@\n\007reques" +
+      "t\030\001 \001(\0132&.tokenstreaming.v1.StreamTokens" +
+      "RequestR\007request\"\217\001\n\023CountTokensResponse" +
+      "\022*\n\021input_token_count\030\001 \001(\005R\017inputTokenC" +
+      "ount\0226\n\006source\030\002 \001(\0162\036.tokenstreaming.v1" +
+      ".UsageSourceR\006source\022\024\n\005model\030\003 \001(\tR\005mod" +
+      "el\"O\n\021ListModelsRequest\022\033\n\tpage_size\030\001 \001" +
+      "(\005R\010pageSize\022\035\n\npage_token\030\002 \001(\tR\tpageTo" +
+      "ken\"n\n\022ListModelsResponse\0220\n\006models\030\001 \003(" +
+      "\0132\030.tokenstreaming.v1.ModelR\006models\022&\n\017n" +
+      "ext_page_token\030\002 \001(\tR\rnextPageToken2\276\005\n\013" +
+      "TokenStream\022a\n\014StreamTokens\022&.tokenstrea" +
+      "ming.v1.StreamTokensRequest\032\'.tokenstrea" +
+      "ming.v1.StreamTokensResponse0\001\022a\n\014Resume" +
+      "Tokens\022&.tokenstreaming.v1.ResumeTokensR" +
+      "equest\032\'.tokenstreaming.v1.StreamTokensR" +
+      "esponse0\001\022_\n\014GenerateText\022&.tokenstreami" +
+      "ng.v1.GenerateTextRequest\032\'.tokenstreami" +
+      "ng.v1.GenerateTextResponse\022k\n\020CancelGene" +
+      "ration\022*.tokenstreaming.v1.CancelGenerat" +
+      "ionRequest\032+.tokenstreaming.v1.CancelGen" +
+      "erationResponse\022b\n\rGetGeneration\022\'.token" +
+      "streaming.v1.GetGenerationRequest\032(.toke" +
+      "nstreaming.v1.GetGenerationResponse\022\\\n\013C" +
+      "ountTokens\022%.tokenstreaming.v1.CountToke" +
+      "nsRequest\032&.tokenstreaming.v1.CountToken" +
+      "sResponse\022Y\n\nListModels\022$.tokenstreaming" +
+      ".v1.ListModelsRequest\032%.tokenstreaming.v" +
+      "1.ListModelsResponseB\340\001\n\036io.tokengrpc.to" +
+      "kenstreaming.v1B\020TokenStreamProtoP\001ZNgit" +
+      "hub.com/tokengrpc/tokengrpc/generated/go" +
+      "/tokenstreaming/v1;tokenstreamingv1\252\002\033To" +
+      "kenGrpc.TokenStreaming.V1\312\002\033TokenGrpc\\To" +
+      "kenStreaming\\V1\352\002\035TokenGrpc::TokenStream" +
+      "ing::V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -235,13 +239,13 @@ public final class TokenStreamProto extends com.google.protobuf.GeneratedFile {
     internal_static_tokenstreaming_v1_StreamTokensResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_StreamTokensResponse_descriptor,
-        new java.lang.String[] { "Sequence", "Tokens", "ToolCallFragments", "Usage", "Started", "EngineSwitched", "Finished", "Attached", "Heartbeat", "DrainNotice", "Event", "Notice", });
+        new java.lang.String[] { "Sequence", "Tokens", "ToolCallFragments", "Usage", "Started", "EngineSwitched", "Finished", "Attached", "Heartbeat", "DrainNotice", "OutputChecksum", "Event", "Notice", });
     internal_static_tokenstreaming_v1_ResumeTokensRequest_descriptor =
       getDescriptor().getMessageType(2);
     internal_static_tokenstreaming_v1_ResumeTokensRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_ResumeTokensRequest_descriptor,
-        new java.lang.String[] { "GenerationId", "AfterSequence", });
+        new java.lang.String[] { "GenerationId", "AfterSequence", "LogIncarnation", "OutputChecksum", });
     internal_static_tokenstreaming_v1_GenerateTextRequest_descriptor =
       getDescriptor().getMessageType(3);
     internal_static_tokenstreaming_v1_GenerateTextRequest_fieldAccessorTable = new

@@ -7,8 +7,9 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * Tokens that a generation has consumed and produced. All counts are cumulative. A count does not decrease
- * while `source` stays the same; a stronger source may correct it in either direction.
+ * Tokens that a generation has consumed and produced. All counts are cumulative. Each count has its own source,
+ * which is not sent, and does not decrease while that source stays the same. If the source changes, the count may
+ * change in either direction: an engine's report replaces the server's own count.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.Usage}
@@ -398,8 +399,9 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Tokens that a generation has consumed and produced. All counts are cumulative. A count does not decrease
-   * while `source` stays the same; a stronger source may correct it in either direction.
+   * Tokens that a generation has consumed and produced. All counts are cumulative. Each count has its own source,
+   * which is not sent, and does not decrease while that source stays the same. If the source changes, the count may
+   * change in either direction: an engine's report replaces the server's own count.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.Usage}

@@ -49,7 +49,7 @@ public enum UsageDimension
   USAGE_DIMENSION_LABEL(3),
   /**
    * <pre>
-   * `create_time`, in buckets of `bucket_duration`.
+   * `create_time`, in buckets of `bucket_duration` or `bucket_unit`.
    * </pre>
    *
    * <code>USAGE_DIMENSION_TIME = 4;</code>
@@ -101,7 +101,7 @@ public enum UsageDimension
   public static final int USAGE_DIMENSION_LABEL_VALUE = 3;
   /**
    * <pre>
-   * `create_time`, in buckets of `bucket_duration`.
+   * `create_time`, in buckets of `bucket_duration` or `bucket_unit`.
    * </pre>
    *
    * <code>USAGE_DIMENSION_TIME = 4;</code>

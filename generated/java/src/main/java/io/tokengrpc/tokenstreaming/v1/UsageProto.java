@@ -31,6 +31,11 @@ public final class UsageProto extends com.google.protobuf.GeneratedFile {
   static final 
     com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internal_static_tokenstreaming_v1_Usage_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_tokenstreaming_v1_Cost_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_tokenstreaming_v1_Cost_fieldAccessorTable;
 
   public static com.google.protobuf.Descriptors.FileDescriptor
       getDescriptor() {
@@ -50,16 +55,19 @@ public final class UsageProto extends com.google.protobuf.GeneratedFile {
       "soning_token_count\030\005 \001(\005R\023reasoningToken" +
       "Count\0220\n\024overhead_token_count\030\006 \001(\005R\022ove" +
       "rheadTokenCount\0226\n\006source\030\007 \001(\0162\036.tokens" +
-      "treaming.v1.UsageSourceR\006source*z\n\013Usage" +
-      "Source\022\034\n\030USAGE_SOURCE_UNSPECIFIED\020\000\022\027\n\023" +
-      "USAGE_SOURCE_ENGINE\020\001\022\030\n\024USAGE_SOURCE_CO" +
-      "UNTED\020\002\022\032\n\026USAGE_SOURCE_ESTIMATED\020\003B\332\001\n\036" +
-      "io.tokengrpc.tokenstreaming.v1B\nUsagePro" +
-      "toP\001ZNgithub.com/tokengrpc/tokengrpc/gen" +
-      "erated/go/tokenstreaming/v1;tokenstreami" +
-      "ngv1\252\002\033TokenGrpc.TokenStreaming.V1\312\002\033Tok" +
-      "enGrpc\\TokenStreaming\\V1\352\002\035TokenGrpc::To" +
-      "kenStreaming::V1b\006proto3"
+      "treaming.v1.UsageSourceR\006source\"l\n\004Cost\022" +
+      "#\n\ramount_micros\030\001 \001(\003R\014amountMicros\022\032\n\010" +
+      "currency\030\002 \001(\tR\010currency\022#\n\rprice_versio" +
+      "n\030\003 \001(\tR\014priceVersion*z\n\013UsageSource\022\034\n\030" +
+      "USAGE_SOURCE_UNSPECIFIED\020\000\022\027\n\023USAGE_SOUR" +
+      "CE_ENGINE\020\001\022\030\n\024USAGE_SOURCE_COUNTED\020\002\022\032\n" +
+      "\026USAGE_SOURCE_ESTIMATED\020\003B\332\001\n\036io.tokengr" +
+      "pc.tokenstreaming.v1B\nUsageProtoP\001ZNgith" +
+      "ub.com/tokengrpc/tokengrpc/generated/go/" +
+      "tokenstreaming/v1;tokenstreamingv1\252\002\033Tok" +
+      "enGrpc.TokenStreaming.V1\312\002\033TokenGrpc\\Tok" +
+      "enStreaming\\V1\352\002\035TokenGrpc::TokenStreami" +
+      "ng::V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -71,6 +79,12 @@ public final class UsageProto extends com.google.protobuf.GeneratedFile {
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_Usage_descriptor,
         new java.lang.String[] { "InputTokenCount", "OutputTokenCount", "CachedInputTokenCount", "CacheWriteInputTokenCount", "ReasoningTokenCount", "OverheadTokenCount", "Source", });
+    internal_static_tokenstreaming_v1_Cost_descriptor =
+      getDescriptor().getMessageType(1);
+    internal_static_tokenstreaming_v1_Cost_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_tokenstreaming_v1_Cost_descriptor,
+        new java.lang.String[] { "AmountMicros", "Currency", "PriceVersion", });
     descriptor.resolveAllFeaturesImmutable();
   }
 

@@ -39,6 +39,9 @@ private static final long serialVersionUID = 0L;
     state_ = 0;
     finishReason_ = 0;
     errorReason_ = "";
+    attempts_ = java.util.Collections.emptyList();
+    server_ = "";
+    sessionId_ = "";
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -609,6 +612,272 @@ java.lang.String defaultValue) {
     return settledUsage_ == null ? io.tokengrpc.tokenstreaming.v1.Usage.getDefaultInstance() : settledUsage_;
   }
 
+  public static final int ATTEMPTS_FIELD_NUMBER = 13;
+  @SuppressWarnings("serial")
+  private java.util.List<io.tokengrpc.tokenstreaming.v1.Attempt> attempts_;
+  /**
+   * <pre>
+   * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+   * accepted it.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+   */
+  @java.lang.Override
+  public java.util.List<io.tokengrpc.tokenstreaming.v1.Attempt> getAttemptsList() {
+    return attempts_;
+  }
+  /**
+   * <pre>
+   * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+   * accepted it.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+   */
+  @java.lang.Override
+  public java.util.List<? extends io.tokengrpc.tokenstreaming.v1.AttemptOrBuilder> 
+      getAttemptsOrBuilderList() {
+    return attempts_;
+  }
+  /**
+   * <pre>
+   * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+   * accepted it.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+   */
+  @java.lang.Override
+  public int getAttemptsCount() {
+    return attempts_.size();
+  }
+  /**
+   * <pre>
+   * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+   * accepted it.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+   */
+  @java.lang.Override
+  public io.tokengrpc.tokenstreaming.v1.Attempt getAttempts(int index) {
+    return attempts_.get(index);
+  }
+  /**
+   * <pre>
+   * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+   * accepted it.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+   */
+  @java.lang.Override
+  public io.tokengrpc.tokenstreaming.v1.AttemptOrBuilder getAttemptsOrBuilder(
+      int index) {
+    return attempts_.get(index);
+  }
+
+  public static final int SERVER_FIELD_NUMBER = 14;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object server_ = "";
+  /**
+   * <pre>
+   * Server that ran the generation, as in `Generation.server`.
+   * </pre>
+   *
+   * <code>string server = 14 [json_name = "server"];</code>
+   * @return The server.
+   */
+  @java.lang.Override
+  public java.lang.String getServer() {
+    java.lang.Object ref = server_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      server_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * Server that ran the generation, as in `Generation.server`.
+   * </pre>
+   *
+   * <code>string server = 14 [json_name = "server"];</code>
+   * @return The bytes for server.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getServerBytes() {
+    java.lang.Object ref = server_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      server_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
+  public static final int SESSION_ID_FIELD_NUMBER = 15;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object sessionId_ = "";
+  /**
+   * <pre>
+   * `session_id` of the request. Empty if it had none.
+   * </pre>
+   *
+   * <code>string session_id = 15 [json_name = "sessionId"];</code>
+   * @return The sessionId.
+   */
+  @java.lang.Override
+  public java.lang.String getSessionId() {
+    java.lang.Object ref = sessionId_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      sessionId_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * `session_id` of the request. Empty if it had none.
+   * </pre>
+   *
+   * <code>string session_id = 15 [json_name = "sessionId"];</code>
+   * @return The bytes for sessionId.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getSessionIdBytes() {
+    java.lang.Object ref = sessionId_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      sessionId_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
+  public static final int FIRST_TOKEN_TIME_FIELD_NUMBER = 16;
+  private com.google.protobuf.Timestamp firstTokenTime_;
+  /**
+   * <pre>
+   * When the server received the first token. Unset before that, and while `state` is OPEN or LOST.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp first_token_time = 16 [json_name = "firstTokenTime"];</code>
+   * @return Whether the firstTokenTime field is set.
+   */
+  @java.lang.Override
+  public boolean hasFirstTokenTime() {
+    return ((bitField0_ & 0x00000010) != 0);
+  }
+  /**
+   * <pre>
+   * When the server received the first token. Unset before that, and while `state` is OPEN or LOST.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp first_token_time = 16 [json_name = "firstTokenTime"];</code>
+   * @return The firstTokenTime.
+   */
+  @java.lang.Override
+  public com.google.protobuf.Timestamp getFirstTokenTime() {
+    return firstTokenTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : firstTokenTime_;
+  }
+  /**
+   * <pre>
+   * When the server received the first token. Unset before that, and while `state` is OPEN or LOST.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp first_token_time = 16 [json_name = "firstTokenTime"];</code>
+   */
+  @java.lang.Override
+  public com.google.protobuf.TimestampOrBuilder getFirstTokenTimeOrBuilder() {
+    return firstTokenTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : firstTokenTime_;
+  }
+
+  public static final int EVENT_BYTE_COUNT_FIELD_NUMBER = 17;
+  private long eventByteCount_ = 0L;
+  /**
+   * <pre>
+   * Bytes of all events before `finished`, as they are sent to one reader.
+   * </pre>
+   *
+   * <code>int64 event_byte_count = 17 [json_name = "eventByteCount"];</code>
+   * @return The eventByteCount.
+   */
+  @java.lang.Override
+  public long getEventByteCount() {
+    return eventByteCount_;
+  }
+
+  public static final int LAST_DELIVERED_SEQUENCE_FIELD_NUMBER = 18;
+  private int lastDeliveredSequence_ = 0;
+  /**
+   * <pre>
+   * Sequence of the last event that had been handed to the network for any reader when the generation ended.
+   * </pre>
+   *
+   * <code>int32 last_delivered_sequence = 18 [json_name = "lastDeliveredSequence"];</code>
+   * @return The lastDeliveredSequence.
+   */
+  @java.lang.Override
+  public int getLastDeliveredSequence() {
+    return lastDeliveredSequence_;
+  }
+
+  public static final int COST_FIELD_NUMBER = 19;
+  private io.tokengrpc.tokenstreaming.v1.Cost cost_;
+  /**
+   * <pre>
+   * Cost of `usage`. Unset while `state` is OPEN, or if the model has no price.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Cost cost = 19 [json_name = "cost"];</code>
+   * @return Whether the cost field is set.
+   */
+  @java.lang.Override
+  public boolean hasCost() {
+    return ((bitField0_ & 0x00000020) != 0);
+  }
+  /**
+   * <pre>
+   * Cost of `usage`. Unset while `state` is OPEN, or if the model has no price.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Cost cost = 19 [json_name = "cost"];</code>
+   * @return The cost.
+   */
+  @java.lang.Override
+  public io.tokengrpc.tokenstreaming.v1.Cost getCost() {
+    return cost_ == null ? io.tokengrpc.tokenstreaming.v1.Cost.getDefaultInstance() : cost_;
+  }
+  /**
+   * <pre>
+   * Cost of `usage`. Unset while `state` is OPEN, or if the model has no price.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Cost cost = 19 [json_name = "cost"];</code>
+   */
+  @java.lang.Override
+  public io.tokengrpc.tokenstreaming.v1.CostOrBuilder getCostOrBuilder() {
+    return cost_ == null ? io.tokengrpc.tokenstreaming.v1.Cost.getDefaultInstance() : cost_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -662,6 +931,27 @@ java.lang.String defaultValue) {
     if (((bitField0_ & 0x00000008) != 0)) {
       output.writeMessage(12, getSettledUsage());
     }
+    for (int i = 0; i < attempts_.size(); i++) {
+      output.writeMessage(13, attempts_.get(i));
+    }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(server_)) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 14, server_);
+    }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(sessionId_)) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 15, sessionId_);
+    }
+    if (((bitField0_ & 0x00000010) != 0)) {
+      output.writeMessage(16, getFirstTokenTime());
+    }
+    if (eventByteCount_ != 0L) {
+      output.writeInt64(17, eventByteCount_);
+    }
+    if (lastDeliveredSequence_ != 0) {
+      output.writeInt32(18, lastDeliveredSequence_);
+    }
+    if (((bitField0_ & 0x00000020) != 0)) {
+      output.writeMessage(19, getCost());
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -714,6 +1004,37 @@ java.lang.String defaultValue) {
     if (((bitField0_ & 0x00000008) != 0)) {
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(12, getSettledUsage());
+    }
+
+        {
+          final int count = attempts_.size();
+          for (int i = 0; i < count; i++) {
+            size += com.google.protobuf.CodedOutputStream
+              .computeMessageSizeNoTag(attempts_.get(i));
+          }
+          size += 1 * count;
+        }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(server_)) {
+      size += com.google.protobuf.GeneratedMessage.computeStringSize(14, server_);
+    }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(sessionId_)) {
+      size += com.google.protobuf.GeneratedMessage.computeStringSize(15, sessionId_);
+    }
+    if (((bitField0_ & 0x00000010) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeMessageSize(16, getFirstTokenTime());
+    }
+    if (eventByteCount_ != 0L) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeInt64Size(17, eventByteCount_);
+    }
+    if (lastDeliveredSequence_ != 0) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeInt32Size(18, lastDeliveredSequence_);
+    }
+    if (((bitField0_ & 0x00000020) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeMessageSize(19, getCost());
     }
     return size;
   }
@@ -773,6 +1094,26 @@ java.lang.String defaultValue) {
       if (!getSettledUsage()
           .equals(other.getSettledUsage())) return false;
     }
+    if (!getAttemptsList()
+        .equals(other.getAttemptsList())) return false;
+    if (!getServer()
+        .equals(other.getServer())) return false;
+    if (!getSessionId()
+        .equals(other.getSessionId())) return false;
+    if (hasFirstTokenTime() != other.hasFirstTokenTime()) return false;
+    if (hasFirstTokenTime()) {
+      if (!getFirstTokenTime()
+          .equals(other.getFirstTokenTime())) return false;
+    }
+    if (getEventByteCount()
+        != other.getEventByteCount()) return false;
+    if (getLastDeliveredSequence()
+        != other.getLastDeliveredSequence()) return false;
+    if (hasCost() != other.hasCost()) return false;
+    if (hasCost()) {
+      if (!getCost()
+          .equals(other.getCost())) return false;
+    }
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -817,6 +1158,27 @@ java.lang.String defaultValue) {
     if (hasSettledUsage()) {
       hash = (37 * hash) + SETTLED_USAGE_FIELD_NUMBER;
       hash = (53 * hash) + getSettledUsage().hashCode();
+    }
+    if (getAttemptsCount() > 0) {
+      hash = (37 * hash) + ATTEMPTS_FIELD_NUMBER;
+      hash = (53 * hash) + getAttemptsList().hashCode();
+    }
+    hash = (37 * hash) + SERVER_FIELD_NUMBER;
+    hash = (53 * hash) + getServer().hashCode();
+    hash = (37 * hash) + SESSION_ID_FIELD_NUMBER;
+    hash = (53 * hash) + getSessionId().hashCode();
+    if (hasFirstTokenTime()) {
+      hash = (37 * hash) + FIRST_TOKEN_TIME_FIELD_NUMBER;
+      hash = (53 * hash) + getFirstTokenTime().hashCode();
+    }
+    hash = (37 * hash) + EVENT_BYTE_COUNT_FIELD_NUMBER;
+    hash = (53 * hash) + com.google.protobuf.Internal.hashLong(
+        getEventByteCount());
+    hash = (37 * hash) + LAST_DELIVERED_SEQUENCE_FIELD_NUMBER;
+    hash = (53 * hash) + getLastDeliveredSequence();
+    if (hasCost()) {
+      hash = (37 * hash) + COST_FIELD_NUMBER;
+      hash = (53 * hash) + getCost().hashCode();
     }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
@@ -978,6 +1340,9 @@ java.lang.String defaultValue) {
         internalGetCreateTimeFieldBuilder();
         internalGetEndTimeFieldBuilder();
         internalGetSettledUsageFieldBuilder();
+        internalGetAttemptsFieldBuilder();
+        internalGetFirstTokenTimeFieldBuilder();
+        internalGetCostFieldBuilder();
       }
     }
     @java.lang.Override
@@ -1012,6 +1377,27 @@ java.lang.String defaultValue) {
         settledUsageBuilder_.dispose();
         settledUsageBuilder_ = null;
       }
+      if (attemptsBuilder_ == null) {
+        attempts_ = java.util.Collections.emptyList();
+      } else {
+        attempts_ = null;
+        attemptsBuilder_.clear();
+      }
+      bitField0_ = (bitField0_ & ~0x00001000);
+      server_ = "";
+      sessionId_ = "";
+      firstTokenTime_ = null;
+      if (firstTokenTimeBuilder_ != null) {
+        firstTokenTimeBuilder_.dispose();
+        firstTokenTimeBuilder_ = null;
+      }
+      eventByteCount_ = 0L;
+      lastDeliveredSequence_ = 0;
+      cost_ = null;
+      if (costBuilder_ != null) {
+        costBuilder_.dispose();
+        costBuilder_ = null;
+      }
       return this;
     }
 
@@ -1038,9 +1424,22 @@ java.lang.String defaultValue) {
     @java.lang.Override
     public io.tokengrpc.tokenstreaming.v1.UsageRecord buildPartial() {
       io.tokengrpc.tokenstreaming.v1.UsageRecord result = new io.tokengrpc.tokenstreaming.v1.UsageRecord(this);
+      buildPartialRepeatedFields(result);
       if (bitField0_ != 0) { buildPartial0(result); }
       onBuilt();
       return result;
+    }
+
+    private void buildPartialRepeatedFields(io.tokengrpc.tokenstreaming.v1.UsageRecord result) {
+      if (attemptsBuilder_ == null) {
+        if (((bitField0_ & 0x00001000) != 0)) {
+          attempts_ = java.util.Collections.unmodifiableList(attempts_);
+          bitField0_ = (bitField0_ & ~0x00001000);
+        }
+        result.attempts_ = attempts_;
+      } else {
+        result.attempts_ = attemptsBuilder_.build();
+      }
     }
 
     private void buildPartial0(io.tokengrpc.tokenstreaming.v1.UsageRecord result) {
@@ -1094,6 +1493,30 @@ java.lang.String defaultValue) {
             ? settledUsage_
             : settledUsageBuilder_.build();
         to_bitField0_ |= 0x00000008;
+      }
+      if (((from_bitField0_ & 0x00002000) != 0)) {
+        result.server_ = server_;
+      }
+      if (((from_bitField0_ & 0x00004000) != 0)) {
+        result.sessionId_ = sessionId_;
+      }
+      if (((from_bitField0_ & 0x00008000) != 0)) {
+        result.firstTokenTime_ = firstTokenTimeBuilder_ == null
+            ? firstTokenTime_
+            : firstTokenTimeBuilder_.build();
+        to_bitField0_ |= 0x00000010;
+      }
+      if (((from_bitField0_ & 0x00010000) != 0)) {
+        result.eventByteCount_ = eventByteCount_;
+      }
+      if (((from_bitField0_ & 0x00020000) != 0)) {
+        result.lastDeliveredSequence_ = lastDeliveredSequence_;
+      }
+      if (((from_bitField0_ & 0x00040000) != 0)) {
+        result.cost_ = costBuilder_ == null
+            ? cost_
+            : costBuilder_.build();
+        to_bitField0_ |= 0x00000020;
       }
       result.bitField0_ |= to_bitField0_;
     }
@@ -1155,6 +1578,54 @@ java.lang.String defaultValue) {
       bitField0_ |= 0x00000400;
       if (other.hasSettledUsage()) {
         mergeSettledUsage(other.getSettledUsage());
+      }
+      if (attemptsBuilder_ == null) {
+        if (!other.attempts_.isEmpty()) {
+          if (attempts_.isEmpty()) {
+            attempts_ = other.attempts_;
+            bitField0_ = (bitField0_ & ~0x00001000);
+          } else {
+            ensureAttemptsIsMutable();
+            attempts_.addAll(other.attempts_);
+          }
+          onChanged();
+        }
+      } else {
+        if (!other.attempts_.isEmpty()) {
+          if (attemptsBuilder_.isEmpty()) {
+            attemptsBuilder_.dispose();
+            attemptsBuilder_ = null;
+            attempts_ = other.attempts_;
+            bitField0_ = (bitField0_ & ~0x00001000);
+            attemptsBuilder_ = 
+              com.google.protobuf.GeneratedMessage.alwaysUseFieldBuilders ?
+                 internalGetAttemptsFieldBuilder() : null;
+          } else {
+            attemptsBuilder_.addAllMessages(other.attempts_);
+          }
+        }
+      }
+      if (!other.getServer().isEmpty()) {
+        server_ = other.server_;
+        bitField0_ |= 0x00002000;
+        onChanged();
+      }
+      if (!other.getSessionId().isEmpty()) {
+        sessionId_ = other.sessionId_;
+        bitField0_ |= 0x00004000;
+        onChanged();
+      }
+      if (other.hasFirstTokenTime()) {
+        mergeFirstTokenTime(other.getFirstTokenTime());
+      }
+      if (other.getEventByteCount() != 0L) {
+        setEventByteCount(other.getEventByteCount());
+      }
+      if (other.getLastDeliveredSequence() != 0) {
+        setLastDeliveredSequence(other.getLastDeliveredSequence());
+      }
+      if (other.hasCost()) {
+        mergeCost(other.getCost());
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -1254,6 +1725,53 @@ java.lang.String defaultValue) {
               bitField0_ |= 0x00000800;
               break;
             } // case 98
+            case 106: {
+              io.tokengrpc.tokenstreaming.v1.Attempt m =
+                  input.readMessage(
+                      io.tokengrpc.tokenstreaming.v1.Attempt.parser(),
+                      extensionRegistry);
+              if (attemptsBuilder_ == null) {
+                ensureAttemptsIsMutable();
+                attempts_.add(m);
+              } else {
+                attemptsBuilder_.addMessage(m);
+              }
+              break;
+            } // case 106
+            case 114: {
+              server_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00002000;
+              break;
+            } // case 114
+            case 122: {
+              sessionId_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00004000;
+              break;
+            } // case 122
+            case 130: {
+              input.readMessage(
+                  internalGetFirstTokenTimeFieldBuilder().getBuilder(),
+                  extensionRegistry);
+              bitField0_ |= 0x00008000;
+              break;
+            } // case 130
+            case 136: {
+              eventByteCount_ = input.readInt64();
+              bitField0_ |= 0x00010000;
+              break;
+            } // case 136
+            case 144: {
+              lastDeliveredSequence_ = input.readInt32();
+              bitField0_ |= 0x00020000;
+              break;
+            } // case 144
+            case 154: {
+              input.readMessage(
+                  internalGetCostFieldBuilder().getBuilder(),
+                  extensionRegistry);
+              bitField0_ |= 0x00040000;
+              break;
+            } // case 154
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -2665,6 +3183,922 @@ java.lang.String defaultValue) {
         settledUsage_ = null;
       }
       return settledUsageBuilder_;
+    }
+
+    private java.util.List<io.tokengrpc.tokenstreaming.v1.Attempt> attempts_ =
+      java.util.Collections.emptyList();
+    private void ensureAttemptsIsMutable() {
+      if (!((bitField0_ & 0x00001000) != 0)) {
+        attempts_ = new java.util.ArrayList<io.tokengrpc.tokenstreaming.v1.Attempt>(attempts_);
+        bitField0_ |= 0x00001000;
+       }
+    }
+
+    private com.google.protobuf.RepeatedFieldBuilder<
+        io.tokengrpc.tokenstreaming.v1.Attempt, io.tokengrpc.tokenstreaming.v1.Attempt.Builder, io.tokengrpc.tokenstreaming.v1.AttemptOrBuilder> attemptsBuilder_;
+
+    /**
+     * <pre>
+     * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+     * accepted it.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+     */
+    public java.util.List<io.tokengrpc.tokenstreaming.v1.Attempt> getAttemptsList() {
+      if (attemptsBuilder_ == null) {
+        return java.util.Collections.unmodifiableList(attempts_);
+      } else {
+        return attemptsBuilder_.getMessageList();
+      }
+    }
+    /**
+     * <pre>
+     * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+     * accepted it.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+     */
+    public int getAttemptsCount() {
+      if (attemptsBuilder_ == null) {
+        return attempts_.size();
+      } else {
+        return attemptsBuilder_.getCount();
+      }
+    }
+    /**
+     * <pre>
+     * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+     * accepted it.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+     */
+    public io.tokengrpc.tokenstreaming.v1.Attempt getAttempts(int index) {
+      if (attemptsBuilder_ == null) {
+        return attempts_.get(index);
+      } else {
+        return attemptsBuilder_.getMessage(index);
+      }
+    }
+    /**
+     * <pre>
+     * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+     * accepted it.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+     */
+    public Builder setAttempts(
+        int index, io.tokengrpc.tokenstreaming.v1.Attempt value) {
+      if (attemptsBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        ensureAttemptsIsMutable();
+        attempts_.set(index, value);
+        onChanged();
+      } else {
+        attemptsBuilder_.setMessage(index, value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+     * accepted it.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+     */
+    public Builder setAttempts(
+        int index, io.tokengrpc.tokenstreaming.v1.Attempt.Builder builderForValue) {
+      if (attemptsBuilder_ == null) {
+        ensureAttemptsIsMutable();
+        attempts_.set(index, builderForValue.build());
+        onChanged();
+      } else {
+        attemptsBuilder_.setMessage(index, builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+     * accepted it.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+     */
+    public Builder addAttempts(io.tokengrpc.tokenstreaming.v1.Attempt value) {
+      if (attemptsBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        ensureAttemptsIsMutable();
+        attempts_.add(value);
+        onChanged();
+      } else {
+        attemptsBuilder_.addMessage(value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+     * accepted it.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+     */
+    public Builder addAttempts(
+        int index, io.tokengrpc.tokenstreaming.v1.Attempt value) {
+      if (attemptsBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        ensureAttemptsIsMutable();
+        attempts_.add(index, value);
+        onChanged();
+      } else {
+        attemptsBuilder_.addMessage(index, value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+     * accepted it.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+     */
+    public Builder addAttempts(
+        io.tokengrpc.tokenstreaming.v1.Attempt.Builder builderForValue) {
+      if (attemptsBuilder_ == null) {
+        ensureAttemptsIsMutable();
+        attempts_.add(builderForValue.build());
+        onChanged();
+      } else {
+        attemptsBuilder_.addMessage(builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+     * accepted it.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+     */
+    public Builder addAttempts(
+        int index, io.tokengrpc.tokenstreaming.v1.Attempt.Builder builderForValue) {
+      if (attemptsBuilder_ == null) {
+        ensureAttemptsIsMutable();
+        attempts_.add(index, builderForValue.build());
+        onChanged();
+      } else {
+        attemptsBuilder_.addMessage(index, builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+     * accepted it.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+     */
+    public Builder addAllAttempts(
+        java.lang.Iterable<? extends io.tokengrpc.tokenstreaming.v1.Attempt> values) {
+      if (attemptsBuilder_ == null) {
+        ensureAttemptsIsMutable();
+        com.google.protobuf.AbstractMessageLite.Builder.addAll(
+            values, attempts_);
+        onChanged();
+      } else {
+        attemptsBuilder_.addAllMessages(values);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+     * accepted it.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+     */
+    public Builder clearAttempts() {
+      if (attemptsBuilder_ == null) {
+        attempts_ = java.util.Collections.emptyList();
+        bitField0_ = (bitField0_ & ~0x00001000);
+        onChanged();
+      } else {
+        attemptsBuilder_.clear();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+     * accepted it.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+     */
+    public Builder removeAttempts(int index) {
+      if (attemptsBuilder_ == null) {
+        ensureAttemptsIsMutable();
+        attempts_.remove(index);
+        onChanged();
+      } else {
+        attemptsBuilder_.remove(index);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+     * accepted it.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+     */
+    public io.tokengrpc.tokenstreaming.v1.Attempt.Builder getAttemptsBuilder(
+        int index) {
+      return internalGetAttemptsFieldBuilder().getBuilder(index);
+    }
+    /**
+     * <pre>
+     * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+     * accepted it.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+     */
+    public io.tokengrpc.tokenstreaming.v1.AttemptOrBuilder getAttemptsOrBuilder(
+        int index) {
+      if (attemptsBuilder_ == null) {
+        return attempts_.get(index);  } else {
+        return attemptsBuilder_.getMessageOrBuilder(index);
+      }
+    }
+    /**
+     * <pre>
+     * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+     * accepted it.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+     */
+    public java.util.List<? extends io.tokengrpc.tokenstreaming.v1.AttemptOrBuilder> 
+         getAttemptsOrBuilderList() {
+      if (attemptsBuilder_ != null) {
+        return attemptsBuilder_.getMessageOrBuilderList();
+      } else {
+        return java.util.Collections.unmodifiableList(attempts_);
+      }
+    }
+    /**
+     * <pre>
+     * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+     * accepted it.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+     */
+    public io.tokengrpc.tokenstreaming.v1.Attempt.Builder addAttemptsBuilder() {
+      return internalGetAttemptsFieldBuilder().addBuilder(
+          io.tokengrpc.tokenstreaming.v1.Attempt.getDefaultInstance());
+    }
+    /**
+     * <pre>
+     * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+     * accepted it.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+     */
+    public io.tokengrpc.tokenstreaming.v1.Attempt.Builder addAttemptsBuilder(
+        int index) {
+      return internalGetAttemptsFieldBuilder().addBuilder(
+          index, io.tokengrpc.tokenstreaming.v1.Attempt.getDefaultInstance());
+    }
+    /**
+     * <pre>
+     * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+     * accepted it.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+     */
+    public java.util.List<io.tokengrpc.tokenstreaming.v1.Attempt.Builder> 
+         getAttemptsBuilderList() {
+      return internalGetAttemptsFieldBuilder().getBuilderList();
+    }
+    private com.google.protobuf.RepeatedFieldBuilder<
+        io.tokengrpc.tokenstreaming.v1.Attempt, io.tokengrpc.tokenstreaming.v1.Attempt.Builder, io.tokengrpc.tokenstreaming.v1.AttemptOrBuilder> 
+        internalGetAttemptsFieldBuilder() {
+      if (attemptsBuilder_ == null) {
+        attemptsBuilder_ = new com.google.protobuf.RepeatedFieldBuilder<
+            io.tokengrpc.tokenstreaming.v1.Attempt, io.tokengrpc.tokenstreaming.v1.Attempt.Builder, io.tokengrpc.tokenstreaming.v1.AttemptOrBuilder>(
+                attempts_,
+                ((bitField0_ & 0x00001000) != 0),
+                getParentForChildren(),
+                isClean());
+        attempts_ = null;
+      }
+      return attemptsBuilder_;
+    }
+
+    private java.lang.Object server_ = "";
+    /**
+     * <pre>
+     * Server that ran the generation, as in `Generation.server`.
+     * </pre>
+     *
+     * <code>string server = 14 [json_name = "server"];</code>
+     * @return The server.
+     */
+    public java.lang.String getServer() {
+      java.lang.Object ref = server_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        server_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Server that ran the generation, as in `Generation.server`.
+     * </pre>
+     *
+     * <code>string server = 14 [json_name = "server"];</code>
+     * @return The bytes for server.
+     */
+    public com.google.protobuf.ByteString
+        getServerBytes() {
+      java.lang.Object ref = server_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        server_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Server that ran the generation, as in `Generation.server`.
+     * </pre>
+     *
+     * <code>string server = 14 [json_name = "server"];</code>
+     * @param value The server to set.
+     * @return This builder for chaining.
+     */
+    public Builder setServer(
+        java.lang.String value) {
+      if (value == null) { throw new NullPointerException(); }
+      server_ = value;
+      bitField0_ |= 0x00002000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Server that ran the generation, as in `Generation.server`.
+     * </pre>
+     *
+     * <code>string server = 14 [json_name = "server"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearServer() {
+      server_ = getDefaultInstance().getServer();
+      bitField0_ = (bitField0_ & ~0x00002000);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Server that ran the generation, as in `Generation.server`.
+     * </pre>
+     *
+     * <code>string server = 14 [json_name = "server"];</code>
+     * @param value The bytes for server to set.
+     * @return This builder for chaining.
+     */
+    public Builder setServerBytes(
+        com.google.protobuf.ByteString value) {
+      if (value == null) { throw new NullPointerException(); }
+      checkByteStringIsUtf8(value);
+      server_ = value;
+      bitField0_ |= 0x00002000;
+      onChanged();
+      return this;
+    }
+
+    private java.lang.Object sessionId_ = "";
+    /**
+     * <pre>
+     * `session_id` of the request. Empty if it had none.
+     * </pre>
+     *
+     * <code>string session_id = 15 [json_name = "sessionId"];</code>
+     * @return The sessionId.
+     */
+    public java.lang.String getSessionId() {
+      java.lang.Object ref = sessionId_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        sessionId_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * `session_id` of the request. Empty if it had none.
+     * </pre>
+     *
+     * <code>string session_id = 15 [json_name = "sessionId"];</code>
+     * @return The bytes for sessionId.
+     */
+    public com.google.protobuf.ByteString
+        getSessionIdBytes() {
+      java.lang.Object ref = sessionId_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        sessionId_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * `session_id` of the request. Empty if it had none.
+     * </pre>
+     *
+     * <code>string session_id = 15 [json_name = "sessionId"];</code>
+     * @param value The sessionId to set.
+     * @return This builder for chaining.
+     */
+    public Builder setSessionId(
+        java.lang.String value) {
+      if (value == null) { throw new NullPointerException(); }
+      sessionId_ = value;
+      bitField0_ |= 0x00004000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * `session_id` of the request. Empty if it had none.
+     * </pre>
+     *
+     * <code>string session_id = 15 [json_name = "sessionId"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearSessionId() {
+      sessionId_ = getDefaultInstance().getSessionId();
+      bitField0_ = (bitField0_ & ~0x00004000);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * `session_id` of the request. Empty if it had none.
+     * </pre>
+     *
+     * <code>string session_id = 15 [json_name = "sessionId"];</code>
+     * @param value The bytes for sessionId to set.
+     * @return This builder for chaining.
+     */
+    public Builder setSessionIdBytes(
+        com.google.protobuf.ByteString value) {
+      if (value == null) { throw new NullPointerException(); }
+      checkByteStringIsUtf8(value);
+      sessionId_ = value;
+      bitField0_ |= 0x00004000;
+      onChanged();
+      return this;
+    }
+
+    private com.google.protobuf.Timestamp firstTokenTime_;
+    private com.google.protobuf.SingleFieldBuilder<
+        com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> firstTokenTimeBuilder_;
+    /**
+     * <pre>
+     * When the server received the first token. Unset before that, and while `state` is OPEN or LOST.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp first_token_time = 16 [json_name = "firstTokenTime"];</code>
+     * @return Whether the firstTokenTime field is set.
+     */
+    public boolean hasFirstTokenTime() {
+      return ((bitField0_ & 0x00008000) != 0);
+    }
+    /**
+     * <pre>
+     * When the server received the first token. Unset before that, and while `state` is OPEN or LOST.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp first_token_time = 16 [json_name = "firstTokenTime"];</code>
+     * @return The firstTokenTime.
+     */
+    public com.google.protobuf.Timestamp getFirstTokenTime() {
+      if (firstTokenTimeBuilder_ == null) {
+        return firstTokenTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : firstTokenTime_;
+      } else {
+        return firstTokenTimeBuilder_.getMessage();
+      }
+    }
+    /**
+     * <pre>
+     * When the server received the first token. Unset before that, and while `state` is OPEN or LOST.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp first_token_time = 16 [json_name = "firstTokenTime"];</code>
+     */
+    public Builder setFirstTokenTime(com.google.protobuf.Timestamp value) {
+      if (firstTokenTimeBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        firstTokenTime_ = value;
+      } else {
+        firstTokenTimeBuilder_.setMessage(value);
+      }
+      bitField0_ |= 0x00008000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * When the server received the first token. Unset before that, and while `state` is OPEN or LOST.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp first_token_time = 16 [json_name = "firstTokenTime"];</code>
+     */
+    public Builder setFirstTokenTime(
+        com.google.protobuf.Timestamp.Builder builderForValue) {
+      if (firstTokenTimeBuilder_ == null) {
+        firstTokenTime_ = builderForValue.build();
+      } else {
+        firstTokenTimeBuilder_.setMessage(builderForValue.build());
+      }
+      bitField0_ |= 0x00008000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * When the server received the first token. Unset before that, and while `state` is OPEN or LOST.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp first_token_time = 16 [json_name = "firstTokenTime"];</code>
+     */
+    public Builder mergeFirstTokenTime(com.google.protobuf.Timestamp value) {
+      if (firstTokenTimeBuilder_ == null) {
+        if (((bitField0_ & 0x00008000) != 0) &&
+          firstTokenTime_ != null &&
+          firstTokenTime_ != com.google.protobuf.Timestamp.getDefaultInstance()) {
+          getFirstTokenTimeBuilder().mergeFrom(value);
+        } else {
+          firstTokenTime_ = value;
+        }
+      } else {
+        firstTokenTimeBuilder_.mergeFrom(value);
+      }
+      if (firstTokenTime_ != null) {
+        bitField0_ |= 0x00008000;
+        onChanged();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * When the server received the first token. Unset before that, and while `state` is OPEN or LOST.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp first_token_time = 16 [json_name = "firstTokenTime"];</code>
+     */
+    public Builder clearFirstTokenTime() {
+      bitField0_ = (bitField0_ & ~0x00008000);
+      firstTokenTime_ = null;
+      if (firstTokenTimeBuilder_ != null) {
+        firstTokenTimeBuilder_.dispose();
+        firstTokenTimeBuilder_ = null;
+      }
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * When the server received the first token. Unset before that, and while `state` is OPEN or LOST.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp first_token_time = 16 [json_name = "firstTokenTime"];</code>
+     */
+    public com.google.protobuf.Timestamp.Builder getFirstTokenTimeBuilder() {
+      bitField0_ |= 0x00008000;
+      onChanged();
+      return internalGetFirstTokenTimeFieldBuilder().getBuilder();
+    }
+    /**
+     * <pre>
+     * When the server received the first token. Unset before that, and while `state` is OPEN or LOST.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp first_token_time = 16 [json_name = "firstTokenTime"];</code>
+     */
+    public com.google.protobuf.TimestampOrBuilder getFirstTokenTimeOrBuilder() {
+      if (firstTokenTimeBuilder_ != null) {
+        return firstTokenTimeBuilder_.getMessageOrBuilder();
+      } else {
+        return firstTokenTime_ == null ?
+            com.google.protobuf.Timestamp.getDefaultInstance() : firstTokenTime_;
+      }
+    }
+    /**
+     * <pre>
+     * When the server received the first token. Unset before that, and while `state` is OPEN or LOST.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp first_token_time = 16 [json_name = "firstTokenTime"];</code>
+     */
+    private com.google.protobuf.SingleFieldBuilder<
+        com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> 
+        internalGetFirstTokenTimeFieldBuilder() {
+      if (firstTokenTimeBuilder_ == null) {
+        firstTokenTimeBuilder_ = new com.google.protobuf.SingleFieldBuilder<
+            com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder>(
+                getFirstTokenTime(),
+                getParentForChildren(),
+                isClean());
+        firstTokenTime_ = null;
+      }
+      return firstTokenTimeBuilder_;
+    }
+
+    private long eventByteCount_ ;
+    /**
+     * <pre>
+     * Bytes of all events before `finished`, as they are sent to one reader.
+     * </pre>
+     *
+     * <code>int64 event_byte_count = 17 [json_name = "eventByteCount"];</code>
+     * @return The eventByteCount.
+     */
+    @java.lang.Override
+    public long getEventByteCount() {
+      return eventByteCount_;
+    }
+    /**
+     * <pre>
+     * Bytes of all events before `finished`, as they are sent to one reader.
+     * </pre>
+     *
+     * <code>int64 event_byte_count = 17 [json_name = "eventByteCount"];</code>
+     * @param value The eventByteCount to set.
+     * @return This builder for chaining.
+     */
+    public Builder setEventByteCount(long value) {
+
+      eventByteCount_ = value;
+      bitField0_ |= 0x00010000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Bytes of all events before `finished`, as they are sent to one reader.
+     * </pre>
+     *
+     * <code>int64 event_byte_count = 17 [json_name = "eventByteCount"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearEventByteCount() {
+      bitField0_ = (bitField0_ & ~0x00010000);
+      eventByteCount_ = 0L;
+      onChanged();
+      return this;
+    }
+
+    private int lastDeliveredSequence_ ;
+    /**
+     * <pre>
+     * Sequence of the last event that had been handed to the network for any reader when the generation ended.
+     * </pre>
+     *
+     * <code>int32 last_delivered_sequence = 18 [json_name = "lastDeliveredSequence"];</code>
+     * @return The lastDeliveredSequence.
+     */
+    @java.lang.Override
+    public int getLastDeliveredSequence() {
+      return lastDeliveredSequence_;
+    }
+    /**
+     * <pre>
+     * Sequence of the last event that had been handed to the network for any reader when the generation ended.
+     * </pre>
+     *
+     * <code>int32 last_delivered_sequence = 18 [json_name = "lastDeliveredSequence"];</code>
+     * @param value The lastDeliveredSequence to set.
+     * @return This builder for chaining.
+     */
+    public Builder setLastDeliveredSequence(int value) {
+
+      lastDeliveredSequence_ = value;
+      bitField0_ |= 0x00020000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Sequence of the last event that had been handed to the network for any reader when the generation ended.
+     * </pre>
+     *
+     * <code>int32 last_delivered_sequence = 18 [json_name = "lastDeliveredSequence"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearLastDeliveredSequence() {
+      bitField0_ = (bitField0_ & ~0x00020000);
+      lastDeliveredSequence_ = 0;
+      onChanged();
+      return this;
+    }
+
+    private io.tokengrpc.tokenstreaming.v1.Cost cost_;
+    private com.google.protobuf.SingleFieldBuilder<
+        io.tokengrpc.tokenstreaming.v1.Cost, io.tokengrpc.tokenstreaming.v1.Cost.Builder, io.tokengrpc.tokenstreaming.v1.CostOrBuilder> costBuilder_;
+    /**
+     * <pre>
+     * Cost of `usage`. Unset while `state` is OPEN, or if the model has no price.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Cost cost = 19 [json_name = "cost"];</code>
+     * @return Whether the cost field is set.
+     */
+    public boolean hasCost() {
+      return ((bitField0_ & 0x00040000) != 0);
+    }
+    /**
+     * <pre>
+     * Cost of `usage`. Unset while `state` is OPEN, or if the model has no price.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Cost cost = 19 [json_name = "cost"];</code>
+     * @return The cost.
+     */
+    public io.tokengrpc.tokenstreaming.v1.Cost getCost() {
+      if (costBuilder_ == null) {
+        return cost_ == null ? io.tokengrpc.tokenstreaming.v1.Cost.getDefaultInstance() : cost_;
+      } else {
+        return costBuilder_.getMessage();
+      }
+    }
+    /**
+     * <pre>
+     * Cost of `usage`. Unset while `state` is OPEN, or if the model has no price.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Cost cost = 19 [json_name = "cost"];</code>
+     */
+    public Builder setCost(io.tokengrpc.tokenstreaming.v1.Cost value) {
+      if (costBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        cost_ = value;
+      } else {
+        costBuilder_.setMessage(value);
+      }
+      bitField0_ |= 0x00040000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Cost of `usage`. Unset while `state` is OPEN, or if the model has no price.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Cost cost = 19 [json_name = "cost"];</code>
+     */
+    public Builder setCost(
+        io.tokengrpc.tokenstreaming.v1.Cost.Builder builderForValue) {
+      if (costBuilder_ == null) {
+        cost_ = builderForValue.build();
+      } else {
+        costBuilder_.setMessage(builderForValue.build());
+      }
+      bitField0_ |= 0x00040000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Cost of `usage`. Unset while `state` is OPEN, or if the model has no price.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Cost cost = 19 [json_name = "cost"];</code>
+     */
+    public Builder mergeCost(io.tokengrpc.tokenstreaming.v1.Cost value) {
+      if (costBuilder_ == null) {
+        if (((bitField0_ & 0x00040000) != 0) &&
+          cost_ != null &&
+          cost_ != io.tokengrpc.tokenstreaming.v1.Cost.getDefaultInstance()) {
+          getCostBuilder().mergeFrom(value);
+        } else {
+          cost_ = value;
+        }
+      } else {
+        costBuilder_.mergeFrom(value);
+      }
+      if (cost_ != null) {
+        bitField0_ |= 0x00040000;
+        onChanged();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Cost of `usage`. Unset while `state` is OPEN, or if the model has no price.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Cost cost = 19 [json_name = "cost"];</code>
+     */
+    public Builder clearCost() {
+      bitField0_ = (bitField0_ & ~0x00040000);
+      cost_ = null;
+      if (costBuilder_ != null) {
+        costBuilder_.dispose();
+        costBuilder_ = null;
+      }
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Cost of `usage`. Unset while `state` is OPEN, or if the model has no price.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Cost cost = 19 [json_name = "cost"];</code>
+     */
+    public io.tokengrpc.tokenstreaming.v1.Cost.Builder getCostBuilder() {
+      bitField0_ |= 0x00040000;
+      onChanged();
+      return internalGetCostFieldBuilder().getBuilder();
+    }
+    /**
+     * <pre>
+     * Cost of `usage`. Unset while `state` is OPEN, or if the model has no price.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Cost cost = 19 [json_name = "cost"];</code>
+     */
+    public io.tokengrpc.tokenstreaming.v1.CostOrBuilder getCostOrBuilder() {
+      if (costBuilder_ != null) {
+        return costBuilder_.getMessageOrBuilder();
+      } else {
+        return cost_ == null ?
+            io.tokengrpc.tokenstreaming.v1.Cost.getDefaultInstance() : cost_;
+      }
+    }
+    /**
+     * <pre>
+     * Cost of `usage`. Unset while `state` is OPEN, or if the model has no price.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Cost cost = 19 [json_name = "cost"];</code>
+     */
+    private com.google.protobuf.SingleFieldBuilder<
+        io.tokengrpc.tokenstreaming.v1.Cost, io.tokengrpc.tokenstreaming.v1.Cost.Builder, io.tokengrpc.tokenstreaming.v1.CostOrBuilder> 
+        internalGetCostFieldBuilder() {
+      if (costBuilder_ == null) {
+        costBuilder_ = new com.google.protobuf.SingleFieldBuilder<
+            io.tokengrpc.tokenstreaming.v1.Cost, io.tokengrpc.tokenstreaming.v1.Cost.Builder, io.tokengrpc.tokenstreaming.v1.CostOrBuilder>(
+                getCost(),
+                getParentForChildren(),
+                isClean());
+        cost_ = null;
+      }
+      return costBuilder_;
     }
 
     // @@protoc_insertion_point(builder_scope:tokenstreaming.v1.UsageRecord)

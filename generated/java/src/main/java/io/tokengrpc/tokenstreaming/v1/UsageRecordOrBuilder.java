@@ -312,4 +312,167 @@ java.lang.String defaultValue);
    * <code>.tokenstreaming.v1.Usage settled_usage = 12 [json_name = "settledUsage"];</code>
    */
   io.tokengrpc.tokenstreaming.v1.UsageOrBuilder getSettledUsageOrBuilder();
+
+  /**
+   * <pre>
+   * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+   * accepted it.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+   */
+  java.util.List<io.tokengrpc.tokenstreaming.v1.Attempt> 
+      getAttemptsList();
+  /**
+   * <pre>
+   * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+   * accepted it.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+   */
+  io.tokengrpc.tokenstreaming.v1.Attempt getAttempts(int index);
+  /**
+   * <pre>
+   * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+   * accepted it.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+   */
+  int getAttemptsCount();
+  /**
+   * <pre>
+   * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+   * accepted it.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+   */
+  java.util.List<? extends io.tokengrpc.tokenstreaming.v1.AttemptOrBuilder> 
+      getAttemptsOrBuilderList();
+  /**
+   * <pre>
+   * Engines' calls that the generation took, in order. While `state` is OPEN or LOST: those until an engine
+   * accepted it.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Attempt attempts = 13 [json_name = "attempts"];</code>
+   */
+  io.tokengrpc.tokenstreaming.v1.AttemptOrBuilder getAttemptsOrBuilder(
+      int index);
+
+  /**
+   * <pre>
+   * Server that ran the generation, as in `Generation.server`.
+   * </pre>
+   *
+   * <code>string server = 14 [json_name = "server"];</code>
+   * @return The server.
+   */
+  java.lang.String getServer();
+  /**
+   * <pre>
+   * Server that ran the generation, as in `Generation.server`.
+   * </pre>
+   *
+   * <code>string server = 14 [json_name = "server"];</code>
+   * @return The bytes for server.
+   */
+  com.google.protobuf.ByteString
+      getServerBytes();
+
+  /**
+   * <pre>
+   * `session_id` of the request. Empty if it had none.
+   * </pre>
+   *
+   * <code>string session_id = 15 [json_name = "sessionId"];</code>
+   * @return The sessionId.
+   */
+  java.lang.String getSessionId();
+  /**
+   * <pre>
+   * `session_id` of the request. Empty if it had none.
+   * </pre>
+   *
+   * <code>string session_id = 15 [json_name = "sessionId"];</code>
+   * @return The bytes for sessionId.
+   */
+  com.google.protobuf.ByteString
+      getSessionIdBytes();
+
+  /**
+   * <pre>
+   * When the server received the first token. Unset before that, and while `state` is OPEN or LOST.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp first_token_time = 16 [json_name = "firstTokenTime"];</code>
+   * @return Whether the firstTokenTime field is set.
+   */
+  boolean hasFirstTokenTime();
+  /**
+   * <pre>
+   * When the server received the first token. Unset before that, and while `state` is OPEN or LOST.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp first_token_time = 16 [json_name = "firstTokenTime"];</code>
+   * @return The firstTokenTime.
+   */
+  com.google.protobuf.Timestamp getFirstTokenTime();
+  /**
+   * <pre>
+   * When the server received the first token. Unset before that, and while `state` is OPEN or LOST.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp first_token_time = 16 [json_name = "firstTokenTime"];</code>
+   */
+  com.google.protobuf.TimestampOrBuilder getFirstTokenTimeOrBuilder();
+
+  /**
+   * <pre>
+   * Bytes of all events before `finished`, as they are sent to one reader.
+   * </pre>
+   *
+   * <code>int64 event_byte_count = 17 [json_name = "eventByteCount"];</code>
+   * @return The eventByteCount.
+   */
+  long getEventByteCount();
+
+  /**
+   * <pre>
+   * Sequence of the last event that had been handed to the network for any reader when the generation ended.
+   * </pre>
+   *
+   * <code>int32 last_delivered_sequence = 18 [json_name = "lastDeliveredSequence"];</code>
+   * @return The lastDeliveredSequence.
+   */
+  int getLastDeliveredSequence();
+
+  /**
+   * <pre>
+   * Cost of `usage`. Unset while `state` is OPEN, or if the model has no price.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Cost cost = 19 [json_name = "cost"];</code>
+   * @return Whether the cost field is set.
+   */
+  boolean hasCost();
+  /**
+   * <pre>
+   * Cost of `usage`. Unset while `state` is OPEN, or if the model has no price.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Cost cost = 19 [json_name = "cost"];</code>
+   * @return The cost.
+   */
+  io.tokengrpc.tokenstreaming.v1.Cost getCost();
+  /**
+   * <pre>
+   * Cost of `usage`. Unset while `state` is OPEN, or if the model has no price.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Cost cost = 19 [json_name = "cost"];</code>
+   */
+  io.tokengrpc.tokenstreaming.v1.CostOrBuilder getCostOrBuilder();
 }

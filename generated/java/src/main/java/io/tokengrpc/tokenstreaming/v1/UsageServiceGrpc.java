@@ -5,7 +5,8 @@ import static io.grpc.MethodDescriptor.generateFullMethodName;
 /**
  * <pre>
  * Reads the usage ledger. Callers may read the records of their own tenant. Reading others requires an admin
- * (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`).
+ * (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`). If the server's ledger cannot be read, the calls end with
+ * UNIMPLEMENTED.
  * </pre>
  */
 @io.grpc.stub.annotations.GrpcGenerated
@@ -78,6 +79,37 @@ public final class UsageServiceGrpc {
     return getSummarizeUsageMethod;
   }
 
+  private static volatile io.grpc.MethodDescriptor<io.tokengrpc.tokenstreaming.v1.ListUsageEntriesRequest,
+      io.tokengrpc.tokenstreaming.v1.ListUsageEntriesResponse> getListUsageEntriesMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "ListUsageEntries",
+      requestType = io.tokengrpc.tokenstreaming.v1.ListUsageEntriesRequest.class,
+      responseType = io.tokengrpc.tokenstreaming.v1.ListUsageEntriesResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.UNARY)
+  public static io.grpc.MethodDescriptor<io.tokengrpc.tokenstreaming.v1.ListUsageEntriesRequest,
+      io.tokengrpc.tokenstreaming.v1.ListUsageEntriesResponse> getListUsageEntriesMethod() {
+    io.grpc.MethodDescriptor<io.tokengrpc.tokenstreaming.v1.ListUsageEntriesRequest, io.tokengrpc.tokenstreaming.v1.ListUsageEntriesResponse> getListUsageEntriesMethod;
+    if ((getListUsageEntriesMethod = UsageServiceGrpc.getListUsageEntriesMethod) == null) {
+      synchronized (UsageServiceGrpc.class) {
+        if ((getListUsageEntriesMethod = UsageServiceGrpc.getListUsageEntriesMethod) == null) {
+          UsageServiceGrpc.getListUsageEntriesMethod = getListUsageEntriesMethod =
+              io.grpc.MethodDescriptor.<io.tokengrpc.tokenstreaming.v1.ListUsageEntriesRequest, io.tokengrpc.tokenstreaming.v1.ListUsageEntriesResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "ListUsageEntries"))
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  io.tokengrpc.tokenstreaming.v1.ListUsageEntriesRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  io.tokengrpc.tokenstreaming.v1.ListUsageEntriesResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new UsageServiceMethodDescriptorSupplier("ListUsageEntries"))
+              .build();
+        }
+      }
+    }
+    return getListUsageEntriesMethod;
+  }
+
   /**
    * Creates a new async stub that supports all call types for the service
    */
@@ -140,7 +172,8 @@ public final class UsageServiceGrpc {
   /**
    * <pre>
    * Reads the usage ledger. Callers may read the records of their own tenant. Reading others requires an admin
-   * (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`).
+   * (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`). If the server's ledger cannot be read, the calls end with
+   * UNIMPLEMENTED.
    * </pre>
    */
   public interface AsyncService {
@@ -164,13 +197,26 @@ public final class UsageServiceGrpc {
         io.grpc.stub.StreamObserver<io.tokengrpc.tokenstreaming.v1.SummarizeUsageResponse> responseObserver) {
       io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getSummarizeUsageMethod(), responseObserver);
     }
+
+    /**
+     * <pre>
+     * Lists the entries of the ledger in their order, for exports: each change of a record is an entry, which never
+     * changes. Ask again after the last sequence to get those that have been added since. A caller that is no admin
+     * gets the entries of its own tenant, whose sequences have gaps.
+     * </pre>
+     */
+    default void listUsageEntries(io.tokengrpc.tokenstreaming.v1.ListUsageEntriesRequest request,
+        io.grpc.stub.StreamObserver<io.tokengrpc.tokenstreaming.v1.ListUsageEntriesResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getListUsageEntriesMethod(), responseObserver);
+    }
   }
 
   /**
    * Base class for the server implementation of the service UsageService.
    * <pre>
    * Reads the usage ledger. Callers may read the records of their own tenant. Reading others requires an admin
-   * (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`).
+   * (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`). If the server's ledger cannot be read, the calls end with
+   * UNIMPLEMENTED.
    * </pre>
    */
   public static abstract class UsageServiceImplBase
@@ -185,7 +231,8 @@ public final class UsageServiceGrpc {
    * A stub to allow clients to do asynchronous rpc calls to service UsageService.
    * <pre>
    * Reads the usage ledger. Callers may read the records of their own tenant. Reading others requires an admin
-   * (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`).
+   * (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`). If the server's ledger cannot be read, the calls end with
+   * UNIMPLEMENTED.
    * </pre>
    */
   public static final class UsageServiceStub
@@ -222,13 +269,27 @@ public final class UsageServiceGrpc {
       io.grpc.stub.ClientCalls.asyncUnaryCall(
           getChannel().newCall(getSummarizeUsageMethod(), getCallOptions()), request, responseObserver);
     }
+
+    /**
+     * <pre>
+     * Lists the entries of the ledger in their order, for exports: each change of a record is an entry, which never
+     * changes. Ask again after the last sequence to get those that have been added since. A caller that is no admin
+     * gets the entries of its own tenant, whose sequences have gaps.
+     * </pre>
+     */
+    public void listUsageEntries(io.tokengrpc.tokenstreaming.v1.ListUsageEntriesRequest request,
+        io.grpc.stub.StreamObserver<io.tokengrpc.tokenstreaming.v1.ListUsageEntriesResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncUnaryCall(
+          getChannel().newCall(getListUsageEntriesMethod(), getCallOptions()), request, responseObserver);
+    }
   }
 
   /**
    * A stub to allow clients to do synchronous rpc calls to service UsageService.
    * <pre>
    * Reads the usage ledger. Callers may read the records of their own tenant. Reading others requires an admin
-   * (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`).
+   * (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`). If the server's ledger cannot be read, the calls end with
+   * UNIMPLEMENTED.
    * </pre>
    */
   public static final class UsageServiceBlockingV2Stub
@@ -263,13 +324,26 @@ public final class UsageServiceGrpc {
       return io.grpc.stub.ClientCalls.blockingV2UnaryCall(
           getChannel(), getSummarizeUsageMethod(), getCallOptions(), request);
     }
+
+    /**
+     * <pre>
+     * Lists the entries of the ledger in their order, for exports: each change of a record is an entry, which never
+     * changes. Ask again after the last sequence to get those that have been added since. A caller that is no admin
+     * gets the entries of its own tenant, whose sequences have gaps.
+     * </pre>
+     */
+    public io.tokengrpc.tokenstreaming.v1.ListUsageEntriesResponse listUsageEntries(io.tokengrpc.tokenstreaming.v1.ListUsageEntriesRequest request) throws io.grpc.StatusException {
+      return io.grpc.stub.ClientCalls.blockingV2UnaryCall(
+          getChannel(), getListUsageEntriesMethod(), getCallOptions(), request);
+    }
   }
 
   /**
    * A stub to allow clients to do limited synchronous rpc calls to service UsageService.
    * <pre>
    * Reads the usage ledger. Callers may read the records of their own tenant. Reading others requires an admin
-   * (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`).
+   * (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`). If the server's ledger cannot be read, the calls end with
+   * UNIMPLEMENTED.
    * </pre>
    */
   public static final class UsageServiceBlockingStub
@@ -304,13 +378,26 @@ public final class UsageServiceGrpc {
       return io.grpc.stub.ClientCalls.blockingUnaryCall(
           getChannel(), getSummarizeUsageMethod(), getCallOptions(), request);
     }
+
+    /**
+     * <pre>
+     * Lists the entries of the ledger in their order, for exports: each change of a record is an entry, which never
+     * changes. Ask again after the last sequence to get those that have been added since. A caller that is no admin
+     * gets the entries of its own tenant, whose sequences have gaps.
+     * </pre>
+     */
+    public io.tokengrpc.tokenstreaming.v1.ListUsageEntriesResponse listUsageEntries(io.tokengrpc.tokenstreaming.v1.ListUsageEntriesRequest request) {
+      return io.grpc.stub.ClientCalls.blockingUnaryCall(
+          getChannel(), getListUsageEntriesMethod(), getCallOptions(), request);
+    }
   }
 
   /**
    * A stub to allow clients to do ListenableFuture-style rpc calls to service UsageService.
    * <pre>
    * Reads the usage ledger. Callers may read the records of their own tenant. Reading others requires an admin
-   * (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`).
+   * (otherwise PERMISSION_DENIED, `ADMIN_REQUIRED`). If the server's ledger cannot be read, the calls end with
+   * UNIMPLEMENTED.
    * </pre>
    */
   public static final class UsageServiceFutureStub
@@ -347,10 +434,24 @@ public final class UsageServiceGrpc {
       return io.grpc.stub.ClientCalls.futureUnaryCall(
           getChannel().newCall(getSummarizeUsageMethod(), getCallOptions()), request);
     }
+
+    /**
+     * <pre>
+     * Lists the entries of the ledger in their order, for exports: each change of a record is an entry, which never
+     * changes. Ask again after the last sequence to get those that have been added since. A caller that is no admin
+     * gets the entries of its own tenant, whose sequences have gaps.
+     * </pre>
+     */
+    public com.google.common.util.concurrent.ListenableFuture<io.tokengrpc.tokenstreaming.v1.ListUsageEntriesResponse> listUsageEntries(
+        io.tokengrpc.tokenstreaming.v1.ListUsageEntriesRequest request) {
+      return io.grpc.stub.ClientCalls.futureUnaryCall(
+          getChannel().newCall(getListUsageEntriesMethod(), getCallOptions()), request);
+    }
   }
 
   private static final int METHODID_LIST_USAGE_RECORDS = 0;
   private static final int METHODID_SUMMARIZE_USAGE = 1;
+  private static final int METHODID_LIST_USAGE_ENTRIES = 2;
 
   private static final class MethodHandlers<Req, Resp> implements
       io.grpc.stub.ServerCalls.UnaryMethod<Req, Resp>,
@@ -376,6 +477,10 @@ public final class UsageServiceGrpc {
         case METHODID_SUMMARIZE_USAGE:
           serviceImpl.summarizeUsage((io.tokengrpc.tokenstreaming.v1.SummarizeUsageRequest) request,
               (io.grpc.stub.StreamObserver<io.tokengrpc.tokenstreaming.v1.SummarizeUsageResponse>) responseObserver);
+          break;
+        case METHODID_LIST_USAGE_ENTRIES:
+          serviceImpl.listUsageEntries((io.tokengrpc.tokenstreaming.v1.ListUsageEntriesRequest) request,
+              (io.grpc.stub.StreamObserver<io.tokengrpc.tokenstreaming.v1.ListUsageEntriesResponse>) responseObserver);
           break;
         default:
           throw new AssertionError();
@@ -409,6 +514,13 @@ public final class UsageServiceGrpc {
               io.tokengrpc.tokenstreaming.v1.SummarizeUsageRequest,
               io.tokengrpc.tokenstreaming.v1.SummarizeUsageResponse>(
                 service, METHODID_SUMMARIZE_USAGE)))
+        .addMethod(
+          getListUsageEntriesMethod(),
+          io.grpc.stub.ServerCalls.asyncUnaryCall(
+            new MethodHandlers<
+              io.tokengrpc.tokenstreaming.v1.ListUsageEntriesRequest,
+              io.tokengrpc.tokenstreaming.v1.ListUsageEntriesResponse>(
+                service, METHODID_LIST_USAGE_ENTRIES)))
         .build();
   }
 
@@ -459,6 +571,7 @@ public final class UsageServiceGrpc {
               .setSchemaDescriptor(new UsageServiceFileDescriptorSupplier())
               .addMethod(getListUsageRecordsMethod())
               .addMethod(getSummarizeUsageMethod())
+              .addMethod(getListUsageEntriesMethod())
               .build();
         }
       }

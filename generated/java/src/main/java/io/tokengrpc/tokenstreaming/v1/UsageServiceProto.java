@@ -71,6 +71,21 @@ public final class UsageServiceProto extends com.google.protobuf.GeneratedFile {
   static final 
     com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internal_static_tokenstreaming_v1_UsageSummary_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_tokenstreaming_v1_ListUsageEntriesRequest_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_tokenstreaming_v1_ListUsageEntriesRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_tokenstreaming_v1_ListUsageEntriesResponse_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_tokenstreaming_v1_ListUsageEntriesResponse_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_tokenstreaming_v1_UsageEntry_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_tokenstreaming_v1_UsageEntry_fieldAccessorTable;
 
   public static com.google.protobuf.Descriptors.FileDescriptor
       getDescriptor() {
@@ -84,7 +99,7 @@ public final class UsageServiceProto extends com.google.protobuf.GeneratedFile {
       "\021tokenstreaming.v1\032\036google/protobuf/dura" +
       "tion.proto\032\037google/protobuf/timestamp.pr" +
       "oto\032\"tokenstreaming/v1/generation.proto\032" +
-      "\035tokenstreaming/v1/usage.proto\"\203\005\n\013Usage" +
+      "\035tokenstreaming/v1/usage.proto\"\307\007\n\013Usage" +
       "Record\022\033\n\trecord_id\030\001 \001(\tR\010recordId\022#\n\rg" +
       "eneration_id\030\002 \001(\tR\014generationId\022\026\n\006tena" +
       "nt\030\003 \001(\tR\006tenant\022\024\n\005model\030\004 \001(\tR\005model\022." +
@@ -99,66 +114,105 @@ public final class UsageServiceProto extends com.google.protobuf.GeneratedFile {
       "ndTime\022B\n\006labels\030\013 \003(\0132*.tokenstreaming." +
       "v1.UsageRecord.LabelsEntryR\006labels\022=\n\rse" +
       "ttled_usage\030\014 \001(\0132\030.tokenstreaming.v1.Us" +
-      "ageR\014settledUsage\0329\n\013LabelsEntry\022\020\n\003key\030" +
-      "\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\tR\005value:\0028\001\"\321\002\n" +
-      "\013UsageFilter\022\026\n\006tenant\030\001 \001(\tR\006tenant\022\024\n\005" +
-      "model\030\002 \001(\tR\005model\022B\n\006labels\030\003 \003(\0132*.tok" +
-      "enstreaming.v1.UsageFilter.LabelsEntryR\006" +
-      "labels\0229\n\nstart_time\030\004 \001(\0132\032.google.prot" +
-      "obuf.TimestampR\tstartTime\0225\n\010end_time\030\005 " +
-      "\001(\0132\032.google.protobuf.TimestampR\007endTime" +
-      "\022#\n\rgeneration_id\030\006 \001(\tR\014generationId\0329\n" +
-      "\013LabelsEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030" +
-      "\002 \001(\tR\005value:\0028\001\"\215\001\n\027ListUsageRecordsReq" +
-      "uest\0226\n\006filter\030\001 \001(\0132\036.tokenstreaming.v1" +
-      ".UsageFilterR\006filter\022\033\n\tpage_size\030\002 \001(\005R" +
-      "\010pageSize\022\035\n\npage_token\030\003 \001(\tR\tpageToken" +
-      "\"\207\001\n\030ListUsageRecordsResponse\022C\n\rusage_r" +
-      "ecords\030\001 \003(\0132\036.tokenstreaming.v1.UsageRe" +
-      "cordR\014usageRecords\022&\n\017next_page_token\030\002 " +
-      "\001(\tR\rnextPageToken\"\356\001\n\025SummarizeUsageReq" +
-      "uest\0226\n\006filter\030\001 \001(\0132\036.tokenstreaming.v1" +
-      ".UsageFilterR\006filter\022<\n\010group_by\030\002 \003(\0162!" +
-      ".tokenstreaming.v1.UsageDimensionR\007group" +
-      "By\022\033\n\tlabel_key\030\003 \001(\tR\010labelKey\022B\n\017bucke" +
-      "t_duration\030\004 \001(\0132\031.google.protobuf.Durat" +
-      "ionR\016bucketDuration\"W\n\026SummarizeUsageRes" +
-      "ponse\022=\n\tsummaries\030\001 \003(\0132\037.tokenstreamin" +
-      "g.v1.UsageSummaryR\tsummaries\"\303\004\n\014UsageSu" +
-      "mmary\022\026\n\006tenant\030\001 \001(\tR\006tenant\022\024\n\005model\030\002" +
-      " \001(\tR\005model\022\037\n\013label_value\030\003 \001(\tR\nlabelV" +
-      "alue\022F\n\021bucket_start_time\030\004 \001(\0132\032.google" +
-      ".protobuf.TimestampR\017bucketStartTime\022)\n\020" +
-      "generation_count\030\005 \001(\003R\017generationCount\022" +
-      "*\n\021input_token_count\030\006 \001(\003R\017inputTokenCo" +
-      "unt\022,\n\022output_token_count\030\007 \001(\003R\020outputT" +
-      "okenCount\0227\n\030cached_input_token_count\030\010 " +
-      "\001(\003R\025cachedInputTokenCount\022@\n\035cache_writ" +
-      "e_input_token_count\030\t \001(\003R\031cacheWriteInp" +
-      "utTokenCount\0222\n\025reasoning_token_count\030\n " +
-      "\001(\003R\023reasoningTokenCount\0220\n\024overhead_tok" +
-      "en_count\030\013 \001(\003R\022overheadTokenCount\0226\n\006so" +
-      "urce\030\014 \001(\0162\036.tokenstreaming.v1.UsageSour" +
-      "ceR\006source*\217\001\n\020UsageRecordState\022\"\n\036USAGE" +
-      "_RECORD_STATE_UNSPECIFIED\020\000\022\033\n\027USAGE_REC" +
-      "ORD_STATE_OPEN\020\001\022\035\n\031USAGE_RECORD_STATE_C" +
-      "LOSED\020\002\022\033\n\027USAGE_RECORD_STATE_LOST\020\003*\235\001\n" +
-      "\016UsageDimension\022\037\n\033USAGE_DIMENSION_UNSPE" +
-      "CIFIED\020\000\022\032\n\026USAGE_DIMENSION_TENANT\020\001\022\031\n\025" +
-      "USAGE_DIMENSION_MODEL\020\002\022\031\n\025USAGE_DIMENSI" +
-      "ON_LABEL\020\003\022\030\n\024USAGE_DIMENSION_TIME\020\0042\342\001\n" +
-      "\014UsageService\022k\n\020ListUsageRecords\022*.toke" +
-      "nstreaming.v1.ListUsageRecordsRequest\032+." +
-      "tokenstreaming.v1.ListUsageRecordsRespon" +
-      "se\022e\n\016SummarizeUsage\022(.tokenstreaming.v1" +
-      ".SummarizeUsageRequest\032).tokenstreaming." +
-      "v1.SummarizeUsageResponseB\341\001\n\036io.tokengr" +
-      "pc.tokenstreaming.v1B\021UsageServiceProtoP" +
-      "\001ZNgithub.com/tokengrpc/tokengrpc/genera" +
-      "ted/go/tokenstreaming/v1;tokenstreamingv" +
-      "1\252\002\033TokenGrpc.TokenStreaming.V1\312\002\033TokenG" +
-      "rpc\\TokenStreaming\\V1\352\002\035TokenGrpc::Token" +
-      "Streaming::V1b\006proto3"
+      "ageR\014settledUsage\0226\n\010attempts\030\r \003(\0132\032.to" +
+      "kenstreaming.v1.AttemptR\010attempts\022\026\n\006ser" +
+      "ver\030\016 \001(\tR\006server\022\035\n\nsession_id\030\017 \001(\tR\ts" +
+      "essionId\022D\n\020first_token_time\030\020 \001(\0132\032.goo" +
+      "gle.protobuf.TimestampR\016firstTokenTime\022(" +
+      "\n\020event_byte_count\030\021 \001(\003R\016eventByteCount" +
+      "\0226\n\027last_delivered_sequence\030\022 \001(\005R\025lastD" +
+      "eliveredSequence\022+\n\004cost\030\023 \001(\0132\027.tokenst" +
+      "reaming.v1.CostR\004cost\0329\n\013LabelsEntry\022\020\n\003" +
+      "key\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\tR\005value:\0028\001" +
+      "\"\321\002\n\013UsageFilter\022\026\n\006tenant\030\001 \001(\tR\006tenant" +
+      "\022\024\n\005model\030\002 \001(\tR\005model\022B\n\006labels\030\003 \003(\0132*" +
+      ".tokenstreaming.v1.UsageFilter.LabelsEnt" +
+      "ryR\006labels\0229\n\nstart_time\030\004 \001(\0132\032.google." +
+      "protobuf.TimestampR\tstartTime\0225\n\010end_tim" +
+      "e\030\005 \001(\0132\032.google.protobuf.TimestampR\007end" +
+      "Time\022#\n\rgeneration_id\030\006 \001(\tR\014generationI" +
+      "d\0329\n\013LabelsEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005va" +
+      "lue\030\002 \001(\tR\005value:\0028\001\"\215\001\n\027ListUsageRecord" +
+      "sRequest\0226\n\006filter\030\001 \001(\0132\036.tokenstreamin" +
+      "g.v1.UsageFilterR\006filter\022\033\n\tpage_size\030\002 " +
+      "\001(\005R\010pageSize\022\035\n\npage_token\030\003 \001(\tR\tpageT" +
+      "oken\"\207\001\n\030ListUsageRecordsResponse\022C\n\rusa" +
+      "ge_records\030\001 \003(\0132\036.tokenstreaming.v1.Usa" +
+      "geRecordR\014usageRecords\022&\n\017next_page_toke" +
+      "n\030\002 \001(\tR\rnextPageToken\"\316\002\n\025SummarizeUsag" +
+      "eRequest\0226\n\006filter\030\001 \001(\0132\036.tokenstreamin" +
+      "g.v1.UsageFilterR\006filter\022<\n\010group_by\030\002 \003" +
+      "(\0162!.tokenstreaming.v1.UsageDimensionR\007g" +
+      "roupBy\022\033\n\tlabel_key\030\003 \001(\tR\010labelKey\022B\n\017b" +
+      "ucket_duration\030\004 \001(\0132\031.google.protobuf.D" +
+      "urationR\016bucketDuration\022A\n\013bucket_unit\030\005" +
+      " \001(\0162 .tokenstreaming.v1.UsageTimeUnitR\n" +
+      "bucketUnit\022\033\n\ttime_zone\030\006 \001(\tR\010timeZone\"" +
+      "W\n\026SummarizeUsageResponse\022=\n\tsummaries\030\001" +
+      " \003(\0132\037.tokenstreaming.v1.UsageSummaryR\ts" +
+      "ummaries\"\246\005\n\014UsageSummary\022\026\n\006tenant\030\001 \001(" +
+      "\tR\006tenant\022\024\n\005model\030\002 \001(\tR\005model\022\037\n\013label" +
+      "_value\030\003 \001(\tR\nlabelValue\022F\n\021bucket_start" +
+      "_time\030\004 \001(\0132\032.google.protobuf.TimestampR" +
+      "\017bucketStartTime\022)\n\020generation_count\030\005 \001" +
+      "(\003R\017generationCount\022*\n\021input_token_count" +
+      "\030\006 \001(\003R\017inputTokenCount\022,\n\022output_token_" +
+      "count\030\007 \001(\003R\020outputTokenCount\0227\n\030cached_" +
+      "input_token_count\030\010 \001(\003R\025cachedInputToke" +
+      "nCount\022@\n\035cache_write_input_token_count\030" +
+      "\t \001(\003R\031cacheWriteInputTokenCount\0222\n\025reas" +
+      "oning_token_count\030\n \001(\003R\023reasoningTokenC" +
+      "ount\0220\n\024overhead_token_count\030\013 \001(\003R\022over" +
+      "headTokenCount\0226\n\006source\030\014 \001(\0162\036.tokenst" +
+      "reaming.v1.UsageSourceR\006source\0222\n\025lost_g" +
+      "eneration_count\030\r \001(\003R\023lostGenerationCou" +
+      "nt\022-\n\005costs\030\016 \003(\0132\027.tokenstreaming.v1.Co" +
+      "stR\005costs\"u\n\027ListUsageEntriesRequest\022%\n\016" +
+      "after_sequence\030\001 \001(\003R\rafterSequence\022\033\n\tp" +
+      "age_size\030\002 \001(\005R\010pageSize\022\026\n\006tenant\030\003 \001(\t" +
+      "R\006tenant\"\203\001\n\030ListUsageEntriesResponse\022B\n" +
+      "\rusage_entries\030\001 \003(\0132\035.tokenstreaming.v1" +
+      ".UsageEntryR\014usageEntries\022#\n\rlast_sequen" +
+      "ce\030\002 \001(\003R\014lastSequence\"\334\002\n\nUsageEntry\022\032\n" +
+      "\010sequence\030\001 \001(\003R\010sequence\0225\n\004kind\030\002 \001(\0162" +
+      "!.tokenstreaming.v1.UsageEntryKindR\004kind" +
+      "\0229\n\nentry_time\030\003 \001(\0132\032.google.protobuf.T" +
+      "imestampR\tentryTime\022A\n\014usage_record\030\004 \001(" +
+      "\0132\036.tokenstreaming.v1.UsageRecordR\013usage" +
+      "Record\022?\n\016previous_usage\030\005 \001(\0132\030.tokenst" +
+      "reaming.v1.UsageR\rpreviousUsage\022<\n\rprevi" +
+      "ous_cost\030\006 \001(\0132\027.tokenstreaming.v1.CostR" +
+      "\014previousCost*\217\001\n\020UsageRecordState\022\"\n\036US" +
+      "AGE_RECORD_STATE_UNSPECIFIED\020\000\022\033\n\027USAGE_" +
+      "RECORD_STATE_OPEN\020\001\022\035\n\031USAGE_RECORD_STAT" +
+      "E_CLOSED\020\002\022\033\n\027USAGE_RECORD_STATE_LOST\020\003*" +
+      "\235\001\n\016UsageDimension\022\037\n\033USAGE_DIMENSION_UN" +
+      "SPECIFIED\020\000\022\032\n\026USAGE_DIMENSION_TENANT\020\001\022" +
+      "\031\n\025USAGE_DIMENSION_MODEL\020\002\022\031\n\025USAGE_DIME" +
+      "NSION_LABEL\020\003\022\030\n\024USAGE_DIMENSION_TIME\020\004*" +
+      "~\n\rUsageTimeUnit\022\037\n\033USAGE_TIME_UNIT_UNSP" +
+      "ECIFIED\020\000\022\030\n\024USAGE_TIME_UNIT_HOUR\020\001\022\027\n\023U" +
+      "SAGE_TIME_UNIT_DAY\020\002\022\031\n\025USAGE_TIME_UNIT_" +
+      "MONTH\020\003*\300\001\n\016UsageEntryKind\022 \n\034USAGE_ENTR" +
+      "Y_KIND_UNSPECIFIED\020\000\022\032\n\026USAGE_ENTRY_KIND" +
+      "_BEGIN\020\001\022\033\n\027USAGE_ENTRY_KIND_FINISH\020\002\022\033\n" +
+      "\027USAGE_ENTRY_KIND_SETTLE\020\003\022\031\n\025USAGE_ENTR" +
+      "Y_KIND_LOST\020\004\022\033\n\027USAGE_ENTRY_KIND_ADJUST" +
+      "\020\0052\317\002\n\014UsageService\022k\n\020ListUsageRecords\022" +
+      "*.tokenstreaming.v1.ListUsageRecordsRequ" +
+      "est\032+.tokenstreaming.v1.ListUsageRecords" +
+      "Response\022e\n\016SummarizeUsage\022(.tokenstream" +
+      "ing.v1.SummarizeUsageRequest\032).tokenstre" +
+      "aming.v1.SummarizeUsageResponse\022k\n\020ListU" +
+      "sageEntries\022*.tokenstreaming.v1.ListUsag" +
+      "eEntriesRequest\032+.tokenstreaming.v1.List" +
+      "UsageEntriesResponseB\341\001\n\036io.tokengrpc.to" +
+      "kenstreaming.v1B\021UsageServiceProtoP\001ZNgi" +
+      "thub.com/tokengrpc/tokengrpc/generated/g" +
+      "o/tokenstreaming/v1;tokenstreamingv1\252\002\033T" +
+      "okenGrpc.TokenStreaming.V1\312\002\033TokenGrpc\\T" +
+      "okenStreaming\\V1\352\002\035TokenGrpc::TokenStrea" +
+      "ming::V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -173,7 +227,7 @@ public final class UsageServiceProto extends com.google.protobuf.GeneratedFile {
     internal_static_tokenstreaming_v1_UsageRecord_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_UsageRecord_descriptor,
-        new java.lang.String[] { "RecordId", "GenerationId", "Tenant", "Model", "Usage", "State", "FinishReason", "ErrorReason", "CreateTime", "EndTime", "Labels", "SettledUsage", });
+        new java.lang.String[] { "RecordId", "GenerationId", "Tenant", "Model", "Usage", "State", "FinishReason", "ErrorReason", "CreateTime", "EndTime", "Labels", "SettledUsage", "Attempts", "Server", "SessionId", "FirstTokenTime", "EventByteCount", "LastDeliveredSequence", "Cost", });
     internal_static_tokenstreaming_v1_UsageRecord_LabelsEntry_descriptor =
       internal_static_tokenstreaming_v1_UsageRecord_descriptor.getNestedType(0);
     internal_static_tokenstreaming_v1_UsageRecord_LabelsEntry_fieldAccessorTable = new
@@ -209,7 +263,7 @@ public final class UsageServiceProto extends com.google.protobuf.GeneratedFile {
     internal_static_tokenstreaming_v1_SummarizeUsageRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_SummarizeUsageRequest_descriptor,
-        new java.lang.String[] { "Filter", "GroupBy", "LabelKey", "BucketDuration", });
+        new java.lang.String[] { "Filter", "GroupBy", "LabelKey", "BucketDuration", "BucketUnit", "TimeZone", });
     internal_static_tokenstreaming_v1_SummarizeUsageResponse_descriptor =
       getDescriptor().getMessageType(5);
     internal_static_tokenstreaming_v1_SummarizeUsageResponse_fieldAccessorTable = new
@@ -221,7 +275,25 @@ public final class UsageServiceProto extends com.google.protobuf.GeneratedFile {
     internal_static_tokenstreaming_v1_UsageSummary_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_UsageSummary_descriptor,
-        new java.lang.String[] { "Tenant", "Model", "LabelValue", "BucketStartTime", "GenerationCount", "InputTokenCount", "OutputTokenCount", "CachedInputTokenCount", "CacheWriteInputTokenCount", "ReasoningTokenCount", "OverheadTokenCount", "Source", });
+        new java.lang.String[] { "Tenant", "Model", "LabelValue", "BucketStartTime", "GenerationCount", "InputTokenCount", "OutputTokenCount", "CachedInputTokenCount", "CacheWriteInputTokenCount", "ReasoningTokenCount", "OverheadTokenCount", "Source", "LostGenerationCount", "Costs", });
+    internal_static_tokenstreaming_v1_ListUsageEntriesRequest_descriptor =
+      getDescriptor().getMessageType(7);
+    internal_static_tokenstreaming_v1_ListUsageEntriesRequest_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_tokenstreaming_v1_ListUsageEntriesRequest_descriptor,
+        new java.lang.String[] { "AfterSequence", "PageSize", "Tenant", });
+    internal_static_tokenstreaming_v1_ListUsageEntriesResponse_descriptor =
+      getDescriptor().getMessageType(8);
+    internal_static_tokenstreaming_v1_ListUsageEntriesResponse_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_tokenstreaming_v1_ListUsageEntriesResponse_descriptor,
+        new java.lang.String[] { "UsageEntries", "LastSequence", });
+    internal_static_tokenstreaming_v1_UsageEntry_descriptor =
+      getDescriptor().getMessageType(9);
+    internal_static_tokenstreaming_v1_UsageEntry_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_tokenstreaming_v1_UsageEntry_descriptor,
+        new java.lang.String[] { "Sequence", "Kind", "EntryTime", "UsageRecord", "PreviousUsage", "PreviousCost", });
     descriptor.resolveAllFeaturesImmutable();
     com.google.protobuf.DurationProto.getDescriptor();
     com.google.protobuf.TimestampProto.getDescriptor();

@@ -36,6 +36,7 @@ private static final long serialVersionUID = 0L;
     model_ = "";
     labelValue_ = "";
     source_ = 0;
+    costs_ = java.util.Collections.emptyList();
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -367,6 +368,82 @@ private static final long serialVersionUID = 0L;
     return result == null ? io.tokengrpc.tokenstreaming.v1.UsageSource.UNRECOGNIZED : result;
   }
 
+  public static final int LOST_GENERATION_COUNT_FIELD_NUMBER = 13;
+  private long lostGenerationCount_ = 0L;
+  /**
+   * <pre>
+   * Number of generations whose record is LOST: their counts are estimates.
+   * </pre>
+   *
+   * <code>int64 lost_generation_count = 13 [json_name = "lostGenerationCount"];</code>
+   * @return The lostGenerationCount.
+   */
+  @java.lang.Override
+  public long getLostGenerationCount() {
+    return lostGenerationCount_;
+  }
+
+  public static final int COSTS_FIELD_NUMBER = 14;
+  @SuppressWarnings("serial")
+  private java.util.List<io.tokengrpc.tokenstreaming.v1.Cost> costs_;
+  /**
+   * <pre>
+   * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+   */
+  @java.lang.Override
+  public java.util.List<io.tokengrpc.tokenstreaming.v1.Cost> getCostsList() {
+    return costs_;
+  }
+  /**
+   * <pre>
+   * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+   */
+  @java.lang.Override
+  public java.util.List<? extends io.tokengrpc.tokenstreaming.v1.CostOrBuilder> 
+      getCostsOrBuilderList() {
+    return costs_;
+  }
+  /**
+   * <pre>
+   * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+   */
+  @java.lang.Override
+  public int getCostsCount() {
+    return costs_.size();
+  }
+  /**
+   * <pre>
+   * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+   */
+  @java.lang.Override
+  public io.tokengrpc.tokenstreaming.v1.Cost getCosts(int index) {
+    return costs_.get(index);
+  }
+  /**
+   * <pre>
+   * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+   */
+  @java.lang.Override
+  public io.tokengrpc.tokenstreaming.v1.CostOrBuilder getCostsOrBuilder(
+      int index) {
+    return costs_.get(index);
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -417,6 +494,12 @@ private static final long serialVersionUID = 0L;
     if (source_ != io.tokengrpc.tokenstreaming.v1.UsageSource.USAGE_SOURCE_UNSPECIFIED.getNumber()) {
       output.writeEnum(12, source_);
     }
+    if (lostGenerationCount_ != 0L) {
+      output.writeInt64(13, lostGenerationCount_);
+    }
+    for (int i = 0; i < costs_.size(); i++) {
+      output.writeMessage(14, costs_.get(i));
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -466,6 +549,19 @@ private static final long serialVersionUID = 0L;
       size += com.google.protobuf.CodedOutputStream
         .computeEnumSize(12, source_);
     }
+    if (lostGenerationCount_ != 0L) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeInt64Size(13, lostGenerationCount_);
+    }
+
+        {
+          final int count = costs_.size();
+          for (int i = 0; i < count; i++) {
+            size += com.google.protobuf.CodedOutputStream
+              .computeMessageSizeNoTag(costs_.get(i));
+          }
+          size += 1 * count;
+        }
     return size;
   }
   @java.lang.Override
@@ -516,6 +612,10 @@ private static final long serialVersionUID = 0L;
     if (getOverheadTokenCount()
         != other.getOverheadTokenCount()) return false;
     if (source_ != other.source_) return false;
+    if (getLostGenerationCount()
+        != other.getLostGenerationCount()) return false;
+    if (!getCostsList()
+        .equals(other.getCostsList())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -560,6 +660,13 @@ private static final long serialVersionUID = 0L;
         getOverheadTokenCount());
     hash = (37 * hash) + SOURCE_FIELD_NUMBER;
     hash = (53 * hash) + source_;
+    hash = (37 * hash) + LOST_GENERATION_COUNT_FIELD_NUMBER;
+    hash = (53 * hash) + com.google.protobuf.Internal.hashLong(
+        getLostGenerationCount());
+    if (getCostsCount() > 0) {
+      hash = (37 * hash) + COSTS_FIELD_NUMBER;
+      hash = (53 * hash) + getCostsList().hashCode();
+    }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -695,6 +802,7 @@ private static final long serialVersionUID = 0L;
       if (com.google.protobuf.GeneratedMessage
               .alwaysUseFieldBuilders) {
         internalGetBucketStartTimeFieldBuilder();
+        internalGetCostsFieldBuilder();
       }
     }
     @java.lang.Override
@@ -717,6 +825,14 @@ private static final long serialVersionUID = 0L;
       reasoningTokenCount_ = 0L;
       overheadTokenCount_ = 0L;
       source_ = 0;
+      lostGenerationCount_ = 0L;
+      if (costsBuilder_ == null) {
+        costs_ = java.util.Collections.emptyList();
+      } else {
+        costs_ = null;
+        costsBuilder_.clear();
+      }
+      bitField0_ = (bitField0_ & ~0x00002000);
       return this;
     }
 
@@ -743,9 +859,22 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     public io.tokengrpc.tokenstreaming.v1.UsageSummary buildPartial() {
       io.tokengrpc.tokenstreaming.v1.UsageSummary result = new io.tokengrpc.tokenstreaming.v1.UsageSummary(this);
+      buildPartialRepeatedFields(result);
       if (bitField0_ != 0) { buildPartial0(result); }
       onBuilt();
       return result;
+    }
+
+    private void buildPartialRepeatedFields(io.tokengrpc.tokenstreaming.v1.UsageSummary result) {
+      if (costsBuilder_ == null) {
+        if (((bitField0_ & 0x00002000) != 0)) {
+          costs_ = java.util.Collections.unmodifiableList(costs_);
+          bitField0_ = (bitField0_ & ~0x00002000);
+        }
+        result.costs_ = costs_;
+      } else {
+        result.costs_ = costsBuilder_.build();
+      }
     }
 
     private void buildPartial0(io.tokengrpc.tokenstreaming.v1.UsageSummary result) {
@@ -789,6 +918,9 @@ private static final long serialVersionUID = 0L;
       }
       if (((from_bitField0_ & 0x00000800) != 0)) {
         result.source_ = source_;
+      }
+      if (((from_bitField0_ & 0x00001000) != 0)) {
+        result.lostGenerationCount_ = lostGenerationCount_;
       }
       result.bitField0_ |= to_bitField0_;
     }
@@ -846,6 +978,35 @@ private static final long serialVersionUID = 0L;
       }
       if (other.source_ != 0) {
         setSourceValue(other.getSourceValue());
+      }
+      if (other.getLostGenerationCount() != 0L) {
+        setLostGenerationCount(other.getLostGenerationCount());
+      }
+      if (costsBuilder_ == null) {
+        if (!other.costs_.isEmpty()) {
+          if (costs_.isEmpty()) {
+            costs_ = other.costs_;
+            bitField0_ = (bitField0_ & ~0x00002000);
+          } else {
+            ensureCostsIsMutable();
+            costs_.addAll(other.costs_);
+          }
+          onChanged();
+        }
+      } else {
+        if (!other.costs_.isEmpty()) {
+          if (costsBuilder_.isEmpty()) {
+            costsBuilder_.dispose();
+            costsBuilder_ = null;
+            costs_ = other.costs_;
+            bitField0_ = (bitField0_ & ~0x00002000);
+            costsBuilder_ = 
+              com.google.protobuf.GeneratedMessage.alwaysUseFieldBuilders ?
+                 internalGetCostsFieldBuilder() : null;
+          } else {
+            costsBuilder_.addAllMessages(other.costs_);
+          }
+        }
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -935,6 +1096,24 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000800;
               break;
             } // case 96
+            case 104: {
+              lostGenerationCount_ = input.readInt64();
+              bitField0_ |= 0x00001000;
+              break;
+            } // case 104
+            case 114: {
+              io.tokengrpc.tokenstreaming.v1.Cost m =
+                  input.readMessage(
+                      io.tokengrpc.tokenstreaming.v1.Cost.parser(),
+                      extensionRegistry);
+              if (costsBuilder_ == null) {
+                ensureCostsIsMutable();
+                costs_.add(m);
+              } else {
+                costsBuilder_.addMessage(m);
+              }
+              break;
+            } // case 114
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -1763,6 +1942,362 @@ private static final long serialVersionUID = 0L;
       source_ = 0;
       onChanged();
       return this;
+    }
+
+    private long lostGenerationCount_ ;
+    /**
+     * <pre>
+     * Number of generations whose record is LOST: their counts are estimates.
+     * </pre>
+     *
+     * <code>int64 lost_generation_count = 13 [json_name = "lostGenerationCount"];</code>
+     * @return The lostGenerationCount.
+     */
+    @java.lang.Override
+    public long getLostGenerationCount() {
+      return lostGenerationCount_;
+    }
+    /**
+     * <pre>
+     * Number of generations whose record is LOST: their counts are estimates.
+     * </pre>
+     *
+     * <code>int64 lost_generation_count = 13 [json_name = "lostGenerationCount"];</code>
+     * @param value The lostGenerationCount to set.
+     * @return This builder for chaining.
+     */
+    public Builder setLostGenerationCount(long value) {
+
+      lostGenerationCount_ = value;
+      bitField0_ |= 0x00001000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Number of generations whose record is LOST: their counts are estimates.
+     * </pre>
+     *
+     * <code>int64 lost_generation_count = 13 [json_name = "lostGenerationCount"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearLostGenerationCount() {
+      bitField0_ = (bitField0_ & ~0x00001000);
+      lostGenerationCount_ = 0L;
+      onChanged();
+      return this;
+    }
+
+    private java.util.List<io.tokengrpc.tokenstreaming.v1.Cost> costs_ =
+      java.util.Collections.emptyList();
+    private void ensureCostsIsMutable() {
+      if (!((bitField0_ & 0x00002000) != 0)) {
+        costs_ = new java.util.ArrayList<io.tokengrpc.tokenstreaming.v1.Cost>(costs_);
+        bitField0_ |= 0x00002000;
+       }
+    }
+
+    private com.google.protobuf.RepeatedFieldBuilder<
+        io.tokengrpc.tokenstreaming.v1.Cost, io.tokengrpc.tokenstreaming.v1.Cost.Builder, io.tokengrpc.tokenstreaming.v1.CostOrBuilder> costsBuilder_;
+
+    /**
+     * <pre>
+     * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+     */
+    public java.util.List<io.tokengrpc.tokenstreaming.v1.Cost> getCostsList() {
+      if (costsBuilder_ == null) {
+        return java.util.Collections.unmodifiableList(costs_);
+      } else {
+        return costsBuilder_.getMessageList();
+      }
+    }
+    /**
+     * <pre>
+     * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+     */
+    public int getCostsCount() {
+      if (costsBuilder_ == null) {
+        return costs_.size();
+      } else {
+        return costsBuilder_.getCount();
+      }
+    }
+    /**
+     * <pre>
+     * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+     */
+    public io.tokengrpc.tokenstreaming.v1.Cost getCosts(int index) {
+      if (costsBuilder_ == null) {
+        return costs_.get(index);
+      } else {
+        return costsBuilder_.getMessage(index);
+      }
+    }
+    /**
+     * <pre>
+     * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+     */
+    public Builder setCosts(
+        int index, io.tokengrpc.tokenstreaming.v1.Cost value) {
+      if (costsBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        ensureCostsIsMutable();
+        costs_.set(index, value);
+        onChanged();
+      } else {
+        costsBuilder_.setMessage(index, value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+     */
+    public Builder setCosts(
+        int index, io.tokengrpc.tokenstreaming.v1.Cost.Builder builderForValue) {
+      if (costsBuilder_ == null) {
+        ensureCostsIsMutable();
+        costs_.set(index, builderForValue.build());
+        onChanged();
+      } else {
+        costsBuilder_.setMessage(index, builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+     */
+    public Builder addCosts(io.tokengrpc.tokenstreaming.v1.Cost value) {
+      if (costsBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        ensureCostsIsMutable();
+        costs_.add(value);
+        onChanged();
+      } else {
+        costsBuilder_.addMessage(value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+     */
+    public Builder addCosts(
+        int index, io.tokengrpc.tokenstreaming.v1.Cost value) {
+      if (costsBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        ensureCostsIsMutable();
+        costs_.add(index, value);
+        onChanged();
+      } else {
+        costsBuilder_.addMessage(index, value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+     */
+    public Builder addCosts(
+        io.tokengrpc.tokenstreaming.v1.Cost.Builder builderForValue) {
+      if (costsBuilder_ == null) {
+        ensureCostsIsMutable();
+        costs_.add(builderForValue.build());
+        onChanged();
+      } else {
+        costsBuilder_.addMessage(builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+     */
+    public Builder addCosts(
+        int index, io.tokengrpc.tokenstreaming.v1.Cost.Builder builderForValue) {
+      if (costsBuilder_ == null) {
+        ensureCostsIsMutable();
+        costs_.add(index, builderForValue.build());
+        onChanged();
+      } else {
+        costsBuilder_.addMessage(index, builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+     */
+    public Builder addAllCosts(
+        java.lang.Iterable<? extends io.tokengrpc.tokenstreaming.v1.Cost> values) {
+      if (costsBuilder_ == null) {
+        ensureCostsIsMutable();
+        com.google.protobuf.AbstractMessageLite.Builder.addAll(
+            values, costs_);
+        onChanged();
+      } else {
+        costsBuilder_.addAllMessages(values);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+     */
+    public Builder clearCosts() {
+      if (costsBuilder_ == null) {
+        costs_ = java.util.Collections.emptyList();
+        bitField0_ = (bitField0_ & ~0x00002000);
+        onChanged();
+      } else {
+        costsBuilder_.clear();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+     */
+    public Builder removeCosts(int index) {
+      if (costsBuilder_ == null) {
+        ensureCostsIsMutable();
+        costs_.remove(index);
+        onChanged();
+      } else {
+        costsBuilder_.remove(index);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+     */
+    public io.tokengrpc.tokenstreaming.v1.Cost.Builder getCostsBuilder(
+        int index) {
+      return internalGetCostsFieldBuilder().getBuilder(index);
+    }
+    /**
+     * <pre>
+     * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+     */
+    public io.tokengrpc.tokenstreaming.v1.CostOrBuilder getCostsOrBuilder(
+        int index) {
+      if (costsBuilder_ == null) {
+        return costs_.get(index);  } else {
+        return costsBuilder_.getMessageOrBuilder(index);
+      }
+    }
+    /**
+     * <pre>
+     * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+     */
+    public java.util.List<? extends io.tokengrpc.tokenstreaming.v1.CostOrBuilder> 
+         getCostsOrBuilderList() {
+      if (costsBuilder_ != null) {
+        return costsBuilder_.getMessageOrBuilderList();
+      } else {
+        return java.util.Collections.unmodifiableList(costs_);
+      }
+    }
+    /**
+     * <pre>
+     * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+     */
+    public io.tokengrpc.tokenstreaming.v1.Cost.Builder addCostsBuilder() {
+      return internalGetCostsFieldBuilder().addBuilder(
+          io.tokengrpc.tokenstreaming.v1.Cost.getDefaultInstance());
+    }
+    /**
+     * <pre>
+     * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+     */
+    public io.tokengrpc.tokenstreaming.v1.Cost.Builder addCostsBuilder(
+        int index) {
+      return internalGetCostsFieldBuilder().addBuilder(
+          index, io.tokengrpc.tokenstreaming.v1.Cost.getDefaultInstance());
+    }
+    /**
+     * <pre>
+     * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+     * </pre>
+     *
+     * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+     */
+    public java.util.List<io.tokengrpc.tokenstreaming.v1.Cost.Builder> 
+         getCostsBuilderList() {
+      return internalGetCostsFieldBuilder().getBuilderList();
+    }
+    private com.google.protobuf.RepeatedFieldBuilder<
+        io.tokengrpc.tokenstreaming.v1.Cost, io.tokengrpc.tokenstreaming.v1.Cost.Builder, io.tokengrpc.tokenstreaming.v1.CostOrBuilder> 
+        internalGetCostsFieldBuilder() {
+      if (costsBuilder_ == null) {
+        costsBuilder_ = new com.google.protobuf.RepeatedFieldBuilder<
+            io.tokengrpc.tokenstreaming.v1.Cost, io.tokengrpc.tokenstreaming.v1.Cost.Builder, io.tokengrpc.tokenstreaming.v1.CostOrBuilder>(
+                costs_,
+                ((bitField0_ & 0x00002000) != 0),
+                getParentForChildren(),
+                isClean());
+        costs_ = null;
+      }
+      return costsBuilder_;
     }
 
     // @@protoc_insertion_point(builder_scope:tokenstreaming.v1.UsageSummary)

@@ -185,4 +185,58 @@ public interface UsageSummaryOrBuilder extends
    * @return The source.
    */
   io.tokengrpc.tokenstreaming.v1.UsageSource getSource();
+
+  /**
+   * <pre>
+   * Number of generations whose record is LOST: their counts are estimates.
+   * </pre>
+   *
+   * <code>int64 lost_generation_count = 13 [json_name = "lostGenerationCount"];</code>
+   * @return The lostGenerationCount.
+   */
+  long getLostGenerationCount();
+
+  /**
+   * <pre>
+   * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+   */
+  java.util.List<io.tokengrpc.tokenstreaming.v1.Cost> 
+      getCostsList();
+  /**
+   * <pre>
+   * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+   */
+  io.tokengrpc.tokenstreaming.v1.Cost getCosts(int index);
+  /**
+   * <pre>
+   * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+   */
+  int getCostsCount();
+  /**
+   * <pre>
+   * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+   */
+  java.util.List<? extends io.tokengrpc.tokenstreaming.v1.CostOrBuilder> 
+      getCostsOrBuilderList();
+  /**
+   * <pre>
+   * Sums of the costs, one for each currency, ordered by its code. Generations without a price are in none.
+   * </pre>
+   *
+   * <code>repeated .tokenstreaming.v1.Cost costs = 14 [json_name = "costs"];</code>
+   */
+  io.tokengrpc.tokenstreaming.v1.CostOrBuilder getCostsOrBuilder(
+      int index);
 }
