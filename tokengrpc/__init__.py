@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tokengrpc.client import (
         ConnectionLostError,
         Conversation,
+        Cursor,
         DeadlineExceededError,
         EngineFailedError,
         GenerationCancelledError,
@@ -28,11 +29,15 @@ if TYPE_CHECKING:
         TokenStreamClient,
         TokenStreamError,
         UnavailableError,
+        tls_credentials,
     )
+
+    __version__: str
 
 __all__ = [
     "ConnectionLostError",
     "Conversation",
+    "Cursor",
     "DeadlineExceededError",
     "EngineFailedError",
     "GenerationCancelledError",
@@ -49,11 +54,18 @@ __all__ = [
     "TokenStreamClient",
     "TokenStreamError",
     "UnavailableError",
+    "tls_credentials",
 ]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - the names above have many types
     # Imported on first use, because the server's lower layers must not import grpc.
+    if name == "__version__":
+        return import_module("importlib.metadata").version("tokengrpc")
     if name in __all__:
         return getattr(import_module("tokengrpc.client"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

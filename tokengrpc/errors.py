@@ -8,10 +8,22 @@ generated text or secrets.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+E = TypeVar("E", bound=BaseException)
+
+
+def without_traceback(error: E) -> E:
+    """Removes what an exception was raised with: its traceback, its cause and its context. Returns it.
+
+    Tracebacks refer to all local variables of all frames. Before an exception is stored where one of these
+    variables can reach it, it must lose them: otherwise reference counting alone would free none of it.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 class Reason(StrEnum):
@@ -35,6 +47,7 @@ class Reason(StrEnum):
     GENERATION_NOT_FOUND = "GENERATION_NOT_FOUND"
     INTERNAL = "INTERNAL"
     INVALID_REQUEST = "INVALID_REQUEST"
+    LOG_DIVERGED = "LOG_DIVERGED"
     MODEL_NOT_ALLOWED = "MODEL_NOT_ALLOWED"
     MODEL_NOT_FOUND = "MODEL_NOT_FOUND"
     OVERLOADED = "OVERLOADED"
@@ -60,7 +73,11 @@ _MAX_RETRY_AFTER = 3600.0
 
 
 class TokenGrpcError(Exception):
-    """Root of the error tree. `metadata` is sent in ErrorInfo, `retry_after` (seconds) in RetryInfo."""
+    """Root of the error tree. `metadata` is sent in ErrorInfo, `retry_after` (seconds) in RetryInfo.
+
+    `quoted` is the part of the message that an engine or its proxy said. It may repeat the input, so callers
+    receive it, and logs and metrics do not.
+    """
 
     reason: ClassVar[Reason] = Reason.INTERNAL
     advice: ClassVar[Advice] = Advice.NEVER
@@ -76,10 +93,16 @@ class TokenGrpcError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
+        self.quoted = ""
         self.metadata = dict(metadata or {})
         wait = self.default_retry_after if retry_after is None else retry_after
         # An engine may ask for any delay, so the value is clamped.
         self.retry_after = wait if wait is None else max(0.0, min(wait, _MAX_RETRY_AFTER))
+
+    @property
+    def log_text(self) -> str:
+        """The message without what an engine said."""
+        return self.message.replace(self.quoted, "") if self.quoted else self.message
 
 
 # --- Errors in the request.
@@ -120,7 +143,7 @@ class ModelNotFound(RequestError):
 
 
 class GenerationNotFound(RequestError):
-    """Generation that does not exist, belongs to another tenant, or is no longer kept."""
+    """Generation that does not exist, belongs to another tenant, was made anew, or is no longer kept."""
 
     reason = Reason.GENERATION_NOT_FOUND
 
@@ -211,6 +234,13 @@ class StoreUnavailable(ServerError):
     reason = Reason.STORE_UNAVAILABLE
     advice = Advice.RETRY
     default_retry_after = 1.0
+
+
+class LogDiverged(ServerError):
+    """Stored events that are not those that the caller has received."""
+
+    reason = Reason.LOG_DIVERGED
+    advice = Advice.RETRY
 
 
 class Internal(ServerError):
@@ -306,6 +336,10 @@ class EngineAborted(EngineError):
     """Generation that the engine itself aborted."""
 
     reason = Reason.ENGINE_ABORTED
+
+
+class AnswerPaused(EngineAborted):
+    """Answer that its engine interrupted as agreed: only a further request to it would bring the rest."""
 
 
 class EngineAuthFailed(EngineError):

@@ -11,6 +11,9 @@ _MARKS = "\u061c\u200e\u200f"
 # C0 without tab and line feed, DEL, C1, and the two separators that some terminals take for line ends.
 _CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029"
 
+MAX_ID_LENGTH = 128
+"""Most characters of an id that an engine gave its response."""
+
 _UNSAFE_IN_TEXT = re.compile(f"[{_CONTROLS}{_REORDERING}]")
 _UNSAFE_IN_LINE = re.compile(f"[\t\n{_CONTROLS}{_REORDERING}{_MARKS}]")
 
@@ -26,6 +29,11 @@ def escape_text(text: str) -> str:
 def escape_line(text: str) -> str:
     """Escapes like `escape_text`, and line feeds, tabs and marks too: for a value within one line."""
     return _UNSAFE_IN_LINE.sub(_escape, text)
+
+
+def escape_id(text: str) -> str:
+    """Escapes an id that others chose, like `escape_line`, and cuts it to MAX_ID_LENGTH characters."""
+    return escape_line(text[:MAX_ID_LENGTH])[:MAX_ID_LENGTH]
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -13,7 +12,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from tokengrpc import __version__
+from tokengrpc.config.remote import RemoteEngineSettings
+from tokengrpc.garbage import Collector
+from tokengrpc.reloading import reload
 from tokengrpc.server import Server
+from tokengrpc.shortages import file_limit
 from tokengrpc.telemetry.logs import logs_to_stderr
 
 if TYPE_CHECKING:
@@ -23,41 +27,85 @@ if TYPE_CHECKING:
 
 _EXIT_GRACE = 2.0
 """Seconds that a plugin's thread may take after everything else has stopped."""
-_FULL_COLLECTION_OBJECTS = 1_000_000
-"""Number of new objects that triggers a full garbage collection."""
+
+_OWN_FILES = 100
+"""Files that a server has open without any call, with some to spare."""
+
+_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
+"""Signals that are handled; Windows has no SIGHUP."""
 
 log = structlog.get_logger(__name__)
 
 
-def make_pauses_rare() -> None:
-    """Makes full garbage collections rare, because each stops every stream for a microsecond per object.
+def needed_files(settings: Settings) -> int:
+    """Returns how many files a server may have open: mostly its connections to engines and callers.
 
-    Objects that exist at start are excluded from collections. Of later objects, most belong to generations
-    that are kept for replay; by default, Python would scan them all whenever they have grown by a quarter.
-    Collections of young objects are not affected, and nearly all objects are freed without a collection.
+    A generation needs one connection to an engine behind a URL. Callers share connections: one for eight
+    generations is assumed.
     """
-    gc.collect()
-    gc.freeze()
-    young, middle, _ = gc.get_threshold()
-    gc.set_threshold(young, middle, _FULL_COLLECTION_OBJECTS // (young * middle))
+    engines = [engine for model in settings.models for engine in model.served_engines]
+    is_remote = any(isinstance(engine, RemoteEngineSettings) and engine.base_url for engine in engines)
+    generations = settings.limits.max_generations
+    return _OWN_FILES + generations // 8 + (generations if is_remote else 0)
 
 
-async def serve(settings: Settings, on_ready: Callable[[str], None] | None = None) -> None:
-    """Serves until SIGTERM or SIGINT, then drains. A second signal stops the server at once."""
+def warn_of_few_files(settings: Settings) -> None:
+    """Warns if the limit of open files is too low for as many generations as the settings allow."""
+    limit, needed = file_limit(), needed_files(settings)
+    if limit is not None and limit < needed:
+        log.warning(
+            "the limit of open files is too low for limits.max_generations: raise it (ulimit -n), "
+            "or lower max_generations",
+            limit=limit,
+            needed=needed,
+            max_generations=settings.limits.max_generations,
+        )
+
+
+def log_start(server: Server) -> None:
+    """Logs what this server is: its version, its addresses, and its models with their engines and kinds."""
+    settings = server.settings
+    engines = {
+        model.name: ", ".join(f"{engine.name} ({engine.kind})" for engine in model.served_engines)
+        for model in settings.models
+    }
+    log.info(
+        "serving",
+        version=__version__,
+        listen=server.address,
+        **server.admin.addresses,
+        models=engines,
+        tenants=len(settings.tenants) or None,
+    )
+
+
+async def serve(
+    settings: Settings,
+    on_ready: Callable[[str], None] | None = None,
+    reread: Callable[[], Settings] | None = None,
+    dropped_log_lines: Callable[[], int] = int,
+) -> None:
+    """Serves until SIGTERM or SIGINT, then drains. A second signal stops the server at once.
+
+    SIGHUP reloads settings, if `reread` reads them. `dropped_log_lines` counts those of the process.
+    """
     server = Server(settings)
+    server.status.dropped_log_lines = dropped_log_lines
+    collector = Collector(lambda: server.admission.active, lambda: server.admission.admitted)
     signals: asyncio.Queue[str] = asyncio.Queue()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _SIGNALS:
         loop.add_signal_handler(number, signals.put_nowait, number.name)
     try:
         await server.start()
-        make_pauses_rare()
-        host = settings.listen.rpartition(":")[0]
-        address = f"{host}:{server.port}"
+        log_start(server)
+        warn_of_few_files(settings)
+        collector.start()
+        address = server.address
         print(f"listening on {address}", flush=True)
         if on_ready is not None:
             on_ready(address)
-        name = await signals.get()
+        name = await _reload_until_stopped(server, signals, reread)
         log.info(
             "draining: running generations may finish; a second signal stops the server at once",
             signal=name,
@@ -65,25 +113,40 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] | None = Non
             seconds=settings.limits.drain_time,
         )
         drain = asyncio.ensure_future(server.drain(settings.limits.drain_time))
-        again = asyncio.ensure_future(signals.get())
+        again = asyncio.ensure_future(_reload_until_stopped(server, signals, None))
         await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
         for task in (drain, again):
             task.cancel()
     finally:
+        collector.stop()
         await server.stop()
 
 
-def run(settings: Settings, on_ready: Callable[[str], None] | None = None) -> int:
+async def _reload_until_stopped(
+    server: Server, signals: asyncio.Queue[str], reread: Callable[[], Settings] | None
+) -> str:
+    """Reloads at each SIGHUP, if `reread` is given. Returns the name of the first other signal."""
+    while (name := await signals.get()) == "SIGHUP":
+        if reread is not None:
+            await reload(server, reread)
+    return name
+
+
+def run(
+    settings: Settings,
+    on_ready: Callable[[str], None] | None = None,
+    reread: Callable[[], Settings] | None = None,
+) -> int:
     """Serves in a new event loop, as the last thing that this process does. Returns the exit code.
 
     The process ends soon after, even if a thread of a plugin hangs. Raises ConfigError, StoreUnavailable.
     """
-    with logs_to_stderr(settings.log_level, settings.log_format):
+    with logs_to_stderr(settings.log_level, settings.log_format) as writer:
 
         async def main() -> None:
             code = 1
             try:
-                await serve(settings, on_ready)
+                await serve(settings, on_ready, reread, lambda: writer.total_dropped)
                 code = 0
             finally:
                 _exit_soon(code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,44 +12,61 @@ import grpc
 import structlog
 
 from tokengrpc import plugins
-from tokengrpc.config import ConfigError
+from tokengrpc.admin.ports import AdminPorts
+from tokengrpc.config import price_list
 from tokengrpc.core.admission import Admission
-from tokengrpc.core.catalog import Catalog, ClockLimits, ServedModel
+from tokengrpc.core.capacity import Capacity, CapacityLimits
+from tokengrpc.core.catalog import Catalog
 from tokengrpc.core.clock import SystemClock
-from tokengrpc.core.ports.engine import ReportsLateUsage
-from tokengrpc.core.ports.observer import BreakerChanged
-from tokengrpc.core.routing import EnginePool, PooledEngine
+from tokengrpc.core.ports.ledger import PricesLostUsage
+from tokengrpc.core.ports.usage_reader import UsageReader
+from tokengrpc.core.prices import PriceList
 from tokengrpc.core.termination import Termination
-from tokengrpc.engines.simulator.engine import PARAM, RequestPlans, with_faults
 from tokengrpc.errors import Draining
 from tokengrpc.generations.billing import Billing
 from tokengrpc.generations.buffer import EventBuffers
 from tokengrpc.generations.health_checks import HealthChecks
+from tokengrpc.generations.loop_probe import LoopProbe
 from tokengrpc.generations.observers import Observers
 from tokengrpc.generations.patience import StorePatience
 from tokengrpc.generations.registry import GenerationRegistry
 from tokengrpc.generations.services import Services
+from tokengrpc.generations.silence_watch import SilenceWatch
+from tokengrpc.generations.status import Phase, ServerStatus
+from tokengrpc.model_factory import ModelFactory
 from tokengrpc.rpc import grpc_aio
+from tokengrpc.rpc.acceptors import Acceptors
+from tokengrpc.rpc.access_log import AccessLog
+from tokengrpc.rpc.call_reports import CallReports
+from tokengrpc.rpc.exposure import check_exposure
 from tokengrpc.rpc.interceptor import CallInterceptor
 from tokengrpc.rpc.lifecycle import Health, register_reflection
+from tokengrpc.rpc.listening import listen
+from tokengrpc.rpc.load_reporting import LoadReporting
 from tokengrpc.rpc.options import server_options
-from tokengrpc.rpc.servicer import SERVICE, TokenStreamServicer
+from tokengrpc.rpc.servicer import SERVICE, STARTING, TokenStreamServicer
+from tokengrpc.rpc.tls import CertificateFiles
+from tokengrpc.rpc.usage_reads import UsageReads
+from tokengrpc.rpc.usage_servicer import SERVICE as USAGE_SERVICE
+from tokengrpc.rpc.usage_servicer import UsageServicer
 from tokengrpc.stores.spill import FileSpill, MemorySpill
-from tokengrpc.tokenizers.tiktoken import load as load_tokenizer
+from tokengrpc.telemetry.load_reports import LoadReports
+from tokengrpc.telemetry.metrics import Metrics
+from tokengrpc.telemetry.otel import create_observer as create_exporting_observer
 from tokengrpc.wire.encoding import ProtobufEncoder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from tokengrpc.config import EngineSettings, LimitSettings, ModelSettings, Settings
+    from tokengrpc.config import LimitSettings, Settings
+    from tokengrpc.core.capacity import Measurement
     from tokengrpc.core.ports.auth import Authenticator
     from tokengrpc.core.ports.budget import Budget
-    from tokengrpc.core.ports.engine import Engine, Tokenizer
+    from tokengrpc.core.ports.engine import Engine
     from tokengrpc.core.ports.ledger import UsageLedger
     from tokengrpc.core.ports.log import EventSink
     from tokengrpc.core.ports.observer import Observer
 
-ESTIMATOR = "o200k_base"
 SPILL_FILE = "unwritten-usage.jsonl"
 _STOP_GRACE = 0.5
 """Seconds for calls that are left after all generations have ended, such as health watches."""
@@ -59,7 +77,7 @@ log = structlog.get_logger(__name__)
 class Server:
     """Server with all its parts. Call `start`, then `drain` and `stop`, all in one event loop.
 
-    Plugins that are passed replace those that the settings name.
+    Plugins that are passed replace those that the settings name; `engines` are by the engine's name.
     """
 
     def __init__(
@@ -71,8 +89,14 @@ class Server:
         authenticator: Authenticator | None = None,
         budget: Budget | None = None,
         observers: Sequence[Observer] | None = None,
+        engines: Mapping[str, Engine] | None = None,
     ) -> None:
-        """Creates all parts. Raises ConfigError if a plugin cannot be created."""
+        """Creates all parts.
+
+        Raises ConfigError if a plugin cannot be created or a certificate cannot be used, or if other machines
+        would reach the server without TLS or authentication.
+        """
+        check_exposure(settings, has_authenticator=authenticator is not None)
         limits = settings.limits
         self.settings = settings
         self.clock = SystemClock()
@@ -81,8 +105,17 @@ class Server:
             buffer_bytes=limits.generation_log_bytes, total_bytes=limits.total_log_bytes
         )
         self.health = Health()
-        self.admission = Admission(limits.max_generations)
-        self.ledger: UsageLedger = ledger or plugins.create("ledgers", "ledger", settings.ledger, settings)
+        self._acceptors = Acceptors()
+        self._access_log = AccessLog()
+        capacity = Capacity(_capacity_limits(limits), start_wait=self._start_wait)
+        self.admission = Admission(limits.max_generations, capacity)
+        self._probe = LoopProbe(self._measured)
+        self.status = ServerStatus(self._probe, self.admission, self.buffers, self.clock)
+        self.ledger: UsageLedger = ledger or plugins.create(
+            "ledgers", "ledger", settings.chosen_ledger, settings
+        )
+        self.prices = PriceList()
+        self.use_prices(settings)
         self.sink = sink
         if sink is None and settings.store:
             self.sink = plugins.create("event_stores", "store", settings.store, settings)
@@ -90,7 +123,14 @@ class Server:
             "authenticators", "authenticator", settings.authenticator, settings
         )
         self.budget: Budget = budget or plugins.create("budgets", "budget", settings.budget, settings)
-        self.observers = Observers(_observers(settings) if observers is None else observers)
+        self._engines = engines or {}
+        metrics = Metrics(self.status) if settings.admin_listen else None
+        self._load = LoadReports(self.admission, self.status) if settings.load_reports else None
+        exported = create_exporting_observer(settings.server_name) if settings.otlp else None
+        chosen = _observers(settings) if observers is None else observers
+        own = (metrics, self._load, exported)
+        self.observers = Observers((*chosen, *(observer for observer in own if observer is not None)))
+        self.admin = AdminPorts(settings, self.status, metrics)
         self.billing = Billing(
             self.ledger,
             FileSpill(Path(settings.data_dir) / SPILL_FILE) if settings.data_dir else MemorySpill(),
@@ -103,6 +143,8 @@ class Server:
         self.port = 0
         self._registry: GenerationRegistry | None = None
         self._checks = HealthChecks(self.clock)
+        self._silence = SilenceWatch(self.clock)
+        self._certificates = CertificateFiles(settings.tls) if settings.tls.cert_file else None
         self._started: list[UsageLedger | EventSink | Authenticator | Budget] = []
         self._server = grpc.aio.server(options=server_options(limits))
 
@@ -113,6 +155,18 @@ class Server:
             raise RuntimeError("the server was not started")
         return self._registry
 
+    @property
+    def address(self) -> str:
+        """Address at which clients reach the server: HOST:PORT or unix:/PATH."""
+        host = self.settings.listen.rpartition(":")[0]
+        return f"{host}:{self.port}" if self.port else self.settings.listen
+
+    def use_prices(self, settings: Settings) -> None:
+        """Applies the prices of settings to generations that begin from now on."""
+        self.prices = price_list(settings.prices)
+        if isinstance(self.ledger, PricesLostUsage):
+            self.ledger.use_prices(self.prices)
+
     async def start(self) -> None:
         """Starts the stores, listens, starts the engines, then accepts generations.
 
@@ -120,12 +174,15 @@ class Server:
         store cannot be started.
         """
         settings = self.settings
+        self.admin.start()
         await self.billing.start()
         for plugin in (self.sink, self.authenticator, self.budget):
             if plugin is not None:
                 await plugin.start()
                 self._started.append(plugin)
-        self.catalog = Catalog([self._served(model) for model in settings.models], settings.default_model)
+        models = ModelFactory(settings.limits, self._engines, self.observers, self.billing.settle)
+        self.catalog = Catalog([models.create(model) for model in settings.models], settings.default_model)
+        self.status.catalog = self.catalog
         services = Services(
             clock=self.clock,
             encoder=self.encoder,
@@ -137,33 +194,65 @@ class Server:
             sink=self.sink,
             sink_patience=_patience("event store", settings.limits),
             observers=self.observers,
+            lag=self._lag,
+            server=settings.server_name or socket.gethostname(),
+            prices=lambda: self.prices,
         )
         self._registry = registry = GenerationRegistry(services, self.catalog, self.admission)
-        interceptor = CallInterceptor(self.authenticator, _patience("authenticator", settings.limits))
-        handlers = TokenStreamServicer(registry, self.catalog).handlers
-        grpc_aio.register(self._server, SERVICE, handlers, interceptor)
-        await self.health.register(self._server)
-        register_reflection(self._server)
-        try:
-            self.port = self._server.add_insecure_port(settings.listen)
-        except RuntimeError as error:
-            raise ConfigError(
-                f"listen: {settings.listen} is in use or is not an address of this machine;"
-                " choose another one with --listen HOST:PORT"
-            ) from error
+        interceptor = CallInterceptor(
+            self.authenticator,
+            _patience("authenticator", settings.limits),
+            CallReports(self._access_log, self.observers),
+            request_timeout=settings.limits.request_timeout,
+            max_awaited_requests=settings.limits.max_awaited_requests,
+        )
+        usage = None
+        if isinstance(self.ledger, UsageReader):
+            usage = UsageReads(self.ledger, _patience("usage ledger", settings.limits))
+        handlers = TokenStreamServicer(registry, self.catalog, usage).handlers
+        reporting = None if self._load is None else LoadReporting(self._load.report)
+        trailers = tuple if reporting is None else reporting.trailers
+        registered = grpc_aio.register(self._server, SERVICE, handlers, interceptor, trailers)
+        served = [SERVICE.full_name]
+        if usage is not None:
+            served.append(USAGE_SERVICE.full_name)
+            reading = UsageServicer(usage).handlers
+            registered |= grpc_aio.register(self._server, USAGE_SERVICE, reading, interceptor)
+        if reporting is not None:
+            reporting.register(self._server, settings.limits.request_timeout)
+        await self.health.register(self._server, settings.limits.request_timeout)
+        register_reflection(self._server, served, settings.limits.request_timeout)
+        credentials = self._certificates.credentials() if self._certificates is not None else None
+        # Before an engine is dialled from that port.
+        self.port = listen(self._server, settings.listen, credentials)
         await self._server.start()
+        self._acceptors.start(self._server, registered)
         await asyncio.gather(*(engine.start() for model in self.catalog.all() for engine in model.engines))
         self._checks.start(self.catalog)
+        self._silence.start(self.catalog)
         self.billing.watch(registry.running_usage)
         registry.ready = True
         registry.sweep()
+        self._probe.start()
+        if settings.ledger == "auto" and not settings.data_dir:
+            log.warning("usage is kept in memory only, and lost when the server stops: set data_dir")
+        self._enter(Phase.SERVING)
         await self.health.ready()
+
+    async def begin_drain(self, seconds: float) -> None:
+        """Rejects new generations from now on, and tells readers that their streams end in `seconds`."""
+        deadline_ns = self.clock.now_ns() + round(seconds * 1e9)
+        self._enter(Phase.DRAINING)
+        await self.health.draining()
+        self.registry.begin_drain(self.encoder.drain_notice(deadline_ns))
 
     async def drain(self, seconds: float) -> None:
         """Rejects new generations, waits up to `seconds` for running ones, then ends those that are left."""
-        deadline_ns = self.clock.now_ns() + round(seconds * 1e9)
-        await self.health.draining()
-        self.registry.begin_drain(self.encoder.drain_notice(deadline_ns))
+        await self.begin_drain(seconds)
+        await self.finish_drain(seconds)
+
+    async def finish_drain(self, seconds: float) -> None:
+        """Waits up to `seconds` for running generations, then ends those that are left."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.registry.wait_idle()
@@ -175,12 +264,17 @@ class Server:
 
     async def stop(self) -> None:
         """Closes all parts, even after a failed start. Running generations end with DRAINING."""
+        self._enter(Phase.DRAINING)
         await self.health.draining()
         if self._registry is not None:
             termination = Termination.failed(Draining("the server is shutting down: try another one"))
             await self._registry.stop_all(termination)
         await self._checks.stop()
+        await self._silence.stop()
+        self._probe.stop()
         await self._server.stop(_STOP_GRACE)
+        await self._acceptors.stop()
+        self._access_log.flush()
         if self._registry is not None:
             self._registry.close()
         if self.catalog is not None:
@@ -191,60 +285,39 @@ class Server:
         for plugin in self._started:
             await _patience(type(plugin).__name__, self.settings.limits).quietly(plugin.close)
         self._started.clear()
+        await self.observers.close()
+        await self.admin.stop()
 
-    def _served(self, settings: ModelSettings) -> ServedModel:
-        # The builtin engine uses the packaged vocabulary, so counting with it is exact.
-        engines = settings.served_engines
-        exact = bool(settings.tokenizer) or all(engine.kind == "builtin" for engine in engines)
-        try:
-            tokenizer = load_tokenizer(settings.tokenizer or ESTIMATOR, exact=exact)
-        except ValueError as error:
-            raise ConfigError(f"models.{settings.name}.tokenizer: {error}") from error
-        plans = RequestPlans() if settings.allow_request_faults else None
-        pool = EnginePool(
-            [self._pooled(settings.name, engine, tokenizer, plans) for engine in engines],
-            session_load_bound=settings.session_load_bound,
-        )
-        pool.on_breaker_change = lambda engine, is_open: self.observers.emit(
-            BreakerChanged(model=settings.name, engine=engine, open=is_open)
-        )
-        return ServedModel(
-            name=settings.name,
-            pool=pool,
-            tokenizer=tokenizer,
-            context_token_count=settings.context_token_count,
-            allowed_engine_params=frozenset(settings.allowed_engine_params)
-            | ({PARAM} if plans else frozenset()),
-            clocks=ClockLimits(
-                first_token=settings.first_token_timeout,
-                inter_token=settings.inter_token_timeout,
-                total=settings.time_limit,
-            ),
-        )
+    def _enter(self, phase: Phase) -> None:
+        self.status.phase = phase
+        self.admin.update()
 
-    def _pooled(
-        self, model: str, settings: EngineSettings, tokenizer: Tokenizer, plans: RequestPlans | None
-    ) -> PooledEngine:
-        factory = plugins.find("engines", f"models.{model}.kind", settings.kind)
-        engine: Engine = factory.load()(settings, tokenizer)
-        if plans is not None or not settings.faults.harmless:
-            log.warning(
-                "faults are injected into this engine: use for tests only", engine=settings.name, model=model
-            )
-            engine = with_faults(engine, settings.faults, plans, connect_timeout=settings.connect_timeout)
-        if isinstance(engine, ReportsLateUsage):
-            engine.on_late_usage(self.billing.settle)
-        return PooledEngine(
-            engine,
-            weight=settings.weight,
-            priority=settings.priority,
-            max_connections=settings.max_connections,
-            check_interval=settings.health_check_interval,
-        )
+    def _measured(self, measurement: Measurement) -> None:
+        self.admission.capacity.measured(measurement)
+        if self._load is not None:
+            self._load.measured(measurement)
+
+    def _lag(self) -> float:
+        """Returns by how many seconds the event loop is late, or has been recently."""
+        return max(self.admission.capacity.recent_lag, self._probe.overdue())
+
+    def _start_wait(self) -> float:
+        """Returns how long, in seconds, the current call can have waited for its start at most."""
+        return max(self._acceptors.longest_wait(STARTING), self._probe.overdue())
 
 
 def _observers(settings: Settings) -> list[Observer]:
     return [plugins.create("observers", "observers", name, settings) for name in settings.observers]
+
+
+def _capacity_limits(limits: LimitSettings) -> CapacityLimits:
+    return CapacityLimits(
+        max_loop_lag=limits.max_loop_lag,
+        max_core_share=limits.max_core_share,
+        max_core_wait=limits.max_core_wait,
+        max_start_wait=limits.max_start_wait,
+        min_generations=limits.min_generations,
+    )
 
 
 def _patience(store: str, limits: LimitSettings) -> StorePatience:

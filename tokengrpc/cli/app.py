@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from tokengrpc.cli import exits
 from tokengrpc.cli.options import UsageError
-from tokengrpc.cli.output import OutputClosed, OutputError, discard_stdout, styles_disabled, write_error
+from tokengrpc.cli.output import OutputClosed, OutputError, discard_stdout, write_error
+from tokengrpc.extras import MissingExtraError, require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+# Any arguments.
+_UNCHECKED: dict[str, Any] = {
+    "add_help_option": False,
+    "context_settings": {"allow_extra_args": True, "ignore_unknown_options": True},
+}
 
 # The module of each command, in the order of the help. Modules of client commands never import the server.
 COMMANDS = {
@@ -27,9 +35,23 @@ COMMANDS = {
     "models": "lookups",
     "get": "lookups",
     "cancel": "lookups",
+    "usage": "usage.command",
     "probe": "probe",
+    "top": "top.command",
     "config": "serve",
 }
+
+# Typer's own messages that are long or do not say what to do, and ours instead.
+_PLAIN = (
+    (r"Value error, ", ""),
+    (r"Option '(.+)' requires an argument", r"\1 needs a value"),
+    (r"Input should be a valid number, .*", "must be a number"),
+    (r"Input should be a valid integer, .*", "must be a whole number"),
+    (
+        r"Got unexpected extra arguments?(?:\(s\))? \((.+)\)",
+        r"Unexpected: \1 (put a text of several words in quotes)",
+    ),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,8 +73,8 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         return command.main(arguments, prog_name="tokengrpc", standalone_mode=False) or exits.OK
     except UsageError as error:
-        return _report_usage_error(error)
-    except (KeyboardInterrupt, typer.Abort):
+        return _report_usage_error(error, arguments[0])
+    except typer.Abort:
         return exits.INTERRUPTED
     except OutputClosed:
         discard_stdout()
@@ -81,23 +103,45 @@ def _open_missing_streams() -> None:
 
 def _build_app(names: Iterable[str]) -> typer.Typer:
     """Builds the application with only the named commands, because importing all of them takes time."""
-    # Without Rich, the help has no styles.
-    markup: Literal["rich"] | None = None if styles_disabled() else "rich"
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=markup)
+    # Typer's help by Rich cuts words and names types of switches, so the help is plain.
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.callback(epilog=exits.EPILOG)(_root)
     for name in names:
+        try:
+            require("server" if COMMANDS[name] == "serve" else "cli", f"`tokengrpc {name}`")
+        except MissingExtraError as error:
+            app.command(name, **_UNCHECKED)(_unavailable(str(error)))
+            continue
         module = import_module(f"tokengrpc.cli.{COMMANDS[name]}")
         command = getattr(module, name)
-        app.command(name, **getattr(module, "SETTINGS", {}))(command)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name, **getattr(module, "SETTINGS", {}))(command)
     return app
 
 
-def _report_usage_error(error: Exception) -> int:
+def _unavailable(message: str) -> Callable[[], int]:
+    """Returns a command that only says which extra it needs."""
+
+    def command() -> int:
+        write_error(message)
+        return exits.FAILURE
+
+    command.__doc__ = f"{message[0].upper()}{message[1:]}"
+    return command
+
+
+def _report_usage_error(error: Exception, first: str) -> int:
     """Reports a usage error in one line and returns the exit code."""
     format_message = getattr(error, "format_message", error.__str__)
     context = getattr(error, "ctx", None)
-    path = context.command_path if context else "tokengrpc"
+    # Errors of the parser have no context.
+    command = f"tokengrpc {first}" if first in COMMANDS else "tokengrpc"
+    path = context.command_path if context else command
     message = str(format_message()).strip()
+    for pattern, plain in _PLAIN:
+        message = re.sub(pattern, plain, message)
     period = "" if message.endswith((".", "?", "!")) else "."
     write_error(f"{message}{period} See `{path} --help`")
     return int(getattr(error, "exit_code", exits.USAGE))

@@ -9,7 +9,8 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, TypedDict
 
 from tokengrpc.cli import exits, options
-from tokengrpc.cli.output import write_error, write_note
+from tokengrpc.cli.endpoint import Endpoint, with_endpoint
+from tokengrpc.cli.output import note_width, write_error, write_note
 from tokengrpc.cli.session import Interrupted, Server, ServerUnreachable, error_line
 from tokengrpc.cli.stream import StreamPrinter, follow
 from tokengrpc.client import Conversation, TokenStreamClient, TokenStreamError
@@ -17,7 +18,10 @@ from tokengrpc.client import Conversation, TokenStreamClient, TokenStreamError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HELP = "Ctrl-C stops an answer, /reset clears the conversation, /help shows this help, /exit or Ctrl-D exits."
+HELP = (
+    "Ctrl-C stops an answer, /reset clears the conversation, /usage shows the total usage, "
+    "/help shows this help, /exit or Ctrl-D exits."
+)
 
 # Matches one word after the slash, so that a path such as /etc/hosts is not taken for a command.
 _COMMAND = re.compile(r"/\w*(\s|$)")
@@ -30,26 +34,27 @@ class _Sampling(TypedDict):
     seed: int | None
 
 
+@with_endpoint
 def chat(
     *,
-    target: str = options.TARGET,
-    token_env: str = options.TOKEN_ENV,
+    endpoint: Endpoint,
     model: str = options.MODEL,
     system: str = options.SYSTEM,
     max_tokens: int = options.MAX_TOKENS,
     temperature: float = options.TEMPERATURE,
     seed: int = options.SEED,
+    patience: float = options.PATIENCE,
     show_reasoning: bool = options.SHOW_REASONING,
 ) -> int:
     """Chat with a model.
 
     Each line is a message, and the answers are streamed. Ctrl-C stops an answer and keeps the conversation;
-    /reset clears it; /exit or Ctrl-D exits.
+    /reset clears it; /usage shows the total usage, as does the end of the chat; /exit or Ctrl-D exits.
     """
     sampling = _Sampling(model=model or "", max_tokens=max_tokens, temperature=temperature, seed=seed)
     printer = StreamPrinter(reasoning=show_reasoning)
     try:
-        return ChatSession(Server(target, token_env), system, sampling, printer).run()
+        return ChatSession(Server(endpoint, patience), system, sampling, printer).run()
     except ServerUnreachable as error:
         write_error(str(error))
         return exits.FAILURE
@@ -88,13 +93,20 @@ class ChatSession:
                         code = runner.run(self._turn(client, line))
             finally:
                 runner.run(connection.aclose())
+                if self._printer.total.count:
+                    self._show_total()
         return code
+
+    def _show_total(self) -> None:
+        write_note(self._printer.total.text(note_width()))
 
     def _run_command(self, command: str) -> None:
         """Runs a chat command. For an unknown command, shows the help."""
         if command == "/reset":
             self._conversation = Conversation(self._system)
             write_note("The conversation is cleared.")
+        elif command == "/usage":
+            self._show_total()
         else:
             unknown = "" if command == "/help" else f"There is no command {command}. "
             write_note(unknown + HELP)
@@ -114,7 +126,7 @@ class ChatSession:
             if interrupted.exit_code != exits.INTERRUPTED:
                 raise
         except TokenStreamError as error:
-            write_error(error_line(error, self._server.target))
+            write_error(error_line(error, self._server.endpoint))
             code = exits.FAILURE
         self._conversation.add(tokens)
         if len(self._conversation.messages) == message_count:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import sys
+from functools import partial
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,9 +16,9 @@ import typer
 from msgspec import inspect
 
 from tokengrpc.cli import exits
-from tokengrpc.cli.output import write, write_error, write_note
+from tokengrpc.cli.output import terminal_width, write, write_error, write_note
 from tokengrpc.cli.target import DEFAULT_TARGET
-from tokengrpc.config import ConfigError, Loaded, describe, load_with_origins
+from tokengrpc.config import ConfigError, Loaded, describe, load, load_with_origins
 from tokengrpc.config.keys import DEFINING_KEYS, KEYS, flag
 from tokengrpc.config.messages import bare
 from tokengrpc.config.values import CHOICES
@@ -27,21 +29,33 @@ if TYPE_CHECKING:
 
 EPILOG = (
     "Settings are resolved in this order, highest precedence first: command-line flags, TOKENGRPC_* "
-    "variables, the TOML file, defaults. Each flag has a variable: --base-url is TOKENGRPC_BASE_URL. Limits "
+    "variables, the TOML file, defaults. Each flag has a variable: --listen is TOKENGRPC_LISTEN. Limits "
     "and tenants are set in the file, limits also with TOKENGRPC_LIMITS_*. `tokengrpc config` shows all "
     "settings."
 )
 SETTINGS = {"epilog": EPILOG}
 
+_LONGEST_METAVAR = 40
 _METAVARS = {
     "listen": "HOST:PORT",
+    "admin_listen": "HOST:PORT",
+    "admin_grpc_listen": "HOST:PORT",
+    "data_dir": "DIRECTORY",
+    "ledger": "NAME|URL",
     "base_url": "URL",
     "api_key_file": "FILE",
     "ca_file": "FILE",
     "client_cert_file": "FILE",
     "client_key_file": "FILE",
+    "tls_cert_file": "FILE",
+    "tls_key_file": "FILE",
+    "tls_client_ca_file": "FILE",
     "proxy": "URL",
 }
+
+
+_SWITCHES = {"insecure"}
+"""Settings whose flags take no value, because a command line only ever turns them on."""
 
 
 def _with_setting_flags(command: Callable[..., int]) -> Callable[..., int]:
@@ -49,7 +63,12 @@ def _with_setting_flags(command: Callable[..., int]) -> Callable[..., int]:
     own = [p for p in signature(command).parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
     keys = [key for key, place in KEYS.items() if place.section != "limits"]
     flags = [
-        Parameter(key, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str, _option(key)])
+        Parameter(
+            key,
+            Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[bool if key in _SWITCHES else str, _option(key)],
+        )
         for key in keys
     ]
     # Typer reads the parameters from this attribute.
@@ -64,28 +83,42 @@ def _option(key: str) -> Any:  # noqa: ANN401 - typer.Option is typed so
     place = KEYS[key]
     # A table has too many defaults to show, and a switch that is off by default needs none.
     shown = "" if key in DEFINING_KEYS or place.is_table else place.default
+    # Typer would show it in parentheses, because it is not the option's own default.
+    default = f"  [default: {shown}]" if shown else ""
+    choices = _choices(key)
+    if choices and _metavar(key) != "|".join(choices):
+        meaning += f"; one of {', '.join(choices)}"
     return typer.Option(
         flag(key),
-        metavar=_metavar(key),
-        help=f"{meaning[0].upper()}{meaning[1:]}.",
-        show_default=str(shown) if shown else False,
+        metavar=None if key in _SWITCHES else _metavar(key),
+        help=f"{meaning[0].upper()}{meaning[1:]}.{default}",
+        show_default=False,
     )
 
 
 def _metavar(key: str) -> str:
-    """Returns the placeholder for a flag's value in the help."""
+    """Returns the placeholder for a flag's value in the help: its choices, if they are short."""
     if KEYS[key].is_table:
         return "JSON"
+    choices = "|".join(_choices(key))
+    if choices and len(choices) <= _LONGEST_METAVAR:
+        return choices
     match bare(inspect.type_info(KEYS[key].type)):
-        case inspect.LiteralType(values=values):
-            return "|".join(map(str, values))
-        case inspect.StrType(pattern=str(pattern)) if pattern in CHOICES:
-            return "|".join(CHOICES[pattern])
         case inspect.IntType() | inspect.FloatType():
             return "NUMBER"
         case inspect.BoolType():
             return "true|false"
     return _METAVARS.get(key, "NAME")
+
+
+def _choices(key: str) -> tuple[str, ...]:
+    """Returns the words that a setting allows; empty if it is no choice."""
+    match bare(inspect.type_info(KEYS[key].type)):
+        case inspect.LiteralType(values=values):
+            return tuple(map(str, values))
+        case inspect.StrType(pattern=str(pattern)):
+            return CHOICES.get(pattern, ())
+    return ()
 
 
 CONFIG = typer.Option(
@@ -109,9 +142,11 @@ def serve(
     """Serve models over gRPC.
 
     Without any settings, serve the builtin model on 127.0.0.1:50051. The command prints
-    `listening on HOST:PORT` once it is ready. After SIGTERM or Ctrl-C, active streams may finish within the
-    drain time.
+    `listening on ADDRESS` once it is ready. After SIGTERM or Ctrl-C, active streams may finish within the
+    drain time. SIGHUP reloads tenants, keys, prices and the log level.
     """
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server can reload
     loaded = _load(config, flags)
     if loaded is None:
         return exits.USAGE
@@ -119,9 +154,15 @@ def serve(
     from tokengrpc.process import run  # noqa: PLC0415 - see above
 
     try:
-        return run(loaded.settings, on_ready=_show_hints if hints else None)
+        return run(
+            loaded.settings,
+            on_ready=partial(_show_hints, tls=bool(loaded.settings.tls.cert_file)) if hints else None,
+            reread=lambda: load(config, os.environ, flags),
+        )
     except ConfigError as error:
-        write_error(str(error))
+        # Only `make run` shows hints by default, and its port is a variable of make.
+        with_make = " (make run: PORT=NUMBER)" if hints and str(error).startswith("listen:") else ""
+        write_error(f"{error}{with_make}")
         return exits.USAGE
     except TokenGrpcError as error:
         write_error(f"{error.reason}: {error.message}")
@@ -137,7 +178,7 @@ def config(*, config: Path = CONFIG, **flags: str | None) -> int:
     loaded = _load(config, flags)
     if loaded is None:
         return exits.USAGE
-    write(describe(loaded.settings, loaded.origins))
+    write(describe(loaded.settings, loaded.origins, width=terminal_width()))
     return exits.OK
 
 
@@ -149,20 +190,23 @@ def _load(file: Path | None, flags: dict[str, str | None]) -> Loaded | None:
         return None
 
 
-def _show_hints(address: str) -> None:
+def _show_hints(address: str, *, tls: bool) -> None:
     """Prints example commands with the server's real address, ready to paste."""
     host, _, port = address.rpartition(":")
     target = f"127.0.0.1:{port}" if host in {"0.0.0.0", "[::]"} else address  # noqa: S104 - compared only
     program = _program_command()
     target_option = "" if target == DEFAULT_TARGET else f" --target {target}"
+    authority, plaintext = (" --ca-file CA.crt", "-cacert CA.crt") if tls else ("", "-plaintext")
     question = "What is token streaming?"
     write_note(
         f"""
 Send it a prompt from another terminal:
-  {program} stream{target_option} "{question}"
-  grpcurl -plaintext -d '{{"prompt": "{question}"}}' {target} tokenstreaming.v1.TokenStream/StreamTokens
+  {program} stream{target_option}{authority} "{question}"
+  grpcurl {plaintext} -d '{{"prompt": "{question}"}}' \\
+    {target} tokenstreaming.v1.TokenStream/StreamTokens
 Or serve your own engine, such as Ollama:
-  {program} serve --base-url http://127.0.0.1:11434/v1 --model llama3.2 --dialect ollama
+  {program} serve --base-url http://127.0.0.1:11434/v1 \\
+    --model llama3.2 --dialect ollama
 """
     )
 

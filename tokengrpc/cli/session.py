@@ -3,36 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import re
+import shlex
 import signal
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
-import typer
 
 from tokengrpc.cli import exits
-from tokengrpc.cli.output import write_error
+from tokengrpc.cli.output import write_error, write_note
 from tokengrpc.cli.target import unreachable
 from tokengrpc.client import ResumePolicy, TokenStreamClient, TokenStreamError
-from tokengrpc.client.channel import channel_options
 from tokengrpc.client.errors import strip_advice
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
+    from tokengrpc.cli.endpoint import Endpoint
+
 T = TypeVar("T")
 
-# A rejection is not retried, because the user should see it immediately and decide.
-POLICY = ResumePolicy(retry_attempts=0)
+
+# What the server's messages name, and how the command line says it.
+_COMMAND_WORDS = {
+    "CancelGeneration": "`tokengrpc cancel`",
+    "GetGeneration": "`tokengrpc get`",
+    "ListModels": "`tokengrpc models`",
+    "ResumeTokens": "`tokengrpc stream --resume`",
+    "generation_id": "ID",
+    "max_output_token_count": "--max-tokens",
+    "recovery.max_engine_switch_count": "--switches",
+    "sampling.seed": "--seed",
+    "sampling.stop_sequences": "--stop",
+    "sampling.temperature": "--temperature",
+}
+_CONTRACT_WORD = re.compile(rf"\b({'|'.join(map(re.escape, _COMMAND_WORDS))})\b")
 
 
 class ServerUnreachable(Exception):
     """Target that does not answer with gRPC. `details` is the gRPC library's own message."""
 
-    def __init__(self, target: str, details: str) -> None:
-        super().__init__(unreachable(target, details))
+    def __init__(self, endpoint: Endpoint, details: str) -> None:
+        super().__init__(unreachable(endpoint.target, details, tls=endpoint.has_tls))
 
 
 class Interrupted(Exception):
@@ -45,29 +59,43 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Address of a server, and the name of the environment variable that holds the caller's token."""
+    """A server and how long a command tries to reach it, in seconds. 0 is one attempt."""
 
-    target: str
-    token_env: str
+    endpoint: Endpoint
+    patience: float = 0.0
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[TokenStreamClient]:
         """Yields a connected client and closes it at the end.
 
-        Raises ServerUnreachable after the first failed connection attempt. The client alone would retry.
+        Raises ServerUnreachable if there is no connection within `patience`.
         """
-        async with TokenStreamClient(self.target, token=self._token(), policy=POLICY) as client:
+        # An engine's failure is not retried, because the user should see it immediately and decide.
+        policy = ResumePolicy(patience=self.patience, retry_attempts=0)
+        endpoint = self.endpoint
+        async with TokenStreamClient(
+            endpoint.target, token=endpoint.token(), credentials=endpoint.credentials, policy=policy
+        ) as client:
             await interruptible(self._wait_until_connected())
             yield client
 
     async def _wait_until_connected(self) -> None:
         """Waits for a connection. The client reuses it, because gRPC shares one between equal channels."""
-        async with grpc.aio.insecure_channel(self.target, channel_options()) as channel:
+        end: float | None = None
+        async with self.endpoint.aio_channel() as channel:
             while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
-                if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                if end is None and state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                    end = asyncio.get_running_loop().time() + self.patience
+                    if self.patience:
+                        write_note(
+                            f"{self.endpoint.target} is not reachable; trying again for {self.patience:g} s"
+                        )
+                try:
+                    async with asyncio.timeout_at(end):
+                        await channel.wait_for_state_change(state)
+                except TimeoutError:
                     await self._raise_cause(channel)
                     return
-                await channel.wait_for_state_change(state)
 
     async def _raise_cause(self, channel: grpc.aio.Channel) -> None:
         """Makes a call and raises ServerUnreachable if the call fails with UNAVAILABLE.
@@ -78,16 +106,7 @@ class Server:
             await channel.unary_unary("/grpc.health.v1.Health/Check", bytes, bytes)(b"")
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
-                raise ServerUnreachable(self.target, error.details() or "") from None
-
-    def _token(self) -> str | None:
-        """Returns the token. Raises BadParameter if the variable is unset and is not the default one."""
-        token = os.environ.get(self.token_env)
-        if not token and self.token_env != "TOKENGRPC_TOKEN":  # noqa: S105 - a variable's name
-            raise typer.BadParameter(
-                f"the environment variable {self.token_env} is not set", param_hint="--token-env"
-            )
-        return token or None
+                raise ServerUnreachable(self.endpoint, error.details() or "") from None
 
 
 def run(work: Coroutine[Any, Any, int], server: Server) -> int:
@@ -95,7 +114,7 @@ def run(work: Coroutine[Any, Any, int], server: Server) -> int:
     try:
         return asyncio.run(work)
     except TokenStreamError as error:
-        write_error(error_line(error, server.target))
+        write_error(error_line(error, server.endpoint))
         return exits.FAILURE
     except ServerUnreachable as error:
         write_error(str(error))
@@ -106,15 +125,18 @@ def run(work: Coroutine[Any, Any, int], server: Server) -> int:
         return exits.INTERRUPTED
 
 
-def error_line(error: TokenStreamError, target: str) -> str:
-    """Returns a failure in one line: code, reason, what happened, what to do."""
+def error_line(error: TokenStreamError, endpoint: Endpoint) -> str:
+    """Returns a failure in one line: code, reason, what happened, what to do, in words of the commands."""
     if error.code is grpc.StatusCode.UNAVAILABLE and not error.reason and not error.last_sequence:
-        return unreachable(target, error.message)
+        return unreachable(endpoint.target, error.message, tls=endpoint.has_tls)
     if error.code is grpc.StatusCode.UNAUTHENTICATED:
         hint = "set TOKENGRPC_TOKEN to your key, or name another variable with --token-env"
         return f"{error.code.name}: {strip_advice(error.message)}; {hint}"
     code = f"{error.code.name} " if error.reason not in {"", error.code.name} else ""
-    return f"{code}{error}"
+    line = code + _CONTRACT_WORD.sub(lambda match: _COMMAND_WORDS[match[0]], str(error))
+    if error.cursor is None:
+        return line
+    return line.replace(f"cursor {error.cursor}", f"`tokengrpc stream --resume {shlex.quote(error.cursor)}`")
 
 
 async def interruptible(work: Coroutine[Any, Any, T]) -> T:

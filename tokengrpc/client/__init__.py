@@ -2,6 +2,7 @@
 
 from tokengrpc.client.client import TokenStreamClient
 from tokengrpc.client.conversation import Conversation
+from tokengrpc.client.cursor import Cursor
 from tokengrpc.client.errors import (
     ConnectionLostError,
     DeadlineExceededError,
@@ -20,10 +21,12 @@ from tokengrpc.client.policy import ResumePolicy
 from tokengrpc.client.stream import TokenStream
 from tokengrpc.client.sync import SyncTokenStreamClient
 from tokengrpc.client.sync_stream import SyncTokenStream
+from tokengrpc.client.tls import tls_credentials
 
 __all__ = [
     "ConnectionLostError",
     "Conversation",
+    "Cursor",
     "DeadlineExceededError",
     "EngineFailedError",
     "GenerationCancelledError",
@@ -40,4 +43,5 @@ __all__ = [
     "TokenStreamClient",
     "TokenStreamError",
     "UnavailableError",
+    "tls_credentials",
 ]

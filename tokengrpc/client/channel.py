@@ -47,20 +47,30 @@ SERVICE_CONFIG: Final[Mapping[str, Any]] = {
 }
 
 DEFAULT_OPTIONS: Final[Mapping[str, Any]] = {
-    # While a call is open, a dead connection is detected within 30 s. A streaming client sends no data, and
+    # While a call is open, a dead connection is detected within 15 s. A streaming client sends no data, and
     # without data gRPC allows only two pings by default.
-    "grpc.keepalive_time_ms": 20_000,
-    "grpc.keepalive_timeout_ms": 10_000,
+    "grpc.keepalive_time_ms": 10_000,
+    "grpc.keepalive_timeout_ms": 5_000,
+    # The keepalive timeout ends as soon as the peer's kernel acknowledges the ping. This one, a minute by
+    # default, waits for the peer itself, which may be frozen.
+    "grpc.http2.ping_timeout_ms": 5_000,
     "grpc.keepalive_permit_without_calls": 0,
     "grpc.http2.max_pings_without_data": 0,
-    # Calls fail immediately while the channel waits to reconnect. By default it waits for a second or more,
-    # and the resume policy would use up its attempts in that time.
+    # Calls fail immediately while the channel waits to reconnect, by default for a second or more. The resume
+    # policy has delays of its own.
     "grpc.initial_reconnect_backoff_ms": 50,
+    # In spite of its name: how long the peer may take to accept a connection and to speak HTTP/2.
     "grpc.min_reconnect_backoff_ms": 5_000,
     "grpc.max_reconnect_backoff_ms": 2_000,
     # Messages with many tokens and many logprobs exceed gRPC's default of 4 MiB.
     "grpc.max_receive_message_length": 16 * 1024 * 1024,
 }
+
+
+def reject_url(target: str) -> None:
+    """Raises ValueError for a URL, which gRPC would try to resolve as a name with every call."""
+    if target.startswith(("http://", "https://")):
+        raise ValueError(f"target: {target} is a URL; pass host:port, and `credentials` for TLS")
 
 
 def channel_options(

@@ -8,26 +8,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
+from tokengrpc.client.handshakes import failed_handshake
+from tokengrpc.client.texts import TEXTS
 from tokengrpc.errors import Advice
 
 if TYPE_CHECKING:
     from tokenstreaming.v1 import usage_pb2
 
-# Reasons of failures that the client detects. Their messages have no advice, but may quote the server's.
-CLIENT_REASONS: Final = frozenset({"CONNECTION_LOST", "GENERATION_LOST", "STREAM_GAP"})
-
-# In a server's message, the advice follows a colon or a semicolon.
+# In a message of the server or the client, the advice follows a colon or a semicolon.
 _ADVICE_START: Final = re.compile(r"[:;] ")
 
 _HINTS: Final = {
-    "GENERATION_NOT_FOUND": "check the id, or start a new generation",
     "CANCELLED": "start a new generation to get the rest",
     "INVALID_ARGUMENT": "change the request",
     "NOT_FOUND": "check the name",
     "ALREADY_EXISTS": "use a new id",
     "UNAUTHENTICATED": "pass a valid token",
     "PERMISSION_DENIED": "ask an administrator for access",
-    "UNAVAILABLE": "check that the server is running at this address",
+    "UNAVAILABLE": TEXTS["server unreachable"],
     "UNIMPLEMENTED": "check that a tokengrpc server is running at this address",
     "DEADLINE_EXCEEDED": "allow more time",
 }
@@ -42,6 +40,7 @@ class TokenStreamError(Exception):
     - `ended`: whether the generation itself has ended.
     - `usage`: the generation's usage; None if unknown.
     - `last_sequence`: the last event that a stream received; for other calls, the generation's last event.
+    - `cursor`: the text of the stream's cursor after that event, for `resume`; None for other calls.
     - `partial_text`: the answer up to that event.
     - `retry_delay`: seconds to wait before a retry; None if the server sent none.
     - `violations`: pairs of a request field and the mistake in it.
@@ -61,6 +60,7 @@ class TokenStreamError(Exception):
         violations: tuple[tuple[str, str], ...] = (),
         retry_delay: float | None = None,
         partial_text: str = "",
+        cursor: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -74,6 +74,7 @@ class TokenStreamError(Exception):
         self.violations = violations
         self.retry_delay = retry_delay
         self.partial_text = partial_text
+        self.cursor = cursor
 
     def __str__(self) -> str:
         return _one_line(self)
@@ -85,7 +86,7 @@ class TokenStreamError(Exception):
 
 
 class InvalidRequestError(TokenStreamError):
-    """Request that only a change can make valid; see `violations`."""
+    """Request that only a change can make valid, such as an invalid cursor; see `violations`."""
 
 
 class NotFoundError(TokenStreamError):
@@ -105,7 +106,7 @@ class UnavailableError(TokenStreamError):
 
 
 class ConnectionLostError(UnavailableError):
-    """Broken connection, not resumed within the attempts of the policy. A later resume may succeed."""
+    """Broken connection that could not be resumed within the patience. A later resume may succeed."""
 
 
 class GenerationLostError(TokenStreamError):
@@ -117,7 +118,7 @@ class EngineFailedError(TokenStreamError):
 
 
 class ServerFailedError(TokenStreamError):
-    """Violation of the contract by the server, or a bug in it."""
+    """Violation of the contract by the server, such as a gap or other output than before, or a bug in it."""
 
 
 class DeadlineExceededError(TokenStreamError):
@@ -131,11 +132,11 @@ class GenerationCancelledError(TokenStreamError):
 def _one_line(error: TokenStreamError) -> str:
     """Formats an error in one line: the reason, what happened, what to do.
 
-    If a server's message already contains advice, only details that the message lacks are added.
+    If the message already contains advice, only details that it lacks are added.
     """
     message = " ".join(error.message.split()).rstrip(".") or "the call failed"
     line = f"{error.reason or error.code.name}: {message}"
-    if error.reason and error.reason not in CLIENT_REASONS and _ADVICE_START.search(message):
+    if error.reason and _ADVICE_START.search(message):
         facts = "; ".join(_extra_facts(error))
         return f"{line} ({facts})" if facts else line
     return f"{line}; {_what_to_do(error)}"
@@ -149,9 +150,10 @@ def strip_advice(message: str) -> str:
 def _extra_facts(error: TokenStreamError) -> list[str]:
     facts = []
     if error.advice is Advice.RESUME:
-        facts.append(f"generation {error.generation_id}, sequence {error.last_sequence}")
+        place = f"generation {error.generation_id}, sequence {error.last_sequence}"
+        facts.append(place if error.cursor is None else f"cursor {error.cursor}")
     if error.retry_delay and error.advice is not Advice.NEVER:
-        facts.append(f"retry after {error.retry_delay:g} s")
+        facts.append(f"retry after {error.retry_delay:.3g} s")
     if error.advice is Advice.RETRY and error.last_sequence:
         facts.append("tokens generated so far are billed")
     return facts
@@ -161,7 +163,9 @@ def _what_to_do(error: TokenStreamError) -> str:
     if error.advice is Advice.RESUME:
         return f"resume generation {error.generation_id} after sequence {error.last_sequence}"
     if error.advice is Advice.RETRY:
-        wait = f" in {error.retry_delay:g} s" if error.retry_delay else ""
+        wait = f" in {error.retry_delay:.3g} s" if error.retry_delay else ""
         billed = " (tokens generated so far are billed)" if error.last_sequence else ""
         return f"retry{wait} under a new id{billed}"
-    return _HINTS.get(error.reason) or _HINTS.get(error.code.name, "retrying will not help")
+    if error.code is grpc.StatusCode.UNAVAILABLE and (handshake := failed_handshake(error.message)):
+        return TEXTS[handshake]
+    return _HINTS.get(error.code.name, "retrying will not help")

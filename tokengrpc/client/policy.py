@@ -1,4 +1,4 @@
-"""Resume policy: decides what follows a failed call, and bounds the attempts and delays.
+"""Resume policy: decides what follows a failed call, and bounds patience, retries and delays.
 
 Pure functions: no I/O, no clock, no randomness.
 """
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 class ResumePolicy:
     """Bounds of reconnecting and retrying. Times are in seconds.
 
-    - `attempts`: consecutive reconnections without a new event, after which the stream fails.
-    - `retry_attempts`: further starts of a generation that was rejected before it began.
+    - `patience`: how long reconnecting goes on without a new event or heartbeat. None: until the stream's
+      timeout, or 60 s if it has none.
+    - `retry_attempts`: further starts of a generation whose engines were unavailable, or that was lost before
+      its first token.
     - `initial_backoff`, `backoff_factor`, `max_backoff`: the backoff grows from the initial value by the
       factor up to the maximum. Each delay is drawn between 0 and the current backoff (full jitter). The delay
       that the server requests in RetryInfo is added.
@@ -30,7 +32,7 @@ class ResumePolicy:
     - `cancel_timeout`: timeout of CancelGeneration when a caller stops reading.
     """
 
-    attempts: int = 6
+    patience: float | None = None
     retry_attempts: int = 2
     initial_backoff: float = 0.05
     backoff_factor: float = 2.0
@@ -40,7 +42,11 @@ class ResumePolicy:
 
     def backoff(self, attempt: int, random: float) -> float:
         """Returns the delay in seconds before an attempt, counted from 0. `random` is between 0 and 1."""
-        return random * min(self.max_backoff, self.initial_backoff * self.backoff_factor**attempt)
+        try:
+            grown = self.initial_backoff * self.backoff_factor**attempt
+        except OverflowError:  # after some thousand attempts
+            grown = self.max_backoff
+        return random * min(self.max_backoff, grown)
 
     def exceeds_max_delay(self, failure: TokenStreamError) -> bool:
         """Returns whether the server requests a longer delay than `max_retry_delay`."""
@@ -51,8 +57,9 @@ class Step(Enum):
     """Step that follows the end of a call."""
 
     RECONNECT = "call again for the same generation, after the cursor"
+    REPEAT = "make the same call again: it was rejected, and nothing was lost"
     END = "end normally: the generation had already finished at the cursor"
-    RETRY = "start the generation again: it was rejected before it began"
+    RETRY = "start the generation again: the engines could not be asked"
     LOST = "fail or start again: the server no longer has the following events"
     RAISE = "raise the error"
 
@@ -67,7 +74,6 @@ BROKEN_CODES: Final = frozenset(
     }
 )
 REJECTED: Final = frozenset({"OVERLOADED", "DRAINING", "QUOTA_EXCEEDED", "STORE_UNAVAILABLE"})
-NOT_STARTED: Final = REJECTED | {"ENGINE_UNAVAILABLE"}
 FORGOTTEN: Final = frozenset({"GENERATION_NOT_FOUND", "REPLAY_EXPIRED", "SEQUENCE_OUT_OF_RANGE"})
 
 
@@ -82,9 +88,9 @@ def next_step(failure: TokenStreamError | None, *, resuming: bool, begun: bool, 
     - Any other OK: RECONNECT, because the stream was cut on the way.
     - Advice RESUME: RECONNECT.
     - ResumeTokens finds the generation or its next events gone: LOST if the stream had begun, else RAISE.
-    - ResumeTokens rejected (overloaded, draining, over quota, no store) while the generation has not ended:
-      RECONNECT.
-    - StreamTokens rejected by the server, a quota, a store or the engine before `started`: RETRY.
+    - A call rejected (overloaded, draining, over quota, no store) while the generation has not ended: REPEAT.
+      If it was StreamTokens, the stream must not have begun.
+    - StreamTokens without an engine that could be asked, before `started`: RETRY.
     - Any other failure with advice: RAISE. Generated tokens are billed, so the caller decides about a repeat.
     - No advice, or unknown advice: RECONNECT if the code is that of a broken connection, else RAISE,
       whatever the reason.
@@ -101,8 +107,9 @@ def next_step(failure: TokenStreamError | None, *, resuming: bool, begun: bool, 
 def _after_rejection(failure: TokenStreamError, *, resuming: bool, begun: bool) -> Step:
     if resuming and begun and failure.reason in FORGOTTEN:
         return Step.LOST
-    if resuming and failure.reason in REJECTED and not failure.ended:
-        return Step.RECONNECT
-    never_began = not resuming and not begun and not failure.ended
-    can_restart = never_began and failure.advice is not Advice.NEVER
-    return Step.RETRY if can_restart and failure.reason in NOT_STARTED else Step.RAISE
+    startable = not resuming and not begun and failure.advice is not Advice.NEVER
+    if failure.ended or not (resuming or startable):
+        return Step.RAISE
+    if failure.reason in REJECTED:
+        return Step.REPEAT
+    return Step.RETRY if startable and failure.reason == "ENGINE_UNAVAILABLE" else Step.RAISE

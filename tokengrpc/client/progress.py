@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tokenstreaming.v1.input_pb2 import ReasoningPart, ToolCall
     from tokenstreaming.v1.usage_pb2 import Usage
 
+    from tokengrpc.client.cursor import Cursor
     from tokengrpc.client.resume import Session
 
 
@@ -22,6 +23,10 @@ class Progress:
     def __init__(self, session: Session) -> None:
         self._session = session
 
+    def __repr__(self) -> str:
+        done = self.finish_reason or ("not started" if self.started is None else "running")
+        return f"<{type(self).__name__} {self.generation_id}: {done}, {self.usage.output_token_count} tokens>"
+
     @property
     def generation_id(self) -> str:
         """The generation's id."""
@@ -29,8 +34,13 @@ class Progress:
 
     @property
     def sequence(self) -> int:
-        """The sequence of the last received event, which is the cursor for resuming; 0 before the first."""
+        """The sequence of the last received event; 0 before the first."""
         return self._session.assembler.sequence
+
+    @property
+    def cursor(self) -> Cursor:
+        """The place after the last received message, from which `resume` goes on, in any language."""
+        return self._session.assembler.cursor
 
     @property
     def text(self) -> str:

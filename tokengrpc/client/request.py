@@ -13,6 +13,8 @@ from tokengrpc.client.conversation import Conversation
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from google.protobuf.message import Message
+
 Input = str | Conversation | input_pb2.Conversation | token_stream_pb2.StreamTokensRequest
 
 
@@ -90,14 +92,22 @@ def _unknown_option(name: str, method: Callable[..., Any]) -> str:
     )
 
 
+def _set(message: Message, field: str, value: object, option: str) -> None:
+    """Sets a field. Protobuf's own error for a value of another type does not name the option."""
+    try:
+        setattr(message, field, value)
+    except TypeError as error:
+        raise TypeError(f"{option}: {value!r} is a {type(value).__name__}; pass a number or None") from error
+
+
 def _apply_options(request: token_stream_pb2.StreamTokensRequest, options: RequestOptions) -> None:
     request.model = options.get("model") or request.model
     request.session_id = options.get("session_id") or request.session_id
     if (max_tokens := options.get("max_tokens")) is not None:
-        request.max_output_token_count = max_tokens
+        _set(request, "max_output_token_count", max_tokens, "max_tokens")
     for name in ("temperature", "top_p", "top_k", "seed"):
         if (value := options.get(name)) is not None:
-            setattr(request.sampling, name, value)
+            _set(request.sampling, name, value, name)
     if stop := options.get("stop"):
         request.sampling.stop_sequences.extend([stop] if isinstance(stop, str) else stop)
     request.tools.extend(options.get("tools") or ())

@@ -1,4 +1,4 @@
-"""The resume state machine of a stream: which call comes next, when, and how the stream ends.
+"""The resume state machine of a stream: which call comes next, and how the stream ends.
 
 It does no I/O, and both clients share it. A client reports each event to a `Session` and performs the action
 that the session returns. Times are in seconds on any monotonic clock.
@@ -13,14 +13,22 @@ from tokenstreaming.v1 import token_stream_pb2
 
 from tokengrpc.client.actions import Action, Finish, Raise, ResumeCall, StartCall
 from tokengrpc.client.assembler import Assembler
+from tokengrpc.client.delays import Delays
 from tokengrpc.client.errors import DeadlineExceededError, ServerFailedError, TokenStreamError
-from tokengrpc.client.local_errors import connection_lost, finish_missing, generation_lost
+from tokengrpc.client.local_errors import (
+    closed_while_reading,
+    connection_lost,
+    finish_missing,
+    generation_lost,
+    not_resumable,
+)
 from tokengrpc.client.policy import Step, next_step
 from tokengrpc.client.status import from_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tokengrpc.client.cursor import Cursor
     from tokengrpc.client.plan import Plan
     from tokengrpc.client.policy import ResumePolicy
 
@@ -30,18 +38,16 @@ class Session:
 
     def __init__(self, plan: Plan, policy: ResumePolicy, *, random: Callable[[], float]) -> None:
         """`random` returns a number between 0 and 1."""
-        self.assembler = Assembler(plan.after)
-        self.generation_id = plan.generation_id
+        self.assembler = Assembler(plan.cursor)
+        self.generation_id = plan.cursor.generation_id
         self.error: TokenStreamError | None = None
+        self.detached = False
         self._plan = plan
-        self._policy = policy
-        self._random = random
+        self._delays = Delays(policy, random)
         self._request = plan.request
-        self._deadline: float | None = None
-        self._attempts = 0
-        self._retries = 0
         self._called = False
         self._resuming = False
+        self._ended = False
 
     @property
     def finished(self) -> bool:
@@ -51,39 +57,58 @@ class Session:
     @property
     def needs_cancel(self) -> bool:
         """Whether the client must send CancelGeneration, because the generation may run without a reader."""
-        if self._request is None or not self._plan.resumable or not self._called or self.finished:
+        may_cancel = self._plan.cancel_on_close if self._request is None else self._plan.resumable
+        if not may_cancel or not self._called or self.finished or self._ended or self.detached:
             return False
         if isinstance(self.error, DeadlineExceededError):
             return not self.error.ended
-        return self.error is None or self.error.reason == "STREAM_GAP"
+        return self.error is None or self.error.reason in {"STREAM_GAP", "CHECKSUM_MISMATCH"}
 
     @property
     def _begun(self) -> bool:
-        return self.assembler.sequence > self._plan.after
+        return self.assembler.sequence > self._plan.cursor.sequence
 
     def time_left(self, now: float) -> float | None:
         """Returns the seconds until the deadline, for the next call's timeout. None without a deadline."""
-        return None if self._deadline is None else max(0.0, self._deadline - now)
+        return self._delays.time_left(now)
 
     def begin(self, now: float) -> Action:
         """Starts the timeout and returns the first call."""
-        if self._plan.timeout is not None:
-            self._deadline = now + self._plan.timeout
+        self._delays.begin(self._plan.timeout, now)
         return self._call(0.0)
+
+    def detach(self) -> Cursor:
+        """Leaves the generation to another reader: it is no longer cancelled. Returns the cursor.
+
+        Raises InvalidRequestError (NOT_RESUMABLE) if the generation ends with the stream's connection.
+        """
+        if not self._plan.resumable:
+            raise not_resumable()
+        self.detached = True
+        return self.assembler.cursor
+
+    def stopped(self) -> Action:
+        """Returns the last action of a stream that its caller, or somebody else, closed while it was read."""
+        return Finish() if self.detached else Raise(closed_while_reading())
 
     def receive(self, message: token_stream_pb2.StreamTokensResponse) -> bool:
         """Adds a message and returns whether it is new and must be passed to the caller.
 
-        Raises ServerFailedError if events or tokens are missing before this message.
+        After `detach`, no message is: it belongs to the next reader.
+
+        Raises ServerFailedError if events or tokens are missing before this message, or if its output is not
+        what the server sent before.
         """
+        if self.detached:
+            return False
         before = self.assembler.sequence
         try:
             new = self.assembler.add(message)
-        except ServerFailedError as gap:
-            self._add_context(gap)
+        except ServerFailedError as failure:
+            self._add_context(failure)
             raise
-        if self.assembler.sequence != before:
-            self._attempts = 0
+        if self.assembler.sequence != before or message.HasField("heartbeat"):
+            self._delays.renew_patience()
         return new
 
     def call_ended(self, failure: TokenStreamError | None, now: float) -> Action:
@@ -97,6 +122,7 @@ class Session:
             read_only=self._request is None,
         )
         if step is Step.END:
+            self._ended = True
             return Finish()
         if step is Step.RETRY and failure is not None:
             return self._retry(failure, now)
@@ -104,44 +130,30 @@ class Session:
             return self._lost(failure, now)
         if step is Step.RAISE and failure is not None:
             return self._raise(failure)
-        return self._reconnect(failure, now)
+        allowed = self._plan.resumable or step is Step.REPEAT
+        return self._reconnect(failure or finish_missing(), now, allowed=allowed)
 
     def _call(self, delay: float) -> Action:
         self._called = True
         self._resuming = self._request is None or self.assembler.sequence > 0
         if self._request is not None and not self._resuming:
             return StartCall(self._request, delay)
+        cursor = self.assembler.cursor
         request = token_stream_pb2.ResumeTokensRequest(
-            generation_id=self.generation_id, after_sequence=self.assembler.sequence
+            generation_id=cursor.generation_id,
+            after_sequence=cursor.sequence,
+            log_incarnation=cursor.log_incarnation,
+            output_checksum=cursor.checksum,
         )
         return ResumeCall(request, delay)
 
-    def _reconnect(self, failure: TokenStreamError | None, now: float) -> Action:
-        error = failure or finish_missing()
-        delay = self._delay(self._attempts, self._policy.attempts, error, now)
-        if not self._plan.resumable or delay is None:
-            return self._raise(self._connection_error(error))
-        self._attempts += 1
-        return self._call(delay)
+    def _reconnect(self, failure: TokenStreamError, now: float, *, allowed: bool) -> Action:
+        delay = self._delays.before_reconnection(failure, now) if allowed else None
+        return self._raise(self._connection_error(failure)) if delay is None else self._call(delay)
 
     def _retry(self, failure: TokenStreamError, now: float) -> Action:
-        delay = self._delay(self._retries, self._policy.retry_attempts, failure, now)
-        if self._request is None or delay is None:
-            return self._raise(failure)
-        self._retries += 1
-        return self._call(delay)
-
-    def _delay(self, used: int, limit: int, failure: TokenStreamError, now: float) -> float | None:
-        """Returns the delay in seconds before another attempt, or None if no further attempt is allowed.
-
-        No attempt is allowed if all are used, if the server requests too long a delay, or if the delay would
-        not end before the deadline.
-        """
-        if used >= limit or self._policy.exceeds_max_delay(failure):
-            return None
-        delay = self._policy.backoff(used, self._random()) + max(0.0, failure.retry_delay or 0.0)
-        left = self.time_left(now)
-        return delay if left is None or delay < left else None
+        delay = self._delays.before_retry(failure, now) if self._request is not None else None
+        return self._raise(failure) if delay is None else self._call(delay)
 
     def _lost(self, failure: TokenStreamError, now: float) -> Action:
         """Starts the generation again if no output has arrived, else raises GenerationLostError.
@@ -149,8 +161,8 @@ class Session:
         The server no longer knows the generation or its events, for example after a crash.
         """
         can_restart = failure.reason == "GENERATION_NOT_FOUND" and not self.assembler.has_output
-        if can_restart and self._request is not None and self._retries < self._policy.retry_attempts:
-            self.assembler = Assembler()
+        if can_restart and self._request is not None and self._delays.may_retry:
+            self.assembler = Assembler(self._plan.cursor)
             return self._retry(failure, now)
         return self._raise(generation_lost(failure))
 
@@ -167,7 +179,7 @@ class Session:
         unreachable = not self._begun and failure.code is grpc.StatusCode.UNAVAILABLE
         if failure.reason or unreachable:
             return failure
-        return connection_lost(failure, self._attempts, resumable=self._begun and self._plan.resumable)
+        return connection_lost(failure, resumable=self._begun and self._plan.resumable)
 
     def _raise(self, error: TokenStreamError) -> Action:
         self._add_context(error)
@@ -178,6 +190,7 @@ class Session:
         self.error = error
         error.generation_id = error.generation_id or self.generation_id
         error.last_sequence = self.assembler.sequence
+        error.cursor = str(self.assembler.cursor)
         if error.usage is None and self.assembler.sequence:
             error.usage = self.assembler.usage
         error.partial_text = self.assembler.text

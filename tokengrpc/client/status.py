@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
@@ -22,6 +23,7 @@ from tokengrpc.client.errors import (
     TokenStreamError,
     UnavailableError,
 )
+from tokengrpc.client.texts import text
 from tokengrpc.errors import Advice, Reason
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ CLASS_OF_REASON: dict[str, type[TokenStreamError]] = {
     Reason.ENGINE_PROTOCOL_ERROR: EngineFailedError,
     Reason.ENGINE_ABORTED: EngineFailedError,
     Reason.ENGINE_AUTH_FAILED: EngineFailedError,
+    Reason.LOG_DIVERGED: ServerFailedError,
     Reason.INTERNAL: ServerFailedError,
     Reason.DEADLINE_EXCEEDED: DeadlineExceededError,
     Reason.CANCELLED: GenerationCancelledError,
@@ -89,6 +92,10 @@ _ADVICE = {
 }
 
 
+# gRPC's own words for a peer that did not answer a ping.
+_FROZEN = re.compile(r"(ping|keepalive) timeout")
+
+
 def from_rpc_error(error: grpc.RpcError) -> TokenStreamError:
     """Decodes a failed call into a typed error, with all details of its trailers that can be decoded."""
     try:
@@ -97,7 +104,10 @@ def from_rpc_error(error: grpc.RpcError) -> TokenStreamError:
         # A proxy changed the status or the trailers. The code and message of gRPC itself are still valid.
         status = None
     details = status.details if status is not None else ()
-    return _decode(error.code(), error.details() or "", details)
+    message = error.details() or ""
+    if not details and error.code() is grpc.StatusCode.UNAVAILABLE and _FROZEN.search(message):
+        message = text("server frozen")
+    return _decode(error.code(), message, details)
 
 
 def from_status(status: Any) -> TokenStreamError:  # noqa: ANN401 - google.rpc publishes no types

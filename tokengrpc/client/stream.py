@@ -12,7 +12,6 @@ import grpc
 
 from tokengrpc.client.actions import Finish, Raise
 from tokengrpc.client.channel import TRAILERS_TIMEOUT
-from tokengrpc.client.local_errors import closed_while_reading
 from tokengrpc.client.progress import Progress
 from tokengrpc.client.resume import Session
 from tokengrpc.client.status import from_rpc_error
@@ -26,8 +25,11 @@ if TYPE_CHECKING:
 
     from tokengrpc.client.actions import Action, ResumeCall, StartCall
     from tokengrpc.client.connection import Connection, StreamCall
+    from tokengrpc.client.connections import Connections
+    from tokengrpc.client.cursor import Cursor
     from tokengrpc.client.errors import TokenStreamError
     from tokengrpc.client.plan import Plan
+    from tokengrpc.client.policy import ResumePolicy
 
 
 class TokenStream(Progress):
@@ -42,13 +44,14 @@ class TokenStream(Progress):
     Reading raises TokenStreamError. The data received before the error stays available in the attributes.
     """
 
-    def __init__(self, connection: Connection, plan: Plan) -> None:
+    def __init__(self, connections: Connections[Connection], policy: ResumePolicy, plan: Plan) -> None:
         """Creates the stream for TokenStreamClient. The call is made when reading begins."""
-        super().__init__(Session(plan, connection.policy, random=random))
-        self._connection = connection
+        super().__init__(Session(plan, policy, random=random))
+        self._connections = connections
+        self._connection: Connection | None = None
         self._call: StreamCall | None = None
         self._opened = False
-        self._closed = False
+        self._closed = asyncio.Event()
 
     def __aiter__(self) -> AsyncGenerator[Token, None]:
         """Yields all tokens, each once, in order."""
@@ -56,29 +59,29 @@ class TokenStream(Progress):
 
     async def messages(self) -> AsyncGenerator[StreamTokensResponse, None]:
         """Yields all messages as they arrive, notices included. Events that arrive twice are skipped."""
-        if self._opened or self._closed:
-            raise RuntimeError("a stream is read once: call client.stream() or client.resume() again")
-        self._opened = True
-        self._connection.open.add(self)
+        connection = self._open()
         session = self._session
         action = session.begin(time.monotonic())
         try:
             while not isinstance(action, Finish):
                 if isinstance(action, Raise):
                     raise action.error
-                call = await self._open_call(action)
+                call = await self._open_call(connection, action)
+                if call is None:
+                    action = session.stopped()
+                    continue
                 failure = None
                 try:
                     async for message in call:
                         if session.receive(message):
                             yield message
-                        if session.finished:
+                        if session.finished or session.detached:
                             break
                 except grpc.RpcError as error:
                     failure = from_rpc_error(error)
                 except asyncio.CancelledError:
-                    self._raise_if_closed()
-                    raise
+                    if not self._closed_elsewhere():
+                        raise
                 action = await self._after_call(call, failure)
         finally:
             await self.aclose()
@@ -88,13 +91,26 @@ class TokenStream(Progress):
 
         The task that reads this stream receives the output so far, then GenerationCancelledError.
         """
-        return await self._connection.cancel(self.generation_id)
+        return await self._connections.here().cancel(self.generation_id)
+
+    async def detach(self) -> Cursor:
+        """Closes the stream, leaves its generation running, and returns the cursor for another reader.
+
+        The loop that reads this stream still gets the rest of the last message, and then ends normally. The
+        generation waits `detach_ttl` for a reader. Raises InvalidRequestError (NOT_RESUMABLE), and changes
+        nothing, if the stream is not resumable.
+        """
+        cursor = self._session.detach()
+        await self.aclose()
+        return cursor
 
     async def aclose(self) -> None:
         """Closes the stream, and cancels its generation if this stream started it and it still runs."""
-        if self._closed:
+        if self._closed.is_set():
             return
-        self._closed = True
+        self._closed.set()
+        if self._connection is None:
+            return
         self._connection.open.discard(self)
         if self._call is not None:
             self._call.cancel()
@@ -121,15 +137,29 @@ class TokenStream(Progress):
                 for token in message.tokens:
                     yield token
 
-    async def _open_call(self, action: StartCall | ResumeCall) -> StreamCall:
+    def _open(self) -> Connection:
+        """Opens the stream, once, and returns its connection."""
+        if self._opened or self._closed.is_set():
+            raise RuntimeError("a stream is read once: call client.stream() or client.resume() again")
+        connection = self._connection = self._connections.here()
+        self._opened = True
+        connection.open.add(self)
+        return connection
+
+    async def _open_call(self, connection: Connection, action: StartCall | ResumeCall) -> StreamCall | None:
+        """Makes a call after its delay. Returns None if the stream was closed meanwhile."""
         if action.delay:
-            await asyncio.sleep(action.delay)
-        if self._closed:
-            raise closed_while_reading()
-        self._call = self._connection.stream(action, self._session.time_left(time.monotonic()))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(action.delay):
+                    await self._closed.wait()
+        if self._closed.is_set():
+            return None
+        self._call = connection.stream(action, self._session.time_left(time.monotonic()))
         return self._call
 
     async def _after_call(self, call: StreamCall, failure: TokenStreamError | None) -> Action:
+        if self._closed.is_set():
+            return self._session.stopped()
         if self._session.finished and failure is None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(TRAILERS_TIMEOUT):
@@ -137,8 +167,7 @@ class TokenStream(Progress):
         call.cancel()
         return self._session.call_ended(failure, time.monotonic())
 
-    def _raise_if_closed(self) -> None:
-        """Raises the stream's own error if another task closed it and the reading task is not cancelled."""
+    def _closed_elsewhere(self) -> bool:
+        """Returns whether another task closed the stream, and the reading task itself is not cancelled."""
         task = asyncio.current_task()
-        if self._closed and (task is None or not task.cancelling()):
-            raise closed_while_reading()
+        return self._closed.is_set() and (task is None or not task.cancelling())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, cast
 
-from tokenstreaming.v1 import token_stream_pb2_grpc
+from tokenstreaming.v1 import token_stream_pb2_grpc, usage_service_pb2_grpc
 
 if TYPE_CHECKING:
     import grpc
     from tokenstreaming.v1 import token_stream_pb2 as pb
+    from tokenstreaming.v1 import usage_service_pb2 as usage
 
 
 class AioStub(Protocol):
@@ -37,6 +38,32 @@ class SyncStub(Protocol):
     ListModels: grpc.UnaryUnaryMultiCallable[pb.ListModelsRequest, pb.ListModelsResponse]
 
 
+class AioUsageStub(Protocol):
+    """Typed methods of `UsageService` on an asyncio channel."""
+
+    ListUsageRecords: grpc.aio.UnaryUnaryMultiCallable[
+        usage.ListUsageRecordsRequest, usage.ListUsageRecordsResponse
+    ]
+    SummarizeUsage: grpc.aio.UnaryUnaryMultiCallable[
+        usage.SummarizeUsageRequest, usage.SummarizeUsageResponse
+    ]
+    ListUsageEntries: grpc.aio.UnaryUnaryMultiCallable[
+        usage.ListUsageEntriesRequest, usage.ListUsageEntriesResponse
+    ]
+
+
+class SyncUsageStub(Protocol):
+    """Typed methods of `UsageService` on a blocking channel."""
+
+    ListUsageRecords: grpc.UnaryUnaryMultiCallable[
+        usage.ListUsageRecordsRequest, usage.ListUsageRecordsResponse
+    ]
+    SummarizeUsage: grpc.UnaryUnaryMultiCallable[usage.SummarizeUsageRequest, usage.SummarizeUsageResponse]
+    ListUsageEntries: grpc.UnaryUnaryMultiCallable[
+        usage.ListUsageEntriesRequest, usage.ListUsageEntriesResponse
+    ]
+
+
 def aio_stub(channel: grpc.aio.Channel) -> AioStub:
     """Returns the typed stub of an asyncio channel."""
     stub = token_stream_pb2_grpc.TokenStreamStub(channel)  # type: ignore[no-untyped-call]  # generated
@@ -47,3 +74,15 @@ def sync_stub(channel: grpc.Channel) -> SyncStub:
     """Returns the typed stub of a blocking channel."""
     stub = token_stream_pb2_grpc.TokenStreamStub(channel)  # type: ignore[no-untyped-call]  # generated
     return cast("SyncStub", stub)
+
+
+def aio_usage_stub(channel: grpc.aio.Channel) -> AioUsageStub:
+    """Returns the typed stub of the UsageService on an asyncio channel."""
+    stub = usage_service_pb2_grpc.UsageServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+    return cast("AioUsageStub", stub)
+
+
+def sync_usage_stub(channel: grpc.Channel) -> SyncUsageStub:
+    """Returns the typed stub of the UsageService on a blocking channel."""
+    stub = usage_service_pb2_grpc.UsageServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+    return cast("SyncUsageStub", stub)

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, Self
 import grpc
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
-from tokengrpc.client.channel import CONTROL_TIMEOUT, call_metadata, channel_options
+from tokengrpc.client.channel import CONTROL_TIMEOUT, call_metadata, channel_options, reject_url
+from tokengrpc.client.connections import Connections
 from tokengrpc.client.errors import TokenStreamError
-from tokengrpc.client.plan import Plan, plan_stream
+from tokengrpc.client.plan import plan_resume, plan_stream
 from tokengrpc.client.policy import ResumePolicy
 from tokengrpc.client.request import build_request
 from tokengrpc.client.sync_connection import SyncConnection
 from tokengrpc.client.sync_stream import SyncTokenStream
+from tokengrpc.client.sync_usage import SyncUsage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from tokenstreaming.v1.generation_pb2 import Generation
     from tokenstreaming.v1.model_pb2 import Model
 
+    from tokengrpc.client.cursor import Cursor
     from tokengrpc.client.plan import OnDeadline
     from tokengrpc.client.request import Input, RequestOptions
 
@@ -31,6 +34,7 @@ class SyncTokenStreamClient:
     """Blocking client of one server, or of the replicas behind one name. Threads may share it.
 
     All calls raise TokenStreamError. Streams resume after dropped connections within the bounds of `policy`.
+    `usage` reads the usage ledger.
     """
 
     def __init__(
@@ -47,14 +51,28 @@ class SyncTokenStreamClient:
 
         `token` is sent as a bearer token. `credentials` None means plaintext. Channel `options` and
         `service_config` take precedence over the client's defaults (see `tokengrpc.client.channel`).
+        Raises ValueError for a URL.
         """
+        reject_url(target)
         merged = channel_options(options, service_config)
-        channel = (
-            grpc.insecure_channel(target, merged)
-            if credentials is None
-            else grpc.secure_channel(target, credentials, merged)
-        )
-        self._connection = SyncConnection(channel, call_metadata(token), policy or ResumePolicy())
+        metadata = call_metadata(token)
+        policy = policy or ResumePolicy()
+
+        def connect() -> SyncConnection:
+            channel = (
+                grpc.insecure_channel(target, merged)
+                if credentials is None
+                else grpc.secure_channel(target, credentials, merged)
+            )
+            return SyncConnection(channel, metadata, policy)
+
+        self._target = target
+        self._policy = policy
+        self._connections = Connections(connect, by_loop=False)
+        self.usage = SyncUsage(self._connections, policy)
+
+    def __repr__(self) -> str:
+        return f"<SyncTokenStreamClient of {self._target}>"
 
     def __enter__(self) -> Self:
         return self
@@ -68,8 +86,12 @@ class SyncTokenStreamClient:
         self.close()
 
     def close(self) -> None:
-        """Closes the open streams, which cancels their generations, and the channel."""
-        self._connection.close()
+        """Closes the open streams, which cancels their generations, and the channel.
+
+        Later calls raise TokenStreamError.
+        """
+        if connection := self._connections.close():
+            connection.close()
 
     def stream(
         self,
@@ -83,7 +105,11 @@ class SyncTokenStreamClient:
     ) -> SyncTokenStream:
         """Returns a stream that starts a generation when reading begins.
 
-        `source` is a prompt, a Conversation or a complete request. A `resumable` stream resumes after a
+        `source` is a prompt, a Conversation or a complete request. The options, all optional, are `model`,
+        `max_tokens`, `temperature`, `top_p`, `top_k`, `seed`, `stop` (one text or several), `tools`,
+        `tool_choice`, `json_schema` (JSON text), `max_engine_switch_count`, `session_id` and `labels`.
+
+        A `resumable` stream resumes after a
         dropped connection, and cancels its generation when it is closed early. If it is not resumable, the
         server cancels the generation when the connection breaks.
 
@@ -101,16 +127,20 @@ class SyncTokenStreamClient:
             timeout=timeout,
             on_deadline=on_deadline,
         )
-        return SyncTokenStream(self._connection, plan)
+        return SyncTokenStream(self._connections, self._policy, plan)
 
-    def resume(self, generation_id: str, after: int = 0, *, timeout: float | None = None) -> SyncTokenStream:
-        """Returns a stream of the events after sequence `after` of a generation that another call started.
+    def resume(
+        self, cursor: Cursor | str, *, cancel_on_close: bool = False, timeout: float | None = None
+    ) -> SyncTokenStream:
+        """Returns a stream of the events after a cursor, of a generation that another call started.
 
-        Closing this stream does not cancel the generation.
+        `cursor` is a Cursor or its text, as a stream of any language gave it. `Cursor(generation_id)` is the
+        start of a generation. Closing this stream cancels the generation only with `cancel_on_close`.
+
+        Raises InvalidRequestError for an invalid cursor, ValueError for an invalid `timeout`.
         """
-        return SyncTokenStream(
-            self._connection, Plan(generation_id=generation_id, after=after, timeout=timeout)
-        )
+        plan = plan_resume(cursor, cancel_on_close=cancel_on_close, timeout=timeout)
+        return SyncTokenStream(self._connections, self._policy, plan)
 
     def generate(
         self,
@@ -128,39 +158,41 @@ class SyncTokenStreamClient:
             timeout=timeout,
             on_deadline=on_deadline,
         )
-        connection = self._connection
+        connection = self._connections.here()
         request = pb.GenerateTextRequest(request=plan.request)
         try:
             return connection.unary(connection.stub.GenerateText, request, timeout)
         except KeyboardInterrupt:
-            connection.cancel_abandoned(plan.generation_id)
+            connection.cancel_abandoned(plan.cursor.generation_id)
             raise
         except TokenStreamError as error:
             # If the connection broke, the caller can still resume the generation by its id.
-            error.generation_id = plan.generation_id
+            error.generation_id = plan.cursor.generation_id
             raise
 
     def cancel(self, generation_id: str, *, timeout: float | None = CONTROL_TIMEOUT) -> Generation:
         """Cancels a generation for all its readers and returns its final state. The call is idempotent."""
-        return self._connection.cancel(generation_id, timeout)
+        return self._connections.here().cancel(generation_id, timeout)
 
     def get(self, generation_id: str, *, timeout: float | None = CONTROL_TIMEOUT) -> Generation:
         """Returns a generation: state, usage, kept events and outcome."""
-        return self._connection.get(generation_id, timeout)
+        return self._connections.here().get(generation_id, timeout)
 
     def count(
         self, source: Input, *, timeout: float | None = CONTROL_TIMEOUT, **options: Unpack[RequestOptions]
     ) -> pb.CountTokensResponse:
         """Counts the input tokens that a request would be billed for. It generates nothing."""
         request = pb.CountTokensRequest(request=build_request(source, options, self.count))
-        return self._connection.unary(self._connection.stub.CountTokens, request, timeout)
+        connection = self._connections.here()
+        return connection.unary(connection.stub.CountTokens, request, timeout)
 
     def models(self, *, timeout: float | None = CONTROL_TIMEOUT) -> list[Model]:
         """Returns all models that the caller may use, from all pages. `timeout` applies to each page."""
+        connection = self._connections.here()
         models: list[Model] = []
         request = pb.ListModelsRequest()
         while True:
-            page = self._connection.unary(self._connection.stub.ListModels, request, timeout)
+            page = connection.unary(connection.stub.ListModels, request, timeout)
             models.extend(page.models)
             if not page.next_page_token:
                 return models

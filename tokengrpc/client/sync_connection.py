@@ -10,9 +10,8 @@ from tokenstreaming.v1 import token_stream_pb2 as pb
 
 from tokengrpc.client.actions import StartCall
 from tokengrpc.client.channel import CONTROL_TIMEOUT
-from tokengrpc.client.errors import TokenStreamError
 from tokengrpc.client.status import from_rpc_error
-from tokengrpc.client.stubs import sync_stub
+from tokengrpc.client.stubs import sync_stub, sync_usage_stub
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,10 +51,12 @@ class SyncConnection:
         self, channel: grpc.Channel, metadata: tuple[tuple[str, str], ...], policy: ResumePolicy
     ) -> None:
         self.stub = sync_stub(channel)
+        self.usage_stub = sync_usage_stub(channel)
         self.policy = policy
         self.open: set[Closable] = set()
         self._channel = channel
         self._metadata = metadata
+        self._cancellations: set[grpc.Future[pb.CancelGenerationResponse]] = set()
 
     def stream(self, action: StartCall | ResumeCall, timeout: float | None) -> SyncStreamCall:
         """Makes the streaming call of a session's action. `timeout` is in seconds."""
@@ -85,16 +86,29 @@ class SyncConnection:
         request = pb.GetGenerationRequest(generation_id=generation_id)
         return self.unary(self.stub.GetGeneration, request, timeout).generation
 
-    def cancel_abandoned(self, generation_id: str) -> None:
-        """Cancels a generation whose caller stopped reading.
+    def cancel_abandoned(self, generation_id: str, *, wait: bool = True) -> None:
+        """Cancels a generation whose caller stopped reading, in the background unless `wait`.
 
         Errors are ignored: without the cancellation the generation ends after its `detach_ttl`.
         """
-        with suppress(TokenStreamError):
-            self.cancel(generation_id, self.policy.cancel_timeout)
+        request = pb.CancelGenerationRequest(generation_id=generation_id)
+        call = self.stub.CancelGeneration.future(
+            request, timeout=self.policy.cancel_timeout, metadata=self._metadata
+        )
+        self._cancellations.add(call)
+        call.add_done_callback(self._cancellations.discard)
+        if wait:
+            _wait(call)
 
     def close(self) -> None:
-        """Closes the open streams, which cancels their generations, then the channel."""
+        """Closes the open streams, waits for their cancellations, then closes the channel."""
         for stream in tuple(self.open):
             stream.close()
+        for call in tuple(self._cancellations):
+            _wait(call)
         self._channel.close()
+
+
+def _wait(call: grpc.Future[pb.CancelGenerationResponse]) -> None:
+    with suppress(grpc.FutureCancelledError):  # by a client that another thread closed
+        call.exception()

@@ -9,10 +9,14 @@ from __future__ import annotations
 from tokengrpc.config.build import engine_settings, model_settings
 from tokengrpc.config.engine import EngineSettings
 from tokengrpc.config.faults import FaultSettings
+from tokengrpc.config.limits import LimitSettings
+from tokengrpc.config.models import ModelSettings
+from tokengrpc.config.prices import PriceSettings, price_list
 from tokengrpc.config.remote import RemoteEngineSettings
 from tokengrpc.config.report import describe
-from tokengrpc.config.schema import LimitSettings, ModelSettings, Settings, TenantSettings
+from tokengrpc.config.schema import Settings, TenantSettings
 from tokengrpc.config.sources import Loaded, load, load_with_origins
+from tokengrpc.config.tls import TLSSettings
 from tokengrpc.config.values import ConfigError
 
 __all__ = [
@@ -22,12 +26,15 @@ __all__ = [
     "LimitSettings",
     "Loaded",
     "ModelSettings",
+    "PriceSettings",
     "RemoteEngineSettings",
     "Settings",
+    "TLSSettings",
     "TenantSettings",
     "describe",
     "engine_settings",
     "load",
     "load_with_origins",
     "model_settings",
+    "price_list",
 ]

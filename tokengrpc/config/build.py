@@ -10,7 +10,8 @@ from msgspec import structs
 from tokengrpc.config.engine import EngineSettings
 from tokengrpc.config.kinds import convert_engine, engine_fields, fields_of
 from tokengrpc.config.messages import Problem, convert, own_problem, unknown_key
-from tokengrpc.config.schema import ModelFields, ModelSettings, Settings
+from tokengrpc.config.models import ModelFields, ModelSettings
+from tokengrpc.config.schema import Settings
 from tokengrpc.config.values import ConfigError
 
 if TYPE_CHECKING:

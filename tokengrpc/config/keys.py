@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +11,27 @@ from msgspec import NODEFAULT, Struct, structs
 from msgspec.inspect import DictType, StructType, type_info
 
 from tokengrpc.config.kinds import settings_types
+from tokengrpc.config.limits import LimitSettings
 from tokengrpc.config.messages import bare
+from tokengrpc.config.models import ModelFields
 from tokengrpc.config.remote import PluginEngineSettings
-from tokengrpc.config.schema import LimitSettings, ModelFields, Settings
+from tokengrpc.config.schema import Settings
+from tokengrpc.config.tls import TLSSettings
 
 PREFIX = "TOKENGRPC_"
 CONFIG_VARIABLE = "TOKENGRPC_CONFIG"
 # Variables of the client and the tests, not settings of the server.
-FOREIGN_VARIABLES = frozenset({"TOKENGRPC_REQUIRE_ALL", "TOKENGRPC_TARGET", "TOKENGRPC_TOKEN"})
+FOREIGN_VARIABLES = frozenset(
+    {
+        "TOKENGRPC_REQUIRE_ALL",
+        "TOKENGRPC_TARGET",
+        "TOKENGRPC_TARGET_CA_FILE",
+        "TOKENGRPC_TARGET_CERT_FILE",
+        "TOKENGRPC_TARGET_KEY_FILE",
+        "TOKENGRPC_TARGET_TLS",
+        "TOKENGRPC_TOKEN",
+    }
+)
 # Kubernetes sets these variables in each pod if there is a service that is named tokengrpc or tokengrpc-*
 # (kubernetes.io, Service, "Environment variables").
 SERVICE_LINK = re.compile(
@@ -25,19 +39,18 @@ SERVICE_LINK = re.compile(
 )
 
 MODEL = "models[0]"
-_SECTIONS: dict[str, type[Settings | LimitSettings]] = {"": Settings, "limits": LimitSettings}
+_SECTIONS: dict[str, type[Struct]] = {"": Settings, "limits": LimitSettings, "tls": TLSSettings}
 
 
-def _fields(section: str) -> list[structs.FieldInfo]:
-    """Returns the settings of a section; for a model, also those of all kinds of engines."""
-    if section != MODEL:
-        return list(structs.fields(_SECTIONS[section]))
+@functools.cache  # msgspec evaluates all annotations again in each call of `fields`
+def _fields(section: str) -> dict[str, structs.FieldInfo]:
+    """Returns the settings of a section by name; for a model, also those of all kinds of engines."""
     types: list[type[Struct]] = [ModelFields, *settings_types().values(), PluginEngineSettings]
     found: dict[str, structs.FieldInfo] = {}
-    for struct in types:
+    for struct in types if section == MODEL else [_SECTIONS[section]]:
         for field in structs.fields(struct):
             found.setdefault(field.name, field)
-    return list(found.values())
+    return found
 
 
 def _has_flag(field: structs.FieldInfo) -> bool:
@@ -61,12 +74,12 @@ class Place:
     @property
     def type(self) -> Any:  # noqa: ANN401 - annotations have no common type
         """Annotation in the schema."""
-        return next(f.type for f in _fields(self.section) if f.name == self.name)
+        return _fields(self.section)[self.name].type
 
     @property
     def default(self) -> Any:  # noqa: ANN401 - as above
         """Default in the schema; None if it has none."""
-        default = next(f.default for f in _fields(self.section) if f.name == self.name)
+        default = _fields(self.section)[self.name].default
         return None if default is NODEFAULT else default
 
     @property
@@ -82,9 +95,15 @@ class Place:
 
 _TOP_KEYS = (
     "listen",
+    "insecure",
+    "admin_listen",
+    "admin_grpc_listen",
+    "server_name",
     "default_model",
+    "load_reports",
     "log_level",
     "log_format",
+    "otlp",
     "data_dir",
     "ledger",
     "ledger_outage",
@@ -95,11 +114,12 @@ _TOP_KEYS = (
 # The key `base_url` is the variable TOKENGRPC_BASE_URL and the flag --base-url.
 KEYS: dict[str, Place] = {
     **{key: Place("", key) for key in _TOP_KEYS},
+    **{f"tls_{name}": Place("tls", name) for name in TLSSettings.__struct_fields__},
     "engine": Place(MODEL, "kind"),
     "model": Place(MODEL, "name"),
     **{
         f.name: Place(MODEL, f.name)
-        for f in _fields(MODEL)
+        for f in _fields(MODEL).values()
         if _has_flag(f) and f.name not in {"kind", "name"}
     },
     **{f"limits_{name}": Place("limits", name) for name in LimitSettings.__struct_fields__},

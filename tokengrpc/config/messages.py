@@ -47,8 +47,10 @@ def _problem(error: msgspec.ValidationError, to: type[Any]) -> Problem:
     if isinstance(error.__cause__, ConfigError):
         return own_problem(str(error.__cause__), path)
     if unknown := _UNKNOWN.match(text):
-        names = [f.name for f in info.fields] if isinstance(info, inspect.StructType) else []
-        return Problem(_join(path, unknown[1]), unknown_key(unknown[1], names))
+        fields = _fields(info)
+        tables = [name for name, inner in fields.items() if unknown[1] in _fields(bare(inner))]
+        reason = f"belongs in [{_join(path, tables[0])}]" if tables else unknown_key(unknown[1], list(fields))
+        return Problem(_join(path, unknown[1]), reason)
     if missing := _MISSING.match(text):
         key = _join(path, missing[1])
         return Problem(key, f"required: {_allowed(_at(info, missing[1]))}")
@@ -65,6 +67,11 @@ def own_problem(text: str, path: str = "") -> Problem:
 
 def _join(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
+
+
+def _fields(info: inspect.Type) -> dict[str, inspect.Type]:
+    """Returns the types of a table's keys; empty for any other type."""
+    return {f.name: f.type for f in info.fields} if isinstance(info, inspect.StructType) else {}
 
 
 def _at(info: inspect.Type, path: str) -> inspect.Type:
@@ -89,8 +96,11 @@ def bare(info: inspect.Type) -> inspect.Type:
 def unknown_key(key: str, names: Sequence[str]) -> str:
     """Returns the message about a key that is not one of `names`."""
     close = get_close_matches(key, names, n=1)
-    meant = f"did you mean `{close[0]}`? " if close else ""
-    return f"unknown key; {meant}allowed are: {', '.join(names)}"
+    return (
+        f"unknown key; did you mean `{close[0]}`?"
+        if close
+        else f"unknown key; allowed are: {', '.join(names)}"
+    )
 
 
 def listed(words: Sequence[str]) -> str:

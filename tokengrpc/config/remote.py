@@ -20,7 +20,7 @@ class RemoteEngineSettings(EngineSettings, frozen=True, kw_only=True, forbid_unk
     """Settings of an engine behind a URL."""
 
     base_url: Annotated[
-        str, Meta(description="address of the engine, such as http://127.0.0.1:8000/v1", extra=FLAG)
+        str, Meta(description="address of the engine, such as http://gpu1:8000/v1", extra=FLAG)
     ] = ""
     extra_capabilities: Annotated[
         tuple[Capability, ...], Meta(description="capabilities of the engine beyond those of its dialect")
@@ -29,6 +29,11 @@ class RemoteEngineSettings(EngineSettings, frozen=True, kw_only=True, forbid_unk
         Variable, Meta(description="environment variable with the engine's API key", extra=FLAG)
     ] = ""
     api_key_file: Annotated[str, Meta(description="file with the engine's API key", extra=FLAG)] = ""
+
+    trace_headers: Annotated[
+        bool,
+        Meta(description="whether requests to the engine carry the trace context (traceparent, tracestate)"),
+    ] = True
 
     def __post_init__(self) -> None:
         """Checks the URL, and that there is at most one key."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import msgspec.inspect
 
 from tokengrpc.config.engine import EngineSettings
 from tokengrpc.config.faults import FaultSettings
-from tokengrpc.config.schema import ModelSettings
+from tokengrpc.config.models import ModelSettings
 from tokengrpc.config.texts import without_secrets
 
 if TYPE_CHECKING:
@@ -20,17 +21,23 @@ if TYPE_CHECKING:
 
 _INDEX = re.compile(r"\[\d+\]")
 _WIDEST = 48
+_LEAST_COMMENT = 20
 
 
-def describe(settings: Settings, origins: Mapping[str, str] | None = None) -> str:
+def describe(
+    settings: Settings, origins: Mapping[str, str] | None = None, *, width: int | None = None
+) -> str:
     """Returns the effective settings as TOML, which can be read back except for masked options.
 
-    Shows the variable or file of each key, never the key itself.
+    Shows the variable or file of each key, never the key itself. Without `origins`, the origin of values is
+    left out. Comments are wrapped to `width` columns.
     """
-    return "\n".join(_table(settings, "", origins or {})) + "\n"
+    return "\n".join(_table(settings, "", origins, width)) + "\n"
 
 
-def _table(struct: msgspec.Struct, path: str, origins: Mapping[str, str]) -> Iterator[str]:
+def _table(
+    struct: msgspec.Struct, path: str, origins: Mapping[str, str] | None, line_width: int | None
+) -> Iterator[str]:
     """Yields the lines of a table: plain values first, then nested tables, as TOML requires."""
     values = _values(struct)
     meanings = _meanings(type(struct))
@@ -47,16 +54,25 @@ def _table(struct: msgspec.Struct, path: str, origins: Mapping[str, str]) -> Ite
     }
     width = max(len(row) for row in rows.values() if len(row) <= _WIDEST)
     for name, row in rows.items():
-        origin = _origin(f"{path}.{name}" if path else name, origins)
-        yield f"{row:<{width}}  # {meanings.get(name, '')} ({origin})"
+        where = f"{path}.{name}" if path else name
+        origin = "" if origins is None else f" ({_origin(where, origins)})"
+        yield from _commented(row, width, f"{meanings.get(name, '')}{origin}", line_width)
     for name, value in tables.items():
         where = f"{path}.{name}" if path else name
         header = _INDEX.sub("", where)
         if isinstance(value, msgspec.Struct):
-            yield from ("", f"[{header}]", *_table(value, where, origins))
+            yield from ("", f"[{header}]", *_table(value, where, origins, line_width))
             continue
         for index, item in enumerate(value):
-            yield from ("", f"[[{header}]]", *_table(item, f"{where}[{index}]", origins))
+            yield from ("", f"[[{header}]]", *_table(item, f"{where}[{index}]", origins, line_width))
+
+
+def _commented(row: str, width: int, comment: str, line_width: int | None) -> Iterator[str]:
+    """Yields a row with its comment, which is continued below itself if the line is too narrow."""
+    room = len(comment) if line_width is None else max(line_width - width - len("  # "), _LEAST_COMMENT)
+    for part in textwrap.wrap(comment, room):
+        yield f"{row:<{width}}  # {part}"
+        row = ""
 
 
 def _values(struct: msgspec.Struct) -> dict[str, Any]:

@@ -1,7 +1,4 @@
-"""The schema of the settings: names, types, defaults, bounds. Durations are in seconds, sizes in bytes.
-
-`tokengrpc config` shows the descriptions.
-"""
+"""The schema of the settings: names, types, defaults, bounds. `tokengrpc config` shows the descriptions."""
 
 from __future__ import annotations
 
@@ -9,20 +6,20 @@ import os
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, structs
+from msgspec import Meta
 
-from tokengrpc.config.engine import EngineSettings
 from tokengrpc.config.kinds import convert_engine
+from tokengrpc.config.limits import LimitSettings
+from tokengrpc.config.models import ModelSettings
+from tokengrpc.config.prices import PriceSettings, check_prices
+from tokengrpc.config.tls import TLSSettings
 from tokengrpc.config.values import (
-    FLAG,
     Address,
-    Bytes,
     ConfigError,
-    Count,
     CountOrNone,
+    HostPortOrNone,
     Name,
-    Seconds,
-    SecondsOrNone,
+    NameOrNone,
     Variable,
     check_different,
     read_secret,
@@ -30,83 +27,6 @@ from tokengrpc.config.values import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-
-class ModelFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings of a model, without its engines."""
-
-    name: Annotated[Name, Meta(description="name of the model in requests", extra=FLAG)]
-    context_token_count: Annotated[
-        CountOrNone,
-        Meta(description="maximum tokens of input and output together; 0: unknown", extra=FLAG),
-    ] = 0
-    tokenizer: Annotated[
-        str, Meta(description="the model's own tokenizer; empty: estimate with o200k_base", extra=FLAG)
-    ] = ""
-    allowed_engine_params: Annotated[
-        tuple[str, ...], Meta(description="engine parameters that requests may set")
-    ] = ()
-    first_token_timeout: Annotated[
-        SecondsOrNone,
-        Meta(description="timeout for the first token, in seconds; 0: the server's", extra=FLAG),
-    ] = 0.0
-    inter_token_timeout: Annotated[
-        SecondsOrNone,
-        Meta(description="timeout between tokens, in seconds; 0: the server's", extra=FLAG),
-    ] = 0.0
-    time_limit: Annotated[
-        SecondsOrNone,
-        Meta(description="maximum duration of a generation, in seconds; 0: the server's", extra=FLAG),
-    ] = 0.0
-    session_load_bound: Annotated[
-        CountOrNone,
-        Meta(
-            description="outstanding tokens by which a session's engine may exceed the least loaded one; "
-            "0: sessions are ignored"
-        ),
-    ] = 8192
-    allow_request_faults: Annotated[
-        bool,
-        Meta(description="whether requests may inject faults: see docs/simulator.md", extra=FLAG),
-    ] = False
-
-
-class ModelSettings(ModelFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings of a model and its engines. In a file, the model's table may contain those of one engine."""
-
-    engines: Annotated[
-        tuple[EngineSettings, ...],
-        Meta(
-            min_length=1,
-            description="engines of the model, if several; each is a [[models.engines]] table",
-        ),
-    ]
-
-    def __post_init__(self) -> None:
-        """Checks that engines have different names, and that faults have their own switch."""
-        if "faults" in self.allowed_engine_params:
-            raise ConfigError(
-                "allowed_engine_params: must not contain faults; set allow_request_faults instead"
-            )
-        check_different("engines", [engine.name for engine in self.served_engines])
-
-    @property
-    def served_engines(self) -> tuple[EngineSettings, ...]:
-        """Engines, with unset names, upstream models and context lengths filled in from the model."""
-        return tuple(self._filled(engine) for engine in self.engines)
-
-    @property
-    def is_single(self) -> bool:
-        """Whether the model has a single engine, whose settings are in the model's table."""
-        return len(self.engines) == 1 and not (self.engines[0].name or self.engines[0].context_token_count)
-
-    def _filled(self, engine: EngineSettings) -> EngineSettings:
-        return structs.replace(
-            engine,
-            name=engine.name or self.name,
-            upstream_model=engine.upstream_model or self.name,
-            context_token_count=engine.context_token_count or self.context_token_count,
-        )
 
 
 class TenantSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -135,96 +55,46 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         return read_secret(f"tenant {self.name}: key", self.key_env, self.key_file, environ) or ""
 
 
-class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Limits of the server and of every generation."""
-
-    max_request_bytes: Annotated[Bytes, Meta(description="maximum size of a request, in bytes")] = 1 << 20
-    max_generations: Annotated[Count, Meta(description="maximum concurrent generations")] = 4096
-    max_readers: Annotated[Count, Meta(description="maximum concurrent readers of a generation")] = 64
-    max_output_token_count: Annotated[
-        CountOrNone, Meta(description="maximum output tokens of a generation; 0: no limit")
-    ] = 0
-    max_time_limit: Annotated[Seconds, Meta(description="maximum duration of a generation, in seconds")] = (
-        3600.0
-    )
-    connect_timeout: Annotated[
-        Seconds, Meta(description="maximum connect_timeout of an engine, in seconds")
-    ] = 30.0
-    first_token_timeout: Annotated[Seconds, Meta(description="timeout for the first token, in seconds")] = (
-        120.0
-    )
-    inter_token_timeout: Annotated[Seconds, Meta(description="timeout between tokens, in seconds")] = 60.0
-    detach_ttl: Annotated[
-        Seconds,
-        Meta(description="how long a detached generation waits for a reader by default, in seconds"),
-    ] = 30.0
-    max_detach_ttl: Annotated[
-        Seconds, Meta(description="maximum detach_ttl that a request may set, in seconds")
-    ] = 300.0
-    replay_ttl: Annotated[
-        Seconds,
-        Meta(description="how long events are kept after a generation's end by default, in seconds"),
-    ] = 60.0
-    max_replay_ttl: Annotated[
-        Seconds, Meta(description="maximum replay_ttl that a request may set, in seconds")
-    ] = 600.0
-    generation_log_bytes: Annotated[
-        Bytes, Meta(description="maximum size of a generation's kept events, in bytes")
-    ] = 8 << 20
-    total_log_bytes: Annotated[Bytes, Meta(description="maximum size of all kept events, in bytes")] = (
-        512 << 20
-    )
-    write_stall_timeout: Annotated[
-        Seconds, Meta(description="a stream ends if its reader reads nothing for this long, in seconds")
-    ] = 30.0
-    heartbeat_interval: Annotated[
-        Seconds, Meta(description="interval of heartbeats on a stream without events, in seconds")
-    ] = 15.0
-    max_engine_attempts: Annotated[
-        int, Meta(ge=1, le=100, description="maximum attempts of a request before its first token")
-    ] = 3
-    drain_time: Annotated[
-        SecondsOrNone, Meta(description="graceful shutdown period after SIGTERM, in seconds")
-    ] = 30.0
-    store_timeout: Annotated[Seconds, Meta(description="timeout of one store call, in seconds")] = 2.0
-    store_retry_time: Annotated[
-        Seconds, Meta(description="how long a failing store call is repeated, in seconds")
-    ] = 10.0
-    max_unacknowledged_bytes: Annotated[
-        Bytes,
-        Meta(description="maximum size of a generation's events not yet stored in the event store, in bytes"),
-    ] = 4 << 20
-    checkpoint_interval: Annotated[
-        SecondsOrNone,
-        Meta(description="interval of usage checkpoints in a durable ledger, in seconds; 0: none"),
-    ] = 0.25
-    cancel_wait: Annotated[
-        Seconds, Meta(description="how long CancelGeneration waits for the end, in seconds")
-    ] = 5.0
-
-    def __post_init__(self) -> None:
-        """Checks that no default is above its maximum."""
-        for low, high in _PAIRS:
-            if getattr(self, low) > (most := getattr(self, high)):
-                raise ConfigError(f"{low}: must be at most {high}, which is {most:g}")
-
-
-_PAIRS = (
-    ("detach_ttl", "max_detach_ttl"),
-    ("replay_ttl", "max_replay_ttl"),
-    ("generation_log_bytes", "total_log_bytes"),
-)
-
-
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of a server."""
 
     listen: Annotated[
-        Address, Meta(description="address to listen on, HOST:PORT; port 0 selects a free port")
+        Address, Meta(description="address to listen on, HOST:PORT or unix:/PATH; port 0 selects a free port")
     ] = "127.0.0.1:50051"
+    tls: TLSSettings = TLSSettings()
+    insecure: Annotated[
+        bool,
+        Meta(
+            description="whether other machines may reach the server in plaintext or without authentication, "
+            "as behind a mesh or proxy"
+        ),
+    ] = False
+    admin_listen: Annotated[
+        HostPortOrNone,
+        Meta(
+            description="address of the admin pages (health, metrics, debug), HOST:PORT, for operators only; "
+            "empty: none"
+        ),
+    ] = ""
+    admin_grpc_listen: Annotated[
+        HostPortOrNone,
+        Meta(
+            description="address of health and channelz over gRPC, HOST:PORT, for operators only; empty: none"
+        ),
+    ] = ""
+    server_name: Annotated[
+        NameOrNone, Meta(description="name of this server, which callers see; empty: the host's name")
+    ] = ""
     default_model: Annotated[
         str, Meta(description="model for requests without a model; empty: the first model")
     ] = ""
+    load_reports: Annotated[
+        bool,
+        Meta(
+            description="whether everyone who reaches the port is told the server's load (ORCA), to balance "
+            "by it"
+        ),
+    ] = False
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="minimum level of log lines")
     ] = "info"
@@ -235,7 +105,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     data_dir: Annotated[
         str, Meta(description="directory for data that must survive the process; empty: none is kept")
     ] = ""
-    ledger: Annotated[str, Meta(description="usage ledger: memory or a plugin's, by name or URL")] = "memory"
+    ledger: Annotated[
+        str,
+        Meta(
+            description="usage ledger: sqlite (in data_dir), sqlite:PATH, a postgresql:// URL, memory, or "
+            "a plugin's, by name or URL; auto: sqlite if there is a data_dir, otherwise memory"
+        ),
+    ] = "auto"
     ledger_outage: Annotated[
         Literal["auto", "strict", "degrade"],
         Meta(
@@ -252,6 +128,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     budget: Annotated[str, Meta(description="token budgets of callers: unlimited or a plugin's, by name")] = (
         "unlimited"
     )
+    otlp: Annotated[
+        bool,
+        Meta(description="whether traces and metrics are exported over OTLP, as the variables OTEL_* say"),
+    ] = False
     observers: Annotated[tuple[str, ...], Meta(description="observers: log or plugins', by name")] = ("log",)
     plugins: Annotated[
         dict[str, dict[str, Any]], Meta(description="settings of plugins, by name; one table for each")
@@ -263,11 +143,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tenants: Annotated[
         tuple[TenantSettings, ...], Meta(description="tenants; none: all callers are the tenant `default`")
     ] = ()
+    prices: Annotated[
+        tuple[PriceSettings, ...], Meta(description="prices of models; none: usage has no cost")
+    ] = ()
 
     def __post_init__(self) -> None:
         """Checks that names are unique and references to models known."""
-        if int(self.listen.rpartition(":")[2]) > 65_535:
-            raise ConfigError("listen: the port must be from 0 to 65535")
+        self._check_listen()
         names = [model.name for model in self.models]
         check_different("models", names)
         check_different("tenants", [tenant.name for tenant in self.tenants])
@@ -276,8 +158,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for index, tenant in enumerate(self.tenants):
             for position, model in enumerate(tenant.models):
                 _check_known(f"tenants[{index}].models[{position}]", model, names)
+        check_prices(self.prices)
         for index, served in enumerate(self.models):
             self._check_clocks(f"models[{index}]", served)
+
+    def _check_listen(self) -> None:
+        if self.listen.startswith("unix:"):
+            if len(os.fsencode(self.listen.removeprefix("unix:"))) > _MAX_SOCKET_PATH:
+                raise ConfigError(f"listen: the path must have at most {_MAX_SOCKET_PATH} bytes")
+            if self.tls.cert_file:
+                raise ConfigError(
+                    "tls.cert_file: a Unix socket is plaintext; remove it, or listen on HOST:PORT"
+                )
+        else:
+            _check_port("listen", self.listen)
+        for key in ("admin_listen", "admin_grpc_listen"):
+            if address := getattr(self, key):
+                _check_port(key, address)
 
     def _check_clocks(self, path: str, model: ModelSettings) -> None:
         """Checks that a model's timeouts are not above the server's."""
@@ -286,6 +183,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for index, engine in enumerate(model.engines):
             where = path if model.is_single else f"{path}.engines[{index}]"
             _check_at_most(f"{where}.connect_timeout", engine.connect_timeout, self.limits, "connect_timeout")
+
+    @property
+    def chosen_ledger(self) -> str:
+        """The usage ledger, where `auto` is decided."""
+        if self.ledger != "auto":
+            return self.ledger
+        return "sqlite" if self.data_dir else "memory"
 
     @property
     def is_strict(self) -> bool:
@@ -298,6 +202,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return self.default_model or self.models[0].name
 
 
+_MAX_SOCKET_PATH = 103
+"""Bytes of the path of a Unix socket that every system takes."""
+
 _CLOCKS = (
     ("first_token_timeout", "first_token_timeout"),
     ("inter_token_timeout", "inter_token_timeout"),
@@ -309,6 +216,11 @@ _CLOCKS = (
 def _check_at_most(key: str, value: float, limits: LimitSettings, name: str) -> None:
     if value > (most := getattr(limits, name)):
         raise ConfigError(f"{key}: must be at most limits.{name}, which is {most:g}")
+
+
+def _check_port(key: str, address: str) -> None:
+    if int(address.rpartition(":")[2]) > 65_535:
+        raise ConfigError(f"{key}: the port must be from 0 to 65535")
 
 
 def _check_known(key: str, name: str, names: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokengrpc.config.build import build
+from tokengrpc.config.files import read_bounded
 from tokengrpc.config.keys import (
     CONFIG_VARIABLE,
     DEFINING_KEYS,
@@ -123,7 +124,7 @@ def _read_file(file: Path | None, environ: Mapping[str, str]) -> _Layers:
     if file is None:
         return _Layers({}, "")
     try:
-        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+        raw = tomllib.loads(read_bounded(file))
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -227,5 +228,5 @@ def _reject_unknown_variables(environ: Mapping[str, str], settings: Settings) ->
     for name in sorted(environ.keys() - known - named - FOREIGN_VARIABLES):
         if name.startswith(PREFIX) and not SERVICE_LINK.fullmatch(name):
             close = get_close_matches(name, known, n=1)
-            meant = f"did you mean {close[0]}? " if close else ""
-            raise ConfigError(f"{name}: unknown setting; {meant}known are: {', '.join(sorted(known))}")
+            hint = f"did you mean {close[0]}?" if close else f"known are: {', '.join(sorted(known))}"
+            raise ConfigError(f"{name}: unknown setting; {hint}")

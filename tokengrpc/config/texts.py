@@ -16,7 +16,17 @@ HIDDEN = "***"
 # Shorter plain texts, such as `true`, are words that a server's error message may contain by chance.
 _SECRET_LENGTH = 8
 
-_SECRET_NAME = re.compile(r"key|token|secret|password|credential|authorization", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"key|token|secret|passw|passphrase|pwd|credential|authorization|cookie", re.IGNORECASE
+)
+_URL_USER = re.compile(r"(?<=://)[^/?#\s]*@")
+_URL_SECRET = re.compile(rf"(?<=[?&])[^=&\s]*(?:{_SECRET_NAME.pattern})[^=&\s]*=[^&\s]*", re.IGNORECASE)
+_ASSIGNED = re.compile(
+    rf"""(?<![^\s;,])([\w.-]{{0,32}}(?:{_SECRET_NAME.pattern})[\w.-]{{0,32}}\s{{0,8}}=\s{{0,8}})"""
+    r"""(?:'[^']*'|"[^"]*"|[^\s;,]+)""",
+    re.IGNORECASE,
+)
+"""As in a connection string of `name=value` pairs."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ALLOWED = 'must be text, or a table with either env or file, such as { env = "PROVIDER_KEY" }'
 
@@ -70,7 +80,10 @@ def masked(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_secrets(value: object) -> object:
-    """Returns a value without the text in it whose key looks like that of a secret, as plugins may have."""
+    """Returns a value without the text in it whose key looks like that of a secret, as plugins may have.
+
+    Nor does it have what URLs and connection strings contain of users, passwords and other secrets.
+    """
     if isinstance(value, dict):
         return {
             key: HIDDEN if isinstance(inner, str) and _SECRET_NAME.search(key) else without_secrets(inner)
@@ -78,4 +91,8 @@ def without_secrets(value: object) -> object:
         }
     if isinstance(value, list):
         return [without_secrets(inner) for inner in value]
+    if isinstance(value, str):
+        # As in the URL of a database.
+        value = _URL_SECRET.sub(HIDDEN, _URL_USER.sub(f"{HIDDEN}@", value))
+        return _ASSIGNED.sub(rf"\g<1>{HIDDEN}", value)
     return value

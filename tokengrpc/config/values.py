@@ -8,28 +8,49 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
+from tokengrpc.config.files import read_bounded
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~:/-]{1,128}\Z")]
 NameOrNone = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~:/-]{0,128}\Z")]
 Variable = Annotated[str, Meta(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?\Z")]
-Address = Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}\Z")]
+Address = Annotated[str, Meta(pattern=r"^(unix:/\S+|(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5})\Z")]
+HostPortOrNone = Annotated[str, Meta(pattern=r"^((\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5})?\Z")]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 SecondsOrNone = Annotated[float, Meta(ge=0, le=86_400)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 Bytes = Annotated[int, Meta(ge=1024, le=1 << 40)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 CountOrNone = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+Rate = Annotated[str, Meta(pattern=r"^[0-9]{1,6}(\.[0-9]{1,6})?\Z")]
+RateOrNone = Annotated[str, Meta(pattern=r"^([0-9]{1,6}(\.[0-9]{1,6})?)?\Z")]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")]
+StartOrNone = Annotated[str, Meta(pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?)?\Z")]
 
 FLAG: dict[str, Any] = {"flag": True}
 """Marks a setting of a model that has a variable and a flag."""
 
 # Descriptions of the patterns for error messages.
 PATTERNS = {
+    r"^((\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5})?\Z": (
+        "HOST:PORT, such as 127.0.0.1:9090 or [::]:9090, or empty"
+    ),
     r"^[A-Za-z0-9._~:/-]{1,128}\Z": "1 to 128 characters of A-Z a-z 0-9 . _ ~ : / -",
     r"^[A-Za-z0-9._~:/-]{0,128}\Z": "at most 128 characters of A-Z a-z 0-9 . _ ~ : / -",
     r"^([A-Za-z_][A-Za-z0-9_]*)?\Z": "the name of an environment variable (not the key itself)",
-    r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}\Z": "HOST:PORT, such as 127.0.0.1:50051 or [::]:50051",
+    r"^(unix:/\S+|(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5})\Z": (
+        "HOST:PORT, such as 127.0.0.1:50051 or [::]:50051, or unix:/PATH"
+    ),
+    r"^[0-9]{1,6}(\.[0-9]{1,6})?\Z": 'a decimal number in quotes, such as "0.15", with at most 6 decimals',
+    r"^([0-9]{1,6}(\.[0-9]{1,6})?)?\Z": (
+        'a decimal number in quotes, such as "0.15", with at most 6 decimals, or empty'
+    ),
+    r"^[A-Z]{3}\Z": "three capital letters, such as USD",
+    r"^([0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?)?\Z": (
+        'a date or time in UTC, in quotes, such as "2026-01-01" or "2026-01-01T12:00:00Z", or empty'
+    ),
 }
 
 
@@ -73,7 +94,7 @@ def read_source(where: str, source: str, place: str, environ: Mapping[str, str])
     else:
         where = f"{where}: the file {place}"
         try:
-            text = Path(place).read_text(encoding="utf-8").strip()
+            text = read_bounded(Path(place)).strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise ConfigError(f"{where} cannot be read: {reason}") from None

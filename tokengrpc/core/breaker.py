@@ -6,10 +6,10 @@ No I/O; times are in seconds.
 from __future__ import annotations
 
 from collections import deque
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import TYPE_CHECKING
 
-from tokengrpc.errors import AnswerMismatch, EngineBusy, EngineError, ModelNotFound
+from tokengrpc.errors import AnswerMismatch, AnswerPaused, EngineBusy, EngineError, ModelNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +31,14 @@ class AttemptOutcome(Enum):
     NEUTRAL = "neutral"
 
 
+class BreakerState(StrEnum):
+    """State of a circuit breaker: all requests pass, none, or one trial at a time."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
 def classify_outcome(error: BaseException | None) -> AttemptOutcome:
     """Classifies the end of an attempt; None means that it succeeded.
 
@@ -39,7 +47,7 @@ def classify_outcome(error: BaseException | None) -> AttemptOutcome:
     """
     if error is None:
         return AttemptOutcome.SUCCESS
-    if isinstance(error, AnswerMismatch):
+    if isinstance(error, AnswerMismatch | AnswerPaused):
         # The engine works; whether it can do what this one request asks for says nothing about others.
         return AttemptOutcome.NEUTRAL
     if isinstance(error, EngineBusy):
@@ -84,6 +92,12 @@ class CircuitBreaker:
     def closed(self) -> bool:
         """Whether the breaker is closed: the engine is considered healthy."""
         return self._open_until is None
+
+    def state_at(self, now: float) -> BreakerState:
+        """Returns the state."""
+        if self._open_until is None:
+            return BreakerState.CLOSED
+        return BreakerState.OPEN if now < self._open_until else BreakerState.HALF_OPEN
 
     @property
     def allowed_from(self) -> float:

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tokengrpc.core.model import Capability
+    from tokengrpc.core.pooled_engine import PooledEngine
     from tokengrpc.core.ports.engine import Engine, Tokenizer
     from tokengrpc.core.request import GenerationRequest
-    from tokengrpc.core.routing import EnginePool, PooledEngine
+    from tokengrpc.core.routing import EnginePool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +76,10 @@ def capable_engines(request: GenerationRequest, model: ServedModel) -> list[Pool
 
     Raises UnsupportedFeature if there is none, or if an engine parameter is not allowed.
     """
-    unknown = sorted(set(request.engine_params) - model.allowed_engine_params)
+    unknown = request.engine_params.keys() - model.allowed_engine_params
     if unknown:
         raise UnsupportedFeature(
-            f"engine_params.{unknown[0][:64]} is not allowed for model {model.name}: "
+            f"engine_params.{min(unknown)[:64]} is not allowed for model {model.name}: "
             "leave it out, or ask the operator to allow it",
             metadata={"model": model.name},
         )

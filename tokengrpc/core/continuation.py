@@ -46,7 +46,10 @@ def can_be_continued(request: GenerationRequest) -> bool:
 
 def with_token_ids(request: GenerationRequest) -> GenerationRequest:
     """Returns the request with token ids asked for, which a continuation needs even if no reader does."""
-    return replace(request, output=replace(request.output, token_ids=True))
+    output = request.output
+    if output.token_ids:
+        return request
+    return replace(request, output=replace(output, token_ids=True, token_ids_optional=True))
 
 
 class ContinuationState:

@@ -16,6 +16,8 @@ _ROUNDING = ((10.0, 0.01), (100.0, 0.1), (1000.0, 1.0), (float("inf"), 10.0))
 _BASE_MARGIN = 0.25
 _LARGEST_DEFAULT_SHARE = 0.2
 _LARGEST_REQUESTED_SHARE = 0.5
+_LARGEST_LAG = 1.0
+_LARGEST_LAG_SHARE = 0.25
 
 
 def rounding_unit(left: float) -> float:
@@ -37,3 +39,8 @@ def margin(left: float, requested: float | None = None) -> float:
     if requested is not None:
         return min(requested, left * _LARGEST_REQUESTED_SHARE)
     return min(_BASE_MARGIN + rounding_unit(left), left * _LARGEST_DEFAULT_SHARE)
+
+
+def largest_lag(left: float) -> float:
+    """Returns by how much a margin grows at most while the event loop lags; `left` is that of `margin`."""
+    return min(_LARGEST_LAG, left * _LARGEST_LAG_SHARE)

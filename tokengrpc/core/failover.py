@@ -18,8 +18,8 @@ from tokengrpc.core.continuation import (
 )
 from tokengrpc.core.input_tokens import estimate_input
 from tokengrpc.core.model import Capability, ContinuationMethod, FinishReason, Switch
+from tokengrpc.core.pooled_engine import SlotRequest
 from tokengrpc.core.ports.engine import id_space
-from tokengrpc.core.routing import SlotRequest
 from tokengrpc.core.termination import Termination
 from tokengrpc.errors import (
     Advice,
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tokengrpc.core.generation import Generation
+    from tokengrpc.core.pooled_engine import PooledEngine
     from tokengrpc.core.ports.engine import Continuation
     from tokengrpc.core.request import GenerationRequest
-    from tokengrpc.core.routing import PooledEngine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

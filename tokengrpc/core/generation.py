@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
+from tokengrpc.core.attempts import Attempts
 from tokengrpc.core.events import Event, RecordKind
 from tokengrpc.core.metering import MAX_COUNT, Meter
 from tokengrpc.core.model import (
@@ -17,6 +18,7 @@ from tokengrpc.core.model import (
     Delta,
     EngineFinish,
     FinishReason,
+    LogIdentity,
     State,
     Switch,
     Token,
@@ -31,30 +33,51 @@ from tokengrpc.errors import EngineProtocolError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tokengrpc.core.model import UsageSource
+    from tokengrpc.core.model import Cost, UsageReport, UsageSource
     from tokengrpc.core.ports.engine import Tokenizer
+    from tokengrpc.core.prices import PriceList
     from tokengrpc.core.request import GenerationRequest
     from tokengrpc.core.termination import Termination
+    from tokengrpc.errors import TokenGrpcError
 
 MAX_EVENT_TOKENS = 128
 """Most tokens in one event, which otherwise contains those of one read. A reader can resume at any event."""
 
 
+_NO_LOG = LogIdentity()
+
+
 class Generation:
     """State of one generation. Its times never decrease, even if the clock does.
 
-    `engine` is the engine that runs the generation, or the last one that did.
+    `engine` is the engine that runs the generation, or the last one that did. `cost` is set at the end, if
+    `prices` has a price.
     """
 
-    def __init__(self, request: GenerationRequest, tokenizer: Tokenizer, now_ns: int) -> None:
+    def __init__(
+        self,
+        request: GenerationRequest,
+        tokenizer: Tokenizer,
+        now_ns: int,
+        *,
+        log: LogIdentity = _NO_LOG,
+        server: str = "",
+        prices: PriceList | None = None,
+    ) -> None:
         self.request = request
+        self.attempts = Attempts(server)
         self.state = State.QUEUED
         self.timestamps = Timestamps(created=now_ns)
         self.last_sequence = 0
         self.engine = ""
         self.engine_finish: EngineFinish | None = None
         self.termination: Termination | None = None
+        self.cost: Cost | None = None
+        self._prices = prices
+        self._log = log
+        self._server = server
         self._meter = Meter(tokenizer)
+        self._final_usage: Usage | None = None
         self._index = 0
         self._now = now_ns
         self._text = IncrementalDecoder()
@@ -70,24 +93,33 @@ class Generation:
     @property
     def usage(self) -> Usage:
         """Cumulative usage so far."""
-        return self._meter.usage
+        return self._final_usage or self._meter.usage
 
     def snapshot(self) -> GenerationSnapshot:
         """Returns the current state."""
         return GenerationSnapshot(
             generation_id=self.request.generation_id,
             model=self.request.model,
+            server=self._server,
+            log=self._log,
             engine=self.engine,
+            attempts=self.attempts.at(self.usage.output),
             state=self.state,
             timestamps=self.timestamps,
-            usage=self._meter.usage,
+            usage=self.usage,
             last_sequence=self.last_sequence,
             termination=self.termination,
+            cost=self.cost,
         )
 
     def count_input(self, count: int, source: UsageSource) -> None:
         """Takes the server's own count of the input, used until the engine reports one."""
         self._meter.count_input(count, source)
+
+    @property
+    def attempt_usage(self) -> UsageReport:
+        """Usage of the running attempt so far, as far as it is known."""
+        return self._meter.attempt_usage
 
     @property
     def token_count(self) -> int:
@@ -123,7 +155,7 @@ class Generation:
             if (
                 text
                 and self._plain
-                and not (delta.usage or delta.fragments or delta.reasoning or delta.refusal)
+                and not (delta.usage or delta.fragments or delta.reasoning or delta.refusal or delta.opaque)
             ):
                 # Fast path for nearly all deltas: text of the answer and nothing else.
                 count = delta.count
@@ -175,6 +207,10 @@ class Generation:
             )
             self._arguments.clear()
 
+    def attempt_failed(self, error: TokenGrpcError, now_ns: int) -> None:
+        """Notes the end of an attempt, after its output was kept or discarded."""
+        self.attempts.end(self._meter.output, now_ns, error.reason)
+
     def keep(self) -> None:
         """Keeps the output of an attempt that failed; another engine continues."""
         self._meter.keep()
@@ -199,6 +235,12 @@ class Generation:
             raise RuntimeError("the generation has ended already")
         self.termination = termination
         self.timestamps = structs.replace(self.timestamps, ended=self._advance(now_ns))
+        reason = termination.error.reason if termination.error is not None else ""
+        usage = self.usage
+        self.attempts.end(usage.output, self.timestamps.ended, reason)
+        if self._prices:
+            model, created = self.request.model, self.timestamps.created
+            self.cost = self._prices.cost(model, usage, self.attempts.at(usage.output), created)
         events: list[Event] = []
         if self.timestamps.started:
             self._release(events)
@@ -207,16 +249,27 @@ class Generation:
         self.state = termination.state
         return events
 
+    def release(self) -> None:
+        """Releases what only further deltas need. The state stays readable."""
+        self._final_usage = self._meter.usage
+        del self._meter, self._text, self._reasoning, self._refusal, self._arguments
+
     def _advance(self, now_ns: int) -> int:
         self._now = max(self._now, now_ns)
         return self._now
 
     def _feed_detailed(self, delta: Delta, tokens: list[Token], events: list[Event]) -> None:
+        if delta.response_id:
+            self.attempts.identify(delta.response_id)
         has_text = bool(delta.text or delta.reasoning or delta.refusal or (delta.text is None and delta.raw))
+        token: Token | None = None
         if has_text or not delta.fragments:
             token = self._token(delta)
-            if token is not None:
-                tokens.append(token)
+        elif delta.opaque:
+            # The tokens of the delta are those of its fragments.
+            token = self._token(Delta(count=0, opaque=delta.opaque))
+        if token is not None:
+            tokens.append(token)
         fragments: list[ToolCallFragment] = []
         if delta.fragments:
             self._flush(tokens, events)

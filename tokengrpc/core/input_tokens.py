@@ -11,15 +11,13 @@ if TYPE_CHECKING:
     from tokengrpc.core.request import GenerationRequest
 
 _CHARACTERS_PER_TOKEN = 4
-_COUNTED = ("text", "function_name", "arguments")
 
 
 def input_length(request: GenerationRequest) -> int:
     """Returns the number of characters to count: shows whether counting would block the event loop."""
-    parts = (part for message in request.messages or () for part in message.parts)
+    messages = (message.length for message in request.messages or ())
     tools = (len(t.name) + len(t.description) + len(t.parameters_json_schema) for t in request.tools)
-    texts = (len(getattr(part, name, "")) for part in parts for name in _COUNTED)
-    return len(request.prompt or "") + sum(texts) + sum(tools)
+    return len(request.prompt or "") + sum(messages) + sum(tools)
 
 
 def estimate_input(request: GenerationRequest) -> int:

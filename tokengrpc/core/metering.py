@@ -20,21 +20,7 @@ MAX_COUNT = 2**31 - 1
 
 # Tokenizers and chat templates differ by less than this many input tokens, and by less than a quarter.
 _LEAST_CUT = 64
-
-
-class _Floor:
-    """The published value of one count under each source: a lower bound for later values from that source."""
-
-    __slots__ = ("_values",)
-
-    def __init__(self) -> None:
-        self._values = [0] * (len(UsageSource) + 1)
-
-    def __getitem__(self, source: UsageSource) -> int:
-        return self._values[source]
-
-    def __setitem__(self, source: UsageSource, value: int) -> None:
-        self._values[source] = value
+_SOURCES = max(UsageSource) + 1
 
 
 class Meter:
@@ -98,8 +84,9 @@ class Meter:
         self._source, self._all_overhead = self._own, 0
         # Whether a count may have decreased, or the source changed, since usage was last published.
         self._corrected = True
-        self._published_input, self._published_output = _Floor(), _Floor()
-        self._published_reasoning, self._published_overhead = _Floor(), _Floor()
+        # By source: the last published value of each count, a lower bound for later values of that source.
+        self._published_input, self._published_output = [0] * _SOURCES, [0] * _SOURCES
+        self._published_reasoning, self._published_overhead = [0] * _SOURCES, [0] * _SOURCES
         self._usage: Usage | None = None
 
     @property
@@ -125,6 +112,32 @@ class Meter:
             self._source,
         )
         return self._usage
+
+    @property
+    def output(self) -> int:
+        """Output tokens so far. Unlike `usage`, reading it does not make them public."""
+        return max(self._output, self._published_output[self._output_source])
+
+    @property
+    def attempt_usage(self) -> UsageReport:
+        """Usage of the running attempt alone.
+
+        The input is unknown if there is no output and the engine has not reported it.
+        """
+        output = max(0, self._output - self._kept_output)
+        if self._repeats:
+            return UsageReport(input=self._prefill or None, output=output, reasoning=self._attempt_reasoning)
+        return UsageReport(
+            input=self._attempt_input or (self._input or None if output else None),
+            output=output,
+            cached_input=self._cached or None,
+            cache_write_input=self._cache_write or None,
+            reasoning=self._attempt_reasoning,
+        )
+
+    @property
+    def _attempt_reasoning(self) -> int | None:
+        return max(0, self._reasoning - self._kept_reasoning) or None
 
     def _settle(self) -> None:
         """Updates what only a correction changes: the source, the overhead and the lower bounds of counts."""
@@ -221,6 +234,8 @@ class Meter:
         self._output, self._output_source = output, self._kept_source
         self._reasoning = max(self._kept_reasoning, min(published_reasoning, self._reasoning))
         self._reasoning_source = self._kept_reasoning_source
+        # The next attempt's engine reports its own tokens alone.
+        self._kept_output, self._kept_reasoning = self._output, self._reasoning
         self._begin()
 
     def keep(self) -> None:

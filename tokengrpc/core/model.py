@@ -19,6 +19,18 @@ class GenerationKey(NamedTuple):
     generation_id: str
 
 
+class Cursor(NamedTuple):
+    """What a reader has of a generation: all events up to `sequence`.
+
+    `log_incarnation` and `checksum` (of all output that it has) are compared with those of the log, unless
+    they are empty or None.
+    """
+
+    sequence: int
+    log_incarnation: str = ""
+    checksum: int | None = None
+
+
 class FinishReason(StrEnum):
     """Reason for which a generation ended."""
 
@@ -53,6 +65,21 @@ class State(StrEnum):
 
 
 _ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
+
+
+class Durability(StrEnum):
+    """What holds before a reader sees an event: where it is kept."""
+
+    MEMORY = "MEMORY"
+    REPLICATED = "REPLICATED"
+    FSYNCED = "FSYNCED"
+
+
+class LogIdentity(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """The log of a generation's events. A log that is made anew under the same id has another incarnation."""
+
+    incarnation: str = ""
+    durability: Durability = Durability.MEMORY
 
 
 class UsageSource(IntEnum):
@@ -93,6 +120,17 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     reasoning: int = 0
     overhead: int = 0
     source: UsageSource = UsageSource.ESTIMATED
+
+
+class Cost(msgspec.Struct, frozen=True, gc=False):
+    """Cost of a usage, in millionths of a currency.
+
+    `price_version` names the price, or prices joined by `+`; it is empty in a sum of several versions.
+    """
+
+    amount_micros: int
+    currency: str
+    price_version: str = ""
 
 
 class UsageReport(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -145,7 +183,8 @@ class Delta(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     without tokens. `text` may end in half a surrogate pair, and `raw` within a character: characters are
     assembled later. If `text` is None, the text is decoded from `raw`. `prompt_ids` is the input as the
     engine tokenized it, sent at most once, if `output.token_ids` asks for ids. `opaque` is data that the
-    engine needs back together with the reasoning before it, as `ReasoningPart.opaque`.
+    engine needs back together with the reasoning before it, as `ReasoningPart.opaque`. `response_id` is the
+    id that the engine gave its response, in a delta of its own with the count 0; of several, the last counts.
     """
 
     text: str | None = ""
@@ -161,6 +200,7 @@ class Delta(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     finish: EngineFinish | None = None
     prompt_ids: tuple[int, ...] | None = None
     opaque: bytes = b""
+    response_id: str = ""
 
 
 class ContinuationMethod(StrEnum):

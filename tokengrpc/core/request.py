@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from tokengrpc.core.trace import NO_TRACE, TraceContext
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -68,15 +70,29 @@ class ReasoningPart:
     opaque: bytes
 
 
+_MANY_PARTS = 500
+_MANY_IDS = 50_000
+
 Part = TextPart | ImagePart | ToolCallPart | ToolResultPart | ReasoningPart
+
+
+def _length(part: Part) -> int:
+    if isinstance(part, ToolCallPart):
+        return len(part.function_name) + len(part.arguments)
+    return 0 if isinstance(part, ImagePart) else len(part.text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One message of a conversation."""
+    """One message of a conversation. `length` is the number of characters that count as input."""
 
     role: Role
     parts: tuple[Part, ...]
+    length: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Computes the length, which is needed several times on the event loop."""
+        object.__setattr__(self, "length", sum(map(_length, self.parts)))
 
     @property
     def text(self) -> str:
@@ -110,10 +126,14 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputOptions:
-    """Details of each token to send in addition to its text."""
+    """Details of each token to send in addition to its text.
+
+    `token_ids_optional` says that no reader asks for the ids: an answer without them is complete.
+    """
 
     top_logprob_count: int | None = None
     token_ids: bool = False
+    token_ids_optional: bool = False
     raw_bytes: bool = False
     omit_reasoning: bool = False
 
@@ -174,7 +194,7 @@ class GenerationRequest:
     """Request for one generation. Exactly one of `prompt`, `messages`, `prompt_token_ids` is not None.
 
     Two requests are equal if and only if their fingerprints are. `record_id` is the key of the generation in
-    the usage ledger.
+    the usage ledger. `trace` is the place in a trace to hand on to the engine.
     """
 
     generation_id: str = ""
@@ -196,11 +216,25 @@ class GenerationRequest:
     session_id: str = ""
     fingerprint: bytes = b""
     record_id: str = ""
+    trace: TraceContext = NO_TRACE
+
+    @property
+    def operation(self) -> str:
+        """What is asked for, in OpenTelemetry's words: `chat` or `text_completion`."""
+        return "text_completion" if self.messages is None else "chat"
 
     @property
     def owns_deadline(self) -> bool:
         """Whether the starting call's deadline ends the generation, not just that call's stream."""
         return not self.recovery.detach or self.limits.deadline_action is not None
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it has so many parts that converting them takes more than a millisecond."""
+        if self.prompt_token_ids is not None:
+            return len(self.prompt_token_ids) > _MANY_IDS
+        messages = self.messages or ()
+        return len(messages) + sum(len(message.parts) for message in messages) > _MANY_PARTS
 
     @property
     def has_image(self) -> bool:

@@ -2,179 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 from tokengrpc.core.affinity import score
-from tokengrpc.core.breaker import AttemptOutcome, CircuitBreaker
-from tokengrpc.core.load_signal import LoadSignal
+from tokengrpc.core.breaker import AttemptOutcome
+from tokengrpc.core.pooled_engine import Slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from tokengrpc.core.ports.engine import Engine
+    from tokengrpc.core.pooled_engine import PooledEngine, SlotRequest
+    from tokengrpc.errors import TokenGrpcError
 
 _FIRST_GUESS = 256.0
 _LEARNING = 0.1
-_REFRESH = 0.1
 # With many requests, loads differ by more than a fixed number of tokens.
 _SESSION_LOAD_FACTOR = 1.25
-# The intervals of health checks vary by a quarter. Traffic within the shortest interval replaces a check.
-_QUIET = 0.75
-
-
-class PooledEngine:
-    """Engine of a model, with its attempts and circuit breaker. `max_connections` 0 means no limit."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        *,
-        weight: float = 1.0,
-        priority: int = 0,
-        max_connections: int = 0,
-        check_interval: float = 0.0,
-    ) -> None:
-        self.engine = engine
-        self.priority = priority
-        self.check_interval = check_interval
-        self.breaker = CircuitBreaker()
-        self.last_used = 0.0
-        self.weight = weight
-        self._max = max_connections
-        self._slots: dict[Slot, None] = {}
-        self._last_succeeded: bool | None = None
-        self._load = 0.0
-        self._load_until = 0.0
-        self._signal = LoadSignal(engine)
-
-    @property
-    def running(self) -> int:
-        """Number of attempts that run on the engine."""
-        return len(self._slots)
-
-    @property
-    def failed(self) -> bool:
-        """Whether the last attempt or health check failed."""
-        return self._last_succeeded is False
-
-    @property
-    def has_free_slot(self) -> bool:
-        """Whether the engine has capacity for another attempt."""
-        return not self._max or len(self._slots) < self._max
-
-    @property
-    def healthy(self) -> bool | None:
-        """Whether the last attempt or health check succeeded; None before the first one."""
-        return self.engine.healthy if self._last_succeeded is None else self._last_succeeded
-
-    def outstanding(self, now: float) -> float:
-        """Returns the outstanding tokens, divided by the engine's weight.
-
-        They are those of all attempts, and of requests of others that the engine reports.
-        """
-        # Recomputed at most ten times a second, because an engine may run thousands of attempts.
-        if now >= self._load_until:
-            self._load = sum(slot.outstanding for slot in self._slots)
-            self._load += self._signal.tokens(now, len(self._slots))
-            self._load_until = now + _REFRESH
-        return self._load / self.weight
-
-    def needs_check(self, now: float) -> bool:
-        """Returns whether the engine needs a health check: its breaker is open, or it had no traffic lately.
-
-        Never while it generates: what becomes of that says more, and some servers interrupt it for a check.
-        """
-        if self._slots:
-            return False
-        return not self.breaker.closed or now - self.last_used >= self.check_interval * _QUIET
-
-    def checked(self, now: float, *, succeeded: bool, began: float) -> None:
-        """Takes the result of a health check. A failure says nothing if there was traffic since `began`."""
-        if not succeeded and (self._slots or self.last_used >= began):
-            return
-        self._last_succeeded = succeeded
-        if succeeded:
-            self.breaker.probe_succeeded(now)
-        else:
-            self.breaker.failed(now, trial=False)
-
-    def take(self, slot: Slot, now: float) -> None:
-        """Adds the slot of an attempt that begins."""
-        self._slots[slot] = None
-        self._load += slot.outstanding
-        self.last_used = now
-
-    def remove_slot(self, slot: Slot, outcome: AttemptOutcome, wait: float, now: float) -> None:
-        """Removes the slot of an attempt that has ended; `wait` is the backoff that the engine asked for."""
-        del self._slots[slot]
-        self._load_until = 0.0
-        self.last_used = now
-        self.breaker.record(outcome, now, trial=slot.trial, wait=wait)
-        if outcome is not AttemptOutcome.NEUTRAL:
-            self._last_succeeded = outcome is not AttemptOutcome.FAILURE
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class SlotRequest:
-    """Request for a slot. `progress` returns the number of tokens that have been generated for it."""
-
-    capable: Sequence[PooledEngine]
-    input_tokens: int
-    most_output: int | None
-    progress: Callable[[], int]
-    session: bytes = b""
-    """Key of the session (`session_key`); empty: none."""
-    left: list[PooledEngine] = field(init=False)
-    """Engines that may run the next attempt."""
-    retries: bool = field(init=False, default=False)
-    _last: PooledEngine | None = field(init=False, default=None)
-    _incapable: set[PooledEngine] = field(init=False, default_factory=set)
-
-    def __post_init__(self) -> None:
-        """Makes all capable engines candidates for the first attempt."""
-        self.left = list(self.capable)
-
-    def failed(self, pooled: PooledEngine, *, permanent: bool) -> None:
-        """Excludes an engine after a failed attempt; `permanent` if a retry on it would fail as well."""
-        self.retries = True
-        if permanent:
-            self._incapable.add(pooled)
-        self.left = [other for other in self.left if other is not pooled]
-        self._last = pooled
-
-    def can_try_again(self, now: float) -> bool:
-        """Returns whether another attempt may succeed.
-
-        If all engines have been tried, those that failed before the last one may be retried, because a lost
-        engine may have recovered. Engines with a permanent failure, or that are backing off, are not retried.
-        """
-        if not self.left:
-            again = (m for m in self.capable if m is not self._last and m not in self._incapable)
-            self.left = [pooled for pooled in again if not pooled.breaker.backing_off_at(now)]
-        return bool(self.left)
-
-
-class Slot:
-    """Capacity of an engine for one attempt."""
-
-    def __init__(self, request: SlotRequest, pooled: PooledEngine, expected: float) -> None:
-        self.pooled = pooled
-        self.request = request
-        self.trial = pooled.breaker.begin()
-        self._expected = expected
-
-    @property
-    def outstanding(self) -> float:
-        """Input tokens and output tokens that are still expected."""
-        return self.request.input_tokens + max(self._expected - self.request.progress(), 0.0)
-
-    def output_started(self) -> None:
-        """Notes that the engine has sent output: if this is a trial, it has succeeded."""
-        if self.trial:
-            self.pooled.breaker.succeeded(trial=True)
-            self.trial = False
 
 
 class EnginePool:
@@ -197,16 +41,27 @@ class EnginePool:
         self._wait_queue: dict[SlotRequest, Callable[[Slot], None]] = {}
         self._typical_output = _FIRST_GUESS
         self._serving = False
-        self.on_breaker_change: Callable[[str, bool], None] | None = None
-        """Called with an engine's name and whether its circuit breaker is open, whenever that changes."""
+        self.on_breaker_change: Callable[[PooledEngine, bool], None] | None = None
+        """Called with an engine and whether its circuit breaker is open, whenever that changes."""
         for pooled in self.engines:
-            pooled.breaker.on_change = partial(self._breaker_changed, pooled.engine.name)
+            pooled.breaker.on_change = partial(self._breaker_changed, pooled)
         self._wakeup_at = 0.0
+        self._served_at = 0.0
 
     @property
     def waiting(self) -> int:
         """Number of queued requests."""
         return len(self._wait_queue)
+
+    @property
+    def running(self) -> int:
+        """Number of attempts that run on the engines."""
+        return sum(pooled.running for pooled in self.engines)
+
+    @property
+    def slots(self) -> int:
+        """Number of attempts that may run on the engines; 0 if one of them has no limit."""
+        return 0 if any(not pooled.slots for pooled in self.engines) else sum(p.slots for p in self.engines)
 
     def acquire(self, slot_request: SlotRequest, now: float) -> Slot | None:
         """Returns a slot for a request that has engines left; None if the request must be queued."""
@@ -222,12 +77,20 @@ class EnginePool:
         """Removes a request from the wait queue."""
         self._wait_queue.pop(slot_request, None)
 
-    def release(self, slot: Slot, outcome: AttemptOutcome, now: float, *, wait: float = 0.0) -> None:
+    def release(
+        self,
+        slot: Slot,
+        outcome: AttemptOutcome,
+        now: float,
+        *,
+        wait: float = 0.0,
+        error: TokenGrpcError | None = None,
+    ) -> None:
         """Releases the slot of an attempt that has ended, and serves queued requests.
 
-        `wait` is the backoff that the engine asked for, in seconds.
+        `wait` is the backoff that the engine asked for, in seconds. `error` is what ended the attempt.
         """
-        slot.pooled.remove_slot(slot, outcome, wait, now)
+        slot.pooled.remove_slot(slot, outcome, wait, now, error)
         if outcome is AttemptOutcome.SUCCESS:
             self._typical_output += _LEARNING * (slot.request.progress() - self._typical_output)
         self.serve_waiters(now)
@@ -241,13 +104,16 @@ class EnginePool:
     def next_wakeup(self, now: float) -> float | None:
         """Returns the seconds until an engine becomes available to queued requests and `wake` must be called.
 
-        Returns None if no engine is unavailable, or if an earlier call returned the same time.
+        Returns None if no engine was unavailable when requests were served last, or if an earlier call
+        returned the same time.
         """
-        backing_off = [m.breaker.allowed_from for m in self.engines if m.breaker.allowed_from > now]
+        # Not those that are unavailable now: one may have become available since.
+        times = [pooled.breaker.allowed_from for pooled in self.engines]
+        backing_off = [at for at in times if at > self._served_at]
         if not self._wait_queue or not backing_off or now < self._wakeup_at <= min(backing_off):
             return None
         self._wakeup_at = min(backing_off)
-        return self._wakeup_at - now
+        return max(0.0, self._wakeup_at - now)
 
     def wake(self, now: float) -> None:
         """Serves queued requests; called when the time that `next_wakeup` returned has passed."""
@@ -261,6 +127,7 @@ class EnginePool:
         if self._serving:
             return
         self._serving = True
+        self._served_at = now
         try:
             for slot_request, granted in list(self._wait_queue.items()):
                 if not any(pooled.has_free_slot for pooled in self.engines):
@@ -297,9 +164,9 @@ class EnginePool:
         bounded = (m for m in by_preference(candidates, session) if m.outstanding(now) <= most)
         return next(bounded, best)
 
-    def _breaker_changed(self, engine: str, is_open: bool) -> None:
+    def _breaker_changed(self, pooled: PooledEngine, is_open: bool) -> None:
         if self.on_breaker_change is not None:
-            self.on_breaker_change(engine, is_open)
+            self.on_breaker_change(pooled, is_open)
 
     def _take(self, slot_request: SlotRequest, pooled: PooledEngine, now: float) -> Slot:
         most = slot_request.most_output

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from tokengrpc.core.model import State, Usage
+from tokengrpc.core.attempts import Attempt
+from tokengrpc.core.model import Cost, LogIdentity, State, Usage
 from tokengrpc.core.termination import Termination, Timestamps
 
 
@@ -14,12 +15,15 @@ class GenerationSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """State of a generation at one moment.
 
     `termination` is set once the generation has ended, `complete` once its end has also been recorded and
-    published. `first_kept_sequence` is 0 if no event is kept.
+    published. `first_kept_sequence` is 0 if no event is kept. `cost` is set at the end, if there is a price.
     """
 
     generation_id: str
     model: str
+    server: str
+    log: LogIdentity
     engine: str
+    attempts: tuple[Attempt, ...]
     state: State
     timestamps: Timestamps
     usage: Usage
@@ -28,6 +32,7 @@ class GenerationSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str] = {}
     first_kept_sequence: int = 0
     subscription_count: int = 0
+    cost: Cost | None = None
     complete: bool = False
 
     @property

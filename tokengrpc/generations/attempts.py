@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tokengrpc.core.affinity import session_key
 from tokengrpc.core.breaker import AttemptOutcome, classify_outcome
 from tokengrpc.core.failover import FailoverPlan
 from tokengrpc.core.ports.engine import ReportsLateUsage
-from tokengrpc.core.ports.observer import AttemptEnded, FirstToken
 from tokengrpc.core.termination import Termination
-from tokengrpc.errors import BudgetExhausted, EngineTruncated, EngineUnavailable, TokenGrpcError
+from tokengrpc.errors import (
+    BudgetExhausted,
+    Cancelled,
+    EngineTruncated,
+    EngineUnavailable,
+    TokenGrpcError,
+    without_traceback,
+)
+from tokengrpc.generations.attempt_reports import AttemptReports, RunningAttempt
 from tokengrpc.generations.input_count import InputCount
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
+    from tokengrpc.core.admission import Permit
     from tokengrpc.core.ending import EndDecision
     from tokengrpc.core.events import Event
     from tokengrpc.core.generation import Generation
     from tokengrpc.core.model import Delta
+    from tokengrpc.core.pooled_engine import Slot
     from tokengrpc.core.ports.budget import Grant
-    from tokengrpc.core.routing import EnginePool, PooledEngine, Slot
+    from tokengrpc.core.routing import EnginePool
     from tokengrpc.errors import EngineStalled
     from tokengrpc.generations.services import Services
     from tokengrpc.generations.spec import GenerationSpec
@@ -32,21 +41,6 @@ if TYPE_CHECKING:
     from tokengrpc.generations.writer import EventWriter
 
 _DEFAULT_BACKOFF = 1.0
-
-
-@dataclass(slots=True, eq=False)
-class _Attempt:
-    """Call of one engine. `announced` is set once it has output. Times are seconds since the Unix epoch."""
-
-    slot: Slot
-    waited: float
-    began: float
-    announced: bool = False
-    first_token: float | None = None
-
-    @property
-    def pooled(self) -> PooledEngine:
-        return self.slot.pooled
 
 
 class AttemptRunner:
@@ -63,10 +57,9 @@ class AttemptRunner:
         decision: EndDecision,
         grant: Grant,
         on_accept: Callable[[], Awaitable[None]],
+        permit: Permit,
     ) -> None:
-        """Calls `on_accept` whenever an engine has accepted the request."""
-        self.engines: list[str] = []
-        """The names of the engines that were called, in order."""
+        """Calls `on_accept` whenever an engine has accepted the request. Notes its progress in the permit."""
         self._spec = spec
         self._generation = generation
         self._services = services
@@ -75,7 +68,9 @@ class AttemptRunner:
         self._decision = decision
         self._grant = grant
         self._on_accept = on_accept
+        self._permit = permit
         self._pool: EnginePool = spec.model.pool
+        self._records = services.encoder.recorder().records
         self._count = InputCount(generation, spec.model)
         self._plan = FailoverPlan(
             generation,
@@ -83,7 +78,9 @@ class AttemptRunner:
             services.limits.max_engine_attempts,
             session_key(spec.key.tenant, spec.request.session_id),
         )
-        self._current: _Attempt | None = None
+        self._reports = AttemptReports(spec, generation, services)
+        self._current: RunningAttempt | None = None
+        self._cancelled_at: float | None = None
 
     async def run(self) -> Termination:
         """Runs attempts until one succeeds. Returns the end. Raises the error of the generation."""
@@ -93,8 +90,12 @@ class AttemptRunner:
             try:
                 termination = await self._attempt(attempt)
             except TokenGrpcError as error:
+                without_traceback(error)  # the plan may keep it, and its frames refer to the plan
                 self._release(attempt, self._outcome(error), error)
-                complete = self._next(attempt, error)
+                try:
+                    complete = self._next(attempt, error)
+                finally:  # now its output is known to be kept, or not to count
+                    self._generation.attempt_failed(error, self._services.clock.now_ns())
                 if complete is not None:
                     return complete
             except BaseException:
@@ -111,14 +112,20 @@ class AttemptRunner:
             if isinstance(engine, ReportsLateUsage):
                 engine.forgo_late_usage(self._spec.request.record_id)
 
-    async def _begin_attempt(self) -> _Attempt:
+    def stopping(self, termination: Termination) -> None:
+        """Notes when a caller cancelled the generation, or the last reader left: the engine must stop now."""
+        if isinstance(termination.error, Cancelled):
+            self._cancelled_at = self._services.seconds()
+
+    async def _begin_attempt(self) -> RunningAttempt:
         """Gets a slot on an engine; waits in the pool's queue while all engines are at capacity."""
         now = self._services.seconds
         wanted_at = now()
         slot_request = self._plan.candidate.slot_request
         slot = self._pool.acquire(slot_request, wanted_at)
         if slot is not None:
-            return _Attempt(slot, waited=0.0, began=wanted_at)
+            self._permit.called()
+            return RunningAttempt(slot, waited=0.0, began=wanted_at)
         granted: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
 
         def grant(slot: Slot) -> None:
@@ -128,6 +135,7 @@ class AttemptRunner:
                 granted.set_result(slot)
 
         self._pool.wait(slot_request, grant)
+        self._permit.queued()
         _schedule_wakeup(self._pool, now)
         try:
             slot = await granted
@@ -140,12 +148,16 @@ class AttemptRunner:
             if stall is None:
                 raise
             raise self._plan.loss or self._all_busy(stall) from None
-        return _Attempt(slot, waited=now() - wanted_at, began=now())
+        self._permit.called()
+        return RunningAttempt(slot, waited=now() - wanted_at, began=now())
 
-    async def _attempt(self, attempt: _Attempt) -> Termination:
+    async def _attempt(self, attempt: RunningAttempt) -> Termination:
         engine = attempt.pooled.engine
-        self.engines.append(engine.name)
+        trace = self._reports.started(attempt)
+        self._generation.attempts.begin(engine.name, self._services.clock.now_ns())
         request = self._plan.begin(attempt.pooled)
+        if trace.traceparent and attempt.pooled.gets_trace:
+            request = replace(request, trace=trace.bare())
         try:
             return await self._read(attempt, engine.generate(request, self._plan.candidate.continuation))
         except asyncio.CancelledError:
@@ -157,16 +169,21 @@ class AttemptRunner:
                 return finished
             raise stall from None
 
-    async def _read(self, attempt: _Attempt, batches: AsyncGenerator[Sequence[Delta], None]) -> Termination:
+    async def _read(
+        self, attempt: RunningAttempt, batches: AsyncGenerator[Sequence[Delta], None]
+    ) -> Termination:
         generation, timers, writer = self._generation, self._timers, self._writer
         continuation_state, spend = self._plan.continuation_state, self._grant.spend
-        now_ns, records, write = self._services.clock.now_ns, self._services.encoder.records, writer.write
+        now_ns, records, write = self._services.clock.now_ns, self._records, writer.write
+        note_output = attempt.pooled.note_output
         accepted = producing = False
         async with aclosing(batches):
             async for batch in batches:
                 now = now_ns()
                 if producing:
                     events = generation.feed(batch, now)
+                    if events:
+                        note_output(now, timers.progress_ns)
                 else:
                     events = [] if accepted else await self._accept(attempt)
                     accepted = True
@@ -192,13 +209,14 @@ class AttemptRunner:
             "the engine's output stopped without its end mark: the output may be incomplete, try again"
         )
 
-    async def _accept(self, attempt: _Attempt) -> list[Event]:
+    async def _accept(self, attempt: RunningAttempt) -> list[Event]:
+        attempt.accepted = self._services.seconds() - attempt.began
         await self._count.end()
         with self._timers.paused():
             await self._on_accept()
         return self._generation.accept(attempt.pooled.engine.name, self._services.clock.now_ns())
 
-    def _announce(self, attempt: _Attempt, batch: Sequence[Delta]) -> list[Event]:
+    def _announce(self, attempt: RunningAttempt, batch: Sequence[Delta]) -> list[Event]:
         """Returns the event that precedes the first output of an engine that continues another's output."""
         switch, continuation_state = (
             self._plan.candidate.switch(attempt.pooled),
@@ -210,24 +228,19 @@ class AttemptRunner:
             return []
         attempt.announced = True
         continuation_state.continued(switch.method)
+        self._reports.switched(switch)
         return self._generation.switch(switch, self._services.clock.now_ns())
 
-    def _output_started(self, attempt: _Attempt) -> None:
+    def _output_started(self, attempt: RunningAttempt) -> None:
         attempt.announced = True
         now = self._services.seconds()
         attempt.first_token = now - attempt.began
+        attempt.pooled.progress_ns = self._services.clock.now_ns()
         self._pool.output_started(attempt.slot, now)
         self._timers.first_token()
+        self._permit.output_started()
         if self._plan.loss is None:
-            created = self._generation.timestamps.created / 1e9
-            self._services.observers.emit(
-                FirstToken(
-                    key=self._spec.key,
-                    model=self._spec.model.name,
-                    engine=attempt.pooled.engine.name,
-                    seconds=now - created,
-                )
-            )
+            self._reports.first_token(attempt, now)
 
     def _take_stall(self) -> EngineStalled | None:
         """Returns the stall that interrupted the attempt; None if the whole generation was stopped."""
@@ -236,7 +249,7 @@ class AttemptRunner:
             uncancel()
         return stall
 
-    def _next(self, attempt: _Attempt, error: TokenGrpcError) -> Termination | None:
+    def _next(self, attempt: RunningAttempt, error: TokenGrpcError) -> Termination | None:
         """Prepares the next attempt, or returns the end of an output that is complete as it is.
 
         Raises the error that the generation fails with if no engine can continue.
@@ -258,24 +271,16 @@ class AttemptRunner:
         return AttemptOutcome.NEUTRAL if chosen else classify_outcome(error)
 
     def _release(
-        self, attempt: _Attempt, outcome: AttemptOutcome, error: TokenGrpcError | None = None
+        self, attempt: RunningAttempt, outcome: AttemptOutcome, error: TokenGrpcError | None = None
     ) -> None:
         self._current = None
         wait = _DEFAULT_BACKOFF if error is None or error.retry_after is None else error.retry_after
         now = self._services.seconds
-        self._pool.release(attempt.slot, outcome, now(), wait=wait)
+        since = self._cancelled_at if error is None and outcome is AttemptOutcome.NEUTRAL else None
+        cancel_seconds = None if since is None else now() - since
+        self._pool.release(attempt.slot, outcome, now(), wait=wait, error=error)
         _schedule_wakeup(self._pool, now)
-        self._services.observers.emit(
-            AttemptEnded(
-                key=self._spec.key,
-                model=self._spec.model.name,
-                engine=attempt.pooled.engine.name,
-                outcome=outcome.name,
-                error_reason="" if error is None else error.reason,
-                wait_seconds=attempt.waited,
-                first_token_seconds=attempt.first_token,
-            )
-        )
+        self._reports.ended(attempt, outcome, error, cancel_seconds)
 
     @property
     def _readable(self) -> bool:

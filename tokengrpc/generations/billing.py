@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
 
-from tokengrpc.core.ports.ledger import SpilledCall
+from tokengrpc.core.ports.ledger import RecordRefused, SpilledCall
 from tokengrpc.core.ports.observer import StoreStateChanged
 from tokengrpc.errors import StoreUnavailable, TokenGrpcError
+from tokengrpc.generations.kept_calls import KeptCalls
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from tokengrpc.core.ports.ledger import Spill, UsageLedger, UsageRecord
     from tokengrpc.generations.observers import Observers
     from tokengrpc.generations.patience import StorePatience
+
+_UNAVAILABLE = "the usage ledger is unavailable: try again later"
+_BATCH = 256
+"""Most kept calls that are made at the same time. A ledger may write them in one transaction."""
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +35,8 @@ class Billing:
     ledger or in the spill. So no caller loses its answer because the ledger is unavailable. While the ledger
     is unavailable, new generations are rejected with STORE_UNAVAILABLE if `strict`, and served otherwise.
 
-    Kept calls are made in order, so that a record's `settle` never overtakes its `finish`.
+    The kept calls of a record are made in order, so that its `settle` never overtakes its `finish`. A call
+    that the ledger refuses stays in the spill, and delays no other.
     """
 
     def __init__(
@@ -46,29 +51,30 @@ class Billing:
     ) -> None:
         """Takes the stores; `checkpoint_interval` is in seconds, and 0 means no checkpoints."""
         self._ledger = ledger
-        self._spill = spill
+        self._kept = KeptCalls(spill)
         self._strict = strict
         self._patience = patience
         self._observers = observers
         self._checkpoint_interval = checkpoint_interval
-        self._waiting: deque[SpilledCall] = deque()
         self._available = True
-        self._spilling = asyncio.Lock()
         self._recovery: asyncio.Task[None] | None = None
         self._checkpoints: asyncio.Task[None] | None = None
 
     @property
     def waiting(self) -> int:
         """Number of ledger calls that are still to be made."""
-        return len(self._waiting)
+        return len(self._kept)
+
+    @property
+    def available(self) -> bool:
+        """Whether the last call of the ledger succeeded."""
+        return self._available
 
     async def start(self) -> None:
         """Starts the ledger, and begins to make the calls that an earlier process left in the spill."""
         await self._ledger.start()
-        spilled = await self._spill.load()
-        if spilled:
-            log.warning("writing usage records that an earlier process could not write", count=len(spilled))
-            self._waiting.extend(spilled)
+        await self._kept.load()
+        if self._kept:
             self._recover()
 
     async def close(self) -> None:
@@ -77,12 +83,11 @@ class Billing:
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
-        while self._waiting and self._available:
-            await self._write_next()
-        if self._waiting:
-            log.error("usage records remain unwritten; the spill keeps them", count=len(self._waiting))
+        while self._kept and self._available:
+            await self._write_some()
         with suppress(TokenGrpcError):
             await self._patience.once(self._ledger.close)
+        self._kept.close()
 
     def watch(self, running: Callable[[], Mapping[str, Usage]]) -> None:
         """Begins to write checkpoints; `running` returns the usage of running generations by record id."""
@@ -93,16 +98,17 @@ class Billing:
     def check_available(self) -> None:
         """Raises StoreUnavailable if no generation may start now."""
         if self._strict and not self._available:
-            raise StoreUnavailable("the usage ledger is unavailable: try again later")
+            raise StoreUnavailable(_UNAVAILABLE)
 
     async def begin(self, record: UsageRecord) -> None:
-        """Records that an engine has accepted a generation. Raises StoreUnavailable if `strict`."""
-        if self._available or self._strict:
-            try:
-                await self._call(lambda: self._ledger.begin(record))
-            except StoreUnavailable:
-                if self._strict:
-                    raise
+        """Records that an engine has accepted a generation. Raises StoreUnavailable if `strict`.
+
+        Otherwise, the record is in the ledger or in the spill when this returns.
+        """
+        if self._strict:
+            await self._call(lambda: self._ledger.begin(record))
+        else:
+            await self._write(SpilledCall(record_id=record.record_id, begin=record))
 
     async def finish(self, record: UsageRecord) -> None:
         """Records the final usage. When this returns, the record is in the ledger or in the spill."""
@@ -113,33 +119,42 @@ class Billing:
         await self._write(SpilledCall(record_id=record_id, settle=usage))
 
     async def _write(self, call: SpilledCall) -> None:
-        if self._available and not self._waiting:
+        if self._available and not self._kept:
             with suppress(StoreUnavailable):
-                await self._call(lambda: self._make(call))
+                await self._make(call)
                 return
-        self._waiting.append(call)
+        self._kept.append(call)
         self._recover()
-        async with self._spilling:
-            if call in self._waiting:
-                try:
-                    await self._spill.add(call)
-                except StoreUnavailable as error:
-                    log.error("a usage record is kept in memory only", cause=error.message)  # noqa: TRY400 - the cause is known
+        await self._kept.save()
 
     async def _make(self, call: SpilledCall) -> None:
+        """Makes a call. Raises StoreUnavailable if it is to be repeated."""
+        try:
+            await self._call(lambda: self._pass_on(call))
+        except RecordRefused as error:
+            await self._kept.refuse(call, error)
+
+    async def _pass_on(self, call: SpilledCall) -> None:
+        if call.begin is not None:
+            await self._ledger.begin(call.begin)
         if call.finish is not None:
             await self._ledger.finish(call.finish)
         if call.settle is not None:
             await self._ledger.settle(call.record_id, call.settle)
 
     async def _call(self, make: Callable[[], Awaitable[None]]) -> None:
-        """Calls the ledger once. Raises StoreUnavailable for any failure."""
+        """Calls the ledger once. Raises StoreUnavailable for any failure, RecordRefused as it is."""
         try:
             await self._patience.once(make)
+        except RecordRefused:
+            raise
         except TokenGrpcError as error:
+            if self._available:
+                log.warning("the usage ledger is unavailable", cause=error.message)
             self._set_available(available=False)
             self._recover()
-            raise StoreUnavailable(error.message) from error
+            # The cause is for the log: it may have the database's address.
+            raise StoreUnavailable(_UNAVAILABLE) from error
         self._set_available(available=True)
 
     def _set_available(self, *, available: bool) -> None:
@@ -155,27 +170,28 @@ class Billing:
         """Repeats attempts until the ledger is available and all kept calls have been made."""
         try:
             delays = self._patience.delays()
-            while self._waiting or not self._available:
-                if await self._write_next():
+            while self._kept or not self._available:
+                if await self._write_some():
                     delays = self._patience.delays()
                 else:
                     await asyncio.sleep(next(delays))
-                async with self._spilling:
-                    if not self._waiting:
-                        await self._spill.clear()
+                if not self._kept:
+                    await self._kept.clear()
         finally:
             self._recovery = None
 
-    async def _write_next(self) -> bool:
-        """Makes the oldest kept call; if there is none, probes whether the ledger is available."""
-        call = self._waiting[0] if self._waiting else None
-        try:
-            await self._call(lambda: self._ledger.checkpoint({}) if call is None else self._make(call))
-        except StoreUnavailable:
+    async def _write_some(self) -> bool:
+        """Makes the oldest kept calls; if there is none, probes whether the ledger is available."""
+        if not self._kept:
+            with suppress(StoreUnavailable):
+                await self._call(lambda: self._ledger.checkpoint({}))
+                return True
             return False
-        if call is not None:
-            self._waiting.popleft()
-        return True
+        calls = self._kept.first(_BATCH if self._available else 1)
+        outcomes = await asyncio.gather(*map(self._make, calls), return_exceptions=True)
+        failed = [isinstance(outcome, BaseException) for outcome in outcomes]
+        self._kept.remove(failed.index(True) if True in failed else len(calls))
+        return True not in failed
 
     async def _write_checkpoints(self, running: Callable[[], Mapping[str, Usage]]) -> None:
         while True:

@@ -2,50 +2,63 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from itertools import islice
+import secrets
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from tokengrpc.core.ports.log import joinable_run
+import msgspec
+
 from tokengrpc.errors import ReplayExpired
+from tokengrpc.generations.packed import PackedRecords
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tokengrpc.core.ports.log import Record
 
-RECORD_OVERHEAD = 250
-"""Bytes of memory per record in addition to its data: two bytes objects, a struct, a slot of the deque."""
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """One or more records as one message, with the sequence and the tail of the last one."""
+
+    data: bytes
+    sequence: int
+    tail: bytes
+
+
+def _name() -> str:
+    """Returns 16 random characters of A-Z, a-z, 0-9, `_` and `-`."""
+    return secrets.token_urlsafe(12)
 
 
 class EventBuffers:
     """The buffers of one process, and the limit on their total size.
 
     Above the limit, buffers that may be evicted are emptied, oldest first. If that is not enough, a growing
-    buffer drops its own oldest records.
+    buffer drops its own oldest records. `name` makes the incarnations of their logs.
     """
 
-    def __init__(self, *, buffer_bytes: int, total_bytes: int) -> None:
+    def __init__(self, *, buffer_bytes: int, total_bytes: int, name: Callable[[], str] = _name) -> None:
+        self._name = name
         self._buffer_bytes = buffer_bytes
-        self._total_bytes = total_bytes
+        self.total_bytes = total_bytes
         self._evictable: OrderedDict[EventBuffer, None] = OrderedDict()
         self.used_bytes = 0
 
     @property
     def has_room(self) -> bool:
         """Whether another buffer may be created."""
-        return self.used_bytes < self._total_bytes or bool(self._evictable)
+        return self.used_bytes < self.total_bytes or bool(self._evictable)
 
     def create(self) -> EventBuffer:
         """Creates an empty buffer."""
-        return EventBuffer(self, self._buffer_bytes)
+        return EventBuffer(self, self._buffer_bytes, self._name())
 
     def grown(self, size: int) -> int:
         """Accounts for a buffer's growth. Returns the number of bytes that this buffer has to release."""
         self.used_bytes += size
-        while self.used_bytes > self._total_bytes and self._evictable:
+        while self.used_bytes > self.total_bytes and self._evictable:
             self._evictable.popitem(last=False)[0].drop()
-        return max(0, self.used_bytes - self._total_bytes)
+        return max(0, self.used_bytes - self.total_bytes)
 
     def shrunk(self, size: int) -> None:
         """Accounts for memory that a buffer has released."""
@@ -60,29 +73,51 @@ class EventBuffers:
 
 
 class EventBuffer:
-    """Records of one generation, which subscriptions read. Above the size limit, the oldest are dropped."""
+    """Records of one generation, which subscriptions read. Above the size limit, the oldest are dropped.
 
-    __slots__ = ("_buffers", "_bytes", "_closed", "_dropped", "_last", "_listener", "_max_bytes", "_records")
+    `incarnation` is the name of the generation's log, which no other log has.
+    """
 
-    def __init__(self, buffers: EventBuffers, max_bytes: int) -> None:
+    __slots__ = (
+        "_buffers",
+        "_bytes",
+        "_closed",
+        "_dropped_tail",
+        "_last",
+        "_latest",
+        "_listener",
+        "_max_bytes",
+        "_packed",
+        "incarnation",
+    )
+
+    def __init__(self, buffers: EventBuffers, max_bytes: int, incarnation: str) -> None:
+        self.incarnation = incarnation
         self._buffers = buffers
         self._max_bytes = max_bytes
-        self._records: deque[Record] = deque()
+        self._packed = PackedRecords()
         self._bytes = 0
         self._last = 0
-        self._dropped: Record | None = None
+        # The last record as it was appended: readers that keep up get it without unpacking.
+        self._latest: Record | None = None
+        self._dropped_tail = b""  # of the last record that was dropped
         self._listener: Callable[[], None] | None = None
         self._closed = False
 
     @property
     def first_sequence(self) -> int:
         """First sequence that is kept; `last_sequence` + 1 if none is."""
-        return self._last - len(self._records) + 1
+        return self._last - len(self._packed) + 1
 
     @property
     def last_sequence(self) -> int:
         """Last sequence; 0 before the first record."""
         return self._last
+
+    @property
+    def event_bytes(self) -> int:
+        """Bytes of all records that were ever added."""
+        return self._packed.dropped_bytes + len(self._packed.data)
 
     def append(self, records: Sequence[Record]) -> None:
         """Adds records and calls the listener once.
@@ -91,11 +126,9 @@ class EventBuffer:
         """
         if records[0].sequence != self._last + 1:
             raise ValueError(f"record {records[0].sequence} cannot follow {self._last}")
-        size = 0
-        for record in records:
-            size += len(record.body) + len(record.tail) + RECORD_OVERHEAD
-        self._records.extend(records)
-        self._last = records[-1].sequence
+        size = self._packed.extend(records)
+        self._latest = latest = records[-1]
+        self._last = latest.sequence
         self._bytes += size
         if self._bytes > self._max_bytes:
             size -= self._trim(self._max_bytes)
@@ -105,37 +138,41 @@ class EventBuffer:
         if self._listener is not None:
             self._listener()
 
-    def read(self, after: int, max_bytes: int) -> Sequence[Record]:
-        """Returns the records after a sequence that make up one message, at least one if there is one.
+    def read(self, after: int, max_bytes: int) -> Message | None:
+        """Returns the records after a sequence that make up one message; None if there are none.
 
         Raises ReplayExpired if the next record is no longer kept.
         """
         behind = self._last - after
         if behind <= 0:
-            return ()
-        records = self._records
-        start = len(records) - behind
-        if start < 0:
-            raise ReplayExpired(
-                f"the events after {after} are no longer kept (the first kept is {self.first_sequence}):"
-                " start again under a new id"
-            )
-        if behind == 1:
-            return (records[-1],)
-        return joinable_run(islice(records, start, None), max_bytes)
+            return None
+        latest = self._latest
+        if behind == 1 and latest is not None:
+            return Message(latest.body + latest.tail, latest.sequence, latest.tail)
+        position = self._position(after + 1)
+        count, data = self._packed.message(position, max_bytes)
+        return Message(data, after + count, self._packed.tail(position + count - 1))
+
+    def records(self, after: int, max_bytes: int) -> Sequence[Record]:
+        """Returns the same records as `read`, one by one."""
+        position = self._position(after + 1)
+        return self._packed.records(position, max_bytes, after + 1) if after < self._last else ()
 
     def tail(self, sequence: int) -> bytes:
         """Returns the tail of a record that is kept or was dropped last; empty for any other."""
         position = sequence - self.first_sequence
-        if 0 <= position < len(self._records):
-            return self._records[position].tail
-        if self._dropped is not None and self._dropped.sequence == sequence:
-            return self._dropped.tail
-        return b""
+        if 0 <= position < len(self._packed):
+            return self._packed.tail(position)
+        return self._dropped_tail if position == -1 else b""
 
     def listen(self, listener: Callable[[], None] | None) -> None:
         """Sets the function to call after each append; None removes it."""
         self._listener = listener
+
+    def seal(self) -> None:
+        """Frees what only further records would need. None may be appended after this."""
+        self._listener = self._latest = None
+        self._packed.seal()
 
     def allow_eviction(self) -> None:
         """Allows eviction above the total limit, because the buffer is complete and has no reader."""
@@ -157,11 +194,25 @@ class EventBuffer:
         self.drop()
         self.forbid_eviction()
 
+    def _position(self, sequence: int) -> int:
+        """Returns the position of a record. Raises ReplayExpired if it is no longer kept."""
+        position = sequence - self.first_sequence
+        if position < 0:
+            raise ReplayExpired(
+                f"the events after {sequence - 1} are no longer kept (the first kept is"
+                f" {self.first_sequence}): start again under a new id"
+            )
+        return position
+
     def _trim(self, max_bytes: int) -> int:
-        freed = 0
-        while self._records and self._bytes > max_bytes:
-            record = self._dropped = self._records.popleft()
-            size = len(record.body) + len(record.tail) + RECORD_OVERHEAD
-            self._bytes -= size
-            freed += size
+        """Drops the oldest records until the rest has at most `max_bytes`. Returns the bytes freed."""
+        packed = self._packed
+        count = packed.overhang(max_bytes)
+        if not count:
+            return 0
+        self._dropped_tail = packed.tail(count - 1)
+        freed = packed.drop(count)
+        self._bytes -= freed
+        if not len(packed):
+            self._latest = None
         return freed

@@ -8,21 +8,27 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from tokengrpc.core.pooled_engine import failure_of
 from tokengrpc.core.ports.engine import Checkable
-from tokengrpc.errors import TokenGrpcError
+from tokengrpc.errors import EngineUnavailable, Internal, Overloaded, TokenGrpcError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tokengrpc.core.catalog import Catalog
     from tokengrpc.core.clock import Clock
-    from tokengrpc.core.routing import EnginePool, PooledEngine
+    from tokengrpc.core.pooled_engine import EngineFailure, PooledEngine
+    from tokengrpc.core.routing import EnginePool
 
 _JITTER = 0.25
 _PATIENCE = 5.0
 """Longest timeout of a check, in seconds."""
 
 log = structlog.get_logger(__name__)
+
+
+class _NotAsked(Exception):
+    """Check that could not be made, or that would have disturbed the engine."""
 
 
 class HealthChecks:
@@ -55,24 +61,31 @@ class HealthChecks:
             await asyncio.sleep(interval * (1 - _JITTER + 2 * _JITTER * self._jitter()))
             began = self._now()
             if pooled.needs_check(began):
-                succeeded = await self._check(engine, pooled.engine.name, min(interval, _PATIENCE))
-                if succeeded is None:
+                try:
+                    failure = await self._check(engine, pooled.engine.name, min(interval, _PATIENCE))
+                except _NotAsked:
                     continue
-                pooled.checked(self._now(), succeeded=succeeded, began=began)
+                pooled.checked(self._now(), succeeded=failure is None, began=began, failure=failure)
                 pool.serve_waiters(self._now())
 
-    async def _check(self, engine: Checkable, name: str, patience: float) -> bool | None:
-        """Returns whether a check succeeded, or None if the engine is not to be checked."""
+    async def _check(self, engine: Checkable, name: str, patience: float) -> EngineFailure | None:
+        """Returns why a check failed; None if it succeeded. Raises _NotAsked if the engine was not asked."""
         try:
             async with asyncio.timeout(patience):
                 checked = await engine.check()
-        except (TokenGrpcError, TimeoutError) as error:
-            log.debug("a health check failed", engine=name, error=type(error).__name__)
-            return False
+        except Overloaded:  # this server could not ask
+            raise _NotAsked from None
+        except TimeoutError:
+            unavailable = EngineUnavailable(f"engine {name} did not answer a health check in {patience:g} s")
+            return failure_of(unavailable)
+        except TokenGrpcError as error:
+            return failure_of(error)
         except Exception:
             log.exception("unexpected error in a health check", engine=name)
-            return False
-        return None if checked is False else True
+            return failure_of(Internal(f"the health check of engine {name} raised: its traceback is above"))
+        if checked is False:
+            raise _NotAsked
+        return None
 
     def _now(self) -> float:
         return self._clock.now_ns() / 1e9

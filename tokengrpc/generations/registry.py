@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import heapq
+import itertools
 import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tokengrpc.core.catalog import capable_engines
-from tokengrpc.core.deadline import MIN_LEFT
-from tokengrpc.core.model import GenerationKey
-from tokengrpc.core.ports.observer import GenerationAdmitted, SubscriptionEnded, TokensRelayed
+from tokengrpc.core.deadline import MIN_LEFT, ROUNDING
+from tokengrpc.core.model import Cursor, GenerationKey
+from tokengrpc.core.ports.observer import (
+    GenerationAdmitted,
+    Opening,
+    SubscriptionEnded,
+    SubscriptionStarted,
+    TokensRelayed,
+)
 from tokengrpc.core.termination import Termination
+from tokengrpc.core.trace import NO_TRACE
 from tokengrpc.errors import (
     Cancelled,
     DeadlineExceeded,
     Draining,
     GenerationIdReused,
     GenerationNotFound,
+    LogDiverged,
     Overloaded,
     ReaderLimit,
     ReaderTooSlow,
@@ -34,10 +46,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from tokengrpc.core.admission import Admission
-    from tokengrpc.core.catalog import Catalog
+    from tokengrpc.core.catalog import Catalog, ServedModel
     from tokengrpc.core.model import Usage
     from tokengrpc.core.request import GenerationRequest
     from tokengrpc.core.tenant import Identity, Tenant
+    from tokengrpc.core.trace import TraceContext
     from tokengrpc.generations.services import Services
 
 
@@ -50,7 +63,10 @@ class GenerationRegistry:
         self._admission = admission
         self._limits = services.limits
         self._tasks: dict[GenerationKey, GenerationTask] = {}
-        self._expiries: dict[GenerationTask, asyncio.TimerHandle] = {}
+        # Ended generations, the one that is forgotten first at the top, and the timer for that one.
+        self._expiries: list[_Expiry] = []
+        self._expiry_count = itertools.count()
+        self._expiry_timer: asyncio.TimerHandle | None = None
         # Forgotten generations that still have subscribers, because a write may hang.
         self._lingering: list[GenerationTask] = []
         self._sweeper: asyncio.TimerHandle | None = None
@@ -61,41 +77,71 @@ class GenerationRegistry:
         return iter(tuple(self._tasks.values()))
 
     def open(
-        self, request: GenerationRequest, identity: Identity, deadline_left: float | None
+        self,
+        request: GenerationRequest,
+        identity: Identity,
+        deadline_left: float | None,
+        call: TraceContext = NO_TRACE,
+        peer: str = "",
     ) -> tuple[GenerationTask, Subscription]:
         """Starts a generation, or attaches to the generation with this id if its request is equal.
 
-        Raises the errors of admission and the catalog, GenerationIdReused, Draining, Overloaded,
-        StoreUnavailable, or DeadlineExceeded (too little time is left to start).
+        `call` is the call's place in a trace, `peer` the caller's address. Raises the errors of admission
+        and the catalog, GenerationIdReused, Draining, Overloaded, StoreUnavailable, or DeadlineExceeded (too
+        little time is left to start).
         """
         generation_id = request.generation_id or uuid.uuid4().hex
         task = self._tasks.get(GenerationKey(identity.tenant.name, generation_id))
         if task is None:
             request = dataclasses.replace(request, generation_id=generation_id)
-            task = self._start(request, identity, deadline_left)
-            return task, self._subscription(task, 0, deadline_left)
+            task = self._start(request, identity, deadline_left, call, peer)
+            return task, self._subscription(task, 0, deadline_left, Opening.START, call)
         if task.request.fingerprint != request.fingerprint:
             raise GenerationIdReused(
                 f"generation id {generation_id} is in use with another request: take a new id",
                 metadata={"generation_id": generation_id},
             )
-        return task, self._attach(task, 0, deadline_left)
+        return task, self._attach(task, Cursor(0), deadline_left, Opening.ATTACH, call)
+
+    @property
+    def rejecting(self) -> bool:
+        """Whether the next new generation will probably be rejected: its request is best not parsed."""
+        return self._admission.capacity.rejecting
+
+    def check_may_start(self, tenant: Tenant, generation_id: str, model_name: str) -> None:
+        """Raises the error with which `open` would refuse a new generation, whatever its request holds.
+
+        A request whose id is in use is not refused, because it may attach.
+        """
+        if not generation_id or self.find(tenant, generation_id) is None:
+            self._startable_model(tenant, model_name)
 
     def resume(
-        self, tenant: Tenant, generation_id: str, after: int, deadline_left: float | None
+        self,
+        tenant: Tenant,
+        generation_id: str,
+        cursor: Cursor,
+        deadline_left: float | None,
+        call: TraceContext = NO_TRACE,
     ) -> tuple[GenerationTask, Subscription]:
-        """Returns a subscription that continues after a sequence.
+        """Returns a subscription that continues after a cursor. `call` is the call's place in a trace.
 
-        Raises GenerationNotFound, SequenceOutOfRange, ReplayExpired, ReaderLimit.
+        Raises GenerationNotFound, SequenceOutOfRange, ReplayExpired, ReaderLimit, LogDiverged.
         """
         task = self.get(tenant, generation_id)
-        last = task.subscribers.buffer.last_sequence
-        if after > last:
-            raise SequenceOutOfRange(
-                f"after_sequence {after} is beyond the last event, {last}: resume after the"
-                " last sequence that this generation sent"
+        buffer = task.subscribers.buffer
+        if cursor.log_incarnation not in ("", buffer.incarnation):
+            raise GenerationNotFound(
+                f"generation {generation_id!r} was started anew since, so its events are not those that you"
+                " have: start again under a new id",
+                metadata={"generation_id": generation_id},
             )
-        return task, self._attach(task, after, deadline_left)
+        if cursor.sequence > buffer.last_sequence:
+            raise SequenceOutOfRange(
+                f"after_sequence {cursor.sequence} is beyond the last event, {buffer.last_sequence}: resume"
+                " after the last sequence that this generation sent"
+            )
+        return task, self._attach(task, cursor, deadline_left, Opening.RESUME, call)
 
     def find(self, tenant: Tenant, generation_id: str) -> GenerationTask | None:
         """Returns a generation of this tenant; None if there is none with this id."""
@@ -106,7 +152,8 @@ class GenerationRegistry:
         task = self.find(tenant, generation_id)
         if task is None:
             raise GenerationNotFound(
-                f"there is no generation {generation_id[:128]!r}, or it is no longer kept",
+                f"there is no generation {generation_id[:128]!r}, or it is no longer kept; "
+                "check the id, or start a new generation",
                 metadata={"generation_id": generation_id[:128]},
             )
         return task
@@ -157,6 +204,9 @@ class GenerationRegistry:
         """Forgets all generations."""
         for task in self:
             self._forget(task)
+        self._expiries.clear()
+        if self._expiry_timer is not None:
+            self._expiry_timer.cancel()
         if self._sweeper is not None:
             self._sweeper.cancel()
 
@@ -173,25 +223,24 @@ class GenerationRegistry:
         self._sweeper = asyncio.get_running_loop().call_later(stall / 8, self.sweep)
 
     def _start(
-        self, request: GenerationRequest, identity: Identity, deadline_left: float | None
+        self,
+        request: GenerationRequest,
+        identity: Identity,
+        deadline_left: float | None,
+        trace: TraceContext,
+        peer: str,
     ) -> GenerationTask:
-        if self._drain_notice is not None:
-            raise Draining("the server is shutting down: try another one")
-        if not self.ready:
-            raise Overloaded("the server is still loading its models: try again shortly")
-        model = self._catalog.resolve(request.model)
+        model = self._startable_model(identity.tenant, request.model)
         engines = capable_engines(request, model)
         if deadline_left is not None and deadline_left < MIN_LEFT:
             raise DeadlineExceeded(
                 f"only {deadline_left * 1000:.0f} ms are left until the deadline, and a generation needs"
                 f" {MIN_LEFT * 1000:.0f} ms: allow more time"
             )
-        if not self._services.buffers.has_room:
-            raise Overloaded("the server's memory for replays is full: try again shortly")
-        self._services.billing.check_available()
-        permit = self._admission.admit(identity.tenant, model.name)
+        permit = self._admission.admit(identity.tenant, queued=model.pool.waiting > 0)
         key = GenerationKey(identity.tenant.name, request.generation_id)
         request = dataclasses.replace(request, model=model.name, record_id=uuid.uuid4().hex)
+        trace = self._services.observers.begin(GenerationAdmitted(key=key, model=model.name, trace=trace))
         spec = GenerationSpec(
             key=key,
             identity=identity,
@@ -199,10 +248,24 @@ class GenerationRegistry:
             model=model,
             engines=engines,
             deadline_left=deadline_left,
+            trace=trace,
+            peer=peer,
         )
         self._tasks[key] = task = GenerationTask(spec, self._services, permit, self._ended)
-        self._services.observers.emit(GenerationAdmitted(key=key, model=model.name))
         return task
+
+    def _startable_model(self, tenant: Tenant, name: str) -> ServedModel:
+        """Returns a model if a generation may start on it now. Raises the error that says why it may not."""
+        if self._drain_notice is not None:
+            raise Draining("the server is shutting down: try another one")
+        if not self.ready:
+            raise Overloaded("the server is still loading its models: try again shortly")
+        model = self._catalog.resolve(name)
+        self._admission.check(tenant, model.name, queued=model.pool.waiting > 0)
+        if not self._services.buffers.has_room:
+            raise Overloaded("the server's memory for replays is full: try again shortly")
+        self._services.billing.check_available()
+        return model
 
     def _bounded(self, request: GenerationRequest) -> GenerationRequest:
         largest = self._limits.max_output_token_count
@@ -211,24 +274,45 @@ class GenerationRegistry:
             return request
         return dataclasses.replace(request, max_output_token_count=largest)
 
-    def _attach(self, task: GenerationTask, after: int, deadline_left: float | None) -> Subscription:
+    def _attach(
+        self,
+        task: GenerationTask,
+        cursor: Cursor,
+        deadline_left: float | None,
+        opening: Opening,
+        call: TraceContext,
+    ) -> Subscription:
         if len(task.subscribers) >= self._limits.max_readers:
             raise ReaderLimit(
                 f"this generation has {len(task.subscribers)} readers, its limit: resume when one has left"
             )
-        buffer = task.subscribers.buffer
+        buffer, encoder, after = task.subscribers.buffer, self._services.encoder, cursor.sequence
         last = buffer.last_sequence
         if after < last and after + 1 < buffer.first_sequence:
             raise ReplayExpired(
                 f"the events after {after} are no longer kept (the first kept is {buffer.first_sequence}):"
                 " start again under a new id"
             )
-        subscription = self._subscription(task, after, deadline_left)
+        # The checksum of no output is 0.
+        if cursor.checksum not in (None, encoder.checksum(buffer.tail(after)) or 0):
+            raise LogDiverged(
+                f"the output up to event {after} is not the output that you have received: discard it, and"
+                " start again under a new id"
+            )
+        subscription = self._subscription(task, after, deadline_left, opening, call)
         if last and not (task.complete and after == last):
-            subscription.notify(self._services.encoder.attached(task.generation.state, last))
+            notice = encoder.attached(task.generation.state, last, buffer.incarnation)
+            subscription.notify(notice)
         return subscription
 
-    def _subscription(self, task: GenerationTask, after: int, deadline_left: float | None) -> Subscription:
+    def _subscription(
+        self,
+        task: GenerationTask,
+        after: int,
+        deadline_left: float | None,
+        opening: Opening,
+        call: TraceContext,
+    ) -> Subscription:
         key, model, observers = task.key, task.model.name, self._services.observers
 
         def ended(subscription: Subscription) -> None:
@@ -242,6 +326,11 @@ class GenerationRegistry:
             deadline_left=deadline_left,
             heartbeat=self._limits.heartbeat_interval,
             on_end=ended,
+        )
+        observers.emit(
+            SubscriptionStarted(
+                key=key, model=model, opening=opening, trace=call, generation_trace=task.trace
+            )
         )
         if self._drain_notice is not None:
             subscription.notify(self._drain_notice)
@@ -272,20 +361,43 @@ class GenerationRegistry:
             self._services.observers.emit(event)
 
     def _forget_later(self, task: GenerationTask, ttl: float) -> None:
-        self._expiries[task] = asyncio.get_running_loop().call_later(ttl, self._expire, task, ttl)
+        # One timer for all, because a timer takes more memory than what is kept of a short generation.
+        expiry = _Expiry(asyncio.get_running_loop().time() + ttl, next(self._expiry_count), ttl, task)
+        heapq.heappush(self._expiries, expiry)
+        if self._expiries[0] is expiry:
+            self._schedule_expiry()
 
-    def _expire(self, task: GenerationTask, ttl: float) -> None:
-        # A replay that began in time is never cut off.
-        if task.subscribers:
-            self._forget_later(task, ttl)
-        else:
-            self._forget(task)
+    def _schedule_expiry(self) -> None:
+        if self._expiry_timer is not None:
+            self._expiry_timer.cancel()
+            self._expiry_timer = None
+        if self._expiries:
+            loop = asyncio.get_running_loop()
+            self._expiry_timer = loop.call_at(self._expiries[0].at, self._expire)
+
+    def _expire(self) -> None:
+        """Forgets the generations whose replay time has passed."""
+        now = asyncio.get_running_loop().time() + ROUNDING
+        while self._expiries and self._expiries[0].at <= now:
+            expiry = heapq.heappop(self._expiries)
+            if expiry.task.subscribers:
+                # A replay that began in time is never cut off.
+                self._forget_later(expiry.task, expiry.ttl)
+            else:
+                self._forget(expiry.task)
+        self._schedule_expiry()
 
     def _forget(self, task: GenerationTask) -> None:
-        timer = self._expiries.pop(task, None)
-        if timer is not None:
-            timer.cancel()
         self._tasks.pop(task.key, None)
         if task.subscribers:
             self._lingering.append(task)
         task.close()
+
+
+class _Expiry(msgspec.Struct, frozen=True, gc=False, order=True):
+    """Time at which a generation is forgotten, on the loop's clock. `number` orders those of equal times."""
+
+    at: float
+    number: int
+    ttl: float
+    task: GenerationTask

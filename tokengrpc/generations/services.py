@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tokengrpc.core.model import Durability
+from tokengrpc.core.prices import PriceList
 from tokengrpc.generations.observers import Observers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tokengrpc.config import LimitSettings
     from tokengrpc.core.clock import Clock
     from tokengrpc.core.ports.budget import Budget
@@ -19,7 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """Clock, encoder, stores, limits and observers. `sink` is None if events stay in this process."""
+    """Clock, encoder, stores, limits and observers. `sink` is None if events stay in this process.
+
+    `lag` returns by how many seconds the event loop has been late recently. `server` is the name of this
+    server. `prices` returns those in force; a generation keeps those that it began with.
+    """
 
     clock: Clock
     encoder: EventEncoder
@@ -31,6 +39,14 @@ class Services:
     sink: EventSink | None = None
     sink_patience: StorePatience
     observers: Observers = field(default_factory=Observers)
+    lag: Callable[[], float] = lambda: 0.0
+    server: str = ""
+    prices: Callable[[], PriceList] = PriceList
+
+    @property
+    def durability(self) -> Durability:
+        """What holds before a reader sees an event."""
+        return Durability.MEMORY if self.sink is None else self.sink.durability
 
     def seconds(self) -> float:
         """Returns the time in seconds since the Unix epoch."""

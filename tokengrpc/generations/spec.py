@@ -10,9 +10,10 @@ if TYPE_CHECKING:
 
     from tokengrpc.core.catalog import ServedModel
     from tokengrpc.core.model import GenerationKey
+    from tokengrpc.core.pooled_engine import PooledEngine
     from tokengrpc.core.request import GenerationRequest
-    from tokengrpc.core.routing import PooledEngine
     from tokengrpc.core.tenant import Identity
+    from tokengrpc.core.trace import TraceContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +21,8 @@ class GenerationSpec:
     """Admitted request with its key, caller, model and engines.
 
     `engines` are the engines of the model that support every feature of the request. `deadline_left` is the
-    time, in seconds, until the deadline of the call that starts the generation; None if it has none.
+    time, in seconds, until the deadline of the call that starts the generation; None if it has none. `trace`
+    is the generation's place in a trace, `peer` the address of the caller that starts it.
     """
 
     key: GenerationKey
@@ -29,3 +31,5 @@ class GenerationSpec:
     model: ServedModel
     engines: Sequence[PooledEngine]
     deadline_left: float | None
+    trace: TraceContext
+    peer: str = ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tokengrpc.core.generation import Generation
     from tokengrpc.core.model import State
     from tokengrpc.core.ports.log import EventEncoder
     from tokengrpc.errors import StreamEnded
@@ -18,6 +19,10 @@ class Subscriber(Protocol):
     """Reader of a generation, as the generation sees it. `write_began` is the start of a pending write."""
 
     write_began: float | None
+
+    @property
+    def cursor(self) -> int:
+        """The last sequence that was handed to the transport."""
 
     def wake(self) -> None:
         """Notifies the subscriber that there may be something to read."""
@@ -32,30 +37,41 @@ class Subscriber(Protocol):
 class Subscribers:
     """Subscribers of a generation. Separates the two, so that neither side depends on the other's class.
 
-    `on_join` is called when a subscriber joins, `on_empty` when the last one has left. `complete` says that
-    the buffer gets no more events. `ends_at` is the latest time at which the generation ends, on the loop's
-    clock.
+    Until `end`, `on_join` is called when a subscriber joins, `on_empty` when the last one has left. After it,
+    the buffer is `complete`: it gets no more events, and may be evicted while there is no subscriber.
+    `ends_at` is the latest time at which the generation ends, on the loop's clock.
     """
 
     def __init__(
         self,
         buffer: EventBuffer,
         encoder: EventEncoder,
+        generation: Generation,
         *,
-        state: Callable[[], State],
         on_join: Callable[[], None],
         on_empty: Callable[[], None],
     ) -> None:
         self.buffer = buffer
         self.encoder = encoder
-        self.state = state
         self.complete = False
         self.ends_at = 0.0
-        self._on_join = on_join
-        self._on_empty = on_empty
+        self._generation = generation
+        self._on_join: Callable[[], None] | None = on_join
+        self._on_empty: Callable[[], None] | None = on_empty
         self._all: dict[Subscriber, None] = {}
-        self._left = asyncio.Event()
+        self._delivered = 0
+        self._left: asyncio.Event | None = None
         buffer.listen(self.wake)
+
+    @property
+    def state(self) -> State:
+        """State of the generation."""
+        return self._generation.state
+
+    @property
+    def delivered(self) -> int:
+        """The last sequence that was handed to the transport for any subscriber so far."""
+        return max((self._delivered, *(subscriber.cursor for subscriber in self._all)))
 
     def __len__(self) -> int:
         return len(self._all)
@@ -69,14 +85,33 @@ class Subscribers:
     def join(self, subscriber: Subscriber) -> None:
         """Adds a subscriber."""
         self._all[subscriber] = None
-        self._on_join()
+        if self._on_join is not None:
+            self._on_join()
+        else:
+            self.buffer.forbid_eviction()
 
     def leave(self, subscriber: Subscriber) -> None:
         """Removes a subscriber."""
         del self._all[subscriber]
-        self._left.set()
+        self._delivered = max(self._delivered, subscriber.cursor)
+        if self._left is not None:
+            self._left.set()
         if not self._all:
-            self._on_empty()
+            self._all = {}  # unlike one that had entries, a new one is no object for the garbage collector
+            if self._on_empty is not None:
+                self._on_empty()
+            else:
+                self.buffer.allow_eviction()
+
+    def end(self) -> None:
+        """Notes that the generation has ended and everything is published. Wakes all subscribers."""
+        # From here on, nothing here refers to what runs the generation.
+        self._on_join = self._on_empty = None
+        self.complete = True
+        self.buffer.seal()
+        if not self._all:
+            self.buffer.allow_eviction()
+        self.wake()
 
     def wake(self) -> None:
         """Wakes all subscribers."""
@@ -86,5 +121,7 @@ class Subscribers:
     async def wait_empty(self) -> None:
         """Returns when no subscriber is left."""
         while self._all:
-            self._left.clear()
-            await self._left.wait()
+            self._left = left = asyncio.Event() if self._left is None else self._left
+            left.clear()
+            await left.wait()
+        self._left = None

@@ -40,8 +40,9 @@ class Subscription:
         self._heartbeat = heartbeat
         self._on_end = on_end
         self._notices: list[bytes] = []
-        # The tail of the last message. Notices repeat it, and the buffer may have dropped it by then.
-        self._tail: bytes | None = None
+        # The tail of the last message. Notices repeat it, and the buffer may have dropped it by then: also
+        # before the first event, while the caller has not taken a notice yet.
+        self._tail = subscribers.buffer.tail(after)
         self._waiter: asyncio.Future[None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._loop = asyncio.get_running_loop()
@@ -70,29 +71,28 @@ class Subscription:
         self._subscribers.leave(self)
         self._on_end(self)
 
-    async def next(self) -> bytes | None:
-        """Returns the next message; None after the last one.
+    async def next(self, max_bytes: int = MAX_MESSAGE_BYTES) -> bytes | None:
+        """Returns the next message, of `max_bytes` unless a single event is larger.
 
-        Raises StreamEnded if only this stream ends, ReplayExpired if it is too far behind.
+        Returns None after the last one, and once this stream alone has a `failure`.
+
+        Raises ReplayExpired if the subscription is too far behind.
         """
         subscribers = self._subscribers
         buffer = subscribers.buffer
         while True:
             if self.failure is not None:
-                raise self.failure
+                # Not raised here: its traceback would refer to this subscription, which refers to it.
+                return None
             if self._notices:
                 self.messages += 1
-                tail = buffer.tail(self.cursor) if self._tail is None else self._tail
-                return tail + self._notices.pop(0)
-            records = buffer.read(self.cursor, MAX_MESSAGE_BYTES)
-            if records:
+                return subscribers.encoder.notice(self._tail, self._notices.pop(0))
+            message = buffer.read(self.cursor, max_bytes)
+            if message is not None:
                 self.messages += 1
-                last = records[-1]
-                self.cursor = last.sequence
-                self._tail = last.tail
-                if len(records) == 1:
-                    return last.body + last.tail
-                return b"".join([record.body for record in records]) + last.tail
+                self.cursor = message.sequence
+                self._tail = message.tail
+                return message.data
             if subscribers.complete:
                 return None
             await self._wait()
@@ -128,7 +128,7 @@ class Subscription:
         # One timer per subscription, which checks the time of the last message, instead of one per message.
         silent = self._loop.time() - self.last_sent
         if silent >= self._heartbeat:
-            self.notify(self._subscribers.encoder.heartbeat(self._subscribers.state()))
+            self.notify(self._subscribers.encoder.heartbeat(self._subscribers.state))
             silent = 0.0
         self._timers[0] = self._loop.call_later(self._heartbeat - silent, self._beat)
 

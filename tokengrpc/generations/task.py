@@ -1,42 +1,52 @@
-"""The task of one generation: produces its events, runs its timers, and ends it."""
+"""One generation, from its admission until it is forgotten."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
-import structlog
 from msgspec import structs
 
-from tokengrpc.core.ending import EndDecision
 from tokengrpc.core.generation import Generation
-from tokengrpc.core.input_tokens import estimate_input
-from tokengrpc.core.ports.ledger import UsageRecord
-from tokengrpc.core.ports.observer import GenerationEnded, GenerationStarted
+from tokengrpc.core.model import LogIdentity
+from tokengrpc.core.ports.observer import GenerationEnded
 from tokengrpc.core.request import without_input
 from tokengrpc.core.termination import Termination
-from tokengrpc.errors import Cancelled, DetachExpired, GenerationIdReused, Internal, TokenGrpcError
-from tokengrpc.generations.attempts import AttemptRunner, uncancel
+from tokengrpc.errors import Cancelled, EngineError, ModelNotFound, ServerError
+from tokengrpc.generations.production import Production
 from tokengrpc.generations.subscribers import Subscribers
-from tokengrpc.generations.timers import Timers
-from tokengrpc.generations.writer import BufferWriter, SinkWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tokengrpc.core.admission import Permit
-    from tokengrpc.core.ports.budget import Grant
+    from tokengrpc.core.ports.ledger import UsageRecord
     from tokengrpc.core.snapshot import GenerationSnapshot
-    from tokengrpc.errors import EngineStalled
     from tokengrpc.generations.services import Services
     from tokengrpc.generations.spec import GenerationSpec
-    from tokengrpc.generations.writer import EventWriter
-
-log = structlog.get_logger(__name__)
 
 
 class GenerationTask:
-    """Generation from its admission until it is forgotten."""
+    """Generation with its events and subscribers. After its end, only what replays need is kept of it.
+
+    An ended generation consists of few objects, none of which is part of a reference cycle.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_ended",
+        "_on_end",
+        "_permit",
+        "_production",
+        "_relayed",
+        "_services",
+        "generation",
+        "key",
+        "model",
+        "request",
+        "subscribers",
+        "trace",
+    )
 
     def __init__(
         self,
@@ -45,40 +55,42 @@ class GenerationTask:
         permit: Permit,
         on_end: Callable[[GenerationTask], None],
     ) -> None:
-        """Starts the task; `on_end` is called once the end has been recorded and published."""
+        """Starts the production; `on_end` is called once the end has been recorded and published."""
         self.key = spec.key
         self.request = spec.request
         self.model = spec.model
-        self.generation = generation = Generation(spec.request, spec.model.tokenizer, services.clock.now_ns())
+        self.trace = spec.trace
+        buffer = services.buffers.create()
+        self.generation = Generation(
+            spec.request,
+            spec.model.tokenizer,
+            services.clock.now_ns(),
+            log=LogIdentity(incarnation=buffer.incarnation, durability=services.durability),
+            server=services.server,
+            prices=services.prices(),
+        )
         self.subscribers = Subscribers(
-            services.buffers.create(),
+            buffer,
             services.encoder,
-            state=lambda: generation.state,
+            self.generation,
             on_join=self._joined,
             on_empty=self._left,
         )
         self._services = services
-        self._permit = permit
-        self._on_end = on_end
-        self._ended = asyncio.Event()
-        self._decision = EndDecision(self.generation)
-        self._writer: EventWriter = BufferWriter(self.subscribers.buffer)
-        self._grant: Grant | None = None
-        self._attempts: AttemptRunner | None = None
-        self._engines: tuple[str, ...] = ()
-        self._producing = self._billed = False
+        self._permit: Permit | None = permit
+        self._on_end: Callable[[GenerationTask], None] | None = on_end
         self._relayed = 0
-        self._timers = Timers(
-            spec.request,
-            spec.model.clocks,
-            services.limits,
-            clock=services.clock,
-            deadline_left=spec.deadline_left,
-            stop=self.stop,
-            silent=self._engine_silent,
+        self._ended: asyncio.Event | None = asyncio.Event()
+        self._production: Production | None = Production(
+            spec,
+            self.generation,
+            buffer,
+            services,
+            permit,
+            delivered=self._delivered,
+            on_end=self._end,
         )
-        self.subscribers.ends_at = self._timers.ends_at
-        self._task = asyncio.get_running_loop().create_task(self._produce(spec))
+        self.subscribers.ends_at = self._production.ends_at
 
     @property
     def complete(self) -> bool:
@@ -111,187 +123,66 @@ class GenerationTask:
 
     def stop(self, termination: Termination) -> None:
         """Ends the generation now, whatever its engine is doing. No effect if it is ending already."""
-        # A task that is cancelled before its first step never runs, but this one must.
-        if self._decision.stop(termination) and self._producing:
-            self._task.cancel()
+        if self._production is not None:
+            self._production.stop(termination)
 
     async def wait_ended(self) -> None:
         """Returns when the end has been recorded and published."""
-        await self._ended.wait()
+        if self._ended is not None:
+            await self._ended.wait()
 
     async def wait_quiet(self) -> None:
         """Returns when the generation has ended and has no subscriber left."""
-        await self._ended.wait()
+        await self.wait_ended()
         await self.subscribers.wait_empty()
 
     def close(self) -> None:
         """Drops all events."""
         self.subscribers.buffer.close()
 
-    def _engine_silent(self, stall: EngineStalled) -> None:
-        """Ends the running attempt, and with it the generation unless another engine continues."""
-        if self._attempts is not None and self._decision.stall(stall):
-            self._attempts.forgo_usage()
-            self._task.cancel()
-
     def _joined(self) -> None:
-        self._timers.cancel_detach()
-        if self.complete:
-            self.subscribers.buffer.forbid_eviction()
+        if self._production is not None:
+            self._production.keep_running()
 
     def _left(self) -> None:
-        if self.complete:
-            self.subscribers.buffer.allow_eviction()
-        elif self.request.recovery.detach:
-            expired = DetachExpired("no reader came back in time")
-            self._timers.start_detach(Termination.failed(expired))
+        if self._production is not None and self.request.recovery.detach:
+            self._production.stop_later()
         else:
             self.stop(Termination.failed(Cancelled("the last reader has left")))
 
-    async def _produce(self, spec: GenerationSpec) -> None:
-        self._producing = True
-        try:
-            termination = await self._generate(spec)
-        except asyncio.CancelledError:
-            uncancel()
-            termination = self._decision.interrupted(readable=self._readable)
-        except Exception as error:
-            if not isinstance(error, TokenGrpcError):
-                log.exception("unexpected error in a generation", generation_id=self.key.generation_id)
-            termination = self._decision.failed(error)
-        await self._finish(termination)
+    def _delivered(self) -> int:
+        return self.subscribers.delivered
 
-    async def _generate(self, spec: GenerationSpec) -> Termination:
-        if self._decision.stopped:
-            return self._decision.interrupted(readable=False)
-        with self._timers.paused():
-            grant = await self._prepare(spec)
-        self._attempts = AttemptRunner(
-            spec,
-            self.generation,
-            services=self._services,
-            writer=self._writer,
-            timers=self._timers,
-            decision=self._decision,
-            grant=grant,
-            on_accept=self._accepted,
-        )
-        return await self._attempts.run()
-
-    async def _prepare(self, spec: GenerationSpec) -> Grant:
-        """Reserves the budget, and claims the log if there is a sink."""
-        services = self._services
-        estimate = estimate_input(spec.request) + (spec.request.max_output_token_count or 0)
-        self._grant = grant = await services.budget_patience.once(
-            lambda: services.budget.reserve(spec.identity, spec.model.name, estimate)
-        )
-        sink = services.sink
-        if sink is not None:
-            patience = services.sink_patience
-            claim = await patience.retry(lambda: sink.claim(spec.key, spec.request.fingerprint, b""))
-            if not claim.owned:
-                raise GenerationIdReused(
-                    f"generation id {spec.key.generation_id} is in use on another server: take a new id",
-                    metadata={"generation_id": spec.key.generation_id},
-                )
-            self._writer = SinkWriter(
-                self.subscribers.buffer,
-                sink,
-                spec.key,
-                claim.epoch,
-                patience=patience,
-                max_pending_bytes=services.limits.max_unacknowledged_bytes,
-                on_stop=self.stop,
-            )
-        return grant
-
-    async def _accepted(self) -> None:
-        """Notes that an engine has accepted the request. The first time, begins the usage record."""
-        if self._billed or self._attempts is None:
-            return
-        self._billed = True
-        await self._services.billing.begin(self._record())
-        now = self._services.seconds()
+    def _end(self, record: UsageRecord) -> None:
+        """Releases all that only a running generation needs: replays need the id and usage, not the input."""
+        permit, on_end, ended = self._permit, self._on_end, self._ended
+        peer = "" if self._production is None else self._production.peer
+        operation = self.request.operation
+        self.request = self.generation.request = without_input(self.request)
+        self.generation.release()
+        self._production = self._permit = self._on_end = self._ended = None
+        if permit is not None:
+            permit.release()
+        self.subscribers.end()
+        if on_end is not None:
+            on_end(self)
+        if ended is not None:
+            ended.set()
         self._services.observers.emit(
-            GenerationStarted(
-                key=self.key,
-                model=self.model.name,
-                engine=self._attempts.engines[-1],
-                queue_seconds=now - self.generation.timestamps.created / 1e9,
+            GenerationEnded(
+                record=record,
+                timestamps=self.generation.timestamps,
+                peer=peer,
+                failure=_failure(self.generation.termination),
+                operation=operation,
+                trace=self.trace,
             )
         )
+        self.trace = self.trace.bare()
 
-    @property
-    def _readable(self) -> bool:
-        return self.generation.last_sequence == self._writer.last_sequence
 
-    async def _finish(self, termination: Termination) -> None:
-        self._timers.close()
-        generation = self.generation
-        try:
-            await self._publish(self._decision.close(termination))
-        except Exception:
-            # Readers must neither wait forever nor mistake this for success.
-            log.exception("the end of a generation cannot be published", generation_id=self.key.generation_id)
-            failed = Termination.failed(Internal("the server failed at the end of the generation: try again"))
-            generation.termination, generation.state = failed, failed.state
-        record = self._record()
-        # From here on the generation is kept for replays only, which need the id and usage but not the input.
-        self._engines = record.engines
-        self._attempts = self._grant = None
-        self.request = generation.request = without_input(self.request)
-        self._writer = BufferWriter(self.subscribers.buffer)
-        if not len(self.subscribers):
-            self.subscribers.buffer.allow_eviction()
-        self._permit.release()
-        self.subscribers.complete = True
-        self.subscribers.wake()
-        self._on_end(self)
-        self._ended.set()
-        self._services.observers.emit(GenerationEnded(record=record, timestamps=generation.timestamps))
-
-    async def _publish(self, termination: Termination) -> None:
-        generation, writer, services = self.generation, self._writer, self._services
-        failure = await writer.flush()
-        if failure is not None:
-            writer.abandon()
-            termination = Termination.failed(failure)
-        generation.resync(writer.last_sequence)
-        events = generation.end(termination, services.clock.now_ns())
-        if self._grant is not None:
-            grant, usage = self._grant, generation.usage
-            await services.budget_patience.quietly(lambda: grant.settle(usage))
-        if self._billed:
-            # The record is stored before any caller can see the end.
-            record = self._record()
-            await services.billing.finish(record)
-            if record.input_is_cut:
-                log.warning(
-                    "the engine reported far less input than was counted: it may have cut the input",
-                    model=record.model,
-                    engine=generation.engine,
-                    reported=generation.usage.input,
-                )
-        if events:
-            writer.write(services.encoder.records(events))
-            if await writer.flush() is not None:
-                writer.abandon()
-                writer.write(services.encoder.records(events))
-
-    def _record(self) -> UsageRecord:
-        generation = self.generation
-        termination = generation.termination
-        return UsageRecord(
-            record_id=self.request.record_id,
-            generation_id=self.key.generation_id,
-            tenant=self.key.tenant,
-            model=self.model.name,
-            labels=dict(self.request.labels),
-            create_time_ns=generation.timestamps.created,
-            usage=generation.usage,
-            end_time_ns=generation.timestamps.ended or None,
-            finish_reason=termination.reason if termination else None,
-            error_reason=termination.error.reason if termination and termination.error else "",
-            input_is_cut=generation.input_is_cut and not self.request.has_image,
-            engines=tuple(self._attempts.engines) if self._attempts is not None else self._engines,
-        )
+def _failure(end: Termination | None) -> str:
+    """Returns what went wrong if an engine or the server failed; empty for what a caller caused."""
+    error = end.error if end is not None else None
+    # A model that an engine does not know is a mistake in the server's settings.
+    return error.log_text if isinstance(error, EngineError | ServerError | ModelNotFound) else ""

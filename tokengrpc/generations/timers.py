@@ -10,7 +10,7 @@ import asyncio
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tokengrpc.core.deadline import ROUNDING, margin
+from tokengrpc.core.deadline import ROUNDING, largest_lag, margin
 from tokengrpc.core.model import FinishReason
 from tokengrpc.core.termination import Termination
 from tokengrpc.errors import DeadlineExceeded, EngineStalled
@@ -49,11 +49,13 @@ class Timers:
         deadline_left: float | None,
         stop: Callable[[Termination], None],
         silent: Callable[[EngineStalled], None],
+        lag: Callable[[], float],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._now_ns = clock.now_ns
-        self._stop = stop
-        self._silent = silent
+        self._stop: Callable[[Termination], None] = stop
+        self._silent: Callable[[EngineStalled], None] = silent
+        self._lag = lag
         limits, recovery = request.limits, request.recovery
         self._first = shortest(limits.first_token_timeout, model.first_token, settings.first_token_timeout)
         self._between = shortest(limits.inter_token_timeout, model.inter_token, settings.inter_token_timeout)
@@ -73,14 +75,23 @@ class Timers:
         limits = request.limits
         timed_out = Termination(reason=FinishReason.TIME_LIMIT, unstarted=never_accepted(self._total))
         ends = [self._loop.call_later(self._total, self._stop, timed_out)]
+        self.ends_at = ends[0].when()
         if deadline_left is not None and request.owns_deadline:
             late = Termination.failed(DeadlineExceeded(_LATE))
             if limits.deadline_action == "partial":
                 late = Termination(reason=FinishReason.DEADLINE, unstarted=DeadlineExceeded(_LATE))
-            at = deadline_left - margin(deadline_left, limits.deadline_margin)
-            ends.append(self._loop.call_later(at, self._stop, late))
-        self.ends_at = min(timer.when() for timer in ends)
+            due = self._loop.time() + deadline_left - margin(deadline_left, limits.deadline_margin)
+            ends.append(self._loop.call_at(due - largest_lag(deadline_left), self._near_deadline, due, late))
+            self.ends_at = min(self.ends_at, due)
         return ends
+
+    def _near_deadline(self, due: float, late: Termination) -> None:
+        """Ends the generation when it is due, or earlier by the loop's lag: a late end would not arrive."""
+        at = due - self._lag()
+        if at > self._loop.time() + ROUNDING:
+            self._ends.append(self._loop.call_at(at, self._stop, late))
+        else:
+            self._stop(late)
 
     def first_token(self) -> None:
         """Notes the first token: from now on the inter-token clock runs."""
@@ -126,6 +137,8 @@ class Timers:
             timer.cancel()
         self._ends.clear()
         self._stop_silence()
+        # What these call refers to these timers.
+        self._stop, self._silent = _ignore, _ignore
 
     def _stop_silence(self) -> None:
         if self._silence is not None:
@@ -140,6 +153,10 @@ class Timers:
             self._silent(stalled(self._clock, limit))
         else:
             self._silence = self._loop.call_later(limit - silent, self._check_silence)
+
+
+def _ignore(_: object) -> None:
+    """Takes the place of functions to call after `close`."""
 
 
 def stalled(clock: str, limit: float) -> EngineStalled:

@@ -10,7 +10,7 @@ import structlog
 
 from tokengrpc.core.ports.log import AppendStatus
 from tokengrpc.core.termination import Termination
-from tokengrpc.errors import Cancelled, ReplayExpired, StoreUnavailable
+from tokengrpc.errors import Cancelled, ReplayExpired, StoreUnavailable, without_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -182,7 +182,7 @@ class SinkWriter:
         log.warning("the event log lost events: writing them again", after=last)
         while last + 1 < until:
             try:
-                records = self._buffer.read(last, _REPAIR_BYTES)
+                records = self._buffer.records(last, _REPAIR_BYTES)
             except ReplayExpired:
                 raise StoreUnavailable(
                     "the event log lost events that this server no longer keeps: start again"
@@ -191,7 +191,7 @@ class SinkWriter:
             last = records[-1].sequence
 
     def _fail(self, error: StoreUnavailable) -> None:
-        self._failure = error
+        self._failure = without_traceback(error)  # its frames refer to this writer
         self._drop_pending()
         self._on_stop(Termination.failed(error))
 

@@ -23,7 +23,13 @@ class StaticKeyAuthenticator:
     """
 
     def __init__(self, keys: Iterable[tuple[Tenant, str]]) -> None:
-        self._identities = {_digest(key): Identity(tenant=tenant) for tenant, key in keys}
+        self._identities = _identities(keys)
+
+    def reload(self, settings: Settings) -> None:
+        """See `ReloadsKeys`. Whether callers need a key at all changes only with a restart."""
+        if bool(settings.tenants) != bool(self._identities):
+            raise ConfigError("tenants: the first tenant is added, and the last one removed, by a restart")
+        self._identities = _identities(_read_keys(settings))
 
     async def start(self) -> None:
         """See `Authenticator`."""
@@ -51,6 +57,10 @@ class StaticKeyAuthenticator:
         raise Unauthenticated("this server requires a key: send the metadata `authorization: Bearer KEY`")
 
 
+def _identities(keys: Iterable[tuple[Tenant, str]]) -> dict[bytes, Identity]:
+    return {_digest(key): Identity(tenant=tenant) for tenant, key in keys}
+
+
 def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
@@ -60,6 +70,11 @@ def create(value: str, options: Mapping[str, Any], settings: Settings) -> Static
 
     Raises ConfigError if a key is missing, or if two tenants have the same key.
     """
+    return StaticKeyAuthenticator(_read_keys(settings))
+
+
+def _read_keys(settings: Settings) -> list[tuple[Tenant, str]]:
+    """Returns the settings' tenants with their keys. Raises ConfigError, see `create`."""
     keys = [
         (
             Tenant(
@@ -78,4 +93,4 @@ def create(value: str, options: Mapping[str, Any], settings: Settings) -> Static
             raise ConfigError(
                 f"tenants: {owners[key]} and {tenant.name} have the same key; use a different key for each"
             )
-    return StaticKeyAuthenticator(keys)
+    return keys

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tokengrpc.core.tenant import NOBODY
+from tokengrpc.core.trace import NO_TRACE, TraceContext
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -25,6 +26,8 @@ class RpcCall(ABC):
 
     If the caller leaves, the handler is cancelled: CancelledError is raised wherever it waits, also in
     `write`. `failure` returns the current state of the generation that errors of the call concern.
+    `sent_bytes` and `received_bytes` count the bytes of the messages that were sent and received. `trace` is
+    the call's place in a trace.
     """
 
     def __init__(self, method: str) -> None:
@@ -33,7 +36,9 @@ class RpcCall(ABC):
         self.identity: Identity = NOBODY
         self.generation_id = ""
         self.failure: Callable[[], Failure] | None = None
+        self.trace: TraceContext = NO_TRACE
         self.began = time.monotonic()
+        self.sent_bytes = self.received_bytes = 0
 
     @property
     @abstractmethod
@@ -49,6 +54,10 @@ class RpcCall(ABC):
     @abstractmethod
     def deadline_left(self) -> float | None:
         """Seconds until the caller's deadline; None if there is none."""
+
+    @abstractmethod
+    async def receive(self) -> bytes | None:
+        """Waits for the request and returns its bytes; None if the caller ends its side without one."""
 
     @abstractmethod
     async def write(self, message: bytes) -> None:

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from tokengrpc.generations.task import GenerationTask
     from tokengrpc.rpc.call import RpcCall
 
+_PIECE_BYTES = 16 * 1024
+"""Bytes of events that are decoded at once for an answer in one message: about a millisecond."""
+
 
 async def stream(task: GenerationTask, subscription: Subscription, call: RpcCall) -> None:
     """Writes all messages of a subscription, then ends the call as the generation ended.
 
-    Raises CallFailed if the generation failed or was cancelled, TokenGrpcError if only this stream failed.
+    Raises CallFailed if the generation failed or was cancelled, or if only this stream failed.
     """
     write = call.write
     now = asyncio.get_running_loop().time
@@ -49,7 +52,9 @@ async def answer(task: GenerationTask, subscription: Subscription) -> token_stre
     calls: dict[int, input_pb2.ToolCall] = {}
     arguments: defaultdict[int, list[str]] = defaultdict(list)
     with subscription:
-        while (data := await subscription.next()) is not None:
+        while (data := await subscription.next(_PIECE_BYTES)) is not None:
+            if len(data) >= _PIECE_BYTES // 2:
+                await asyncio.sleep(0)  # `next` does not suspend while there is something to read
             message = token_stream_pb2.StreamTokensResponse.FromString(data)
             for token in message.tokens:
                 text.append(token.text)
@@ -84,7 +89,7 @@ async def answer(task: GenerationTask, subscription: Subscription) -> token_stre
 
 def _raise_end(task: GenerationTask, subscription: Subscription) -> None:
     if subscription.failure is not None:
-        raise subscription.failure
+        raise CallFailed(subscription.failure)
     termination = task.generation.termination
     if termination is not None and termination.error is not None:
         raise CallFailed(termination.error)

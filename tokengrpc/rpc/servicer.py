@@ -5,31 +5,42 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
 from tokengrpc.core.input_tokens import count_input, count_source
-from tokengrpc.errors import InvalidRequest
+from tokengrpc.core.model import Cursor
+from tokengrpc.errors import GenerationNotFound, InvalidRequest
 from tokengrpc.rpc import delivery
+from tokengrpc.rpc.requests import RequestReader
 from tokengrpc.wire.generation import failure_of, generation_message, model_message
 from tokengrpc.wire.parsing import parse
-from tokengrpc.wire.request import GENERATION_ID, ID_RULE, generation_request
+from tokengrpc.wire.past_generation import past_generation
+from tokengrpc.wire.raw_fields import head_of
+from tokengrpc.wire.request import GENERATION_ID, ID_RULE
 from tokengrpc.wire.status import Failure
 from tokengrpc.wire.tables import SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tokengrpc.core.catalog import Catalog
-    from tokengrpc.core.request import GenerationRequest
+    from tokenstreaming.v1.generation_pb2 import Generation
+
+    from tokengrpc.core.catalog import Catalog, ServedModel
+    from tokengrpc.core.tenant import Tenant
     from tokengrpc.generations.registry import GenerationRegistry
     from tokengrpc.generations.subscription import Subscription
     from tokengrpc.generations.task import GenerationTask
     from tokengrpc.rpc.call import Handler, RpcCall
+    from tokengrpc.rpc.usage_reads import UsageReads
+    from tokengrpc.wire.raw_fields import Head
 
 SERVICE = pb.DESCRIPTOR.services_by_name["TokenStream"]
+STARTING = tuple(f"/{SERVICE.full_name}/{name}" for name in ("StreamTokens", "GenerateText"))
+"""Paths of the methods that start generations."""
 _PAGE_SIZE = 50
 _MAX_PAGE_SIZE = 1000
 _MAX_CONCURRENT_COUNTS = 2
@@ -38,15 +49,20 @@ _MAX_CONCURRENT_COUNTS = 2
 class TokenStreamServicer:
     """Handlers of the RPCs, which take and return encoded messages."""
 
-    def __init__(self, registry: GenerationRegistry, catalog: Catalog) -> None:
+    def __init__(
+        self, registry: GenerationRegistry, catalog: Catalog, usage: UsageReads | None = None
+    ) -> None:
+        """Takes the generations, the models and, if the ledger can be read, its reads."""
         self._registry = registry
         self._catalog = catalog
+        self._usage = usage
+        self._requests = RequestReader()
         # Generations count their inputs on the same threads, and must not wait for CountTokens calls.
         self._counting = asyncio.Semaphore(_MAX_CONCURRENT_COUNTS)
 
     async def stream_tokens(self, data: bytes, call: RpcCall) -> None:
         """Handles StreamTokens."""
-        task, subscription = self._open(parse(pb.StreamTokensRequest, data), call)
+        task, subscription = await self._open(pb.StreamTokensRequest, data, call)
         await delivery.stream(task, subscription, call)
 
     async def resume_tokens(self, data: bytes, call: RpcCall) -> None:
@@ -55,14 +71,21 @@ class TokenStreamServicer:
         generation_id = self._checked_id(request.generation_id, call)
         if request.after_sequence < 0:
             raise InvalidRequest([("after_sequence", "must not be negative")])
-        task, subscription = self._registry.resume(
-            call.identity.tenant, generation_id, request.after_sequence, call.deadline_left
-        )
+        checksum = request.output_checksum if request.HasField("output_checksum") else None
+        cursor = Cursor(request.after_sequence, request.log_incarnation, checksum)
+        try:
+            task, subscription = self._registry.resume(
+                call.identity.tenant, generation_id, cursor, call.deadline_left, call.trace
+            )
+        except GenerationNotFound:
+            # There may be another generation with this id, which the caller must not take for its own.
+            call.failure = partial(Failure, generation_id=generation_id)
+            raise
         await delivery.stream(task, subscription, call)
 
     async def generate_text(self, data: bytes, call: RpcCall) -> bytes:
         """Handles GenerateText."""
-        task, subscription = self._open(_wrapped(parse(pb.GenerateTextRequest, data)), call)
+        task, subscription = await self._open(pb.GenerateTextRequest, data, call)
         return (await delivery.answer(task, subscription)).SerializeToString()
 
     async def cancel_generation(self, data: bytes, call: RpcCall) -> bytes:
@@ -75,14 +98,24 @@ class TokenStreamServicer:
     async def get_generation(self, data: bytes, call: RpcCall) -> bytes:
         """Handles GetGeneration."""
         request = parse(pb.GetGenerationRequest, data)
-        task = self._registry.get(call.identity.tenant, self._checked_id(request.generation_id, call))
-        return pb.GetGenerationResponse(generation=generation_message(task.snapshot())).SerializeToString()
+        generation_id = self._checked_id(request.generation_id, call)
+        try:
+            found = generation_message(self._registry.get(call.identity.tenant, generation_id).snapshot())
+        except GenerationNotFound:
+            past = await self._past(call.identity.tenant, generation_id)
+            if past is None:
+                raise
+            found = past
+        return pb.GetGenerationResponse(generation=found).SerializeToString()
 
     async def count_tokens(self, data: bytes, call: RpcCall) -> bytes:
         """Handles CountTokens."""
-        request = generation_request(_wrapped(parse(pb.CountTokensRequest, data)))
-        model = self._catalog.resolve(request.model)
-        call.identity.tenant.check_may_use(model.name)
+
+        def gate(head: Head) -> None:
+            self._usable_model(head.model, call)
+
+        request = await self._requests.read(pb.CountTokensRequest, data, gate)
+        model = self._usable_model(request.model, call)
         async with self._counting:
             count = await asyncio.to_thread(count_input, request, model)
         return pb.CountTokensResponse(
@@ -104,13 +137,42 @@ class TokenStreamServicer:
             next_page_token=_page_token(models[size - 1].name) if len(models) > size else "",
         ).SerializeToString()
 
-    def _open(self, message: pb.StreamTokensRequest, call: RpcCall) -> tuple[GenerationTask, Subscription]:
-        self._set_failure(message.generation_id, call)
-        request: GenerationRequest = generation_request(message)
-        task, subscription = self._registry.open(request, call.identity, call.deadline_left)
+    async def _past(self, tenant: Tenant, generation_id: str) -> Generation | None:
+        """Returns what the ledger knows of a generation that is no longer kept; None if it knows nothing."""
+        if self._usage is None:
+            return None
+        return await self._usage.read(
+            lambda reader: reader.find(tenant.name, generation_id),
+            lambda record: None if record is None else past_generation(record),
+        )
+
+    async def _open(
+        self, kind: type[pb.StreamTokensRequest | pb.GenerateTextRequest], data: bytes, call: RpcCall
+    ) -> tuple[GenerationTask, Subscription]:
+        tenant = call.identity.tenant
+
+        def gate(head: Head) -> None:
+            self._set_failure(head.generation_id, call)
+            self._registry.check_may_start(tenant, head.generation_id, head.model)
+
+        try:
+            request = await self._requests.read(kind, data, gate, gate_small=self._registry.rejecting)
+        except InvalidRequest:
+            with suppress(InvalidRequest):
+                self._set_failure(head_of(kind, data).generation_id, call)
+            raise
+        self._set_failure(request.generation_id, call)
+        task, subscription = self._registry.open(
+            request, call.identity, call.deadline_left, call.trace, call.peer.shown
+        )
         call.generation_id = task.request.generation_id
         call.failure = _failure(task)
         return task, subscription
+
+    def _usable_model(self, name: str, call: RpcCall) -> ServedModel:
+        model = self._catalog.resolve(name)
+        call.identity.tenant.check_may_use(model.name)
+        return model
 
     def _checked_id(self, generation_id: str, call: RpcCall) -> str:
         """Checks a generation id, and makes later errors of the call describe it. Raises InvalidRequest."""
@@ -141,12 +203,6 @@ class TokenStreamServicer:
 
 def _failure(task: GenerationTask) -> Callable[[], Failure]:
     return lambda: failure_of(task.snapshot())
-
-
-def _wrapped(message: pb.GenerateTextRequest | pb.CountTokensRequest) -> pb.StreamTokensRequest:
-    if not message.HasField("request"):
-        raise InvalidRequest([("request", "must be set")])
-    return message.request
 
 
 def _page_token(name: str) -> str:

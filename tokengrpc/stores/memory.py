@@ -1,15 +1,13 @@
-"""Stores in memory: a usage ledger that keeps the latest records, and an event sink for tests."""
+"""An event sink in memory, for tests."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from msgspec import structs
-
 from tokengrpc.core.events import RecordKind
+from tokengrpc.core.model import Durability
 from tokengrpc.core.ports.log import AppendOutcome, AppendStatus, LogClaim, joinable_run
 from tokengrpc.errors import GenerationNotFound, ReplayExpired
 
@@ -17,54 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from tokengrpc.config import Settings
-    from tokengrpc.core.model import GenerationKey, Usage, UsageReport
-    from tokengrpc.core.ports.ledger import UsageRecord
+    from tokengrpc.core.model import GenerationKey
     from tokengrpc.core.ports.log import Record
-
-
-class MemoryLedger:
-    """Usage ledger that keeps the latest records. None survives the process."""
-
-    durable = False
-
-    def __init__(self, max_records: int = 10_000) -> None:
-        self._max = max_records
-        self.records: OrderedDict[str, UsageRecord] = OrderedDict()
-
-    async def start(self) -> None:
-        """See `UsageLedger`."""
-
-    async def close(self) -> None:
-        """See `UsageLedger`."""
-
-    async def begin(self, record: UsageRecord) -> None:
-        """See `UsageLedger`."""
-        if record.record_id not in self.records:
-            self._put(record)
-
-    async def checkpoint(self, usages: Mapping[str, Usage]) -> None:
-        """See `UsageLedger`."""
-        for record_id, usage in usages.items():
-            record = self.records.get(record_id)
-            if record is not None and record.end_time_ns is None:
-                self.records[record_id] = structs.replace(record, usage=usage)
-
-    async def finish(self, record: UsageRecord) -> None:
-        """See `UsageLedger`."""
-        before = self.records.get(record.record_id)
-        if before is None or before.end_time_ns is None:
-            settled = before.settled_usage if before is not None else None
-            self._put(structs.replace(record, settled_usage=settled) if settled else record)
-
-    async def settle(self, record_id: str, usage: UsageReport) -> None:
-        """See `UsageLedger`. Ignores a record that is no longer kept."""
-        if record_id in self.records:
-            self.records[record_id] = structs.replace(self.records[record_id], settled_usage=usage)
-
-    def _put(self, record: UsageRecord) -> None:
-        self.records[record.record_id] = record
-        while len(self.records) > self._max:
-            self.records.popitem(last=False)
 
 
 @dataclass(slots=True)
@@ -73,6 +25,7 @@ class StoredLog:
 
     fingerprint: bytes
     request: bytes
+    incarnation: str
     owner: str
     epoch: int = 1
     records: list[Record] = field(default_factory=list)
@@ -85,6 +38,16 @@ class StoredLog:
     def last(self) -> int:
         """Last sequence; 0 for an empty log."""
         return self.dropped + len(self.records)
+
+    def claim(self, *, owned: bool) -> LogClaim:
+        """Returns the result of a claim."""
+        return LogClaim(
+            owned=owned,
+            epoch=self.epoch,
+            owner=self.owner,
+            fingerprint=self.fingerprint,
+            incarnation=self.incarnation,
+        )
 
     def after(self, sequence: int) -> Sequence[Record]:
         """Returns the records after a sequence. Raises ReplayExpired if the next one is no longer kept."""
@@ -109,14 +72,21 @@ class MemoryEventSink:
     async def close(self) -> None:
         """See `EventSink`."""
 
-    async def claim(self, key: GenerationKey, fingerprint: bytes, request: bytes) -> LogClaim:
+    @property
+    def durability(self) -> Durability:
+        """See `EventSink`."""
+        return Durability.MEMORY
+
+    async def claim(
+        self, key: GenerationKey, fingerprint: bytes, request: bytes, incarnation: str
+    ) -> LogClaim:
         """See `EventSink`."""
         log = self.logs.get(key)
         if log is None or log.owner == self.replica:
             epoch = 1 if log is None else log.epoch + 1
-            log = self.logs[key] = StoredLog(fingerprint, request, self.replica, epoch)
-            return LogClaim(owned=True, epoch=epoch, owner=log.owner, fingerprint=fingerprint)
-        return LogClaim(owned=False, epoch=log.epoch, owner=log.owner, fingerprint=log.fingerprint)
+            log = self.logs[key] = StoredLog(fingerprint, request, incarnation, self.replica, epoch)
+            return log.claim(owned=True)
+        return log.claim(owned=False)
 
     async def append(self, key: GenerationKey, epoch: int, records: Sequence[Record]) -> AppendOutcome:
         """See `EventSink`."""
@@ -165,7 +135,7 @@ class MemoryEventSink:
         """Makes this replica the owner and fences the old owner, as if the owner's lease had expired."""
         log = self.log_of(key)
         log.owner, log.epoch = self.replica, log.epoch + 1
-        return LogClaim(owned=True, epoch=log.epoch, owner=log.owner, fingerprint=log.fingerprint)
+        return log.claim(owned=True)
 
     def log_of(self, key: GenerationKey) -> StoredLog:
         """Returns a log. Raises GenerationNotFound."""
@@ -175,11 +145,6 @@ class MemoryEventSink:
         return log
 
 
-def create_ledger(value: str, options: Mapping[str, Any], settings: Settings) -> MemoryLedger:  # noqa: ARG001 - every plugin factory has this signature
-    """Creates the ledger `memory`."""
-    return MemoryLedger()
-
-
-def create_event_sink(value: str, options: Mapping[str, Any], settings: Settings) -> MemoryEventSink:  # noqa: ARG001 - as above
+def create_event_sink(value: str, options: Mapping[str, Any], settings: Settings) -> MemoryEventSink:  # noqa: ARG001 - every plugin factory has this signature
     """Creates the event store `memory`."""
     return MemoryEventSink()

@@ -40,6 +40,7 @@ class LogWriter(io.TextIOBase):
         self._queue: SimpleQueue[str | None] = SimpleQueue()
         self._lock = threading.RLock()
         self._dropped = 0
+        self._total_dropped = 0
         self._within_line = False
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
@@ -48,6 +49,11 @@ class LogWriter(io.TextIOBase):
     def dropped(self) -> int:
         """Lines that were dropped and not yet reported."""
         return self._dropped
+
+    @property
+    def total_dropped(self) -> int:
+        """Lines that were dropped since the stream was made, reported or not."""
+        return self._total_dropped
 
     @property
     def is_running(self) -> bool:
@@ -144,6 +150,7 @@ class LogWriter(io.TextIOBase):
     def _drop(self, lines: int) -> None:
         with self._lock:
             self._dropped += lines
+            self._total_dropped += lines
 
     def _report_dropped(self) -> None:
         with self._lock:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
-from tokengrpc.core.ports.observer import GenerationEnded
-from tokengrpc.escaping import escape_line, escape_text
+from tokengrpc.telemetry.console import ConsoleLines
+from tokengrpc.telemetry.event_log import EventLog
 from tokengrpc.telemetry.log_writer import LogWriter
+from tokengrpc.telemetry.tracebacks import format_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, MutableMapping
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from structlog.typing import ExcInfo, Processor
 
     from tokengrpc.config import Settings
-    from tokengrpc.core.ports.observer import ObserverEvent
 
 _LEVELS = {
     "debug": logging.DEBUG,
@@ -31,43 +32,19 @@ _LEVELS = {
 }
 
 _FINISH_SECONDS = 1.0
-
-log = structlog.get_logger("tokengrpc.generations")
-
-
-class GenerationLog:
-    """Observer that logs one line per ended generation: id, tenant, model, engines, usage and outcome."""
-
-    def on_event(self, event: ObserverEvent) -> None:
-        """Implements `Observer`. Engine failures and internal errors are logged as warnings."""
-        if not isinstance(event, GenerationEnded):
-            return
-        record = event.record
-        write = log.warning if record.error_reason.startswith(("ENGINE_", "INTERNAL")) else log.info
-        end_ns = record.end_time_ns or record.create_time_ns
-        write(
-            "generation",
-            generation_id=record.generation_id,
-            tenant=record.tenant,
-            model=record.model,
-            engines=" ".join(record.engines),
-            finish_reason=record.finish_reason.value if record.finish_reason else "",
-            error_reason=record.error_reason,
-            input_tokens=record.usage.input,
-            output_tokens=record.usage.output,
-            usage_source=record.usage.source.name,
-            seconds=round((end_ns - record.create_time_ns) / 1e9, 6),
-        )
+_TRACEBACK_BEGIN, _TRACEBACK_END = 3000, 7000
+"""Characters of a longer traceback that are kept, such as that of a recursion: a JSON line must be whole."""
+_EMPTY: tuple[object, ...] = ("", None, {}, ())
 
 
-def create_observer(value: str, options: Mapping[str, Any], settings: Settings) -> GenerationLog:  # noqa: ARG001 - every plugin factory has this signature
+def create_observer(value: str, options: Mapping[str, Any], settings: Settings) -> EventLog:  # noqa: ARG001 - every plugin factory has this signature
     """Creates the observer `log`."""
-    return GenerationLog()
+    return EventLog()
 
 
 @contextmanager
-def logs_to_stderr(level: str, style: str) -> Iterator[None]:
-    """Sends the logs of this process to stderr until the block ends, through a `LogWriter`.
+def logs_to_stderr(level: str, style: str) -> Iterator[LogWriter]:
+    """Sends the logs of this process to stderr until the block ends, through the `LogWriter` that it yields.
 
     `sys.stderr` becomes that writer, so that tracebacks, warnings and the logs of libraries cannot block or
     fail either. When the block ends, what is still queued is written for at most a second.
@@ -75,35 +52,84 @@ def logs_to_stderr(level: str, style: str) -> Iterator[None]:
     stderr = sys.stderr
     writer = LogWriter(stderr.fileno(), _report_dropped)
     sys.stderr = cast("TextIO", writer)
+    libraries = _LibraryLogs(logging.WARNING)
+    logging.getLogger().addHandler(libraries)
     try:
         configure_logs(level, style, sys.stderr)
-        yield
+        yield writer
     finally:
+        logging.getLogger().removeHandler(libraries)
         sys.stderr = stderr
         writer.finish(_FINISH_SECONDS)
 
 
+class _LibraryLogs(logging.Handler):
+    """Passes on what libraries log, such as gRPC and asyncio, so that it has the same form and is escaped."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Logs a record as one line.
+
+        Of asyncio's, the lines after the first show tasks and their exceptions, whose messages may repeat
+        requests: the traceback has what may be logged of them.
+        """
+        logger = structlog.get_logger(record.name)
+        write = logger.error if record.levelno >= logging.ERROR else logger.warning
+        message = record.getMessage()
+        if record.name == "asyncio":
+            message = message.partition("\n")[0]
+        write(message, logger=record.name, exc_info=record.exc_info or None)
+
+
 def configure_logs(level: str, style: str, stream: TextIO) -> None:
     """Configures structlog. `style` is json, console, or auto: console if the stream is a terminal."""
+    set_log_level(level)
     console = style == "console" or (style == "auto" and stream.isatty())
-    renderers: list[Processor] = (
-        [
-            _escape_values,
-            structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=_escaped_traceback),
-        ]
-        if console
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    )
+    # JSON escapes control characters itself.
+    render: Processor = ConsoleLines(stream) if console else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
+            _level_filter,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *renderers,
+            structlog.processors.ExceptionRenderer(_traceback),
+            _without_empty,
+            render,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
+
+
+def set_log_level(level: str) -> None:
+    """Drops lines below a level from now on."""
+    _level_filter.least = _LEVELS[level]
+
+
+@dataclass(slots=True)
+class _LevelFilter:
+    """Processor that drops lines below a level, which can change: a used logger keeps its class for good."""
+
+    least: int = logging.DEBUG
+
+    def __call__(
+        self, _logger: object, method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        if _LEVELS.get(method, logging.ERROR) < self.least:
+            raise structlog.DropEvent
+        return event
+
+
+_level_filter = _LevelFilter()
+
+
+def _traceback(exc_info: ExcInfo) -> str:
+    text = StringIO()
+    format_traceback(text, exc_info)
+    whole = text.getvalue().rstrip("\n")
+    if len(whole) <= _TRACEBACK_BEGIN + _TRACEBACK_END:
+        return whole
+    return f"{whole[:_TRACEBACK_BEGIN]}\n... (cut) ...\n{whole[-_TRACEBACK_END:]}"
 
 
 def _report_dropped(lines: int) -> None:
@@ -112,16 +138,8 @@ def _report_dropped(lines: int) -> None:
     )
 
 
-def _escape_values(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
-    """Escapes control characters. JSON does that itself."""
-    return {
-        key: value if key == "exc_info" else escape_line(value if isinstance(value, str) else repr(value))
-        for key, value in event.items()
-    }
-
-
-def _escaped_traceback(stream: TextIO, exc_info: ExcInfo) -> None:
-    """Formats a plain traceback: those of rich show local variables, which may contain prompts."""
-    text = StringIO()
-    structlog.dev.plain_traceback(text, exc_info)
-    stream.write(escape_text(text.getvalue()))
+def _without_empty(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Leaves out fields that say nothing."""
+    return {key: value for key, value in event.items() if value not in _EMPTY}

@@ -45,7 +45,9 @@ _IMAGE_SCHEMES = ("http://", "https://", "data:")
 def messages_of(conversation: input_pb2.Conversation, checks: Checks) -> tuple[Message, ...]:
     """Returns the messages; violations are added to `checks`."""
     checks.that(conversation.messages, "conversation.messages", "must contain at least one message")
-    size = len(conversation.messages) + sum(len(message.parts) for message in conversation.messages)
+    size = len(conversation.messages)
+    if size <= MAX_PARTS:
+        size += sum(len(message.parts) for message in conversation.messages)
     if not checks.that(
         size <= MAX_PARTS,
         "conversation.messages",

@@ -1,8 +1,8 @@
 """Encoding of events, once each. Tokens are encoded by hand, four times faster than with message objects.
 
-The body of a record contains the event, its tail `sequence` and `usage`. The concatenation of both, or of
-several bodies and the last tail, is one StreamTokensResponse. Tests compare the field numbers with the
-contract.
+The body of a record contains the event, its tail `output_checksum`, `sequence` and `usage`. The concatenation
+of both, or of several bodies and the last tail, is one StreamTokensResponse. Tests compare the field numbers
+with the contract.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import struct
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from tokenstreaming.v1 import generation_pb2, token_stream_pb2
@@ -106,12 +107,16 @@ def _details(token: Token) -> bytes:
     return b"".join(parts)
 
 
-def token_body(tokens: Sequence[Token], time_ns: int) -> bytes:
-    """Encodes StreamTokensResponse.tokens (number 2) of one event, all with the same time."""
+def token_body(tokens: Sequence[Token], time_ns: int, checksum: int = 0) -> tuple[bytes, int]:
+    """Encodes StreamTokensResponse.tokens (number 2) of one event, all with the same time.
+
+    Takes the checksum of all output before. Returns the bytes, and the checksum of all output so far.
+    """
     stamp = _timestamp(time_ns)
     parts = []
     for token in tokens:
         text = token.text.encode()
+        checksum = crc32(text, checksum)
         inner = b"\x08%b\x10%b\x1a%b%b%b" % (
             varint(token.index),
             varint(token.count),
@@ -128,11 +133,13 @@ def token_body(tokens: Sequence[Token], time_ns: int) -> bytes:
             or token.opaque
         ):
             inner += _details(token)
+            checksum = _checksum(checksum, token.reasoning, token.refusal)
         parts.append(b"\x12%b%b" % (varint(len(inner)), inner))
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    return parts[0] if len(parts) == 1 else b"".join(parts), checksum
 
 
-def _fragment_body(fragments: Sequence[ToolCallFragment]) -> bytes:
+def fragment_body(fragments: Sequence[ToolCallFragment], checksum: int = 0) -> tuple[bytes, int]:
+    """Encodes StreamTokensResponse.tool_call_fragments of one event; otherwise as `token_body`."""
     message = token_stream_pb2.StreamTokensResponse()
     for fragment in fragments:
         message.tool_call_fragments.add(
@@ -142,24 +149,37 @@ def _fragment_body(fragments: Sequence[ToolCallFragment]) -> bytes:
             arguments_fragment=fragment.arguments,
             opaque=fragment.opaque,
         )
-    return message.SerializeToString()
+        checksum = _checksum(checksum, fragment.id, fragment.function_name, fragment.arguments)
+    return message.SerializeToString(), checksum
 
 
-def tail(sequence: int, usage: Usage) -> bytes:
-    """Encodes StreamTokensResponse.sequence (number 1) and .usage (number 4)."""
+def _checksum(checksum: int, *texts: str) -> int:
+    """Returns the checksum of all output that ends in these texts, encoded as `_text` does."""
+    for text in texts:
+        checksum = crc32(text.encode(errors="replace"), checksum)
+    return checksum
+
+
+_CHECKSUM_TAG, _CHECKSUM_SIZE = b"\x5d", 5
+
+
+def tail(sequence: int, usage: Usage, checksum: int | None = None) -> bytes:
+    """Encodes StreamTokensResponse.output_checksum (number 11), .sequence (number 1) and .usage (number 4).
+
+    The checksum comes first, because it alone may be missing, and is read back.
+    """
     inner = b"\x08%b\x10%b" % (varint(usage.input), varint(usage.output))
     if usage.cached_input or usage.cache_write_input or usage.reasoning or usage.overhead:
         inner = usage_message(usage).SerializeToString()
     else:
         inner += b"\x38" + varint(usage.source)
-    return b"\x08%b\x22%b%b" % (varint(sequence), varint(len(inner)), inner)
+    if checksum is None:
+        return b"\x08%b\x22%b%b" % (varint(sequence), varint(len(inner)), inner)
+    four = checksum.to_bytes(4, "little")
+    return b"\x5d%b\x08%b\x22%b%b" % (four, varint(sequence), varint(len(inner)), inner)
 
 
-def _body(event: Event) -> bytes:
-    if event.kind is RecordKind.TOKENS:
-        return token_body(event.tokens, event.time_ns)
-    if event.kind is RecordKind.FRAGMENTS:
-        return _fragment_body(event.fragments)
+def _event_body(event: Event) -> bytes:
     make = token_stream_pb2.StreamTokensResponse
     if event.switch is not None:
         message = make(engine_switched=engine_switched(event.switch))
@@ -172,19 +192,55 @@ def _body(event: Event) -> bytes:
     return message.SerializeToString()
 
 
+class ProtobufRecorder:
+    """Implementation of `Recorder`."""
+
+    __slots__ = ("_checksum",)
+
+    def __init__(self, checksum: int | None) -> None:
+        self._checksum = checksum
+
+    def records(self, events: Sequence[Event]) -> list[Record]:
+        """Encodes the next events of the generation."""
+        checksum = self._checksum
+        records = []
+        for event in events:
+            kind = event.kind
+            if kind is RecordKind.TOKENS:
+                body, checksum = token_body(event.tokens, event.time_ns, checksum or 0)
+            elif kind is RecordKind.FRAGMENTS:
+                body, checksum = fragment_body(event.fragments, checksum or 0)
+            else:
+                body = _event_body(event)
+            records.append(Record(event.sequence, kind, body, tail(event.sequence, event.usage, checksum)))
+        self._checksum = checksum
+        return records
+
+
 class ProtobufEncoder:
     """Implementation of `EventEncoder`: encodes events as records, and notices as messages."""
 
-    def records(self, events: Sequence[Event]) -> list[Record]:
-        """Encodes a generation's new events."""
-        return [
-            Record(event.sequence, event.kind, _body(event), tail(event.sequence, event.usage))
-            for event in events
-        ]
+    def recorder(self, last_tail: bytes = b"") -> ProtobufRecorder:
+        """Returns the recorder of a generation whose last record has this tail; empty for none."""
+        return ProtobufRecorder(self.checksum(last_tail))
 
-    def attached(self, state: State, last_sequence: int) -> bytes:
+    def checksum(self, record_tail: bytes) -> int | None:
+        """Returns the checksum of all output up to the record with this tail; None before any output."""
+        if record_tail[:1] != _CHECKSUM_TAG:
+            return None
+        return int.from_bytes(record_tail[1:_CHECKSUM_SIZE], "little")
+
+    def notice(self, record_tail: bytes, notice: bytes) -> bytes:
+        """Returns the message of a notice that follows the record with this tail; empty for none."""
+        if record_tail[:1] == _CHECKSUM_TAG:
+            record_tail = record_tail[_CHECKSUM_SIZE:]
+        return record_tail + notice
+
+    def attached(self, state: State, last_sequence: int, log_incarnation: str) -> bytes:
         """Encodes the notice that a stream has attached."""
-        attached = generation_pb2.Attached(state=STATES.there[state], last_sequence=last_sequence)
+        attached = generation_pb2.Attached(
+            state=STATES.there[state], last_sequence=last_sequence, log_incarnation=log_incarnation
+        )
         return token_stream_pb2.StreamTokensResponse(attached=attached).SerializeToString()
 
     def heartbeat(self, state: State) -> bytes:

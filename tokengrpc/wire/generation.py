@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -10,13 +10,14 @@ from msgspec import structs
 from tokenstreaming.v1 import generation_pb2, model_pb2, usage_pb2
 
 from tokengrpc.wire.status import Failure, status_of
-from tokengrpc.wire.tables import CAPABILITIES, FINISH_REASONS, METHODS, SOURCES, STATES
+from tokengrpc.wire.tables import CAPABILITIES, DURABILITIES, FINISH_REASONS, METHODS, SOURCES, STATES
 
 if TYPE_CHECKING:
     from google.rpc.status_pb2 import Status
 
+    from tokengrpc.core.attempts import Attempt
     from tokengrpc.core.catalog import ServedModel
-    from tokengrpc.core.model import Capability, Switch, Usage
+    from tokengrpc.core.model import Capability, Cost, Switch, Usage
     from tokengrpc.core.snapshot import GenerationSnapshot
 
 _SECOND = 1_000_000_000
@@ -36,14 +37,28 @@ def duration(start_ns: int, end_ns: int) -> Duration | None:
 
 def usage_message(usage: Usage) -> usage_pb2.Usage:
     """Converts cumulative usage."""
-    return usage_pb2.Usage(
-        input_token_count=usage.input,
-        output_token_count=usage.output,
-        cached_input_token_count=usage.cached_input,
-        cache_write_input_token_count=usage.cache_write_input,
-        reasoning_token_count=usage.reasoning,
-        overhead_token_count=usage.overhead,
-        source=SOURCES.there[usage.source],
+    return usage_pb2.Usage(**usage_fields(usage))
+
+
+def usage_fields(usage: Usage) -> dict[str, Any]:
+    """Returns the counts and their source, by the names of the fields that messages have for them."""
+    return {
+        "input_token_count": usage.input,
+        "output_token_count": usage.output,
+        "cached_input_token_count": usage.cached_input,
+        "cache_write_input_token_count": usage.cache_write_input,
+        "reasoning_token_count": usage.reasoning,
+        "overhead_token_count": usage.overhead,
+        "source": SOURCES.there[usage.source],
+    }
+
+
+def cost_message(cost: Cost | None) -> usage_pb2.Cost | None:
+    """Converts a cost; None (unset) without a price."""
+    if cost is None:
+        return None
+    return usage_pb2.Cost(
+        amount_micros=cost.amount_micros, currency=cost.currency, price_version=cost.price_version
     )
 
 
@@ -74,6 +89,8 @@ def engine_started(snapshot: GenerationSnapshot) -> generation_pb2.Started:
         model=snapshot.model,
         engine=snapshot.engine,
         start_time=timestamp(snapshot.timestamps.started),
+        log_incarnation=snapshot.log.incarnation,
+        durability=DURABILITIES.there[snapshot.log.durability],
     )
 
 
@@ -102,6 +119,7 @@ def finished(snapshot: GenerationSnapshot) -> generation_pb2.Finished | None:
             time_to_first_token=duration(timestamps.created, timestamps.first_token),
             total_duration=duration(timestamps.created, timestamps.ended),
         ),
+        cost=cost_message(snapshot.cost),
     )
 
 
@@ -123,6 +141,23 @@ def generation_message(snapshot: GenerationSnapshot) -> generation_pb2.Generatio
         labels=snapshot.labels,
         finished=finished(snapshot),
         engine=snapshot.engine,
+        log_incarnation=snapshot.log.incarnation,
+        durability=DURABILITIES.there[snapshot.log.durability],
+        server=snapshot.server,
+        attempts=map(attempt_message, snapshot.attempts),
+    )
+
+
+def attempt_message(attempt: Attempt) -> generation_pb2.Attempt:
+    """Converts the call of an engine."""
+    return generation_pb2.Attempt(
+        engine=attempt.engine,
+        server=attempt.server,
+        start_time=timestamp(attempt.began),
+        end_time=timestamp(attempt.ended),
+        output_token_count=attempt.output,
+        error_reason=attempt.error_reason,
+        response_id=attempt.response_id,
     )
 
 

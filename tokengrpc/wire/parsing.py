@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from tokengrpc.errors import InvalidRequest
+from tokengrpc.wire.raw_fields import check_field_count
 from tokengrpc.wire.status import MAX_VIOLATIONS
 
 if TYPE_CHECKING:
@@ -16,22 +17,27 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=Message)
 
+_FEW_FIELDS = 64
+"""More than any request has that neither starts nor counts a generation."""
+_LEAST_FIELD = 2  # bytes of the smallest field
 
-def parse(kind: type[M], data: bytes) -> M:
-    """Parses a message. Raises InvalidRequest."""
+
+def parse(kind: type[M], data: bytes, max_fields: int = _FEW_FIELDS) -> M:
+    """Parses a message of up to `max_fields` fields in total. Raises InvalidRequest."""
+    if len(data) > _LEAST_FIELD * max_fields:
+        check_field_count(kind, data, max_fields)
     try:
         message = kind.FromString(data)
     except DecodeError as error:
         raise InvalidRequest([("", f"the bytes are not a {kind.DESCRIPTOR.full_name}")]) from error
-    known = kind()
-    known.CopyFrom(message)
-    known.DiscardUnknownFields()
-    # The sizes, computed in C, show whether there are unknown fields to look for.
-    if known.ByteSize() != message.ByteSize():
+    # The sizes, computed in C, show whether there were unknown fields.
+    size = message.ByteSize()
+    message.DiscardUnknownFields()
+    if message.ByteSize() != size:
         raise InvalidRequest(
             [
                 (f"{path}{number}", "is not a field in this server's version of the contract")
-                for path, number in itertools.islice(_unknown(message, ""), MAX_VIOLATIONS)
+                for path, number in itertools.islice(_unknown(kind.FromString(data), ""), MAX_VIOLATIONS)
             ]
         )
     return message

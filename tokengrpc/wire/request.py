@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -18,24 +17,25 @@ from tokengrpc.core.features import OWNED_ENGINE_PARAMS
 from tokengrpc.core.request import (
     GenerationRequest,
     Limits,
-    OutputConstraint,
     OutputOptions,
     Reasoning,
     Recovery,
     Sampling,
-    Tool,
-    ToolChoice,
 )
 from tokengrpc.errors import InvalidRequest
 from tokengrpc.wire.checks import Checks
 from tokengrpc.wire.conversation import messages_of
+from tokengrpc.wire.tools import constraint_of, tool_choice_of, tools_of
 
 if TYPE_CHECKING:
     from tokenstreaming.v1.token_stream_pb2 import StreamTokensRequest
 
 GENERATION_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 ID_RULE = "must be 1 to 128 characters of [A-Za-z0-9._~-]"
-_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MAX_STOP_SEQUENCES = 16
+_MAX_BIASES = 1024
+_MAX_LABELS = 16
+_PIECE = 64 * 1024
 
 _SAMPLING_BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("temperature", 0, 2),
@@ -53,14 +53,6 @@ _EFFORTS: dict[int, str | None] = {
     input_pb2.REASONING_EFFORT_LOW: "low",
     input_pb2.REASONING_EFFORT_MEDIUM: "medium",
     input_pb2.REASONING_EFFORT_HIGH: "high",
-}
-
-_CHOICE_MODES: dict[int, str] = {
-    input_pb2.TOOL_CHOICE_MODE_UNSPECIFIED: "auto",
-    input_pb2.TOOL_CHOICE_MODE_AUTO: "auto",
-    input_pb2.TOOL_CHOICE_MODE_NONE: "none",
-    input_pb2.TOOL_CHOICE_MODE_REQUIRED: "required",
-    input_pb2.TOOL_CHOICE_MODE_FUNCTION: "function",
 }
 
 _DEADLINE_ACTIONS: dict[int, str | None] = {
@@ -90,21 +82,23 @@ def generation_request(message: StreamTokensRequest) -> GenerationRequest:
         checks.bounds("max_output_token_count", message.max_output_token_count, 1, 2**31 - 1)
     kind = message.WhichOneof("input")
     checks.that(kind, "input", "one of prompt, conversation, prompt_token_ids must be set")
+    if kind == "prompt":
+        checks.that(message.prompt, "prompt", "must not be empty")
     request = GenerationRequest(
         generation_id=message.generation_id,
         model=message.model,
         prompt=message.prompt if kind == "prompt" else None,
         messages=messages_of(message.conversation, checks) if kind == "conversation" else None,
-        prompt_token_ids=tuple(message.prompt_token_ids.ids) if kind == "prompt_token_ids" else None,
+        prompt_token_ids=_token_ids(message, checks) if kind == "prompt_token_ids" else None,
         max_output_token_count=(
             message.max_output_token_count if message.HasField("max_output_token_count") else None
         ),
         sampling=_sampling(message.sampling, checks),
         reasoning=_reasoning(message.reasoning, checks),
         output=_output(message.output, checks),
-        tools=_tools(message, checks),
-        tool_choice=_tool_choice(message, checks),
-        constraint=_constraint(message, checks),
+        tools=tools_of(message, checks),
+        tool_choice=tool_choice_of(message, checks),
+        constraint=constraint_of(message, checks),
         limits=_limits(message.limits, checks),
         recovery=_recovery(message.recovery, checks),
         engine_params=_engine_params(message, checks),
@@ -112,20 +106,23 @@ def generation_request(message: StreamTokensRequest) -> GenerationRequest:
         session_id=message.session_id,
         fingerprint=hashlib.sha256(message.SerializeToString(deterministic=True)).digest(),
     )
-    _check_input(request, checks)
     if checks.violations:
         raise InvalidRequest(checks.violations)
     return request
 
 
-def _check_input(request: GenerationRequest, checks: Checks) -> None:
-    if request.prompt is not None:
-        checks.that(request.prompt, "prompt", "must not be empty")
-    if request.prompt_token_ids is not None:
-        checks.that(request.prompt_token_ids, "prompt_token_ids.ids", "must contain at least one id")
-        checks.that(
-            min(request.prompt_token_ids, default=0) >= 0, "prompt_token_ids.ids", "must not be negative"
-        )
+def _token_ids(message: StreamTokensRequest, checks: Checks) -> tuple[int, ...]:
+    sent = message.prompt_token_ids.ids
+    checks.that(sent, "prompt_token_ids.ids", "must contain at least one id")
+    ids: list[int] = []
+    least = 0
+    # In pieces, because a call into C holds Python's lock until it ends.
+    for at in range(0, len(sent), _PIECE):
+        piece = sent[at : at + _PIECE]
+        least = min([least, *piece])
+        ids += piece
+    checks.that(least >= 0, "prompt_token_ids.ids", "must not be negative")
+    return tuple(ids)
 
 
 def _sampling(message: input_pb2.Sampling, checks: Checks) -> Sampling:
@@ -134,17 +131,27 @@ def _sampling(message: input_pb2.Sampling, checks: Checks) -> Sampling:
         if message.HasField(name):
             values[name] = getattr(message, name)
             checks.bounds(f"sampling.{name}", values[name], least, most)
-    checks.that(len(message.stop_sequences) <= 16, "sampling.stop_sequences", "must have at most 16 entries")
-    for i, stop in enumerate(itertools.islice(message.stop_sequences, 16)):
+    stops = message.stop_sequences[:_MAX_STOP_SEQUENCES]
+    checks.that(
+        len(message.stop_sequences) <= _MAX_STOP_SEQUENCES,
+        "sampling.stop_sequences",
+        f"must have at most {_MAX_STOP_SEQUENCES} entries",
+    )
+    for i, stop in enumerate(stops):
         checks.that(1 <= len(stop) <= 256, f"sampling.stop_sequences[{i}]", "must have 1 to 256 characters")
-    checks.that(len(message.logit_bias) <= 1024, "sampling.logit_bias", "must have at most 1024 entries")
-    for token_id, bias in itertools.islice(message.logit_bias.items(), 1024):
+    biases = dict(itertools.islice(message.logit_bias.items(), _MAX_BIASES))
+    checks.that(
+        len(message.logit_bias) <= _MAX_BIASES,
+        "sampling.logit_bias",
+        f"must have at most {_MAX_BIASES} entries",
+    )
+    for token_id, bias in biases.items():
         checks.bounds(f"sampling.logit_bias[{token_id}]", bias, -100, 100)
     return Sampling(
         **values,
         seed=message.seed if message.HasField("seed") else None,
-        stop_sequences=tuple(message.stop_sequences),
-        logit_bias=dict(message.logit_bias),
+        stop_sequences=tuple(stops),
+        logit_bias=biases,
     )
 
 
@@ -166,78 +173,6 @@ def _output(message: input_pb2.OutputOptions, checks: Checks) -> OutputOptions:
         raw_bytes=message.include_raw_bytes,
         omit_reasoning=message.omit_reasoning,
     )
-
-
-def _tools(message: StreamTokensRequest, checks: Checks) -> tuple[Tool, ...]:
-    if not checks.that(len(message.tools) <= 128, "tools", "must have at most 128 entries"):
-        return ()
-    seen: set[str] = set()
-    for i, tool in enumerate(message.tools):
-        checks.that(
-            _TOOL_NAME.fullmatch(tool.name),
-            f"tools[{i}].name",
-            "must be 1 to 64 characters of [A-Za-z0-9_-]",
-        )
-        checks.that(tool.name not in seen, f"tools[{i}].name", "must differ from the other tools' names")
-        seen.add(tool.name)
-        if tool.parameters_json_schema:
-            _check_schema(f"tools[{i}].parameters_json_schema", tool.parameters_json_schema, checks)
-    return tuple(
-        Tool(
-            name=tool.name,
-            description=tool.description,
-            parameters_json_schema=tool.parameters_json_schema,
-            strict=tool.strict,
-        )
-        for tool in message.tools
-    )
-
-
-def _tool_choice(message: StreamTokensRequest, checks: Checks) -> ToolChoice:
-    choice = message.tool_choice
-    mode = checks.enum("tool_choice.mode", choice.mode, _CHOICE_MODES) or "auto"
-    if message.HasField("tool_choice"):
-        checks.that(message.tools, "tool_choice", "requires tools")
-    names = {tool.name for tool in message.tools}
-    if mode == "function":
-        checks.that(
-            choice.function_name in names, "tool_choice.function_name", "must be the name of one of tools"
-        )
-    else:
-        checks.that(
-            not choice.function_name, "tool_choice.function_name", "is allowed with mode FUNCTION only"
-        )
-    return ToolChoice(
-        mode=mode,
-        function_name=choice.function_name,
-        disable_parallel_calls=choice.disable_parallel_calls,
-    )
-
-
-def _constraint(message: StreamTokensRequest, checks: Checks) -> OutputConstraint | None:
-    if not message.HasField("output_constraint"):
-        return None
-    constraint = message.output_constraint
-    kind = constraint.WhichOneof("constraint")
-    if not checks.that(kind, "output_constraint", "exactly one constraint must be set"):
-        return None
-    if kind == "json_schema":
-        _check_schema("output_constraint.json_schema", constraint.json_schema, checks)
-    if kind == "choices":
-        choices = tuple(constraint.choices.texts)
-        checks.that(choices, "output_constraint.choices.texts", "must contain at least one text")
-        return OutputConstraint(choices=choices)
-    text = getattr(constraint, kind)
-    checks.that(text, f"output_constraint.{kind}", "must not be empty")
-    return OutputConstraint(**{kind: text})
-
-
-def _check_schema(path: str, text: str, checks: Checks) -> None:
-    try:
-        valid = isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        valid = False
-    checks.that(valid, path, "must be a JSON object")
 
 
 def _limits(message: input_pb2.Limits, checks: Checks) -> Limits:
@@ -276,7 +211,10 @@ def _engine_params(message: StreamTokensRequest, checks: Checks) -> dict[str, An
 
 
 def _labels(message: StreamTokensRequest, checks: Checks) -> dict[str, str]:
-    checks.that(len(message.labels) <= 16, "labels", "must have at most 16 entries")
+    if not checks.that(
+        len(message.labels) <= _MAX_LABELS, "labels", f"must have at most {_MAX_LABELS} entries"
+    ):
+        return {}
     for key, value in message.labels.items():
         checks.that(1 <= len(key) <= 63, f"labels[{key[:63]}]", "keys must have 1 to 63 characters")
         checks.that(len(value) <= 256, f"labels[{key[:63]}]", "values must have at most 256 characters")

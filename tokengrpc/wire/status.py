@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -22,6 +23,7 @@ from tokengrpc.errors import (
     Reason,
     TokenGrpcError,
 )
+from tokengrpc.escaping import escape_line
 from tokengrpc.wire.tables import ADVICE
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ DOMAIN = "tokengrpc"
 MAX_MESSAGE_BYTES = 1024
 MAX_VIOLATIONS = 16
 MAX_METADATA = 16
+_MAX_ID_LENGTH = 128
 MAX_TRAILER_BYTES = 4096 - 256
 """The contract allows 4 KiB for all trailers; 256 bytes are for those that gRPC adds."""
 
@@ -87,6 +90,7 @@ CODES: dict[Reason, Code] = {
     Reason.DEADLINE_EXCEEDED: Code.DEADLINE_EXCEEDED,
     Reason.CANCELLED: Code.CANCELLED,
     Reason.DETACH_EXPIRED: Code.CANCELLED,
+    Reason.LOG_DIVERGED: Code.DATA_LOSS,
     Reason.INTERNAL: Code.INTERNAL,
 }
 """The code of each reason, as the error table of the contract says."""
@@ -106,7 +110,7 @@ def status_of(error: TokenGrpcError, failure: Failure | None = None) -> Status:
     """Converts an error; adds GenerationFailure if the error concerns a generation."""
     status = _build(error, failure, error.message)
     limit = MAX_MESSAGE_BYTES
-    while trailer_bytes(status) > MAX_TRAILER_BYTES and limit > 16:
+    while _may_be_long(status) and trailer_bytes(status) > MAX_TRAILER_BYTES and limit > 16:
         limit //= 2
         status = _build(error, failure, error.message, limit)
     return status
@@ -118,28 +122,37 @@ def trailer_bytes(status: Status) -> int:
     return len(quote(status.message)) + (size + 2) // 3 * 4
 
 
+def _may_be_long(status: Status) -> bool:
+    """Returns False for nearly all statuses, without encoding them: 5 bytes for each are more than enough."""
+    return 5 * int(status.ByteSize()) > MAX_TRAILER_BYTES
+
+
 def _build(
     error: TokenGrpcError, failure: Failure | None, message: str, limit: int = MAX_MESSAGE_BYTES
 ) -> Status:
     status = Status(code=CODES[error.reason], message=cut(message, limit))
-    for detail in _details(error, failure, limit):
-        packed = Any()
-        packed.Pack(detail)
-        status.details.append(packed)
+    share = max(8, limit // 8)
+    status.details.append(_info(error.reason, tuple(islice(error.metadata.items(), MAX_METADATA)), share))
+    for detail in _details(error, failure, share):
+        status.details.add().Pack(detail)
     return status
 
 
-def _details(error: TokenGrpcError, failure: Failure | None, limit: int) -> list[Message]:
-    share = max(8, limit // 8)
-    some = islice(error.metadata.items(), MAX_METADATA)
-    metadata = {cut(key, share): cut(value, share) for key, value in some}
-    details: list[Message] = [
-        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
-    ]
+@lru_cache(maxsize=256)
+def _info(reason: Reason, metadata: tuple[tuple[str, str], ...], share: int) -> Any:
+    """Returns ErrorInfo. Thousands of calls that are rejected at one moment have the same one."""
+    kept = {cut(key, share): cut(value, share) for key, value in metadata}
+    packed = Any()
+    packed.Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=kept))
+    return packed
+
+
+def _details(error: TokenGrpcError, failure: Failure | None, share: int) -> list[Message]:
+    details: list[Message] = []
     if failure is not None:
         details.append(
             generation_pb2.GenerationFailure(
-                generation_id=failure.generation_id,
+                generation_id=escape_line(failure.generation_id)[:_MAX_ID_LENGTH],
                 last_sequence=failure.last_sequence,
                 usage=failure.usage,
                 retry_advice=ADVICE.there[error.advice],
@@ -158,7 +171,8 @@ def _details(error: TokenGrpcError, failure: Failure | None, limit: int) -> list
     if isinstance(error, QuotaExceeded):
         quota = error_details_pb2.QuotaFailure()
         quota.violations.add(
-            subject=f"tenant:{metadata.get('tenant', '')}", description=cut(str(error), share)
+            subject=f"tenant:{cut(error.metadata.get('tenant', ''), share)}",
+            description=cut(str(error), share),
         )
         details.append(quota)
     if isinstance(error, ModelNotFound | GenerationNotFound):
@@ -167,15 +181,19 @@ def _details(error: TokenGrpcError, failure: Failure | None, limit: int) -> list
         )
         details.append(
             error_details_pb2.ResourceInfo(
-                resource_type=f"tokenstreaming.v1/{kind}", resource_name=metadata.get(name, "")
+                resource_type=f"tokenstreaming.v1/{kind}",
+                resource_name=cut(error.metadata.get(name, ""), share),
             )
         )
     return details
 
 
 def cut(text: str, limit: int) -> str:
-    """Returns the text on one line, truncated to `limit` bytes of UTF-8; a truncated text ends in …."""
-    text = " ".join(text.split())
+    """Returns the text on one line, truncated to `limit` bytes of UTF-8; a truncated text ends in ….
+
+    Characters that can control a terminal are escaped, because callers print their errors.
+    """
+    text = escape_line(" ".join(text.split())[: limit + 1])
     data = text.encode(errors="replace")
     if len(data) <= limit:
         return data.decode()

@@ -5,9 +5,18 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from tokenstreaming.v1 import generation_pb2, model_pb2, usage_pb2
+from tokenstreaming.v1 import generation_pb2, model_pb2, usage_pb2, usage_service_pb2
 
-from tokengrpc.core.model import Capability, ContinuationMethod, FinishReason, State, UsageSource
+from tokengrpc.core.model import (
+    Capability,
+    ContinuationMethod,
+    Durability,
+    FinishReason,
+    State,
+    UsageSource,
+)
+from tokengrpc.core.ports.ledger import RecordState
+from tokengrpc.core.ports.usage_reader import EntryKind, TimeUnit
 from tokengrpc.errors import Advice
 
 if TYPE_CHECKING:
@@ -30,4 +39,8 @@ FINISH_REASONS = EnumTable(FinishReason, generation_pb2.FinishReason, "FINISH_RE
 ADVICE = EnumTable(Advice, generation_pb2.RetryAdvice, "RETRY_ADVICE")
 SOURCES = EnumTable(UsageSource, usage_pb2.UsageSource, "USAGE_SOURCE")
 METHODS = EnumTable(ContinuationMethod, generation_pb2.ContinuationMethod, "CONTINUATION_METHOD")
+DURABILITIES = EnumTable(Durability, generation_pb2.Durability, "DURABILITY")
 CAPABILITIES = EnumTable(Capability, model_pb2.Capability, "CAPABILITY")
+RECORD_STATES = EnumTable(RecordState, usage_service_pb2.UsageRecordState, "USAGE_RECORD_STATE")
+ENTRY_KINDS = EnumTable(EntryKind, usage_service_pb2.UsageEntryKind, "USAGE_ENTRY_KIND")
+TIME_UNITS = EnumTable(TimeUnit, usage_service_pb2.UsageTimeUnit, "USAGE_TIME_UNIT")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from urllib.parse import unquote
 
 import msgspec
 
@@ -15,11 +16,18 @@ if TYPE_CHECKING:
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
     """Other end of a connection. `address` is written as the transport writes it.
 
-    `certificate_names` are the subject alternative names of a verified client certificate; empty without one.
+    `certificate_names` are the subject alternative names of a verified client certificate, or its common name
+    if it has none; empty without a certificate.
     """
 
     address: str = ""
     certificate_names: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The address as people write it, such as `127.0.0.1:50000` and `[::1]:50000`."""
+        kind, colon, rest = self.address.partition(":")
+        return unquote(rest) if colon and kind in {"ipv4", "ipv6"} else self.address
 
 
 class Authenticator(Protocol):
@@ -35,4 +43,15 @@ class Authenticator(Protocol):
         """Returns the caller's identity. Called once per call, before the request is parsed.
 
         Raises Unauthenticated, or StoreUnavailable if the identity cannot be determined now.
+        """
+
+
+@runtime_checkable
+class ReloadsKeys(Protocol):
+    """Authenticator that can take other keys while calls run."""
+
+    def reload(self, settings: Any) -> None:  # noqa: ANN401 - the server's settings, which ports do not know
+        """Takes the keys of new settings, for the calls from now on.
+
+        Raises ConfigError, and keeps the old keys, if one cannot be used.
         """

@@ -104,6 +104,35 @@ class Engine(Protocol):
         """Whether the last request or health check succeeded; None before the first one."""
 
 
+class Upstream(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands behind an engine, for traces and metrics.
+
+    `provider` is a name of OpenTelemetry's `gen_ai.provider.name`, such as `openai`, or another one. `model`
+    is the model's name there. `address` is a host, without `port` 0, or the path of a socket; empty if the
+    engine runs in this process.
+    """
+
+    provider: str
+    model: str
+    address: str = ""
+    port: int = 0
+
+
+@runtime_checkable
+class DescribesUpstream(Protocol):
+    """Engine that says what stands behind it."""
+
+    @property
+    def upstream(self) -> Upstream | None:
+        """The description, which never changes; None if there is none."""
+
+
+def upstream_of(engine: Engine, model: str) -> Upstream:
+    """Returns what stands behind an engine of this model. By default, the engine's kind is the provider."""
+    described = engine.upstream if isinstance(engine, DescribesUpstream) else None
+    return described or Upstream(provider=engine.kind, model=model)
+
+
 class ReportedLoad(msgspec.Struct, frozen=True, kw_only=True):
     """Load that an engine reported: the number of requests that wait there, whoever sent them."""
 
@@ -117,6 +146,17 @@ class ReportsLoad(Protocol):
     @property
     def reported_load(self) -> ReportedLoad | None:
         """The last report, a new object each time; None if there is none."""
+
+
+@runtime_checkable
+class RereadsSecrets(Protocol):
+    """Engine that can take new keys while generations run."""
+
+    def reread_secrets(self) -> None:
+        """Reads keys and certificates again, for the requests from now on.
+
+        Raises ConfigError, and keeps the old ones, if one cannot be used.
+        """
 
 
 class LateUsage(Protocol):

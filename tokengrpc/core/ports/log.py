@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Sequence
 
     from tokengrpc.core.events import Event
-    from tokengrpc.core.model import GenerationKey, State
+    from tokengrpc.core.model import Durability, GenerationKey, State
 
-_JOINABLE = frozenset({RecordKind.TOKENS, RecordKind.FRAGMENTS})
+JOINABLE = frozenset({RecordKind.TOKENS, RecordKind.FRAGMENTS})
+"""Kinds of records of which several may be sent as one message."""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -38,7 +39,7 @@ def joinable_run(records: Iterable[Record], max_bytes: int) -> list[Record]:
     iterator = iter(records)
     first = next(iterator)
     run = [first]
-    if first.kind not in _JOINABLE:
+    if first.kind not in JOINABLE:
         return run
     size = len(first.body)
     for record in iterator:
@@ -49,13 +50,26 @@ def joinable_run(records: Iterable[Record], max_bytes: int) -> list[Record]:
     return run
 
 
-class EventEncoder(Protocol):
-    """Encodes events as records, and notices as message bodies, which follow the tail of the last message."""
+class Recorder(Protocol):
+    """Encodes the events of one generation. Each tail has the checksum of all output up to its record."""
 
     def records(self, events: Sequence[Event]) -> Sequence[Record]:
-        """Encodes a generation's new events."""
+        """Encodes the next events of the generation."""
 
-    def attached(self, state: State, last_sequence: int) -> bytes:
+
+class EventEncoder(Protocol):
+    """Encodes events as records, and notices as message bodies."""
+
+    def recorder(self, last_tail: bytes = b"") -> Recorder:
+        """Returns the recorder of a generation whose last record has this tail; empty for none."""
+
+    def checksum(self, record_tail: bytes) -> int | None:
+        """Returns the checksum of all output up to the record with this tail; None before any output."""
+
+    def notice(self, record_tail: bytes, notice: bytes) -> bytes:
+        """Returns the message of a notice that follows the record with this tail; empty for none."""
+
+    def attached(self, state: State, last_sequence: int, log_incarnation: str) -> bytes:
         """Encodes the notice that a stream has attached."""
 
     def heartbeat(self, state: State) -> bytes:
@@ -86,22 +100,27 @@ class LogClaim(msgspec.Struct, frozen=True, kw_only=True):
     """Result of a claim to append to a generation's log.
 
     `owned` says whether the claim succeeded. If not, `epoch` and `owner` describe the current owner.
-    `fingerprint` is that of the request for which the log was created.
+    `fingerprint` is that of the request for which the log was created, `incarnation` the log's name.
     """
 
     owned: bool
     epoch: int
     owner: str
     fingerprint: bytes
+    incarnation: str
 
 
 class EventSink(Protocol):
     """A store of event logs that outlives the process or is shared by replicas.
 
     Every call may raise StoreUnavailable. Callers bound each call in time and may repeat it. An append is
-    durable, to the grade that the store was set up for, when it returns OK, REPEATED or CANCEL_REQUESTED;
-    readers see a record only after that.
+    durable, to the grade `durability`, when it returns OK, REPEATED or CANCEL_REQUESTED; readers see a record
+    only after that.
     """
+
+    @property
+    def durability(self) -> Durability:
+        """What holds for records once an append has returned. Callers are told."""
 
     async def start(self) -> None:
         """Connects. Called once, before any other call."""
@@ -109,12 +128,15 @@ class EventSink(Protocol):
     async def close(self) -> None:
         """Releases all connections. Called once, after all other calls."""
 
-    async def claim(self, key: GenerationKey, fingerprint: bytes, request: bytes) -> LogClaim:
+    async def claim(
+        self, key: GenerationKey, fingerprint: bytes, request: bytes, incarnation: str
+    ) -> LogClaim:
         """Creates the log of a generation and claims it for this replica, unless another replica owns it.
 
-        If this replica owns the log already, the log is emptied and gets the next epoch: the process has
-        forgotten the generation and starts another one with the same id. `request` is kept with the log, for
-        a replica that has to continue the generation.
+        If this replica owns the log already, the log is emptied and gets the next epoch and this incarnation:
+        the process has forgotten the generation and starts another one with the same id. A repeated claim
+        with the log's own incarnation does the same. `request` is kept with the log, for a replica that has
+        to continue the generation.
         """
 
     async def append(self, key: GenerationKey, epoch: int, records: Sequence[Record]) -> AppendOutcome:

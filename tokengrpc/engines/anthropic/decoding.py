@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 
 from tokengrpc.engines.anthropic.schema import Event
-from tokengrpc.engines.upstream.counts import readable_counts
+from tokengrpc.engines.upstream.response.counts import readable_counts
+from tokengrpc.engines.upstream.response.wrong_types import drop_unless
 
 # Fields that are ignored if they are not text.
-_UNIMPORTANT = ("stop_sequence", "signature", "data")
+_UNIMPORTANT = ("stop_sequence", "signature", "data", "stop")
 
 # Types of blocks whose content is output.
 _BLOCKS = ("text", "thinking", "tool_use")
@@ -49,18 +50,30 @@ def _clean_event(event: dict[str, Any]) -> None:
         event.clear()
         event["type"] = "error"
         return
-    _drop_unless(int, event, "index")
-    _drop_unless(dict[str, Any], event, "message")
-    for key in ("delta", "content_block", "content"):
+    drop_unless(int, event, "index")
+    drop_unless(dict[str, Any], event, "message")
+    for key in ("delta", "content_block"):
         if not event.get(key):
             event.pop(key, None)
     for place in _objects(event, event.get("message"), event.get("delta")):
         _clean_texts(place)
+        _clean_content(place)
         if "usage" in place:
             place["usage"] = readable_counts(place["usage"])
-    content = event.get("content")
-    for block in _objects(event.get("content_block"), *(content if isinstance(content, list) else ())):
+    for block in _objects(event.get("content_block")):
         _clean_block(block)
+
+
+def _clean_content(message: dict[str, Any]) -> None:
+    """Cleans the blocks of a whole message. Content that is a string is a block of text."""
+    content = message.get("content")
+    if not content:
+        message.pop("content", None)
+    elif isinstance(content, str):
+        message["content"] = [{"type": "text", "text": content}]
+    elif isinstance(content, list):
+        for block in _objects(*content):
+            _clean_block(block)
 
 
 def _clean_block(block: dict[str, Any]) -> None:
@@ -69,16 +82,16 @@ def _clean_block(block: dict[str, Any]) -> None:
     _clean_texts(block)
     if block.get("type") not in _BLOCKS:
         for key in ("text", "thinking", "id", "name"):
-            _drop_unless(str, block, key)
+            drop_unless(str, block, key)
 
 
 def _clean_texts(fields: dict[str, Any]) -> None:
     """Removes fields that hold nothing, or that do not matter and are no text."""
-    for key in ("text", "thinking", "partial_json", "stop_reason"):
+    for key in ("text", "thinking", "partial_json", "stop_reason", "completion"):
         if not fields.get(key):
             fields.pop(key, None)
     for key in _UNIMPORTANT:
-        _drop_unless(str, fields, key)
+        drop_unless(str, fields, key)
     if isinstance(fields.get("partial_json"), dict | list):
         fields["partial_json"] = json.dumps(fields["partial_json"], ensure_ascii=False)
     reason = fields.get("stop_reason")
@@ -88,12 +101,3 @@ def _clean_texts(fields: dict[str, Any]) -> None:
 
 def _objects(*values: object) -> list[dict[str, Any]]:
     return [value for value in values if isinstance(value, dict)]
-
-
-def _drop_unless(type_: Any, fields: dict[str, Any], key: str) -> None:  # noqa: ANN401 - any type of msgspec's
-    """Removes a field whose value does not have this type."""
-    if key in fields:
-        try:
-            msgspec.convert(fields[key], type_, strict=False)
-        except ValueError:
-            del fields[key]

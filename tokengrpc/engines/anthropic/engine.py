@@ -11,8 +11,9 @@ from tokengrpc.engines.anthropic.dialects import DIALECTS
 from tokengrpc.engines.anthropic.events import EventDecoder
 from tokengrpc.engines.anthropic.request import Options, encode_request
 from tokengrpc.engines.options import read_options
-from tokengrpc.engines.upstream.engine import HTTPStreamEngine, UpstreamRequest
+from tokengrpc.engines.upstream.engine import HTTPStreamEngine
 from tokengrpc.engines.upstream.request_body import ELSEWHERE, prefilled, unsupported
+from tokengrpc.engines.upstream.sending import UpstreamRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +38,9 @@ class AnthropicEngine(HTTPStreamEngine):
         """Creates the engine. Raises ConfigError if `options` does not match `Options`."""
         self._options = read_options(settings.name, settings.options, Options)
         can = settings.capabilities(DIALECTS[self._options.dialect].capabilities)
-        super().__init__(settings, can, base_url=settings.base_url or BASE_URL)
+        super().__init__(
+            settings, can, base_url=settings.base_url or BASE_URL, provider=self._options.dialect
+        )
         self._model = settings.upstream_model or settings.name
         self._added_fields = settings.body
 

@@ -5,156 +5,161 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tokengrpc.core.model import Delta, ToolCallFragment, UsageReport
+import structlog
+
+from tokengrpc.core.model import Delta, FinishReason, UsageReport
 from tokengrpc.core.text import encodable
+from tokengrpc.engines.anthropic.blocks import BlockDecoder
 from tokengrpc.engines.anthropic.decoding import decode_event
-from tokengrpc.engines.anthropic.reasoning import opaque_redacted, opaque_signature
-from tokengrpc.engines.upstream.complaint import read_complaint
-from tokengrpc.engines.upstream.counts import first_known, newest
-from tokengrpc.engines.upstream.redaction import hiding
-from tokengrpc.engines.upstream.stream_decoder import StreamDecoder
+from tokengrpc.engines.anthropic.opening import Opening
+from tokengrpc.engines.anthropic.usage import usage_of, usage_report
+from tokengrpc.engines.upstream.errors.complaint import read_complaint
+from tokengrpc.engines.upstream.errors.redaction import hiding
+from tokengrpc.engines.upstream.response.decoder import StreamDecoder
+from tokengrpc.engines.upstream.response.other_apis import MESSAGES
+from tokengrpc.errors import AnswerMismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tokengrpc.core.model import EngineFinish
     from tokengrpc.engines.anthropic.schema import Block, Event, EventDelta, Message, Usage
 
-# Bound on the calls of one generation. No model makes that many, so more is treated as malformed output.
-_MAX_CALLS = 1024
-
 _HIDE = hiding(None)
 
+# What Claude 2 and older stopped at by themselves: the beginning of the next turn, no stop sequence of a
+# request.
+_TURN = "\n\nHuman:"
 
-# Marks in the type of a block or delta that holds reasoning, whatever field its text is in.
-_REASONING_MARKS = ("think", "reason")
-
-
-class _Call:
-    """A tool call whose block has not stopped.
-
-    `input` holds the arguments that came with the start of the block. They are withheld until the block
-    stops, because some servers send the same in pieces afterwards.
-    """
-
-    __slots__ = ("has_arguments", "index", "input")
-
-    def __init__(self, index: int, arguments: str) -> None:
-        self.index = index
-        self.input = arguments
-        self.has_arguments = False
+log = structlog.get_logger(__name__)
 
 
 class EventDecoder(StreamDecoder):
     """Decoder of one response's events into deltas.
 
-    Events and blocks of an unknown type are skipped, because the API gains new types.
+    Events of an unknown type are skipped, because the API gains new types. Blocks whose content has no place
+    in an answer are named in the log; if a response has nothing else, it is an error.
     """
+
+    api = MESSAGES
 
     def __init__(self, engine: str, hide: Callable[[str], str] = _HIDE) -> None:
         """Creates a decoder. `hide` redacts secrets in the engine's messages and makes them valid Unicode."""
         super().__init__(engine, hide)
-        self._open_calls: dict[int, _Call] = {}  # by the index of their block
-        self._server_tools: set[int] = set()  # indexes of the blocks of tools that the API runs itself
-        self._reasoning_blocks: set[int] = set()  # indexes of the blocks whose text is reasoning
-        self._call_count = 0
+        self._blocks = BlockDecoder()
+        self._opening = Opening()
         self._usage = UsageReport()
 
     def _feed_payload(self, payload: bytes, deltas: list[Delta]) -> None:
         event = decode_event(payload)
+        begin = len(deltas)
         match event.type:
-            case "content_block_delta":
-                self._take_block_delta(event.index, event.delta, deltas)
-            case "content_block_start":
-                self._start_block(event.index, event.content_block, deltas)
+            case "content_block_delta" if event.delta is not None:
+                if self._opening.blocks:
+                    self._open(event.delta, deltas)
+                self._blocks.feed(event.index, event.delta, deltas)
+            case "content_block_start" if event.content_block is not None:
+                self._open(event.content_block, deltas)
+                self._blocks.start(event.index, event.content_block, deltas)
             case "content_block_stop":
-                self._stop_block(event.index, deltas)
+                self._blocks.stop(event.index, deltas)
+            case _:
+                self._take_message_event(event, payload, deltas)
+                return
+        if len(deltas) > begin:
+            self._note_deltas(deltas, begin)
+
+    def _take_message_event(self, event: Event, payload: bytes, deltas: list[Delta]) -> None:
+        """Decodes an event that is about the whole message."""
+        match event.type:
             case "message_start" if event.message is not None:
-                self._take_input_usage(event.message.usage, deltas)
+                self._identify(event.message.id, deltas)
+                self._opening.take(event.message)
+                usage = event.message.usage
+                # The API's own output count there means nothing yet.
+                (self._take_usage if event.message.stop_reason else self._take_input_usage)(usage, deltas)
             case "message_delta":
-                if event.delta is not None and event.delta.stop_reason:
-                    self._take_word(event.delta.stop_reason, event.delta.stop_sequence)
-                self._take_usage(_usage_of(event, event.delta), deltas)
+                self._emit_opening(deltas)
+                self._take_stop(event.delta, event)
+                self._take_usage(usage_of(event, event.delta), deltas)
             case "message_stop":
-                self._take_usage(_usage_of(event, event.message), deltas)
+                self._take_whole(event.message, deltas)
+                self._take_stop(event.message, event)
+                self._take_usage(usage_of(event, event.message), deltas)
                 self._end_mark(deltas)
             case "message":
-                self._take_message(event, deltas)
+                self._identify(event.id, deltas)
+                self._take_whole(event, deltas)
+                self._take_usage(event.usage, deltas)
+                self._take_stop(event)
+            case _ if event.completion or (event.stop_reason and event.type in {"", "completion"}):
+                self._take_completion(event, deltas)
             case "error" | "":
-                self._complain(read_complaint(json.loads(payload), self._hide))
+                self._take_untyped(json.loads(payload))
+            case _ if not self._started:
+                self._check_api(json.loads(payload))
 
-    def _start_block(self, index: int, block: Block | None, deltas: list[Delta]) -> None:
-        """Starts a block and emits its content. Only some proxies send content with the start."""
-        if block is None:
-            return
-        self._reasoning_blocks.discard(index)
-        if block.type == "tool_use":
-            if self._call_count >= _MAX_CALLS:
-                raise ValueError(f"more than {_MAX_CALLS} tool calls")
-            self._stop_block(index, deltas)
-            arguments = json.dumps(block.input, ensure_ascii=False) if block.input else "{}"
-            self._open_calls[index] = _Call(self._call_count, arguments)
-            self._call_count += 1
-            self._emit_fragment(self._open_calls[index], deltas, block.id or "", block.name or "")
-        elif block.type.endswith("_tool_use"):
-            self._server_tools.add(index)
-        elif block.type == "redacted_thinking":
-            self._emit(deltas, Delta(count=0, opaque=opaque_redacted(block.data or "")))
-        else:
-            self._emit_texts(index, block, deltas)
-            if any(mark in block.type for mark in _REASONING_MARKS) and not (block.text or block.thinking):
-                self._reasoning_blocks.add(index)
+    def _take_untyped(self, value: object) -> None:
+        """Decodes an error, or fails at an object that is not of this API."""
+        complaint = read_complaint(value, self._hide)
+        self._complain(complaint)
+        if complaint is None:
+            self._check_api(value)
 
-    def _take_block_delta(self, index: int, delta: EventDelta | None, deltas: list[Delta]) -> None:
-        if delta is None:
-            return
-        if delta.partial_json:
-            if index in self._server_tools:
+    def _take_completion(self, event: Event, deltas: list[Delta]) -> None:
+        """Decodes an event of the legacy API of text completions, which some proxies still speak."""
+        self._identify(event.id, deltas)
+        if event.completion:
+            deltas.append(Delta(text=event.completion))
+            self._note_output(answers=True)
+        if event.stop_reason:
+            if event.stop_reason == "stop_sequence" and event.stop == _TURN:
+                self._take_word("end_turn")
+            else:
+                self._take_word(event.stop_reason, event.stop)
+
+    def _take_stop(self, *parts: EventDelta | Message | Event | None) -> None:
+        """Takes the stop reason of the first part that has one."""
+        for part in parts:
+            if part is not None and part.stop_reason:
+                self._take_word(part.stop_reason, part.stop_sequence)
                 return
-            call = self._open_calls.get(index)
-            if call is None and self._open_calls:
-                call = next(reversed(self._open_calls.values()))  # some servers number the events otherwise
-            if call is not None:
-                self._emit_fragment(call, deltas, arguments=delta.partial_json)
+
+    def _take_whole(self, message: Message | Event | None, deltas: list[Delta]) -> None:
+        """Decodes a complete message. Of content that has been streamed, only what follows it is emitted."""
+        self._emit_opening(deltas)
+        if message is None or not message.content:
+            return
+        begin = len(deltas)
+        if not self._started:
+            self._blocks.whole(message.content, deltas)
         else:
-            self._emit_texts(index, delta, deltas)
+            text = "".join(block.text or "" for block in message.content if block.type in {"", "text"})
+            rest = self._blocks.text.rest_of(text, self._engine)
+            if rest:
+                deltas.append(Delta(text=rest))
+        self._note_deltas(deltas, begin)
 
-    def _stop_block(self, index: int, deltas: list[Delta]) -> None:
-        self._reasoning_blocks.discard(index)
-        call = self._open_calls.pop(index, None)
-        if call is not None and not call.has_arguments:
-            # The API sends nothing for a call without arguments, but the contract's arguments are JSON.
-            self._emit_fragment(call, deltas, arguments=call.input)
+    def _open(self, part: Block | EventDelta, deltas: list[Delta]) -> None:
+        """Emits the content of the message's start before a part that has output and does not repeat it."""
+        if self._opening.blocks and (part.text or part.thinking or part.type == "tool_use"):
+            self._emit_opening(deltas, part)
 
-    def _emit_texts(self, index: int, part: Block | EventDelta, deltas: list[Delta]) -> None:
-        text, thinking = part.text or "", part.thinking or ""
-        if thinking:
-            # The block's reasoning has its own field, so text at this index is the answer.
-            self._reasoning_blocks.discard(index)
-        if text and (index in self._reasoning_blocks or any(mark in part.type for mark in _REASONING_MARKS)):
-            text, thinking = "", thinking or text
-        if text or thinking:
-            self._emit(deltas, Delta(text=text, reasoning=thinking))
-        if part.signature:
-            self._emit(deltas, Delta(count=0, opaque=opaque_signature(part.signature)))
+    def _emit_opening(self, deltas: list[Delta], before: Block | EventDelta | None = None) -> None:
+        if self._opening.blocks:
+            begin = len(deltas)
+            self._blocks.whole(self._opening.release(before), deltas)
+            self._note_deltas(deltas, begin)
 
-    def _emit_fragment(
-        self, call: _Call, deltas: list[Delta], id_: str = "", name: str = "", arguments: str = ""
-    ) -> None:
-        call.has_arguments = call.has_arguments or bool(arguments)
-        fragment = ToolCallFragment(
-            call_index=call.index, id=encodable(id_), function_name=encodable(name), arguments=arguments
-        )
-        self._emit(deltas, Delta(fragments=(fragment,)))
-
-    def _emit(self, deltas: list[Delta], delta: Delta) -> None:
-        self._note_output(answers=bool(delta.text or delta.fragments))
-        deltas.append(delta)
+    def _note_deltas(self, deltas: Sequence[Delta], begin: int) -> None:
+        """Notes the output of the deltas from an index on."""
+        for delta in deltas[begin:]:
+            self._note_output(answers=bool(delta.text or delta.fragments))
 
     def _take_input_usage(self, usage: Usage | None, deltas: list[Delta]) -> None:
         """Reports the input counts of `message_start`. Its output count means nothing yet and is ignored."""
         if usage is not None:
-            before, self._usage = self._usage, _report(usage, self._usage, output=None)
+            before, self._usage = self._usage, usage_report(usage, self._usage, output=None)
             if self._usage != before:
                 deltas.append(Delta(count=0, usage=self._usage))
 
@@ -162,67 +167,46 @@ class EventDecoder(StreamDecoder):
         """Reports the counts of any later event."""
         if usage is None:
             return
-        before, self._usage = self._usage, _report(usage, self._usage, output=usage.output_tokens)
+        before, self._usage = self._usage, usage_report(usage, self._usage, output=usage.output_tokens)
         if not self.complete and self._usage != before:
             deltas.append(Delta(count=0, usage=self._usage))
 
-    def _take_message(self, event: Event, deltas: list[Delta]) -> None:
-        """Decodes a complete response. Its content is skipped if it has been streamed before."""
-        if not self._started:
-            for index, block in enumerate(event.content or ()):
-                self._start_block(index, block, deltas)
-                self._stop_block(index, deltas)
-        self._take_usage(event.usage, deltas)
-        if event.stop_reason:
-            self._take_word(event.stop_reason, event.stop_sequence)
+    def _release(self, deltas: list[Delta]) -> None:
+        self._emit_opening(deltas)
+        super()._release(deltas)
 
     def _held(self) -> Delta | None:
         """Returns the arguments of the calls whose blocks have not stopped, if they are withheld."""
         deltas: list[Delta] = []
         if self._finish is not None:
-            for index in list(self._open_calls):
-                self._stop_block(index, deltas)
+            self._blocks.stop_all(deltas)
         return (
             Delta(fragments=tuple(part for delta in deltas for part in delta.fragments)) if deltas else None
         )
+
+    def _end(self, deltas: list[Delta]) -> None:
+        self._emit_opening(deltas)
+        if self._finish is None and self._opening.stop_reason:
+            self._take_word(self._opening.stop_reason, self._opening.stop_sequence)
+            if self.error is not None:
+                return
+        types = ", ".join(encodable(self._hide(type_)[:64]) for type_ in self._blocks.silent_types)
+        if types:
+            log.info("content that an answer has no place for was left out", engine=self._engine, types=types)
+        finish = self._finish
+        if types and not self._started and finish is not None and finish.reason is FinishReason.END:
+            deltas.append(Delta(count=0, usage=self._usage))
+            self._fail(
+                AnswerMismatch(
+                    f"engine {self._engine} answered with nothing but content that cannot be passed on "
+                    f"({types}); ask for text, or turn off the tools that make it"
+                )
+            )
+            return
+        super()._end(deltas)
 
     def _usage_known(self) -> bool:
         return None not in (self._usage.input, self._usage.output)
 
     def _last(self, finish: EngineFinish) -> Delta:
         return Delta(count=0, usage=self._usage, finish=finish)
-
-
-def _usage_of(event: Event, part: EventDelta | Message | None) -> Usage | None:
-    """Returns the usage of an event, or else the one that some proxies put into its part."""
-    return event.usage or (None if part is None else part.usage)
-
-
-def _report(usage: Usage, before: UsageReport, output: int | None) -> UsageReport:
-    """Returns the new counts, with the counts of `before` where `usage` has none.
-
-    Unlike the API's `input_tokens`, the report's input includes tokens read from and written to the cache.
-    A zero after a known count is no count: proxies send it in the last event although they had told it.
-    """
-    cached = usage.cache_read_input_tokens or before.cached_input
-    written = usage.cache_creation_input_tokens or before.cache_write_input
-    parts = (cached or 0) + (written or 0)
-    uncached = usage.input_tokens
-    known = before.input or 0
-    if uncached:
-        input_ = uncached + parts
-    elif uncached is None and known:
-        input_ = known - (before.cached_input or 0) - (before.cache_write_input or 0) + parts
-    else:
-        input_ = max(known, parts)
-    details = usage.output_tokens_details
-    return newest(
-        UsageReport(
-            input=input_ or None,
-            output=output or None,
-            cached_input=first_known(cached, usage.cache_read_input_tokens),
-            cache_write_input=first_known(written, usage.cache_creation_input_tokens),
-            reasoning=details.thinking_tokens if details else None,
-        ),
-        before,
-    )

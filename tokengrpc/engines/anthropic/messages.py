@@ -6,12 +6,12 @@ The system text is a separate field, roles must alternate, and contents are list
 from __future__ import annotations
 
 import base64
-import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, unquote_to_bytes
 
 import msgspec
 
+from tokengrpc.core.json_text import is_json_object
 from tokengrpc.core.request import ImagePart, ReasoningPart, Role, TextPart, ToolCallPart, ToolResultPart
 from tokengrpc.engines.anthropic.reasoning import reasoning_block
 from tokengrpc.errors import InvalidRequest
@@ -100,10 +100,7 @@ def _embedded(uri: str) -> dict[str, Any]:
 
 def _json_object(text: str, path: str) -> msgspec.Raw:
     """Returns the JSON text of an object, to be embedded unchanged. Empty text becomes an empty object."""
-    try:
-        value = json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
+    data = (text or "{}").encode("utf-8", "replace")
+    if not is_json_object(data):
         raise InvalidRequest([(path, "must be a JSON object for this engine")])
-    return msgspec.Raw((text or "{}").encode("utf-8", "replace"))
+    return msgspec.Raw(data)

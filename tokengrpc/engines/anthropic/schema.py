@@ -61,15 +61,26 @@ class EventDelta(msgspec.Struct, gc=False):
 
 
 class Message(msgspec.Struct, gc=False):
-    """The message in a `message_start` event; some proxies repeat it in `message_stop`."""
+    """The message in a `message_start` event; some proxies repeat it in `message_stop`.
 
+    The API sends it without content and stop reason.
+    """
+
+    id: Any = None
     usage: Usage | None = None
+    content: list[Block] | None = None
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
 
 
 class Event(msgspec.Struct, gc=False):
-    """One event of a stream, or, with `type` message, a complete response that is not streamed."""
+    """One event of a stream, or, with `type` message, a complete response that is not streamed.
+
+    `completion` and `stop` are fields of the legacy API of text completions.
+    """
 
     type: str = ""
+    id: Any = None
     index: int = 0
     message: Message | None = None
     content_block: Block | None = None
@@ -78,3 +89,5 @@ class Event(msgspec.Struct, gc=False):
     content: list[Block] | None = None
     stop_reason: str | None = None
     stop_sequence: str | None = None
+    completion: str | None = None
+    stop: str | None = None

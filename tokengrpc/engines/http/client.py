@@ -14,6 +14,7 @@ from tokengrpc.engines.http.failures import ProxyDenied, ProxyFailed, cause
 from tokengrpc.engines.http.head import HTTPError, Malformed
 from tokengrpc.engines.http.origin import Origin
 from tokengrpc.errors import EngineAuthFailed, EngineProtocolError, EngineUnavailable
+from tokengrpc.shortages import SHORTAGES, shortage_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +32,8 @@ _LINGER_SECONDS = 1.0
 # A request on an idle connection that the server is closing fails within a round trip. A server that closes
 # later may have begun the work, and sending the request again would do the work twice.
 RESEND_SECONDS = 1.0
+
+_NO_HEADERS: Mapping[str, str] = {}
 
 # The most that is read of a body that is not a stream.
 _BODY_BYTES = 1024 * 1024
@@ -123,24 +126,36 @@ class EngineHTTP:
             connection.abort()
         await asyncio.sleep(0)  # transports close their sockets in the loop's next turn
 
-    async def post(self, path: str, body: bytes, *, connect_timeout: float | None = None) -> Response:
+    async def post(
+        self,
+        path: str,
+        body: bytes,
+        *,
+        connect_timeout: float | None = None,
+        headers: Mapping[str, str] = _NO_HEADERS,
+    ) -> Response:
         """Sends a body and waits for the response's headers. Cancelling it closes the connection.
 
-        `connect_timeout` is a shorter bound, in seconds, on the wait for a connection than the engine's own.
-        Raises EngineUnavailable when there is no answer, EngineProtocolError when it is not HTTP.
+        `headers` are added to those of all requests, and have no line breaks. `connect_timeout` is a shorter
+        bound, in seconds, on the wait for a connection than the engine's own.
+        Raises EngineUnavailable when there is no answer, EngineProtocolError when it is not HTTP,
+        Overloaded when this process is short of files, ports or memory for a connection.
         """
         limit = min(connect_timeout or self._connect_timeout, self._connect_timeout)
-        return await self._request("POST", path, body, limit)
+        return await self._request("POST", path, body, limit, headers)
 
     async def get(self, path: str) -> Response:
         """Sends a request without a body; otherwise like `post`."""
         return await self._request("GET", path, b"", self._connect_timeout)
 
-    async def _request(self, method: str, path: str, body: bytes, limit: float) -> Response:
+    async def _request(
+        self, method: str, path: str, body: bytes, limit: float, headers: Mapping[str, str] = _NO_HEADERS
+    ) -> Response:
         if self._origin is None:
             raise EngineUnavailable(f"engine {self._engine} is not started; wait until the server is ready")
         line = f"{method} {self._origin.target}{path}{self._query}".encode("ascii")
-        request = b"%b%b%d\r\n\r\n%b" % (line, self._head, len(body), body)
+        own = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("ascii")
+        request = b"%b%b%d\r\n%b\r\n%b" % (line, self._head, len(body), own, body)
         try:
             return await self._send(self._origin, request, limit)
         except Malformed as error:
@@ -198,7 +213,14 @@ class EngineHTTP:
         return connection
 
     async def _dial(self, origin: Origin) -> Connection:
-        return await dial(origin, lambda: Connection(self), self._resolve_host)
+        """Opens a connection. Raises Overloaded if this process is short of what a connection needs."""
+        try:
+            return await dial(origin, lambda: Connection(self), self._resolve_host)
+        except (OSError, RuntimeError, MemoryError) as error:
+            short = shortage_of(error)
+            if short:
+                raise SHORTAGES.error(short) from error
+            raise
 
     def linger(self, response: Response) -> None:
         """After the last event: makes the connection reusable if the body ends soon. Does not wait."""

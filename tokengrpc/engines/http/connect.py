@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from itertools import chain, zip_longest
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 from tokengrpc.engines.http.connection import Connection
 from tokengrpc.engines.http.failures import ProxyFailed, cause
 from tokengrpc.engines.http.tunnel import Tunnel
+from tokengrpc.shortages import lacks_ports, shortage_of
 
 if TYPE_CHECKING:
     import ssl
@@ -118,7 +121,9 @@ async def _race(addresses: list[str], dial_address: Callable[[str], Coroutine[No
             await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             if (connection := _take_connected(attempts)) is not None:
                 return connection
-        return attempts[0].result()  # raises the error of the preferred address
+        # Raises the error of the preferred address, unless a shortage has failed another one.
+        failed = next((attempt for attempt in attempts if shortage_of(attempt.exception())), attempts[0])
+        return failed.result()
     finally:
         _give_up(attempts)
 
@@ -157,8 +162,11 @@ async def _dial_address(
             ssl=tls,
             server_hostname=place.host if tls else None,
         )
-    except BaseException:
+    except BaseException as error:
         connection.abort()
+        no_port = isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL
+        if no_port and not lacks_ports(address, place.port):
+            raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH)) from None
         raise
     return connection
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from copy import copy
 from typing import TYPE_CHECKING, Protocol, cast
 
 from tokengrpc.engines.http.parser import ResponseParser
@@ -78,7 +79,7 @@ class Response:
         """Waits for `head`. Raises Unanswered, HTTPError or what broke the connection."""
         while self._parser.head is None:
             if self._error is not None:
-                raise self._error
+                raise copy(self._error)  # with the traceback, it would refer to what refers to it
             self._waiter = self._loop.create_future()
             await self._waiter
         self.head = self._parser.head
@@ -92,7 +93,7 @@ class Response:
         while not parts:
             if self._connection is None:
                 if self._error is not None:
-                    raise self._error
+                    raise copy(self._error)
                 return b""
             self._waiter = waiter = self._loop.create_future()
             await waiter

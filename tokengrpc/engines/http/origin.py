@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import re
-import ssl
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
+from tokengrpc.certificates import load_pair, trusting
 from tokengrpc.config.values import ConfigError
 from tokengrpc.engines.http.proxy import choose_proxy
 
 if TYPE_CHECKING:
+    import ssl
+
     from tokengrpc.engines.http.proxy import Proxy
 
 UNIX = "unix:"
@@ -71,9 +72,14 @@ class Origin:
             port=port,
             authority=name if port == default else f"{name}:{port}",
             path=_quoted(parts.path),
-            tls=_tls(files or TLSFiles()) if secure else None,
+            tls=tls_context(files or TLSFiles()) if secure else None,
             proxy=choose_proxy(proxy, parts.scheme, host, port),
         )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What names the server and its proxy, to be hidden from callers."""
+        return (self.host, self.socket_path, self.proxy.host if self.proxy is not None else "")
 
     @property
     def target(self) -> str:
@@ -95,31 +101,14 @@ def _quoted(path: str) -> str:
     return quote(path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
 
 
-def _tls(files: TLSFiles) -> ssl.SSLContext:
+def tls_context(files: TLSFiles) -> ssl.SSLContext:
+    """Returns a context with these files. Raises ConfigError if one of them cannot be used."""
     try:
-        context = ssl.create_default_context(cafile=files.ca or None)
-    except (OSError, ValueError) as error:  # an SSLError is an OSError
-        raise ConfigError(f"ca_file: {_unusable(files.ca, error, 'certificates')}") from None
-    context.set_alpn_protocols(["http/1.1"])
-    if files.client_cert:
-        _load_client_cert(context, files)
+        context = trusting(files.ca)
+        context.set_alpn_protocols(["http/1.1"])
+        if files.client_cert:
+            names = ("client_cert_file", "client_key_file")
+            load_pair(context, files.client_cert, files.client_key, settings=names)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     return context
-
-
-def _load_client_cert(context: ssl.SSLContext, files: TLSFiles) -> None:
-    if files.client_key and not Path(files.client_key).is_file():
-        raise ConfigError(f"client_key_file: the file {files.client_key} cannot be read: it does not exist")
-    try:
-        # Without a password, OpenSSL would ask for one on the terminal.
-        context.load_cert_chain(files.client_cert, files.client_key or None, password=lambda: "")
-    except (OSError, ValueError) as error:
-        text = _unusable(files.client_cert, error, "a certificate with its unencrypted key")
-        raise ConfigError(f"client_cert_file: {text}") from None
-
-
-def _unusable(file: str, error: Exception, content: str) -> str:
-    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
-        return f"the file {file} cannot be read: {error.strerror}"
-    reason = getattr(error, "reason", None)
-    why = f" ({reason.replace('_', ' ').lower()})" if reason else ""
-    return f"the file {file} must contain {content} in PEM form{why}"

@@ -5,14 +5,16 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tokengrpc.engines.openai.chunks import ChunkDecoder
-from tokengrpc.engines.openai.continuation import ApiRequest, continuation_request
-from tokengrpc.engines.openai.dialects import DIALECTS, capabilities
-from tokengrpc.engines.openai.learned_fields import LearnedFields
-from tokengrpc.engines.openai.optional_fields import refused_fields
-from tokengrpc.engines.openai.request import choose_api, encode_request
-from tokengrpc.engines.upstream.engine import HTTPStreamEngine, UpstreamRequest
+from tokengrpc.engines.openai.chunks.decoder import ChunkDecoder
+from tokengrpc.engines.openai.dialects.capabilities import capabilities
+from tokengrpc.engines.openai.dialects.table import DIALECTS
+from tokengrpc.engines.openai.request.body import choose_api, encode_request
+from tokengrpc.engines.openai.request.continuation import ApiRequest, continuation_request
+from tokengrpc.engines.openai.request.learned_fields import LearnedFields
+from tokengrpc.engines.openai.request.optional_fields import refused_fields
+from tokengrpc.engines.upstream.engine import HTTPStreamEngine
 from tokengrpc.engines.upstream.load_report import REQUEST_HEADERS
+from tokengrpc.engines.upstream.sending import UpstreamRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +33,8 @@ class OpenAIEngine(HTTPStreamEngine):
     def __init__(self, settings: OpenAISettings) -> None:
         self._dialect = DIALECTS[settings.dialect]
         can = settings.capabilities(capabilities(self._dialect, settings.api))
-        super().__init__(settings, can, base_url=settings.base_url)
+        provider = self._dialect.provider or settings.dialect
+        super().__init__(settings, can, base_url=settings.base_url, provider=provider)
         self._check_path = self._dialect.check_path
         self._extra = settings.extra
         self._omitted = LearnedFields(settings.name, frozenset(settings.omit_fields))

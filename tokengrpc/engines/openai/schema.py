@@ -15,20 +15,33 @@ Natural = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 
 class Function(msgspec.Struct, gc=False):
-    """A piece of a function call. Some versions of Ollama sent `arguments` as an object."""
+    """A piece of a function call. Some versions of Ollama sent `arguments` as an object.
+
+    `parameters` and `input` are other names of the arguments (`calls/shapes.py`).
+    """
 
     name: str | None = None
     arguments: str | dict[str, Any] | None = None
+    parameters: Any = None
+    input: Any = None
 
 
 class ToolCall(msgspec.Struct, gc=False):
-    """A piece of a tool call. Gemini sends no `index`, and wants `extra_content` back."""
+    """A piece of a tool call. Gemini sends no `index`, and wants `extra_content` back.
+
+    OpenAI's custom tools have `custom` instead of `function`. Some servers send the function's fields here.
+    """
 
     index: int | None = None
     id: str | None = None
     function: Function | None = None
     extra_content: Any = None
     provider_specific_fields: Any = None
+    custom: Any = None
+    name: Any = None
+    arguments: Any = None
+    parameters: Any = None
+    input: Any = None
 
 
 class MessageDelta(msgspec.Struct, gc=False):
@@ -36,7 +49,9 @@ class MessageDelta(msgspec.Struct, gc=False):
 
     DeepSeek, llama.cpp and SGLang send reasoning as `reasoning_content`; vLLM, Ollama and OpenRouter as
     `reasoning`; some servers send both. OpenRouter adds `reasoning_details`, LiteLLM `thinking_blocks`.
-    Mistral's `content` may be a list of parts. Some proxies send `text` instead, or an `error`.
+    Mistral's `content` may be a list of parts. Some proxies send `text` instead, or an `error`, or the finish
+    reason of the choice. OpenRouter sends `images`, OpenAI `audio` with a transcript. Some servers say in
+    `type` or `channel` that the content is reasoning.
     """
 
     content: str | list[Any] | dict[str, Any] | None = None
@@ -51,6 +66,11 @@ class MessageDelta(msgspec.Struct, gc=False):
     tool_calls: list[ToolCall] | None = None
     function_call: Function | None = None
     error: Any = None
+    images: Any = None
+    audio: Any = None
+    type: Any = None
+    channel: Any = None
+    finish_reason: Any = None
 
 
 class LogprobEntry(msgspec.Struct, gc=False):
@@ -80,7 +100,8 @@ class Choice(msgspec.Struct, gc=False):
     content block there. Some servers send the whole answer as `message` after its pieces.
     vLLM reports the matched stop sequence or stop token id in `stop_reason`, SGLang in `matched_stop`.
     `token_ids` are the ids of this chunk. In completions, vLLM and SGLang send `prompt_token_ids` once.
-    Moonshot sends `usage` here, OpenRouter `error`.
+    Moonshot sends `usage` here, OpenRouter `error` and, beside OpenAI's word, that of the provider
+    (`native_finish_reason`).
     """
 
     delta: MessageDelta | None = None
@@ -94,6 +115,8 @@ class Choice(msgspec.Struct, gc=False):
     prompt_token_ids: list[Natural] | None = None
     usage: Usage | None = None
     error: Any = None
+    native_finish_reason: Any = None
+    finish_reason_camel: Any = msgspec.field(default=None, name="finishReason")
 
 
 class InputDetails(msgspec.Struct, gc=False):
@@ -156,11 +179,14 @@ class Chunk(msgspec.Struct, gc=False):
 
 
 def plain_text(choice: Choice) -> str | None:
-    """Returns the text of a chat choice that holds nothing but answer text; None for any other choice."""
+    """Returns the text of a chat choice that holds nothing but answer text, which may be empty.
+
+    None for any other choice.
+    """
     delta = choice.delta
     if (
         delta is not None
-        and type(delta.content) is str
+        and (type(delta.content) is str or delta.content is None)
         and choice.finish_reason is None
         and choice.logprobs is None
         and choice.token_ids is None
@@ -169,6 +195,7 @@ def plain_text(choice: Choice) -> str | None:
         and choice.usage is None
         and not (
             choice.error
+            or choice.finish_reason_camel
             or delta.error
             or delta.reasoning_content
             or delta.reasoning
@@ -179,9 +206,14 @@ def plain_text(choice: Choice) -> str | None:
             or delta.refusal
             or delta.tool_calls
             or delta.function_call
+            or delta.images
+            or delta.audio
+            or delta.type
+            or delta.channel
+            or delta.finish_reason
         )
     ):
-        return delta.content
+        return delta.content or ""
     return None
 
 

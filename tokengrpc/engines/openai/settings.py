@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from tokengrpc.config.values import FLAG, ConfigError, one_of
-from tokengrpc.engines.openai.dialects import DIALECTS
-from tokengrpc.engines.openai.extensions import encodable, used_apis
-from tokengrpc.engines.openai.optional_fields import OTHER_LIMIT, OptionalField
+from tokengrpc.engines.openai.dialects.capabilities import encodable, used_apis
+from tokengrpc.engines.openai.dialects.table import DIALECTS
+from tokengrpc.engines.openai.request.optional_fields import OTHER_LIMIT, OptionalField
 from tokengrpc.engines.upstream.settings import HttpEngineSettings
 
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from tokengrpc.core.model import Delta, ToolCallFragment
-from tokengrpc.engines.openai.chunks import ChunkDecoder
+from tokengrpc.engines.openai.chunks.decoder import ChunkDecoder
 from tokengrpc.engines.openai.engine import OpenAIEngine
 from tokengrpc.engines.openai.settings import OpenAISettings
 from tokengrpc.engines.simulator.renderer import BYTES, CALL_OPAQUE, OPAQUE
 from tokengrpc.engines.simulator.transport import WiredHTTP
-from tokengrpc.engines.upstream.engine import UpstreamRequest
+from tokengrpc.engines.upstream.sending import UpstreamRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from tokengrpc.config.faults import FaultSettings
 from tokengrpc.config.messages import Problem, convert
-from tokengrpc.core.ports.engine import Checkable, ReportsLateUsage, id_space
+from tokengrpc.core.ports.engine import (
+    Checkable,
+    DescribesUpstream,
+    ReportsLateUsage,
+    RereadsSecrets,
+    id_space,
+)
 from tokengrpc.engines.simulator.client import Client
 from tokengrpc.engines.simulator.script import Script
 from tokengrpc.errors import EngineError, InvalidRequest
@@ -24,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from tokengrpc.core.model import Capability, Delta
-    from tokengrpc.core.ports.engine import Continuation, Engine, LateUsage
+    from tokengrpc.core.ports.engine import Continuation, Engine, LateUsage, Upstream
     from tokengrpc.core.request import GenerationRequest
 
 PARAM = "faults"
@@ -108,6 +114,11 @@ class FaultyEngine:
         return id_space(self._inner)
 
     @property
+    def upstream(self) -> Upstream | None:
+        """What stands behind the wrapped engine."""
+        return self._inner.upstream if isinstance(self._inner, DescribesUpstream) else None
+
+    @property
     def capabilities(self) -> frozenset[Capability]:
         """The wrapped engine's capabilities."""
         return self._inner.capabilities
@@ -129,6 +140,11 @@ class FaultyEngine:
         """Calls the wrapped engine's method, if it has one."""
         if isinstance(self._inner, ReportsLateUsage):
             self._inner.on_late_usage(report)
+
+    def reread_secrets(self) -> None:
+        """See `RereadsSecrets`."""
+        if isinstance(self._inner, RereadsSecrets):
+            self._inner.reread_secrets()
 
     def forgo_late_usage(self, record_id: str) -> None:
         """Calls the wrapped engine's method, if it has one."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokengrpc.core.model import FinishReason
 from tokengrpc.core.text import IncrementalDecoder
-from tokengrpc.engines.upstream.finish_reasons import FINISH_REASONS
+from tokengrpc.engines.upstream.response.finish_reasons import FINISH_REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

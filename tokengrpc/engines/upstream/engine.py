@@ -3,69 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
-from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, ClassVar
 
 from tokengrpc.config.texts import read_texts, secret_texts
+from tokengrpc.engines.described import upstream_at
 from tokengrpc.engines.http.client import EngineHTTP, read_body
-from tokengrpc.engines.http.failures import cause
 from tokengrpc.engines.http.head import HTTPError
-from tokengrpc.engines.upstream.answer_guard import answer_guard, guarded
-from tokengrpc.engines.upstream.batching import portions
-from tokengrpc.engines.upstream.body_form import EVENT_STREAM, BodyForm, form_of, is_compressed
-from tokengrpc.engines.upstream.complaint import Complaint, read_complaint
-from tokengrpc.engines.upstream.delays import delay_seconds
-from tokengrpc.engines.upstream.errors import status_error, stream_error
+from tokengrpc.engines.upstream.answers.guard import answer_guard, guarded
+from tokengrpc.engines.upstream.errors.failures import Failures
+from tokengrpc.engines.upstream.errors.redaction import hiding
 from tokengrpc.engines.upstream.late_usage import LateUsageReaders
 from tokengrpc.engines.upstream.load_report import read_load
-from tokengrpc.engines.upstream.redaction import hiding
-from tokengrpc.engines.upstream.sse import SSEDecoder
-from tokengrpc.engines.upstream.stream_reader import ResponseReader, decode, read_batches
-from tokengrpc.errors import (
-    EngineBusy,
-    EngineError,
-    EngineLost,
-    EngineProtocolError,
-    InvalidRequest,
-    TokenGrpcError,
-)
+from tokengrpc.engines.upstream.response.opening import open_output
+from tokengrpc.engines.upstream.response.reader import ResponseReader, read_batches
+from tokengrpc.engines.upstream.response.response_id import id_in_head
+from tokengrpc.engines.upstream.response.sse import SSEDecoder
+from tokengrpc.engines.upstream.sending import send
+from tokengrpc.errors import EngineBusy, EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 
     from tokengrpc.core.model import Capability, Delta
-    from tokengrpc.core.ports.engine import Continuation, LateUsage, ReportedLoad
+    from tokengrpc.core.ports.engine import Continuation, LateUsage, ReportedLoad, Upstream
     from tokengrpc.core.request import GenerationRequest
     from tokengrpc.engines.http.client import ConnectionStats
     from tokengrpc.engines.http.connection import Response
+    from tokengrpc.engines.upstream.sending import UpstreamRequest
     from tokengrpc.engines.upstream.settings import HttpEngineSettings
-    from tokengrpc.engines.upstream.stream_decoder import StreamDecoder
-
-# Statuses with which servers refuse a request for its rate.
-_RATE_STATUSES = frozenset({413, 429})
-
-
-# Statuses with which servers refuse a request because of a field that they do not know.
-_FIELD_REFUSALS = frozenset({400, 422})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamRequest:
-    """An HTTP request to an engine, and the decoder of its response.
-
-    `repeat` takes the status and the body of a refusal, and returns the request to send instead, if any.
-    `on_accepted` is called when the engine has accepted the request.
-    """
-
-    path: str
-    body: bytes
-    decoder: StreamDecoder
-    repeat: Callable[[int, bytes], UpstreamRequest | None] | None = None
-    on_accepted: Callable[[], None] | None = None
 
 
 class HTTPStreamEngine(ABC):
@@ -74,8 +42,14 @@ class HTTPStreamEngine(ABC):
     kind: ClassVar[str]
 
     def __init__(
-        self, settings: HttpEngineSettings, capabilities: frozenset[Capability], *, base_url: str
+        self,
+        settings: HttpEngineSettings,
+        capabilities: frozenset[Capability],
+        *,
+        base_url: str,
+        provider: str,
     ) -> None:
+        """`provider` is the one of `Upstream`."""
         self.name = settings.name
         self.capabilities = capabilities
         self._read_api_key = settings.read_api_key
@@ -87,6 +61,7 @@ class HTTPStreamEngine(ABC):
             proxy=settings.proxy,
         )
         self._settings = settings
+        self._upstream = upstream_at(base_url, provider, settings.upstream_model or settings.name)
         self._check_path: str | None = "/models"
         self._max_event_bytes = settings.max_event_bytes
         self._usage_timeout = settings.usage_timeout
@@ -97,6 +72,7 @@ class HTTPStreamEngine(ABC):
         self._healthy: bool | None = None
         self._reported_load: ReportedLoad | None = None
         self._hide = hiding(None)
+        self._failures = Failures(self.name, self._hide)
 
     @property
     def healthy(self) -> bool | None:
@@ -110,6 +86,11 @@ class HTTPStreamEngine(ABC):
     def reported_load(self) -> ReportedLoad | None:
         """The load that the server reported last; None if it did not."""
         return self._reported_load
+
+    @property
+    def upstream(self) -> Upstream:
+        """See `DescribesUpstream`."""
+        return self._upstream
 
     @property
     def late_usage_reader_count(self) -> int:
@@ -131,6 +112,10 @@ class HTTPStreamEngine(ABC):
 
     async def start(self) -> None:
         """Reads keys and certificates and opens the HTTP client. Raises ConfigError if one cannot be used."""
+        self.reread_secrets()
+
+    def reread_secrets(self) -> None:
+        """See `RereadsSecrets`."""
         key = self._read_api_key()
         added = read_texts(f"engine {self.name}: headers", self._settings.headers)
         query = read_texts(f"engine {self.name}: query", self._settings.query)
@@ -148,7 +133,8 @@ class HTTPStreamEngine(ABC):
             *secret_texts(self._settings.query, query),
             *(origin.proxy.secrets if origin.proxy is not None else ()),
         ]
-        self._hide = hiding(key, *secrets)
+        self._hide = hiding(key, *secrets, hosts=origin.names)
+        self._failures = Failures(self.name, self._hide)
 
     async def close(self) -> None:
         """Closes all connections."""
@@ -167,7 +153,7 @@ class HTTPStreamEngine(ABC):
         response = await self._http.get(self._check_path)
         try:
             if response.head.status >= 500:
-                raise await self._refusal(response)
+                raise await self._failures.refusal(response)
             with suppress(HTTPError, OSError):  # reading the body makes the connection reusable
                 await read_body(response)
         finally:
@@ -195,14 +181,24 @@ class HTTPStreamEngine(ABC):
     async def _stream(
         self, request: GenerationRequest, continue_from: Continuation | None
     ) -> AsyncGenerator[Sequence[Delta], None]:
-        upstream_request = self._upstream_request(request, continue_from)
+        upstream_request = await self._built_request(request, continue_from)
         response: Response | None = None
         reader: ResponseReader | None = None
         try:
-            upstream_request, response = await self._send(upstream_request, request.limits.connect_timeout)
+            upstream_request, response = await send(
+                upstream_request,
+                self._http,
+                self._failures,
+                connect_timeout=request.limits.connect_timeout,
+                headers=request.trace.headers(),
+                on_response=self._note_response,
+            )
             decoder = upstream_request.decoder
             events = SSEDecoder(max_event_bytes=self._max_event_bytes)
-            batches = await self._accept(response, events, decoder)
+            # The id in the head holds until the body has one.
+            identity = id_in_head(response.head.headers, self._hide)
+            output = await open_output(response, events, decoder, self._failures)
+            batches: Iterable[Sequence[Delta]] = chain(identity, output)
             reader = ResponseReader(response, events, decoder, usage_timeout=self._usage_timeout)
             yield ()
             while True:
@@ -218,7 +214,7 @@ class HTTPStreamEngine(ABC):
                 if decoder.ended:
                     break
                 try:
-                    batches = await read_batches(reader, self._lost)
+                    batches = await read_batches(reader, self._failures.lost)
                 except asyncio.CancelledError as error:
                     if not decoder.complete:
                         raise
@@ -236,38 +232,17 @@ class HTTPStreamEngine(ABC):
             self._forgone.discard(request.record_id)
             self._release(response)
 
-    async def _send(
-        self, upstream_request: UpstreamRequest, connect_timeout: float | None
-    ) -> tuple[UpstreamRequest, Response]:
-        """Sends a request, again as long as the engine refuses a field that can be omitted.
+    def _note_response(self, response: Response) -> None:
+        """Notes that the server works, and the load that it reports."""
+        self._healthy = True
+        self._reported_load = read_load(response.head.headers) or self._reported_load
 
-        Returns the last request and its response. Raises the error that a refusal of such a status maps to.
-        """
-        while True:
-            response = await self._http.post(
-                upstream_request.path, upstream_request.body, connect_timeout=connect_timeout
-            )
-            self._healthy = True
-            self._reported_load = read_load(response.head.headers) or self._reported_load
-            if response.head.status not in _FIELD_REFUSALS or upstream_request.repeat is None:
-                if response.head.status < 300 and upstream_request.on_accepted is not None:
-                    upstream_request.on_accepted()
-                return upstream_request, response
-            try:
-                upstream_request = await self._repeated(upstream_request, response)
-            finally:
-                self._http.release(response)
-
-    async def _repeated(self, upstream_request: UpstreamRequest, response: Response) -> UpstreamRequest:
-        """Returns the request to send instead of a refused one. Raises the refusal's error without one."""
-        body = await self._refusal_body(response)
-        error = self._refusal_error(response, body)
-        repeat = None
-        if isinstance(error, InvalidRequest) and upstream_request.repeat is not None:
-            repeat = upstream_request.repeat(response.head.status, body)
-        if repeat is None:
-            raise error
-        return repeat
+    async def _built_request(
+        self, request: GenerationRequest, continue_from: Continuation | None
+    ) -> UpstreamRequest:
+        if request.is_large:
+            return await asyncio.to_thread(self._upstream_request, request, continue_from)
+        return self._upstream_request(request, continue_from)
 
     def _handle_stop(
         self,
@@ -295,78 +270,3 @@ class HTTPStreamEngine(ABC):
             self._late_usage_readers is None or response not in self._late_usage_readers
         ):
             self._http.release(response)
-
-    async def _accept(
-        self, response: Response, events: SSEDecoder, decoder: StreamDecoder
-    ) -> Iterable[Sequence[Delta]]:
-        """Checks the response's head, and how its body begins unless the type says that it is a stream.
-
-        Returns what it has read so far, decoded: the whole output if the server does not stream. Raises the
-        error that a refusal maps to, and EngineProtocolError for an unusable response.
-        """
-        head = response.head
-        if not 200 <= head.status < 300:
-            raise await self._refusal(response)
-        if is_compressed(head):
-            raise EngineProtocolError(
-                f"engine {self.name} compressed its response although the request forbids it; "
-                "turn compression off in the engine or in the proxy before it"
-            )
-        if head.content_type == EVENT_STREAM:
-            return ()
-        try:
-            beginning, form = await _beginning(response)
-            if form is BodyForm.JSON:
-                return self._whole_output(beginning + await read_body(response), decoder)
-        except (HTTPError, OSError) as error:
-            raise self._lost(error) from error
-        if form is BodyForm.EVENTS:
-            return decode(beginning, events, decoder) if beginning else ()
-        raise EngineProtocolError(
-            f"engine {self.name} answered with {self._hide(head.content_type)[:64]} "
-            "instead of an event stream; check its kind and base_url"
-        )
-
-    async def _refusal(self, response: Response) -> TokenGrpcError:
-        return self._refusal_error(response, await self._refusal_body(response))
-
-    async def _refusal_body(self, response: Response) -> bytes:
-        with suppress(HTTPError, OSError):  # the status alone is enough
-            return await read_body(response)
-        return b""
-
-    def _refusal_error(self, response: Response, body: bytes) -> TokenGrpcError:
-        status, headers = response.head.status, response.head.headers
-        delay = delay_seconds(headers, now=time.time(), limited=status in _RATE_STATUSES)
-        return status_error(self.name, status, self._complaint(body), delay)
-
-    def _whole_output(self, body: bytes, decoder: StreamDecoder) -> Iterable[Sequence[Delta]]:
-        """Decodes the whole output of a server that does not stream.
-
-        Raises the error for an error object, which some servers send with status 200.
-        """
-        complaint = self._complaint(body)
-        if complaint is not None:
-            raise stream_error(self.name, complaint, started=False)
-        return portions([body], decoder.feed([body]) + decoder.end([]))
-
-    def _complaint(self, body: bytes) -> Complaint | None:
-        with suppress(ValueError, RecursionError):
-            return read_complaint(json.loads(body), self._hide)
-        return None
-
-    def _lost(self, error: Exception) -> EngineLost:
-        return EngineLost(
-            f"the connection to engine {self.name} broke ({self._hide(cause(error))}); "
-            "start again under a new id"
-        )
-
-
-async def _beginning(response: Response) -> tuple[bytes, BodyForm]:
-    """Reads as much of a body as shows its form. White space before it may come for long, and is dropped."""
-    beginning, form = b"", BodyForm.UNKNOWN
-    while form is BodyForm.UNKNOWN:
-        chunk = await response.read()
-        beginning = (beginning + chunk).lstrip()
-        form = form_of(beginning, ended=not chunk)
-    return beginning, form

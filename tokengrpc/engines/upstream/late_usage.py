@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from tokengrpc.engines.upstream.stream_reader import read_batches
+from tokengrpc.engines.upstream.response.reader import read_batches
 from tokengrpc.errors import EngineLost
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tokengrpc.core.ports.engine import LateUsage
     from tokengrpc.engines.http.client import EngineHTTP
     from tokengrpc.engines.http.connection import Response
-    from tokengrpc.engines.upstream.stream_reader import ResponseReader
+    from tokengrpc.engines.upstream.response.reader import ResponseReader
 
 # Maximum number of readers at once. Beyond it, the engine's connection is closed when a caller leaves.
 MAX_READERS = 64

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from tokengrpc.config.texts import HIDDEN, check_texts
+from tokengrpc.config.texts import check_texts
 from tokengrpc.config.values import ConfigError
 from tokengrpc.core.features import OWNED_ENGINE_PARAMS
 from tokengrpc.engines.http.proxy import ALLOWED, DIRECT, Proxy
@@ -97,9 +96,3 @@ def check_proxy(proxy: str) -> None:
         Proxy.parse(proxy)
     except ValueError:
         raise ConfigError(f"proxy: {ALLOWED}, or {DIRECT}") from None
-
-
-def masked_url(url: str) -> str:
-    """Returns a checked URL without its user and password."""
-    _, at, place = urlsplit(url).netloc.rpartition("@") if url else ("", "", "")
-    return f"http://{HIDDEN}@{place}" if at else url

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tokengrpc.core.json_text import is_json
 from tokengrpc.core.request import Message, Role, TextPart
 from tokengrpc.errors import InvalidRequest, UnsupportedFeature
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from tokengrpc.core.request import GenerationRequest, Sampling, Tool
 
@@ -20,6 +21,9 @@ _NO_PARAMETERS = msgspec.Raw(b'{"type":"object","properties":{}}')
 
 # The `where` of `unsupported` for output of another engine that this engine cannot continue.
 ELSEWHERE = "this engine; start a new generation"
+
+# Token ids that are encoded in one call.
+_PIECE = 64 * 1024
 
 # Floats below this limit represent integers exactly; larger ones stay floats.
 _EXACT_FLOATS = 2.0**53
@@ -77,16 +81,20 @@ def tool_fields(tool: Tool, path: str, schema_name: str) -> dict[str, Any]:
     return fields
 
 
+def json_ids(ids: Sequence[int]) -> msgspec.Raw:
+    """Returns token ids as JSON. Encoded in pieces, because each call holds Python's lock until it ends."""
+    pieces = (msgspec.json.encode(ids[at : at + _PIECE])[1:-1] for at in range(0, len(ids), _PIECE))
+    return msgspec.Raw(b"[%b]" % b",".join(pieces))
+
+
 def raw_json(text: str, field: str) -> msgspec.Raw:
     """Returns JSON text to embed unchanged, so that the order of keys and all digits are preserved.
 
     Raises InvalidRequest, with `field`, if the text is not JSON.
     """
     data = text.encode("utf-8", "replace")
-    try:
-        msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest([(field, "is not JSON")]) from error
+    if not is_json(data):
+        raise InvalidRequest([(field, "is not JSON")])
     return msgspec.Raw(data)
 
 

@@ -15,7 +15,6 @@ from tokengrpc.engines.upstream.provider_fields import (
     check_headers,
     check_proxy,
     check_query,
-    masked_url,
 )
 
 
@@ -38,6 +37,10 @@ class HttpEngineSettings(RemoteEngineSettings, frozen=True, kw_only=True, forbid
     logprobs_check: Annotated[
         Literal["error", "log", "off"],
         Meta(description="what becomes of an answer without the logprobs that the request asks for"),
+    ] = "error"
+    ids_check: Annotated[
+        Literal["error", "log", "off"],
+        Meta(description="what becomes of an answer without the token ids that the request asks for"),
     ] = "error"
     max_event_bytes: Annotated[
         Bytes, Meta(description="the maximum size of a line or event that an engine sends, in bytes")
@@ -108,7 +111,7 @@ class HttpEngineSettings(RemoteEngineSettings, frozen=True, kw_only=True, forbid
             "query": without_secrets(self.query),
             "headers": masked(self.headers),
             "body": without_secrets(self.body),
-            "proxy": masked_url(self.proxy),
+            "proxy": without_secrets(self.proxy),
         }
 
     def __repr__(self) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -13,10 +11,13 @@ import grpc
 from smg_vllm import vllm_engine_pb2 as pb
 from smg_vllm.vllm_engine_pb2_grpc import VllmEngineStub
 
+from tokengrpc.certificates import authorities
+from tokengrpc.config.values import ConfigError
 from tokengrpc.errors import EngineUnavailable
+from tokengrpc.shortages import SHORTAGES, no_files_left
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
 
 _GENERATE = "/vllm.grpc.engine.VllmEngine/Generate"
 _PORTS = {"http": 80, "https": 443}
@@ -34,12 +35,6 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 
 GenerateCall = Any
 """A call of Generate, whose `read` returns bytes. grpc.aio's type says that it returns messages."""
-
-
-def _trusted_roots() -> bytes | None:
-    """Returns the certificates that OpenSSL trusts here, as HTTP engines do; None: those of gRPC."""
-    path = ssl.get_default_verify_paths().cafile
-    return Path(path).read_bytes() if path else None
 
 
 class _Link:
@@ -60,10 +55,14 @@ class _Link:
 class EngineChannel:
     """The connection to an engine. It is made anew when a request finds it broken."""
 
-    def __init__(self, engine: str, base_url: str, *, connect_timeout: float, max_message_bytes: int) -> None:
-        """`connect_timeout` is in seconds."""
+    def __init__(
+        self, engine: str, base_url: str, *, ca_file: str, connect_timeout: float, max_message_bytes: int
+    ) -> None:
+        """`connect_timeout` is in seconds. `ca_file` is for https; empty: the certificates of the system."""
         self._engine = engine
         self._url = urlsplit(base_url)
+        self._ca_file = ca_file
+        self._roots: bytes | None = None
         self._connect_timeout = connect_timeout
         self._options = (*_OPTIONS, ("grpc.max_receive_message_length", max_message_bytes))
         self.metadata: Sequence[tuple[str, str]] = ()
@@ -74,9 +73,21 @@ class EngineChannel:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self, key: str | None) -> None:
-        """Gets ready to connect. `key` is sent with every call."""
-        self.metadata = (("authorization", f"Bearer {key}"),) if key else ()
+        """Gets ready to connect. `key` is sent with every call.
+
+        Raises ConfigError if `ca_file` has no certificates.
+        """
+        if self._url.scheme == "https":
+            try:
+                self._roots = authorities(self._ca_file)
+            except ValueError as error:
+                raise ConfigError(f"engine {self._engine}: {error}") from None
+        self.use_key(key)
         self._link = self._dial()
+
+    def use_key(self, key: str | None) -> None:
+        """Sends this key with the calls from now on."""
+        self.metadata = (("authorization", f"Bearer {key}"),) if key else ()
 
     async def close(self) -> None:
         """Closes the connection. Aborts that are on their way are waited for."""
@@ -107,10 +118,10 @@ class EngineChannel:
             ) from None
         return self._connections
 
-    def generate(self, request: pb.GenerateRequest) -> GenerateCall:
-        """Begins a generation."""
+    def generate(self, request: pb.GenerateRequest, headers: Mapping[str, str]) -> GenerateCall:
+        """Begins a generation. `headers` are sent as metadata beside those of all calls."""
         link = self._opened
-        call = link.generate(request, metadata=self.metadata)
+        call = link.generate(request, metadata=(*self.metadata, *headers.items()))
         link.users += 1
         call.add_done_callback(lambda _: self._leave(link))
         return call
@@ -129,7 +140,7 @@ class EngineChannel:
         url = self._url
         target = url.netloc if url.port else f"{url.netloc}:{_PORTS[url.scheme]}"
         if url.scheme == "https":
-            credentials = grpc.ssl_channel_credentials(_trusted_roots())
+            credentials = grpc.ssl_channel_credentials(self._roots)
             return _Link(grpc.aio.secure_channel(target, credentials, options=self._options))
         return _Link(grpc.aio.insecure_channel(target, options=self._options))
 
@@ -148,6 +159,8 @@ class EngineChannel:
             while state is not _State.READY:
                 self._is_new = True
                 if state is _State.TRANSIENT_FAILURE:
+                    if short := no_files_left():
+                        raise SHORTAGES.error(short)
                     raise EngineUnavailable(
                         f"engine {self._engine} cannot be reached; check that it is running and its base_url"
                     )

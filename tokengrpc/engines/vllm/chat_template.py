@@ -10,7 +10,7 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tokengrpc.engines.openai.messages import chat_messages
+from tokengrpc.engines.openai.request.messages import chat_messages
 from tokengrpc.engines.upstream.request_body import ELSEWHERE, prefilled, unsupported
 from tokengrpc.errors import InvalidRequest
 

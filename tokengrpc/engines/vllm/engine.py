@@ -6,14 +6,16 @@ import asyncio
 import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import grpc
 import structlog
 from smg_vllm import vllm_engine_pb2 as pb
 
 from tokengrpc.core.input_tokens import input_length
-from tokengrpc.core.model import Capability
-from tokengrpc.engines.upstream.redaction import hiding
+from tokengrpc.core.model import Capability, Delta
+from tokengrpc.engines.described import upstream_at
+from tokengrpc.engines.upstream.errors.redaction import hiding
 from tokengrpc.engines.vllm.channel import EngineChannel
 from tokengrpc.engines.vllm.errors import rpc_error
 from tokengrpc.engines.vllm.input import stopping_text, tokenize
@@ -21,12 +23,12 @@ from tokengrpc.engines.vllm.model_source import ModelSource
 from tokengrpc.engines.vllm.output import OutputDecoder
 from tokengrpc.engines.vllm.request import encode_request
 from tokengrpc.errors import EngineBusy, EngineError, EngineProtocolError, EngineUnavailable
+from tokengrpc.escaping import MAX_ID_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from tokengrpc.core.model import Delta
-    from tokengrpc.core.ports.engine import Continuation, Tokenizer
+    from tokengrpc.core.ports.engine import Continuation, Tokenizer, Upstream
     from tokengrpc.core.request import GenerationRequest
     from tokengrpc.engines.vllm.channel import GenerateCall
     from tokengrpc.engines.vllm.input import Input
@@ -57,6 +59,9 @@ _LONG_INPUT = 4 * 1024
 # After a stop sequence was found in the text, this long is waited for the engine to find it as well.
 _AFTER_STOP_SECONDS = 1.0
 
+# So much of the generation's id begins a request's, which then is no longer than an attempt's response id.
+_ID_BEGINNING = MAX_ID_LENGTH - len("-") - 32
+
 log = structlog.get_logger(__name__)
 
 
@@ -73,9 +78,11 @@ class VllmEngine:
         self._channel = EngineChannel(
             settings.name,
             settings.base_url,
+            ca_file=settings.ca_file,
             connect_timeout=settings.connect_timeout,
             max_message_bytes=settings.max_event_bytes,
         )
+        self._upstream = upstream_at(settings.base_url, self.kind, settings.upstream_model or settings.name)
         self._hide = hiding(None)
         self._source = ModelSource(settings, self._channel, self._redact)
         self._ending: set[asyncio.Task[None]] = set()  # calls that are cut at a stop sequence
@@ -87,6 +94,11 @@ class VllmEngine:
         return self._capabilities
 
     @property
+    def upstream(self) -> Upstream:
+        """See `DescribesUpstream`."""
+        return self._upstream
+
+    @property
     def healthy(self) -> bool | None:
         """Whether the server worked at the last request; None before the first one."""
         return self._healthy
@@ -96,8 +108,7 @@ class VllmEngine:
 
         Raises ConfigError if a key, a file or the extra `vllm` is missing.
         """
-        key = self._settings.read_api_key()
-        self._hide = hiding(key)
+        key = self._read_key()
         await self._source.load_files()
         self._channel.open(key)
         try:
@@ -106,6 +117,16 @@ class VllmEngine:
             log.warning("the engine is away; the first request tries again", error=error.message)
         except EngineError as error:
             log.warning("the engine cannot be used; the first request tries again", error=error.message)
+
+    def reread_secrets(self) -> None:
+        """See `RereadsSecrets`. Certificates are read when the engine starts."""
+        self._channel.use_key(self._read_key())
+
+    def _read_key(self) -> str | None:
+        """Returns the key, which errors do not show from now on. Raises ConfigError if it is missing."""
+        key = self._settings.read_api_key()
+        self._hide = hiding(key, hosts=[urlsplit(self._settings.base_url).hostname or ""])
+        return key
 
     async def close(self) -> None:
         """Closes the connection."""
@@ -132,14 +153,13 @@ class VllmEngine:
         self, request: GenerationRequest, continue_from: Continuation | None = None
     ) -> AsyncGenerator[Sequence[Delta], None]:
         """Runs a request; see `Engine.generate`."""
-        request_id = f"{request.generation_id or 'tokengrpc'}-{uuid.uuid4().hex}"
+        request_id = f"{(request.generation_id or 'tokengrpc')[:_ID_BEGINNING]}-{uuid.uuid4().hex}"
         call: GenerateCall | None = None
         decoder: OutputDecoder | None = None
         accepted = False
         try:
             model = await self._model(request.limits.connect_timeout)
-            tokens = await self._tokenize(request, continue_from, model)
-            message = encode_request(request, request_id, tokens.ids, model.sampling_defaults)
+            tokens, message = await self._encode(request, continue_from, model, request_id)
             decoder = OutputDecoder(
                 self.name,
                 model.text.vocabulary,
@@ -147,11 +167,12 @@ class VllmEngine:
                 top_count=request.output.top_logprob_count or 0,
                 stopping=stopping_text(request, continue_from, model.text),
             )
-            call = self._channel.generate(message)
+            call = self._channel.generate(message, request.trace.headers())
             await call.initial_metadata()
             if not call.done() or await call.code() is grpc.StatusCode.OK:
                 accepted = self._healthy = True
                 yield ()
+                yield (Delta(count=0, response_id=request_id),)
             while not decoder.ended:
                 data = await call.read()
                 if data is grpc.aio.EOF:
@@ -189,14 +210,23 @@ class VllmEngine:
     def _redact(self, text: str) -> str:
         return self._hide(text)
 
-    async def _tokenize(
-        self, request: GenerationRequest, continue_from: Continuation | None, model: EngineModel
-    ) -> Input:
-        arguments = (request, continue_from, model.text, self._capabilities)
+    async def _encode(
+        self,
+        request: GenerationRequest,
+        continue_from: Continuation | None,
+        model: EngineModel,
+        request_id: str,
+    ) -> tuple[Input, pb.GenerateRequest]:
+        """Returns the input as token ids, and the message that holds it. Long ones are made on a thread."""
+
+        def encode() -> tuple[Input, pb.GenerateRequest]:
+            tokens = tokenize(request, continue_from, model.text, self._capabilities)
+            return tokens, encode_request(request, request_id, tokens.ids, model.sampling_defaults)
+
         length = input_length(request) + len(continue_from.text if continue_from is not None else "")
-        if length <= _LONG_INPUT:
-            return tokenize(*arguments)
-        return await asyncio.to_thread(tokenize, *arguments)
+        if length <= _LONG_INPUT and not request.is_large:
+            return encode()
+        return await asyncio.to_thread(encode)
 
     def _leave(self, call: GenerateCall, decoder: OutputDecoder, request_id: str) -> None:
         """Ends a call whose output is over or no longer wanted, so that the engine stops."""

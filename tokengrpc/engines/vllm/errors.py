@@ -9,8 +9,8 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from tokengrpc.engines.upstream.complaint import Complaint
-from tokengrpc.engines.upstream.errors import status_error, stream_error
+from tokengrpc.engines.upstream.errors.complaint import Complaint
+from tokengrpc.engines.upstream.errors.mapping import status_error, stream_error
 from tokengrpc.errors import EngineLost, EngineProtocolError, TokenGrpcError
 
 if TYPE_CHECKING:
@@ -62,10 +62,10 @@ def rpc_error(
             f"engine {engine} does not serve vllm.grpc.engine.VllmEngine; check its kind and base_url"
         )
     if accepted and code is grpc.StatusCode.UNAVAILABLE:
-        return EngineLost(
-            f"the connection to engine {engine} broke ({Complaint(message=details).excerpt}); "
-            "start again under a new id"
-        )
+        said = f" ({Complaint(message=details).excerpt})"
+        lost = EngineLost(f"the connection to engine {engine} broke{said}; start again under a new id")
+        lost.quoted = said
+        return lost
     complaint = Complaint(message=details, protocol_status=f"gRPC {code.name}")
     if started:
         return stream_error(engine, complaint, started=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -17,15 +16,13 @@ from tokengrpc.config import ConfigError
 from tokengrpc.engines.vllm.errors import rpc_error
 from tokengrpc.engines.vllm.model_text import ModelText, load_text, read_folder, unpack
 from tokengrpc.errors import EngineProtocolError
+from tokengrpc.extras import MissingExtraError, require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tokengrpc.engines.vllm.channel import EngineChannel
     from tokengrpc.engines.vllm.settings import VllmSettings
-
-# The extra `vllm`.
-_PACKAGES = ("jinja2", "tokenizers")
 
 # The largest archive of a tokenizer that is taken.
 _MAX_ARCHIVE_BYTES = 256 * 1024 * 1024
@@ -63,9 +60,10 @@ class ModelSource:
 
     async def load_files(self) -> None:
         """Loads the files that the settings name. Raises ConfigError, also without the extra `vllm`."""
-        for package in _PACKAGES:
-            if find_spec(package) is None:
-                raise ConfigError(f"engine {self._engine}: kind: {_missing(package)}")
+        try:
+            require("vllm", "a vllm engine")
+        except MissingExtraError as error:
+            raise ConfigError(f"engine {self._engine}: kind: {error}") from None
         if self._settings.tokenizer_path:
             path = self._settings.tokenizer_path
             try:
@@ -129,10 +127,6 @@ class ModelSource:
             f"engine {self._engine} sends no tokenizer that can be used: {why[:200]}; "
             "set tokenizer_path to the model's folder"
         )
-
-
-def _missing(package: str) -> str:
-    return f"a vllm engine needs the package {package}: pip install 'tokengrpc[vllm]'"
 
 
 def _sampling_defaults(info: pb.GetModelInfoResponse) -> Mapping[str, Any]:

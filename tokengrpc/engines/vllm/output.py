@@ -12,8 +12,9 @@ from google.protobuf.message import DecodeError
 from smg_vllm import vllm_engine_pb2 as pb
 
 from tokengrpc.core.model import Delta, EngineFinish, FinishReason, TopLogprob, UsageReport
-from tokengrpc.engines.upstream.finish_reasons import read_finish
-from tokengrpc.errors import EngineAborted, EngineProtocolError, EngineTruncated
+from tokengrpc.engines.upstream.errors.redaction import hiding
+from tokengrpc.engines.upstream.response.finish_reasons import read_finish
+from tokengrpc.errors import EngineAborted, EngineProtocolError, EngineTruncated, without_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from tokengrpc.core.stopping_text import StoppingText
     from tokengrpc.errors import TokenGrpcError
     from tokengrpc.tokenizers.huggingface import Vocabulary
+
+_HIDE = hiding(None)
 
 
 class OutputDecoder:
@@ -101,7 +104,7 @@ class OutputDecoder:
             self._take_tokens(complete.output_ids, complete.output_logprobs, deltas)
         word, stop = complete.finish_reason, complete.matched_stop_str
         try:
-            finish = read_finish(self._engine, word, stop) if word else None
+            finish = read_finish(self._engine, _HIDE(word), stop) if word else None
         except EngineAborted as error:
             self._fail(error)
             return
@@ -123,7 +126,8 @@ class OutputDecoder:
 
     def _take_tokens(self, ids: Sequence[int], logprobs: pb.OutputLogProbs, deltas: list[Delta]) -> None:
         self._count += len(ids)
-        told = logprobs.token_ids
+        # Ids, log probabilities and alternatives are three lists, which nothing makes equal in length.
+        told, values = logprobs.token_ids, logprobs.token_logprobs
         place = 0
         for token in ids:
             raw = self._vocabulary.token_bytes(token)
@@ -131,7 +135,7 @@ class OutputDecoder:
             logprob: float | None = None
             top: tuple[TopLogprob, ...] = ()
             if place < len(told) and told[place] == token:
-                logprob = logprobs.token_logprobs[place]
+                logprob = values[place] if place < len(values) else None
                 if self._top_count and place < len(logprobs.top_logprobs):
                     top = self._ranked(logprobs.top_logprobs[place])
                 place += 1
@@ -163,4 +167,4 @@ class OutputDecoder:
 
     def _fail(self, error: TokenGrpcError) -> None:
         self.ended = True
-        self.error = error
+        self.error = without_traceback(error)  # its frames refer to this decoder

@@ -26,14 +26,19 @@ class VllmSettings(RemoteEngineSettings, frozen=True, kw_only=True, forbid_unkno
             description="Jinja file with the chat template; empty: the one beside the tokenizer", extra=FLAG
         ),
     ] = ""
+    ca_file: Annotated[
+        str, Meta(description="trusted certificates in PEM form; empty: those of the system", extra=FLAG)
+    ] = ""
     max_event_bytes: Annotated[
         Bytes, Meta(description="the maximum size of a line or event that an engine sends, in bytes")
     ] = 1 << 20
 
     def __post_init__(self) -> None:
-        """Checks that there is a URL, without a path."""
+        """Checks that there is a URL, without a path, and that certificates are for https."""
         super().__post_init__()
         if not self.base_url:
             raise ConfigError("base_url: required for a vllm engine, such as http://127.0.0.1:50051")
         if urlsplit(self.base_url).path.strip("/"):
             raise ConfigError("base_url: no path for a vllm engine, such as http://127.0.0.1:50051")
+        if self.ca_file and not self.base_url.startswith("https:"):
+            raise ConfigError("ca_file: requires a base_url that begins with https:")

@@ -9,6 +9,7 @@ from tokengrpc.core.text import encodable
 from tokengrpc.engines.openai.calls.call import CallState
 from tokengrpc.engines.openai.calls.names import ToolNames
 from tokengrpc.engines.openai.calls.opaque import opaque_of
+from tokengrpc.engines.openai.calls.shapes import function_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -53,7 +54,10 @@ class ToolCallAssembler:
         """
         if pieces:
             for piece in pieces:
-                self._feed_piece(piece.index, piece.id, piece.function, opaque_of(piece))
+                function = piece.function
+                if function is None or function.arguments is None:
+                    function = function_of(piece)
+                self._feed_piece(piece.index, piece.id, function, opaque_of(piece))
         elif function_call is not None:
             self._feed_piece(0, None, function_call)
         return self._taken()
@@ -66,11 +70,12 @@ class ToolCallAssembler:
         if streamed and not calls:
             return ()
         for position, call in enumerate(calls or ()):
-            name = call.function.name if call.function else None
+            function = function_of(call)
+            name = function.name if function else None
             if call.id in self._by_id or (position < streamed and self._calls[position].name == name):
                 continue
             index = None if streamed else call.index
-            self._feed_piece(index, call.id, call.function, opaque_of(call))
+            self._feed_piece(index, call.id, function, opaque_of(call))
         if not calls and function_call is not None:
             self._feed_piece(0, None, function_call)
         return self._taken()

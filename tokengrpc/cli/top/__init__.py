@@ -1,0 +1,1 @@
+"""`tokengrpc top`: what servers do, as their admin ports show it."""

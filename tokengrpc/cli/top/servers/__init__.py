@@ -1,0 +1,1 @@
+"""What servers count: their metrics are read, compared over time, and added up."""

@@ -1,0 +1,1 @@
+"""`tokengrpc usage`: commands that read, export and maintain the usage ledger."""

@@ -1,0 +1,1 @@
+"""Decoding of chunks, the events of a response, into deltas."""

@@ -1,0 +1,1 @@
+"""The table of the dialects, and what is derived from a dialect's row."""

@@ -1,0 +1,1 @@
+"""What servers say when they refuse or fail, and the errors and delays that it means."""

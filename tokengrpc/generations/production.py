@@ -1,0 +1,262 @@
+"""The production of one generation: runs its engines and timers, and records and publishes its end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from tokengrpc.core.ending import EndDecision
+from tokengrpc.core.input_tokens import estimate_input
+from tokengrpc.core.ports.ledger import UsageRecord
+from tokengrpc.core.ports.observer import GenerationStarted
+from tokengrpc.core.termination import Termination
+from tokengrpc.errors import DetachExpired, GenerationIdReused, Internal, TokenGrpcError, without_traceback
+from tokengrpc.generations.attempts import AttemptRunner, uncancel
+from tokengrpc.generations.timers import Timers
+from tokengrpc.generations.writer import BufferWriter, SinkWriter
+from tokengrpc.shortages import overloaded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tokengrpc.core.admission import Permit
+    from tokengrpc.core.generation import Generation
+    from tokengrpc.core.ports.budget import Grant
+    from tokengrpc.errors import EngineStalled
+    from tokengrpc.generations.buffer import EventBuffer
+    from tokengrpc.generations.services import Services
+    from tokengrpc.generations.spec import GenerationSpec
+    from tokengrpc.generations.writer import EventWriter
+
+log = structlog.get_logger(__name__)
+
+
+class Production:
+    """Producer of a generation's events. It exists only until the end has been recorded and published."""
+
+    def __init__(
+        self,
+        spec: GenerationSpec,
+        generation: Generation,
+        buffer: EventBuffer,
+        services: Services,
+        permit: Permit,
+        *,
+        delivered: Callable[[], int],
+        on_end: Callable[[UsageRecord], None],
+    ) -> None:
+        """Starts. `delivered` returns the last sequence that was handed to the transport for any reader.
+
+        `on_end` is called once the end has been recorded and published.
+        """
+        self.peer = spec.peer
+        self._spec = spec
+        self._generation = generation
+        self._buffer = buffer
+        self._services = services
+        self._permit = permit
+        self._delivered = delivered
+        self._on_end = on_end
+        self._decision = EndDecision(generation)
+        self._writer: EventWriter = BufferWriter(buffer)
+        self._grant: Grant | None = None
+        self._attempts: AttemptRunner | None = None
+        self._producing = self._billed = False
+        self._timers = Timers(
+            spec.request,
+            spec.model.clocks,
+            services.limits,
+            clock=services.clock,
+            deadline_left=spec.deadline_left,
+            stop=self.stop,
+            silent=self._engine_silent,
+            lag=services.lag,
+        )
+        self._task = asyncio.get_running_loop().create_task(self._produce())
+
+    @property
+    def ends_at(self) -> float:
+        """The latest time at which the generation ends, on the loop's clock."""
+        return self._timers.ends_at
+
+    def stop(self, termination: Termination) -> None:
+        """Ends the generation now, whatever its engine is doing. No effect if it is ending already."""
+        # A task that is cancelled before its first step never runs, but this one must.
+        if self._decision.stop(termination) and self._producing:
+            if self._attempts is not None:
+                self._attempts.stopping(termination)
+            self._task.cancel()
+
+    def stop_later(self) -> None:
+        """Ends the generation after its `detach_ttl`, because no reader is left."""
+        self._timers.start_detach(Termination.failed(DetachExpired("no reader came back in time")))
+
+    def keep_running(self) -> None:
+        """Withdraws `stop_later`, because there is a reader."""
+        self._timers.cancel_detach()
+
+    def _engine_silent(self, stall: EngineStalled) -> None:
+        """Ends the running attempt, and with it the generation unless another engine continues."""
+        if self._attempts is not None and self._decision.stall(stall):
+            self._attempts.forgo_usage()
+            self._task.cancel()
+
+    async def _produce(self) -> None:
+        self._producing = True
+        try:
+            termination = await self._generate()
+        except asyncio.CancelledError:
+            uncancel()
+            termination = self._decision.interrupted(readable=self._readable)
+        except Exception as error:
+            shortage = None if isinstance(error, TokenGrpcError) else overloaded(error)
+            if shortage is None and not isinstance(error, TokenGrpcError):
+                log.exception("unexpected error in a generation", generation_id=self._spec.key.generation_id)
+            # The generation keeps the error, and the frames of its traceback refer to the generation.
+            termination = self._decision.failed(without_traceback(shortage or error))
+        await self._finish(termination)
+
+    async def _generate(self) -> Termination:
+        if self._decision.stopped:
+            return self._decision.interrupted(readable=False)
+        with self._timers.paused():
+            grant = await self._prepare(self._spec)
+        self._attempts = AttemptRunner(
+            self._spec,
+            self._generation,
+            services=self._services,
+            writer=self._writer,
+            timers=self._timers,
+            decision=self._decision,
+            grant=grant,
+            on_accept=self._accepted,
+            permit=self._permit,
+        )
+        return await self._attempts.run()
+
+    async def _prepare(self, spec: GenerationSpec) -> Grant:
+        """Reserves the budget, and claims the log if there is a sink."""
+        services = self._services
+        estimate = estimate_input(spec.request) + (spec.request.max_output_token_count or 0)
+        self._grant = grant = await services.budget_patience.once(
+            lambda: services.budget.reserve(spec.identity, spec.model.name, estimate)
+        )
+        sink = services.sink
+        if sink is not None:
+            patience = services.sink_patience
+            incarnation = self._buffer.incarnation
+            claim = await patience.retry(
+                lambda: sink.claim(spec.key, spec.request.fingerprint, b"", incarnation)
+            )
+            if not claim.owned:
+                raise GenerationIdReused(
+                    f"generation id {spec.key.generation_id} is in use on another server: take a new id",
+                    metadata={"generation_id": spec.key.generation_id},
+                )
+            self._writer = SinkWriter(
+                self._buffer,
+                sink,
+                spec.key,
+                claim.epoch,
+                patience=patience,
+                max_pending_bytes=services.limits.max_unacknowledged_bytes,
+                on_stop=self.stop,
+            )
+        return grant
+
+    async def _accepted(self) -> None:
+        """Notes that an engine has accepted the request. The first time, begins the usage record."""
+        if self._billed or self._attempts is None:
+            return
+        self._billed = True
+        await self._services.billing.begin(self._record())
+        now = self._services.seconds()
+        self._services.observers.emit(
+            GenerationStarted(
+                key=self._spec.key,
+                model=self._spec.model.name,
+                engine=self._generation.attempts.engines[-1],
+                queue_seconds=now - self._generation.timestamps.created / 1e9,
+                trace=self._spec.trace,
+            )
+        )
+
+    @property
+    def _readable(self) -> bool:
+        return self._generation.last_sequence == self._writer.last_sequence
+
+    async def _finish(self, termination: Termination) -> None:
+        self._timers.close()
+        generation = self._generation
+        try:
+            await self._publish(self._decision.close(termination))
+        except Exception:
+            # Readers must neither wait forever nor mistake this for success.
+            log.exception(
+                "the end of a generation cannot be published", generation_id=self._spec.key.generation_id
+            )
+            failed = Termination.failed(Internal("the server failed at the end of the generation: try again"))
+            generation.termination, generation.state = failed, failed.state
+        record = self._record()
+        # What runs the generation refers to this object, which is not to refer to it any more.
+        self._attempts = self._grant = None
+        self._writer = BufferWriter(self._buffer)
+        self._on_end(record)
+
+    async def _publish(self, termination: Termination) -> None:
+        generation, writer, services = self._generation, self._writer, self._services
+        failure = await writer.flush()
+        if failure is not None:
+            writer.abandon()
+            termination = Termination.failed(failure)
+        generation.resync(writer.last_sequence)
+        events = generation.end(termination, services.clock.now_ns())
+        if self._grant is not None:
+            grant, usage = self._grant, generation.usage
+            await services.budget_patience.quietly(lambda: grant.settle(usage))
+        if self._billed:
+            # The record is stored before any caller can see the end.
+            record = self._record()
+            await services.billing.finish(record)
+            if record.input_is_cut:
+                log.warning(
+                    "the engine reported far less input than was counted: it may have cut the input",
+                    model=record.model,
+                    engine=generation.engine,
+                    reported=generation.usage.input,
+                )
+        if events:
+            # Readers may have fewer records than the attempts wrote.
+            last_tail = self._buffer.tail(self._buffer.last_sequence)
+            records = services.encoder.recorder(last_tail).records(events)
+            writer.write(records)
+            if await writer.flush() is not None:
+                writer.abandon()
+                writer.write(records)
+
+    def _record(self) -> UsageRecord:
+        generation, key, request = self._generation, self._spec.key, self._spec.request
+        termination = generation.termination
+        return UsageRecord(
+            record_id=request.record_id,
+            generation_id=key.generation_id,
+            tenant=key.tenant,
+            model=self._spec.model.name,
+            labels=dict(request.labels),
+            create_time_ns=generation.timestamps.created,
+            usage=generation.usage,
+            end_time_ns=generation.timestamps.ended or None,
+            finish_reason=termination.reason if termination else None,
+            first_token_time_ns=generation.timestamps.first_token or None,
+            error_reason=termination.error.reason if termination and termination.error else "",
+            input_is_cut=generation.input_is_cut and not request.has_image,
+            engines=generation.attempts.engines,
+            attempts=generation.attempts.at(generation.usage.output),
+            server=self._services.server,
+            session_id=request.session_id,
+            event_bytes=self._buffer.event_bytes,
+            delivered_sequence=self._delivered(),
+            cost=generation.cost,
+        )

@@ -1,0 +1,1 @@
+"""The usage ledger in a database: SQLite or PostgreSQL, by the same statements."""

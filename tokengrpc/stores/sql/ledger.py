@@ -1,0 +1,261 @@
+"""The usage ledger in a database."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import sqlalchemy.exc
+import structlog
+
+from tokengrpc.config import ConfigError
+from tokengrpc.errors import StoreUnavailable
+from tokengrpc.extras import require
+from tokengrpc.stores.sql import database, recovery, schema, works
+from tokengrpc.stores.sql.queries import Queries
+from tokengrpc.stores.sql.writer import GroupWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import sqlalchemy as sa
+
+    from tokengrpc.config import Settings
+    from tokengrpc.core.model import Usage, UsageReport
+    from tokengrpc.core.ports.ledger import UsageRecord
+    from tokengrpc.core.ports.usage_reader import Grouping, LedgerEntry, PageStart, RecordQuery, UsageSum
+    from tokengrpc.core.prices import PriceList
+
+T = TypeVar("T")
+
+FILE = "ledger.sqlite3"
+"""Name of the database in `data_dir`."""
+
+LEASE = 30.0
+"""Seconds after which a process that was not seen is dead, if several may write."""
+
+_SEEN_INTERVAL = 1.0
+"""Seconds after which a process notes again, with what it writes, that it lives: how exact the end of a LOST
+record is."""
+
+log = structlog.get_logger(__name__)
+
+
+class SqlLedger:
+    """Usage ledger in SQLite or PostgreSQL. A call returns when its transaction has been committed.
+
+    One thread writes, in groups. Several processes may write to one PostgreSQL database; one whose lease ends
+    is dead, and the others close its records as LOST. If it was only stopped, it corrects them when its
+    generations end. SQLite belongs to one process, which closes those of its predecessors when it starts.
+    """
+
+    durable = True
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        server: str,
+        *,
+        lock: database.DirectoryLock | None = None,
+        lease: float = LEASE,
+    ) -> None:
+        """Takes the database and this server's name. With `lock`, the database belongs to one process.
+
+        `lease` is in seconds, and only matters without `lock`.
+        """
+        self._engine = engine
+        self._lease = lease
+        # Threads of its own: slow queries do not occupy those that others need, nor all connections.
+        self._readers = ThreadPoolExecutor(database.READERS, thread_name_prefix="ledger-reader")
+        self._server = server
+        self._lock = lock
+        self._run_id = secrets.token_hex(8)
+        self._seen_at = -math.inf
+        self._writer: GroupWriter[works.Work] | None = None
+        self._heartbeat: asyncio.Task[None] | None = None
+        self._queries = Queries(engine)
+        self._prices = works.NO_PRICES
+        self._checkpointed: Mapping[str, Usage] = {}
+
+    @property
+    def database(self) -> sa.Engine:
+        """The database, for maintenance without a server."""
+        return self._engine
+
+    def use_prices(self, prices: PriceList) -> None:
+        """See `PricesLostUsage`."""
+        self._prices = prices
+
+    async def start(self) -> None:
+        """See `UsageLedger`. Creates or changes the tables, and closes the records of dead processes."""
+        await asyncio.to_thread(self._open)
+        self._writer = GroupWriter("ledger", self._write)
+        if self._lock is not None:
+            await self._close_lost(None)
+        else:
+            self._heartbeat = asyncio.get_running_loop().create_task(self._live())
+
+    async def close(self) -> None:
+        """See `UsageLedger`."""
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+            await asyncio.wait([self._heartbeat])
+        if self._writer is not None:
+            await self._writer.close()
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._release)
+
+    async def begin(self, record: UsageRecord) -> None:
+        """See `UsageLedger`."""
+        await self._do(works.Begin(record))
+
+    async def checkpoint(self, usages: Mapping[str, Usage]) -> None:
+        """See `UsageLedger`. Writes what has changed since the last checkpoint."""
+        before = self._checkpointed
+        changed = {id_: usage for id_, usage in usages.items() if before.get(id_) != usage}
+        await self._do(works.Checkpoint(changed))
+        self._checkpointed = usages
+
+    async def finish(self, record: UsageRecord) -> None:
+        """See `UsageLedger`."""
+        await self._do(works.Finish(record))
+
+    async def settle(self, record_id: str, usage: UsageReport) -> None:
+        """See `UsageLedger`. Ignores a record that does not exist."""
+        await self._do(works.Settle(record_id, usage))
+
+    async def find(self, tenant: str, generation_id: str) -> UsageRecord | None:
+        """See `UsageReader`."""
+        return await self._read(lambda: self._queries.find(tenant, generation_id))
+
+    async def list_records(
+        self, query: RecordQuery, after: PageStart | None, limit: int
+    ) -> Sequence[UsageRecord]:
+        """See `UsageReader`."""
+        return await self._read(lambda: self._queries.list_records(query, after, limit))
+
+    async def summarize(self, query: RecordQuery, grouping: Grouping, limit: int) -> Sequence[UsageSum]:
+        """See `UsageReader`."""
+        return await self._read(lambda: self._queries.summarize(query, grouping, limit))
+
+    async def entries(self, after: int, limit: int, tenant: str = "") -> Sequence[LedgerEntry]:
+        """See `UsageReader`."""
+        return await self._read(lambda: self._queries.entries(after, limit, tenant))
+
+    async def _do(self, work: works.Work) -> None:
+        if self._writer is None:
+            raise StoreUnavailable("the usage ledger was not started")
+        await self._writer.do(work)
+
+    async def _read(self, query: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, query)
+
+    def _open(self) -> None:
+        if self._lock is not None:
+            self._lock.acquire()
+        try:
+            with database.translated("usage ledger"):
+                schema.migrate(self._engine)
+                with self._engine.begin() as connection:
+                    recovery.seen(connection, self._run_id, self._server)
+        except StoreUnavailable as error:
+            self._release()
+            if isinstance(error.__cause__, sqlalchemy.exc.SQLAlchemyError):  # the database's own words
+                what_to_do = "check the settings `ledger` and `data_dir`, and that the database runs"
+                raise StoreUnavailable(f"{error.message}; {what_to_do}") from error
+            raise
+
+    def _release(self) -> None:
+        self._engine.dispose()
+        if self._lock is not None:
+            self._lock.release()
+
+    def _write(self, group: Sequence[works.Work]) -> None:
+        now = time.monotonic()
+        is_due = now - self._seen_at >= min(_SEEN_INTERVAL, self._lease / 4)
+        with database.translated("usage ledger"), self._engine.begin() as connection:
+            added = works.write(connection, group, self._run_id, time.time_ns(), self._prices)
+            # A group without entries is written too: it proves that the database takes writes.
+            if is_due or not added:
+                recovery.seen(connection, self._run_id, self._server)
+                self._seen_at = now
+
+    async def _live(self) -> None:
+        """Renews this process's lease, and closes the records of processes whose lease has ended.
+
+        After an outage of the database, all leases have ended. The other processes then have as long as a
+        lease lasts to renew theirs.
+        """
+        now = asyncio.get_running_loop().time
+        seen = since = now()
+        while True:
+            await asyncio.sleep(self._lease / 3)
+            try:
+                await self._do(works.Checkpoint({}))
+                if now() - seen > self._lease:
+                    since = now()
+                seen = now()
+                if seen - since >= self._lease:
+                    await self._close_lost(self._lease)
+            except StoreUnavailable as error:
+                log.warning("the lease on usage records was not renewed", cause=error.message)
+            except Exception:
+                log.exception("unexpected error while renewing the lease on usage records")
+
+    async def _close_lost(self, lease: float | None) -> None:
+        while lost := await self._read(lambda: self._find_lost(lease)):
+            log.warning(
+                "closing usage records of a server that died, with its last checkpoints", count=len(lost)
+            )
+            await self._do(works.Lose(list(lost), lost))
+
+    def _find_lost(self, lease: float | None) -> dict[str, int]:
+        with database.translated("usage ledger"), self._engine.begin() as connection:
+            return recovery.lost_records(connection, self._run_id, lease)
+
+
+def create_sqlite(value: str, options: Mapping[str, Any], settings: Settings) -> SqlLedger:
+    """Creates the ledger `sqlite`, in `data_dir` or at the path of `sqlite:PATH`. Raises ConfigError."""
+    if options:
+        raise ConfigError("plugins.sqlite: the ledger `sqlite` has no settings")
+    given = value.partition(":")[2]
+    if not given and not settings.data_dir:
+        raise ConfigError("ledger: `sqlite` needs data_dir, the directory that it is kept in")
+    if given.startswith("//"):
+        raise ConfigError(
+            f"ledger: `{value}`: name a file as sqlite:PATH, such as sqlite:/data/usage.sqlite3"
+        )
+    path = Path(given) if given else Path(settings.data_dir) / FILE
+    engine = database.sqlite(path, settings.limits.store_timeout)
+    return SqlLedger(engine, settings.server_name, lock=database.DirectoryLock(path.parent))
+
+
+def create_postgresql(value: str, options: Mapping[str, Any], settings: Settings) -> SqlLedger:
+    """Creates the ledger `postgresql` of a URL. Raises ConfigError.
+
+    The option `password_file` names a file with the password; libpq's own variables and files work as well.
+    After `lease` seconds without a sign of a server, the others close its records.
+    """
+    unknown = set(options) - {"password_file", "lease"}
+    if unknown:
+        raise ConfigError(f"plugins.postgresql.{min(unknown)}: unknown; known: password_file, lease")
+    lease = options.get("lease", LEASE)
+    if not isinstance(lease, int | float) or not 1 <= lease <= 86_400:
+        raise ConfigError(
+            f"plugins.postgresql.lease: {lease!r}: a number of seconds from 1 to 86400 is needed"
+        )
+    file = options.get("password_file", "")
+    try:
+        require("postgresql", "postgresql")
+        password = Path(file).read_text().strip() if file else ""
+        engine = database.postgresql(value, settings.limits.store_timeout, password)
+    except OSError as error:
+        raise ConfigError(f"plugins.postgresql.password_file: {file}: {error.strerror}") from error
+    except (ValueError, ImportError) as error:
+        raise ConfigError(f"ledger: {error}") from error
+    return SqlLedger(engine, settings.server_name, lease=float(lease))

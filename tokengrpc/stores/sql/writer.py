@@ -1,0 +1,116 @@
+"""The writer thread: gathers what is to be written, and writes each group in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import structlog
+
+from tokengrpc.core.ports.ledger import RecordRefused
+from tokengrpc.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Waiting = tuple["Work", asyncio.Future[None]]
+
+Work = TypeVar("Work")
+
+_GROUP = 256
+"""Most works in one transaction: some 10 ms of it."""
+
+log = structlog.get_logger(__name__)
+
+
+class GroupWriter(Generic[Work]):
+    """A thread that writes groups of works, in order. While it writes one group, the next one gathers.
+
+    `write` is called on the thread with one group, and raises or writes all of it. If the database refuses a
+    value in a group, the group is written in halves, so that only the work at fault fails.
+    """
+
+    def __init__(self, name: str, write: Callable[[Sequence[Work]], None]) -> None:
+        self._write = write
+        self._waiting: deque[Waiting[Work]] = deque()
+        self._more = threading.Condition()
+        self.closed = False
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Number of works in the queue."""
+        return len(self._waiting)
+
+    async def do(self, work: Work) -> None:
+        """Returns once a work has been committed. Raises StoreUnavailable.
+
+        If the caller is cancelled, the work is not done, or was done already.
+        """
+        done: asyncio.Future[None] = self._loop.create_future()
+        with self._more:
+            if self.closed:
+                raise StoreUnavailable("the usage ledger is closed")
+            # While a database hangs, callers give up in the order in which they came.
+            while self._waiting and self._waiting[0][1].cancelled():
+                self._waiting.popleft()
+            self._waiting.append((work, done))
+            self._more.notify()
+        await done
+
+    async def close(self) -> None:
+        """Returns once everything that waits has been tried."""
+        with self._more:
+            self.closed = True
+            self._more.notify()
+        await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        while group := self._take():
+            outcomes = self._try(group)
+            with suppress(RuntimeError):  # the loop was closed without waiting
+                self._loop.call_soon_threadsafe(_resolve, group, outcomes)
+
+    def _take(self) -> list[Waiting[Work]]:
+        """Returns the next group; empty once the writer is closed and nothing waits."""
+        while True:
+            with self._more:
+                while not self._waiting and not self.closed:
+                    self._more.wait()
+                waiting = self._waiting
+                taken = [waiting.popleft() for _ in range(min(len(waiting), _GROUP))]
+            group = [item for item in taken if not item[1].cancelled()]
+            if group or not taken:
+                return group
+
+    def _try(self, group: Sequence[Waiting[Work]]) -> list[StoreUnavailable | None]:
+        works = [work for work, _ in group]
+        try:
+            self._write(works)
+        except RecordRefused as error:
+            if len(works) > 1:
+                half = len(works) // 2
+                return self._try(group[:half]) + self._try(group[half:])
+            return [error]
+        except StoreUnavailable as error:
+            return [error] * len(works)
+        except Exception:
+            log.exception("unexpected error in the usage ledger")
+            return [StoreUnavailable("the usage ledger failed unexpectedly")] * len(works)
+        return [None] * len(works)
+
+
+def _resolve(
+    group: Sequence[tuple[object, asyncio.Future[None]]], outcomes: Sequence[StoreUnavailable | None]
+) -> None:
+    for (_, done), error in zip(group, outcomes, strict=True):
+        if not done.done():
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
