@@ -1,7 +1,7 @@
 package tokengrpc
 
 import (
-	"bytes"
+	"hash/crc32"
 	"os"
 	"testing"
 
@@ -55,7 +55,7 @@ func TestWhatIsMissingIsAGap(t *testing.T) {
 }
 
 func TestReadingMayBeginAnywhere(t *testing.T) {
-	a := answerAfter(7)
+	a := answerAfter(Cursor{Sequence: 7})
 	mustAdd(t, &a, tokens(8, 40, "x"))
 	if _, err := a.add(tokens(9, 42, "z")); err == nil {
 		t.Error("a gap after the first token is not seen")
@@ -95,12 +95,61 @@ func TestNoticesMoveNothing(t *testing.T) {
 	}
 }
 
-func TestServiceConfigIsTheSharedOne(t *testing.T) {
-	shared, err := os.ReadFile("../service_config.json")
-	if err != nil {
-		t.Skip("not in the project's tree: ", err)
+func TestTheOutputIsChecked(t *testing.T) {
+	checked := func(message *pb.StreamTokensResponse, checksum uint32) *pb.StreamTokensResponse {
+		message.OutputChecksum = &checksum
+		return message
 	}
-	if !bytes.Equal(shared, []byte(serviceConfig)) {
-		t.Error("service_config.json differs from clients/service_config.json: copy it")
+	fragment := &pb.ToolCallFragment{Id: "d", FunctionName: "e", ArgumentsFragment: "f", Opaque: []byte("not in it")}
+	all := &pb.StreamTokensResponse{Sequence: 2, Tokens: []*pb.Token{
+		{Index: 1, Count: 1, Text: "b", ReasoningText: "c"}, {Index: 2, Count: 1, RefusalText: "ö"},
+	}, ToolCallFragments: []*pb.ToolCallFragment{fragment}}
+	var a Answer
+	mustAdd(t, &a, checked(tokens(1, 0, "a"), crc32.ChecksumIEEE([]byte("a"))))
+	mustAdd(t, &a, checked(all, crc32.ChecksumIEEE([]byte("abcödef"))))
+	_, err := a.add(checked(tokens(3, 3, "lost"), 0x9ae0daaf))
+	if err == nil || err.Reason != "CHECKSUM_MISMATCH" || a.Sequence != 2 || a.Text() != "ab" {
+		t.Errorf("%v at %d, %q", err, a.Sequence, a.Text())
+	}
+}
+
+func TestAnUnknownChecksumIsThatOfTheFirstMessageThatHasOne(t *testing.T) {
+	sum := crc32.ChecksumIEEE([]byte("abc"))
+	a := answerAfter(Cursor{Sequence: 7})
+	mustAdd(t, &a, tokens(8, 1, "b"))
+	if cursor := a.cursor("id"); cursor.HasChecksum {
+		t.Errorf("%v", cursor)
+	}
+	message := tokens(9, 2, "c")
+	message.OutputChecksum = &sum
+	mustAdd(t, &a, message)
+	if cursor := a.cursor("id"); cursor.Checksum != sum || !cursor.HasChecksum {
+		t.Errorf("%v", cursor)
+	}
+	mustAdd(t, &a, tokens(10, 3, "d"))
+	if cursor := a.cursor("id"); cursor.Checksum != crc32.ChecksumIEEE([]byte("abcd")) {
+		t.Errorf("%v", cursor)
+	}
+}
+
+func TestTheLogsNameIsKept(t *testing.T) {
+	var a Answer
+	mustAdd(t, &a, started())
+	attached := &pb.Attached{LogIncarnation: "another"}
+	mustAdd(t, &a, &pb.StreamTokensResponse{Notice: &pb.StreamTokensResponse_Attached{Attached: attached}}, heartbeat())
+	if cursor := a.cursor("id"); cursor.LogIncarnation != "another" {
+		t.Errorf("%v", cursor)
+	}
+}
+
+func TestSharedFilesAreCopied(t *testing.T) {
+	for name, embedded := range map[string]string{"service_config.json": serviceConfig, "error_texts.json": string(errorTextsFile)} {
+		shared, err := os.ReadFile("../" + name)
+		if err != nil {
+			t.Skip("not in the project's tree: ", err)
+		}
+		if string(shared) != embedded {
+			t.Errorf("%s differs from clients/%s: copy it", name, name)
+		}
 	}
 }

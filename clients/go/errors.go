@@ -3,6 +3,7 @@ package tokengrpc
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	pb "github.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1"
@@ -18,9 +19,9 @@ type Error struct {
 	// Code is the gRPC status code.
 	Code codes.Code
 	// Reason is the contract's failure reason, such as ENGINE_LOST; empty if gRPC or a proxy failed the call. The client
-	// itself adds three: CONNECTION_LOST, GENERATION_LOST (the server no longer has the rest) and STREAM_GAP.
+	// itself adds those of clients/error_texts.json, such as CONNECTION_LOST.
 	Reason string
-	// Message says what happened.
+	// Message says what happened, and what to do.
 	Message string
 	// Advice is what to do next; unspecified if the server sent none, or one that this client does not know.
 	Advice pb.RetryAdvice
@@ -28,8 +29,10 @@ type Error struct {
 	Ended bool
 	// GenerationID is the id of the generation.
 	GenerationID string
-	// LastSequence is the last event that the client received: the cursor for Resume.
+	// LastSequence is the last event that the client received.
 	LastSequence int32
+	// Cursor is the position from which Client.Resume goes on; the zero value for calls that read no stream.
+	Cursor Cursor
 	// Usage is the usage of the generation; nil if unknown.
 	Usage *pb.Usage
 	// RetryDelay is the delay before a retry that the server requests.
@@ -40,18 +43,20 @@ type Error struct {
 	stopped bool // the caller's own context was cancelled
 }
 
+// Error returns one line: the reason, what happened, what to do.
 func (e *Error) Error() string {
 	name := e.Reason
 	if name == "" {
 		name = code.Code(e.Code).String()
 	}
-	switch e.Advice {
-	case pb.RetryAdvice_RETRY_ADVICE_RESUME:
-		return fmt.Sprintf("%s: %s (resume generation %s after sequence %d)", name, e.Message, e.GenerationID, e.LastSequence)
-	case pb.RetryAdvice_RETRY_ADVICE_RETRY:
-		return fmt.Sprintf("%s: %s (retry under a new id)", name, e.Message)
+	line := name + ": " + e.Message
+	switch {
+	case e.Advice == pb.RetryAdvice_RETRY_ADVICE_RESUME && e.Cursor != Cursor{}:
+		return fmt.Sprintf("%s (cursor %s)", line, e.Cursor)
+	case e.Reason == "" && e.Code == codes.Unavailable:
+		return line + "; " + unreachable(e.Message)
 	}
-	return name + ": " + e.Message
+	return line
 }
 
 // Is lets errors.Is match the errors of contexts.
@@ -80,6 +85,9 @@ func fromStatus(s *status.Status) *Error {
 			e.GenerationID, e.LastSequence, e.Usage = detail.GetGenerationId(), detail.GetLastSequence(), detail.GetUsage()
 		}
 	}
+	if e.Reason == "" && strings.Contains(e.Message, "keepalive ping failed to receive ACK") {
+		e.Message = errorTexts["server frozen"]
+	}
 	return e
 }
 
@@ -94,24 +102,4 @@ func knownAdvice(advice pb.RetryAdvice) pb.RetryAdvice {
 // contextEnded returns the error for a caller whose own context has ended.
 func contextEnded(cause error) *Error {
 	return &Error{Code: status.FromContextError(cause).Code(), Message: cause.Error(), stopped: cause == context.Canceled}
-}
-
-// connectionLost returns the error for a broken connection that could not be resumed.
-func connectionLost(failure *Error, attempts int, resumable bool) *Error {
-	advice := pb.RetryAdvice_RETRY_ADVICE_RETRY
-	if resumable {
-		advice = pb.RetryAdvice_RETRY_ADVICE_RESUME
-	}
-	return &Error{
-		Code: failure.Code, Reason: "CONNECTION_LOST", Advice: advice,
-		Message: fmt.Sprintf("the connection broke and %d attempts to resume failed (%s)", attempts, failure.Message),
-	}
-}
-
-// generationLost returns the error for a broken connection after which the server no longer has the following events.
-func generationLost(failure *Error) *Error {
-	return &Error{
-		Code: failure.Code, Reason: "GENERATION_LOST", Advice: pb.RetryAdvice_RETRY_ADVICE_RETRY, Ended: failure.Ended,
-		Message: "the connection broke and the server no longer has the following events (" + failure.Message + ")",
-	}
 }

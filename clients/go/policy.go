@@ -1,6 +1,7 @@
 package tokengrpc
 
 import (
+	"cmp"
 	"math"
 	"time"
 
@@ -12,15 +13,16 @@ import (
 
 // Policy bounds reconnecting and retrying.
 type Policy struct {
-	// Attempts is the number of consecutive reconnections without a new event, after which the stream fails.
-	Attempts int
-	// RetryAttempts is the number of further starts of a generation that was rejected before it began.
+	// Patience is how long reconnecting goes on without a new event or a heartbeat, from the end of the first failed call.
+	// 0: until the deadline of the stream's context, or for 60 s without one. Negative: no reconnecting.
+	Patience time.Duration
+	// RetryAttempts is the number of further starts after ENGINE_UNAVAILABLE or a lost generation.
 	RetryAttempts int
 	// The backoff grows from InitialBackoff by BackoffFactor up to MaxBackoff. Each delay is drawn between 0 and the
 	// current backoff (full jitter). The delay that the server requests in RetryInfo is added.
 	InitialBackoff, MaxBackoff time.Duration
 	BackoffFactor              float64
-	// MaxRetryDelay is the longest delay that the server may request. If it requests more, its error is returned instead.
+	// MaxRetryDelay is the longest delay that the server may request. If it requests more, the stream fails instead.
 	MaxRetryDelay time.Duration
 	// CancelTimeout is the timeout of CancelGeneration when a caller stops reading.
 	CancelTimeout time.Duration
@@ -28,13 +30,27 @@ type Policy struct {
 
 // DefaultPolicy has the same values as in the clients of the other languages.
 var DefaultPolicy = Policy{
-	Attempts:       6,
 	RetryAttempts:  2,
 	InitialBackoff: 50 * time.Millisecond,
 	MaxBackoff:     2 * time.Second,
 	BackoffFactor:  2,
 	MaxRetryDelay:  30 * time.Second,
 	CancelTimeout:  5 * time.Second,
+}
+
+// defaultPatience applies if neither the policy nor the caller's deadline limits reconnecting.
+const defaultPatience = 60 * time.Second
+
+// patienceEnd returns when reconnecting ends. A zero deadline is none.
+func (p Policy) patienceEnd(failing, deadline time.Time) time.Time {
+	if p.Patience == 0 && !deadline.IsZero() {
+		return deadline
+	}
+	end := failing.Add(cmp.Or(p.Patience, defaultPatience))
+	if !deadline.IsZero() && deadline.Before(end) {
+		return deadline
+	}
+	return end
 }
 
 // backoff returns the delay before an attempt, counted from 0. random is between 0 and 1.
@@ -49,8 +65,9 @@ type step int
 const (
 	raise     step = iota // return the error
 	reconnect             // call again for the same generation, after the cursor
+	callAgain             // the same, even if the stream is not resumable: the server rejected the call, and nothing was lost
 	end                   // end normally: the generation had already finished at the cursor
-	retry                 // start the generation again: it was rejected before it began
+	retry                 // start the generation again: the engines could not be asked
 	lost                  // fail or start again: the server no longer has the following events
 )
 
@@ -76,12 +93,19 @@ func nextStep(failure *Error, s situation) step {
 		return raise
 	case s.resuming && s.begun && forgotten(failure.Reason):
 		return lost
-	case s.resuming && rejected(failure.Reason) && !failure.Ended:
-		return reconnect
-	case !s.resuming && !s.begun && !failure.Ended && failure.Advice == pb.RetryAdvice_RETRY_ADVICE_RETRY && (rejected(failure.Reason) || failure.Reason == "ENGINE_UNAVAILABLE"):
+	case failure.Ended:
+		return raise
+	case rejected(failure.Reason) && (s.resuming || s.canStart(failure)):
+		return callAgain
+	case failure.Reason == "ENGINE_UNAVAILABLE" && s.canStart(failure):
 		return retry
 	}
 	return raise
+}
+
+// canStart reports whether StreamTokens may be called again: no generation has begun.
+func (s situation) canStart(failure *Error) bool {
+	return !s.resuming && !s.begun && failure.Advice != pb.RetryAdvice_RETRY_ADVICE_NEVER
 }
 
 // broken reports whether gRPC uses the code for broken connections: reset, refused, closed during a call, reset by a

@@ -23,10 +23,7 @@ func TestNextStep(t *testing.T) {
 		attached = situation{resuming: true, readOnly: true}
 		reading  = situation{resuming: true, begun: true, readOnly: true}
 	)
-	gone := func(code codes.Code) *Error { return &Error{Code: code} }
-	told := func(reason string, advice pb.RetryAdvice) *Error {
-		return &Error{Code: codes.Unavailable, Reason: reason, Advice: advice}
-	}
+	lib := func(code codes.Code) *Error { return &Error{Code: code} }
 	for _, row := range []struct {
 		name    string
 		failure *Error
@@ -38,26 +35,29 @@ func TestNextStep(t *testing.T) {
 		{"OK after a resume", nil, resumed, reconnect},
 		{"OK where nothing was left to read", nil, attached, end},
 		{"OK of a reader who got something", nil, reading, reconnect},
-		{"connection refused", gone(codes.Unavailable), first, reconnect},
-		{"connection reset", gone(codes.Unavailable), midway, reconnect},
-		{"stream reset", gone(codes.Canceled), midway, reconnect},
-		{"proxy's 502", gone(codes.Internal), midway, reconnect},
-		{"proxy's own word", gone(codes.Unknown), resumed, reconnect},
-		{"local deadline", gone(codes.DeadlineExceeded), midway, raise},
-		{"unknown method", gone(codes.Unimplemented), first, raise},
+		{"connection refused", lib(codes.Unavailable), first, reconnect},
+		{"connection reset", lib(codes.Unavailable), midway, reconnect},
+		{"stream reset", lib(codes.Canceled), midway, reconnect},
+		{"proxy's 502", lib(codes.Internal), midway, reconnect},
+		{"proxy's own word", lib(codes.Unknown), resumed, reconnect},
+		{"local deadline", lib(codes.DeadlineExceeded), midway, raise},
+		{"unknown method", lib(codes.Unimplemented), first, raise},
 		{"advice to resume", told("READER_TOO_SLOW", resume), midway, reconnect},
 		{"advice to resume, unknown reason", told("NEWER", resume), resumed, reconnect},
-		{"overloaded at first", told("OVERLOADED", adviseRetry), first, retry},
-		{"draining at first", told("DRAINING", adviseRetry), first, retry},
-		{"over quota at first", told("QUOTA_EXCEEDED", adviseRetry), first, retry},
-		{"store away at first", told("STORE_UNAVAILABLE", adviseRetry), first, retry},
-		{"store away while resuming", told("STORE_UNAVAILABLE", adviseRetry), resumed, reconnect},
+		{"overloaded at first", told("OVERLOADED", adviseRetry), first, callAgain},
+		{"draining at first", told("DRAINING", adviseRetry), first, callAgain},
+		{"over quota at first", told("QUOTA_EXCEEDED", adviseRetry), first, callAgain},
+		{"store away at first", told("STORE_UNAVAILABLE", adviseRetry), first, callAgain},
+		{"store away while resuming", told("STORE_UNAVAILABLE", adviseRetry), resumed, callAgain},
 		{"store away midway is billed", told("STORE_UNAVAILABLE", adviseRetry), midway, raise},
 		{"ended without an event", &Error{Reason: "STORE_UNAVAILABLE", Advice: adviseRetry, Ended: true}, first, raise},
 		{"engine away at first", told("ENGINE_UNAVAILABLE", adviseRetry), first, retry},
 		{"never, at first", told("OVERLOADED", adviseNever), first, raise},
-		{"overloaded while resuming", told("OVERLOADED", adviseRetry), resumed, reconnect},
+		{"overloaded while resuming", told("OVERLOADED", adviseRetry), resumed, callAgain},
 		{"drained to the end while resuming", &Error{Reason: "DRAINING", Advice: adviseRetry, Ended: true}, resumed, raise},
+		{"overloaded for good while resuming", told("OVERLOADED", adviseNever), resumed, callAgain},
+		{"engine away for good", told("ENGINE_UNAVAILABLE", adviseNever), first, raise},
+		{"engine away, and the generation has ended", &Error{Reason: "ENGINE_UNAVAILABLE", Advice: adviseRetry, Ended: true}, first, raise},
 		{"engine away while resuming", told("ENGINE_UNAVAILABLE", adviseRetry), resumed, raise},
 		{"engine lost midway is billed", told("ENGINE_LOST", adviseRetry), midway, raise},
 		{"engine stalled before anything is not repeated", told("ENGINE_STALLED", adviseRetry), first, raise},
@@ -87,5 +87,30 @@ func TestBackoffGrowsToItsBoundWithFullJitter(t *testing.T) {
 		if got := DefaultPolicy.backoff(attempt, 0); got != 0 {
 			t.Errorf("attempt %d: at least %v, want 0", attempt, got)
 		}
+	}
+}
+
+func TestPatienceEnds(t *testing.T) {
+	failing := time.Unix(1_000, 0)
+	after := func(seconds int) time.Time { return failing.Add(time.Duration(seconds) * time.Second) }
+	for _, row := range []struct {
+		name     string
+		patience time.Duration
+		deadline time.Time
+		want     time.Time
+	}{
+		{"after a minute by default", 0, time.Time{}, after(60)},
+		{"with the deadline, however far", 0, after(600), after(600)},
+		{"with the deadline, however near", 0, after(5), after(5)},
+		{"as the caller sets it", 10 * time.Second, time.Time{}, after(10)},
+		{"as the caller sets it, before the deadline", 10 * time.Second, after(600), after(10)},
+		{"with the deadline, before the caller's", 10 * time.Second, after(5), after(5)},
+		{"at once", -time.Second, time.Time{}, after(-1)},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if got := (Policy{Patience: row.patience}).patienceEnd(failing, row.deadline); !got.Equal(row.want) {
+				t.Errorf("ends %v after the failure, want %v", got.Sub(failing), row.want.Sub(failing))
+			}
+		})
 	}
 }

@@ -2,67 +2,56 @@ package tokengrpc
 
 import (
 	"context"
-	crand "crypto/rand"
 	"errors"
 	"io"
 	"iter"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	pb "github.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
-// trailersTimeout bounds the wait for a call's trailers once its generation has finished: they say nothing new, but the
-// server has closed its books when they come.
+// trailersTimeout limits the wait for a call's trailers after `finished`: they add no data, but show that the server has
+// completed its accounting.
 const trailersTimeout = time.Second
 
-// Stream is one generation, read over as many calls as that takes. Its fields and the Answer grow while it is read.
+// Stream is one generation, read over as many calls as necessary. Reading updates its fields and the Answer: only the
+// goroutine that reads may use them. Cursor and Detach may be called from any goroutine.
 type Stream struct {
 	Answer
 
 	GenerationID string
-	// Resumes is how often the stream called again after its first call.
+	// Resumes is the number of calls after the first one.
 	Resumes int
 
-	ctx       context.Context
-	client    *Client
-	request   *pb.StreamTokensRequest // nil: only reads what another call started
-	after     int32                   // where reading began
-	resumable bool
+	ctx     context.Context
+	client  *Client
+	request *pb.StreamTokensRequest // nil: only reads a generation that another call started
+	refused *Error                  // why reading cannot begin
 
-	opened   bool
-	err      *Error
-	attempts int // calls in a row that brought nothing new
-	retries  int // further starts
+	mu      sync.Mutex // guards what follows, and writes to the Answer
+	session session
+	opened  bool
+	left    departure
+	reading context.Context // ends with the reading
+	stop    context.CancelFunc
 }
 
-// newStream completes a request so that its stream lives as asked.
-func newStream(ctx context.Context, client *Client, request *pb.StreamTokensRequest) *Stream {
-	if request.GenerationId == "" {
-		request.GenerationId = crand.Text()
-	}
-	if request.Recovery == nil {
-		request.Recovery = &pb.Recovery{}
-	}
-	if request.Recovery.DisconnectAction == pb.DisconnectAction_DISCONNECT_ACTION_UNSPECIFIED {
-		request.Recovery.DisconnectAction = pb.DisconnectAction_DISCONNECT_ACTION_DETACH
-	}
-	// The context's deadline is the generation's own, whatever becomes of the connection.
-	if _, limited := ctx.Deadline(); limited && request.GetLimits().GetDeadlineAction() == 0 {
-		if request.Limits == nil {
-			request.Limits = &pb.Limits{}
-		}
-		request.Limits.DeadlineAction = pb.DeadlineAction_DEADLINE_ACTION_FAIL
-	}
-	resumable := request.Recovery.DisconnectAction == pb.DisconnectAction_DISCONNECT_ACTION_DETACH
-	return &Stream{GenerationID: request.GenerationId, ctx: ctx, client: client, request: request, resumable: resumable}
-}
+// departure is how a stream was left before its end.
+type departure int
 
-// Tokens are all tokens, each once, in order; at most one error, an *Error, as the last pair. Leaving the loop early stops
-// the generation, unless the stream came from Client.Resume. A stream is read once.
+const (
+	staying  departure = iota
+	detached           // the generation is left to another reader
+	closed             // the client was closed
+	over               // the loop has ended
+)
+
+// Tokens returns an iterator over all tokens, each once, in order. If the stream fails, the last pair has the error, an
+// *Error. Leaving the loop early stops the generation, unless Detach was called or the stream came from Client.Resume. A
+// stream can be read once.
 func (s *Stream) Tokens() iter.Seq2[*pb.Token, error] {
 	return func(yield func(*pb.Token, error) bool) {
 		for message, err := range s.Messages() {
@@ -79,53 +68,92 @@ func (s *Stream) Tokens() iter.Seq2[*pb.Token, error] {
 	}
 }
 
-// Messages are whole messages as they come, notices included, without what had arrived before; otherwise as Tokens.
+// Messages returns an iterator over all new messages as they arrive, including notices. Otherwise it is like Tokens.
 func (s *Stream) Messages() iter.Seq2[*pb.StreamTokensResponse, error] {
 	return func(yield func(*pb.StreamTokensResponse, error) bool) {
-		if s.opened {
-			yield(nil, errors.New("tokengrpc: a stream is read once: call Stream or Resume again"))
+		if err := s.open(); err != nil {
+			yield(nil, err)
 			return
 		}
-		s.opened = true
 		defer s.leave()
-		for over := false; !over; {
-			resuming := s.request == nil || s.Sequence > 0
-			failure, left := s.read(resuming, yield)
+		for {
+			failure, left := s.call(yield)
 			if left {
 				return
 			}
-			if over, failure = s.next(failure, resuming); failure != nil {
-				yield(nil, s.fail(failure))
+			next := s.next(failure)
+			if next.err != nil {
+				yield(nil, next.err)
+			}
+			if !next.again {
 				return
+			}
+			s.Resumes++
+			select {
+			case <-time.After(next.delay):
+			case <-s.reading.Done():
 			}
 		}
 	}
 }
 
-// read makes one call and reads it to its end, or to the generation's; left tells that the reader left the loop.
-func (s *Stream) read(resuming bool, yield func(*pb.StreamTokensResponse, error) bool) (failure *Error, left bool) {
-	ctx, cancel := context.WithCancel(s.ctx)
-	defer cancel()
-	var call grpc.ServerStreamingClient[pb.StreamTokensResponse]
-	var err error
-	if resuming {
-		request := &pb.ResumeTokensRequest{GenerationId: s.GenerationID, AfterSequence: s.Sequence}
-		call, err = s.client.RPC.ResumeTokens(ctx, request)
-	} else {
-		call, err = s.client.RPC.StreamTokens(ctx, s.request)
+// Cursor returns the position after the last message that was read. Client.Resume goes on from it.
+func (s *Stream) Cursor() Cursor {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cursor(s.GenerationID)
+}
+
+// Detach leaves the generation to another reader: it ends the stream without stopping the generation, and returns the
+// cursor. The loop then ends without an error, after the remaining tokens of the message that it is reading. The generation
+// waits for a reader as long as the request's recovery.detach_ttl says.
+//
+// If the request has DISCONNECT_ACTION_CANCEL, Detach fails with the reason NOT_RESUMABLE and changes nothing.
+func (s *Stream) Detach() (Cursor, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.session.resumable {
+		err := notResumable()
+		err.GenerationID, err.LastSequence, err.Cursor = s.GenerationID, s.Sequence, s.cursor(s.GenerationID)
+		return Cursor{}, err
 	}
+	s.depart(detached)
+	return s.cursor(s.GenerationID), nil
+}
+
+// open begins reading. It fails if that is not possible.
+func (s *Stream) open() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.refused != nil:
+		return s.refused
+	case s.opened:
+		return errors.New("tokengrpc: a stream is read once: call Stream or Resume again")
+	case !s.client.enter(s):
+		return s.session.fail(clientClosed()).err
+	}
+	s.opened = true
+	s.reading, s.stop = context.WithCancel(s.ctx)
+	if s.left != staying {
+		s.stop()
+	}
+	return nil
+}
+
+// call makes one call and reads until the call or the generation ends. left is whether the reader left the loop.
+func (s *Stream) call(yield func(*pb.StreamTokensResponse, error) bool) (failure *Error, left bool) {
+	ctx, cancel := context.WithCancel(s.reading)
+	defer cancel()
+	call, err := s.begin(ctx)
 	for err == nil && s.Finished == nil {
 		var message *pb.StreamTokensResponse
 		if message, err = call.Recv(); err != nil {
 			break
 		}
-		before := s.Sequence
-		isNew, gap := s.add(message)
-		if gap != nil {
-			return gap, false
-		}
-		if s.Sequence != before {
-			s.attempts = 0
+		isNew, invalid := s.receive(message)
+		if invalid != nil {
+			return invalid, false
 		}
 		if isNew && !yield(message, nil) {
 			return nil, true
@@ -142,100 +170,76 @@ func (s *Stream) read(resuming bool, yield func(*pb.StreamTokensResponse, error)
 	return decode(err), false
 }
 
-// next does what follows a call that ended, waits included: it is over, or fails, or the next call is due.
-func (s *Stream) next(failure *Error, resuming bool) (over bool, _ *Error) {
-	if s.Finished != nil {
-		if ended := s.Finished.GetStatus(); ended.GetCode() != int32(codes.OK) {
-			return true, fromStatus(status.FromProto(ended))
-		}
-		return true, nil
+func (s *Stream) begin(ctx context.Context) (grpc.ServerStreamingClient[pb.StreamTokensResponse], error) {
+	s.mu.Lock()
+	resume := s.session.resume()
+	s.mu.Unlock()
+	if resume != nil {
+		return s.client.RPC.ResumeTokens(ctx, resume)
 	}
-	if cause := s.ctx.Err(); cause != nil && (failure == nil || failure.Reason == "") {
-		return true, contextEnded(cause)
-	}
-	switch nextStep(failure, situation{resuming: resuming, begun: s.begun(), readOnly: s.request == nil}) {
-	case end:
-		return true, nil
-	case reconnect:
-		if failure == nil {
-			failure = &Error{Code: codes.Unavailable, Message: "the stream ended without the generation's end"}
-		}
-		if !s.resumable {
-			return true, s.connectionLost(failure)
-		}
-		return s.again(&s.attempts, s.client.Policy.Attempts, failure, s.connectionLost(failure))
-	case lost:
-		// Nothing had been generated that the reader has: the server has forgotten the generation, as after a crash.
-		if failure.Reason != "GENERATION_NOT_FOUND" || s.hasOutput || s.request == nil {
-			return true, generationLost(failure)
-		}
-		s.Answer = Answer{}
-		return s.again(&s.retries, s.client.Policy.RetryAttempts, failure, generationLost(failure))
-	case retry:
-		if s.request != nil {
-			return s.again(&s.retries, s.client.Policy.RetryAttempts, failure, failure)
-		}
-	}
-	return true, failure
+	return s.client.RPC.StreamTokens(ctx, s.request)
 }
 
-// again waits for another attempt, of which there are at most so many; without one the stream ends with an error.
-func (s *Stream) again(done *int, most int, failure, otherwise *Error) (bool, *Error) {
-	policy := s.client.Policy
-	delay := policy.backoff(*done, rand.Float64()) + max(0, failure.RetryDelay)
-	deadline, limited := s.ctx.Deadline()
-	if *done >= most || failure.RetryDelay > policy.MaxRetryDelay || limited && delay >= time.Until(deadline) {
-		return true, otherwise
-	}
-	*done++
-	s.Resumes++
-	select {
-	case <-time.After(delay):
+// receive adds a message and returns whether it is new. After a departure, none is.
+func (s *Stream) receive(message *pb.StreamTokensResponse) (bool, *Error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.left != staying {
 		return false, nil
-	case <-s.ctx.Done():
-		return true, contextEnded(s.ctx.Err())
+	}
+	return s.session.receive(message)
+}
+
+// next decides what follows a call.
+func (s *Stream) next(failure *Error) verdict {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch s.left {
+	case detached:
+		return verdict{}
+	case closed:
+		return s.session.fail(clientClosed())
+	}
+	if cause := s.ctx.Err(); cause != nil && s.Finished == nil && (failure == nil || failure.Reason == "") {
+		return s.session.fail(contextEnded(cause))
+	}
+	return s.session.ended(failure, time.Now(), rand.Float64())
+}
+
+// depart ends reading early. The caller holds the lock.
+func (s *Stream) depart(how departure) {
+	if s.left == staying {
+		s.left = how
+		if s.stop != nil {
+			s.stop()
+		}
 	}
 }
 
-func (s *Stream) begun() bool { return s.Sequence > s.after }
-
-// connectionLost is the error of a connection that is given up: the server's own where it gave a reason, and gRPC's for a
-// server that was never reached.
-func (s *Stream) connectionLost(failure *Error) *Error {
-	if failure.Reason != "" || !s.begun() && failure.Code == codes.Unavailable {
-		return failure
+// abandon ends reading because the client is being closed, and cancels the generation in the background.
+func (s *Stream) abandon() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.left == staying && s.session.mustCancel() {
+		go s.client.cancelling(s)()
 	}
-	return connectionLost(failure, s.attempts, s.begun() && s.resumable)
+	s.depart(closed)
 }
 
-// fail adds what this side knows. The cursor is the reader's: the server may be ahead of it.
-func (s *Stream) fail(err *Error) *Error {
-	if err.GenerationID == "" {
-		err.GenerationID = s.GenerationID
-	}
-	if err.Usage == nil {
-		err.Usage = s.Usage
-	}
-	err.LastSequence = s.Sequence
-	s.err = err
-	return err
-}
-
-// leave stops a generation that may go on though nobody will come back for it. A reader who left the loop has it done
-// when the loop is over; one whose context ended does not wait.
+// leave ends reading and cancels a generation that may still run although its reader will not resume it. If the reader left
+// the loop, the cancellation completes before the next statement; if the stream failed, it runs in the background.
 func (s *Stream) leave() {
-	if s.request == nil || !s.resumable || s.Finished != nil {
-		return
+	s.mu.Lock()
+	cancel := func() {}
+	if s.left == staying && s.session.mustCancel() {
+		cancel = s.client.cancelling(s)
 	}
-	cancel := func() {
-		ctx, done := context.WithTimeout(context.WithoutCancel(s.ctx), s.client.Policy.CancelTimeout)
-		defer done()
-		_, _ = s.client.Cancel(ctx, s.GenerationID) // otherwise it ends after its detach_ttl
-	}
-	switch {
-	case s.err == nil:
+	s.depart(over)
+	s.mu.Unlock()
+	s.client.exit(s)
+	if s.session.failed == nil {
 		cancel()
-	case s.err.stopped, s.err.Reason == "STREAM_GAP", s.err.Code == codes.DeadlineExceeded && !s.err.Ended:
-		s.client.leaving.Go(cancel)
+	} else {
+		go cancel()
 	}
 }

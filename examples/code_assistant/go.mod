@@ -3,8 +3,8 @@ module github.com/tokengrpc/tokengrpc/examples/code_assistant
 go 1.26.0
 
 require (
-	github.com/tokengrpc/tokengrpc/clients/go v0.0.0
-	github.com/tokengrpc/tokengrpc/generated/go v0.0.0
+	github.com/tokengrpc/tokengrpc/clients/go v0.1.0
+	github.com/tokengrpc/tokengrpc/generated/go v0.1.0
 )
 
 require (

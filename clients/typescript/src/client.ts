@@ -1,17 +1,11 @@
-import type { Generation } from "@tokengrpc/tokenstreaming-v1";
+import type { Generation } from "#stubs";
 
-import { type ClientOptions, Connection } from "./connection.js";
-import { planStream, type Source, type StreamOptions } from "./plan.js";
+import type { Cursor } from "./cursor.js";
+import { planResume, planStream, type ResumeOptions, type Source, type StreamOptions } from "./plan.js";
 import { TokenStream } from "./stream.js";
+import { type ClientOptions, Connection } from "./transport/connection.js";
 
-export interface ResumeOptions {
-  /** The last sequence that was processed; default 0, everything. */
-  after?: number;
-  timeoutMs?: number;
-  signal?: AbortSignal;
-}
-
-/** Streams tokens from one server, or from the replicas behind one name. All calls fail with TokenStreamError. */
+/** Streams tokens from one server, or from the replicas behind one name. Failed calls throw TokenStreamError. */
 export class TokenStreamClient implements AsyncDisposable {
   readonly #connection: Connection;
 
@@ -20,27 +14,30 @@ export class TokenStreamClient implements AsyncDisposable {
     this.#connection = new Connection(target, options);
   }
 
-  /** Starts a generation of a prompt or a whole request, when reading begins. */
+  /** Returns a stream that starts a generation for a prompt or a whole request when reading begins. */
   stream(source: Source, options: StreamOptions = {}): TokenStream {
     return new TokenStream(this.#connection, planStream(source, options));
   }
 
-  /** Reads a generation that another call started. Leaving the stream leaves the generation alone. */
-  resume(generationId: string, { after = 0, timeoutMs, signal }: ResumeOptions = {}): TokenStream {
-    return new TokenStream(this.#connection, { generationId, after, resumable: true, timeoutMs, signal });
+  /**
+   * Reads on after a cursor, or its text; `new Cursor(id)` is the start of a generation of which only the id is known.
+   * Closing the stream does not stop the generation, unless `cancelOnClose` is true. Throws INVALID_CURSOR.
+   */
+  resume(cursor: Cursor | string, options: ResumeOptions = {}): TokenStream {
+    return new TokenStream(this.#connection, planResume(cursor, options));
   }
 
-  /** What is known of a generation: state, usage, kept events, outcome. */
+  /** Returns a generation's state, usage, retained events and outcome. */
   get(generationId: string): Promise<Generation> {
     return this.#connection.get(generationId);
   }
 
-  /** Stops a generation for all its readers and answers it as it ended; again changes nothing. */
+  /** Stops a generation for all its readers and returns its final state. Repeated calls have no effect. */
   cancel(generationId: string): Promise<Generation> {
     return this.#connection.cancel(generationId);
   }
 
-  /** Ends the streams that are open, as if their readers stopped, and the connection. */
+  /** Closes all open streams, as their readers would, then the connection. */
   close(): Promise<void> {
     return this.#connection.close();
   }

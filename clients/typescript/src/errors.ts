@@ -1,4 +1,4 @@
-// What a caller catches: one class, with everything that the server told about the failure.
+// The one error class that callers catch, with all details that the server sent about the failure.
 
 import { fromBinary } from "@bufbuild/protobuf";
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
@@ -11,7 +11,10 @@ import {
   type Status,
   StatusSchema,
   type Usage,
-} from "@tokengrpc/tokenstreaming-v1";
+} from "#stubs";
+
+import type { Cursor } from "./cursor.js";
+import { unreachable } from "./handshakes.js";
 
 export { Code };
 
@@ -20,22 +23,24 @@ export type Advice = "RESUME" | "RETRY" | "NEVER";
 export interface FailureDetail {
   /** The gRPC status. */
   code: Code;
-  /** The contract's word for it; empty when the gRPC library or a proxy failed the call. */
+  /** The contract's reason; empty if the gRPC library or a proxy failed the call. */
   reason: string;
-  /** What the server, or for a broken connection this client, says to do; undefined when nothing was said. */
+  /** Advice from the server or, for a broken connection, from this client; undefined if there is none. */
   advice: Advice | undefined;
   /** Whether the generation itself has ended, not only the call. */
   ended: boolean;
   generationId: string;
-  /** The last event that had arrived; of a call that was no stream, the generation's last. */
+  /** The sequence of the last event received; for a unary call, of the generation's last event. */
   lastSequence: number;
-  /** What the generation had used. */
+  /** Where the stream can be resumed; undefined for calls that read no stream. */
+  cursor: Cursor | undefined;
+  /** The generation's usage until the failure, if known. */
   usage: Usage | undefined;
-  /** What to wait before another try. */
+  /** The server's minimum delay before another attempt, in milliseconds; 0 if it sets none. */
   retryDelayMs: number;
-  /** The request's fields that are wrong, and why. */
+  /** The invalid fields of the request, and why they are invalid. */
   violations: { field: string; description: string }[];
-  /** The answer until the failure. */
+  /** The text received before the failure. */
   partialText: string;
 }
 
@@ -43,31 +48,38 @@ type Told = Partial<FailureDetail> & Pick<FailureDetail, "code">;
 
 export interface TokenStreamError extends FailureDetail {}
 
-/** A call failed; see FailureDetail. */
+/** The failure of a call or a generation; its fields are those of FailureDetail. */
 export class TokenStreamError extends Error {
   override readonly name = "TokenStreamError";
 
-  /** `details` says what happened. */
+  /** `details` says what happened, and what to do. */
   constructor(readonly details: string, told: Told, options?: ErrorOptions) {
-    // One line, also where grpc-js tells several.
-    super(`${told.reason || Code[told.code]}: ${details.trim().replace(/\s+/g, " ")}`, options);
+    super(line(details, told), options);
     Object.assign(this, {
-      reason: "", advice: undefined, ended: false, generationId: "", lastSequence: 0, usage: undefined,
-      retryDelayMs: 0, violations: [], partialText: "", ...told,
+      reason: "", advice: undefined, ended: false, generationId: "", lastSequence: 0, cursor: undefined,
+      usage: undefined, retryDelayMs: 0, violations: [], partialText: "", ...told,
     } satisfies FailureDetail);
   }
 }
 
-/** The error of a failed call. What is no failed call is thrown on. */
+/** Returns the reason, what happened and what to do, on one line, even if grpc-js reports several. */
+function line(details: string, { advice, code, cursor, reason }: Told): string {
+  const told = `${reason || Code[code]}: ${details.trim().replace(/\s+/g, " ")}`;
+  if (advice === "RESUME" && cursor) return `${told} (cursor ${cursor})`;
+  return !reason && code === Code.UNAVAILABLE ? `${told}; ${unreachable(details)}` : told;
+}
+
+/** Converts the error of a failed call. Rethrows any other error. */
 export function fromCall(error: unknown): TokenStreamError {
   if (!(error instanceof Error && "code" in error && "metadata" in error)) throw error;
   const { code, details, metadata } = error as ServiceError;
   const [trailer] = metadata.get("grpc-status-details-bin");
   const status = readable(() => fromBinary(StatusSchema, trailer as Buffer));
-  return decode(code, details, status?.details ?? [], error);
+  // grpc-js adds this label even without a note.
+  return decode(code, details.replace(/\.? Resolution note: $/, ""), status?.details ?? [], error);
 }
 
-/** The error of a status that is not OK, such as `Finished.status`. */
+/** Converts a status that is not OK, such as `Finished.status`. */
 export function fromStatus(status: Status): TokenStreamError {
   return decode(status.code, status.message, status.details);
 }
@@ -82,7 +94,7 @@ function read(detail: Any, told: Told): void {
   switch (detail.typeUrl.slice(detail.typeUrl.lastIndexOf("/") + 1)) {
     case "tokenstreaming.v1.GenerationFailure":
       return readFailure(anyUnpack(detail, GenerationFailureSchema), told);
-    // The others are Google's (google/rpc/error_details.proto), of which four fields are needed.
+    // The other details are Google's (google/rpc/error_details.proto); only four of their fields are needed.
     case "google.rpc.ErrorInfo":
       told.reason = text(field(detail.value, 1)[0]);
       return;
@@ -100,12 +112,12 @@ function read(detail: Any, told: Told): void {
 function readFailure(failure: GenerationFailure | undefined, told: Told): void {
   if (failure === undefined) return;
   const { generationId, lastSequence, usage, ended, retryAdvice } = failure;
-  // Unknown advice of a newer server counts as missing: the code alone then decides what follows.
+  // Unknown advice from a newer server counts as missing: the code alone then decides the next step.
   const advice = retryAdvice ? (RetryAdvice[retryAdvice] as Advice | undefined) : undefined;
   Object.assign(told, { generationId, lastSequence, usage, ended, advice });
 }
 
-/** All values of a length-delimited field. */
+/** Returns all values of a length-delimited field. */
 function field(message: Uint8Array, wanted: number): Uint8Array[] {
   const reader = new BinaryReader(message);
   const found: Uint8Array[] = [];
@@ -119,7 +131,7 @@ function field(message: Uint8Array, wanted: number): Uint8Array[] {
 
 const text = (bytes: Uint8Array | undefined) => new TextDecoder().decode(bytes);
 
-/** A proxy may have changed the trailers: what cannot be read is as if it were not there. */
+/** Returns undefined if reading fails: a proxy may have changed the trailers, and damaged data counts as missing. */
 function readable<T>(read: () => T): T | undefined {
   try {
     return read();

@@ -1,8 +1,11 @@
 // The driver of tests/interop/README.md: one request on stdin, one call, one report on stdout.
 
+import { readFileSync } from "node:fs";
 import { json } from "node:stream/consumers";
 
+import type { ChannelCredentials } from "@grpc/grpc-js";
 import { create } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import {
   FinishReason,
   type Generation,
@@ -11,21 +14,26 @@ import {
   ToolSchema,
   type Usage,
   UsageSource,
-} from "@tokengrpc/tokenstreaming-v1";
+} from "#stubs";
 
-import { Code, type TokenStream, TokenStreamClient, TokenStreamError } from "./index.js";
+import { Code, credentials, type TokenStream, TokenStreamClient, TokenStreamError } from "./index.js";
 
 interface Request {
   target: string;
+  tls?: { ca_file: string; cert_file?: string; key_file?: string };
   call?: "stream" | "resume" | "get";
   generation_id?: string;
-  after_sequence?: number;
+  cursor?: string;
+  cancel_on_close?: boolean;
+  patience_seconds?: number;
   prompt?: string;
   tools?: string[];
   timeout_seconds?: number;
+  deadline_margin_seconds?: number;
   on_deadline?: "fail" | "partial";
   resumable?: boolean;
   stop_after_tokens?: number;
+  detach_after_tokens?: number;
 }
 
 const report = {
@@ -36,6 +44,7 @@ const report = {
   token_count: 0,
   indexes_gapless: true,
   sequence: 0,
+  cursor: "",
   usage: null as { input: number; output: number; reasoning: number; source: string } | null,
   finish_reason: "",
   state: "",
@@ -68,6 +77,7 @@ function takeUsage(usage: Usage | undefined): void {
 
 function takeStream(stream: TokenStream): void {
   report.sequence = stream.sequence;
+  report.cursor = stream.cursor.toString();
   report.finish_reason = stream.finishReason;
   report.resumes = stream.resumes;
   report.tool_calls = stream.toolCalls.map((call) => ({
@@ -86,24 +96,29 @@ function takeGeneration({ finished, lastSequence, state, usage }: Generation): v
   if (finished) report.finish_reason = FinishReason[finished.finishReason] ?? String(finished.finishReason);
 }
 
-function takeError({ advice, code, ended, generationId, lastSequence, reason }: TokenStreamError): void {
+function takeError(error: TokenStreamError): void {
+  const { advice, code, details, ended, generationId, lastSequence, message, reason } = error;
   report.error = {
     code: Code[code],
     reason,
+    message: details,
     advice: advice ?? "",
     ended,
     generation_id: generationId,
     last_sequence: lastSequence,
+    line: message,
   };
 }
 
 function openStream(client: TokenStreamClient, request: Request): TokenStream {
   const timeoutMs = request.timeout_seconds === undefined ? {} : { timeoutMs: request.timeout_seconds * 1_000 };
   if (request.call === "resume") {
-    return client.resume(request.generation_id ?? "", { after: request.after_sequence ?? 0, ...timeoutMs });
+    return client.resume(request.cursor ?? "", { cancelOnClose: request.cancel_on_close ?? false, ...timeoutMs });
   }
   const tools = (request.tools ?? []).map((name) => create(ToolSchema, { name }));
-  const source = { input: { case: "prompt" as const, value: request.prompt ?? "hello" }, tools };
+  const margin = request.deadline_margin_seconds;
+  const limits = margin === undefined ? {} : { limits: { deadlineMargin: durationFromMs(margin * 1_000) } };
+  const source = { input: { case: "prompt" as const, value: request.prompt ?? "hello" }, tools, ...limits };
   return client.stream(source, {
     generationId: request.generation_id ?? "",
     onDeadline: request.on_deadline ?? "fail",
@@ -112,7 +127,8 @@ function openStream(client: TokenStreamClient, request: Request): TokenStream {
   });
 }
 
-async function read(stream: TokenStream, stopAfter: number): Promise<void> {
+async function read(stream: TokenStream, request: Request): Promise<void> {
+  const { stop_after_tokens: stopAfter = Infinity, detach_after_tokens: detachAfter = Infinity } = request;
   for await (const { notice, tokens } of stream.messages()) {
     if (notice.case === "attached") report.notices.attached += 1;
     if (notice.case === "heartbeat") report.notices.heartbeat += 1;
@@ -121,11 +137,21 @@ async function read(stream: TokenStream, stopAfter: number): Promise<void> {
       takeToken(token);
       if (report.token_count >= stopAfter) return;
     }
+    if (report.token_count >= detachAfter) stream.detach();
   }
 }
 
+function createSsl({ ca_file: ca, cert_file: cert, key_file: key }: NonNullable<Request["tls"]>): ChannelCredentials {
+  return cert && key
+    ? credentials.createSsl(readFileSync(ca), readFileSync(key), readFileSync(cert))
+    : credentials.createSsl(readFileSync(ca));
+}
+
 async function drive(request: Request): Promise<void> {
-  await using client = new TokenStreamClient(request.target);
+  const { patience_seconds: patience } = request;
+  const policy = patience === undefined ? {} : { patienceMs: patience * 1_000 };
+  const tls = request.tls === undefined ? {} : { credentials: createSsl(request.tls) };
+  await using client = new TokenStreamClient(request.target, { policy, ...tls });
   try {
     if (request.call === "get") {
       takeGeneration(await client.get(request.generation_id ?? ""));
@@ -133,7 +159,7 @@ async function drive(request: Request): Promise<void> {
     }
     const stream = openStream(client, request);
     try {
-      await read(stream, request.stop_after_tokens ?? Infinity);
+      await read(stream, request);
     } finally {
       takeStream(stream);
     }

@@ -1,25 +1,28 @@
-// What follows a failure, and how long a client is patient: docs/client-policy.md. No I/O, clock or chance here.
+// The next step after a failure, and the limits of attempts and delays: docs/client-policy.md. No I/O.
 
 import { Code, type TokenStreamError } from "./errors.js";
 
-/** The bounds of a client's patience. */
+/** The limits of a client's attempts and delays; times in milliseconds. */
 export interface ResumePolicy {
-  /** Calls in a row that bring nothing new, after which a broken connection is given up. */
-  attempts: number;
-  /** Further starts of a generation that was turned away before it began. */
+  /**
+   * How long a stream reconnects without a new event or heartbeat, in milliseconds. Undefined (default): until the
+   * stream's timeout, or 60 s without one.
+   */
+  patienceMs: number | undefined;
+  /** Repeated starts of a generation whose engines could not be asked, or that the server lost before any output. */
   retryAttempts: number;
-  /** Waits grow from this, by this factor, up to this; each is drawn from 0 to that (full jitter). */
+  /** Bound of the first delay; it grows by the factor up to the maximum. Delays are random below it. */
   initialBackoffMs: number;
   backoffFactor: number;
   maxBackoffMs: number;
-  /** The longest wait that a server may ask for (RetryInfo); nothing is repeated where it asks for more. */
+  /** The longest delay accepted from the server (RetryInfo); if it asks for more, the stream fails. */
   maxRetryDelayMs: number;
-  /** For the CancelGeneration of a reader who stops. */
+  /** The timeout of CancelGeneration after a reader has closed its stream. */
   cancelTimeoutMs: number;
 }
 
 export const defaultPolicy: Readonly<ResumePolicy> = {
-  attempts: 6,
+  patienceMs: undefined,
   retryAttempts: 2,
   initialBackoffMs: 50,
   backoffFactor: 2,
@@ -29,51 +32,41 @@ export const defaultPolicy: Readonly<ResumePolicy> = {
 };
 
 /**
- * How long to wait after a failure, before an attempt that is counted from 0: backoff, and what the server asks
- * for. `random` is from 0 to 1.
+ * - `reconnect`: call again for the same generation, after the cursor, if the stream is resumable.
+ * - `wait`: call again in any case, because nothing was lost and no engine was asked.
+ * - `end`: end normally, because the cursor was already that of `finished`.
+ * - `retry`: start the generation again, because it never began.
+ * - `lost`: the server no longer has the remaining events.
+ * - `raise`: fail.
  */
-export function waitMs(policy: ResumePolicy, attempt: number, failure: TokenStreamError, random: number): number {
-  const backoff = Math.min(policy.maxBackoffMs, policy.initialBackoffMs * policy.backoffFactor ** attempt);
-  return random * backoff + Math.max(0, failure.retryDelayMs);
-}
+export type Step = "reconnect" | "wait" | "end" | "retry" | "lost" | "raise";
 
-/**
- * - `reconnect`: the same generation again, after the cursor.
- * - `end`: it had ended well where reading began.
- * - `retry`: another start, this one never began.
- * - `lost`: the rest is no longer kept.
- * - `raise`: give up.
- */
-export type Step = "reconnect" | "end" | "retry" | "lost" | "raise";
-
-/** Where a stream stood when its call ended. */
+/** The state of a stream when its call ended. */
 export interface Standing {
   /** The call was ResumeTokens. */
   resuming: boolean;
-  /** Some event has arrived, in this call or before. */
+  /** An event has arrived, in this call or an earlier one. */
   begun: boolean;
-  /** The stream only reads what another call started. */
+  /** The stream only reads a generation that another call started. */
   readOnly: boolean;
 }
 
-// gRPC makes these of a connection that broke: reset, refused, closed in the middle, a proxy's own reset.
+// The codes that gRPC reports for a broken connection: reset, refused, closed midway, or reset by a proxy.
 const brokenCodes = new Set([Code.UNAVAILABLE, Code.CANCELLED, Code.INTERNAL, Code.UNKNOWN]);
 const turnedAway = new Set(["OVERLOADED", "DRAINING", "QUOTA_EXCEEDED", "STORE_UNAVAILABLE"]);
-const notStarted = new Set([...turnedAway, "ENGINE_UNAVAILABLE"]);
 const notKept = new Set(["GENERATION_NOT_FOUND", "REPLAY_EXPIRED", "SEQUENCE_OUT_OF_RANGE"]);
 
-/** What to do after a call that ended without `finished`; `failure` is undefined when it ended with OK. */
+/** Returns the next step after a call that ended without `finished`; `failure` is undefined if it ended with OK. */
 export function nextStep(failure: TokenStreamError | undefined, { resuming, begun, readOnly }: Standing): Step {
-  // OK where nothing was left to read: the cursor was `finished`'s own.
+  // OK on a read-only stream without any event: the cursor was that of `finished`.
   if (failure === undefined) return readOnly && !begun ? "end" : "reconnect";
   const { advice, code, ended, reason } = failure;
   if (advice === "RESUME") return "reconnect";
   // Without known advice, the code alone decides.
   if (!advice) return brokenCodes.has(code) ? "reconnect" : "raise";
   if (resuming && begun && notKept.has(reason)) return "lost";
-  // The generation is alive, but the server does not let its reader in now.
-  if (resuming && turnedAway.has(reason) && !ended) return "reconnect";
-  // What was generated is billed, so nothing is repeated unasked but what never began.
-  const neverBegan = !resuming && !begun && !ended;
-  return neverBegan && advice !== "NEVER" && notStarted.has(reason) ? "retry" : "raise";
+  // Generated output is billed, so only a generation that never began is started again without the caller.
+  const neverBegan = !resuming && !begun && !ended && advice !== "NEVER";
+  if (turnedAway.has(reason) && (neverBegan || (resuming && !ended))) return "wait";
+  return neverBegan && reason === "ENGINE_UNAVAILABLE" ? "retry" : "raise";
 }

@@ -1,51 +1,64 @@
-// One generation as an asynchronous iterable of tokens, for as many connections as that takes.
+// One generation as an asynchronous iterable of tokens, over as many connections as necessary.
 
 import { setTimeout as sleep } from "node:timers/promises";
 
 import type { ClientReadableStream } from "@grpc/grpc-js";
-import type { StreamTokensResponse, Token } from "@tokengrpc/tokenstreaming-v1";
+import type { StreamTokensResponse, Token } from "#stubs";
 
 import { Answer } from "./answer.js";
-import type { Connection } from "./connection.js";
+import type { Cursor } from "./cursor.js";
+import { Delays } from "./delays.js";
 import { Code, fromCall, fromStatus, TokenStreamError } from "./errors.js";
+import {
+  closedWhileReading,
+  connectionLost,
+  finishMissing,
+  generationLost,
+  notConnected,
+  notResumable,
+} from "./localErrors.js";
 import type { Plan } from "./plan.js";
-import { nextStep, waitMs } from "./policy.js";
+import { nextStep } from "./policy.js";
+import { connectTimeoutMs } from "./transport/channel.js";
+import type { Connection } from "./transport/connection.js";
 
-// For a call's trailers once its generation has finished: they say nothing new, but the server has closed its
-// books when they come.
+// Limits the wait for a call's trailers after `finished`: they add no data, but show that the server has completed
+// its accounting.
 const trailersTimeoutMs = 1_000;
+// What such a stream has received is not to be continued.
+const corrupt = new Set(["STREAM_GAP", "CHECKSUM_MISMATCH"]);
 
 /**
- * The tokens of one generation; read once, with `for await`. Leaving the loop early, closing, or aborting the
- * signal stops the generation on the server, unless the stream only reads what another call started.
+ * The tokens of one generation; can be read once, with `for await`. Leaving the loop early, closing the stream or
+ * aborting the signal stops the generation on the server, except for streams of `TokenStreamClient.resume`. `detach`
+ * leaves it to another reader.
  *
- * Throws TokenStreamError while it is read; what had arrived stays readable here.
+ * Reading throws TokenStreamError; the data received before it stays readable here.
  */
 export class TokenStream extends Answer implements AsyncIterable<Token>, AsyncDisposable {
-  readonly generationId: string;
   error: TokenStreamError | undefined;
   #call: ClientReadableStream<StreamTokensResponse> | undefined;
   #status: Promise<unknown> | undefined;
   #closed: Promise<void> | undefined;
-  #deadline = Infinity;
   #opened = false;
   #calls = 0;
-  // Calls in a row that brought nothing new, and further starts.
-  #attempts = 0;
-  #retries = 0;
+  #detached = false;
+  // `finished` came before the cursor.
+  #ended = false;
   readonly #closing = new AbortController();
   readonly #connection: Connection;
+  readonly #delays: Delays;
   readonly #plan: Plan;
 
-  /** Made by TokenStreamClient; the call itself is made when reading begins. */
+  /** Created by TokenStreamClient; the call itself is made when reading begins. */
   constructor(connection: Connection, plan: Plan) {
-    super(plan.after);
+    super(plan.cursor);
     this.#connection = connection;
+    this.#delays = new Delays(connection.policy, Math.random);
     this.#plan = plan;
-    this.generationId = plan.generationId;
   }
 
-  /** How often the stream called again after its first call. */
+  /** The number of calls after the first one. */
   get resumes(): number {
     return Math.max(0, this.#calls - 1);
   }
@@ -55,9 +68,11 @@ export class TokenStream extends Answer implements AsyncIterable<Token>, AsyncDi
     for await (const message of this.messages()) yield* message.tokens;
   }
 
-  /** All messages as they come, notices included, without events that had arrived before. */
+  /** All new messages as they arrive, including notices. */
   async *messages(): AsyncGenerator<StreamTokensResponse, void, undefined> {
-    if (this.#opened || this.#closed) throw new Error("a stream is read once: call client.stream() again");
+    if (this.#opened || this.#closed) {
+      throw new Error("a stream is read once: call client.stream() or client.resume() again");
+    }
     this.#open();
     try {
       for (let delayMs: number | undefined = 0; delayMs !== undefined; ) {
@@ -65,16 +80,18 @@ export class TokenStream extends Answer implements AsyncIterable<Token>, AsyncDi
         const resuming = this.#plan.request === undefined || this.sequence > 0;
         let failure: TokenStreamError | undefined;
         try {
+          if (await this.#cannotConnect()) throw this.#delays.lastFailure ?? notConnected();
           for await (const message of this.#startCall(resuming)) {
             const before = this.sequence;
             const isNew = this.add(message);
-            if (this.sequence > before) this.#attempts = 0;
+            if (this.sequence > before || message.notice.case === "heartbeat") this.#delays.renewPatience();
             if (isNew) yield message;
             if (this.finish || this.#closed) break;
           }
         } catch (error) {
           if (!this.#closed) failure = error instanceof TokenStreamError ? error : fromCall(error);
         }
+        if (this.#detached) return;
         if (this.#closed) throw this.#whyClosed();
         if (this.finish && !failure) await this.#trailers();
         delayMs = this.#next(failure, resuming);
@@ -84,10 +101,24 @@ export class TokenStream extends Answer implements AsyncIterable<Token>, AsyncDi
     }
   }
 
-  /** Ends the stream and, when its generation still runs and is this stream's own, the generation. */
+  /** Ends the stream. Also cancels the generation if it may still run, except for streams of `resume`. */
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
+  }
+
+  /**
+   * Leaves the generation to another reader: ends the stream without stopping the generation, and returns the cursor
+   * from which `resume` continues. A loop over tokens still gets those of its current message. Throws NOT_RESUMABLE if
+   * ending the stream would stop the generation.
+   */
+  detach(): Cursor {
+    if (!this.#plan.resumable) throw this.#withContext(notResumable());
+    if (!this.#closed) {
+      this.#detached = true;
+      void this.close();
+    }
+    return this.cursor;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -97,35 +128,35 @@ export class TokenStream extends Answer implements AsyncIterable<Token>, AsyncDi
   #open(): void {
     const { signal, timeoutMs } = this.#plan;
     signal?.throwIfAborted();
+    this.#connection.add(this);
     signal?.addEventListener("abort", () => void this.close(), { once: true, signal: this.#closing.signal });
-    if (timeoutMs !== undefined) this.#deadline = performance.now() + timeoutMs;
+    this.#delays.begin(timeoutMs, performance.now());
     this.#opened = true;
-    this.#connection.open.add(this);
   }
 
   async #close(): Promise<void> {
     this.#closing.abort();
-    this.#connection.open.delete(this);
+    this.#connection.remove(this);
     this.#call?.cancel();
     if (!this.#abandoned) return;
     const left = this.#connection.leave(this.generationId);
-    // An error should not wait for it; the client's close() does.
+    // An error is thrown without waiting for the cancellation; the client's close() waits for it.
     if (this.error === undefined) await left;
   }
 
-  /** Whether the generation may go on though nobody will come back: CancelGeneration is due. */
+  /** Whether the generation may still run although its reader will not resume it: CancelGeneration is due. */
   get #abandoned(): boolean {
-    if (!this.#plan.request || !this.#plan.resumable || !this.#call || this.finish) return false;
-    if (this.error === undefined || this.error.reason === "STREAM_GAP") return true;
+    if (this.#detached || !this.#plan.cancelOnClose || !this.#call || this.finish || this.#ended) return false;
+    if (this.error === undefined || corrupt.has(this.error.reason)) return true;
     return this.error.code === Code.DEADLINE_EXCEEDED && !this.error.ended;
   }
 
   get #leftMs(): number {
-    return Math.max(0, this.#deadline - performance.now());
+    return this.#delays.leftMs(performance.now());
   }
 
   get #begun(): boolean {
-    return this.sequence > this.#plan.after;
+    return this.sequence > this.#plan.cursor.sequence;
   }
 
   async #wait(delayMs: number): Promise<void> {
@@ -133,67 +164,73 @@ export class TokenStream extends Answer implements AsyncIterable<Token>, AsyncDi
     if (this.#closed) throw this.#whyClosed();
   }
 
+  /** Waits for a connection within the bounds of patience, so that a frozen server cannot keep a call forever. */
+  async #cannotConnect(): Promise<boolean> {
+    const limitMs = Math.min(connectTimeoutMs, this.#delays.patienceMs(performance.now()));
+    // If the deadline is sooner, the call itself tells that it has passed.
+    const deadlineFirst = this.#leftMs <= limitMs;
+    const ready = await this.#connection.ready(Math.min(limitMs, this.#leftMs), this.#closing.signal);
+    if (this.#closed) throw this.#whyClosed();
+    return !ready && !deadlineFirst;
+  }
+
   #startCall(resuming: boolean): ClientReadableStream<StreamTokensResponse> {
     this.#call?.cancel();
     this.#calls += 1;
     this.#call = resuming
-      ? this.#connection.resume(this.generationId, this.sequence, this.#leftMs)
+      ? this.#connection.resume(this.cursor, this.#leftMs)
       : this.#connection.start(this.#plan.request!, this.#leftMs);
-    // Listened for from the start: it comes while a reader who is behind still has messages to take.
+    // Subscribe before reading: the status may arrive while a slow reader still has messages to process.
     this.#status = new Promise((resolve) => this.#call!.once("status", resolve));
-    // Once its iterator is left, nobody else would take its error, and Node would end the process.
+    // After the loop has left the iterator, no other listener handles an error, and Node would end the process.
     return this.#call.on("error", () => undefined);
   }
 
-  /** What follows a call that ended: how long to wait before the next one, undefined at a good end, or an error. */
+  /** Returns the delay before the next call, or undefined after a normal end. Throws if the stream fails. */
   #next(failure: TokenStreamError | undefined, resuming: boolean): number | undefined {
     if (this.finish) {
       const { status } = this.finish;
-      if (status && status.code !== Code.OK) throw this.#completed(fromStatus(status));
+      if (status && status.code !== Code.OK) throw this.#failed(fromStatus(status));
       return undefined;
     }
     const readOnly = this.#plan.request === undefined;
     switch (nextStep(failure, { resuming, begun: this.#begun, readOnly })) {
       case "end":
+        this.#ended = true;
         return undefined;
       case "reconnect":
-        return this.#reconnect(failure ?? cutShort());
+        if (!this.#plan.resumable) throw this.#failed(this.#broken(failure ?? finishMissing()));
+        return this.#reconnect(failure ?? finishMissing());
+      case "wait":
+        return this.#reconnect(failure!);
       case "retry":
         return this.#retry(failure!, failure!);
       case "lost":
         return this.#restart(failure!);
       case "raise":
-        throw this.#completed(failure!);
+        throw this.#failed(failure!);
     }
   }
 
   #reconnect(failure: TokenStreamError): number {
-    const delayMs = this.#plan.resumable && this.#delay(this.#attempts, this.#connection.policy.attempts, failure);
-    if (delayMs === false) throw this.#completed(this.#broken(failure));
-    this.#attempts += 1;
+    const delayMs = this.#delays.beforeReconnection(failure, performance.now());
+    if (delayMs === undefined) throw this.#failed(this.#broken(failure));
     return delayMs;
   }
 
   #retry(failure: TokenStreamError, otherwise: TokenStreamError): number {
-    const delayMs = this.#plan.request && this.#delay(this.#retries, this.#connection.policy.retryAttempts, failure);
-    if (typeof delayMs !== "number") throw this.#completed(otherwise);
-    this.#retries += 1;
+    const delayMs = this.#plan.request && this.#delays.beforeRetry(failure, performance.now());
+    if (typeof delayMs !== "number") throw this.#failed(otherwise);
     return delayMs;
   }
 
-  /** Starts anew when no output had come: the server has forgotten the generation, as after a crash. */
+  /** Starts again if no output has arrived and the server no longer has the generation, as after a crash. */
   #restart(failure: TokenStreamError): number {
     const lost = generationLost(failure);
-    if (failure.reason !== "GENERATION_NOT_FOUND" || this.hasOutput) throw this.#completed(lost);
+    if (failure.reason !== "GENERATION_NOT_FOUND" || this.hasOutput) throw this.#failed(lost);
+    const delayMs = this.#retry(failure, lost);
     this.restart();
-    return this.#retry(failure, lost);
-  }
-
-  /** How long to wait before another attempt, of which there are at most so many; false when there is none. */
-  #delay(done: number, most: number, failure: TokenStreamError): number | false {
-    const { policy } = this.#connection;
-    const delayMs = waitMs(policy, done, failure, Math.random());
-    return done < most && failure.retryDelayMs <= policy.maxRetryDelayMs && delayMs < this.#leftMs && delayMs;
+    return delayMs;
   }
 
   async #trailers(): Promise<void> {
@@ -203,39 +240,28 @@ export class TokenStream extends Answer implements AsyncIterable<Token>, AsyncDi
     enough.abort();
   }
 
-  /** The error of a connection that is given up: the server's own where it gave a reason. */
+  /** Returns the call's own error if it has a reason or no server was reachable, otherwise CONNECTION_LOST. */
   #broken(cause: TokenStreamError): TokenStreamError {
     if (cause.reason || (!this.#begun && cause.code === Code.UNAVAILABLE)) return cause;
-    const tried = this.#attempts > 0 ? ` and ${this.#attempts} attempts to resume failed` : "";
-    const advice = this.#begun && this.#plan.resumable ? "RESUME" : "RETRY";
-    const told = { code: cause.code, reason: "CONNECTION_LOST", advice } as const;
-    return new TokenStreamError(`the connection broke${tried} (${cause.details})`, told, { cause });
+    return connectionLost(cause, this.#begun && this.#plan.resumable);
   }
 
-  /** Adds what this side knows. The cursor is the reader's: the server may be ahead of it. */
-  #completed(error: TokenStreamError): TokenStreamError {
-    this.error = error;
-    error.generationId ||= this.generationId;
-    error.lastSequence = this.sequence;
-    error.usage ??= this.usage;
-    error.partialText = this.text;
-    return error;
+  #failed(error: TokenStreamError): TokenStreamError {
+    this.error = this.#withContext(error);
+    return this.error;
+  }
+
+  /** Adds the stream's id, text, usage and cursor. The cursor replaces the server's, which may be ahead of it. */
+  #withContext(error: TokenStreamError): TokenStreamError {
+    const { cause, details } = error;
+    const context = { lastSequence: this.sequence, cursor: this.cursor, partialText: this.text };
+    const generationId = error.generationId || this.generationId;
+    const told = { ...error, ...context, generationId, usage: error.usage ?? this.usage };
+    return new TokenStreamError(details, told, { cause });
   }
 
   #whyClosed(): unknown {
     const signal = this.#plan.signal;
-    const told = { code: Code.CANCELLED, reason: "CANCELLED" };
-    return signal?.aborted ? signal.reason : new TokenStreamError("the stream was closed while it was read", told);
+    return signal?.aborted ? signal.reason : closedWhileReading();
   }
-}
-
-/** A stream ended with OK but without the generation's end. */
-function cutShort(): TokenStreamError {
-  return new TokenStreamError("the stream ended without the generation's end", { code: Code.UNAVAILABLE });
-}
-
-/** After a broken connection the server no longer has what follows. */
-function generationLost(cause: TokenStreamError): TokenStreamError {
-  const told = { code: cause.code, reason: "GENERATION_LOST", advice: "RETRY", ended: cause.ended } as const;
-  return new TokenStreamError(`the connection broke and the rest is gone (${cause.details})`, told, { cause });
 }

@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 
 import { type Source, TokenStreamClient, TokenStreamError } from "@tokengrpc/client";
-import { Role } from "@tokengrpc/tokenstreaming-v1";
+import { Role } from "@tokengrpc/client/stubs";
 
 import { Progress } from "./progress.js";
 

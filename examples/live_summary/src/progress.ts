@@ -1,7 +1,7 @@
 // Shows the progress of a stream as one line on stderr, without disturbing the text on stdout.
 
 import type { TokenStream } from "@tokengrpc/client";
-import { UsageSource } from "@tokengrpc/tokenstreaming-v1";
+import { UsageSource } from "@tokengrpc/client/stubs";
 
 const intervalMs = 100;
 

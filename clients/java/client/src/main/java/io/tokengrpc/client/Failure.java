@@ -16,18 +16,21 @@ import io.tokengrpc.tokenstreaming.v1.Usage;
 import java.io.Serializable;
 import java.time.Duration;
 import java.util.List;
+import javax.net.ssl.SSLException;
 
 /**
- * What is known of a failed call or generation.
+ * The details of a failed call or generation.
  *
  * @param code the gRPC status
- * @param reason the contract's word for it, such as {@code ENGINE_LOST}; empty when gRPC itself or a proxy failed the call
- * @param advice what to do, {@code RETRY_ADVICE_UNSPECIFIED} when nobody said
+ * @param reason the contract's reason, such as {@code ENGINE_LOST}; empty if gRPC itself or a proxy failed the call
+ * @param message what happened and what to do, in one line
+ * @param advice what to do; {@code RETRY_ADVICE_UNSPECIFIED} if the failure has no advice
  * @param ended whether the generation itself has ended
- * @param lastSequence the last event that had arrived: the cursor for resuming
- * @param usage what had been used; the default instance when not told
- * @param retryDelay what the server asks to wait before another try; zero when it does not
- * @param violations the request's fields that are wrong
+ * @param generationId the generation; empty if the call had none
+ * @param lastSequence the sequence of the last event received: the cursor for resuming
+ * @param usage the generation's usage; the default instance if it is unknown
+ * @param retryDelay the server's minimum delay before another attempt; zero if the server sets none
+ * @param violations the invalid fields of the request
  */
 public record Failure(
     Status.Code code,
@@ -42,33 +45,47 @@ public record Failure(
     List<FieldViolation> violations)
     implements Serializable {
 
-  /** A failure that this side finds: it knows neither the generation's usage nor a delay. */
+  /** Creates a failure that the client itself detects, without usage and retry delay. */
   Failure(Status.Code code, String reason, String message, RetryAdvice advice, boolean ended) {
     this(code, reason, message, advice, ended, "", 0, Usage.getDefaultInstance(), Duration.ZERO, List.of());
   }
 
-  /** Of a failed call, with the details of its trailers as far as they can be read. */
+  /** Decodes a failed call, including all readable details of its trailers. */
   static Failure of(StatusException error) {
     List<Any> details = List.of();
     try {
       com.google.rpc.Status told = StatusProto.fromThrowable(error);
       details = told == null ? details : told.getDetailsList();
     } catch (IllegalArgumentException damaged) {
-      // A proxy changed the status or the trailers: what gRPC says itself still holds.
+      // A proxy changed the status or the trailers: gRPC's own code and description still apply.
     }
     Status status = error.getStatus();
-    String message = status.getDescription() == null ? "" : status.getDescription();
-    // Of a connection gRPC says no more than "io exception"; its cause says what and where.
-    String cause = status.getCause() == null ? "" : ": " + status.getCause().getMessage();
-    return decode(status.getCode(), message + cause, details);
+    String message = status.getDescription() == null ? "" : LocalErrors.describe(status.getDescription());
+    return decode(status.getCode(), message + because(status.getCause()), details);
   }
 
-  /** Of a generation's own end, in {@code Finished.status}. */
+  /**
+   * Returns the cause of a failed connection: gRPC's description is only "io exception". The cause has the details and the
+   * address, and that of a failed handshake what is wrong with the certificate.
+   */
+  private static String because(Throwable cause) {
+    if (!(cause instanceof SSLException)) {
+      return cause == null ? "" : ": " + cause.getMessage();
+    }
+    Throwable first = cause;
+    while (first.getCause() != null) {
+      first = first.getCause();
+    }
+    // Only the name of the class says that a certificate has expired.
+    return ": " + first.getClass().getSimpleName() + ": " + first.getMessage();
+  }
+
+  /** Decodes the outcome of the generation itself, {@code Finished.status}. */
   static Failure of(com.google.rpc.Status status) {
     return decode(Status.fromCodeValue(status.getCode()).getCode(), status.getMessage(), status.getDetailsList());
   }
 
-  /** The same failure, told by the reader: the cursor is the reader's own, because the server may be ahead of it. */
+  /** Adds the reader's id, usage and cursor. Its cursor replaces the server's, because the server may be ahead of it. */
   Failure toldBy(String generation, int cursor, Usage known) {
     String id = generationId.isEmpty() ? generation : generationId;
     boolean told = !usage.equals(Usage.getDefaultInstance());
@@ -79,7 +96,7 @@ public record Failure(
     GenerationFailure failure = find(details, GenerationFailure.getDefaultInstance());
     var asked = find(details, RetryInfo.getDefaultInstance()).getRetryDelay();
     Duration delay = Duration.ofSeconds(asked.getSeconds(), asked.getNanos());
-    // Unknown advice of a newer server counts as missing: the code alone then decides what follows.
+    // Unknown advice from a newer server counts as missing: the code alone then decides the next step.
     RetryAdvice advice = failure.getRetryAdvice();
     return new Failure(
         code,
@@ -94,7 +111,7 @@ public record Failure(
         List.copyOf(find(details, BadRequest.getDefaultInstance()).getFieldViolationsList()));
   }
 
-  /** The first detail of a type that can be read, or else the empty message given. */
+  /** Returns the first readable detail of the type of {@code empty}, or {@code empty} if there is none. */
   private static <T extends Message> T find(List<Any> details, T empty) {
     for (Any detail : details) {
       try {
@@ -102,7 +119,7 @@ public record Failure(
           return detail.unpackSameTypeAs(empty);
         }
       } catch (InvalidProtocolBufferException damaged) {
-        // As good as not sent.
+        // Ignored: a damaged detail counts as missing.
       }
     }
     return empty;

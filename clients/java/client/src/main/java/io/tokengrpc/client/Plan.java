@@ -8,12 +8,15 @@ import java.time.Duration;
 import java.util.UUID;
 
 /**
- * What a caller asks, written into its request.
+ * The caller's request or cursor, completed from its options.
  *
- * @param request null for a stream that only reads a generation which another call started
+ * @param start where reading begins
+ * @param request null for a read-only stream, whose generation another call started
+ * @param cancelOnClose whether a reader that stops early stops the generation; not done if it is not resumable, because it
+ *     then stops with the connection
  * @param timeout null for none
  */
-record Plan(String generationId, StreamTokensRequest request, int after, boolean resumable, Duration timeout) {
+record Plan(Cursor start, StreamTokensRequest request, boolean resumable, boolean cancelOnClose, Duration timeout) {
 
   static Plan start(StreamTokensRequest asked, StreamOptions options) {
     var request = asked.toBuilder();
@@ -26,7 +29,7 @@ record Plan(String generationId, StreamTokensRequest request, int after, boolean
     }
     var unasked = asked.getLimits().getDeadlineAction() == DeadlineAction.DEADLINE_ACTION_UNSPECIFIED;
     if (options.timeout() != null && unasked) {
-      // The generation's own deadline, whatever becomes of the connection.
+      // The server applies the deadline to the generation itself, even if the connection breaks.
       request.getLimitsBuilder().setDeadlineAction(
           options.onDeadline() == OnDeadline.FAIL
               ? DeadlineAction.DEADLINE_ACTION_FAIL
@@ -34,10 +37,19 @@ record Plan(String generationId, StreamTokensRequest request, int after, boolean
     }
     var action = request.getRecovery().getDisconnectAction();
     boolean resumable = options.resumable() && action == DisconnectAction.DISCONNECT_ACTION_DETACH;
-    return new Plan(request.getGenerationId(), request.build(), 0, resumable, options.timeout());
+    var start = new Cursor(request.getGenerationId(), 0);
+    return new Plan(start, request.build(), resumable, resumable, options.timeout());
   }
 
-  static Plan read(String generationId, int after, Duration timeout) {
-    return new Plan(generationId, null, after, true, timeout);
+  static Plan read(Cursor cursor, ResumeOptions options) {
+    return new Plan(cursor, null, true, options.cancelOnClose(), options.timeout());
+  }
+
+  String generationId() {
+    return start.generationId();
+  }
+
+  boolean readOnly() {
+    return request == null;
   }
 }

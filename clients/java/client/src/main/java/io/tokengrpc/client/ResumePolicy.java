@@ -7,74 +7,104 @@ import java.util.EnumSet;
 import java.util.Set;
 
 /**
- * What follows a failure, and how long a client is patient. Pure: no I/O, no clock, no randomness.
+ * Decides the next step after a failure, and limits reconnecting, retries and delays. Pure: no I/O, no clock, no randomness.
  *
- * @param attempts calls in a row that bring nothing new, after which a broken connection is given up
- * @param retryAttempts further starts of a generation that was turned away before it began
- * @param initialBackoff the longest first wait; each wait is drawn between zero and its longest (full jitter)
- * @param backoffFactor by which the longest wait grows
- * @param maxBackoff up to which it grows; what the server asks for (RetryInfo) is added
- * @param maxRetryDelay the longest wait of the server's that is obeyed; where it asks for more, nothing is repeated
- * @param cancelTimeout for the CancelGeneration of a reader who stops
+ * @param patience how long reconnecting goes on without a new event or heartbeat; null for until the caller's deadline, and
+ *     {@link #PATIENCE_WITHOUT_DEADLINE} without one
+ * @param retryAttempts further starts of a generation that no engine could be asked for, or that the server lost before any
+ *     output
+ * @param initialBackoff the upper bound of the first delay; each delay is random between zero and its bound (full jitter)
+ * @param backoffFactor the factor by which the bound grows with each attempt
+ * @param maxBackoff the maximum of the bound; the server's own delay (RetryInfo) is added to the random delay
+ * @param maxRetryDelay the longest delay accepted from the server; if it asks for more, the client makes no further attempt
+ * @param cancelTimeout the timeout of CancelGeneration after a reader has closed its stream
+ * @param connectTimeout the time for a connection to be established; after it, a call counts as failed
  */
 public record ResumePolicy(
-    int attempts,
+    Duration patience,
     int retryAttempts,
     Duration initialBackoff,
     double backoffFactor,
     Duration maxBackoff,
     Duration maxRetryDelay,
-    Duration cancelTimeout) {
+    Duration cancelTimeout,
+    Duration connectTimeout) {
 
+  /** The patience of a stream that has no deadline. */
+  public static final Duration PATIENCE_WITHOUT_DEADLINE = Duration.ofSeconds(60);
+
+  /** The bounds of docs/client-policy.md. */
   public static final ResumePolicy DEFAULT =
       new ResumePolicy(
-          6, 2, Duration.ofMillis(50), 2, Duration.ofSeconds(2), Duration.ofSeconds(30), Duration.ofSeconds(5));
+          null,
+          2,
+          Duration.ofMillis(50),
+          2,
+          Duration.ofSeconds(2),
+          Duration.ofSeconds(30),
+          Duration.ofSeconds(5),
+          Duration.ofSeconds(5));
 
-  /** What gRPC makes of a connection that broke: reset, refused, closed in the middle, a proxy's own reset. */
+  /** The codes that gRPC reports for a broken connection: reset, refused, closed midway, or reset by a proxy. */
   private static final Set<Status.Code> BROKEN =
       EnumSet.of(Status.Code.UNAVAILABLE, Status.Code.CANCELLED, Status.Code.INTERNAL, Status.Code.UNKNOWN);
 
-  private static final Set<String> TURNED_AWAY =
+  private static final Set<String> REJECTED =
       Set.of("OVERLOADED", "DRAINING", "QUOTA_EXCEEDED", "STORE_UNAVAILABLE");
-  private static final Set<String> NOT_KEPT =
+  private static final Set<String> FORGOTTEN =
       Set.of("GENERATION_NOT_FOUND", "REPLAY_EXPIRED", "SEQUENCE_OUT_OF_RANGE");
 
-  /** What follows the end of a call. */
+  /** The next step after the end of a call. */
   enum Step {
-    /** The same generation again, after the cursor. */
+    /** Call again for the same generation, after the cursor, if the stream is resumable. */
     RECONNECT,
-    /** It had ended well where reading began. */
+    /** Call again, on any stream: the server rejected the call, so nothing was lost and no engine was asked. */
+    CALL_AGAIN,
+    /** End normally: the cursor was already that of {@code finished}. */
     END,
-    /** Another start: this one never began. */
+    /** Start the generation again: no engine could be asked. */
     RETRY,
-    /** The rest is no longer kept. */
+    /** The server no longer has the remaining events. */
     LOST,
-    /** Give up. What was generated is billed, so nothing is repeated unasked. */
+    /** Fail. Generated output is billed, so only the caller may repeat it. */
     RAISE
   }
 
-  /** The wait before an attempt, counted from 0; {@code random} is from 0 to 1. */
+  /** Returns this policy with another patience; null for the default. */
+  public ResumePolicy withPatience(Duration patience) {
+    return new ResumePolicy(
+        patience,
+        retryAttempts,
+        initialBackoff,
+        backoffFactor,
+        maxBackoff,
+        maxRetryDelay,
+        cancelTimeout,
+        connectTimeout);
+  }
+
+  /** Returns the delay before an attempt, counted from 0; {@code random} is from 0 to 1. */
   Duration backoff(int attempt, double random) {
     double longest = Math.min(maxBackoff.toNanos(), initialBackoff.toNanos() * Math.pow(backoffFactor, attempt));
     return Duration.ofNanos((long) (random * longest));
   }
 
-  /** Whether the server asks for a longer wait than anybody is patient for. */
+  /** Returns whether the server asks for a delay above {@code maxRetryDelay}. */
   boolean tooLong(Failure failure) {
     return failure.retryDelay().compareTo(maxRetryDelay) > 0;
   }
 
   /**
-   * What to do after a call that ended without {@code finished}.
+   * Returns the next step after a call that ended without {@code finished}.
    *
-   * @param failure null when the call ended with OK
-   * @param resuming whether it was ResumeTokens
-   * @param begun whether some event has arrived, in this call or before
-   * @param readOnly whether the stream only reads what another call started
+   * @param failure null if the call ended with OK
+   * @param resuming whether the call was ResumeTokens
+   * @param begun whether an event has arrived, in this call or an earlier one
+   * @param readOnly whether the stream only reads a generation that another call started
    */
   static Step nextStep(Failure failure, boolean resuming, boolean begun, boolean readOnly) {
     if (failure == null) {
-      // OK where nothing was left to read: the cursor was that of `finished`.
+      // OK on a read-only stream without any event: the cursor was that of `finished`.
       return readOnly && !begun ? Step.END : Step.RECONNECT;
     }
     if (failure.advice() == RetryAdvice.RETRY_ADVICE_RESUME) {
@@ -84,15 +114,16 @@ public record ResumePolicy(
       // Without known advice, the code alone decides.
       return BROKEN.contains(failure.code()) ? Step.RECONNECT : Step.RAISE;
     }
-    if (resuming && begun && NOT_KEPT.contains(failure.reason())) {
+    if (resuming && begun && FORGOTTEN.contains(failure.reason())) {
       return Step.LOST;
     }
-    boolean turnedAway = TURNED_AWAY.contains(failure.reason());
-    if (resuming && turnedAway && !failure.ended()) {
-      return Step.RECONNECT;
+    boolean mayStart = !resuming && !begun && failure.advice() != RetryAdvice.RETRY_ADVICE_NEVER;
+    if (failure.ended() || !resuming && !mayStart) {
+      return Step.RAISE;
     }
-    boolean neverBegan = !resuming && !begun && !failure.ended();
-    boolean mayRetry = neverBegan && failure.advice() != RetryAdvice.RETRY_ADVICE_NEVER;
-    return mayRetry && (turnedAway || failure.reason().equals("ENGINE_UNAVAILABLE")) ? Step.RETRY : Step.RAISE;
+    if (REJECTED.contains(failure.reason())) {
+      return Step.CALL_AGAIN;
+    }
+    return mayStart && failure.reason().equals("ENGINE_UNAVAILABLE") ? Step.RETRY : Step.RAISE;
   }
 }

@@ -1,19 +1,22 @@
 package io.tokengrpc.client;
 
 import io.grpc.Status;
-import io.tokengrpc.tokenstreaming.v1.RetryAdvice;
 import io.tokengrpc.tokenstreaming.v1.StreamTokensResponse;
 import java.time.Duration;
 import java.util.Optional;
+import java.util.Set;
 import java.util.function.DoubleSupplier;
 import java.util.function.LongSupplier;
 
 /**
- * One stream's life over however many calls it takes: what follows each of them, and what its reader finally sees.
+ * The state of one stream over all its calls: decides the step after each call and the outcome for the reader.
  *
- * <p>Does no I/O: a {@link TokenStream} tells it what happened. What the reader gets as an error is thrown.
+ * <p>Does no I/O: {@link TokenStream} reports each message and the end of each call. Errors for the reader are thrown.
  */
 final class Session {
+  /** The reasons of streams that nobody can go on reading. */
+  private static final Set<String> SPOILED = Set.of("STREAM_GAP", "CHECKSUM_MISMATCH");
+
   private final Plan plan;
   private final ResumePolicy policy;
   private final LongSupplier nanoTime;
@@ -22,22 +25,28 @@ final class Session {
   private Failure failure;
   private long deadline;
   private int calls;
-  private int attempts;
+
+  /** Reconnections since the last new event or heartbeat; then the end of the first and the failure of the last call. */
+  private int reconnects;
+
+  private long failingSince;
+  private Failure lastBroken;
   private int retries;
+  private boolean detached;
 
   Session(Plan plan, ResumePolicy policy, LongSupplier nanoTime, DoubleSupplier random) {
     this.plan = plan;
     this.policy = policy;
     this.nanoTime = nanoTime;
     this.random = random;
-    answer = new Answer(plan.after());
+    answer = new Answer(plan.start());
   }
 
   Answer answer() {
     return answer;
   }
 
-  /** How often it called again after its first call. */
+  /** Returns the number of calls after the first one. */
   int resumes() {
     return Math.max(0, calls - 1);
   }
@@ -46,54 +55,76 @@ final class Session {
     return answer.finish != null;
   }
 
-  /** Whether the generation may go on though nobody will come back: CancelGeneration is due. */
+  /** Returns the position after the last message that {@link #received} returned as new. */
+  synchronized Cursor cursor() {
+    return answer.cursor(plan.generationId());
+  }
+
+  /** Leaves the generation to another reader: later messages do not count, and it is not abandoned. */
+  synchronized Cursor detach() {
+    if (!plan.resumable()) {
+      // Not recorded: the stream goes on.
+      throw told(LocalErrors.notResumable());
+    }
+    detached = true;
+    return cursor();
+  }
+
+  synchronized boolean detached() {
+    return detached;
+  }
+
+  /** Returns whether the generation may still run although its reader will not resume it: CancelGeneration is due. */
   synchronized boolean abandoned() {
-    if (plan.request() == null || !plan.resumable() || calls == 0 || finished()) {
+    if (!plan.cancelOnClose() || detached || calls == 0 || finished()) {
       return false;
     }
     if (failure != null && failure.code() == Status.Code.DEADLINE_EXCEEDED) {
       return !failure.ended();
     }
-    return failure == null || failure.reason().equals("STREAM_GAP");
+    return failure == null || SPOILED.contains(failure.reason());
   }
 
-  /** Whether the next call is ResumeTokens, after the answer's sequence; otherwise StreamTokens with the plan's request. */
+  /** Returns whether the next call is ResumeTokens, after the answer's sequence; otherwise it is StreamTokens. */
   synchronized boolean resuming() {
-    return plan.request() == null || answer.sequence > 0;
+    return plan.readOnly() || answer.sequence > 0;
   }
 
-  /** Until the deadline, which counts from the first call: the timeout of the next one. Null without one. */
+  /** Returns the time left until the deadline, which counts from the first call; null without a deadline. */
   synchronized Duration timeLeft() {
     return plan.timeout() == null ? null : Duration.ofNanos(Math.max(0, deadline - nanoTime.getAsLong()));
   }
 
-  /** A call is made. */
+  /** Counts a call; the first one starts the deadline. */
   synchronized void calling() {
     if (calls++ == 0 && plan.timeout() != null) {
       deadline = nanoTime.getAsLong() + plan.timeout().toNanos();
     }
   }
 
-  /** Takes a message; whether it is new. */
+  /** Processes a message and returns whether it is new; none is once the reader has detached. */
   synchronized boolean received(StreamTokensResponse message) {
+    if (detached) {
+      return false;
+    }
     int before = answer.sequence;
     try {
       boolean isNew = answer.add(message);
-      if (answer.sequence != before) {
-        attempts = 0;
+      if (answer.sequence != before || message.hasHeartbeat()) {
+        reconnects = 0;
       }
       return isNew;
-    } catch (TokenStreamException gap) {
-      throw failed(gap.failure());
+    } catch (TokenStreamException spoiled) {
+      throw failed(spoiled.failure());
     }
   }
 
   /**
-   * What follows a call that has ended.
+   * Decides the next step after a call has ended.
    *
-   * @param resumed whether it was ResumeTokens
-   * @param ended null when it ended with OK
-   * @return how long to wait before the next call; empty at a good end
+   * @param resumed whether the call was ResumeTokens
+   * @param ended the call's failure; null if the call ended with OK
+   * @return the delay before the next call; empty after a normal end
    */
   synchronized Optional<Duration> callEnded(boolean resumed, Failure ended) {
     if (finished()) {
@@ -102,89 +133,94 @@ final class Session {
       }
       return Optional.empty();
     }
-    return switch (ResumePolicy.nextStep(ended, resumed, begun(), plan.request() == null)) {
+    return switch (ResumePolicy.nextStep(ended, resumed, begun(), plan.readOnly())) {
       case END -> Optional.empty();
-      case RECONNECT -> Optional.of(reconnect(ended == null ? cutShort() : ended));
+      case RECONNECT -> {
+        Failure broken = ended == null ? LocalErrors.endedWithoutFinished() : ended;
+        yield Optional.of(reconnect(broken, plan.resumable()));
+      }
+      case CALL_AGAIN -> Optional.of(reconnect(ended, true));
       case RETRY -> Optional.of(retry(ended, ended));
       case LOST -> Optional.of(lost(ended));
       case RAISE -> throw failed(ended);
     };
   }
 
-  /** The error that the reader gets, completed by what this side knows. */
+  /** Records a failure and returns the reader's error, completed with the id, cursor and usage of the stream. */
   synchronized TokenStreamException failed(Failure cause) {
-    failure = cause.toldBy(plan.generationId(), answer.sequence, answer.usage);
-    return told(failure);
+    TokenStreamException error = told(cause);
+    failure = error.failure();
+    return error;
   }
 
-  /** The error of a reader whose stream was left. Not kept: the generation has not failed, and is still to be cancelled. */
-  synchronized TokenStreamException left(String message) {
-    RetryAdvice none = RetryAdvice.RETRY_ADVICE_UNSPECIFIED;
-    Failure left = new Failure(Status.Code.CANCELLED, "CANCELLED", message, none, false);
-    return told(left.toldBy(plan.generationId(), answer.sequence, answer.usage));
+  /** Returns the error for a closed stream. Not recorded: the generation has not failed and must still be cancelled. */
+  synchronized TokenStreamException stopped(String message) {
+    return told(LocalErrors.stopped(message));
   }
 
-  private TokenStreamException told(Failure failure) {
-    return new TokenStreamException(failure, answer.text.toString());
+  private TokenStreamException told(Failure cause) {
+    Failure told = cause.toldBy(plan.generationId(), answer.sequence, answer.usage);
+    return new TokenStreamException(told, answer.text.toString(), cursor());
   }
 
   private boolean begun() {
-    return answer.sequence > plan.after();
+    return answer.sequence > plan.start().sequence();
   }
 
-  private Duration reconnect(Failure broken) {
-    Duration delay = delay(attempts, policy.attempts(), broken);
-    if (!plan.resumable() || delay == null) {
+  private Duration reconnect(Failure ended, boolean allowed) {
+    if (reconnects == 0) {
+      failingSince = nanoTime.getAsLong();
+    }
+    Failure broken = reconnects > 0 && LocalErrors.stillFrozen(lastBroken, ended) ? lastBroken : ended;
+    lastBroken = broken;
+    Duration delay = policy.backoff(reconnects, random.getAsDouble()).plus(broken.retryDelay());
+    if (!allowed || policy.tooLong(broken) || isLate(delay, patienceLeft()) || isLate(delay, timeLeft())) {
       throw failed(connectionLost(broken));
     }
-    attempts++;
+    reconnects++;
     return delay;
   }
 
-  private Duration retry(Failure turnedAway, Failure otherwise) {
-    Duration delay = delay(retries, policy.retryAttempts(), turnedAway);
-    if (plan.request() == null || delay == null) {
+  /** Returns how long reconnecting may still go on; null for until the deadline. */
+  private Duration patienceLeft() {
+    Duration patience = policy.patience();
+    if (patience == null && plan.timeout() == null) {
+      patience = ResumePolicy.PATIENCE_WITHOUT_DEADLINE;
+    }
+    return patience == null ? null : patience.minusNanos(nanoTime.getAsLong() - failingSince);
+  }
+
+  private Duration retry(Failure refused, Failure otherwise) {
+    Duration delay = policy.backoff(retries, random.getAsDouble()).plus(refused.retryDelay());
+    boolean used = plan.readOnly() || retries >= policy.retryAttempts();
+    if (used || policy.tooLong(refused) || isLate(delay, timeLeft())) {
       throw failed(otherwise);
     }
     retries++;
     return delay;
   }
 
-  /** Starts anew when no output had come: the server has forgotten the generation, as after a crash. */
+  /** Starts again if no output has arrived and the server no longer has the generation, as after a crash. */
   private Duration lost(Failure gone) {
-    String message = "the connection broke and the rest is gone (" + gone.message() + ")";
-    RetryAdvice advice = RetryAdvice.RETRY_ADVICE_RETRY;
-    Failure lost = new Failure(gone.code(), "GENERATION_LOST", message, advice, gone.ended());
+    Failure lost = LocalErrors.generationLost(gone);
     if (!gone.reason().equals("GENERATION_NOT_FOUND") || answer.hasOutput) {
       throw failed(lost);
     }
-    answer = new Answer(0);
-    return retry(gone, lost);
+    Duration delay = retry(gone, lost);
+    answer = new Answer(plan.start());
+    return delay;
   }
 
-  /** How long to wait before another attempt, of which there are at most so many; null when there is none. */
-  private Duration delay(int done, int most, Failure failure) {
-    Duration delay = policy.backoff(done, random.getAsDouble()).plus(failure.retryDelay());
-    Duration left = timeLeft();
-    boolean late = left != null && delay.compareTo(left) >= 0;
-    return done >= most || policy.tooLong(failure) || late ? null : delay;
+  private static boolean isLate(Duration delay, Duration left) {
+    return left != null && delay.compareTo(left) >= 0;
   }
 
-  /** The error of a connection that is given up: the server's own where it gave a reason, gRPC's where nothing ever came. */
+  /** Returns the call's own error if it has a reason or no server was reachable, otherwise CONNECTION_LOST. */
   private Failure connectionLost(Failure broken) {
     boolean unreachable = !begun() && broken.code() == Status.Code.UNAVAILABLE;
     if (!broken.reason().isEmpty() || unreachable) {
       return broken;
     }
-    String tried = attempts == 0 ? "" : " and " + attempts + " attempts to resume failed";
-    RetryAdvice advice =
-        begun() && plan.resumable() ? RetryAdvice.RETRY_ADVICE_RESUME : RetryAdvice.RETRY_ADVICE_RETRY;
-    String message = "the connection broke" + tried + " (" + broken.message() + ")";
-    return new Failure(broken.code(), "CONNECTION_LOST", message, advice, false);
-  }
-
-  private static Failure cutShort() {
-    String message = "the stream ended without the generation's end";
-    return new Failure(Status.Code.UNAVAILABLE, "", message, RetryAdvice.RETRY_ADVICE_UNSPECIFIED, false);
+    return LocalErrors.connectionLost(broken, begun() && plan.resumable());
   }
 }

@@ -6,10 +6,12 @@ import java.util.concurrent.Flow;
 import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
- * A stream as a {@link Flow.Publisher}, for one subscriber: the bridge to reactive libraries.
+ * An adapter from a stream to a {@link Flow.Publisher} with one subscriber, for use with reactive libraries.
  *
- * <p>Demand reaches the server: while the subscriber asks for nothing, at most one message is read ahead. Cancelling the
- * subscription leaves the stream, which stops the generation.
+ * <p>Back pressure reaches the server: without demand, at most one message is read ahead. Cancelling the subscription
+ * closes the stream, which stops the generation unless the stream comes from {@code resume}. To leave the generation to
+ * another reader, call {@link TokenStream#detach} instead: the subscriber receives the tokens that had arrived, then
+ * {@code onComplete}.
  */
 public final class TokenPublisher implements Flow.Publisher<Token> {
   private final TokenStream stream;
@@ -17,8 +19,8 @@ public final class TokenPublisher implements Flow.Publisher<Token> {
   private final AtomicBoolean subscribed = new AtomicBoolean();
 
   /**
-   * @param executor whose one thread reads the stream, blocking, from subscription to end; another one leaves it when the
-   *     subscription is cancelled
+   * @param executor runs the blocking read loop in one thread, from subscription to end, and closes the stream in another
+   *     thread if the subscription is cancelled
    */
   public TokenPublisher(TokenStream stream, Executor executor) {
     this.stream = stream;
@@ -62,7 +64,7 @@ public final class TokenPublisher implements Flow.Publisher<Token> {
         cancelled = true;
         notifyAll();
       }
-      // Not here, because leaving waits for the server, and a subscription must be cancelled without waiting.
+      // On the executor, because close() waits for the server and cancel() must not block.
       executor.execute(stream::close);
     }
 
@@ -85,7 +87,7 @@ public final class TokenPublisher implements Flow.Publisher<Token> {
       }
     }
 
-    /** False when the subscription is cancelled. */
+    /** Waits for demand; returns false if the subscription is cancelled. */
     private synchronized boolean awaitDemand() throws InterruptedException {
       while (demand == 0 && !misused && !cancelled) {
         wait();

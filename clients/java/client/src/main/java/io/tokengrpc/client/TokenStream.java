@@ -1,63 +1,53 @@
 package io.tokengrpc.client;
 
-import io.grpc.StatusException;
-import io.grpc.stub.BlockingClientCall;
 import io.tokengrpc.tokenstreaming.v1.FinishReason;
 import io.tokengrpc.tokenstreaming.v1.Finished;
 import io.tokengrpc.tokenstreaming.v1.StreamTokensResponse;
 import io.tokengrpc.tokenstreaming.v1.Token;
 import io.tokengrpc.tokenstreaming.v1.ToolCall;
 import io.tokengrpc.tokenstreaming.v1.Usage;
-import java.time.Duration;
 import java.util.Collections;
 import java.util.Iterator;
 import java.util.List;
 import java.util.NoSuchElementException;
 import java.util.Optional;
-import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.TimeoutException;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ThreadLocalRandom;
 
 /**
- * The tokens of one generation, each once, in order, over however many connections that takes. Read once, by one thread; any
- * thread may close it.
+ * The tokens of one generation, each once, in order, over as many connections as necessary. A stream can be read once, by one
+ * thread; any thread may close or detach it.
  *
- * <p>Leaving it early, with {@link #close} or by interrupting the thread that reads, stops the generation on the server, unless
- * the stream only reads what another call started. Write {@code try (var stream = client.stream(…))}: a stream that is neither
- * read to its end nor closed leaves its generation running.
+ * <p>Closing the stream early, or interrupting the reading thread, stops the generation on the server, unless the stream comes
+ * from {@code resume}, or {@link #detach} was called. Write {@code try (var stream = client.stream(…))}: if a stream is
+ * neither read to its end nor closed, its generation keeps running.
  *
- * <p>{@link #hasNext}, {@link #next} and {@link #nextMessage} throw {@link TokenStreamException}; what had arrived stays
- * readable.
+ * <p>{@link #hasNext}, {@link #next} and {@link #nextMessage} throw {@link TokenStreamException}; the data received
+ * before it stays readable.
  */
 public final class TokenStream implements Iterator<Token>, Iterable<Token>, AutoCloseable {
-  /** For the trailers of a generation that has finished: they say nothing new, but its server is done when they come. */
-  private static final Duration TRAILERS_TIMEOUT = Duration.ofSeconds(1);
-
   private final TokenStreamClient client;
   private final Plan plan;
   private final Session session;
-  private final CountDownLatch closed = new CountDownLatch(1);
-  private BlockingClientCall<?, StreamTokensResponse> call;
-  private boolean resuming;
-  private Optional<Duration> wait = Optional.of(Duration.ZERO);
+  private final Calls calls;
   private Iterator<Token> arrived = Collections.emptyIterator();
   private boolean over;
 
-  /** Made by {@link TokenStreamClient}; the call itself is made when reading begins. */
+  /** Created by {@link TokenStreamClient}; the call itself is made when reading begins. */
   TokenStream(TokenStreamClient client, Plan plan) {
     this.client = client;
     this.plan = plan;
     session = new Session(plan, client.policy(), System::nanoTime, () -> ThreadLocalRandom.current().nextDouble());
+    calls = new Calls(client, plan, session, () -> client.opened(this));
   }
 
-  /** The stream itself, for a {@code for} loop. */
+  /** Returns the stream itself, for use in a {@code for} loop. */
   @Override
   public Iterator<Token> iterator() {
     return this;
   }
 
-  /** Waits for the next token; false after a good end. */
+  /** Waits for the next token; returns false after a normal end. */
   @Override
   public boolean hasNext() {
     while (!arrived.hasNext()) {
@@ -78,13 +68,13 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     return arrived.next();
   }
 
-  /** Waits for the next message, notices included, without what had arrived before; empty after a good end. */
+  /** Waits for the next new message, including notices; returns empty after a normal end. */
   public Optional<StreamTokensResponse> nextMessage() {
     if (over) {
       return Optional.empty();
     }
     try {
-      Optional<StreamTokensResponse> message = read();
+      Optional<StreamTokensResponse> message = calls.read();
       over = message.isEmpty();
       if (over) {
         close();
@@ -94,71 +84,101 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
       over = true;
       close();
       Thread.currentThread().interrupt();
-      throw session.left("the thread that read the stream was interrupted");
+      throw session.stopped("the thread that read the stream was interrupted");
     } catch (RuntimeException | Error failure) {
       over = true;
-      close();
+      // Thrown at once: the deadline may have passed, and the server may not answer.
+      end();
+      if (failure instanceof TokenStreamException && session.detached()) {
+        return Optional.empty();
+      }
       throw failure;
     }
   }
 
-  /** Ends the stream and, when its generation still runs and is this stream's own, the generation. */
+  /**
+   * Ends the stream. Also cancels the generation if it may still run, except for streams of {@code resume} without
+   * {@code cancelOnClose}, and after {@link #detach}.
+   */
   @Override
   public void close() {
-    synchronized (this) {
-      if (isClosed()) {
-        return;
-      }
-      closed.countDown();
-      hangUp();
-    }
-    client.closed(this);
-    if (session.abandoned()) {
-      client.leave(plan.generationId());
-    }
+    end().join();
   }
 
+  /** Ends the stream. The result completes when the generation is cancelled, if it may still run. */
+  private CompletableFuture<Void> end() {
+    if (!calls.hangUp()) {
+      return CompletableFuture.completedFuture(null);
+    }
+    client.closed(this);
+    return session.abandoned() ? client.leave(plan.generationId()) : CompletableFuture.completedFuture(null);
+  }
+
+  /**
+   * Leaves the generation to another reader: ends the stream without stopping the generation, which then waits for a reader for
+   * its {@code detach_ttl}. Reading ends normally, after the tokens that had arrived in the last message.
+   *
+   * @return the cursor from which {@link TokenStreamClient#resume(Cursor)} goes on, in any client of any language
+   * @throws TokenStreamException with the reason {@code NOT_RESUMABLE}, and without any effect, if the stream is not resumable
+   */
+  public Cursor detach() {
+    Cursor cursor = session.detach();
+    close();
+    return cursor;
+  }
+
+  /** Returns the generation's id: the caller's own, or a random one. */
   public String generationId() {
     return plan.generationId();
   }
 
-  /** The last event that arrived: the cursor for resuming; 0 before the first. */
+  /** Returns the position after the last message received, also after an error: another reader can go on from there. */
+  public Cursor cursor() {
+    return session.cursor();
+  }
+
+  /** Returns the sequence of the last event received; 0 before the first event. */
   public int sequence() {
     return session.answer().sequence;
   }
 
-  /** The answer so far. */
+  /** Returns the text so far. */
   public String text() {
     return session.answer().text.toString();
   }
 
+  /** Returns the reasoning so far. */
   public String reasoningText() {
     return session.answer().reasoningText.toString();
   }
 
+  /** Returns the refusal so far. */
   public String refusalText() {
     return session.answer().refusalText.toString();
   }
 
   /**
-   * The tool calls so far, in order; complete once the generation has finished. Send them back unchanged when the
+   * Returns the tool calls so far, in order; complete once the generation has finished. Send them back unchanged when the
    * conversation continues: an engine may require their {@code opaque}.
    */
   public List<ToolCall> toolCalls() {
     return session.answer().toolCalls();
   }
 
-  /** Cumulative, as of the last event. */
+  /** Returns the cumulative usage as of the last event. */
   public Usage usage() {
     return session.answer().usage;
   }
 
-  /** How the generation ended, its timing included; empty until it has. */
+  /** Returns how the generation ended, including its timing; empty until it has ended. */
   public Optional<Finished> finish() {
     return Optional.ofNullable(session.answer().finish);
   }
 
-  /** {@code END}, {@code MAX_TOKENS}, …; the number of one that is unknown here; empty until the generation has ended. */
+  /**
+   * Returns {@code END}, {@code MAX_TOKENS}, …, or an unknown reason's number. Empty as long as {@code finished} has not
+   * arrived, so also after a lost connection or an early close.
+   */
   public String finishReason() {
     Finished finish = session.answer().finish;
     if (finish == null) {
@@ -170,81 +190,8 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
         : reason.name().substring("FINISH_REASON_".length());
   }
 
-  /** How often the client called again after its first call. */
+  /** Returns the number of calls after the first one. */
   public int resumes() {
     return session.resumes();
-  }
-
-  private Optional<StreamTokensResponse> read() throws InterruptedException {
-    while (wait.isPresent()) {
-      if (session.finished()) {
-        awaitTrailers();
-        wait = session.callEnded(resuming, null);
-        continue;
-      }
-      if (call == null) {
-        open(wait.get());
-      }
-      StreamTokensResponse message = null;
-      Failure failure = null;
-      try {
-        message = call.read();
-      } catch (StatusException error) {
-        failure = Failure.of(error);
-      }
-      if (message == null && isClosed()) {
-        throw closedWhileRead();
-      } else if (message == null) {
-        call = null;
-        wait = session.callEnded(resuming, failure);
-      } else if (session.received(message)) {
-        return Optional.of(message);
-      }
-    }
-    return Optional.empty();
-  }
-
-  private void open(Duration delay) throws InterruptedException {
-    if (closed.await(delay.toNanos(), TimeUnit.NANOSECONDS)) {
-      throw closedWhileRead();
-    }
-    session.calling();
-    if (session.resumes() > 0) {
-      client.connectAnew();
-    }
-    resuming = session.resuming();
-    // Together, so that a close in between does not miss the call.
-    synchronized (this) {
-      if (isClosed()) {
-        throw closedWhileRead();
-      }
-      client.opened(this);
-      call =
-          resuming
-              ? client.read(plan.generationId(), session.answer().sequence, session.timeLeft())
-              : client.start(plan.request(), session.timeLeft());
-    }
-  }
-
-  private void awaitTrailers() throws InterruptedException {
-    try {
-      call.read(TRAILERS_TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);
-    } catch (StatusException | TimeoutException sameAsFinished) {
-      // `finished` has said it.
-    }
-  }
-
-  private boolean isClosed() {
-    return closed.getCount() == 0;
-  }
-
-  private void hangUp() {
-    if (call != null) {
-      call.cancel("the reader left", null);
-    }
-  }
-
-  private TokenStreamException closedWhileRead() {
-    return session.left("the stream was closed while it was read");
   }
 }

@@ -1,6 +1,5 @@
 package io.tokengrpc.client;
 
-import com.google.gson.Gson;
 import com.google.gson.reflect.TypeToken;
 import io.grpc.ConnectivityState;
 import io.grpc.Grpc;
@@ -11,7 +10,9 @@ import io.grpc.Metadata;
 import io.grpc.StatusException;
 import io.grpc.stub.BlockingClientCall;
 import io.grpc.stub.MetadataUtils;
+import io.grpc.stub.StreamObserver;
 import io.tokengrpc.tokenstreaming.v1.CancelGenerationRequest;
+import io.tokengrpc.tokenstreaming.v1.CancelGenerationResponse;
 import io.tokengrpc.tokenstreaming.v1.Generation;
 import io.tokengrpc.tokenstreaming.v1.GetGenerationRequest;
 import io.tokengrpc.tokenstreaming.v1.ResumeTokensRequest;
@@ -19,19 +20,16 @@ import io.tokengrpc.tokenstreaming.v1.StreamTokensRequest;
 import io.tokengrpc.tokenstreaming.v1.StreamTokensResponse;
 import io.tokengrpc.tokenstreaming.v1.TokenStreamGrpc;
 import io.tokengrpc.tokenstreaming.v1.TokenStreamGrpc.TokenStreamBlockingV2Stub;
-import java.io.IOException;
-import java.io.InputStreamReader;
-import java.io.Reader;
-import java.io.UncheckedIOException;
-import java.nio.charset.StandardCharsets;
+import io.tokengrpc.tokenstreaming.v1.TokenStreamGrpc.TokenStreamStub;
 import java.time.Duration;
 import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Streams tokens from one server, or from the replicas behind one name. May be shared by threads.
+ * A client that streams tokens from one server, or from the replicas behind one name. Thread-safe.
  *
  * <pre>{@code
  * try (var client = new TokenStreamClient("127.0.0.1:50051");
@@ -43,106 +41,124 @@ import java.util.concurrent.TimeUnit;
  * }</pre>
  */
 public final class TokenStreamClient implements AutoCloseable {
-  /** For calls that run no generation. */
+  /** Timeout of calls that do not start a generation. */
   private static final Duration CONTROL_TIMEOUT = Duration.ofSeconds(30);
 
   private static final int MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 
   private final ManagedChannel channel;
   private final TokenStreamBlockingV2Stub stub;
+  private final TokenStreamStub asyncStub;
   private final ResumePolicy policy;
+  private final Connecting connecting;
   private final Set<TokenStream> open = ConcurrentHashMap.newKeySet();
+  private final Set<CompletableFuture<Void>> leaving = ConcurrentHashMap.newKeySet();
+  private volatile boolean closed;
 
-  /** Connects to {@code host:port} in plaintext, in the background: what fails is told by the calls. */
+  /** Connects to {@code host:port} in plaintext, in the background: calls report connection failures. */
   public TokenStreamClient(String target) {
     this(channelBuilder(target).build(), "", ResumePolicy.DEFAULT);
   }
 
   /**
-   * Over a channel of the caller's: see {@link #withDefaults}. The client closes it.
+   * Uses the caller's channel: see {@link #withDefaults}. {@link #close} also closes the channel.
    *
-   * @param token sent as {@code authorization: Bearer …}; empty for none
+   * @param token bearer token, sent as {@code authorization: Bearer …}; null or empty for none
    */
   public TokenStreamClient(ManagedChannel channel, String token, ResumePolicy policy) {
     this.channel = channel;
     this.policy = policy;
+    connecting = new Connecting(channel, policy.connectTimeout());
     Metadata headers = new Metadata();
-    if (!token.isEmpty()) {
+    if (token != null && !token.isEmpty()) {
       headers.put(Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER), "Bearer " + token);
     }
-    stub =
-        TokenStreamGrpc.newBlockingV2Stub(channel)
-            .withInterceptors(MetadataUtils.newAttachHeadersInterceptor(headers));
-    // Connects now, so that the timeout of the first stream is not spent on it.
+    var authorization = MetadataUtils.newAttachHeadersInterceptor(headers);
+    stub = TokenStreamGrpc.newBlockingV2Stub(channel).withInterceptors(authorization);
+    asyncStub = TokenStreamGrpc.newStub(channel).withInterceptors(authorization);
+    // Connects now, so that connecting does not use up the timeout of the first stream.
     channel.getState(true);
   }
 
-  /** A plaintext channel to {@code host:port} with the client's defaults. */
+  /** Returns the builder of a plaintext channel to {@code host:port} with the client's defaults. */
   public static ManagedChannelBuilder<?> channelBuilder(String target) {
     return withDefaults(Grpc.newChannelBuilder(target, InsecureChannelCredentials.create()));
   }
 
-  /** Puts the client's defaults on a channel; what is set on the builder afterwards wins. */
+  /** Applies the client's defaults to a channel builder; later settings on the builder override them. */
   public static ManagedChannelBuilder<?> withDefaults(ManagedChannelBuilder<?> builder) {
-    // A link that was cut without a word is noticed after 30 s while a call is open.
+    // While a call is open, a frozen server or a silently broken connection is noticed after 15 s.
     return builder
-        .keepAliveTime(20, TimeUnit.SECONDS)
-        .keepAliveTimeout(10, TimeUnit.SECONDS)
+        .keepAliveTime(10, TimeUnit.SECONDS)
+        .keepAliveTimeout(5, TimeUnit.SECONDS)
         .maxInboundMessageSize(MAX_MESSAGE_BYTES)
-        // Its retries cover the unary methods alone: of streams the ResumePolicy decides, and two policies on top of each
-        // other would multiply their attempts.
+        // The service config retries only unary methods. ResumePolicy retries streams, and two policies on top of each
+        // other would multiply the attempts.
         .enableRetry()
-        .defaultServiceConfig(serviceConfig());
+        .defaultServiceConfig(SharedFiles.read("service_config.json", new TypeToken<Map<String, Object>>() {}));
   }
 
-  /** Starts a generation of a prompt, when reading begins. */
+  /** Returns a stream that starts a generation for a prompt when reading begins. */
   public TokenStream stream(String prompt) {
     return stream(StreamTokensRequest.newBuilder().setPrompt(prompt).build(), StreamOptions.DEFAULT);
   }
 
-  /** Starts a generation, when reading begins. An empty {@code generation_id} becomes a random one. */
+  /** Returns a stream that starts a generation when reading begins. An empty {@code generation_id} becomes random. */
   public TokenStream stream(StreamTokensRequest request, StreamOptions options) {
     return new TokenStream(this, Plan.start(request, options));
   }
 
-  /** Reads a generation that another call started, from the event after {@code after} on; leaving it stops nothing. */
-  public TokenStream resume(String generationId, int after) {
-    return resume(generationId, after, null);
+  /** Returns a stream that goes on where another reader left a generation. Closing it does not stop the generation. */
+  public TokenStream resume(Cursor cursor) {
+    return resume(cursor, ResumeOptions.DEFAULT);
   }
 
-  /** The same, for at most {@code timeout}. */
-  public TokenStream resume(String generationId, int after, Duration timeout) {
-    return new TokenStream(this, Plan.read(generationId, after, timeout));
+  /** Like {@link #resume(Cursor)}, with a timeout, or for a reader whose leaving stops the generation. */
+  public TokenStream resume(Cursor cursor, ResumeOptions options) {
+    return new TokenStream(this, Plan.read(cursor, options));
   }
 
-  /** What is known of a generation: state, usage, kept events, outcome. */
+  /**
+   * Like {@link #resume(Cursor)}, from the text of a cursor.
+   *
+   * @throws TokenStreamException with the reason {@code INVALID_CURSOR} if it is none
+   */
+  public TokenStream resume(String cursor) {
+    return resume(Cursor.parse(cursor));
+  }
+
+  /** Returns a generation's state, usage, retained events and outcome. */
   public Generation get(String generationId) {
+    checkOpen();
     try {
       var request = GetGenerationRequest.newBuilder().setGenerationId(generationId).build();
       return within(CONTROL_TIMEOUT).getGeneration(request).getGeneration();
     } catch (StatusException error) {
-      throw new TokenStreamException(Failure.of(error), "");
+      throw new TokenStreamException(Failure.of(error));
     }
   }
 
-  /** Stops a generation for all its readers and answers it as it ended; again changes nothing. */
+  /** Stops a generation for all its readers and returns its final state. Repeated calls have no effect. */
   public Generation cancel(String generationId) {
+    checkOpen();
     try {
       return cancel(generationId, CONTROL_TIMEOUT);
     } catch (StatusException error) {
-      throw new TokenStreamException(Failure.of(error), "");
+      throw new TokenStreamException(Failure.of(error));
     }
   }
 
-  /** Everything else of the contract, over the same channel and with the same token. */
+  /** Returns the generated stub for all other methods, with the same channel and bearer token. */
   public TokenStreamBlockingV2Stub stub() {
     return stub;
   }
 
-  /** Ends the streams that are still open, as if their readers stopped, and the connection. */
+  /** Closes all open streams, as their readers would, waits until their generations are cancelled, then closes the channel. */
   @Override
   public void close() {
+    closed = true;
     open.forEach(TokenStream::close);
+    leaving.forEach(CompletableFuture::join);
     channel.shutdownNow();
   }
 
@@ -154,14 +170,19 @@ public final class TokenStreamClient implements AutoCloseable {
     return within(timeout).streamTokens(request);
   }
 
-  BlockingClientCall<?, StreamTokensResponse> read(String generationId, int after, Duration timeout) {
-    var request = ResumeTokensRequest.newBuilder().setGenerationId(generationId).setAfterSequence(after);
+  BlockingClientCall<?, StreamTokensResponse> read(Cursor cursor, Duration timeout) {
+    var request =
+        ResumeTokensRequest.newBuilder()
+            .setGenerationId(cursor.generationId())
+            .setAfterSequence(cursor.sequence())
+            .setLogIncarnation(cursor.logIncarnation());
+    cursor.checksum().ifPresent(request::setOutputChecksum);
     return within(timeout).resumeTokens(request.build());
   }
 
   /**
-   * Lets the next call connect. Calls fail at once while a channel waits to connect again: a second and more, in which the
-   * policy would use up its attempts. An idle channel does not wait.
+   * Makes the next call connect at once. While a channel waits to reconnect, for up to two minutes, calls fail immediately. An
+   * idle channel does not wait.
    */
   void connectAnew() {
     if (channel.getState(false) == ConnectivityState.TRANSIENT_FAILURE) {
@@ -169,46 +190,65 @@ public final class TokenStreamClient implements AutoCloseable {
     }
   }
 
-  /** Cancels a generation whose reader stopped. Never fails: it is gone, or it ends by itself after its {@code detach_ttl}. */
-  void leave(String generationId) {
-    // An interrupted thread could not wait for the answer.
-    boolean interrupted = Thread.interrupted();
-    try {
-      cancel(generationId, policy.cancelTimeout());
-    } catch (StatusException gone) {
-      // As said.
-    } finally {
-      if (interrupted) {
-        Thread.currentThread().interrupt();
-      }
-    }
+  /** Returns the attempt to connect; false if it took too long. */
+  CompletableFuture<Boolean> connecting() {
+    return connecting.attempt();
   }
 
-  /** A stream that is open is closed with the client. */
-  void opened(TokenStream stream) {
+  /**
+   * Begins to cancel a generation after its stream was closed. The result completes when the call has ended, also after a
+   * failure: the generation ends after its {@code detach_ttl} anyway.
+   */
+  CompletableFuture<Void> leave(String generationId) {
+    var left = new CompletableFuture<Void>();
+    leaving.add(left);
+    left.thenRun(() -> leaving.remove(left));
+    asyncStub
+        .withDeadlineAfter(policy.cancelTimeout())
+        .cancelGeneration(
+            cancelRequest(generationId),
+            new StreamObserver<>() {
+              @Override
+              public void onNext(CancelGenerationResponse response) {}
+
+              @Override
+              public void onError(Throwable gone) {
+                left.complete(null);
+              }
+
+              @Override
+              public void onCompleted() {
+                left.complete(null);
+              }
+            });
+    return left;
+  }
+
+  /** Registers an open stream, so that closing the client closes it too. Returns false if the client has been closed. */
+  boolean opened(TokenStream stream) {
     open.add(stream);
+    return !closed;
   }
 
   void closed(TokenStream stream) {
     open.remove(stream);
   }
 
+  private void checkOpen() {
+    if (closed) {
+      throw new TokenStreamException(LocalErrors.clientClosed());
+    }
+  }
+
   private Generation cancel(String generationId, Duration timeout) throws StatusException {
-    var request = CancelGenerationRequest.newBuilder().setGenerationId(generationId).build();
-    return within(timeout).cancelGeneration(request).getGeneration();
+    return within(timeout).cancelGeneration(cancelRequest(generationId)).getGeneration();
+  }
+
+  private static CancelGenerationRequest cancelRequest(String generationId) {
+    return CancelGenerationRequest.newBuilder().setGenerationId(generationId).build();
   }
 
   private TokenStreamBlockingV2Stub within(Duration timeout) {
     return timeout == null ? stub : stub.withDeadlineAfter(timeout);
-  }
-
-  private static Map<String, ?> serviceConfig() {
-    try (Reader json =
-        new InputStreamReader(
-            TokenStreamClient.class.getResourceAsStream("service_config.json"), StandardCharsets.UTF_8)) {
-      return new Gson().fromJson(json, new TypeToken<Map<String, ?>>() {});
-    } catch (IOException error) {
-      throw new UncheckedIOException(error);
-    }
   }
 }

@@ -2,52 +2,63 @@ package io.tokengrpc.client;
 
 import io.grpc.Status;
 import io.tokengrpc.tokenstreaming.v1.RetryAdvice;
+import java.util.Optional;
 
-/** A call or a generation failed; the message is one line: the reason, what happened, what to do. */
+/** The failure of a call or a generation. The message is one line: the reason, what happened, what to do. */
 public final class TokenStreamException extends RuntimeException {
   private static final long serialVersionUID = 1L;
 
   private final Failure failure;
   private final String partialText;
+  private final transient Cursor cursor;
 
-  TokenStreamException(Failure failure, String partialText) {
-    super(line(failure));
-    this.failure = failure;
-    this.partialText = partialText;
+  /** Creates the error of a call that reads no stream. */
+  TokenStreamException(Failure failure) {
+    this(failure, "", null);
   }
 
-  /** Everything that is known of the failure. */
+  TokenStreamException(Failure failure, String partialText, Cursor cursor) {
+    super(line(failure, cursor));
+    this.failure = failure;
+    this.partialText = partialText;
+    this.cursor = cursor;
+  }
+
+  /** Returns all details of the failure. */
   public Failure failure() {
     return failure;
   }
 
-  /** The contract's word for what happened, such as {@code ENGINE_LOST}; empty when gRPC itself failed the call. */
+  /** Returns the contract's reason, such as {@code ENGINE_LOST}; empty if gRPC itself or a proxy failed the call. */
   public String reason() {
     return failure.reason();
   }
 
-  /** The gRPC status. */
+  /** Returns the gRPC status code. */
   public Status.Code code() {
     return failure.code();
   }
 
-  /** The answer until then. */
+  /** Returns the text received before the failure. */
   public String partialText() {
     return partialText;
   }
 
-  private static String line(Failure failure) {
+  /** Returns where the stream can be resumed; empty for other calls, and after serialization. */
+  public Optional<Cursor> cursor() {
+    return Optional.ofNullable(cursor);
+  }
+
+  private static String line(Failure failure, Cursor cursor) {
     String told = failure.reason().isEmpty() ? failure.code().name() : failure.reason();
     if (!failure.message().isEmpty()) {
       told += ": " + failure.message();
     }
-    if (failure.advice() == RetryAdvice.RETRY_ADVICE_RESUME) {
-      return told + " (resume generation " + failure.generationId() + " after sequence " + failure.lastSequence() + ")";
+    if (failure.advice() == RetryAdvice.RETRY_ADVICE_RESUME && cursor != null) {
+      return told + " (cursor " + cursor + ")";
     }
-    if (failure.advice() == RetryAdvice.RETRY_ADVICE_RETRY) {
-      return told + " (try again under a new id)";
-    }
+    // A server's message and those of LocalErrors have their own advice.
     boolean unreachable = failure.reason().isEmpty() && failure.code() == Status.Code.UNAVAILABLE;
-    return unreachable ? told + " (check that the server runs at this address)" : told;
+    return unreachable ? told + "; " + LocalErrors.unreachable(failure.message()) : told;
   }
 }

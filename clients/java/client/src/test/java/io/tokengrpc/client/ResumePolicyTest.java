@@ -12,7 +12,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 class ResumePolicyTest {
-  /** The table of docs/client-policy.md; {@code when} is the call: started, or resumed, or resumed after some events. */
+  /** The table in docs/client-policy.md; {@code when} is the call: started, resumed, or resumed after some events. */
   @ParameterizedTest
   @CsvSource({
     "UNAVAILABLE,         ,                       ,       STARTED, RECONNECT",
@@ -24,15 +24,19 @@ class ResumePolicyTest {
     "UNAVAILABLE,         READER_TOO_SLOW,        RESUME, BEGUN,   RECONNECT",
     "UNAVAILABLE,         FROM_THE_FUTURE,        RESUME, BEGUN,   RECONNECT",
     "UNAVAILABLE,         FROM_THE_FUTURE,        RETRY,  STARTED, RAISE",
-    "UNAVAILABLE,         OVERLOADED,             RETRY,  STARTED, RETRY",
+    "UNAVAILABLE,         OVERLOADED,             RETRY,  STARTED, CALL_AGAIN",
     "UNAVAILABLE,         OVERLOADED,             NEVER,  STARTED, RAISE",
-    "UNAVAILABLE,         OVERLOADED,             RETRY,  BEGUN,   RECONNECT",
-    "UNAVAILABLE,         OVERLOADED,             RETRY,  RESUMED, RECONNECT",
-    "RESOURCE_EXHAUSTED,  QUOTA_EXCEEDED,         RETRY,  STARTED, RETRY",
-    "UNAVAILABLE,         STORE_UNAVAILABLE,      RETRY,  STARTED, RETRY",
-    "UNAVAILABLE,         STORE_UNAVAILABLE,      RETRY,  BEGUN,   RECONNECT",
+    "UNAVAILABLE,         OVERLOADED,             NEVER,  BEGUN,   CALL_AGAIN",
+    "UNAVAILABLE,         DRAINING,               RESUME, BEGUN,   RECONNECT",
+    "UNAVAILABLE,         OVERLOADED,             RETRY,  BEGUN,   CALL_AGAIN",
+    "UNAVAILABLE,         OVERLOADED,             RETRY,  RESUMED, CALL_AGAIN",
+    "RESOURCE_EXHAUSTED,  QUOTA_EXCEEDED,         RETRY,  STARTED, CALL_AGAIN",
+    "UNAVAILABLE,         STORE_UNAVAILABLE,      RETRY,  STARTED, CALL_AGAIN",
+    "UNAVAILABLE,         STORE_UNAVAILABLE,      RETRY,  BEGUN,   CALL_AGAIN",
     "UNAVAILABLE,         ENGINE_UNAVAILABLE,     RETRY,  STARTED, RETRY",
     "UNAVAILABLE,         ENGINE_UNAVAILABLE,     RETRY,  BEGUN,   RAISE",
+    "UNAVAILABLE,         ENGINE_UNAVAILABLE,     RETRY,  RESUMED, RAISE",
+    "DATA_LOSS,           LOG_DIVERGED,           RETRY,  RESUMED, RAISE",
     "UNAVAILABLE,         ENGINE_LOST,            RETRY,  BEGUN,   RAISE",
     "NOT_FOUND,           GENERATION_NOT_FOUND,   NEVER,  BEGUN,   LOST",
     "NOT_FOUND,           GENERATION_NOT_FOUND,   NEVER,  RESUMED, RAISE",
@@ -50,6 +54,12 @@ class ResumePolicyTest {
   void aGenerationThatHasEndedIsNotResumed() {
     Failure drained = failure(Status.Code.UNAVAILABLE, "DRAINING", "RETRY", true);
     assertEquals(Step.RAISE, ResumePolicy.nextStep(drained, true, true, true));
+  }
+
+  @Test
+  void aRejectionInTheMiddleOfTheStartingCallIsNoRejectionOfTheStart() {
+    Failure draining = failure(Status.Code.UNAVAILABLE, "DRAINING", "RETRY", false);
+    assertEquals(Step.RAISE, ResumePolicy.nextStep(draining, false, true, false));
   }
 
   @Test
@@ -77,7 +87,7 @@ class ResumePolicyTest {
 
   @Test
   void aStreamWithoutTimeoutHasNoTimeLeftToTell() {
-    var session = new Session(Plan.read("g", 0, null), ResumePolicy.DEFAULT, () -> 0, () -> 0);
+    var session = new Session(Plan.read(new Cursor("g", 0), ResumeOptions.DEFAULT), ResumePolicy.DEFAULT, () -> 0, () -> 0);
     session.calling();
     assertNull(session.timeLeft());
   }

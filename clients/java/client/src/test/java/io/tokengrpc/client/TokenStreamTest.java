@@ -8,29 +8,34 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.grpc.Grpc;
 import io.grpc.InsecureServerCredentials;
 import io.grpc.Server;
+import io.grpc.Status;
 import io.grpc.stub.StreamObserver;
 import io.tokengrpc.tokenstreaming.v1.CancelGenerationRequest;
 import io.tokengrpc.tokenstreaming.v1.CancelGenerationResponse;
 import io.tokengrpc.tokenstreaming.v1.FinishReason;
+import io.tokengrpc.tokenstreaming.v1.ResumeTokensRequest;
 import io.tokengrpc.tokenstreaming.v1.StreamTokensRequest;
 import io.tokengrpc.tokenstreaming.v1.StreamTokensResponse;
 import io.tokengrpc.tokenstreaming.v1.Token;
 import io.tokengrpc.tokenstreaming.v1.TokenStreamGrpc;
 import java.io.IOException;
+import java.time.Duration;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Flow;
+import java.util.concurrent.Future;
 import java.util.concurrent.LinkedBlockingQueue;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
-/** Over a real connection to a server that sends three tokens and, unless the prompt is "endless", the end. */
+/** Tests over a real connection to a server that sends three tokens and, unless the prompt is "endless", the end. */
 @Timeout(20)
 class TokenStreamTest {
   private final BlockingQueue<String> cancelled = new LinkedBlockingQueue<>();
+  private final BlockingQueue<StreamObserver<CancelGenerationResponse>> unanswered = new LinkedBlockingQueue<>();
   private final ExecutorService executor = Executors.newCachedThreadPool();
   private Server server;
   private TokenStreamClient client;
@@ -86,6 +91,117 @@ class TokenStreamTest {
     executor.execute(stream::close);
     assertEquals("CANCELLED", assertThrows(TokenStreamException.class, stream::hasNext).reason());
     assertEquals(stream.generationId(), cancelled.take());
+  }
+
+  @Test
+  void aDeadlineIsReportedAlthoughTheCancellationHasNoAnswer() throws Exception {
+    var moment = Duration.ofMillis(1);
+    var minute = Duration.ofMinutes(1);
+    var policy = new ResumePolicy(null, 0, moment, 1, moment, moment, minute, minute);
+    var timeout = StreamOptions.DEFAULT.withTimeout(Duration.ofMillis(200), StreamOptions.OnDeadline.FAIL);
+    var request = StreamTokensRequest.newBuilder().setPrompt("endless").setGenerationId("silent").build();
+    var other = new TokenStreamClient(TokenStreamClient.channelBuilder("127.0.0.1:" + server.getPort()).build(), "", policy);
+    TokenStream stream = other.stream(request, timeout);
+    var late = assertThrows(TokenStreamException.class, () -> stream.forEachRemaining(token -> {}));
+    assertEquals(Status.Code.DEADLINE_EXCEEDED, late.code());
+    assertEquals("silent", cancelled.take());
+    // Closing the client waits for the answer.
+    Future<?> closing = executor.submit(other::close);
+    var answer = unanswered.take();
+    answer.onNext(CancelGenerationResponse.getDefaultInstance());
+    answer.onCompleted();
+    closing.get();
+  }
+
+  @Test
+  void aDetachedStreamEndsWithoutAnErrorAndIsNotCancelled() throws InterruptedException {
+    TokenStream stream = client.stream("endless");
+    StringBuilder text = new StringBuilder();
+    Cursor cursor = null;
+    for (Token token : stream) {
+      text.append(token.getText());
+      if (stream.sequence() == 2) {
+        cursor = stream.detach();
+      }
+    }
+    assertEquals("01", text.toString());
+    assertEquals(stream.cursor(), cursor);
+    assertEquals("", stream.finishReason());
+    StringBuilder rest = new StringBuilder();
+    client.resume(cursor.toString()).forEachRemaining(token -> rest.append(token.getText()));
+    assertEquals("2", rest.toString());
+    assertTrue(cancelled.isEmpty());
+  }
+
+  @Test
+  void detachingAStreamThatIsReadElsewhereEndsItsLoop() throws Exception {
+    TokenStream stream = client.stream("endless");
+    stream.next();
+    Future<Integer> reader =
+        executor.submit(
+            () -> {
+              int count = 1;
+              for (Token token : stream) {
+                count += token.getCount();
+              }
+              return count;
+            });
+    while (stream.sequence() < 3) {
+      Thread.onSpinWait();
+    }
+    assertEquals(3, stream.detach().sequence());
+    assertEquals(3, reader.get());
+    assertTrue(cancelled.isEmpty());
+  }
+
+  @Test
+  void leavingAnotherReadersGenerationCancelsItOnlyIfAsked() throws InterruptedException {
+    Cursor cursor = new Cursor("endless", 0);
+    for (boolean cancelOnClose : new boolean[] {false, true}) {
+      try (TokenStream stream = client.resume(cursor, ResumeOptions.DEFAULT.withCancelOnClose(cancelOnClose))) {
+        stream.next();
+      }
+    }
+    assertEquals("endless", cancelled.take());
+    assertTrue(cancelled.isEmpty());
+  }
+
+  @Test
+  void aClosedClientSaysSo() {
+    TokenStream stream = client.stream("three");
+    client.close();
+    var error = assertThrows(TokenStreamException.class, stream::next);
+    assertEquals(Status.Code.FAILED_PRECONDITION, error.code());
+    assertEquals("CLIENT_CLOSED", error.reason());
+    assertEquals("CLIENT_CLOSED", assertThrows(TokenStreamException.class, () -> client.get("g")).reason());
+  }
+
+  @Test
+  void aDetachedPublisherCompletes() throws InterruptedException {
+    TokenStream stream = client.stream("endless");
+    Seen seen = subscribe(new TokenPublisher(stream, executor));
+    seen.subscription.request(Long.MAX_VALUE);
+    for (int count = 0; count < 3; count++) {
+      seen.next();
+    }
+    assertEquals(3, stream.detach().sequence());
+    assertEquals("complete", seen.next());
+    assertTrue(cancelled.isEmpty());
+  }
+
+  @Test
+  void whatAPublisherHadReadAheadIsDeliveredAfterDetaching() throws InterruptedException {
+    TokenStream stream = client.stream("endless");
+    Seen seen = subscribe(new TokenPublisher(stream, executor));
+    seen.subscription.request(1);
+    seen.next();
+    Cursor cursor = stream.detach();
+    seen.subscription.request(Long.MAX_VALUE);
+    int count = 1;
+    while (!seen.next().equals("complete")) {
+      count++;
+    }
+    assertEquals(cursor.sequence(), count);
   }
 
   @Test
@@ -161,11 +277,20 @@ class TokenStreamTest {
   private final class ThreeTokens extends TokenStreamGrpc.TokenStreamImplBase {
     @Override
     public void streamTokens(StreamTokensRequest request, StreamObserver<StreamTokensResponse> answer) {
-      for (int index = 0; index < 3; index++) {
+      send(0, request.getPrompt().equals("endless"), answer);
+    }
+
+    @Override
+    public void resumeTokens(ResumeTokensRequest request, StreamObserver<StreamTokensResponse> answer) {
+      send(request.getAfterSequence(), request.getGenerationId().equals("endless"), answer);
+    }
+
+    private static void send(int after, boolean endless, StreamObserver<StreamTokensResponse> answer) {
+      for (int index = after; index < 3; index++) {
         var token = Token.newBuilder().setIndex(index).setCount(1).setText(String.valueOf(index));
         answer.onNext(StreamTokensResponse.newBuilder().setSequence(index + 1).addTokens(token).build());
       }
-      if (!request.getPrompt().equals("endless")) {
+      if (!endless) {
         var end = StreamTokensResponse.newBuilder().setSequence(4);
         end.getFinishedBuilder().setFinishReason(FinishReason.FINISH_REASON_END);
         answer.onNext(end.build());
@@ -176,6 +301,10 @@ class TokenStreamTest {
     @Override
     public void cancelGeneration(CancelGenerationRequest request, StreamObserver<CancelGenerationResponse> answer) {
       cancelled.add(request.getGenerationId());
+      if (request.getGenerationId().equals("silent")) {
+        unanswered.add(answer);
+        return;
+      }
       answer.onNext(CancelGenerationResponse.getDefaultInstance());
       answer.onCompleted();
     }

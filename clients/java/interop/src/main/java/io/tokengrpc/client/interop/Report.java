@@ -3,6 +3,7 @@ package io.tokengrpc.client.interop;
 import com.google.protobuf.ProtocolMessageEnum;
 import io.tokengrpc.client.Failure;
 import io.tokengrpc.client.TokenStream;
+import io.tokengrpc.client.TokenStreamException;
 import io.tokengrpc.tokenstreaming.v1.Generation;
 import io.tokengrpc.tokenstreaming.v1.RetryAdvice;
 import io.tokengrpc.tokenstreaming.v1.StreamTokensResponse;
@@ -11,13 +12,21 @@ import java.util.Base64;
 import java.util.List;
 import java.util.Locale;
 
-/** What is reported, filled in while it happens; the names are the protocol's. */
+/** The report on stdout, filled in while the call runs; the field names are those of the driver protocol. */
 final class Report {
   record ToolCall(String id, String function_name, String arguments, String opaque) {}
 
   record Usage(int input, int output, int reasoning, String source) {}
 
-  record Error(String code, String reason, String advice, boolean ended, String generation_id, int last_sequence) {}
+  record Error(
+      String code,
+      String reason,
+      String message,
+      String advice,
+      boolean ended,
+      String generation_id,
+      int last_sequence,
+      String line) {}
 
   static final class Notices {
     int attached;
@@ -32,6 +41,7 @@ final class Report {
   int token_count;
   boolean indexes_gapless = true;
   int sequence;
+  String cursor = "";
   Usage usage;
   String finish_reason = "";
   String state = "";
@@ -49,7 +59,7 @@ final class Report {
     }
   }
 
-  /** A token that the user got. */
+  /** Adds a token that the reader received. */
   void token(Token token) {
     indexes_gapless &= last == null || token.getIndex() == last.getIndex() + last.getCount();
     last = token;
@@ -59,9 +69,10 @@ final class Report {
     refusal_text.append(token.getRefusalText());
   }
 
-  /** What a stream tells of itself, wherever it stopped. */
+  /** Adds the state of a stream, at its end or wherever reading stopped. */
   void tell(TokenStream stream) {
     sequence = stream.sequence();
+    cursor = stream.cursor().toString();
     finish_reason = stream.finishReason();
     resumes = stream.resumes();
     tool_calls = stream.toolCalls().stream().map(Report::told).toList();
@@ -80,16 +91,19 @@ final class Report {
     }
   }
 
-  void tell(Failure failure) {
+  void tell(TokenStreamException thrown) {
+    Failure failure = thrown.failure();
     boolean advised = failure.advice() != RetryAdvice.RETRY_ADVICE_UNSPECIFIED;
     error =
         new Error(
             failure.code().name(),
             failure.reason(),
+            failure.message(),
             advised ? name(failure.advice(), failure.advice().getNumber()) : "",
             failure.ended(),
             failure.generationId(),
-            failure.lastSequence());
+            failure.lastSequence(),
+            thrown.getMessage());
   }
 
   private static ToolCall told(io.tokengrpc.tokenstreaming.v1.ToolCall call) {
@@ -105,7 +119,7 @@ final class Report {
         name(usage.getSource(), usage.getSourceValue()));
   }
 
-  /** A value's name without its enum's prefix; the number of one that this version does not know. */
+  /** Returns an enum value's name without the enum's prefix; the number if this version does not know the value. */
   private static String name(ProtocolMessageEnum value, int number) {
     var descriptor = value.getDescriptorForType();
     var known = descriptor.findValueByNumber(number);

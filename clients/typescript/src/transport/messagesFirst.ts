@@ -1,13 +1,13 @@
-// Messages come before the status that ends their call, also when that status is an error.
+// Delivers all messages of a call before its final status, even if that status is an error.
 //
-// grpc-js hands the status of a failed call on at once and drops the messages that came before it and were not
-// read yet (`maybeOutputStatus` of its subchannel-call.js; its authors chose so, grpc-node pull request 1277).
-// A stream of ours that ends with an error has all its text, and `finished` with the bill, before the trailers:
-// a reader who is a little behind would lose them. So the trailers of our calls take the way of OK ones, which
-// waits for the messages, and get their own code back at its end.
+// When a call fails, grpc-js reports the status at once and drops earlier messages that were not read yet
+// (`maybeOutputStatus` in its subchannel-call.js; this is intended, see grpc-node pull request 1277). If one of
+// our streams ends with an error, its text and `finished` with the usage precede the trailers, so a slow reader
+// would lose them. This file therefore passes error trailers to grpc-js as OK, because grpc-js then waits until
+// the messages are read, and restores the original code before the status is output.
 //
-// This reaches into grpc-js, for whose exact version package.json asks; messagesFirst.test.ts tells when it
-// no longer works. Channels without the option below are left alone.
+// This patches internals of grpc-js, so package.json pins its exact version; messagesFirst.test.ts fails if the
+// patch stops working. Channels without the option below are not affected.
 
 import { status as Code, type StatusObject } from "@grpc/grpc-js";
 import { Http2SubchannelCall } from "@grpc/grpc-js/build/src/subchannel-call.js";

@@ -1,4 +1,4 @@
-// Glue between the two libraries: protobuf-es has the messages and descriptors, grpc-js carries bytes.
+// Glue between two libraries: protobuf-es provides messages and descriptors, grpc-js transports bytes.
 
 import { type DescMessage, type DescMethod, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import type { CallOptions, Client, ClientReadableStream, Metadata, MethodDefinition } from "@grpc/grpc-js";
@@ -6,7 +6,7 @@ import type { CallOptions, Client, ClientReadableStream, Metadata, MethodDefinit
 /** A method of a service descriptor, with the types of its messages. */
 export type Method<I extends DescMessage, O extends DescMessage> = DescMethod & { input: I; output: O };
 
-/** A method as grpc-js wants it, for a client as for a server. */
+/** Converts a method to the definition that grpc-js clients and servers require. */
 export function methodDefinition<I extends DescMessage, O extends DescMessage>(
   method: Method<I, O>,
 ): MethodDefinition<MessageShape<I>, MessageShape<O>> {
