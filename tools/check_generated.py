@@ -34,7 +34,7 @@ def main() -> int:
         template = template.split(MARK)[0]
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "buf.gen.yaml").write_text(template)
-        for path in (Path(folder, "buf.gen.yaml"), ROOT / "buf.gen.smg.yaml"):
+        for path in (Path(folder, "buf.gen.yaml"), ROOT / "buf.gen.third_party.yaml"):
             command = ["buf", "generate", "--template", str(path), "--output", folder]
             subprocess.run(command, cwd=ROOT, check=True)
         fresh = Path(folder, "generated")

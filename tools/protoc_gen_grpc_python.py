@@ -1,4 +1,4 @@
-"""A protoc plugin that writes `*_pb2_grpc.py` with grpcio-tools.
+"""A protoc plugin that writes `*_pb2_grpc.py` with grpcio-tools, and marks each package as typed.
 
 grpcio-tools compiles its gRPC generator into its own protoc, while buf supports only the plugin protocol.
 This script reads a CodeGeneratorRequest, runs that protoc with its descriptors, and returns the output files.
@@ -28,6 +28,9 @@ def main() -> None:
             response.error = "grpc_tools.protoc failed"
         for path in sorted(out.rglob("*.py")):
             response.file.add(name=str(path.relative_to(out)), content=path.read_text())
+    # Without this file, mypy ignores the .pyi files of an installed package.
+    for package in sorted({name.split("/")[0] for name in request.file_to_generate}):
+        response.file.add(name=f"{package}/py.typed")
     sys.stdout.buffer.write(response.SerializeToString())
 
 
