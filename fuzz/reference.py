@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 
-from tokengrpc.engines.upstream.keepalives import is_keepalive
+from tokengrpc.engines.upstream.response.keepalives import is_keepalive
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _DATA = re.compile(rb"data(?:: ?(.*))?", re.DOTALL)

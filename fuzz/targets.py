@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
@@ -19,11 +20,12 @@ from tokengrpc.core.termination import Termination
 from tokengrpc.engines.anthropic import request as anthropic_request
 from tokengrpc.engines.anthropic.events import EventDecoder
 from tokengrpc.engines.http.parser import ResponseParser
-from tokengrpc.engines.openai import request as openai_request
-from tokengrpc.engines.openai.chunks import ChunkDecoder
-from tokengrpc.engines.openai.dialects import DIALECTS, Api
-from tokengrpc.engines.upstream.sse import SSEDecoder
-from tokengrpc.engines.upstream.stream_reader import decode
+from tokengrpc.engines.openai.chunks.decoder import ChunkDecoder
+from tokengrpc.engines.openai.dialects.row import Api
+from tokengrpc.engines.openai.dialects.table import DIALECTS
+from tokengrpc.engines.openai.request import body as openai_request
+from tokengrpc.engines.upstream.response.reader import decode
+from tokengrpc.engines.upstream.response.sse import SSEDecoder
 from tokengrpc.engines.vllm.output import OutputDecoder
 from tokengrpc.engines.vllm.request import encode_request as vllm_message
 from tokengrpc.errors import EngineProtocolError, TokenGrpcError
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tokengrpc.core.model import Delta
-    from tokengrpc.engines.upstream.stream_decoder import StreamDecoder
+    from tokengrpc.engines.upstream.response.decoder import StreamDecoder
 
 _EVERYTHING = OutputOptions(top_logprob_count=2, token_ids=True, raw_bytes=True)
 _ENCODER = ProtobufEncoder()
@@ -188,8 +190,14 @@ def _deliver(deltas: Sequence[Delta], error: TokenGrpcError | None, output: Outp
         assert generation.engine_finish is not None
         termination = Termination.of(generation.engine_finish)
     events += generation.end(termination, 3)
-    for record in _ENCODER.records(events):
-        pb.StreamTokensResponse.FromString(record.body + record.tail)
+    checksum = 0
+    for record in _ENCODER.recorder().records(events):
+        message = pb.StreamTokensResponse.FromString(record.body + record.tail)
+        for token in message.tokens:
+            checksum = crc32((token.text + token.reasoning_text + token.refusal_text).encode(), checksum)
+        for part in message.tool_call_fragments:
+            checksum = crc32((part.id + part.function_name + part.arguments_fragment).encode(), checksum)
+        assert message.output_checksum == checksum
     if termination.error is not None:
         _check_status(termination.error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,12 +12,13 @@ import uvloop
 from hypothesis import settings
 
 from tests.support.harness import Served, serving, upstream
+from tests.support.postgres import Postgres, postgres
 from tests.support.profiles import NIGHTLY
 from tests.support.scripted_engine import ScriptedEngine
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
 settings.register_profile("checks", deadline=None, print_blob=True)
@@ -26,6 +28,9 @@ settings.load_profile("nightly" if NIGHTLY else "checks")
 for _name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
     os.environ.pop(_name, None)
     os.environ.pop(_name.upper(), None)
+# A shell runs background jobs with SIGINT ignored, and so would all programs that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
 
 
@@ -43,14 +48,34 @@ async def server(engine: ScriptedEngine) -> AsyncIterator[Served]:
         yield served
 
 
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A PostgreSQL server. Skips the test if PostgreSQL is not installed."""
+    with postgres() as running:
+        yield running
+
+
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Selects the event loop that the server runs on in production."""
     return {"uvloop": uvloop.new_event_loop}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds the option without which no test of tests/real_engines is collected."""
+    """Adds options for tests that need an installation or a build of minutes."""
     parser.addoption("--real-engines", action="store_true", help="collect tests/real_engines (make engines)")
+    parser.addoption(
+        "--other-languages",
+        action="store_true",
+        help="build all of docs/other-languages.md (make other-languages)",
+    )
+    parser.addoption(
+        "--built-dist", action="store_true", help="test what make dist has built (make dist-test)"
+    )
+    parser.addoption(
+        "--image",
+        action="store_true",
+        help="build what deploy/Containerfile says, and test containers of it (make image-test)",
+    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -47,5 +47,7 @@ def test_a_name_of_two_packages_is_an_error_with_both(folder: Path, group: str) 
 
 def test_a_name_that_is_not_installed_is_an_error() -> None:
     """The line lists the installed ones."""
-    with pytest.raises(ConfigError, match=r"^ledger: `x` is not installed; installed are: memory$"):
+    with pytest.raises(
+        ConfigError, match=r"^ledger: `x` is not installed; installed are: memory, postgresql, sqlite$"
+    ):
         plugins.find("ledgers", "ledger", "x")

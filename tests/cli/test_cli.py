@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.commands import CLOSED, serving, tokengrpc
 
-COMMANDS = ["serve", "stream", "chat", "count", "models", "get", "cancel", "probe", "config"]
+COMMANDS = ["serve", "stream", "chat", "count", "models", "get", "cancel", "usage", "probe", "top", "config"]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_help_lists_commands_and_exit_codes():
     assert done.returncode == 0
     assert done.stdout == tokengrpc("--help").stdout
     assert all(f" {command} " in done.stdout for command in COMMANDS)
-    assert "130  interrupted" in done.stdout
+    assert "  130  interrupted" in done.stdout
 
 
 def test_version():
@@ -46,7 +46,7 @@ def test_client_commands_do_not_import_the_server():
     """Importing the server's modules would slow down every client command."""
     code = (
         "import sys, importlib\n"
-        "for name in ('app', 'stream', 'chat', 'lookups', 'probe'):\n"
+        "for name in ('app', 'stream', 'chat', 'lookups', 'probe', 'top.live', 'top.printing'):\n"
         "    importlib.import_module(f'tokengrpc.cli.{name}')\n"
         "heavy = {'aiohttp', 'tiktoken', 'uvloop', 'structlog', 'msgspec', 'rich.table'}\n"
         "print(*sorted((heavy | {'tokengrpc.server'}) & set(sys.modules)))"
@@ -58,14 +58,24 @@ def test_client_commands_do_not_import_the_server():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["serve", "--otlp"], "--otlp needs a value. See `tokengrpc serve --help`"),
         (["strem"], "No such command 'strem'. Did you mean 'stream'? See `tokengrpc --help`"),
         (["stream"], "PROMPT: is missing: give the text, or pipe it in. See `tokengrpc stream --help`"),
-        (["stream", "a", "--resume", "b"], "give either a prompt or --resume ID"),
+        (["stream", "a", "--resume", "b"], "give either a prompt or --resume"),
         (["stream", "a", "--after", "3"], "only with --resume ID"),
         (["stream", "a", "--timeout", "0"], "must be more than 0 seconds"),
+        (["stream", "a", "--max-tokens", "0"], "must be from 1 to 2147483647"),
+        (["stream", "a", "--max-tokens", "2147483648"], "must be from 1 to 2147483647"),
+        (["stream", "a", "--seed", "9" * 20], "must be from -9223372036854775807 to 9223372036854775807"),
+        (["stream", "a", "--switches", "-1"], "must be from 0 to 2147483647"),
+        (["stream", "--resume", "a", "--after", "9999999999"], "must be from 0 to 2147483647"),
         (["stream", ""], "is empty"),
         (["stream", "-"], "is empty"),
         (["stream", "a", "--nonsense"], "No such option: --nonsense"),
+        (["stream", "a", "--show", "b"], "Invalid value for '--show': 'b' is not one of 'timing'. See"),
+        (["stream", "a", "--timeout", "2s"], "Invalid value for '--timeout': must be a number. See"),
+        (["stream", "a", "--seed", "x"], "Invalid value for '--seed': must be a whole number. See"),
+        (["stream", "a", "b", "c"], "Unexpected: b c (put a text of several words in quotes). See"),
         (["count"], "PROMPT: is missing: give the text, or pipe it in."),
         (["models", "--token-env", "NO_SUCH"], "the environment variable NO_SUCH is not set"),
     ],
@@ -77,6 +87,23 @@ def test_wrong_usage_is_one_line_and_exit_code_2(arguments, message):
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("module", ["tokengrpc.cli.app", "tokengrpc.cli.lookups", "grpc"])
+def test_ctrl_c_during_the_imports_shows_no_traceback(module):
+    """The signal comes when a module of the command line is looked up: the first one, a command, gRPC."""
+    code = (
+        "import os, signal, sys\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == sys.argv[1]:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+        "from tokengrpc.cli import main\n"
+        "main(['models'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, module], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_a_prompt_can_be_piped_in(server):
@@ -92,14 +119,19 @@ def test_a_prompt_can_be_piped_in(server):
     [
         (["get", "nope"], "NOT_FOUND GENERATION_NOT_FOUND: "),
         (["cancel", "nope"], "NOT_FOUND GENERATION_NOT_FOUND: "),
-        (["stream", "a", "--model", "nope"], "NOT_FOUND MODEL_NOT_FOUND: "),
+        (
+            ["stream", "a", "--model", "nope"],
+            "NOT_FOUND MODEL_NOT_FOUND: there is no model 'nope': use a name that `tokengrpc models` ",
+        ),
         (["stream", "--resume", "nope"], "NOT_FOUND GENERATION_NOT_FOUND: "),
-        (["stream", "a", "--temperature", "9"], "INVALID_ARGUMENT INVALID_REQUEST: sampling.temperature: "),
-        (["stream", "a", "--id", "a b"], "INVALID_ARGUMENT INVALID_REQUEST: generation_id: "),
+        (["stream", "a", "--temperature", "9"], "INVALID_ARGUMENT INVALID_REQUEST: --temperature: "),
+        (["stream", "a", "--switches", "9"], "INVALID_ARGUMENT INVALID_REQUEST: --switches: "),
+        (["stream", "a", "--stop", ""], "INVALID_ARGUMENT INVALID_REQUEST: --stop[0]: "),
+        (["stream", "a", "--id", "a b"], "INVALID_ARGUMENT INVALID_REQUEST: ID: "),
     ],
 )
 def test_a_failed_call_is_one_line_and_exit_code_1(server, arguments, message):
-    """The line has the code, the reason, what happened and what to do."""
+    """The line has the code, the reason, what happened and what to do, in words of the commands."""
     done = server(*arguments)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"error: {message}")
@@ -118,10 +150,11 @@ def test_count_shows_the_tokens_and_the_usage_source(server):
 
 
 def test_models_is_a_table_or_json(server):
-    """Each model has one line, and one for its capabilities if stdout is not a terminal."""
-    header, row, capabilities = server("models").stdout.splitlines()
-    assert header.split() == ["model", "engines", "context", "tokenizer"]
-    assert row.startswith("builtin (default)  builtin (builtin, ")
+    """Each model has one line, and one each for its engines and capabilities if stdout is no terminal."""
+    header, row, engines, capabilities = server("models").stdout.splitlines()
+    assert header.split() == ["model", "context", "tokenizer"]
+    assert row.startswith("builtin (default)  ")
+    assert engines.startswith("  engines: builtin (builtin, ")
     assert capabilities.startswith("  capabilities: prompt conversation ")
     assert json.loads(server("models", "--json").stdout)["name"] == "builtin"
 
@@ -159,7 +192,7 @@ def test_an_unused_engine_is_not_checked_yet():
     """The health of an engine is unknown until a request is sent to it."""
     flags = ("--base-url", "http://127.0.0.1:1/v1", "--model", "m")
     with serving(*flags) as server:
-        assert "m (default)  m (openai, not checked yet)  " in server("models").stdout
+        assert "  engines: m (openai, not checked yet)\n" in server("models").stdout
 
 
 @pytest.mark.parametrize("service", ["", "liveness", "readiness", "tokenstreaming.v1.TokenStream"])

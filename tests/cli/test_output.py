@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 from pathlib import Path
 
+import grpc
 import pytest
+from tokenstreaming.v1 import token_stream_pb2 as pb
+from tokenstreaming.v1 import token_stream_pb2_grpc
 
-from tests.support.commands import running, serving, shell, state_of, tokengrpc
+from tests.support.commands import running, serving, shell, state_of
 
 
 @pytest.fixture(scope="module")
@@ -37,25 +41,20 @@ def test_help_into_a_closed_pipe_is_not_a_failure():
         assert (process.wait(), err) == (0, b"")
 
 
-def test_help_without_colours_has_no_styles():
-    """NO_COLOR and TERM=dumb disable styles, even with FORCE_COLOR."""
-    for variables in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
-        assert "\x1b" not in tokengrpc("--help", FORCE_COLOR="1", **variables).stdout
-    assert "\x1b" in tokengrpc("--help", FORCE_COLOR="1", TERM="xterm", NO_COLOR="").stdout
-
-
 @pytest.mark.parametrize(
     "arguments", ["--help", "--version", "config", "serve --listen 127.0.0.1:0", "count a"]
 )
 @pytest.mark.parametrize("stdout", [">/dev/full", ">&-"])
 def test_an_unwritable_stdout_is_one_line_and_exit_code_1(server, arguments, stdout):
-    """Stdout is on a full disk, or closed."""
+    """Stdout is on a full disk, or closed. A server has logged its start by then."""
     if "full" in stdout and not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
     done = shell(f"{arguments} {stdout}", TOKENGRPC_TARGET=server.target)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
+    *logged, error = done.stderr.splitlines()
+    assert error.startswith("error: ")
+    assert all(json.loads(line)["level"] in {"info", "warning"} for line in logged)
+    assert not logged or arguments.startswith("serve")
 
 
 @pytest.mark.parametrize("redirection", ["2>&-", "<&-"])
@@ -89,10 +88,22 @@ def test_notes_are_dim_unless_styles_are_disabled(server, variables):
     assert (b"\x1b" in output) == (variables == {"TERM": "xterm"})
 
 
-def test_models_fit_a_narrow_terminal(server):
-    """The capabilities are wrapped below the model's row. The row itself is not wrapped."""
-    output = terminal_output(server, "models", stream="stdout", COLUMNS="60", LINES="24").decode()
-    header, row, *capabilities = output.splitlines()
-    assert (header.split()[0], row.split()[0]) == ("model", "builtin")
-    assert 1 < len(capabilities) < 5
-    assert all(line.startswith("  ") and len(line) <= 60 for line in capabilities)
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_label_is_one_line_of_the_output(server, is_terminal):
+    """It neither controls the terminal nor looks like another field, not even in a pipe."""
+    request = pb.StreamTokensRequest(
+        generation_id=f"labelled-{is_terminal}",
+        prompt="a",
+        max_output_token_count=1,
+        labels={"key": "value\nstate         FORGED\x1b[2J"},
+    )
+    with grpc.insecure_channel(server.target) as channel:
+        list(token_stream_pb2_grpc.TokenStreamStub(channel).StreamTokens(request))
+    if is_terminal:
+        output = terminal_output(server, "get", request.generation_id, stream="stdout").decode()
+    else:
+        output = server("get", request.generation_id).stdout
+    states = [line for line in output.splitlines() if line.startswith("state")]
+    assert len(states) == 1
+    assert "\x1b" not in output
+    assert r"value\nstate         FORGED\x1b[2J" in output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import signal
@@ -11,8 +12,10 @@ import tomllib
 
 import pytest
 
+from tests.support.admin_pages import fetch
 from tests.support.commands import running, serving, tokengrpc, until
 from tests.support.paths import ROOT
+from tests.support.versions import VERSION
 
 
 def test_wrong_settings_are_one_line_and_exit_code_2(tmp_path):
@@ -36,6 +39,20 @@ def test_wrong_settings_are_one_line_and_exit_code_2(tmp_path):
             assert (done.returncode, done.stdout) == (2, "")
             assert done.stderr.startswith(f"error: {message}")
             assert done.stderr.count("\n") == 1
+
+
+def test_a_port_that_an_outgoing_connection_may_hold():
+    """The system takes the port of a socket that is bound to port 0 from its range for connections."""
+    hint = "Outgoing connections take ports from"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        held = tokengrpc("serve", "--listen", address).stderr
+        taken.listen()
+        served = tokengrpc("serve", "--listen", address).stderr
+    assert hint in held
+    assert hint not in served
+    assert held.count("\n") == served.count("\n") == 1
 
 
 def test_config_shows_effective_settings_and_their_sources(tmp_path):
@@ -73,8 +90,8 @@ def test_the_help_of_serve_describes_the_values_of_flags():
     ):
         assert line in text
     one_line = " ".join(text.split())
-    assert "[default: (127.0.0.1:50051)]" in one_line
-    assert "[default: (5.0)]" in one_line
+    assert "[default: 127.0.0.1:50051]" in one_line
+    assert "[default: 5.0]" in one_line
     assert "FaultSettings" not in text
 
 
@@ -90,22 +107,29 @@ def test_make_run_takes_a_port():
         check=True,
     )
     assert "tokengrpc serve --listen 127.0.0.1:50052 " in done.stdout
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = tokengrpc("serve", "--listen", f"127.0.0.1:{taken.getsockname()[1]}", "--hints")
+    assert done.returncode == 2
+    assert done.stderr.endswith(" (make run: PORT=NUMBER)\n")
 
 
 def test_hints_can_be_pasted():
-    """The first command streams from the server that printed it."""
+    """The first command streams from the server that printed it. Lines fit into 80 columns."""
     with running("serve", "--listen", "127.0.0.1:0", "--log-level", "error", "--hints") as process:
         target = process.stdout.readline().decode().split()[-1]
         lines = []
         while "--base-url" not in (lines or [""])[-1]:
-            lines.append(process.stderr.readline().decode().strip())
+            lines.append(process.stderr.readline().decode().strip("\n"))
         stream = next(line for line in lines if " stream " in line)
         command = [*shlex.split(stream), "--max-tokens", "3"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0
         assert done.stderr.startswith("3 tokens, ")
-        grpcurl = next(line for line in lines if line.startswith("grpcurl -plaintext "))
-        assert grpcurl.endswith(f" {target} tokenstreaming.v1.TokenStream/StreamTokens")
+        number = next(number for number, line in enumerate(lines) if line.startswith("  grpcurl -plaintext "))
+        call, rest = lines[number : number + 2]
+        assert call.endswith(" \\")
+        assert rest == f"    {target} tokenstreaming.v1.TokenStream/StreamTokens"
+        assert max(len(call), len(rest)) <= 80
 
 
 def test_a_draining_server_is_not_serving_and_exits_with_0():
@@ -115,13 +139,35 @@ def test_a_draining_server_is_not_serving_and_exits_with_0():
             first = stream.stdout.read(1)
             server.process.send_signal(signal.SIGTERM)
             until(lambda: server("probe").returncode == 4, "not serving")
-            refused = server("stream", "b")
+            refused = server("stream", "b", "--patience", "0")
             out, err = stream.communicate()
         assert (stream.returncode, err.decode().split(",")[0]) == (0, "120 tokens")
         assert len(first + out) > 120
         assert (refused.returncode, refused.stdout) == (1, "")
         assert refused.stderr.startswith("error: UNAVAILABLE DRAINING: ")
         assert server.process.wait(30) == 0
+
+
+def test_the_log_says_what_is_served(tmp_path):
+    """For operators; scripts read the address from stdout."""
+    file = tmp_path / "tokengrpc.toml"
+    file.write_text(
+        '[[models]]\nname = "m"\n[[models.engines]]\nname = "a"\nkind = "openai"\n'
+        'base_url = "http://127.0.0.1:9/v1"\n[[models.engines]]\nname = "b"\nkind = "builtin"\n'
+    )
+    options = ("--config", str(file), "--log-level", "info", "--log-format", "json")
+    with serving(*options, "--admin-listen", "127.0.0.1:0") as server:
+        (line,) = [json.loads(row) for row in server.log().splitlines() if '"serving"' in row]
+        port = int(line["admin_listen"].rpartition(":")[2])
+        assert fetch(port, "/readyz")[0] == 200
+        assert (line["event"], line["level"], line["version"]) == ("serving", "info", VERSION)
+        assert line["listen"] == server.target
+        assert line["models"] == {"m": "a (openai), b (builtin)"}
+        assert server("stream", "hello", "--max-tokens", "2", "--id", "g").returncode == 0
+        assert server.stop() == 0
+        lines = {line["event"]: line for line in map(json.loads, server.log().splitlines())}
+    assert lines["generation"]["generation_id"] == lines["call"]["generation_id"] == "g"
+    assert lines["generation"]["caller"] == lines["call"]["caller"]
 
 
 def test_ctrl_c_ends_an_idle_server_at_once():

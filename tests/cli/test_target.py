@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 
 import pytest
 
-from tests.support.commands import CLOSED, tokengrpc
+from tests.support.commands import CLOSED, running, serving, tokengrpc
 from tokengrpc.cli.target import check_target, unreachable
 
 
@@ -108,10 +109,45 @@ def test_the_cause_is_read_from_grpcs_message(details, line):
     "arguments", [["stream", "a"], ["chat"], ["count", "a"], ["models"], ["get", "a"], ["cancel", "a"]]
 )
 def test_without_a_server_the_line_says_how_to_start_one(arguments):
-    """The command fails immediately, because the user can repeat it."""
-    done = tokengrpc(*arguments, "--target", CLOSED)
+    """Without patience, the command fails immediately, because the user can repeat it."""
+    patience = ["--patience", "0"] if arguments[0] in {"stream", "chat"} else []
+    done = tokengrpc(*arguments, *patience, "--target", CLOSED)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         f"error: UNAVAILABLE: no server is listening at {CLOSED}: "
         "start one with `tokengrpc serve`, or pass another address with --target\n"
     )
+
+
+def test_a_stream_waits_for_its_server():
+    """The command says at once that it waits, and streams when the server is there."""
+    with socket.socket() as placeholder:
+        placeholder.bind(("127.0.0.1", 0))
+        target = f"127.0.0.1:{placeholder.getsockname()[1]}"
+    with running("stream", "a", "--max-tokens", "3", "--patience", "60", "--target", target) as stream:
+        assert stream.stderr.readline().decode() == f"{target} is not reachable; trying again for 60 s\n"
+        with serving("--listen", target):
+            out, err = stream.communicate(timeout=60)
+    assert (stream.returncode, err.decode().split(",")[0]) == (0, "3 tokens")
+    assert out
+
+
+def test_patience_has_an_end():
+    """The last line is the same as without patience."""
+    done = tokengrpc("chat", "--patience", "0.3", "--target", CLOSED)
+    first, last = done.stderr.splitlines()
+    assert first == f"{CLOSED} is not reachable; trying again for 0.3 s"
+    assert last.startswith(f"error: UNAVAILABLE: no server is listening at {CLOSED}: ")
+    assert done.returncode == 1
+
+
+def test_a_lost_stream_names_the_command_that_reads_the_rest():
+    """The server is killed in the middle of an answer, and the patience ends before it is back."""
+    with running("serve", "--listen", "127.0.0.1:0", "--pace", "20", "--log-level", "error") as server:
+        target = server.stdout.readline().decode().split()[-1]
+        with running("stream", "a", "--id", "lost", "--patience", "0.1", "--target", target) as stream:
+            stream.stdout.read(1)
+            server.kill()
+            _, errors = stream.communicate()
+    assert stream.returncode == 1
+    assert re.search(rb"resume with the cursor \(`tokengrpc stream --resume tg1\.\S+\.lost`\)\n$", errors)

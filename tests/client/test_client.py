@@ -31,6 +31,7 @@ from tests.support.tcp_proxy import TcpProxy
 from tokengrpc import (
     ConnectionLostError,
     Conversation,
+    Cursor,
     DeadlineExceededError,
     EngineFailedError,
     GenerationCancelledError,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 
 WORDS = tuple(f"word{number} " for number in range(30))
 # Many connections break in these tests, so the backoff is short.
-POLICY = ResumePolicy(attempts=50, initial_backoff=0.001, max_backoff=0.02)
+POLICY = ResumePolicy(initial_backoff=0.001, max_backoff=0.02)
 # Each client has its own subchannel, so that cutting its connection affects no other client.
 OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 100))
 
@@ -300,6 +301,54 @@ async def test_closing_a_stream_elsewhere_raises_in_its_reader(setup: Setup) -> 
         await task
 
 
+async def test_another_reader_goes_on_where_one_detached(setup: Setup) -> None:
+    """`detach` leaves the generation running. Its cursor, as text, is enough for the rest."""
+    held = Pause()
+    setup.script(Text(*WORDS[:3]), held, Text(*WORDS[3:]))
+    texts, cursor = [], None
+    async with setup.client.stream("hello") as stream:
+        # The loop gets the rest of the message that it has begun, and then ends without an error.
+        async for token in stream:
+            texts.append(token.text)
+            cursor = str(await stream.detach())
+    held.release()
+    assert cursor is not None
+    assert "".join(texts) + await read(setup.client.resume(cursor)) == "".join(WORDS)
+    assert len(setup.engine.calls) == 1
+
+
+async def test_a_stream_can_be_detached_elsewhere(setup: Setup) -> None:
+    """If another task detaches, the reader's loop ends normally, and the generation runs on."""
+    setup.script(Text(WORDS[0]), Stall())
+    stream = setup.client.stream("hello")
+    task = asyncio.create_task(read(stream))
+    await until(lambda: stream.text)
+    cursor = await stream.detach()
+    assert await task == WORDS[0]
+    async with setup.client.resume(cursor, cancel_on_close=True) as rest:
+        async for message in rest.messages():
+            assert message.attached.state == gen.GENERATION_STATE_GENERATING
+            break
+    await setup.assert_cancelled(await setup.engine.called(), stream.generation_id)
+
+
+@pytest.mark.parametrize("leave", ["detach", "aclose"])
+async def test_a_stream_can_be_left_while_it_reconnects(setup: Setup, leave: str) -> None:
+    """The reader's loop ends at once, and not when the next attempt is due."""
+    policy = ResumePolicy(initial_backoff=1e6, max_backoff=1e6, patience=1e9)
+    setup.script(Text(WORDS[0]), Stall())
+    async with TokenStreamClient(setup.proxy.target, policy=policy) as client:
+        stream = client.stream("hello")
+        task = asyncio.create_task(read(stream))
+        await until(lambda: stream.text)
+        setup.proxy.vanish()
+        (generation,) = setup.served.registry
+        await until(lambda: not generation.subscribers)
+        await getattr(stream, leave)()
+        async with asyncio.timeout(30):
+            await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_cancel_ends_the_stream_with_its_partial_text(setup: Setup) -> None:
     """`cancel` returns the ended generation. The reader gets a typed error and keeps the text."""
     setup.script(Text(WORDS[0]), Stall())
@@ -384,11 +433,11 @@ async def test_a_drop_of_a_non_resumable_stream_stops_the_engine(setup: Setup) -
     await setup.assert_cancelled(await setup.engine.called(), stream.generation_id)
 
 
-async def test_the_error_after_all_attempts_has_a_cursor(setup: Setup) -> None:
-    """After all attempts to reconnect failed, the generation can still be resumed from the error's cursor."""
+async def test_a_lost_stream_keeps_its_cursor(setup: Setup) -> None:
+    """When patience has ended, the generation can still be resumed from the stream's cursor."""
     held = Pause()
     setup.script(Text(WORDS[0]), held, Text(WORDS[1]))
-    policy = ResumePolicy(attempts=2, initial_backoff=0.001)
+    policy = ResumePolicy(patience=0.1, initial_backoff=0.001)
     async with TokenStreamClient(setup.proxy.target, options=OPTIONS, policy=policy) as client:
         stream = client.stream("hello")
         with pytest.raises(ConnectionLostError) as caught:
@@ -397,13 +446,13 @@ async def test_the_error_after_all_attempts_has_a_cursor(setup: Setup) -> None:
     assert lost.advice is Advice.RESUME
     held.release()
     await setup.proxy.listen()
-    assert await read(setup.client.resume(lost.generation_id, lost.last_sequence)) == WORDS[1]
+    assert await read(setup.client.resume(stream.cursor)) == WORDS[1]
 
 
 async def test_a_missing_server_is_unavailable(setup: Setup) -> None:
     """If nothing listens at the address, the error says what to check."""
     setup.proxy.refuse()
-    policy = ResumePolicy(attempts=1, initial_backoff=0.001)
+    policy = ResumePolicy(patience=0.1, initial_backoff=0.001)
     async with TokenStreamClient(setup.proxy.target, options=OPTIONS, policy=policy) as client:
         with pytest.raises(UnavailableError, match="check that the server is running") as caught:
             await read(client.stream("hello"))
@@ -458,10 +507,10 @@ async def test_a_second_reader_gets_the_same_events(setup: Setup) -> None:
     stream = setup.client.stream("hello")
     first = asyncio.create_task(read(stream))
     await until(lambda: stream.text)
-    async with setup.client.resume(stream.generation_id) as closed_early:
+    async with setup.client.resume(Cursor(stream.generation_id)) as closed_early:
         async for _ in closed_early:
             break
-    second = setup.client.resume(stream.generation_id, 1)
+    second = setup.client.resume(Cursor(stream.generation_id, 1))
     held.release()
     assert await read(second) == await first == "".join(WORDS)
 
@@ -471,7 +520,7 @@ async def test_resuming_at_the_end_is_a_normal_end(setup: Setup) -> None:
     setup.script(Text(*WORDS))
     stream = setup.client.stream("hello")
     await read(stream)
-    again = setup.client.resume(stream.generation_id, stream.sequence)
+    again = setup.client.resume(stream.cursor)
     assert await read(again) == ""
     assert again.finish is None
     assert (await setup.client.get(stream.generation_id)).finished == stream.finish
@@ -480,7 +529,7 @@ async def test_resuming_at_the_end_is_a_normal_end(setup: Setup) -> None:
 async def test_an_unknown_generation_is_not_found(setup: Setup) -> None:
     """Every call with an unknown generation id raises NotFoundError."""
     with pytest.raises(NotFoundError):
-        await read(setup.client.resume("nobody"))
+        await read(setup.client.resume(Cursor("nobody")))
     with pytest.raises(NotFoundError):
         await setup.client.get("nobody")
     with pytest.raises(NotFoundError):
@@ -582,7 +631,7 @@ async def test_generate_ends_at_its_timeout(setup: Setup, on_deadline: Any) -> N
     with pytest.raises(DeadlineExceededError) as caught:
         await answer
     assert caught.value.ended
-    rest = setup.client.resume(caught.value.generation_id)
+    rest = setup.client.resume(Cursor(caught.value.generation_id))
     with pytest.raises(DeadlineExceededError):
         await read(rest)
     assert rest.text == WORDS[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from typing import Any
 
@@ -11,9 +12,9 @@ from google.rpc import error_details_pb2, status_pb2
 from tokenstreaming.v1 import generation_pb2, usage_pb2
 
 import tokengrpc
+from tests.support.paths import ROOT
 from tokengrpc import client, errors
 from tokengrpc.client.errors import (
-    CLIENT_REASONS,
     GenerationCancelledError,
     InvalidRequestError,
     QuotaError,
@@ -21,7 +22,9 @@ from tokengrpc.client.errors import (
     TokenStreamError,
     UnavailableError,
 )
+from tokengrpc.client.local_errors import connection_lost, generation_lost
 from tokengrpc.client.status import CLASS_OF_CODE, CLASS_OF_REASON, from_rpc_error, from_status
+from tokengrpc.client.texts import TEXTS
 from tokengrpc.errors import Advice
 
 DETAILS_KEY = "grpc-status-details-bin"
@@ -175,18 +178,31 @@ def test_a_servers_advice_is_not_repeated(mark: str, advice: Advice, facts: str)
     assert str(TokenStreamError(message, reason="X")) == f"X: {message}"
 
 
-@pytest.mark.parametrize("reason", [*sorted(CLIENT_REASONS), ""])
-def test_errors_of_the_client_and_of_grpc_get_advice(reason: str) -> None:
-    """Their messages contain no advice, even if they quote a message with a colon."""
-    error = TokenStreamError("lost (last: reset)", reason=reason, advice=Advice.RETRY)
+def test_errors_of_grpc_get_advice() -> None:
+    """Messages of the gRPC library contain no advice, even if they have a colon."""
+    error = TokenStreamError("lost (last: reset)", advice=Advice.RETRY)
     assert str(error).endswith("lost (last: reset); retry under a new id")
 
 
-def test_an_unknown_generation_id_gets_its_own_hint() -> None:
-    """The hint says to check the id, not the name."""
-    message = "there is no generation 'g', or it is no longer kept"
-    error = TokenStreamError(message, code=grpc.StatusCode.NOT_FOUND, reason="GENERATION_NOT_FOUND")
-    assert str(error) == f"GENERATION_NOT_FOUND: {message}; check the id, or start a new generation"
+def test_errors_of_the_client_have_the_words_of_all_languages() -> None:
+    """The table is that of clients/error_texts.json, and its texts have their advice."""
+    shared = json.loads((ROOT / "clients/error_texts.json").read_text(encoding="utf-8"))
+    assert shared == TEXTS
+    cause = TokenStreamError("there is none; check the id", reason="GENERATION_NOT_FOUND")
+    lost = generation_lost(cause)
+    assert lost.message == shared["GENERATION_LOST"].replace("{cause}", "there is none")
+    assert str(lost) == f"GENERATION_LOST: {lost.message}"
+    broken = connection_lost(TokenStreamError("no route; last error: x"), resumable=True)
+    broken.generation_id, broken.last_sequence = "g", 3
+    assert broken.message == shared["CONNECTION_LOST"].replace("{cause}", "no route; last error: x")
+    assert str(broken) == f"CONNECTION_LOST: {broken.message} (generation g, sequence 3)"
+
+
+@pytest.mark.parametrize("words", ["Stream removed (ping timeout)", "keepalive timeout"])
+def test_a_frozen_server_is_told_as_such(words: str) -> None:
+    """The gRPC library's own words would not tell a person what has happened."""
+    error = from_rpc_error(grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, details=words))
+    assert error.message == TEXTS["server frozen"]
 
 
 def test_errors_survive_pickling() -> None:

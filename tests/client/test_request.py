@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -58,6 +59,22 @@ async def test_an_unknown_option_is_rejected_with_suggestions(method: str) -> No
 async def test_names_of_other_apis_suggest_the_option(name: str, suggested: str) -> None:
     """Field names of the contract and option names of other APIs lead to the option."""
     assert f"has no option {name}; did you mean {suggested}?" in await error_of("stream", "x", **{name: 3})
+
+
+@pytest.mark.parametrize("client", [TokenStreamClient, SyncTokenStreamClient])
+@pytest.mark.parametrize("target", ["http://127.0.0.1:50051", "https://tokens.internal"])
+def test_a_url_is_no_target(client: Any, target: str) -> None:
+    """GRPC takes it for a name that cannot be resolved, which looks like a server that is down."""
+    with pytest.raises(
+        ValueError, match=f"target: {target} is a URL; pass host:port, and `credentials` for TLS"
+    ):
+        client(target)
+
+
+@pytest.mark.parametrize("name", ["timeout", "temperature", "top_p", "top_k", "seed", "max_tokens"])
+async def test_a_text_for_a_number_is_rejected(name: str) -> None:
+    """As a web framework passes it that does not convert its parameters. The error names the option."""
+    assert re.match(f"{name}: '3' is .*pass .* or None", await error_of("generate", "x", **{name: "3"}))
 
 
 @pytest.mark.parametrize("method", METHOD_OPTIONS)

@@ -25,6 +25,7 @@ from tokengrpc.client.channel import (
     SERVICE_CONFIG,
     channel_options,
 )
+from tokengrpc.client.cursor import Cursor
 from tokengrpc.client.errors import (
     ConnectionLostError,
     DeadlineExceededError,
@@ -138,17 +139,19 @@ class Reader:
 
     def read(self, generation: Generation, drops: list[int], joined: int = 1) -> Finish | Raise:
         """Reads until the end. Each number in `drops` is how many messages one connection delivers."""
-        action = self.session.begin(0.0)
+        now = 0.0
+        action = self.session.begin(now)
         remaining = iter(drops)
         while isinstance(action, StartCall | ResumeCall):
             self.delays.append(action.delay)
+            now += action.delay
             after = action.request.after_sequence if isinstance(action, ResumeCall) else 0
             messages = generation.stream(after, joined)
             drop = next(remaining, None)
             for message in messages[:drop]:
                 if self.session.receive(message):
                     self.tokens.extend(message.tokens)
-            action = self.session.call_ended(None if drop is None else DROP, 0.0)
+            action = self.session.call_ended(None if drop is None else DROP, now)
         assert isinstance(action, Finish | Raise)
         return action
 
@@ -164,45 +167,67 @@ def test_every_token_arrives_once_despite_drops(
 ) -> None:
     """With drops at any message boundary and overlapping replays, each token arrives once, in order."""
     generation = Generation.of(counts, overlap)
-    reader = Reader(session(policy=ResumePolicy(attempts=len(drops))))
+    reader = Reader(session())
     assert isinstance(reader.read(generation, drops, joined), Finish)
     assert "".join(t.text for t in reader.tokens) == generation.text == reader.session.assembler.text
     assert [t.index for t in reader.tokens] == [sum(counts[:n]) for n in range(len(counts))]
 
 
-@given(attempts=st.integers(0, 8), received=st.integers(0, 5))
-def test_attempts_without_progress_are_bounded(attempts: int, received: int) -> None:
-    """If every connection breaks, the client makes exactly `attempts` further calls, then fails."""
+@given(patience=st.integers(1, 300), received=st.integers(0, 5))
+def test_patience_is_bounded_by_time(patience: int, received: int) -> None:
+    """If every connection breaks, the client reconnects until the next delay would end after its patience."""
     generation = Generation.of([1] * 10)
-    reader = Reader(session(policy=ResumePolicy(attempts=attempts)))
-    ended = reader.read(generation, [received] + [0] * 100)
+    reader = Reader(session(policy=ResumePolicy(patience=patience)))
+    ended = reader.read(generation, [received] + [0] * 1000)
     assert isinstance(ended, Raise)
-    assert generation.calls == 1 + attempts
+    assert patience - 2.0 <= sum(reader.delays) < patience
     assert isinstance(ended.error, ConnectionLostError if received else TokenStreamError)
     assert ended.error.last_sequence == received
 
 
-def test_progress_resets_the_attempts() -> None:
-    """A stream whose connection breaks after each event still completes with `attempts=1`."""
-    reader = Reader(session(policy=ResumePolicy(attempts=1)))
-    assert isinstance(reader.read(Generation.of([1] * 20), [1] * 21), Finish)
+@pytest.mark.parametrize(
+    ("patience", "timeout", "expected"),
+    [(None, None, 60.0), (None, 300.0, 300.0), (20.0, None, 20.0), (20.0, 300.0, 20.0), (20.0, 5.0, 5.0)],
+)
+def test_patience_ends_with_the_timeout(
+    patience: float | None, timeout: float | None, expected: float
+) -> None:
+    """Without a patience of its own, a stream reconnects until its timeout, or for 60 s without one."""
+    plan = plan_stream(StreamTokensRequest(prompt="x"), timeout=timeout)
+    for delay, allowed in ((expected - 0.1, True), (expected, False)):
+        reading = session(plan, ResumePolicy(patience=patience, initial_backoff=delay, max_backoff=delay))
+        reading.begin(100.0)
+        assert isinstance(reading.call_ended(DROP, 100.0), StartCall if allowed else Raise)
 
 
-def test_notices_do_not_count_as_progress() -> None:
-    """A heartbeat shows that the connection works, but does not reset the attempts."""
-    reading = session(policy=ResumePolicy(attempts=1))
+@pytest.mark.parametrize("delivered", [started(), token(1, 0), heartbeat(0)])
+def test_what_a_call_delivers_renews_the_patience(delivered: StreamTokensResponse) -> None:
+    """Events and heartbeats show that a server works for this stream. The backoff begins again as well."""
+    reading = session(policy=ResumePolicy(patience=10.0))
     reading.begin(0.0)
-    for _ in range(2):
-        assert reading.receive(heartbeat(0))
-        last = reading.call_ended(DROP, 0.0)
-    assert isinstance(last, Raise)
+    delays = []
+    for now in (0.0, 9.0, 18.0, 27.0):
+        action = reading.call_ended(DROP, now)
+        assert isinstance(action, StartCall | ResumeCall)
+        delays.append(action.delay)
+        reading.receive(heartbeat(0) if reading.assembler.sequence else delivered)
+    assert delays == [0.05] * 4
 
 
-@given(attempt=st.integers(0, 50), drawn=st.floats(0, 1))
+def test_other_notices_do_not_renew_the_patience() -> None:
+    """A call that attaches and then breaks again and again has delivered nothing."""
+    reading = session(policy=ResumePolicy(patience=10.0))
+    reading.begin(0.0)
+    assert isinstance(reading.call_ended(DROP, 0.0), StartCall)
+    assert reading.receive(StreamTokensResponse(attached=gen.Attached()))
+    assert isinstance(reading.call_ended(DROP, 10.0), Raise)
+
+
+@given(attempt=st.integers(0, 5000), drawn=st.floats(0, 1))
 def test_backoff_is_bounded(attempt: int, drawn: float) -> None:
     """Full jitter: the delay is between 0 and the doubled backoff, and never above the maximum."""
     delay = ResumePolicy().backoff(attempt, drawn)
-    assert 0 <= delay <= min(2.0, 0.05 * 2.0**attempt)
+    assert 0 <= delay <= min(2.0, 0.05 * 2.0 ** min(attempt, 50))
 
 
 def test_delays_grow_and_add_the_servers_retry_delay() -> None:
@@ -221,7 +246,10 @@ def test_a_retry_delay_above_the_maximum_raises_the_error(delay: float) -> None:
         failure("OVERLOADED", Advice.RETRY, retry_delay=delay),
         failure("READER_LIMIT", Advice.RESUME, retry_delay=delay),
     ):
-        for policy, expected in ((ResumePolicy(), Raise), (ResumePolicy(max_retry_delay=2e12), StartCall)):
+        for policy, expected in (
+            (ResumePolicy(), Raise),
+            (ResumePolicy(max_retry_delay=2e12, patience=2e12), StartCall),
+        ):
             reading = session(policy=policy)
             reading.begin(0.0)
             action = reading.call_ended(cause, 0.0)
@@ -241,7 +269,7 @@ def test_a_negative_retry_delay_counts_as_zero() -> None:
 
 def test_many_small_fragments_take_little_memory() -> None:
     """Arguments that arrive byte by byte are not copied for each byte."""
-    assembler = Assembler()
+    assembler = Assembler(Cursor("g"))
     fragment = gen.ToolCallFragment(call_index=0, arguments_fragment="x")
     message = StreamTokensResponse(sequence=1, tool_call_fragments=[fragment] * 40_000)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -287,11 +315,27 @@ def test_a_retry_keeps_the_id() -> None:
         assert again.delay >= (cause.retry_delay or 0.0)
 
 
+@pytest.mark.parametrize("resumable", [True, False])
+def test_rejections_are_repeated_while_patience_lasts(resumable: bool) -> None:
+    """A server that is full or restarts rejects calls, and loses nothing: time decides, not attempts."""
+    plan = plan_stream(StreamTokensRequest(prompt="x"), resumable=resumable)
+    reading = session(plan, ResumePolicy(patience=30.0))
+    first = reading.begin(0.0)
+    rejection = failure("DRAINING", Advice.RETRY)
+    for now in range(28):
+        again = reading.call_ended(rejection, float(now))
+        assert isinstance(again, StartCall)
+        assert again.request == first.request
+    ended = reading.call_ended(rejection, 29.0)
+    assert isinstance(ended, Raise)
+    assert ended.error is rejection
+
+
 def test_retries_are_bounded() -> None:
-    """After two more starts, the rejection is raised to the caller."""
+    """After two more starts without an engine, the failure is raised to the caller."""
     reading = session()
     reading.begin(0.0)
-    rejection = failure("QUOTA_EXCEEDED", Advice.RETRY, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    rejection = failure("ENGINE_UNAVAILABLE", Advice.RETRY)
     actions = [reading.call_ended(rejection, 0.0) for _ in range(3)]
     assert [type(action) for action in actions] == [StartCall, StartCall, Raise]
 
@@ -314,12 +358,14 @@ def test_retries_are_bounded() -> None:
         (failure("READER_TOO_SLOW", Advice.RESUME), "resume", Step.RECONNECT),
         (failure("DRAINING", Advice.RESUME), "start with events", Step.RECONNECT),
         (failure("DRAINING", Advice.RETRY, ended=True), "start with events", Step.RAISE),
-        (failure("DRAINING", Advice.RETRY), "start", Step.RETRY),
-        (failure("DRAINING", Advice.RETRY), "resume", Step.RECONNECT),
+        (failure("DRAINING", Advice.RETRY), "start", Step.REPEAT),
+        (failure("DRAINING", Advice.RETRY), "resume", Step.REPEAT),
+        (failure("DRAINING", Advice.NEVER), "start", Step.RAISE),
+        (failure("DRAINING", Advice.NEVER), "resume", Step.REPEAT),
         (failure("OVERLOADED", None), "start", Step.RECONNECT),
         (failure("FROM_THE_FUTURE", None, grpc.StatusCode.NOT_FOUND), "resume", Step.RAISE),
-        (failure("STORE_UNAVAILABLE", Advice.RETRY), "start", Step.RETRY),
-        (failure("STORE_UNAVAILABLE", Advice.RETRY), "resume", Step.RECONNECT),
+        (failure("STORE_UNAVAILABLE", Advice.RETRY), "start", Step.REPEAT),
+        (failure("STORE_UNAVAILABLE", Advice.RETRY), "resume", Step.REPEAT),
         (failure("STORE_UNAVAILABLE", Advice.RETRY), "start with events", Step.RAISE),
         (failure("STORE_UNAVAILABLE", Advice.RETRY, ended=True), "start", Step.RAISE),
         (failure("ENGINE_UNAVAILABLE", Advice.RETRY), "start", Step.RETRY),
@@ -361,7 +407,7 @@ def test_a_forgotten_generation_restarts_only_without_output() -> None:
 
 def test_a_read_only_stream_starts_nothing() -> None:
     """A read-only stream never calls StreamTokens and never cancels the generation."""
-    reading = session(Plan(generation_id="g"))
+    reading = session(Plan(cursor=Cursor("g")))
     assert isinstance(reading.begin(0.0), ResumeCall)
     assert isinstance(reading.call_ended(DROP, 0.0), ResumeCall)
     missing = reading.call_ended(failure("GENERATION_NOT_FOUND", Advice.NEVER), 0.0)
@@ -372,19 +418,19 @@ def test_a_read_only_stream_starts_nothing() -> None:
 
 def test_ok_without_events_ends_a_read_only_stream() -> None:
     """Resuming after the sequence of `finished` returns no events: the generation ended without an error."""
-    reading = session(Plan(generation_id="g", after=7))
+    reading = session(Plan(cursor=Cursor("g", 7)))
     reading.begin(0.0)
     assert isinstance(reading.call_ended(None, 0.0), Finish)
 
 
 def test_ok_without_finished_is_not_a_normal_end() -> None:
     """A truncated answer is never taken for a complete one, however often OK arrives without `finished`."""
-    for plan in (None, Plan(generation_id="g")):
-        reading = session(plan, ResumePolicy(attempts=2))
+    for plan in (None, Plan(cursor=Cursor("g"))):
+        reading = session(plan, ResumePolicy(patience=10.0))
         reading.begin(0.0)
         reading.receive(started())
         reading.receive(token(2, 0))
-        actions = [reading.call_ended(None, 0.0) for _ in range(3)]
+        actions = [reading.call_ended(None, now) for now in (0.0, 5.0, 10.0)]
         assert [type(action) for action in actions] == [ResumeCall, ResumeCall, Raise]
         assert isinstance(reading.error, ConnectionLostError)
 
@@ -445,7 +491,7 @@ def test_a_resumable_request_has_an_id_and_detaches() -> None:
     )
     plan = plan_stream(request)
     assert plan.resumable
-    assert request.generation_id == plan.generation_id
+    assert request.generation_id == plan.cursor.generation_id
     assert request.recovery.disconnect_action == input_pb2.DISCONNECT_ACTION_DETACH
     assert request.sampling.stop_sequences == ["end"]
     assert (request.max_output_token_count, dict(request.labels)) == (3, {"team": "a"})
@@ -484,7 +530,7 @@ def test_the_callers_channel_settings_take_precedence(
     merged = channel_options((*options, ("grpc.keepalive_time_ms", 1)), service_config)
     assert len(merged) == len(dict(merged))
     assert dict(merged)["grpc.service_config"] == expected
-    assert dict(merged) | DEFAULT_OPTIONS == dict(merged) | {"grpc.keepalive_time_ms": 20_000}
+    assert dict(merged) | DEFAULT_OPTIONS == dict(merged) | {"grpc.keepalive_time_ms": 10_000}
 
 
 def test_the_retry_policy_names_real_methods() -> None:
@@ -523,7 +569,7 @@ def test_whether_an_error_needs_a_cancel(error: TokenStreamError, needs_cancel: 
 
 def test_an_unreachable_server_is_not_a_lost_connection() -> None:
     """If no event has ever arrived, the error says that the server is unavailable."""
-    reading = session(policy=ResumePolicy(attempts=0))
+    reading = session(policy=ResumePolicy(patience=0.0))
     reading.begin(0.0)
     ended = reading.call_ended(UnavailableError("refused", code=grpc.StatusCode.UNAVAILABLE), 0.0)
     assert isinstance(ended, Raise)
@@ -535,7 +581,7 @@ class TestAssembler:
 
     def test_texts_are_kept_apart(self) -> None:
         """Answer, reasoning and refusal are assembled separately."""
-        assembler = Assembler()
+        assembler = Assembler(Cursor("g"))
         assembler.add(started())
         message = StreamTokensResponse(sequence=2)
         message.tokens.add(index=0, count=1, reasoning_text="hm")
@@ -547,7 +593,7 @@ class TestAssembler:
 
     def test_interleaved_tool_calls_are_assembled(self) -> None:
         """Fragments of several tool calls are grouped by their call index, with their opaque bytes."""
-        assembler = Assembler()
+        assembler = Assembler(Cursor("g"))
         assembler.add(started())
         message = StreamTokensResponse(sequence=2)
         message.tool_call_fragments.add(call_index=1, id="b", function_name="g", arguments_fragment="{")
@@ -562,21 +608,21 @@ class TestAssembler:
 
     def test_a_missing_token_is_detected(self) -> None:
         """A token that does not follow the previous one is a server error."""
-        assembler = Assembler()
+        assembler = Assembler(Cursor("g"))
         assembler.add(token(2, 0))
         with pytest.raises(ServerFailedError, match="gap"):
             assembler.add(token(3, 2))
 
     def test_a_missing_event_is_detected(self) -> None:
         """An event that is never joined with others must have the next sequence."""
-        assembler = Assembler()
+        assembler = Assembler(Cursor("g"))
         assembler.add(token(2, 0))
         with pytest.raises(ServerFailedError, match="gap"):
             assembler.add(finished(4))
 
     def test_reading_may_begin_anywhere(self) -> None:
         """After a resume, the first index can be any number. From then on, a gap is an error."""
-        assembler = Assembler(after=9)
+        assembler = Assembler(Cursor("g", 9))
         assert assembler.add(token(10, 8))
         with pytest.raises(ServerFailedError, match="gap"):
             assembler.add(token(11, 10))
@@ -593,7 +639,7 @@ class TestAssembler:
         self, reason: gen.FinishReason, code: int, state: gen.GenerationState
     ) -> None:
         """The state after `finished` depends on the finish reason and status."""
-        assembler = Assembler()
+        assembler = Assembler(Cursor("g"))
         message = finished(1, reason)
         if code:
             message.finished.status.code = code
@@ -602,7 +648,7 @@ class TestAssembler:
 
     def test_events_after_finished_are_discarded(self) -> None:
         """`finished` is the last event."""
-        assembler = Assembler()
+        assembler = Assembler(Cursor("g"))
         assembler.add(finished(1))
         assert not assembler.add(token(2, 0))
         assert assembler.text == ""
@@ -610,7 +656,7 @@ class TestAssembler:
 
 def test_not_found_of_a_first_resume_is_raised_as_it_is() -> None:
     """If the stream has received nothing, nothing is lost, so the error is not GenerationLostError."""
-    reading = session(Plan(generation_id="g", after=3))
+    reading = session(Plan(cursor=Cursor("g", 3)))
     reading.begin(0.0)
     missing = NotFoundError("gone", reason="GENERATION_NOT_FOUND", advice=Advice.NEVER)
     ended = reading.call_ended(missing, 0.0)

@@ -17,6 +17,7 @@ from tests.support.tcp_proxy import TcpProxy
 from tokengrpc import (
     ConnectionLostError,
     Conversation,
+    Cursor,
     DeadlineExceededError,
     GenerationCancelledError,
     NotFoundError,
@@ -25,12 +26,13 @@ from tokengrpc import (
     SyncTokenStreamClient,
     UnavailableError,
 )
+from tokengrpc.errors import Advice
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 WORDS = tuple(f"word{number} " for number in range(30))
-POLICY = ResumePolicy(attempts=50, initial_backoff=0.001, max_backoff=0.02)
+POLICY = ResumePolicy(initial_backoff=0.001, max_backoff=0.02)
 OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 100))
 
 
@@ -82,7 +84,7 @@ async def setup() -> AsyncIterator[Setup]:
         yield created
 
 
-def read(stream: SyncTokenStream, on_token: Callable[[], None] | None = None) -> str:
+def read(stream: SyncTokenStream, on_token: Callable[[], object] | None = None) -> str:
     """Reads a stream to its end and returns the text. Calls `on_token` after each token."""
     texts = []
     for token in stream:
@@ -171,6 +173,33 @@ async def test_closing_the_client_stops_its_generations(setup: Setup) -> None:
     await setup.assert_cancelled(stream.generation_id)
 
 
+async def test_another_reader_goes_on_where_one_detached(setup: Setup) -> None:
+    """`detach` leaves the generation running. Its cursor, as text, is enough for the rest."""
+    held = Pause()
+    setup.script(Text(*WORDS[:3]), held, Text(*WORDS[3:]))
+    stream = setup.client.stream("hello")
+    text = await asyncio.to_thread(read, stream, stream.detach)
+    held.release()
+    rest = setup.client.resume(str(stream.cursor))
+    assert text + await asyncio.to_thread(read, rest) == "".join(WORDS)
+    assert len(setup.engine.calls) == 1
+
+
+async def test_a_stream_can_be_detached_elsewhere(setup: Setup) -> None:
+    """If another thread detaches, the reader's loop ends normally, and the generation runs on."""
+    setup.script(Text(WORDS[0]), Stall())
+    stream = setup.client.stream("hello")
+    reading = asyncio.create_task(asyncio.to_thread(read, stream))
+    await until(lambda: stream.text)
+    cursor = await asyncio.to_thread(stream.detach)
+    assert await reading == WORDS[0]
+    rest = setup.client.resume(cursor, cancel_on_close=True)
+    messages = rest.messages()
+    await asyncio.to_thread(next, messages)
+    await asyncio.to_thread(messages.close)
+    await setup.assert_cancelled(stream.generation_id)
+
+
 async def test_cancel_ends_the_stream_with_its_partial_text(setup: Setup) -> None:
     """If another thread cancels, the reader gets a typed error and keeps the text."""
     setup.script(Text(WORDS[0]), Stall())
@@ -199,23 +228,24 @@ async def test_the_timeout_ends_the_generation_with_partial_text(setup: Setup, o
     assert stream.finish.finish_reason == gen.FINISH_REASON_DEADLINE
 
 
-async def test_the_error_after_all_attempts_has_a_cursor(setup: Setup) -> None:
-    """After all attempts to reconnect failed, the generation can still be resumed from the error's cursor."""
+async def test_a_lost_stream_keeps_its_cursor(setup: Setup) -> None:
+    """When patience has ended, the generation can still be resumed from the stream's cursor."""
     held = Pause()
     setup.script(Text(WORDS[0]), held, Text(WORDS[1]))
-    policy = ResumePolicy(attempts=2, initial_backoff=0.001)
+    policy = ResumePolicy(patience=0.1, initial_backoff=0.001)
 
-    def lose() -> ConnectionLostError:
+    def lose() -> tuple[ConnectionLostError, Cursor]:
         with SyncTokenStreamClient(setup.proxy.target, options=OPTIONS, policy=policy) as client:
             stream = client.stream("hello")
             with pytest.raises(ConnectionLostError) as caught:
                 read(stream, on_token=lambda: setup.in_loop(setup.proxy.vanish))
-        return caught.value
+        return caught.value, stream.cursor
 
-    lost = await asyncio.to_thread(lose)
+    lost, cursor = await asyncio.to_thread(lose)
+    assert lost.advice is Advice.RESUME
     held.release()
     await setup.proxy.listen()
-    rest = setup.client.resume(lost.generation_id, lost.last_sequence)
+    rest = setup.client.resume(cursor)
     assert await asyncio.to_thread(read, rest) == WORDS[1]
 
 
@@ -224,7 +254,7 @@ async def test_resuming_at_the_end_is_a_normal_end(setup: Setup) -> None:
     setup.script(Text(*WORDS))
     stream = setup.client.stream("hello")
     await asyncio.to_thread(read, stream)
-    again = setup.client.resume(stream.generation_id, stream.sequence)
+    again = setup.client.resume(stream.cursor)
     assert await asyncio.to_thread(read, again) == ""
     assert again.finish is None
     assert (await asyncio.to_thread(setup.client.get, stream.generation_id)).finished == stream.finish
@@ -260,3 +290,18 @@ async def test_the_unary_calls(setup: Setup) -> None:
     setup.proxy.vanish()
     with pytest.raises(UnavailableError):
         await asyncio.to_thread(setup.client.models)
+
+
+async def test_a_deadline_is_reported_although_the_server_is_silent(setup: Setup) -> None:
+    """The error does not wait for the cancellation of the generation; closing the client does."""
+    policy = ResumePolicy(cancel_timeout=100)
+    setup.script(Text(WORDS[0]), Stall())
+    client = SyncTokenStreamClient(setup.proxy.target, options=OPTIONS, policy=policy)
+    stream = client.stream("hello", timeout=2)
+    reading = asyncio.create_task(asyncio.to_thread(read, stream))
+    await until(lambda: stream.text)
+    setup.proxy.pause()
+    with pytest.raises(DeadlineExceededError):
+        await asyncio.wait_for(asyncio.shield(reading), 12)
+    setup.proxy.resume()
+    await asyncio.to_thread(client.close)

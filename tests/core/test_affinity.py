@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.support.profiles import examples
 from tokengrpc.core.affinity import session_key
 from tokengrpc.core.breaker import CONSECUTIVE, AttemptOutcome
-from tokengrpc.core.routing import EnginePool, PooledEngine, Slot, SlotRequest, by_preference
+from tokengrpc.core.pooled_engine import PooledEngine, Slot, SlotRequest
+from tokengrpc.core.routing import EnginePool, by_preference
 
 BOUND = 1_000
 FACTOR = 1.25

@@ -193,6 +193,26 @@ def test_text_next_to_a_tool_call_is_not_lost() -> None:
     assert told.usage.output == 3
 
 
+@pytest.mark.parametrize("count", [3, 0, None])
+def test_opaque_bytes_next_to_a_tool_call_are_not_lost(count) -> None:
+    """They come before the call, like the reasoning that they belong to, and cost no token of their own."""
+    fragment = ToolCallFragment(call_index=0, id="c", function_name="f", arguments="{}")
+    generation = started()
+    events = generation.feed([Delta(opaque=b"signed", count=count, fragments=(fragment,))], 2)
+    assert [e.kind for e in events] == [RecordKind.TOKENS, RecordKind.FRAGMENTS]
+    assert [(t.opaque, t.text, t.count) for t in events[0].tokens] == [(b"signed", "", 0)]
+    assert generation.usage.output == (len("f{}") if count is None else count)
+    omitted = started(output=OutputOptions(omit_reasoning=True))
+    events = omitted.feed([Delta(opaque=b"signed", fragments=(fragment,))], 2)
+    assert [e.kind for e in events] == [RecordKind.FRAGMENTS]
+
+
+def test_opaque_bytes_next_to_text_are_not_lost() -> None:
+    """The same beside text."""
+    (event,) = started().feed([Delta(text="a", opaque=b"signed", count=1)], 2)
+    assert [(t.text, t.opaque, t.count) for t in event.tokens] == [("a", b"signed", 1)]
+
+
 def test_incomplete_characters_of_an_engine_are_repaired() -> None:
     """Names, ids and finish reasons that cannot be encoded are repaired."""
     generation = started()

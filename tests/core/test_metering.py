@@ -79,6 +79,26 @@ def test_a_reported_count_does_not_decrease() -> None:
     assert meter.usage == Usage(INPUT, 4, overhead=INPUT, source=UsageSource.ENGINE)
 
 
+def test_what_was_published_adds_up_with_the_next_engines_report() -> None:
+    """Tokens of a lost engine that readers saw as billed, and all tokens of the next one: none vanishes."""
+    meter = Meter(Letters())
+    meter.report(UsageReport(input=INPUT, output=4, reasoning=2))
+    assert meter.usage.output == 4
+    meter.give_up()
+    meter.report(UsageReport(input=INPUT, output=5, reasoning=3))
+    usage = meter.usage
+    assert (usage.output, usage.reasoning, usage.overhead) == (9, 5, INPUT)
+
+
+def test_the_output_of_an_attempt_is_the_published_one() -> None:
+    """An engine that lowers its own count changes neither the usage nor what the attempt is said to have."""
+    meter = Meter(Letters())
+    meter.report(UsageReport(input=INPUT, output=4))
+    assert meter.usage.output == 4
+    meter.report(UsageReport(input=INPUT, output=3))
+    assert meter.output == 4
+
+
 def test_only_the_billed_prefill_has_cached_parts() -> None:
     """Tokens in the cache of a later engine are part of the overhead."""
     meter = Meter(Letters())

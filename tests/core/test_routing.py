@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tokengrpc import errors
 from tokengrpc.core.breaker import CONSECUTIVE, AttemptOutcome, classify_outcome
-from tokengrpc.core.routing import EnginePool, PooledEngine, Slot, SlotRequest
+from tokengrpc.core.pooled_engine import PooledEngine, Slot, SlotRequest
+from tokengrpc.core.routing import EnginePool
 
 SUCCESS, FAILURE, BACKOFF, NEUTRAL = (
     AttemptOutcome.SUCCESS,
@@ -189,6 +190,24 @@ def test_the_wait_queue_is_served_in_order():
     pool.release(queue.served[-1][1], SUCCESS, 2.0)
     assert [name for name, _ in queue.served] == ["first", "third"]
     assert pool.waiting == 0
+
+
+def test_an_early_wake_up_is_followed_by_another_one():
+    """A timer may fire a moment too early. The backoff may then expire before the next one is asked for."""
+    pool = EnginePool([pooled("a"), pooled("b", max_connections=1)])
+    slot = pool.acquire(slot_request(pool, capable=pool.engines[:1]), 0.0)
+    assert slot is not None
+    pool.release(slot, BACKOFF, 0.0, wait=0.5)
+    queue = WaitQueue(pool)
+    assert taken(pool, 0.1) == "b"
+    queue.wait("waiting")
+    assert pool.next_wakeup(0.1) == pytest.approx(0.4)
+    pool.wake(0.499)
+    assert not queue.served
+    assert pool.next_wakeup(0.501) == 0.0
+    pool.wake(0.502)
+    assert [name for name, _ in queue.served] == ["waiting"]
+    assert pool.next_wakeup(0.503) is None
 
 
 def test_a_slot_that_is_returned_at_once_is_passed_on():

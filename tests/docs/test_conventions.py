@@ -15,6 +15,9 @@ MAX_NAME_LENGTH = 60
 
 # Folders of tests that belong to no single package, and their subject.
 OTHER_FOLDERS = {
+    "browsers": "the page and the bridges of `examples/browser_bridge`, in Chromium",
+    "deploy": "what `deploy/` has, with the real Helm, kustomize and Prometheus",
+    "dist": "what `make dist` builds",
     "docs": "the documentation and the tests' conventions",
     "e2e": "whole processes, and all packages together",
     "fuzz": "the seeds of fuzzing",
@@ -71,7 +74,7 @@ def test_no_private_name_is_imported_or_replaced():
     """Tests use what is public."""
     used = {
         f"{file.relative_to(ROOT)}: {name}"
-        for folder in ("tests", "fuzz", "bench")
+        for folder in ("tests", "attack", "bench", "fuzz", "soak")
         for file in (ROOT / folder).glob("**/*.py")
         for name in private_names(file.read_text(encoding="utf-8"))
     }

@@ -17,6 +17,7 @@ from tests.support.commands import environment, serving
 from tests.support.paths import ROOT
 from tests.support.plugins import install
 from tokengrpc import client, errors
+from tokengrpc.client.delays import DEFAULT_PATIENCE
 from tokengrpc.client.policy import ResumePolicy
 from tokengrpc.client.status import CLASS_OF_REASON
 from tokengrpc.config import (
@@ -24,21 +25,23 @@ from tokengrpc.config import (
     FaultSettings,
     LimitSettings,
     ModelSettings,
+    PriceSettings,
     RemoteEngineSettings,
     Settings,
     TenantSettings,
+    TLSSettings,
     engine_settings,
     load,
 )
 from tokengrpc.config.keys import KEYS, variable
 from tokengrpc.config.kinds import settings_types
-from tokengrpc.config.schema import ModelFields
+from tokengrpc.config.models import ModelFields
 from tokengrpc.core.model import Capability, FinishReason
 from tokengrpc.engines.anthropic import engine as anthropic
 from tokengrpc.engines.builtin.engine import BuiltinEngine
-from tokengrpc.engines.openai.dialects import DIALECTS
+from tokengrpc.engines.openai.dialects.table import DIALECTS
 from tokengrpc.engines.replay import engine as replay
-from tokengrpc.engines.upstream.finish_reasons import ABORT_REASONS, FINISH_REASONS
+from tokengrpc.engines.upstream.response.finish_reasons import ABORT_REASONS, FINISH_REASONS
 from tokengrpc.engines.vllm import engine as vllm
 from tokengrpc.wire.status import CODES
 
@@ -46,13 +49,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tokengrpc.engines.openai.dialects import Dialect
+    from tokengrpc.engines.openai.dialects.row import Dialect
 
 DOCS = sorted((ROOT / "docs").glob("**/*.md"))
 PAGES = [
     *(
         ROOT / name
-        for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "tests/README.md")
+        for name in (
+            "README.md",
+            "CHANGELOG.md",
+            "CONTRIBUTING.md",
+            "RELEASE.md",
+            "SECURITY.md",
+            "tests/README.md",
+        )
     ),
     *DOCS,
 ]
@@ -135,10 +145,10 @@ def test_all_finish_reasons_are_documented():
 
 def settings() -> Iterator[tuple[str, inspect.Field, str]]:
     """Yields every setting with its path in the table, and the kinds of engines that read it."""
-    tables = {"": Settings, "limits.": LimitSettings, "models[].": ModelFields}
+    tables = {"": Settings, "tls.": TLSSettings, "limits.": LimitSettings, "models[].": ModelFields}
     for prefix, struct in tables.items():
         for field in fields_of(struct):
-            if field.name not in {"limits", "models", "tenants"}:
+            if field.name not in {"limits", "models", "prices", "tenants", "tls"}:
                 yield f"{prefix}{field.name}", field, ""
     common = {field.name for field in fields_of(EngineSettings)}
     for field in fields_of(EngineSettings):
@@ -156,8 +166,9 @@ def settings() -> Iterator[tuple[str, inspect.Field, str]]:
     for field in fields_of(EngineSettings):
         if field.name in {"name", "context_token_count"}:
             yield f"models[].engines[].{field.name}", field, ""
-    for field in fields_of(TenantSettings):
-        yield f"tenants[].{field.name}", field, ""
+    for name, struct in (("tenants", TenantSettings), ("prices", PriceSettings)):
+        for field in fields_of(struct):
+            yield f"{name}[].{field.name}", field, ""
 
 
 def fields_of(struct: type) -> tuple[inspect.Field, ...]:
@@ -221,7 +232,7 @@ def _tables(raw: dict[str, Any]) -> list[dict[str, Any]]:
     return [*raw.get("models", ()), *engines, *raw.get("tenants", ())]
 
 
-# --- docs/engines.md, docs/client.md
+# --- docs/engines.md, docs/client.md, docs/resuming.md
 
 
 def test_all_capabilities_are_documented():
@@ -278,8 +289,9 @@ def test_exceptions_and_limits_of_the_client_are_documented():
         assert f"`{reason}`" in table[kind.__name__][0]
     exceptions = [name for name in client.__all__ if name.endswith("Error") and name != "TokenStreamError"]
     assert all(f"`{name}`" in page("client.md") for name in exceptions)
-    policy = ResumePolicy()
-    assert table["attempts"][0] == f"{policy.attempts}"
+    policy, table = ResumePolicy(), rows(page("resuming.md"))
+    assert policy.patience is None
+    assert table["patience"][0] == f"until the `timeout`; without one, {DEFAULT_PATIENCE:g} s"
     assert table["retry_attempts"][0] == f"{policy.retry_attempts}"
     assert table["cancel_timeout"][0] == f"{policy.cancel_timeout:g} s"
     backoff = f"{policy.initial_backoff:g} s, {policy.backoff_factor:g}, {policy.max_backoff:g} s"
@@ -299,9 +311,10 @@ def test_python_examples_compile(text):
 
 def test_python_examples_run():
     """Marked examples run against a real server."""
-    marked = [part for part in page("client.md").split(RUNS)[1:] if "```python" in part]
+    text = page("client.md") + page("resuming.md") + page("usage.md")
+    marked = [part for part in text.split(RUNS)[1:] if "```python" in part]
     programs = [blocks(part, "python")[0] for part in marked]
-    assert len(programs) >= 6
+    assert len(programs) >= 7
     with serving("--pace", "40") as server:
         for program in programs:
             run_python(program.replace("127.0.0.1:50051", server.target))
@@ -429,7 +442,11 @@ def test_files_that_are_named_exist(path):
     """Modules and tests, anywhere in the repository. Each page has at most 260 lines."""
     text = path.read_text(encoding="utf-8")
     assert text.count("\n") <= 260
-    files = [file for room in ("tokengrpc", "tests", "fuzz") for file in ROOT.glob(f"{room}/**/*.py")]
+    files = [
+        file
+        for room in ("tokengrpc", "tests", "fuzz", "attack", "bench", "soak", "tools")
+        for file in ROOT.glob(f"{room}/**/*.py")
+    ]
     known = [str(file.relative_to(ROOT)) for file in files]
     if path.name == "comparison.md":
         return  # it names files of other projects

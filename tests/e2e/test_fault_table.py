@@ -252,8 +252,8 @@ def check_ledger(result: Result, record: UsageRecord | None) -> None:
 def apis(columns: Sequence[Column]) -> str:
     """Returns the cell that names the columns which have a fault."""
     names = {column.name for column in columns}
-    if names == {GRPC}:
-        return GRPC
+    if len(names) == 1:
+        return columns[0].name
     if all(column.api != "completions" for column in columns):
         return "HTTP, all but completions"
     return "all" if GRPC in names else "HTTP"

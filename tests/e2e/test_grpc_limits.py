@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from collections import Counter
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ CALLS = 2_000
 # At least as long are the frames of one call: HEADERS, and DATA with gRPC's prefix.
 CALL_BYTES = 45
 KIB = 1024
+SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +91,19 @@ async def test_metadata_has_one_sharp_limit(server: Server, size: int, code: str
         calls = [stub.ListModels(api.ListModelsRequest(), metadata=metadata, timeout=60) for _ in range(40)]
         codes = Counter(await asyncio.gather(*map(code_of, calls)))
     assert codes == {code: 40}
+
+
+@pytest.mark.skipif(not SOMAXCONN.exists(), reason="no net.core.somaxconn here")
+def test_connections_wait_in_the_kernel_while_the_server_is_busy(server: Server):
+    """GRPC's listen backlog is the kernel's limit: far more than the 128 that programs often ask for."""
+    count = min(500, int(SOMAXCONN.read_text()))
+    assert count > 128
+    host, _, port = server.target.rpartition(":")
+    os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        # With a full backlog, connecting takes a second or more: here it would end in a timeout.
+        peers = [socket.create_connection((host, int(port)), timeout=0.9) for _ in range(count)]
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+    for peer in peers:
+        peer.close()

@@ -58,6 +58,7 @@ def test_services_are_listed(target):
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
         SERVICE,
+        "tokenstreaming.v1.UsageService",
     ]
 
 

@@ -13,6 +13,7 @@ from tokenstreaming.v1 import generation_pb2
 
 from tests.generations.test_rules import whole
 from tests.support.harness import Served, collect, read_until, serving, until, upstream
+from tests.support.http2_peer import http2_peer
 from tests.support.scripted_engine import Pause, ScriptedEngine, Stall, Text
 from tokengrpc.config import Settings, model_settings
 from tokengrpc.server import Server
@@ -136,6 +137,22 @@ async def test_an_open_health_watch_does_not_delay_the_drain(engine: ScriptedEng
         await server.server.health.ready()
         states = await health(server.channel)
         assert states[""] == NOT_SERVING, "once draining, never back"
+
+
+async def test_a_watch_that_is_not_read_does_not_delay_the_drain() -> None:
+    """Its peer has no room for any message. Other watchers are notified nevertheless."""
+    async with serving() as server, http2_peer(server.target) as peer:
+        await peer.greet_without_room()
+        await peer.call("/grpc.health.v1.Health/Watch")
+        await peer.send(bytes(5), end=True)
+        await peer.begun()
+        answering = asyncio.create_task(peer.closed())  # pings, so that keepalive does not end it
+        watch = health_pb2_grpc.HealthStub(server.channel).Watch(health_pb2.HealthCheckRequest(service=""))
+        async with asyncio.timeout(20):
+            assert (await watch.read()).status == SERVING
+            await server.server.drain(5)
+            assert (await watch.read()).status == NOT_SERVING
+        answering.cancel()
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])

@@ -15,7 +15,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tokenstreaming.v1 import token_stream_pb2 as api
 from tokenstreaming.v1 import token_stream_pb2_grpc as stubs
 
-from tests.support.commands import PROGRAM, running
+from tests.support.admin_pages import fetch, parse, series
+from tests.support.commands import PROGRAM, running, until
+from tests.support.prometheus import free_port
 
 if TYPE_CHECKING:
     import subprocess
@@ -48,11 +50,13 @@ def unusable_stderr(kind: str) -> Iterator[int]:
 
 
 @contextmanager
-def serving_with_stderr(kind: str, log_format: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def serving_with_stderr(
+    kind: str, log_format: str, *more: str
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A server that logs every call to that stderr, and its address."""
     # `closed`: as `2>&-` of a shell.
     prefix = ("sh", "-c", 'exec "$@" 2>&-', "sh", *PROGRAM) if kind == "closed" else PROGRAM
-    arguments = ("serve", "--listen", "127.0.0.1:0", "--log-level", "info", "--log-format", log_format)
+    arguments = ("serve", "--listen", "127.0.0.1:0", "--log-level", "info", "--log-format", log_format, *more)
     with (
         unusable_stderr(kind) as stderr,
         running(*arguments, prefix=prefix, stderr=stderr) as process,
@@ -66,9 +70,13 @@ def serving_with_stderr(kind: str, log_format: str) -> Iterator[tuple[subprocess
     [("closed", "json"), ("full", "json"), ("broken", "json"), ("unread", "json"), ("unread", "console")],
 )
 def test_an_unusable_stderr_changes_nothing(kind: str, log_format: str) -> None:
-    """Every call ends with `finished` and OK, health is SERVING, and SIGTERM ends the process with 0."""
+    """Every call ends with `finished` and OK, health is SERVING, and SIGTERM ends the process with 0.
+
+    Lines that are lost are counted.
+    """
     request = api.StreamTokensRequest(prompt="Hi", max_output_token_count=2)
-    with serving_with_stderr(kind, log_format) as (process, target):
+    admin = free_port()
+    with serving_with_stderr(kind, log_format, "--admin-listen", f"127.0.0.1:{admin}") as (process, target):
         with grpc.insecure_channel(target) as channel:
             stub = stubs.TokenStreamStub(channel)
 
@@ -81,5 +89,13 @@ def test_an_unusable_stderr_changes_nothing(kind: str, log_format: str) -> None:
             health = health_pb2_grpc.HealthStub(channel)
             status = health.Check(health_pb2.HealthCheckRequest(), timeout=60).status
             assert status == health_pb2.HealthCheckResponse.SERVING
+        if kind != "unread":  # up to 10,000 lines wait for a reader
+
+            def counted() -> bool:
+                return (
+                    parse(fetch(admin, "/metrics")[1])[series("tokengrpc_log_lines_dropped_total")] >= CALLS
+                )
+
+            until(counted, "each line is counted as dropped")
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0

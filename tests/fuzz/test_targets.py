@@ -43,7 +43,7 @@ def test_mutated_requests_pass():
 
 def test_a_violated_property_is_noticed(monkeypatch: pytest.MonkeyPatch):
     """The target detects a decoder that loses a byte at the border between two pieces."""
-    from tokengrpc.engines.upstream.sse import SSEDecoder  # noqa: PLC0415 - patched here alone
+    from tokengrpc.engines.upstream.response.sse import SSEDecoder  # noqa: PLC0415 - patched here alone
 
     feed = SSEDecoder.feed
     monkeypatch.setattr(SSEDecoder, "feed", lambda self, chunk: feed(self, chunk.removesuffix(b"x")))

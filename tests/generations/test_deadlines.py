@@ -202,7 +202,7 @@ async def test_another_readers_deadline_ends_only_its_stream(server: Served, eng
     engine.script(Text("One"), pause, Text(" two"), Stall())
     starter = server.stream("g")
     await read_until(starter, lambda m: m.tokens)
-    other = await collect(server.resume("g", timeout=0.5))
+    other = await collect(server.resume("g", timeout=1.0))
     assert other.failure.retry_advice == generation_pb2.RETRY_ADVICE_RESUME
     pause.release()
     await read_until(starter, lambda m: m.tokens)
@@ -212,7 +212,7 @@ async def test_another_readers_deadline_ends_only_its_stream(server: Served, eng
 async def test_a_time_limit_ends_with_ok(server: Served, engine: ScriptedEngine) -> None:
     """TIME_LIMIT has the status OK, with DETACH as well."""
     engine.script(Text("One"), Stall())
-    limits = input_pb2.Limits(time_limit=seconds(0.2))
+    limits = input_pb2.Limits(time_limit=seconds(1.0))
     outcome = await collect(server.stream("g", limits=limits, recovery=DETACH))
     assert outcome.code is grpc.StatusCode.OK
     assert outcome.finished.finish_reason == generation_pb2.FINISH_REASON_TIME_LIMIT
@@ -280,7 +280,7 @@ async def test_a_stop_while_waiting_for_usage_does_not_matter(
 
 async def test_keep_alives_do_not_stop_the_time_limit(server: Served, engine: ScriptedEngine) -> None:
     """Tokens do not stop it either. It ends a running generation with OK."""
-    limits = input_pb2.Limits(time_limit=seconds(0.5))
+    limits = input_pb2.Limits(time_limit=seconds(1.0))
     for steps in ((Text("One"), ALIVE()), (Forever(Text("One")),), (Headers(), ALIVE())):
         engine.script(*steps)
         outcome = await collect(server.stream(limits=limits))
@@ -293,7 +293,7 @@ async def test_the_inter_token_timeout_starts_at_the_last_token(
 ) -> None:
     """An engine that sends a token now and then is not silent, however long it takes in total."""
     engine.script(*(Text("One") for _ in range(3)), Forever(Text("One")))
-    limits = input_pb2.Limits(inter_token_timeout=seconds(0.5), time_limit=seconds(1.5))
+    limits = input_pb2.Limits(inter_token_timeout=seconds(1.0), time_limit=seconds(2.5))
     outcome = await collect(server.stream(limits=limits))
     assert outcome.finished.finish_reason == generation_pb2.FINISH_REASON_TIME_LIMIT
 

@@ -14,8 +14,9 @@ from tests.support.several_engines import two_engines
 from tokengrpc.config import engine_settings, model_settings
 from tokengrpc.core.catalog import Catalog, ServedModel
 from tokengrpc.core.clock import SystemClock
+from tokengrpc.core.pooled_engine import PooledEngine
 from tokengrpc.core.ports.engine import Checkable
-from tokengrpc.core.routing import EnginePool, PooledEngine
+from tokengrpc.core.routing import EnginePool
 from tokengrpc.engines.openai.engine import OpenAIEngine, create
 from tokengrpc.errors import EngineBusy, EngineUnavailable
 from tokengrpc.generations.health_checks import HealthChecks

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from tokenstreaming.v1 import input_pb2
 
-from tests.support.harness import serving, until, upstream
+from tests.interop.drivers import DRIVERS, ready, run
+from tests.support.harness import read_until, serving, until, upstream
 from tokengrpc.errors import TokenGrpcError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from aiohttp import web
 
-    from tests.interop.stage import Stage
+    from tests.interop.stage import Act, Stage
     from tests.support.scripted_engine import Call, Step
 
 DETACH = input_pb2.Recovery(disconnect_action=input_pb2.DISCONNECT_ACTION_DETACH)
@@ -57,16 +58,23 @@ class Vanish:
 
 @dataclass(frozen=True)
 class LeadAway:
-    """The connection is reset until its client resumes after the last event, so that it has them all.
+    """The connection is reset until the client resumes after the last event, so that it has all events.
 
-    Then it is reset once more, and new ones lead to another server, which knows nothing.
+    Then it is reset once more, and new connections lead to a server that does not know the generation, or
+    that has another one, `started` under the same id.
     """
+
+    started: str = ""
 
     async def happen(self, stage: Stage, call: Call | None) -> None:
         assert call is not None
         other = await stage.leaving.enter_async_context(
             serving(upstream(stage.engine.base_url, dialect="vllm"))
         )
+        if self.started:
+            other_reader = other.stream(self.started, recovery=DETACH)
+            stage.leaving.callback(other_reader.cancel)
+            await read_until(other_reader, lambda message: message.tokens)
         cursors = self._cursors(stage.served.registry)
         await stage.handed_over(call)
         while stage.task.subscribers.buffer.last_sequence not in cursors:
@@ -76,16 +84,52 @@ class LeadAway:
         stage.proxy.lead_to(other.server.port)
 
     def _cursors(self, streams: Any) -> list[int]:
-        """The cursors from which clients resume from now on."""
+        """Returns a list to which the sequence of each later ResumeTokens call is added."""
         cursors: list[int] = []
         resume = streams.resume
 
-        def resuming(tenant: Any, generation_id: str, after: int, *more: Any) -> Any:
-            cursors.append(after)
-            return resume(tenant, generation_id, after, *more)
+        def resuming(tenant: Any, generation_id: str, cursor: Any, *more: Any) -> Any:
+            cursors.append(cursor.sequence)
+            return resume(tenant, generation_id, cursor, *more)
 
         streams.resume = resuming
         return cursors
+
+
+@dataclass(frozen=True)
+class WhenLeft:
+    """The engine waits until the generation has no reader."""
+
+    async def happen(self, stage: Stage, call: Call | None) -> None:
+        await until(lambda: not stage.task.subscribers, "the reader has left")
+
+
+@dataclass(frozen=True)
+class BegunBy:
+    """The client of a language runs first. The driver gets its cursor."""
+
+    language: str
+    request: Mapping[str, Any]
+
+    async def happen(self, stage: Stage, call: Call | None) -> None:
+        first = next(driver for driver in DRIVERS if driver.language == self.language)
+        await asyncio.to_thread(ready, first)
+        stage.begun = await run(first, {"target": stage.proxy.target, **self.request})
+        assert stage.begun["error"] is None
+        stage.request["cursor"] = stage.begun["cursor"]
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """The server drains. Once it has refused a start, connections lead to another server."""
+
+    async def happen(self, stage: Stage, call: Call | None) -> None:
+        other = await stage.leaving.enter_async_context(
+            serving(upstream(stage.engine.base_url, dialect="vllm"))
+        )
+        draining = asyncio.ensure_future(stage.served.server.drain(60))
+        stage.leaving.callback(draining.cancel)
+        when_refused(stage, "open", lambda: stage.proxy.lead_to(other.server.port))
 
 
 @dataclass(frozen=True)
@@ -180,18 +224,22 @@ class OthersLeave:
     when_refused: str
 
     async def happen(self, stage: Stage, call: Call | None) -> None:
-        streams = stage.served.registry
-        take = getattr(streams, self.when_refused)
+        when_refused(stage, self.when_refused, lambda: [stream.cancel() for stream in stage.others])
 
-        def taken(*arguments: Any) -> Any:
-            try:
-                return take(*arguments)
-            except TokenGrpcError:
-                for stream in stage.others:
-                    stream.cancel()
-                raise
 
-        setattr(streams, self.when_refused, taken)
+def when_refused(stage: Stage, method: str, react: Callable[[], Any]) -> None:
+    """Calls `react` whenever this method of the server's registry refuses a call."""
+    registry = stage.served.registry
+    take = getattr(registry, method)
+
+    def taken(*arguments: Any) -> Any:
+        try:
+            return take(*arguments)
+        except TokenGrpcError:
+            react()
+            raise
+
+    setattr(registry, method, taken)
 
 
 @dataclass(frozen=True)
@@ -199,10 +247,10 @@ class InCall:
     """Steps that only the engine's n-th call does, counted from 1."""
 
     number: int
-    step: Step
+    step: Step | Act
 
     async def happen(self, stage: Stage, call: Call | None) -> web.StreamResponse | None:
         assert call is not None
         if stage.engine.calls.index(call) + 1 != self.number:
             return None
-        return await self.step.run(call)
+        return await stage.bound(self.step).run(call)

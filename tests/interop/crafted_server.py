@@ -1,4 +1,4 @@
-"""A server that says what the real one never does: what a newer version might add, and broken streams."""
+"""A server that sends what the real one never sends: additions of newer versions, and broken streams."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 SERVICE = "tokenstreaming.v1.TokenStream"
-# Far beyond the numbers that the contract has.
+# Far above the field numbers of the contract.
 NEW_FIELD = 9_999
 
 
 def field(number: int, content: bytes) -> bytes:
-    """A length-delimited field as it is on the wire."""
+    """Returns a length-delimited field in the wire format."""
     return _varint(number << 3 | 2) + _varint(len(content)) + content
 
 
 def newer(message: Message) -> bytes:
-    """A message with a field that no client knows."""
+    """Returns a message with a field that no client knows."""
     return message.SerializeToString() + field(NEW_FIELD, b"from the future")
 
 
@@ -49,7 +49,7 @@ def failure(
 
     `retry_delay` is in seconds.
     """
-    status = status_pb2.Status(code=code.value[0], message="it failed: look at the details")
+    status = status_pb2.Status(code=code.value[0], message="it failed; look at the details")
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain="tokengrpc"))
     status.details.add().Pack(gen.GenerationFailure(retry_advice=advice, **details))
     if retry_delay is not None:
@@ -63,7 +63,7 @@ def failure(
 
 
 class CraftedServer(grpc.GenericRpcHandler):
-    """Gives one reply to each streaming call in turn, the last one again; notes who was cancelled."""
+    """Answers each streaming call with the next reply, or the last one; records cancelled ids."""
 
     def __init__(self, replies: tuple[Reply, ...]) -> None:
         self.replies = list(replies)
@@ -82,7 +82,7 @@ class CraftedServer(grpc.GenericRpcHandler):
         await self._server.stop(0)
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
-        """The three methods that cases need."""
+        """Returns the handler of one of the three methods that the cases use."""
         method = details.method.removeprefix(f"/{SERVICE}/")
         if method == "CancelGeneration":
             return grpc.unary_unary_rpc_method_handler(

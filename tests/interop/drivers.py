@@ -1,4 +1,4 @@
-"""One line per language: what its driver needs, how it is built (once per session), how it is run."""
+"""One entry per language: the driver's toolchain, how to build it (once per session) and how to run it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +25,7 @@ _PYTHONPATH: Final = os.pathsep.join([str(ROOT), str(ROOT / "generated/python")]
 
 @dataclass(frozen=True, kw_only=True)
 class Driver:
-    """How a language's driver is had. Its commands run in `folder`."""
+    """A language's driver. Its commands run in `folder`."""
 
     language: str
     folder: Path
@@ -66,17 +67,22 @@ DRIVERS: Final = (
 )
 
 
+# Cases that run side by side need the same driver.
+_BUILDING: Final = {driver.language: threading.Lock() for driver in DRIVERS}
+
+
 def ready(driver: Driver) -> None:
-    """Builds a driver, once per session; skips or fails the test that needs it when that cannot be done."""
-    if driver.toolchain is not None:
-        require(driver.toolchain)
-    build(*driver.build, folder=driver.folder)
+    """Builds a driver, once per session, from any thread. Without its toolchain, skips or fails the test."""
+    with _BUILDING[driver.language]:
+        if driver.toolchain is not None:
+            require(driver.toolchain)
+        build(*driver.build, folder=driver.folder)
 
 
-async def run(driver: Driver, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Runs a driver once. Raises AssertionError when it does not keep to the protocol."""
+async def run(driver: Driver, request: Mapping[str, Any], timeout: float = RUN_TIMEOUT) -> dict[str, Any]:
+    """Runs a driver once. `timeout` is in seconds. Raises AssertionError if it violates the protocol."""
     # In a thread: uvloop's own subprocesses now and then find the pipe to stdin closed before they write.
-    done = await asyncio.to_thread(_run, driver, json.dumps(dict(request)).encode())
+    done = await asyncio.to_thread(_run, driver, json.dumps(dict(request)).encode(), timeout)
     assert done.returncode == 0, f"exit code {done.returncode}; stderr: {_tail(done.stderr)}"
     try:
         report = json.loads(done.stdout)
@@ -86,7 +92,7 @@ async def run(driver: Driver, request: Mapping[str, Any]) -> dict[str, Any]:
     return report
 
 
-def _run(driver: Driver, request: bytes) -> subprocess.CompletedProcess[bytes]:
+def _run(driver: Driver, request: bytes, timeout: float) -> subprocess.CompletedProcess[bytes]:
     program = driver.folder / driver.run[0]
     command = [str(program) if program.exists() else driver.run[0], *driver.run[1:]]
     try:
@@ -96,13 +102,11 @@ def _run(driver: Driver, request: bytes) -> subprocess.CompletedProcess[bytes]:
             env=for_running(PYTHONPATH=_PYTHONPATH),
             input=request,
             capture_output=True,
-            timeout=RUN_TIMEOUT,
+            timeout=timeout,
             check=False,
         )
     except subprocess.TimeoutExpired as late:
-        raise AssertionError(
-            f"no report within {RUN_TIMEOUT} s; stderr: {_tail(late.stderr or b'')}"
-        ) from None
+        raise AssertionError(f"no report within {timeout:g} s; stderr: {_tail(late.stderr or b'')}") from None
 
 
 def _tail(output: bytes) -> str:

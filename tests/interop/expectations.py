@@ -1,9 +1,13 @@
-"""What a report may say where one value is not the only right one."""
+"""Expected values of reports, including fields with more than one correct value."""
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AtLeast:
-    """A number from this one on."""
+    """This number or a higher one."""
 
     least: int
 
@@ -41,7 +45,7 @@ class OneOf:
 
 
 class Anything:
-    """Whatever there is."""
+    """Any value."""
 
     def __eq__(self, other: object) -> bool:
         return True
@@ -53,9 +57,25 @@ class Anything:
         return "Anything()"
 
 
-ANYTHING = Anything()
+@dataclass(frozen=True)
+class Matches:
+    """A text that matches this pattern from its beginning to its end."""
 
-# What is reported of a stream in which nothing but what a case names happens.
+    pattern: str
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and re.fullmatch(self.pattern, other) is not None
+
+    def __hash__(self) -> int:
+        return hash(self.pattern)
+
+
+ANYTHING = Anything()
+ERROR_TEXTS: Final[Mapping[str, str]] = json.loads(
+    (ROOT / "clients/error_texts.json").read_text(encoding="utf-8")
+)
+
+# The report of a stream without disturbance; a case names the fields that differ.
 UNEVENTFUL: Mapping[str, Any] = {
     "text": "",
     "reasoning_text": "",
@@ -64,6 +84,7 @@ UNEVENTFUL: Mapping[str, Any] = {
     "token_count": ANYTHING,
     "indexes_gapless": True,
     "sequence": ANYTHING,
+    "cursor": ANYTHING,
     "usage": ANYTHING,
     "finish_reason": "END",
     "state": "",
@@ -72,26 +93,40 @@ UNEVENTFUL: Mapping[str, Any] = {
     "notices": {"attached": 0, "heartbeat": 0, "drain_notice": 0},
 }
 NOTICES = UNEVENTFUL["notices"]
+# A stream that has not begun.
+NOTHING: Mapping[str, Any] = {"finish_reason": "", "usage": None}
 
 
 def notices(**seen: Any) -> dict[str, Any]:
-    """Notices, where they are not all 0."""
+    """Returns counts of notices; the others are 0."""
     return {**NOTICES, **seen}
 
 
 def usage(output: Any, *, reasoning: int = 0, source: Any = "ENGINE", input: Any = 7) -> dict[str, Any]:  # noqa: A002 - the report's own name
-    """A usage; every scripted prompt has 7 tokens."""
+    """Returns a usage; every scripted prompt has 7 tokens."""
     return {"input": input, "output": output, "reasoning": reasoning, "source": source}
 
 
 def error(code: Any, reason: str, advice: Any, *, ended: Any = False, **fields: Any) -> dict[str, Any]:
-    """An error; its id and cursor are anything unless told."""
-    told = {"code": code, "reason": reason, "advice": advice, "ended": ended}
-    return {**told, "generation_id": ANYTHING, "last_sequence": ANYTHING, **fields}
+    """Returns an error, with any id and cursor unless given.
+
+    A failure that clients detect themselves has the message that all languages share.
+    """
+    expected = {"code": code, "reason": reason, "advice": advice, "ended": ended}
+    message = told(reason) if reason in ERROR_TEXTS else ANYTHING
+    free = dict.fromkeys(("generation_id", "last_sequence", "line"), ANYTHING)
+    return {**expected, "message": message, **free, **fields}
+
+
+def told(name: str, cause: str = "") -> Matches:
+    """Returns the message of an entry of clients/error_texts.json. Without a cause, any will do."""
+    before, brace, after = ERROR_TEXTS[name].partition("{cause}")
+    middle = (re.escape(cause) or ".+") if brace else ""
+    return Matches(re.escape(before) + middle + re.escape(after))
 
 
 def differences(report: Report, expects: Mapping[str, Any]) -> list[str]:
-    """Each field that is missing, unknown or not as expected, in one line."""
+    """Returns one line for each field that is missing, unknown or not as expected."""
     expected = {**UNEVENTFUL, **expects}
     found = [f"{name}: missing" for name in expected if name not in report]
     found += [f"{name}: unknown" for name in report if name not in expected]

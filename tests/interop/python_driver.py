@@ -10,9 +10,9 @@ from itertools import count
 from typing import Any
 
 from tokenstreaming.v1 import generation_pb2 as gen
-from tokenstreaming.v1 import input_pb2, usage_pb2
+from tokenstreaming.v1 import input_pb2, token_stream_pb2, usage_pb2
 
-from tokengrpc import TokenStream, TokenStreamClient, TokenStreamError
+from tokengrpc import ResumePolicy, TokenStream, TokenStreamClient, TokenStreamError, tls_credentials
 from tokengrpc.client.connection import Connection
 from tokengrpc.client.names import short_name
 
@@ -20,7 +20,7 @@ NOTICES = ("attached", "heartbeat", "drain_notice")
 
 
 class Report:
-    """What is reported, filled in while it happens."""
+    """The report, filled in while the call runs."""
 
     def __init__(self) -> None:
         self.told: dict[str, Any] = {
@@ -31,6 +31,7 @@ class Report:
             "token_count": 0,
             "indexes_gapless": True,
             "sequence": 0,
+            "cursor": "",
             "usage": None,
             "finish_reason": "",
             "state": "",
@@ -41,7 +42,7 @@ class Report:
         self._next_index: int | None = None
 
     def token(self, token: gen.Token) -> None:
-        """A token that the user got."""
+        """Adds a token that the reader received."""
         told = self.told
         told["indexes_gapless"] &= self._next_index in {None, token.index}
         self._next_index = token.index + token.count
@@ -51,8 +52,9 @@ class Report:
         told["refusal_text"] += token.refusal_text
 
     def stream(self, stream: TokenStream) -> None:
-        """What a stream tells of itself, wherever it stopped."""
+        """Adds the state of a stream, at its end or wherever reading stopped."""
         self.told["sequence"] = stream.sequence
+        self.told["cursor"] = str(stream.cursor)
         self.told["finish_reason"] = stream.finish_reason
         self.told["tool_calls"] = [
             {
@@ -67,7 +69,7 @@ class Report:
             self.usage(stream.usage)
 
     def generation(self, generation: gen.Generation) -> None:
-        """What `get` answered."""
+        """Adds the generation that `get` returned."""
         self.told["state"] = short_name(gen.GenerationState, generation.state, "GENERATION_STATE_")
         self.told["sequence"] = generation.last_sequence
         self.usage(generation.usage)
@@ -76,7 +78,7 @@ class Report:
             self.told["finish_reason"] = short_name(gen.FinishReason, reason, "FINISH_REASON_")
 
     def usage(self, usage: usage_pb2.Usage) -> None:
-        """The newest usage."""
+        """Sets the newest usage."""
         self.told["usage"] = {
             "input": usage.input_token_count,
             "output": usage.output_token_count,
@@ -85,14 +87,16 @@ class Report:
         }
 
     def error(self, error: TokenStreamError) -> None:
-        """What the call failed with."""
+        """Adds the failure of the call."""
         self.told["error"] = {
             "code": error.code.name,
             "reason": error.reason,
+            "message": error.message,
             "advice": error.advice.value if error.advice is not None else "",
             "ended": error.ended,
             "generation_id": error.generation_id,
             "last_sequence": error.last_sequence,
+            "line": str(error),
         }
 
 
@@ -108,13 +112,17 @@ def count_resumes(report: Report) -> None:
 
 
 def open_stream(client: TokenStreamClient, request: dict[str, Any]) -> TokenStream:
-    """The stream that is asked for."""
+    """Opens the stream that the request describes."""
     timeout = request.get("timeout_seconds")
     if request.get("call") == "resume":
-        after = request.get("after_sequence", 0)
-        return client.resume(request["generation_id"], after, timeout=timeout)
+        cancel_on_close = request.get("cancel_on_close", False)
+        return client.resume(request["cursor"], cancel_on_close=cancel_on_close, timeout=timeout)
+    asked = token_stream_pb2.StreamTokensRequest(prompt=request.get("prompt", "hello"))
+    if "deadline_margin_seconds" in request:
+        margin = round(request["deadline_margin_seconds"] * 1e9)
+        asked.limits.deadline_margin.FromNanoseconds(margin)
     return client.stream(
-        request.get("prompt", "hello"),
+        asked,
         generation_id=request.get("generation_id"),
         tools=[input_pb2.Tool(name=name) for name in request.get("tools", ())],
         timeout=timeout,
@@ -123,8 +131,10 @@ def open_stream(client: TokenStreamClient, request: dict[str, Any]) -> TokenStre
     )
 
 
-async def read(stream: TokenStream, stop_after: float, report: Report) -> None:
-    """Reads until the end, or until the user has had enough."""
+async def read(stream: TokenStream, request: dict[str, Any], report: Report) -> None:
+    """Reads until the end, or until the reader of the request leaves."""
+    stop_after = request.get("stop_after_tokens") or float("inf")
+    detach_after = request.get("detach_after_tokens") or float("inf")
     async with stream:
         async for message in stream.messages():
             notice = message.WhichOneof("notice")
@@ -134,12 +144,17 @@ async def read(stream: TokenStream, stop_after: float, report: Report) -> None:
                 report.token(token)
                 if report.told["token_count"] >= stop_after:
                     return
+                if report.told["token_count"] >= detach_after:
+                    await stream.detach()
+                    return
 
 
 async def drive(request: dict[str, Any]) -> dict[str, Any]:
-    """Makes the call and reports it."""
+    """Makes the call and returns its report."""
     report = Report()
-    async with TokenStreamClient(request["target"]) as client:
+    policy = ResumePolicy(patience=request.get("patience_seconds"))
+    tls = tls_credentials(**request["tls"]) if "tls" in request else None
+    async with TokenStreamClient(request["target"], credentials=tls, policy=policy) as client:
         count_resumes(report)
         try:
             if request.get("call") == "get":
@@ -147,7 +162,7 @@ async def drive(request: dict[str, Any]) -> dict[str, Any]:
             else:
                 stream = open_stream(client, request)
                 try:
-                    await read(stream, request.get("stop_after_tokens") or float("inf"), report)
+                    await read(stream, request, report)
                 finally:
                     report.stream(stream)
         except TokenStreamError as error:

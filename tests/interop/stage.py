@@ -37,10 +37,11 @@ class Act(Protocol):
 class Case:
     """A case in words and in data, and the report of a correct client.
 
-    `script` is what the engine does, mixed with acts; `before` happens before the driver is run. `replies`
-    are given by a crafted server instead, one to each streaming call. `expects` are the fields of the report
-    that are not as in an uneventful stream; `engine_calls` is how often the engine is called in all, and
-    `check` looks at what is left behind.
+    `script` has the engine's steps, mixed with acts; `before` runs before the driver. With `replies`, a
+    crafted server answers instead, with one reply per streaming call. `expects` has the fields of the report
+    that differ from a stream without disturbance. `engine_calls` is the total number of calls to the engine,
+    and `check` examines the state afterwards. A case that moves much data runs `alone`: it would delay the
+    others, which have time limits.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Case:
     expects: Mapping[str, Any] = field(default_factory=dict)
     engine_calls: int | None = 1
     check: Callable[[Stage, Report], Any] | None = None
+    alone: bool = False
 
 
 @dataclass
@@ -69,19 +71,25 @@ class _Bound:
 
 @dataclass
 class Stage:
-    """The objects of a running case."""
+    """The objects of a running case. `request` is the driver's, `begun` another driver's report."""
 
     engine: ScriptedEngine
     served: Served
     crafted: CraftedServer
     proxy: TcpProxy
+    request: dict[str, Any]
     leaving: AsyncExitStack
     others: list[Any] = field(default_factory=list)
     cut_off: set[Subscription] = field(default_factory=set)
+    begun: Report = field(default_factory=dict)
 
     def script(self, *steps: Step | Act) -> None:
         """Sets the script of the engine's following calls."""
-        self.engine.script(*(_Bound(step, self) if isinstance(step, Act) else step for step in steps))
+        self.engine.script(*map(self.bound, steps))
+
+    def bound(self, step: Step | Act) -> Step:
+        """Returns an act as a step of this stage, and a step as it is."""
+        return _Bound(step, self) if isinstance(step, Act) else step
 
     @property
     def task(self) -> GenerationTask:
@@ -93,13 +101,13 @@ class Stage:
         await until(lambda: self._handed_over(call), "a reader got everything")
 
     async def delivered(self, call: Call) -> None:
-        """Waits until the client's machine has all that the engine sent, so that nothing is in flight."""
+        """Waits until the client's machine has received everything that the engine sent."""
         await self.handed_over(call)
         newest = call.tokens[-1].encode()
         await until(lambda: self.proxy.delivered(newest), "the client's machine has everything")
 
     def _handed_over(self, call: Call) -> bool:
-        """Returns whether it has. Engines of this dialect report the count with each token."""
+        """Returns whether a reader has everything. This dialect reports the count with each token."""
         task = self.task
         told = task.generation.usage.output == call.token_count
         # The server may not have noticed yet that a reader's connection was cut.
@@ -128,7 +136,8 @@ async def staged(case: Case) -> AsyncIterator[Stage]:
         crafted = await leaving.enter_async_context(CraftedServer(case.replies))
         port = crafted.port if case.replies else served.server.port
         proxy = await leaving.enter_async_context(TcpProxy(port))
-        stage = Stage(engine, served, crafted, proxy, leaving)
+        request = {"target": proxy.target, **case.request}
+        stage = Stage(engine, served, crafted, proxy, request, leaving)
         stage.script(*case.script)
         for act in case.before:
             await act.happen(stage, None)

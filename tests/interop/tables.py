@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.interop.stage import Case
 
     Groups = Mapping[str, Sequence[Case]]
-    """The cases by what they are about, in the order of their numbers."""
+    """The cases by subject, in the order of their numbers."""
 
 HERE: Final = Path(__file__).parent
 CASES_FILE: Final = HERE / "CASES.md"
@@ -23,11 +23,11 @@ WRITE_DOCS: Final = os.environ.get("TOKENGRPC_WRITE_DOCS") == "1"
 
 _CASES_HEAD = """# The cases
 
-Written from the code by `TOKENGRPC_WRITE_DOCS=1 pytest tests/interop`; the tests fail when it differs.
-Every language runs every case. Unless a case says otherwise the engine ends with `stop` and tells usage with
-each token, and a right client reports finish reason END, no error, no call made again and no notice.
+Generated from the code by `TOKENGRPC_WRITE_DOCS=1 pytest tests/interop -k table`; a test fails if it differs.
+Every language runs every case. Unless a case says otherwise, the engine sends usage with each token and ends
+with `stop`, and a correct client reports finish reason END, no error, no repeated call and no notice.
 
-| # | Case | What happens | What a right client reports |
+| # | Case | What happens | What a correct client reports |
 |---|---|---|---|
 """
 _BEGIN = "<!-- languages by cases: begin -->\n"
@@ -39,7 +39,7 @@ Results = dict[tuple[str, str], bool]
 
 
 def cases_page(cases: Sequence[Case]) -> str:
-    """CASES.md."""
+    """Returns CASES.md."""
     rows = (
         f"| {number} | {case.name} | {case.happens} | {case.reports} |"
         for number, case in enumerate(cases, 1)
@@ -48,7 +48,7 @@ def cases_page(cases: Sequence[Case]) -> str:
 
 
 def results_table(groups: Groups, languages: Sequence[str], results: Results) -> str:
-    """Languages by cases, one mark a case: ✓ passed, ✗ failed, ? not run."""
+    """Returns the table of languages by cases, one mark per case: ✓ passed, ✗ failed, ? not run."""
     first = 1
     heads = ["Language"]
     for name, cases in groups.items():
@@ -62,7 +62,7 @@ def results_table(groups: Groups, languages: Sequence[str], results: Results) ->
 
 
 def results_in(page: str, groups: Groups) -> Results:
-    """What the table in a page tells. Raises ValueError when it does not have the cases of today."""
+    """Returns the outcomes in a page's table. Raises ValueError if the table lacks a case or has too many."""
     told: Results = {}
     names = [case.name for cases in groups.values() for case in cases]
     for row in _parts(page)[1].splitlines()[2:]:
@@ -74,7 +74,7 @@ def results_in(page: str, groups: Groups) -> Results:
 
 
 def with_table(page: str, table: str) -> str:
-    """The page with this table between the marks."""
+    """Returns the page with this table between the marks."""
     before, _, after = _parts(page)
     return f"{before}{_BEGIN}{table}{_END}{after}"
 

@@ -1,4 +1,4 @@
-"""The four examples: the command that each README shows, run against a real server, and what a user sees."""
+"""The four examples: runs the command in each README against a real server, and checks its output."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.support.toolchains import BUILD_TIMEOUT, GO, JAVA, NODE, Toolchain, f
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """An example's folder; the server's pace, so that the answer takes as long as the example wants.
+    """An example.
 
-    `prints` and `tells` are what a user sees on stdout and stderr.
-    `option` names the server on the command line, behind the program; without one TOKENGRPC_TARGET does.
+    `pace` is the server's, in tokens per second. `prints` and `tells` are patterns of its stdout and stderr.
+    `option` is a program and its option for the server's address; without it, TOKENGRPC_TARGET is set.
     """
 
     folder: str
@@ -48,7 +48,7 @@ EXAMPLES: Final = (
         pace=40,
         option=("run .", "-target"),
         prints=r"^\w.*\.\n$",
-        # Before that, Go may tell what it downloads.
+        # Before that, Go may report its downloads.
         tells=r"(^|\n)stopped when the first sentence was complete, after \d+ tokens: up to \d+ saved",
     ),
     Example(
@@ -69,7 +69,7 @@ EXAMPLES: Final = (
 
 
 def shown_command(folder: str) -> str:
-    """The first command of an example's README."""
+    """Returns the first command in an example's README."""
     text = (ROOT / "examples" / folder / "README.md").read_text(encoding="utf-8")
     found = re.search(r"^```console\n\$ (.+)$", text, re.MULTILINE)
     assert found is not None, "no command is shown"
@@ -79,7 +79,7 @@ def shown_command(folder: str) -> str:
 @pytest.mark.timeout(BUILD_TIMEOUT + 120)
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.folder)
 def test_it_does_what_its_readme_shows(example: Example) -> None:
-    """From the top of the repository, with nothing built before; the answer on stdout, the rest on stderr."""
+    """Runs it from the top of the repository: the answer on stdout, the rest on stderr."""
     if example.toolchain is not None:
         require(example.toolchain)
     command = shown_command(example.folder)
@@ -104,7 +104,7 @@ def test_it_does_what_its_readme_shows(example: Example) -> None:
 
 
 def test_no_example_is_left_out() -> None:
-    """Each folder has its line."""
-    assert sorted(example.folder for example in EXAMPLES) == sorted(
+    """Each example's folder has an entry, or tests of its own in `tests/browsers`."""
+    assert sorted(["browser_bridge", *(example.folder for example in EXAMPLES)]) == sorted(
         folder.name for folder in (ROOT / "examples").iterdir() if (folder / "README.md").exists()
     )

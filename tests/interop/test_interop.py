@@ -1,27 +1,32 @@
-"""Every language's client in every case, against a real server and over connections that really break."""
+"""Every language's client in every case, against a real server and over connections that break."""
 
 from __future__ import annotations
 
-import inspect
+import os
 from typing import TYPE_CHECKING
 
 import pytest
+import pytest_asyncio
 
 from tests.interop import tables
 from tests.interop.cases import CASES, GROUPS
-from tests.interop.drivers import DRIVERS, Driver, ready, run
-from tests.interop.expectations import differences
-from tests.interop.stage import Case, staged
+from tests.interop.drivers import DRIVERS
+from tests.interop.runs import Runs
 from tests.support.toolchains import BUILD_TIMEOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
+    from tests.interop.drivers import Driver
+    from tests.interop.site import Restart
+    from tests.interop.stage import Case
     from tests.interop.tables import Results
 
 LANGUAGES = [driver.language for driver in DRIVERS]
+# Also runs the cases that wait for a minute.
+LONG = os.environ.get("TOKENGRPC_LONG") == "1"
 BEING_WRITTEN = "README.md is written by this run"
-WRITE_IT = "run TOKENGRPC_WRITE_DOCS=1 pytest tests/interop with all toolchains"
+WRITE_IT = "run TOKENGRPC_WRITE_DOCS=1 make interop-long with all toolchains"
 
 
 @pytest.fixture(scope="session")
@@ -35,29 +40,31 @@ def results() -> Iterator[Results]:
         tables.README.write_text(tables.with_table(page, table), encoding="utf-8")
 
 
-@pytest.fixture(params=DRIVERS, ids=lambda driver: driver.language, scope="session")
-def driver(request: pytest.FixtureRequest) -> Driver:
-    """A driver that is ready to run."""
-    wanted: Driver = request.param
-    ready(wanted)
-    return wanted
+def in_time(case: Case | Restart) -> bool:
+    """Returns whether this run has the time for a case."""
+    return LONG or not getattr(case, "long", False)
 
 
-@pytest.mark.timeout(BUILD_TIMEOUT + 120)
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def runs(request: pytest.FixtureRequest) -> AsyncIterator[Runs]:
+    """All cases that this session runs."""
+    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    selected = [item.callspec.params for item in items if "runs" in item.fixturenames]
+    running = Runs([(params["driver"], params["case"]) for params in selected if in_time(params["case"])])
+    yield running
+    await running.cancel()
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.timeout(BUILD_TIMEOUT + 600)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
-async def test_case(driver: Driver, case: Case, results: Results) -> None:
+@pytest.mark.parametrize("driver", DRIVERS, ids=lambda driver: driver.language)
+async def test_case(driver: Driver, case: Case | Restart, runs: Runs, results: Results) -> None:
     """The report and the number of engine calls are as expected, and nothing is left behind."""
+    if not in_time(case):
+        pytest.skip("make interop-long runs it")
     results[driver.language, case.name] = False
-    async with staged(case) as stage:
-        report = await run(driver, {"target": stage.proxy.target, **case.request})
-        found = differences(report, case.expects)
-        assert not found, "\n".join(["", *found, f"report: {str(report)[:2_000]}"])
-        if case.engine_calls is not None:
-            assert len(stage.engine.calls) == case.engine_calls
-        if case.check is not None:
-            checked = case.check(stage, report)
-            if inspect.isawaitable(checked):
-                await checked
+    await runs.outcome(driver, case)
     results[driver.language, case.name] = True
 
 
@@ -77,7 +84,7 @@ def test_names_of_cases_differ() -> None:
 
 
 def test_the_readme_has_each_language_and_each_case() -> None:
-    """Its table has as many marks as there are cases today, in their order."""
+    """The table has one mark per case, in the order of the cases."""
     if tables.WRITE_DOCS:
         pytest.skip(BEING_WRITTEN)
     page = tables.README.read_text(encoding="utf-8")
@@ -86,7 +93,7 @@ def test_the_readme_has_each_language_and_each_case() -> None:
 
 
 def test_the_readme_tells_what_came_out(results: Results) -> None:
-    """Contains every case that has just run. This test runs last."""
+    """The table agrees with every case of this run. This test runs last."""
     if tables.WRITE_DOCS:
         pytest.skip(BEING_WRITTEN)
     told = tables.results_in(tables.README.read_text(encoding="utf-8"), GROUPS)

@@ -1,4 +1,4 @@
-"""Each language's own tests and static checks, by its own tools."""
+"""Each language's own tests and static checks, run with its own tools."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NPM_INSTALL = ("npm", "install", "--no-package-lock", "--no-audit", "--no-fund")
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """A command that exits with 0 when all is well, and what it says then: that it has found some tests."""
+    """A command that must exit with 0, and a pattern in its output that shows that tests ran."""
 
     toolchain: Toolchain
     folder: Path
@@ -75,7 +75,7 @@ CHECKS: Final = (
 @pytest.mark.timeout(2 * BUILD_TIMEOUT)
 @pytest.mark.parametrize("check", CHECKS, ids=str)
 def test_it_passes(check: Check) -> None:
-    """With exit code 0, and having run some tests where it is a test runner."""
+    """The command succeeds; if it is a test runner, its output shows that tests ran."""
     require(check.toolchain)
     build(*check.before, folder=check.folder)
     code, said = run(check.command, check.folder)

@@ -1,4 +1,4 @@
-"""All four clients have clients/service_config.json, each in the way its language embeds files."""
+"""All four clients embed clients/service_config.json, each in the way of its language."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def java() -> Any:
 
 def typescript() -> Any:
     """A template literal."""
-    source = (CLIENTS / "typescript/src/serviceConfig.ts").read_text(encoding="utf-8")
+    source = (CLIENTS / "typescript/src/transport/serviceConfig.ts").read_text(encoding="utf-8")
     (literal,) = re.findall(r"`(.*?)`", source, re.DOTALL)
     return json.loads(literal)
 
 
 @pytest.mark.parametrize("embedded", [python, go, java, typescript], ids=lambda embedded: embedded.__name__)
 def test_every_client_embeds_the_shared_service_config(embedded: Callable[[], Any]) -> None:
-    """Exactly that content, whatever white space."""
+    """The content is equal; white space may differ."""
     shared = json.loads((CLIENTS / "service_config.json").read_text(encoding="utf-8"))
     assert embedded() == shared

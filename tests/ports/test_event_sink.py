@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.records import KEY, log_records
-from tokengrpc.core.model import GenerationKey
+from tokengrpc.core.model import Durability, GenerationKey
 from tokengrpc.core.ports.log import AppendOutcome, AppendStatus, EventSink
 from tokengrpc.errors import GenerationNotFound
 from tokengrpc.stores.memory import MemoryEventSink
@@ -44,7 +44,7 @@ async def sink(replicas: Replicas) -> EventSink:
 
 
 async def claimed(sink: EventSink) -> int:
-    claim = await sink.claim(KEY, b"same", b"request")
+    claim = await sink.claim(KEY, b"same", b"request", "made-anew")
     assert claim.owned
     return claim.epoch
 
@@ -84,12 +84,32 @@ async def test_another_epoch_is_fenced(sink: EventSink) -> None:
 async def test_one_replica_owns_a_log(replicas: Replicas) -> None:
     """The other one learns which replica does."""
     first, second = replicas
-    mine = await first.claim(KEY, b"same", b"request")
-    other = await second.claim(KEY, b"other", b"request")
+    mine = await first.claim(KEY, b"same", b"request", "mine")
+    other = await second.claim(KEY, b"other", b"request", "theirs")
     assert mine.owned
     assert not other.owned
     assert (other.owner, other.epoch, other.fingerprint) == (mine.owner, mine.epoch, b"same")
+    assert other.incarnation == mine.incarnation == "mine"
     assert (await second.append(KEY, mine.epoch + 1, log_records(1, 1))).status is FENCED
+
+
+async def test_a_log_that_is_made_anew_has_its_own_incarnation(replicas: Replicas) -> None:
+    """So a cursor of the log before it is not taken for one of this log, on any replica."""
+    first, second = replicas
+    for incarnation in ("before", "after"):
+        claim = await first.claim(KEY, b"same", b"request", incarnation)
+        await first.append(KEY, claim.epoch, log_records(1, 1))
+        assert claim.incarnation == incarnation
+        assert (await second.claim(KEY, b"same", b"", "unused")).incarnation == incarnation
+
+
+async def test_the_durability_is_told(replicas: Replicas) -> None:
+    """It is the store's, so the same on all replicas, and that which is known of it."""
+    first, second = replicas
+    assert isinstance(first.durability, Durability)
+    assert first.durability is second.durability
+    if isinstance(first, MemoryEventSink):
+        assert first.durability is Durability.MEMORY
 
 
 async def test_ids_are_separate_by_tenant(sink: EventSink) -> None:
@@ -97,7 +117,7 @@ async def test_ids_are_separate_by_tenant(sink: EventSink) -> None:
     epoch = await claimed(sink)
     await sink.append(KEY, epoch, log_records(1, 2))
     other = GenerationKey("other", KEY.generation_id)
-    claim = await sink.claim(other, b"", b"")
+    claim = await sink.claim(other, b"", b"", "other")
     assert claim.owned
     assert (await sink.append(other, claim.epoch, log_records(1, 1))).status is OK
 

@@ -12,7 +12,7 @@ from tests.real_engines import direct
 from tests.support.harness import Outcome, collect
 
 if TYPE_CHECKING:
-    from tests.real_engines.kinds import Engine, Kind
+    from tests.real_engines.kind import Engine, Kind
     from tests.real_engines.recorder import Recorder
     from tests.support.harness import Served
 

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class Process:
-    """A program with its log. It listens on `port`, and answers `ready_url` when it is ready."""
+    """A program with its log. It listens on `port`.
+
+    It is ready when it answers at `ready_path`, or when `is_ready` says so of its port.
+    """
 
     def __init__(
         self,
@@ -28,6 +31,7 @@ class Process:
         folder: Path,
         *,
         ready_path: str = "",
+        is_ready: Callable[[int], bool] | None = None,
         environment: Mapping[str, str] | None = None,
         seconds: float = 60,
     ) -> None:
@@ -36,6 +40,7 @@ class Process:
         self._command = command(self.port)
         self._environment = os.environ | {"HOME": str(folder)} | dict(environment or {})
         self._ready_path = ready_path
+        self._ready = is_ready
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -44,10 +49,20 @@ class Process:
         """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def group(self) -> int:
+        """The id of the process group of the program and its children."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Starts the program if it does not run, and waits until it is ready."""
-        if self.alive:
-            return
+        if not self.alive:
+            self.begin()
+            self.await_ready()
+
+    def begin(self) -> None:
+        """Starts the program, without waiting until it is ready."""
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 ["nice", "-n", "10", *self._command],
@@ -57,6 +72,9 @@ class Process:
                 env=self._environment,
                 start_new_session=True,
             )
+
+    def await_ready(self) -> None:
+        """Waits until the program is ready. Fails if it ends, or takes too long."""
         deadline = time.monotonic() + self._seconds
         while not self._is_ready():
             if not self.alive or time.monotonic() > deadline:
@@ -66,8 +84,7 @@ class Process:
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal to the program and its children."""
-        assert self._process is not None
-        os.killpg(self._process.pid, number)
+        os.killpg(self.group, number)
 
     def kill(self) -> None:
         """Kills the program and its children, and waits for their end."""
@@ -81,9 +98,8 @@ class Process:
         return self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.exists() else ""
 
     def _is_ready(self) -> bool:
-        if not self._ready_path:
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        if self._ready is not None:
+            return self._ready(self.port)
         try:
             with urllib.request.urlopen(
                 f"http://127.0.0.1:{self.port}{self._ready_path}", timeout=5

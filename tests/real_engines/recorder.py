@@ -6,7 +6,10 @@ import asyncio
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @dataclass
@@ -20,17 +23,41 @@ class Connection:
 
     def payloads(self) -> list[Any]:
         """Returns the JSON objects of the events that the engine sent, in order."""
-        found = re.findall(rb"^data: ?(\{.*\})\r?$", unchunked(bytes(self.received)), re.MULTILINE)
+        found = re.findall(rb"^data: ?(\{.*\})\r?$", bodies(bytes(self.received)), re.MULTILINE)
         return [json.loads(line) for line in found]
 
+    def grpc_messages_sent(self) -> list[bytes]:
+        """Returns the messages that tokengrpc sent over gRPC, in the order of their streams."""
+        streams: dict[int, bytearray] = {}
+        data = bytes(self.sent).removeprefix(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        while len(data) >= 9:
+            end = 9 + int.from_bytes(data[:3])
+            # Type 0 is DATA. gRPC pads no frame.
+            if data[3] == 0:
+                streams.setdefault(int.from_bytes(data[5:9]), bytearray()).extend(data[9:end])
+            data = data[end:]
+        return [message for stream in streams.values() for message in _grpc_messages(bytes(stream))]
 
-def unchunked(data: bytes) -> bytes:
-    """Returns the bodies of responses with chunked transfer coding, without the sizes of the chunks."""
-    body, rest = b"", data.partition(b"\r\n\r\n")[2]
-    while size := re.match(rb"([0-9a-fA-F]+)[^\r\n]*\r\n", rest):
-        end = size.end() + int(size[1], 16)
-        body, rest = body + rest[size.end() : end], rest[end + 2 :]
-    return body or rest
+
+def _grpc_messages(data: bytes) -> Iterator[bytes]:
+    while len(data) >= 5:
+        end = 5 + int.from_bytes(data[1:5])
+        yield data[5:end]
+        data = data[end:]
+
+
+def bodies(data: bytes) -> bytes:
+    """Returns the bodies of all responses on a connection, without the sizes of chunks."""
+    found = b""
+    while data.startswith(b"HTTP/1."):
+        head, _, data = data.partition(b"\r\n\r\n")
+        length = re.search(rb"^content-length: *(\d+)", head, re.IGNORECASE | re.MULTILINE)
+        if length is not None:
+            found, data = found + data[: int(length[1])], data[int(length[1]) :]
+        while size := re.match(rb"([0-9a-fA-F]+)[^\r\n]*\r\n", data):
+            end = size.end() + int(size[1], 16)
+            found, data = found + data[size.end() : end], data[end + 2 :]
+    return found
 
 
 class Recorder:
@@ -65,6 +92,10 @@ class Recorder:
     def payloads(self) -> list[Any]:
         """Returns the JSON objects of all events that the engine sent."""
         return [payload for connection in self.connections for payload in connection.payloads()]
+
+    def grpc_messages_sent(self) -> list[bytes]:
+        """Returns the messages of all connections that tokengrpc sent over gRPC."""
+        return [message for connection in self.connections for message in connection.grpc_messages_sent()]
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

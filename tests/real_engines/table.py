@@ -74,6 +74,9 @@ def sentence(test: str) -> str:
         .replace("models own", "model's own")
         .replace("callers", "caller's")
         .capitalize()
+        .replace("Http", "HTTP")
+        .replace("grpc", "gRPC")
+        .replace("json", "JSON")
     )
 
 

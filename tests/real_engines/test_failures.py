@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from typing import TYPE_CHECKING
 
 from tokenstreaming.v1 import generation_pb2, input_pb2, usage_pb2
@@ -54,9 +55,11 @@ async def test_an_unknown_model_is_refused(bench: Bench):
 async def test_the_engine_is_killed_before_the_first_token(bench: Bench):
     # Stopped, the engine's kernel accepts the request, and no answer comes.
     bench.engine.process.signal(signal.SIGSTOP)
-    call = bench.call()
+    call = bench.call("before-the-first")
+    # The prompt, or, where that goes as token ids, the request's id, which begins with the generation's.
+    mark = PROMPT[:10].encode() if bench.kind.settings["kind"] == "openai" else b"before-the-first"
     try:
-        await until(lambda: PROMPT[:10].encode() in bench.recorder.sent, "the request reached the engine")
+        await until(lambda: mark in bench.recorder.sent, "the request reached the engine")
     finally:
         await asyncio.to_thread(bench.engine.process.kill)
     outcome = await collect(call)
@@ -79,10 +82,13 @@ async def test_the_engine_is_killed_after_the_first_token(bench: Bench):
 
 
 async def test_a_cancel_stops_the_engine(bench: Bench):
+    before = bench.engine.generated()
     call = bench.call("cancelled", **never_ending(bench))
     await read_until(call, lambda message: message.tokens)
     ended = await bench.server.cancel("cancelled")
-    await until(lambda: bench.engine.busy() == 0, "the engine has stopped")
+    # LiteLLM notices a closed connection late, the later the busier the machine is, whoever closes it.
+    await until(lambda: bench.engine.busy() == 0, "the engine has stopped", seconds=90)
+    assert bench.engine.generated() - before < long_count(bench)
     if bench.kind.settings["kind"] == "openai":
         await until(lambda: bench.recorder.connections[-1].closed_by, "the connection is closed")
         assert bench.recorder.connections[-1].closed_by == "tokengrpc"
@@ -92,8 +98,12 @@ async def test_a_cancel_stops_the_engine(bench: Bench):
 
 
 async def test_a_deadline_keeps_the_partial_output(bench: Bench):
+    began = time.monotonic()
+    await bench.stream(max_output_token_count=1)
+    # Long enough for the first tokens on this machine, and far too short for all.
+    seconds = max(0.4, 5 * (time.monotonic() - began))
     limits = input_pb2.Limits(deadline_action=input_pb2.DEADLINE_ACTION_FINISH_PARTIAL)
-    limits.time_limit.FromMilliseconds(400)
+    limits.time_limit.FromMilliseconds(round(1000 * seconds))
     outcome = await bench.stream(limits=limits, **never_ending(bench))
     assert (outcome.code.name, outcome.message) == ("OK", "")
     assert outcome.finished is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tokenstreaming.v1 import generation_pb2, input_pb2, usage_pb2
@@ -60,30 +60,68 @@ async def test_a_stop_sequence_ends_the_output(bench: Bench):
     check_usage(outcome, own.usage)
 
 
+def counts_output(payload: dict[str, Any]) -> bool:
+    """Returns whether a chunk has a count of output tokens. Ollama's completions have zeros until the end."""
+    usage = payload.get("usage") or {}
+    return bool(payload.get("timings") or usage.get("completion_tokens"))
+
+
 async def test_the_token_limit_ends_the_output(bench: Bench):
     own = await bench.ask(max_tokens=7)
     outcome = await bench.stream(max_output_token_count=7)
     assert reason(outcome) == "MAX_TOKENS"
     # Half a character at the end is a mark in an answer that was not streamed, and nothing in a stream.
     assert outcome.text.rstrip("\ufffd") == own.text.rstrip("\ufffd")
-    assert sum(token.count for token in outcome.tokens) == 7
     assert outcome.messages[-1].usage.output_token_count == 7
+    if bench.kind.counts_each_chunk:
+        assert sum(token.count for token in outcome.tokens) == 7
+        return
+    # The engine sends its count at the end only. Until then, the server's own tokenizer counts.
+    assert not any(map(counts_output, bench.recorder.payloads()[:-1]))
+    assert outcome.messages[-1].usage.source == usage_pb2.USAGE_SOURCE_ENGINE
+
+
+def chosen_and_best(logprobs: dict[str, Any]) -> tuple[list[float], list[list[float]]]:
+    """Returns the logprob of each token and those of its two best candidates, in the format of either API.
+
+    The completions API names candidates by their text, so that those of one text, such as parts of
+    characters, are one.
+    """
+    if "token_logprobs" in logprobs:
+        best = [sorted(top.values(), reverse=True)[:2] for top in logprobs["top_logprobs"]]
+        return logprobs["token_logprobs"], best
+    entries = logprobs["content"]
+    return (
+        [entry["logprob"] for entry in entries],
+        [[top["logprob"] for top in entry["top_logprobs"]] for entry in entries],
+    )
 
 
 async def test_logprobs_equal_the_engines_own(bench: Bench):
     bench.needs("LOGPROBS")
-    wanted = (
-        {"logprobs": 2} if bench.kind.prompt_api == "completions" else {"logprobs": True, "top_logprobs": 2}
-    )
-    own = (await bench.ask(**wanted)).body["choices"][0]["logprobs"]
-    expected = (
-        own["token_logprobs"] if "token_logprobs" in own else [entry["logprob"] for entry in own["content"]]
-    )
-    outcome = await bench.stream(output=input_pb2.OutputOptions(top_logprob_count=2))
+    api = bench.kind.logprobs_api or bench.kind.prompt_api
+    wanted = {"logprobs": 2} if api == "completions" else {"logprobs": True, "top_logprobs": 2}
+    own = (await bench.ask(api=api, **wanted)).body["choices"][0]["logprobs"]
+    expected, candidates = chosen_and_best(own)
+    given = {"conversation": conversation(PROMPT)} if api == "chat" else {"prompt": PROMPT}
+    outcome = await bench.stream(output=input_pb2.OutputOptions(top_logprob_count=2), **given)
     assert outcome.code.name == "OK", outcome.message
-    assert len(outcome.tokens) == len(expected)
-    assert [token.logprob for token in outcome.tokens] == pytest.approx(expected, abs=1e-3)
-    assert all(len(token.top_logprobs) == 2 for token in outcome.tokens)
+    described = [token for token in outcome.tokens if token.HasField("logprob")]
+    assert [token.logprob for token in described] == pytest.approx(expected, abs=1e-3)
+    for token, best in zip(described, candidates, strict=True):
+        found = [top.logprob for top in token.top_logprobs]
+        if bench.engine.oracle is None:
+            assert found == pytest.approx(best, abs=1e-3)
+        else:
+            # The engine itself has all candidates, and its oracle over HTTP those of different texts.
+            assert len(found) == 2
+            assert all(any(value == pytest.approx(one, abs=1e-3) for value in found) for one in best)
+    # llama.cpp describes the tokens of one character as one. An engine that counts at the end only makes the
+    # others known there, as tokens without text and without logprobs.
+    others = [token for token in outcome.tokens if not token.HasField("logprob")]
+    assert not others or not bench.kind.counts_each_chunk
+    assert not any(token.text for token in others)
+    assert sum(token.count for token in outcome.tokens) == outcome.messages[-1].usage.output_token_count
 
 
 async def test_characters_of_several_tokens_are_whole(bench: Bench):

@@ -14,7 +14,7 @@ from tokengrpc.stores.memory import MemoryEventSink
 async def log_without_its_first_two(end: bool) -> MemoryEventSink:
     """Returns a sink with a log of five records, of which the first two are no longer kept."""
     sink = MemoryEventSink()
-    claim = await sink.claim(KEY, b"", b"")
+    claim = await sink.claim(KEY, b"", b"", "log")
     await sink.append(KEY, claim.epoch, log_records(1, 5, end=end))
     drop(sink, 2)
     return sink

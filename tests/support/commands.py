@@ -15,7 +15,7 @@ from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 PROGRAM = (sys.executable, "-m", "tokengrpc")
 # A port on which nothing listens.
@@ -28,10 +28,12 @@ def environment(**variables: str) -> dict[str, str]:
     return kept | variables
 
 
-def tokengrpc(*arguments: str, stdin: bytes = b"", **variables: str) -> subprocess.CompletedProcess[str]:
+def tokengrpc(
+    *arguments: str, stdin: bytes = b"", program: Sequence[str] = PROGRAM, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Runs a command and waits for its end."""
     done = subprocess.run(
-        [*PROGRAM, *arguments],
+        [*program, *arguments],
         input=stdin,
         capture_output=True,
         env=environment(**variables),
@@ -98,12 +100,19 @@ class Server:
 
 
 @contextmanager
-def serving(*arguments: str, **variables: str) -> Iterator[Server]:
-    """Starts a server on a free port, and yields it when it is ready."""
+def serving(
+    *arguments: str, max_files: int = 0, program: Sequence[str] = PROGRAM, **variables: str
+) -> Iterator[Server]:
+    """Starts a server on a free port, and yields it when it is ready.
+
+    `max_files` limits the files that it may have open. `program` is another installation.
+    """
     listen = ("serve", "--listen", "127.0.0.1:0", "--log-level", "error", *arguments)
+    limited = ("sh", "-c", f'ulimit -n {max_files}; exec "$0" "$@"', *program)
+    prefix = limited if max_files else program
     with (
         NamedTemporaryFile() as errors,
-        running(*listen, variables=variables, stderr=errors) as process,
+        running(*listen, variables=variables, stderr=errors, prefix=prefix) as process,
     ):
         log = Path(errors.name)
         assert process.stdout is not None

@@ -70,6 +70,7 @@ THOUGHT = Together(Reasoning("Let", " me", " see"))
 CALL = Together(ToolCall(0, "call-1", "look", ""), ToolCall(0, arguments='{"a"'), ToolCall(0, arguments=":"))
 END = (Finish(), UsageChunk(), Done())
 LONG = "This model's maximum context length is 8 tokens. However, your prompt has 9 tokens."
+OLLAMA = {"model": "m", "message": {"role": "assistant", "content": "Once"}, "done": False}
 GARBAGE = b"data: {nonsense\n\n"
 NOT_UTF8 = b'data: {"choices":[{"index":0,"delta":{"content":"\xff\xfe"},"text":"\xff\xfe"}]}\n\n'
 HUGE = b"data: {" + b" " * (1 << 20)
@@ -216,6 +217,9 @@ BEFORE_THE_FIRST_TOKEN = {
     ),
     "error objects in a list": Fault(
         steps=lambda _: (Bytes(event([_error(LONG)])), Done()), reason="CONTEXT_LENGTH_EXCEEDED"
+    ),
+    "events of another API": Fault(
+        steps=lambda _: (Bytes(event(OLLAMA)), *END), reason="ENGINE_PROTOCOL_ERROR"
     ),
     "malformed JSON": Fault(steps=lambda _: (Bytes(GARBAGE), *END), reason="ENGINE_PROTOCOL_ERROR"),
     "invalid UTF-8": Fault(steps=lambda _: (Bytes(NOT_UTF8), *END), reason="ENGINE_PROTOCOL_ERROR"),

@@ -17,6 +17,7 @@ from tests.support.fault_rows import (
     TOOLS,
     Fault,
 )
+from tests.support.fault_rows_anthropic import ANTHROPIC
 from tests.support.fault_steps import ByteByByte, Forever, HardReset, InUTF8, KeepAlive, Replaced
 from tests.support.script_steps import (
     Bytes,
@@ -109,6 +110,12 @@ UNUSUAL_BUT_VALID = {
     "keep-alives as data between all events": Fault(
         steps=lambda _: (Replaced(Together(TEXT, *END), b"\n\n", b"\n\ndata: : hm\n\ndata: [PING]\n\n"),),
     ),
+    "JSON values as keep-alives between all events": Fault(
+        steps=lambda _: (Replaced(Together(TEXT, *END), b"\n\n", b"\n\ndata: true\n\ndata: 0\n\n"),),
+    ),
+    "finish reason in camel case": Fault(
+        steps=lambda _: (Replaced(Together(TEXT, *END), b'"finish_reason"', b'"finishReason"'),),
+    ),
     "character split across two tokens": Fault(
         steps=lambda _: (TEXT, Text(" \ud83d"), Text("\udc22"), *END),
     ),
@@ -143,4 +150,5 @@ SECTIONS: dict[str, dict[str, Fault]] = {
     "During a tool call": IN_A_TOOL_CALL,
     "After the finish reason": AFTER_THE_FINISH_REASON,
     "Unusual but valid": UNUSUAL_BUT_VALID,
+    "Anthropic's API": ANTHROPIC,
 }

@@ -13,6 +13,7 @@ from grpc_status import rpc_status
 from tokenstreaming.v1 import generation_pb2
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
+from tests.support.checksums import ChecksumReader
 from tokengrpc.client.stubs import aio_stub
 from tokengrpc.config import LimitSettings, ModelSettings, Settings, model_settings
 from tokengrpc.server import Server
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 BUILTIN = model_settings(name="builtin")
 
-PLUGINS = ("ledger", "sink", "authenticator", "budget", "observers")
+PLUGINS = ("ledger", "sink", "authenticator", "budget", "observers", "engines")
 
 # Each channel has its own connection. gRPC's own retries would hide failures.
 OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
@@ -74,13 +75,21 @@ class Served:
     def stream(self, generation_id: str = "", **fields: Any) -> Any:
         """Calls StreamTokens with these fields, and the prompt "hello" if no input is given."""
         call = {key: fields.pop(key) for key in ("timeout", "metadata") if key in fields}
+        return self.stub.StreamTokens(self.request(generation_id, **fields), **call)
+
+    def request(self, generation_id: str = "", **fields: Any) -> pb.StreamTokensRequest:
+        """Returns a request with these fields, and the prompt "hello" if no input is given."""
         if not {"prompt", "conversation", "prompt_token_ids"} & fields.keys():
             fields["prompt"] = "hello"
-        return self.stub.StreamTokens(pb.StreamTokensRequest(generation_id=generation_id, **fields), **call)
+        return pb.StreamTokensRequest(generation_id=generation_id, **fields)
 
-    def resume(self, generation_id: str, after: int = 0, **call: Any) -> Any:
-        """Calls ResumeTokens."""
-        request = pb.ResumeTokensRequest(generation_id=generation_id, after_sequence=after)
+    def resume(
+        self, generation_id: str, after: int = 0, *, log: str = "", checksum: int | None = None, **call: Any
+    ) -> Any:
+        """Calls ResumeTokens, with the incarnation of this log and this checksum of the output."""
+        request = pb.ResumeTokensRequest(
+            generation_id=generation_id, after_sequence=after, log_incarnation=log, output_checksum=checksum
+        )
         return self.stub.ResumeTokens(request, **call)
 
     async def cancel(self, generation_id: str) -> generation_pb2.Generation:
@@ -102,7 +111,8 @@ async def serving(*models: ModelSettings, **settings: Any) -> AsyncIterator[Serv
     `limits` are the fields of LimitSettings. The arguments in PLUGINS are objects for the server; all others
     are fields of Settings.
     """
-    limits = LimitSettings(**settings.pop("limits", {}))
+    # Clients share the loop with the server, which would reject calls because of what the clients do.
+    limits = LimitSettings(**{"min_generations": 1_000_000, **settings.pop("limits", {})})
     plugins = {
         key: settings.pop(key) for key in PLUGINS if key in settings and not isinstance(settings[key], str)
     }
@@ -221,11 +231,13 @@ def check_gapless(messages: Iterable[pb.StreamTokensResponse], after: int = 0) -
     """Checks the contract's rule 2: no gaps, and no values that decrease.
 
     Sequences and token indexes have no gap. Emit times and usage never decrease. Parts of the usage are at
-    most their totals.
+    most their totals. Checksums are those of the output.
     """
     sequence, index, emitted = after, None, (0, 0)
+    reader = ChecksumReader(None if after else 0)
     output: dict[Any, int] = {}  # by source
     for message in messages:
+        reader.take(message)
         if message.WhichOneof("notice"):
             assert message.sequence == sequence
             continue

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tokengrpc.core.request import OutputOptions
-from tokengrpc.engines.openai.chunks import ChunkDecoder
+from tokengrpc.engines.openai.chunks.decoder import ChunkDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

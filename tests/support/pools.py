@@ -15,12 +15,13 @@ from tokengrpc.config import LimitSettings
 from tokengrpc.core.admission import Admission
 from tokengrpc.core.catalog import Catalog, ServedModel
 from tokengrpc.core.model import Capability
-from tokengrpc.core.routing import EnginePool, PooledEngine
+from tokengrpc.core.pooled_engine import PooledEngine
+from tokengrpc.core.routing import EnginePool
 from tokengrpc.core.tenant import Identity, Tenant
 from tokengrpc.engines.builtin.engine import BuiltinEngine
 from tokengrpc.errors import EngineLost
 from tokengrpc.generations.registry import GenerationRegistry
-from tokengrpc.stores.memory import MemoryLedger
+from tokengrpc.stores.memory_ledger import MemoryLedger
 from tokengrpc.tokenizers.tiktoken import load
 
 if TYPE_CHECKING:

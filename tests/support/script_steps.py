@@ -192,11 +192,14 @@ class Split:
 
 
 class Headers:
-    """The response's headers, with which the server accepts the request."""
+    """The response's headers, with which the server accepts the request; `more` beside the type."""
+
+    def __init__(self, more: Mapping[str, str] | None = None) -> None:
+        self.more = more or {}
 
     async def run(self, call: Call) -> None:
         """Sends the headers."""
-        await call.send_headers()
+        await call.send_headers(self.more)
 
 
 @dataclass(frozen=True)

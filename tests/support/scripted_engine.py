@@ -47,7 +47,7 @@ from tests.support.script_steps import (
 from tests.support.wire_dialects import OPENAI, Dialect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
     "Bytes",
@@ -109,10 +109,10 @@ class Call:
         """The number of tokens that were sent."""
         return len(self.tokens)
 
-    async def send_headers(self) -> web.StreamResponse:
-        """Starts the event stream, if it has not started."""
+    async def send_headers(self, more: Mapping[str, str] | None = None) -> web.StreamResponse:
+        """Starts the event stream, if it has not started. `more` are headers beside the type."""
         if self.response is None:
-            self.response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            self.response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **(more or {})})
             await self.response.prepare(self.request)
         return self.response
 

@@ -107,6 +107,7 @@ class ScriptedVllm:
         self.served: list[str] = []
         """The other methods that were called, in order, and the callers' credentials."""
         self.authorizations: list[str] = []
+        self.traceparents: list[str] = []
         self._steps: tuple[Any, ...] = ()
         self._taken = 0
         self._changed = asyncio.Condition()
@@ -214,7 +215,9 @@ class ScriptedVllm:
         async with self._changed:
             self.calls.append(call)
             self._changed.notify_all()
-        self.authorizations.append(dict(context.invocation_metadata()).get("authorization", ""))
+        metadata = dict(context.invocation_metadata())
+        self.authorizations.append(metadata.get("authorization", ""))
+        self.traceparents.append(metadata.get("traceparent", ""))
         try:
             for step in self._steps:
                 await step.run(call)

@@ -12,7 +12,7 @@ from tokengrpc.generations.observers import Observers
 from tokengrpc.generations.patience import StorePatience
 from tokengrpc.generations.services import Services
 from tokengrpc.limits.unlimited import UnlimitedBudget
-from tokengrpc.stores.memory import MemoryLedger
+from tokengrpc.stores.memory_ledger import MemoryLedger
 from tokengrpc.stores.spill import MemorySpill
 from tokengrpc.wire.encoding import ProtobufEncoder
 

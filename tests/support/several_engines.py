@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.support.wire_dialects import Dialect
+    from tokengrpc.core.pooled_engine import PooledEngine
     from tokengrpc.core.ports.ledger import UsageRecord
-    from tokengrpc.core.ports.observer import ObserverEvent
-    from tokengrpc.core.routing import EnginePool, PooledEngine
+    from tokengrpc.core.ports.observer import Observer, ObserverEvent
+    from tokengrpc.core.routing import EnginePool
 
 ANSWER = (Text("Well", " said"), Finish(), UsageChunk(), Done())
 
@@ -68,6 +69,7 @@ async def two_engines(
     of_a: dict[str, Any] | None = None,
     of_b: dict[str, Any] | None = None,
     dialect: Dialect = OPENAI,
+    observers: tuple[Observer, ...] = (),
     **settings: Any,
 ) -> AsyncIterator[Two]:
     """Starts both engines and the server. Engine `b` answers with ANSWER by default."""
@@ -79,5 +81,5 @@ async def two_engines(
         )
         ended = Ended()
         model = model_settings(name="m", engines=engines)
-        async with serving(model, observers=(ended,), **settings) as server:
+        async with serving(model, observers=(ended, *observers), **settings) as server:
             yield Two(a, b, server, ended)

@@ -11,22 +11,21 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import socket
 import struct
 import termios
 from typing import Self
 
-_NO_LINGER = struct.pack("ii", 1, 0)
+from tokengrpc.testing.relay import Relay, reset
+
 _CHUNK = 64 * 1024
 _KEPT = 2 * _CHUNK
 
 
-class TcpProxy:
+class TcpProxy(Relay):
     """A proxy that listens on `port` and connects every client to the server."""
 
     def __init__(self, upstream_port: int) -> None:
-        self.upstream_port = upstream_port
-        self.port = 0
+        super().__init__(upstream_port)
         self.accepted_count = 0
         self.cut_count = 0
         self.ended_count = 0
@@ -35,8 +34,6 @@ class TcpProxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
         await self.listen()
@@ -44,36 +41,18 @@ class TcpProxy:
 
     async def __aexit__(self, *_: object) -> None:
         self.vanish()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    @property
-    def target(self) -> str:
-        """The address for clients."""
-        return f"127.0.0.1:{self.port}"
+        await self.close()
 
     @property
     def open_count(self) -> int:
         """The number of open connections, one per client."""
         return len(self._writers) // 2
 
-    async def listen(self) -> None:
-        """Accepts connections, on the same port as before."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    def refuse(self) -> None:
-        """Refuses new connections. Open ones stay."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-
     def cut(self) -> None:
         """Resets all connections, on both sides."""
         self.cut_count += bool(self._writers)
         for writer in tuple(self._writers):
-            _reset(writer)
+            reset(writer)
         self._writers.clear()
         self._passed = b""
 
@@ -113,24 +92,31 @@ class TcpProxy:
         """Forwards data again."""
         self._flowing.set()
 
+    async def send_up(
+        self, client: asyncio.StreamReader, server: asyncio.StreamWriter, back: asyncio.StreamWriter
+    ) -> None:
+        """See `Relay`."""
+        await self._pump(client, server, down=False)
+
+    async def send_down(self, server: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        """See `Relay`."""
+        await self._pump(server, client, down=True)
+
+    def _connected(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
+        """See `Relay`."""
+        self._writers |= {client, server}
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted_count += 1
-        try:
-            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.upstream_port)
-        except OSError:
-            _reset(writer)
-            return
-        self._writers |= {writer, up_writer}
-        for source, sink, down in ((reader, up_writer, False), (up_reader, writer, True)):
-            task = asyncio.create_task(self._pump(source, sink, down=down))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        await super()._accept(reader, writer)
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, down: bool) -> None:
         try:
             while data := await source.read(_CHUNK):
                 await self._flowing.wait()
                 let_through = self._let_through(data) if down else data
+                if sink.transport.is_closing():  # cut meanwhile
+                    break
                 sink.write(let_through)
                 await sink.drain()
                 if down:
@@ -151,13 +137,6 @@ class TcpProxy:
             return data
         let_through, self._bytes_left = data[: self._bytes_left], None
         return let_through
-
-
-def _reset(writer: asyncio.StreamWriter) -> None:
-    plug = writer.get_extra_info("socket")
-    if plug is not None and plug.fileno() >= 0:
-        plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-    writer.transport.abort()
 
 
 def _unacknowledged(writer: asyncio.StreamWriter) -> int:

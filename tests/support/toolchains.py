@@ -47,7 +47,28 @@ JAVA: Final = Toolchain(
     name="Java", programs=("java", "javac", "mvn"), tells_version=("javac", "-version"), least=(17,)
 )
 NODE: Final = Toolchain(
-    name="Node", programs=("node", "npm"), tells_version=("node", "--version"), least=(20,)
+    name="Node", programs=("node", "npm"), tells_version=("node", "--version"), least=(20, 15)
+)
+RUST: Final = Toolchain(
+    name="Rust", programs=("rustc", "cargo"), tells_version=("cargo", "--version"), least=(1, 88)
+)
+PROTOC: Final = Toolchain(
+    name="protoc with the C++ plugin of gRPC",
+    programs=("protoc", "grpc_cpp_plugin"),
+    tells_version=("protoc", "--version"),
+    least=(3, 21),
+)
+CPP: Final = Toolchain(
+    name="gRPC for C++",
+    programs=(*PROTOC.programs, "pkg-config", "g++"),
+    tells_version=("pkg-config", "--modversion", "grpc++"),
+    least=(1, 51),
+)
+RUBY: Final = Toolchain(
+    name="gRPC for Ruby",
+    programs=("protoc", "grpc_ruby_plugin", "ruby"),
+    tells_version=("ruby", "-e", "require 'grpc'; puts GRPC::VERSION"),
+    least=(1, 51),
 )
 
 
@@ -57,10 +78,10 @@ def _missing(toolchain: Toolchain) -> str:
     absent = [program for program in toolchain.programs if shutil.which(program) is None]
     if absent:
         return f"{needed}: {', '.join(absent)} not found"
-    # In one of our modules, because Go switches to the toolchain that go.mod names, if it may download it.
+    # Beside our newest go.mod, because Go switches to the toolchain that it names, if it may download it.
     told = subprocess.run(
         toolchain.tells_version,
-        cwd=ROOT / "clients/go",
+        cwd=ROOT / "tools",
         capture_output=True,
         text=True,
         timeout=BUILD_TIMEOUT,
@@ -110,6 +131,26 @@ def build(*commands: tuple[str, ...], folder: Path) -> None:
         code, said = run(command, folder)
         if code != 0:
             pytest.fail(f"{' '.join(command)}: {code}\n{said[-4_000:]}")
+
+
+def ran(
+    *command: str | Path, folder: Path, environment: dict[str, str] | None = None, timeout: float = 60
+) -> subprocess.CompletedProcess[str]:
+    """Runs a program that must succeed, by default in the environment of `for_running()`.
+
+    Returns what it wrote.
+    """
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment or for_running(),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
 
 
 def go_program(name: str) -> Path:

@@ -87,6 +87,17 @@ class Dialect:
         return None if usage is None else (usage["prompt_tokens"], usage["completion_tokens"])
 
 
+class NamedIds(Dialect):
+    """OpenAI's own dialect, in which all responses have this id."""
+
+    def __init__(self, id_: str) -> None:
+        self.id = id_
+
+    def envelope(self, call: Call) -> dict[str, Any]:
+        """Replaces the id."""
+        return super().envelope(call) | {"id": self.id}
+
+
 class Vllm(Dialect):
     """Usage and token ids on every chunk if the request asks for them; reasoning in the field `reasoning`."""
 

@@ -110,6 +110,7 @@ def test_a_broken_stream_is_reported_when_it_is_back(tmp_path: Path):
             pipe.writer.finish(10)
             assert log.read_text().split() == ["back", "dropped"]
     assert pipe.reports == [100]
+    assert (pipe.writer.dropped, pipe.writer.total_dropped) == (0, 100)
 
 
 def test_a_line_after_a_cut_line_starts_anew(tmp_path: Path):

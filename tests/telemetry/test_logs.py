@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import io
 import json
+import logging
 
 import pytest
 import structlog
+from wcwidth import wcswidth
 
-from tokengrpc.telemetry.logs import configure_logs
+from tokengrpc.errors import EngineUnavailable
+from tokengrpc.telemetry.log_writer import MAX_LINE_LENGTH
+from tokengrpc.telemetry.logs import configure_logs, logs_to_stderr
 
 NASTY = "a\x1b[2J\nforged line\u202eb\x9b"
 
@@ -48,3 +54,144 @@ def test_a_traceback_cannot_control_a_terminal(configured, style: str):
     text = stream.getvalue()
     assert "ValueError" in text
     assert not set(text) & set("\x1b\x9b\u202e")
+
+
+def test_a_long_traceback_leaves_its_line_whole(configured):
+    """Its middle is left out, so that the writer, which bounds each line, cuts none."""
+
+    def recurse(depth: int) -> int:
+        return 1 + (recurse_again(depth) if depth % 2 else recurse(depth + 1))
+
+    def recurse_again(depth: int) -> int:  # two functions, because Python itself shortens the frames of one
+        return 1 + recurse(depth + 1)
+
+    stream = configured("json")
+    try:
+        recurse(0)
+    except RecursionError:
+        structlog.get_logger("test").exception("failed")
+    line = stream.getvalue()
+    assert len(line) < MAX_LINE_LENGTH
+    shown = json.loads(line)["exception"]
+    assert shown.startswith("Traceback")
+    assert shown.splitlines()[-1].startswith("RecursionError")
+
+
+@pytest.mark.parametrize("style", ["console", "json"])
+def test_a_traceback_repeats_nothing_of_a_request(configured, style: str):
+    """The frames and types of all exceptions are shown, and those messages that have no values in them."""
+    stream = configured(style)
+    try:
+        try:
+            int("canary")
+        except ValueError as error:
+            raise EngineUnavailable("engine a is away") from error
+    except EngineUnavailable:
+        structlog.get_logger("test").exception("failed")
+    structlog.get_logger("test").error("failed", exc_info=ExceptionGroup("canary", [KeyError("canary")]))
+    structlog.get_logger("test").error("failed", exc_info=TypeError("no len()"))
+    structlog.get_logger("test").error("failed", exc_info=ConnectionResetError(104, "reset by peer"))
+    text = stream.getvalue()
+    assert "canary" not in text.replace('int("canary")', "").replace(r"int(\"canary\")", "")
+    shown = ("test_logs.py", "ValueError: (", "EngineUnavailable: engine a is away", "of 1; KeyError: (")
+    for part in (*shown, "TypeError: no len()", "ConnectionResetError: [Errno 104] reset by peer"):
+        assert part in text
+
+
+@pytest.mark.parametrize("style", ["console", "json"])
+def test_empty_fields_are_left_out(configured, style: str):
+    """A number is never empty."""
+    stream = configured(style)
+    structlog.get_logger("test").info("call", reason="", labels={}, caller=None, count=0)
+    line = stream.getvalue()
+    assert not any(name in line for name in ("reason", "labels", "caller"))
+    assert "count" in line
+
+
+@pytest.mark.parametrize("style", ["console", "json"])
+def test_asyncio_does_not_show_the_exceptions_of_tasks(capfd, style: str):
+    """It writes them into its message as well."""
+
+    async def fail() -> None:
+        raise ValueError("canary")
+
+    async def main() -> None:
+        task = asyncio.ensure_future(fail())
+        await asyncio.sleep(0)
+        del task
+        gc.collect()
+
+    with logs_to_stderr("debug", style):
+        asyncio.run(main())
+    structlog.reset_defaults()
+    line = capfd.readouterr().err
+    assert "Task exception was never retrieved" in line
+    assert "ValueError" in line
+    assert "canary" not in line.replace('ValueError("canary")', "").replace(r"ValueError(\"canary\")", "")
+
+
+LONG = {"generation_id": "g" * 128, "tenant": "t" * 63, "model": "模型" * 30, "labels": {"k" * 63: "v" * 64}}
+ERROR = "engine llama-1 cannot be reached (Connection refused); check that it is running and its base_url"
+
+
+@pytest.mark.parametrize("fields", [{}, {"model": "m"}, LONG, {**LONG, "seconds": 0.5, "count": 3}])
+def test_a_line_on_a_terminal_has_at_most_100_columns(configured, fields: dict[str, object]):
+    """Long values are shortened, errors never: they are wrapped between words."""
+    stream = configured("console")
+    log = structlog.get_logger("test")
+    log.info("generation", **fields)
+    log.warning("generation", **fields, error_reason="ENGINE_UNAVAILABLE", error=ERROR)
+    lines = stream.getvalue().splitlines()
+    assert all(wcswidth(line) <= 100 for line in lines)
+    assert "reason=ENGINE_UNAVAILABLE" in stream.getvalue()
+    assert f"error={ERROR}" in " ".join(stream.getvalue().split())
+
+
+def test_traffic_has_one_line_each_on_a_terminal(configured):
+    """With what matters most: what was asked for, how it ended, how much and how fast."""
+    stream = configured("console")
+    log = structlog.get_logger("test")
+    ids = {"generation_id": "0123456789abcdef" * 2, "tenant": "search", "caller": "10.20.30.40:51234"}
+    log.info("call", method="GenerateText", code="UNAVAILABLE", reason="OVERLOADED", seconds=0.0123, **ids)
+    log.info(
+        "generation",
+        **ids,
+        model="llama-3.1-70b-instruct",
+        engines="gpu-1 gpu-2",
+        attempts=2,
+        finish_reason="END",
+        input_tokens=1200,
+        output_tokens=345,
+        usage_source="ENGINE",
+        first_token_seconds=0.234,
+        tokens_per_second=45.6,
+        seconds=7.81,
+        labels={"team": "search"},
+        trace_id="f" * 32,
+    )
+    call, generation = stream.getvalue().splitlines()
+    assert {"code=UNAVAILABLE", "reason=OVERLOADED", "sec=0.0123"} <= set(call.split())
+    assert {"finish=END", "out=345", "ttft=0.234", "sec=7.81"} <= set(generation.split())
+    assert "model=llama-3.1" in generation
+
+
+def test_a_short_line_is_one_line(configured):
+    """With all values."""
+    stream = configured("console")
+    structlog.get_logger("test").info("call", method="StreamTokens", tenant="search", seconds=0.0798)
+    assert stream.getvalue()[8:] == " info    call method=StreamTokens tenant=search sec=0.0798\n"
+
+
+@pytest.mark.parametrize("style", ["console", "json"])
+def test_logs_of_libraries_have_the_same_form(capfd, style: str):
+    """GRPC and asyncio use Python's logging, which would write to stderr as it is."""
+    with logs_to_stderr("info", style):
+        logging.getLogger("grpc").error("failed: %s", NASTY)
+        logging.getLogger("grpc").info("not worth a line")
+    structlog.reset_defaults()
+    line = capfd.readouterr().err
+    assert line.count("\n") == 1
+    assert not set(line[:-1]) & set("\x1b\x9b\u202e\n")
+    assert "failed: a" in line
+    if style == "json":
+        assert json.loads(line)["level"] == "error"

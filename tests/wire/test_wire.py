@@ -15,7 +15,14 @@ from tokenstreaming.v1 import token_stream_pb2 as pb
 from tests.support.profiles import examples
 from tokengrpc import errors
 from tokengrpc.core.model import Token, TopLogprob, Usage, UsageSource
-from tokengrpc.errors import EngineProtocolError, EngineUnavailable, InvalidRequest, TokenGrpcError
+from tokengrpc.errors import (
+    EngineAborted,
+    EngineProtocolError,
+    EngineUnavailable,
+    InvalidRequest,
+    StoreUnavailable,
+    TokenGrpcError,
+)
 from tokengrpc.rpc.interceptor import pushback_ms
 from tokengrpc.wire.encoding import tail, token_body, varint
 from tokengrpc.wire.parsing import parse
@@ -53,7 +60,7 @@ usages = st.builds(
 @given(st.lists(tokens, min_size=1, max_size=4), st.integers(0, 2**62), int32, usages)
 def test_hand_written_bytes_are_the_message(sent, time_ns, sequence, usage) -> None:
     """Protobuf parses body and tail as exactly the message that they represent."""
-    message = pb.StreamTokensResponse.FromString(token_body(sent, time_ns) + tail(sequence, usage))
+    message = pb.StreamTokensResponse.FromString(token_body(sent, time_ns)[0] + tail(sequence, usage))
     assert message.sequence == sequence
     assert message.usage.input_token_count == usage.input
     assert message.usage.output_token_count == usage.output
@@ -81,7 +88,7 @@ def test_hand_written_bytes_are_the_message(sent, time_ns, sequence, usage) -> N
 @given(st.lists(st.tuples(st.lists(tokens, min_size=1, max_size=3), usages), min_size=1, max_size=5))
 def test_joined_bodies_and_the_last_tail_are_one_message(events) -> None:
     """Joining: tokens are appended in order; sequence and usage are those of the last event."""
-    bodies = b"".join(token_body(event_tokens, 1) for event_tokens, _ in events)
+    bodies = b"".join(token_body(event_tokens, 1)[0] for event_tokens, _ in events)
     message = pb.StreamTokensResponse.FromString(bodies + tail(len(events), events[-1][1]))
     assert [t.text for t in message.tokens] == [t.text for event_tokens, _ in events for t in event_tokens]
     assert message.sequence == len(events)
@@ -106,7 +113,7 @@ def leaves(kind: type[TokenGrpcError]) -> list[type[TokenGrpcError]]:
 
 
 # These have special cases, and are raised as well.
-ERRORS = [*leaves(TokenGrpcError), EngineUnavailable, EngineProtocolError]
+ERRORS = [*leaves(TokenGrpcError), EngineUnavailable, EngineProtocolError, EngineAborted, StoreUnavailable]
 
 CONTRACT: dict[str, tuple[str, str]] = {
     "InvalidRequest": ("INVALID_ARGUMENT", "NEVER"),
@@ -135,13 +142,16 @@ CONTRACT: dict[str, tuple[str, str]] = {
     "EngineProtocolError": ("INTERNAL", "RETRY"),
     "AnswerMismatch": ("INTERNAL", "RETRY"),
     "EngineAborted": ("ABORTED", "RETRY"),
+    "AnswerPaused": ("ABORTED", "RETRY"),
     "EngineAuthFailed": ("FAILED_PRECONDITION", "NEVER"),
     "DeadlineExceeded": ("DEADLINE_EXCEEDED", "RETRY"),
     "StreamDeadlineExceeded": ("DEADLINE_EXCEEDED", "RESUME"),
     "Cancelled": ("CANCELLED", "NEVER"),
     "DetachExpired": ("CANCELLED", "NEVER"),
     "StoreUnavailable": ("UNAVAILABLE", "RETRY"),
+    "RecordRefused": ("UNAVAILABLE", "RETRY"),
     "Internal": ("INTERNAL", "RETRY"),
+    "LogDiverged": ("DATA_LOSS", "RETRY"),
 }
 """The contract's error table, written a second time: the code's tables cannot prove themselves."""
 
@@ -196,6 +206,19 @@ def test_errors_fit_into_trailers(kind, filler) -> None:
     assert trailer_bytes(status) <= 4096 - 256
     bad = detail(status, error_details_pb2.BadRequest)
     assert bad is None or len(bad.field_violations) <= 16
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+def test_errors_cannot_control_a_terminal(kind) -> None:
+    """Whatever a caller or an engine sent: callers print their errors, and so do their logs."""
+    nasty = "a\x1b[2J\u202eb\x9b"
+    error = make(kind, metadata={nasty: nasty}) if kind is not InvalidRequest else kind([(nasty, nasty)])
+    error.message = nasty
+    status = status_of(error, Failure(generation_id=nasty))
+    printed = [status.message, *(str(detail.value, "latin-1") for detail in status.details)]
+    assert not set("".join(printed)) & set("\x1b\x9b")
+    assert r"\x1b[2J\u202eb" in status.message
+    assert detail(status, generation_pb2.GenerationFailure).generation_id == r"a\x1b[2J\u202eb\x9b"
 
 
 def test_excess_stop_sequences_are_not_checked() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.profiles import examples
 from tokengrpc.core.model import Delta, EngineFinish, FinishReason, ToolCallFragment, UsageReport
 from tokengrpc.engines.anthropic.events import EventDecoder
-from tokengrpc.engines.upstream.sse import SSEDecoder
+from tokengrpc.engines.upstream.response.sse import SSEDecoder
 from tokengrpc.errors import (
     ContextLengthExceeded,
     EngineAborted,
@@ -370,7 +370,6 @@ class TestEnds:
             ("tool_use", FinishReason.TOOL_CALLS),
             ("refusal", FinishReason.REFUSAL),
             ("model_context_window_exceeded", FinishReason.CONTEXT_LENGTH),
-            ("pause_turn", FinishReason.OTHER),
             ("bored", FinishReason.OTHER),
         ],
     )

@@ -42,11 +42,11 @@ from tokengrpc.config import engine_settings
 from tokengrpc.core.model import Delta, FinishReason, UsageReport
 from tokengrpc.core.ports.engine import Continuation
 from tokengrpc.core.request import GenerationRequest, Message, OutputOptions, Role, TextPart
-from tokengrpc.engines.openai.chunks import ChunkDecoder
+from tokengrpc.engines.openai.chunks.decoder import ChunkDecoder
 from tokengrpc.engines.openai.engine import OpenAIEngine, create
-from tokengrpc.engines.upstream import stream_reader
-from tokengrpc.engines.upstream.batching import PORTION, portions
-from tokengrpc.engines.upstream.sse import SSEDecoder
+from tokengrpc.engines.upstream.response import reader as stream_reader
+from tokengrpc.engines.upstream.response.batching import PORTION, portions
+from tokengrpc.engines.upstream.response.sse import SSEDecoder
 from tokengrpc.errors import (
     ContextLengthExceeded,
     EngineAborted,

@@ -98,10 +98,16 @@ async def test_cancels_leave_nothing() -> None:
                         return
                 except grpc.aio.AioRpcError:
                     return
-                scripts.update(filter(runs_a_script, asyncio.all_tasks()))
             call.cancel()
 
+        async def watch() -> None:
+            while True:
+                scripts.update(filter(runs_a_script, asyncio.all_tasks()))
+                await asyncio.sleep(0)
+
+        watching = asyncio.create_task(watch())
         await asyncio.gather(*(leave(plan_of(rng) | {"pace": 300}) for _ in range(PLANS)))
+        watching.cancel()
         assert len(scripts) > PLANS / 4
         await until(lambda: server.registry.active == 0, "no permit is left over")
         await until(

@@ -13,7 +13,7 @@ from tokengrpc.core.request import GenerationRequest, OutputOptions
 from tokengrpc.core.termination import Termination
 from tokengrpc.engines.simulator.client import Decoder
 from tokengrpc.engines.simulator.renderer import Renderer
-from tokengrpc.engines.upstream.sse import SSEDecoder
+from tokengrpc.engines.upstream.response.sse import SSEDecoder
 from tokengrpc.tokenizers.tiktoken import load
 
 if TYPE_CHECKING:

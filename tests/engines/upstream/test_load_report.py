@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tests.support.harness import collect
 from tests.support.script_steps import Status
 from tests.support.several_engines import ANSWER, two_engines
+from tokengrpc.core.pooled_engine import PooledEngine
 from tokengrpc.core.ports.engine import ReportedLoad
-from tokengrpc.core.routing import PooledEngine
 from tokengrpc.engines.upstream.load_report import read_load
 
 HEADER = "endpoint-load-metrics"

@@ -18,10 +18,10 @@ from tokengrpc.core.model import UsageReport, UsageSource
 from tokengrpc.core.request import GenerationRequest, OutputOptions
 from tokengrpc.core.termination import Termination
 from tokengrpc.engines.anthropic.events import EventDecoder
-from tokengrpc.engines.openai.chunks import ChunkDecoder
-from tokengrpc.engines.upstream.counts import newest
-from tokengrpc.engines.upstream.sse import SSEDecoder
-from tokengrpc.engines.upstream.stream_reader import decode
+from tokengrpc.engines.openai.chunks.decoder import ChunkDecoder
+from tokengrpc.engines.upstream.response.counts import newest
+from tokengrpc.engines.upstream.response.reader import decode
+from tokengrpc.engines.upstream.response.sse import SSEDecoder
 from tokengrpc.errors import EngineLost, TokenGrpcError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.support.wire_samples import WireSample
     from tokengrpc.core.events import Event
     from tokengrpc.core.model import Delta, Token
-    from tokengrpc.engines.upstream.stream_decoder import StreamDecoder
+    from tokengrpc.engines.upstream.response.decoder import StreamDecoder
 
     Decoded = tuple[list[Delta], TokenGrpcError | None]
 

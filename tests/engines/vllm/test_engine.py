@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 from contextlib import aclosing, suppress
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
+from fuzz.dear_requests import unit, watching
 from tests.support.engine_runs import answer, run, run_once
 from tests.support.harness import collect, read_until, serving, upstream
 from tests.support.model_files import model_files
@@ -22,7 +24,13 @@ from tokengrpc.config import ConfigError, engine_settings
 from tokengrpc.core.model import Capability, FinishReason
 from tokengrpc.core.request import GenerationRequest, Limits, Message, Role, Sampling, TextPart
 from tokengrpc.engines.vllm.engine import VllmEngine, create
-from tokengrpc.errors import EngineLost, EngineProtocolError, EngineUnavailable, UnsupportedFeature
+from tokengrpc.errors import (
+    EngineLost,
+    EngineProtocolError,
+    EngineUnavailable,
+    InvalidRequest,
+    UnsupportedFeature,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -60,6 +68,18 @@ async def test_prompt_is_sent_as_token_ids(vllm: ScriptedVllm) -> None:
     assert call.request.stream
     assert call.request.sampling_params.max_tokens == 9
     assert vllm.served == ["GetModelInfo", "GetTokenizer"]
+
+
+async def test_a_million_ids_do_not_hold_the_loop(vllm: ScriptedVllm) -> None:
+    """They are converted on a thread, piece by piece. The last one is wrong, so that nothing is sent."""
+    request = GenerationRequest(prompt_token_ids=(*range(1_000_000), 2**32))
+    engine, works = made(vllm), []
+    for _ in range(3):
+        with watching(asyncio.get_running_loop()) as pauses:
+            _, error = await run_once(engine, request)
+        assert isinstance(error, InvalidRequest)
+        works.append(pauses.work)
+    assert min(works) < unit()
 
 
 async def test_conversation_is_rendered_by_the_chat_template(vllm: ScriptedVllm) -> None:
@@ -206,6 +226,40 @@ async def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert b"".join(delta.raw or b"" for delta in deltas) == b"Hello world"
 
 
+async def test_only_the_certificates_of_ca_file_are_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `ca_file`, the certificates of the system are not trusted any more."""
+    certificate = make_certificate(tmp_path)
+    (tmp_path / "other").mkdir()
+    other = make_certificate(tmp_path / "other").with_suffix(".crt")
+    trusted = certificate.with_suffix(".crt")
+    async with ScriptedVllm(certificate=certificate) as vllm:
+        vllm.script(*ANSWER)
+        _, error = await run_once(made(vllm, ca_file=str(trusted)), GenerationRequest(prompt="hello"))
+        assert error is None
+        vllm.served.clear()
+        monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+        _, error = await run_once(made(vllm, ca_file=str(other)), GenerationRequest(prompt="hello"))
+    assert isinstance(error, EngineUnavailable)
+    assert vllm.served == []
+
+
+async def test_a_ca_file_without_certificates_is_refused(tmp_path: Path) -> None:
+    """The engine does not start, and one line names the setting and the file. It is for https only."""
+    file = tmp_path / "ca.pem"
+    for content, expected in ((None, "cannot be read: No such file"), ("text", "must contain certificates")):
+        if content is not None:
+            file.write_text(content)
+        engine = create(
+            engine_settings(name="e", kind="vllm", base_url="https://e:1", ca_file=str(file)), None
+        )
+        with pytest.raises(ConfigError, match=re.escape(f"engine e: ca_file: the file {file} {expected}")):
+            await engine.start()
+    with pytest.raises(ConfigError, match="ca_file: requires a base_url that begins with https:"):
+        engine_settings(name="e", kind="vllm", base_url="http://e:1", ca_file=str(file))
+
+
 async def test_check_asks_the_engine(vllm: ScriptedVllm) -> None:
     """An engine that says that it is not well, or is away, fails its check."""
     engine = made(vllm)
@@ -339,6 +393,8 @@ async def test_a_lost_connection_is_no_end(vllm: ScriptedVllm) -> None:
     await engine.start()
     async with aclosing(engine.generate(GenerationRequest(prompt="hello"))) as batches:
         assert await anext(batches) == ()
+        (identity,) = await anext(batches)
+        assert identity.response_id == vllm.calls[0].request.request_id
         assert await anext(batches)
         pause.release()
         with pytest.raises(EngineLost):

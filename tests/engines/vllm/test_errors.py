@@ -6,7 +6,7 @@ import grpc
 import pytest
 from grpc.aio import AioRpcError, Metadata
 
-from tokengrpc.engines.upstream.redaction import hiding
+from tokengrpc.engines.upstream.errors.redaction import hiding
 from tokengrpc.engines.vllm.errors import HTTP_STATUSES, rpc_error
 from tokengrpc.errors import EngineBusy, EngineProtocolError, EngineUnavailable, TokenGrpcError
 
@@ -59,3 +59,18 @@ def test_the_engines_words_are_redacted_and_cut(started: bool) -> None:
     error = error_of(grpc.StatusCode.INTERNAL, "s3cret " + "x" * 900, started=started)
     assert "s3cret" not in error.message
     assert len(error.message) < 400
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        "failed to connect to all addresses; last error: UNKNOWN: ipv4:10.0.0.7:8033: Connection refused",
+        "last error: UNAVAILABLE: ipv6:%5Bfd00::7%5D:8033: Socket closed at [fd00::7]:8033",
+        "vllm-0.vllm.svc.cluster.local:8033 is draining",
+    ],
+)
+@pytest.mark.parametrize("accepted", [False, True])
+def test_addresses_in_the_words_of_grpc_are_redacted(details: str, accepted: bool) -> None:
+    """The gRPC library names the engine's address."""
+    message = error_of(grpc.StatusCode.UNAVAILABLE, details, accepted=accepted).message
+    assert not [part for part in ("10.0.0.7", "fd00::7", "svc.cluster", "8033") if part in message], message

@@ -18,7 +18,7 @@ from tests.support.vllm_steps import logprobs
 from tokengrpc.core.model import Delta, FinishReason, TopLogprob, UsageReport
 from tokengrpc.core.stop_matcher import StopMatcher
 from tokengrpc.core.stopping_text import StoppingText
-from tokengrpc.engines.upstream.finish_reasons import ABORT_REASONS, FINISH_REASONS
+from tokengrpc.engines.upstream.response.finish_reasons import ABORT_REASONS, FINISH_REASONS
 from tokengrpc.engines.vllm.output import OutputDecoder
 from tokengrpc.errors import EngineAborted, EngineProtocolError, EngineTruncated
 from tokengrpc.tokenizers.huggingface import Vocabulary
@@ -159,6 +159,16 @@ def test_a_token_without_a_logprob() -> None:
     h, i = ids_of("h")[0], ids_of("i")[0]
     deltas = decoder().feed(chunk([h, i], output_logprobs=logprobs([i], [-2.0])))[1:]
     assert [delta.logprob for delta in deltas] == [None, -2.0]
+
+
+@pytest.mark.parametrize("sent", [[], [-0.5]], ids=["none", "one too few"])
+def test_fewer_logprobs_than_ids(sent: list[float]) -> None:
+    """Tokens whose log probability was not sent are delivered without one."""
+    h, i = ids_of("h")[0], ids_of("i")[0]
+    told = logprobs([h, i], sent, [(h, -0.5)])
+    deltas = decoder(top_count=1).feed(chunk([h, i], output_logprobs=told))[1:]
+    assert b"".join(delta.raw or b"" for delta in deltas) == b"hi"
+    assert [delta.logprob for delta in deltas] == [*sent, None, None][:2]
 
 
 def test_text_ends_before_the_stop_sequence() -> None:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
+from tests.support.checksums import ChecksumReader, checksum_of
 from tests.support.services import make_services
 from tokengrpc.config import LimitSettings
 from tokengrpc.core.admission import Admission
 from tokengrpc.core.catalog import Catalog, ServedModel
 from tokengrpc.core.model import Capability, Delta, UsageReport
-from tokengrpc.core.routing import EnginePool, PooledEngine
+from tokengrpc.core.pooled_engine import PooledEngine
+from tokengrpc.core.routing import EnginePool
 from tokengrpc.core.tenant import Identity, Tenant
 from tokengrpc.errors import TokenGrpcError
 from tokengrpc.generations.buffer import EventBuffer, EventBuffers
@@ -73,23 +75,31 @@ class Handed:
     output: int = 0
     attempts: int = 0
     asked_at: float = 0.0
+    sent_at: float | None = None
+    """When the last engine that was called sent its latest output."""
     told_usage: bool = False
+    wrong: AssertionError | None = None
+    """The error of an engine that was called wrongly. To the product, it is a bug of the engine."""
 
 
 class HandDriven:
     """An engine that takes its batches from a generation's queue, and raises the exceptions in it.
 
-    None ends the output without an end mark. A continuation starts with the next batch; its request must
-    contain exactly the output that readers have received.
+    None ends the output without an end mark. A continuation starts with the next batch. Its request must
+    contain exactly the output that readers can receive, and with a sink also output that the sink has not
+    acknowledged yet.
     """
 
     kind = "hand"
     capabilities = frozenset(Capability)
     healthy = True
 
-    def __init__(self, name: str, handed: dict[str, Handed], read: Callable[[str], str]) -> None:
+    def __init__(
+        self, name: str, handed: dict[str, Handed], read: Callable[[str], str], *, remote: bool
+    ) -> None:
         """Creates the engine. `read` is the text of a generation that readers can receive."""
         self.name = name
+        self._remote = remote
         self.open: set[str] = set()
         self._handed = handed
         self._read = read
@@ -102,10 +112,14 @@ class HandDriven:
 
     async def generate(self, request, continue_from=None) -> AsyncGenerator[Sequence[Delta], None]:
         name = request.generation_id
-        assert name not in self.open, "an engine runs a generation once at a time"
+        try:
+            assert name not in self.open, "an engine runs a generation once at a time"
+            handed = self._begin(name, continue_from)
+        except AssertionError as error:
+            self._handed[name].wrong = error
+            raise
         self.open.add(name)
         try:
-            handed = self._begin(name, continue_from)
             produced = 0
             while (batch := await handed.queue.get()) is not None:
                 if isinstance(batch, Exception):
@@ -121,6 +135,7 @@ class HandDriven:
                     handed.arguments += "".join(part.arguments for part in delta.fragments)
                     handed.output += delta.count
                     produced += delta.count
+                    handed.sent_at = asyncio.get_running_loop().time()
                 yield batch
         finally:
             self.open.remove(name)
@@ -128,11 +143,15 @@ class HandDriven:
     def _begin(self, name: str, continue_from: Continuation | None) -> Handed:
         handed = self._handed[name]
         handed.attempts += 1
-        handed.asked_at = asyncio.get_running_loop().time()
-        read = self._read(name)
-        assert (continue_from.text if continue_from else "") == read
+        handed.asked_at, handed.sent_at = asyncio.get_running_loop().time(), None
+        read, continued = self._read(name), continue_from.text if continue_from else ""
+        if self._remote:
+            assert continued.startswith(read)
+            assert handed.text.startswith(continued)
+        else:
+            assert continued == read
         # Output of the previous engine that no reader can receive is lost with that engine.
-        handed.text = read
+        handed.text = continued
         return handed
 
 
@@ -205,8 +224,8 @@ class TruthfulBuffer(EventBuffer):
 
     __slots__ = ("grown_at", "truth")
 
-    def __init__(self, buffers: EventBuffers, max_bytes: int) -> None:
-        super().__init__(buffers, max_bytes)
+    def __init__(self, buffers: EventBuffers, max_bytes: int, incarnation: str) -> None:
+        super().__init__(buffers, max_bytes, incarnation)
         self.truth: list[pb.StreamTokensResponse] = []
         self.grown_at: float | None = None
 
@@ -223,9 +242,11 @@ class Buffers(EventBuffers):
     def __init__(self, buffer_bytes: int) -> None:
         super().__init__(buffer_bytes=buffer_bytes, total_bytes=1 << 20)
         self._each = buffer_bytes
+        self._created = 0
 
     def create(self) -> TruthfulBuffer:
-        return TruthfulBuffer(self, self._each)
+        self._created += 1
+        return TruthfulBuffer(self, self._each, f"log-{self._created}")
 
 
 class SlowSink(MemoryEventSink):
@@ -253,6 +274,7 @@ class Reading:
     outcome: BaseException | str = "under way"
     call: asyncio.Task[None] | None = None
     finished: int = 0
+    checksums: ChecksumReader | None = None
     joined_at: float = 0.0
     left_at: float = 0.0
     _more: asyncio.Event = field(default_factory=asyncio.Event)
@@ -263,6 +285,10 @@ class Reading:
         try:
             self.task, subscription = attach()
             self.begin = self.cursor = subscription.cursor
+            before = self.task.subscribers.buffer.truth[: self.begin]
+            self.checksums = ChecksumReader(
+                checksum_of(before), has_output=any(m.HasField("output_checksum") for m in before)
+            )
             await delivery.stream(self.task, subscription, self)  # type: ignore[arg-type]
             self.outcome = "ended"
         except asyncio.CancelledError:
@@ -293,6 +319,7 @@ class Reading:
 
         None missing, duplicated or changed.
         """
+        self.checksums.take(message)
         truth = self.task.subscribers.buffer.truth
         if message.WhichOneof("notice"):
             assert message.sequence == self.cursor
@@ -320,7 +347,7 @@ class House:
     def __init__(self, loop: VirtualLoop, *, remote: bool, log_bytes: int) -> None:
         self.loop = loop
         self.handed: dict[str, Handed] = {}
-        self.engines = [HandDriven(name, self.handed, self._read) for name in "ab"]
+        self.engines = [HandDriven(name, self.handed, self._read, remote=remote) for name in "ab"]
         self.ledger = Ledger()
         self.admission = Admission(2)
         self.buffers = Buffers(log_bytes)

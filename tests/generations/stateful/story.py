@@ -73,6 +73,11 @@ def check_story(story: Story, task: GenerationTask, ledger: Ledger) -> None:
         return
     last = truth[-1]
     assert last.HasField("finished")
+    attempts = task.snapshot().attempts
+    assert len(attempts) == handed.attempts
+    assert all(attempt.ended >= attempt.began for attempt in attempts)
+    assert sum(attempt.output for attempt in attempts) == last.usage.output_token_count
+    assert bool(attempts[-1].error_reason) == (termination.error is not None)
     entry = ledger.closed[task.request.record_id]
     assert entry.usage.output == last.usage.output_token_count
     assert entry.usage.input == last.usage.input_token_count

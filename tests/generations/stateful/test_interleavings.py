@@ -9,7 +9,7 @@ import pytest
 
 from tests.generations.stateful.house import CALLER, LIMITS, TENANT, Handed, House, Reading
 from tests.support.virtual_time import VirtualLoop
-from tokengrpc.core.model import Delta, EngineFinish, FinishReason
+from tokengrpc.core.model import Cursor, Delta, EngineFinish, FinishReason
 from tokengrpc.core.request import GenerationRequest, Recovery
 from tokengrpc.errors import GenerationNotFound, ReaderTooSlow, ReplayExpired, StreamDeadlineExceeded
 
@@ -96,18 +96,44 @@ def test_a_hanging_write_ends_after_the_generation_is_forgotten(house: House) ->
 
 def test_a_notice_repeats_a_cursor_that_the_log_has_dropped(house: House) -> None:
     """The heartbeat of a slow reader has the reader's cursor, not 0, although the record was dropped."""
-    small = House(house.loop, remote=False, log_bytes=1200)
-    small.handed["g"] = Handed()
+    small = small_log(house)
     reading = small.call(lambda: small.registry.open(DETACHED, CALLER, None), slow=True)
+    check_late_notices(small, reading)
+
+
+def test_first_notices_repeat_a_cursor_that_the_log_dropped(house: House) -> None:
+    """A resumed reader has not received an event yet, and takes its first notices late."""
+    small = small_log(house)
+    opened(small)
     small.handed["g"].queue.put_nowait([Delta(text="a", count=1)])
+    house.loop.run()
+    reading = small.call(lambda: small.registry.resume(TENANT, "g", Cursor(1), None), slow=True)
+    check_late_notices(small, reading)
+
+
+def small_log(house: House) -> House:
+    """Returns another house on the same loop, whose logs keep 200 bytes."""
+    small = House(house.loop, remote=False, log_bytes=200)
+    small.handed["g"] = Handed()
+    return small
+
+
+def check_late_notices(house: House, reading: Reading) -> None:
+    """Lets the log drop the event at the cursor of a slow reader, which takes two messages afterwards.
+
+    The reading checks their sequences. The last of them is a heartbeat.
+    """
+    queue = house.handed["g"].queue
+    queue.put_nowait([Delta(text="a", count=1)])
     house.loop.advance(LIMITS.heartbeat_interval + 0.5)
     for _ in range(4):
-        small.handed["g"].queue.put_nowait([Delta(text="b", count=1)])
+        queue.put_nowait([Delta(text="b", count=1)])
         house.loop.run()
+    assert reading.task is not None
     assert reading.task.subscribers.buffer.first_sequence > 2
     reading.allow(2)
     house.loop.run()
     assert isinstance(reading.outcome, ReplayExpired)
     assert (reading.cursor, reading.allowed) == (1, 0)
     house.loop.advance(LIMITS.detach_ttl * 2)
-    small.registry.close()
+    house.registry.close()

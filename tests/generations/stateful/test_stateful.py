@@ -17,15 +17,17 @@ from hypothesis import strategies as st
 
 from tests.generations.stateful.house import CALLER, LIMITS, TENANT, Handed, House, UsageGrowth
 from tests.generations.stateful.story import Story, check_outcome, check_reason, check_story
+from tests.support.checksums import checksum_of
 from tests.support.harness import check_gapless
 from tests.support.profiles import NIGHTLY, examples
 from tests.support.virtual_time import VirtualLoop
-from tokengrpc.core.model import Delta, EngineFinish, FinishReason, ToolCallFragment
+from tokengrpc.core.model import Cursor, Delta, EngineFinish, FinishReason, ToolCallFragment
 from tokengrpc.core.request import GenerationRequest, Recovery
 from tokengrpc.errors import (
     EngineLost,
     GenerationIdReused,
     GenerationNotFound,
+    LogDiverged,
     Overloaded,
     ReaderLimit,
     ReplayExpired,
@@ -58,7 +60,7 @@ class AnyOrder(machine.RuleBasedStateMachine):
 
     @machine.initialize(
         remote=st.booleans(),
-        log_bytes=st.sampled_from([1 << 20, 1200]),
+        log_bytes=st.sampled_from([1 << 20, 200]),
         detach=USUALLY,
         switches=SWITCHES,
         slow=st.booleans(),
@@ -131,24 +133,38 @@ class AnyOrder(machine.RuleBasedStateMachine):
             self._check_refused(task, 0, error)
             raise
 
-    @machine.rule(name=NAMES, back=st.integers(-1, 6), slow=st.booleans(), settle=USUALLY)
-    def resume(self, name: str, back: int, slow: bool, settle: bool) -> None:
-        """A caller resumes near the end, or beyond it."""
+    @machine.rule(
+        name=NAMES,
+        back=st.integers(-1, 6),
+        proof=st.sampled_from(["none", "right", "right", "checksum", "log"]),
+        slow=st.booleans(),
+        settle=USUALLY,
+    )
+    def resume(self, name: str, back: int, proof: str, slow: bool, settle: bool) -> None:
+        """A caller resumes near the end, or beyond it. Its proof may be missing, right, or wrong."""
         story = self.stories.get(name)
         if story is None:
             return
-        reading = self.house.call(partial(self._resume, name, back), slow=slow)
+        reading = self.house.call(partial(self._resume, name, back, proof), slow=slow)
         story.readings.append(reading)
         self._settle(settle)
 
-    def _resume(self, name: str, back: int):
+    def _resume(self, name: str, back: int, proof: str):
         registry = self.house.registry
         task = registry.find(TENANT, name)
         after = max(0, task.subscribers.buffer.last_sequence - back) if task else 0
+        cursor = Cursor(after)
+        if task and proof != "none":
+            buffer = task.subscribers.buffer
+            own = checksum_of(buffer.truth[:after]) ^ (proof == "checksum")
+            cursor = Cursor(after, "another" if proof == "log" else buffer.incarnation, own)
         try:
-            return registry.resume(TENANT, name, after, None)
+            opened = registry.resume(TENANT, name, cursor, None)
         except GenerationNotFound:
-            assert task is None
+            assert task is None or proof == "log"
+            raise
+        except LogDiverged:
+            assert proof == "checksum"
             raise
         except SequenceOutOfRange:
             assert after > task.subscribers.buffer.last_sequence
@@ -156,6 +172,8 @@ class AnyOrder(machine.RuleBasedStateMachine):
         except (ReaderLimit, ReplayExpired) as error:
             self._check_refused(task, after, error)
             raise
+        assert proof in {"none", "right"}
+        return opened
 
     def _check_refused(self, task: GenerationTask, after: int, error: TokenGrpcError) -> None:
         if isinstance(error, ReaderLimit):
@@ -298,6 +316,13 @@ class AnyOrder(machine.RuleBasedStateMachine):
             )
 
     @machine.invariant()
+    def engines_are_called_rightly(self) -> None:
+        """No engine runs twice, or was asked to continue anything but the output so far."""
+        for story in self.all:
+            if story.handed.wrong is not None:
+                raise story.handed.wrong
+
+    @machine.invariant()
     def every_log_is_gapless(self) -> None:
         """Sequences, indexes, times and usage have no gap. `finished` is the last event and occurs once."""
         for story in self.all:
@@ -320,13 +345,12 @@ class AnyOrder(machine.RuleBasedStateMachine):
                 self._check_clocks(story, story.task)
 
     def _check_clocks(self, story: Story, task: GenerationTask) -> None:
-        now, grown_at, asked_at = self.loop.now, task.subscribers.buffer.grown_at, story.handed.asked_at
-        if grown_at is None:
-            assert now - story.opened_at < LIMITS.first_token_timeout
-        elif asked_at < grown_at:
-            assert now - grown_at < LIMITS.inter_token_timeout
+        now, grown_at, handed = self.loop.now, task.subscribers.buffer.grown_at, story.handed
+        if handed.sent_at is not None:
+            # A sink acknowledges output later than the engine sent it.
+            assert now - max(handed.sent_at, grown_at or 0.0) < LIMITS.inter_token_timeout
         else:
-            assert now - asked_at < LIMITS.first_token_timeout
+            assert now - max(handed.asked_at, story.opened_at) < LIMITS.first_token_timeout
         if not task.subscribers:
             assert story.request.recovery.detach
             assert now - max(r.left_at for r in story.readings if r.task is task) < LIMITS.detach_ttl

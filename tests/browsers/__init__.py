@@ -1,0 +1,1 @@
+"""The page and the bridges of `examples/browser_bridge`, in Chromium."""

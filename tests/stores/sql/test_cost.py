@@ -1,0 +1,63 @@
+"""What the ledger writes while generations run, by counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc
+from sqlalchemy import event
+
+from tests.support.harness import collect, serving
+from tests.support.records import usage_record
+from tokengrpc.core.model import Usage
+from tokengrpc.stores.sql import database
+from tokengrpc.stores.sql.ledger import FILE, SqlLedger
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOKENS = 2000
+
+
+async def test_no_transaction_per_token(tmp_path: Path) -> None:
+    """A generation has its begin, its end and, every checkpoint interval, a share of one transaction."""
+    engine = database.sqlite(tmp_path / FILE, 5.0)
+    ledger = SqlLedger(engine, "here", lock=database.DirectoryLock(tmp_path))
+    commits = 0
+
+    @event.listens_for(engine, "commit")
+    def _on_commit(_connection: object) -> None:
+        nonlocal commits
+        commits += 1
+
+    async with serving(ledger=ledger, limits={"checkpoint_interval": 0.25}) as server:
+        before = commits
+        outcome = await collect(server.stream("g", prompt="Tell a story.", max_output_token_count=TOKENS))
+        assert outcome.code is grpc.StatusCode.OK
+        tokens = sum(token.count for token in outcome.tokens)
+        first, last = outcome.messages[0], outcome.messages[-1]
+    assert before < commits < tokens / 10
+    assert first.WhichOneof("event") == "started"
+    assert last.HasField("finished")
+
+
+async def test_a_checkpoint_writes_what_has_changed(tmp_path: Path) -> None:
+    """All running generations together in one transaction; unchanged ones not at all."""
+    engine = database.sqlite(tmp_path / FILE, 5.0)
+    ledger = SqlLedger(engine, "here", lock=database.DirectoryLock(tmp_path))
+    updated: list[int] = []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _on_execute(_c: object, _cursor: object, statement: str, given: object, *_: object) -> None:
+        if statement.startswith("UPDATE usage_records"):
+            updated.append(len(given) if isinstance(given, list) else 1)
+
+    await ledger.start()
+    for n in range(20):
+        await ledger.begin(usage_record(f"r{n}"))
+    usages = {f"r{n}": Usage(input=1, output=1) for n in range(20)}
+    await ledger.checkpoint(usages)
+    await ledger.checkpoint(usages)
+    await ledger.checkpoint(usages | {"r3": Usage(input=1, output=2)})
+    await ledger.close()
+    assert updated == [20, 1]

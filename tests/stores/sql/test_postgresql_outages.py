@@ -1,0 +1,137 @@
+"""PostgreSQL servers that stop, crash, fail over, or are reached through a pooler."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.ledger_outages import STORE_TIMEOUT, outage
+from tests.support.pgbouncer import pgbouncer
+from tests.support.postgres import Postgres, postgres
+from tests.support.records import finished_record, usage_record
+from tests.support.tcp_proxy import TcpProxy
+from tokengrpc.core.ports.usage_reader import RecordQuery
+from tokengrpc.errors import StoreUnavailable
+from tokengrpc.stores.sql import database
+from tokengrpc.stores.sql.ledger import SqlLedger
+from tokengrpc.stores.sql.schema import counter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+STRICT = pytest.mark.parametrize("strict", [True, False], ids=["strict", "degrade"])
+
+
+@pytest.fixture(scope="module")
+def primary() -> Iterator[Postgres]:
+    """A server of this module, which its tests stop."""
+    with postgres() as server:
+        yield server
+
+
+def ledger_at(url: str) -> SqlLedger:
+    return SqlLedger(database.postgresql(url, STORE_TIMEOUT), "here")
+
+
+@STRICT
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["stopped", "crashed"])
+async def test_a_server_that_is_started_again(
+    primary: Postgres, tmp_path: Path, how: signal.Signals, *, strict: bool
+) -> None:
+    """Whether it was stopped or crashed: no answer fails, and what was owed is written."""
+    with primary.database("again") as url:
+        async with outage(ledger_at(url), tmp_path, strict=strict) as run:
+            await asyncio.to_thread(primary.stop, how)
+            await run.check_served()
+            await asyncio.to_thread(primary.start)
+            await run.check_recovered()
+
+
+@STRICT
+async def test_a_pooler_in_transaction_mode(primary: Postgres, tmp_path: Path, *, strict: bool) -> None:
+    """Through PgBouncer everything works as without it, also while the server restarts behind it."""
+    with primary.database("pooled") as url, pgbouncer(url) as pooled:
+        async with outage(ledger_at(pooled), tmp_path, strict=strict) as run:
+            await asyncio.to_thread(primary.stop)
+            await run.check_served()
+            await asyncio.to_thread(primary.start)
+            await run.check_recovered()
+
+
+async def test_a_failover_to_a_standby(primary: Postgres, tmp_path: Path) -> None:
+    """First the address leads to a standby, which takes no writes; then it is promoted."""
+    with primary.database("failover") as url, postgres(primary) as standby:
+        async with TcpProxy(primary.port) as proxy:
+            moved = url.replace(f":{primary.port}/", f":{proxy.port}/")
+            async with outage(ledger_at(moved), tmp_path, strict=True) as run:
+                proxy.lead_to(standby.port)
+                await run.check_served()
+                await asyncio.to_thread(standby.promote)
+                await run.check_recovered()
+
+
+async def test_a_primary_that_becomes_a_standby_is_left(primary: Postgres, tmp_path: Path) -> None:
+    """Its open connections stay usable for reads, so the ledger has to close them to find the new primary."""
+    with primary.database("demoted") as url:
+        async with outage(ledger_at(url), tmp_path, strict=True) as run:
+            primary.execute("ALTER DATABASE demoted SET default_transaction_read_only = on")
+            for setting in ("on", "off"):
+                primary.execute(f"ALTER SYSTEM SET default_transaction_read_only = {setting}")
+                primary.execute("SELECT pg_reload_conf()")
+                if setting == "on":
+                    await run.check_served()
+                    with pytest.raises(StoreUnavailable, match="read-only"):
+                        await run.ledger.list_records(RecordQuery(), None, 1)
+            primary.execute("ALTER DATABASE demoted RESET default_transaction_read_only")
+            await run.check_recovered()
+
+
+async def test_a_connection_that_breaks_at_any_byte(primary: Postgres) -> None:
+    """A commit whose outcome is unknown is repeated, and changes nothing the second time."""
+    with primary.database("bytes") as url:
+        async with TcpProxy(primary.port) as proxy:
+            ledger = ledger_at(url.replace(f":{primary.port}/", f":{proxy.port}/"))
+            await ledger.start()
+            for cut in range(0, 1200, 40):
+                record = f"r{cut}"
+                for make in (
+                    lambda record=record: ledger.begin(usage_record(record, generation_id=record)),
+                    lambda record=record: ledger.finish(finished_record(record, generation_id=record)),
+                ):
+                    proxy.cut_after_bytes(cut)
+                    while True:
+                        try:
+                            await make()
+                        except StoreUnavailable:
+                            continue
+                        break
+            entries = await ledger.entries(0, 1000)
+            records = await ledger.list_records(RecordQuery(), None, 1000)
+            await ledger.close()
+    assert [entry.sequence for entry in entries] == list(range(1, 61))
+    assert len(records) == 30
+    assert proxy.cut_count > 10
+
+
+async def test_a_process_that_stops_within_a_transaction(primary: Postgres) -> None:
+    """The lock that it holds is freed, so that others can write."""
+    with primary.database("stopped") as url:
+        ledger, stopped = ledger_at(url), database.postgresql(url, 0.5)
+        await ledger.start()
+        with stopped.connect() as connection:
+            connection.execute(counter.select().with_for_update())
+            for _ in range(5):
+                try:
+                    await ledger.begin(usage_record())
+                except StoreUnavailable:
+                    continue
+                break
+            else:
+                pytest.fail("the lock is held")
+            connection.invalidate()
+        stopped.dispose()
+        await ledger.close()

@@ -1,0 +1,116 @@
+"""The writer thread: whatever a database does, the thread lives on and each caller learns its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.harness import until
+from tokengrpc.core.ports.ledger import RecordRefused
+from tokengrpc.errors import StoreUnavailable
+from tokengrpc.stores.sql.writer import GroupWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Database:
+    """Writes numbers. Waits while `open` is not set; raises `error`; refuses the number 13."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.open.set()
+        self.error: Exception | None = None
+        self.groups: list[Sequence[int]] = []
+
+    def write(self, group: Sequence[int]) -> None:
+        self.open.wait()
+        if self.error is not None:
+            raise self.error
+        if 13 in group:
+            raise RecordRefused("13")
+        self.groups.append(group)
+
+
+async def test_what_gathers_is_written_in_one_group() -> None:
+    """In order, and each caller returns after the commit."""
+    database = Database()
+    writer = GroupWriter("test", database.write)
+    database.open.clear()
+    first = asyncio.create_task(writer.do(0))
+    await asyncio.sleep(0)
+    others = [asyncio.create_task(writer.do(n)) for n in range(100, 200)]
+    await asyncio.sleep(0)
+    assert not first.done()
+    database.open.set()
+    await asyncio.gather(first, *others)
+    assert [n for group in database.groups for n in group] == [0, *range(100, 200)]
+    assert len(database.groups) <= 2
+    await writer.close()
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), KeyError("bug"), MemoryError()])
+async def test_no_error_ends_the_thread(error: Exception) -> None:
+    """Also one that nobody expected."""
+    database = Database()
+    writer = GroupWriter("test", database.write)
+    database.error = error
+    with pytest.raises(StoreUnavailable):
+        await writer.do(1)
+    database.error = None
+    await writer.do(2)
+    assert database.groups == [[2]]
+    await writer.close()
+
+
+async def test_a_refused_value_fails_alone() -> None:
+    """The others of its group are written."""
+    database = Database()
+    writer = GroupWriter("test", database.write)
+    database.open.clear()
+    works = [asyncio.create_task(writer.do(n)) for n in range(40)]
+    await asyncio.sleep(0)
+    database.open.set()
+    outcomes = await asyncio.gather(*works, return_exceptions=True)
+    assert [n for n, outcome in enumerate(outcomes) if isinstance(outcome, RecordRefused)] == [13]
+    assert [n for group in database.groups for n in group] == [n for n in range(40) if n != 13]
+    await writer.close()
+
+
+async def test_callers_that_gave_up_leave_nothing() -> None:
+    """While a database hangs, the queue has only those who still wait."""
+    database = Database()
+    writer = GroupWriter("test", database.write)
+    database.open.clear()
+    for n in range(1000):
+        work = asyncio.create_task(writer.do(n))
+        await asyncio.sleep(0)
+        work.cancel()
+        await asyncio.wait({work})
+    last = asyncio.create_task(writer.do(1000))
+    await asyncio.sleep(0)
+    assert writer.waiting == 1
+    database.open.set()
+    await last
+    assert [n for group in database.groups for n in group][-1] == 1000
+    assert sum(map(len, database.groups)) <= 2
+    await writer.close()
+
+
+async def test_close_writes_what_waits() -> None:
+    """Later works are refused."""
+    database = Database()
+    writer = GroupWriter("test", database.write)
+    database.open.clear()
+    work = asyncio.create_task(writer.do(1))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(writer.close())
+    await until(lambda: writer.closed)
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await writer.do(2)
+    database.open.set()
+    await asyncio.gather(work, closing)
+    assert database.groups == [[1]]

@@ -1,0 +1,75 @@
+"""A server in a process of its own that is killed, stopped and started again, always on the same port."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from tests.support.commands import PROGRAM, environment
+
+if TYPE_CHECKING:
+    import signal
+    from pathlib import Path
+
+_START_LIMIT = 60.0
+
+
+class KilledServer:
+    """The server's process, killed and started again on the same port. `up` is set while it serves."""
+
+    def __init__(self, directory: Path, settings: str) -> None:
+        """Takes its `data_dir`, which is made, and settings in TOML without `listen`."""
+        self.port = _free_port()
+        self.up = asyncio.Event()
+        self._config, self._log = directory / "settings.toml", directory / "log"
+        directory.mkdir(exist_ok=True)
+        own = f'listen = "127.0.0.1:{self.port}"\ndata_dir = "{directory}"\n'
+        self._config.write_text(own + settings)
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def spawn(self) -> None:
+        """Starts the process, without waiting until it serves."""
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *PROGRAM,
+                "serve",
+                "--config",
+                str(self._config),
+                env=environment(),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+            )
+
+    async def serve(self) -> None:
+        """Returns once the process serves."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        async with asyncio.timeout(_START_LIMIT):
+            line = await self._process.stdout.readline()
+        if not line.startswith(b"listening on "):
+            raise RuntimeError(f"the server does not start: {self._log.read_text()[-2000:]}")
+        self.up.set()
+
+    async def end(self, how: signal.Signals) -> int:
+        """Ends the process with a signal. Returns its exit code."""
+        assert self._process is not None
+        self.up.clear()
+        self._process.send_signal(how)
+        return await self._process.wait()
+
+    def signal(self, what: signal.Signals) -> None:
+        """Sends a signal, such as SIGSTOP."""
+        assert self._process is not None
+        self._process.send_signal(what)
+
+
+def _free_port() -> int:
+    """Returns a port that no client takes while the server is dead, as it may take an ephemeral one."""
+    for port in range(20_000 + os.getpid() % 10_000, 32_000):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("there is no free port below 32000")

@@ -1,0 +1,1 @@
+"""Tests of `tokengrpc.testing`, which use it as a stranger would."""
