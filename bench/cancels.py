@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -27,12 +28,15 @@ from rich.console import Console
 from rich.table import Table
 from tokenstreaming.v1 import input_pb2, token_stream_pb2
 
-from bench.machine import run_delay_seconds
+from bench.machine import resident_bytes, run_delay_seconds
 from bench.run import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_HELD = re.compile(r"^held (.*)\n", re.MULTILINE)
+_RETURNED = re.compile(r"^free memory returned\n", re.MULTILINE)
+_ANSWER_LIMIT_S = 30.0
 _METHOD = "/tokenstreaming.v1.TokenStream/StreamTokens"
 _CONNECTIONS = 4
 _WORDS = ("prefill", "tokens")
@@ -43,6 +47,8 @@ _LIFE = (1.0, 5.0)
 # The server has as many permits as the benchmark has slots; a permit is returned shortly after a cancel.
 _PAUSE_SECONDS = 0.2
 
+# What must not stay behind. Ended generations are kept for a while, and gRPC keeps threads and sockets.
+_LEFT = ("tasks", "permits", "readers", "sockets to the engine")
 _PROCESSES = ("engine", "server", "caller")
 _SETTLED_SECONDS = 1.0
 _WARM_UP = 20
@@ -122,15 +128,26 @@ async def _first_token(call: grpc.aio.UnaryStreamCall[Any, Any]) -> None:
 
 def held(server: Server) -> dict[str, int]:
     """Returns what the server holds now, by its own report."""
-    before = server.output().count("held ")
-    os.kill(server.pid, signal.SIGUSR1)
-    until = time.monotonic() + 10
-    while (output := server.output()).count("held ") == before:
-        if time.monotonic() > until:
-            raise SystemExit("bench: the server does not answer to SIGUSR1")
-        time.sleep(0.01)
-    told: dict[str, int] = json.loads(output.rpartition("held ")[2].partition("\n")[0])
+    told: dict[str, int] = json.loads(_answer(server, signal.SIGUSR1, _HELD))
     return told
+
+
+def used_bytes(server: Server) -> int:
+    """Returns how much memory of the server is resident once it has returned what it does not use."""
+    _answer(server, signal.SIGUSR2, _RETURNED)
+    return resident_bytes(server.pid)
+
+
+def _answer(server: Server, question: signal.Signals, pattern: re.Pattern[str]) -> str:
+    """Sends a signal and returns the next line that matches."""
+    before = len(pattern.findall(server.output()))
+    os.kill(server.pid, question)
+    until = time.monotonic() + _ANSWER_LIMIT_S
+    while len(lines := pattern.findall(server.output())) == before:
+        if time.monotonic() > until:
+            raise SystemExit(f"bench: the server does not answer to {question.name}")
+        time.sleep(0.01)
+    return str(lines[-1])
 
 
 def engine_log(engine: Server) -> dict[str, Any]:
@@ -169,6 +186,7 @@ def _measured(
     delays = [run_delay_seconds(pid) for pid in (engine.pid, server.pid, os.getpid())]
     time.sleep(_SETTLED_SECONDS)
     after, log = held(server), engine_log(engine)
+    after = {name: after[name] for name in _LEFT}
     again = uvloop.run(new_caller().open_at_once(at_once))
     closed, received = log["closed"], log["received"]
     times = {

@@ -27,7 +27,7 @@ from tokenstreaming.v1 import token_stream_pb2 as pb
 
 from bench import machine
 from bench.ends import Client, End, Figures, table
-from bench.run import Server
+from bench.run import EVERYBODY, Server
 from bench.script import MODEL, Script
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ SCENARIOS: Final = (
 async def measure(client: Client, scenario: Scenario) -> Figures:
     """Starts the streams in random order over a second, and waits for the ends of all."""
     chance = random.Random(2)
-    figures = Figures(scenario.name, scenario.registry, scenario.target_ms)
+    figures = Figures(scenario.name, scenario.streams, scenario.target_ms)
 
     async def one(number: int) -> None:
         await asyncio.sleep(chance.random() * _RAMP_S)
@@ -157,7 +157,7 @@ async def measure(client: Client, scenario: Scenario) -> Figures:
         if (end.code, end.clock, end.finish_reason) != scenario.expected:
             figures.wrong.append(f"{end.code} {end.reason} {end.clock} {end.finish_reason}")
 
-    await asyncio.gather(*(one(number) for number in range(scenario.registry)))
+    await asyncio.gather(*(one(number) for number in range(scenario.streams)))
     return figures
 
 
@@ -186,13 +186,13 @@ async def run(engine: str, tell: Callable[[str], None]) -> list[Figures]:
             config.write(_CONFIG.format(model=MODEL, engine=engine, silent=SILENT, port=port))
             config.flush()
             serve = ["-m", "tokengrpc", "serve", "--config", config.name, "--listen", "127.0.0.1:0"]
-            server = await asyncio.to_thread(Server, "tokengrpc", serve)
+            server = await asyncio.to_thread(Server, "tokengrpc", serve, EVERYBODY)
         try:
             client = Client(server.address)
             await client.connect()
             rows = []
             for scenario in SCENARIOS:
-                tell(f"{scenario.name}, {scenario.registry} streams")
+                tell(f"{scenario.name}, {scenario.streams} streams")
                 before = _waited_ms(server.pid)
                 rows.append(await measure(client, scenario))
                 rows[-1].waited_ms = _waited_ms(server.pid) - before

@@ -130,5 +130,5 @@ def table(rows: list[Figures]) -> Table:
     for row in rows:
         late = (median(row.late_ms), row.p99, max(row.late_ms), row.target_ms, row.waited_ms)
         times = (f"{value:,.1f}" for value in late)
-        shown.add_row(row.name, str(row.registry), *times, str(len(row.wrong)), str(row.after_end))
+        shown.add_row(row.name, str(row.streams), *times, str(len(row.wrong)), str(row.after_end))
     return shown

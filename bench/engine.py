@@ -94,6 +94,8 @@ _COMPLETIONS = Dialect(chat=False)
 class Connection(asyncio.Protocol):
     """One HTTP connection. Each request is answered by its script, one after another."""
 
+    calls = 0
+
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._received = bytearray()
@@ -127,6 +129,7 @@ class Connection(asyncio.Protocol):
         if path not in (b"/v1/chat/completions", b"/v1/completions"):
             self._answer_models()
             return
+        Connection.calls += 1
         request = msgspec.json.decode(body)
         chat = path.endswith(b"/chat/completions")
         self._dialect = _CHAT if chat else _COMPLETIONS
@@ -141,7 +144,9 @@ class Connection(asyncio.Protocol):
         self._timer = self._loop.call_at(self._start, self._tick)
 
     def _answer_models(self) -> None:
-        body = json.dumps({"object": "list", "data": [{"id": MODEL, "object": "model"}]}).encode()
+        """Lists the only model, with the number of generations that this engine was asked for so far."""
+        models = [{"id": MODEL, "object": "model"}]
+        body = json.dumps({"object": "list", "data": models, "calls": Connection.calls}).encode()
         head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
         self._transport.write(head % len(body) + body)
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import machine
-from bench.run import Server, relay_commands
+from bench.run import EVERYBODY, Server, relay_commands
 from bench.script import MODEL, Script
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -115,7 +115,7 @@ def main() -> int:
     facts = machine.facts()
     engine = Server("the engine", ["-m", "bench.engine", "--listen", "127.0.0.1:0"])
     try:
-        server = Server("tokengrpc", relay_commands(f"http://{engine.address}/v1")["tokengrpc"])
+        server = Server("tokengrpc", relay_commands(f"http://{engine.address}/v1")["tokengrpc"], EVERYBODY)
         try:
             summaries = [run(scenario, server) for scenario in SCENARIOS]
         finally:

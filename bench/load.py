@@ -71,7 +71,7 @@ class Run:
         self._random = random.Random(job.get("seed", 1))
         self._tally = Tally()
         self._pids = {"relay": job["relay_pid"], "engine": job["engine_pid"], "client": os.getpid()}
-        self._caller = Caller(job["target"], job["connections"])
+        self._caller = Caller(job["target"], job["connections"], job.get("ca_file", ""))
 
     async def result(self) -> dict[str, Any]:
         """Runs the job and returns its result."""

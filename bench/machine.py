@@ -6,9 +6,13 @@ import os
 import platform
 import sys
 import time
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def cpu_seconds(pid: int) -> float:
@@ -20,9 +24,21 @@ def cpu_seconds(pid: int) -> float:
     return time.clock_gettime(~pid << 3 | 2)
 
 
-def run_delay_seconds(pid: int) -> float:
+def run_delay_seconds(pid: int | str) -> float:
     """Returns how long the main thread has waited for a core. If it grows, the machine was too small."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
+def resident_bytes(pid: int) -> int:
+    """Returns how much memory of a process is in RAM."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _versions(*names: str) -> Iterator[tuple[str, str]]:
+    """Yields the versions of those packages that are installed."""
+    for name in names:
+        with suppress(PackageNotFoundError):
+            yield name, version(name)
 
 
 def facts() -> dict[str, Any]:
@@ -33,6 +49,6 @@ def facts() -> dict[str, Any]:
         "cpu": model[0].partition(": ")[2] if model else platform.machine(),
         "kernel": platform.release(),
         "python": sys.version.split()[0],
-        **{name: version(name) for name in ("grpcio", "protobuf", "uvloop", "aiohttp", "openai")},
+        **dict(_versions("grpcio", "protobuf", "uvloop", "aiohttp", "openai")),
         "loadavg": [round(load, 2) for load in os.getloadavg()],
     }

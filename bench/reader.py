@@ -9,6 +9,7 @@ import grpc
 from tokenstreaming.v1 import input_pb2, token_stream_pb2
 
 from bench.script import MODEL, Script, stamps, without_stamps
+from tokengrpc import tls_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,10 +52,17 @@ class Tally:
 class Caller:
     """A caller with a few connections, which its streams use in turn, as several backends would."""
 
-    def __init__(self, target: str, connections: int) -> None:
+    def __init__(self, target: str, connections: int, ca_file: str = "") -> None:
+        """Connects with TLS if `ca_file` has the authority of the server."""
         # Channels of a process share one connection unless an option forbids it.
         options = [("grpc.use_local_subchannel_pool", 1)]
-        self._channels = [grpc.aio.insecure_channel(target, options=options) for _ in range(connections)]
+        credentials = tls_credentials(ca_file=ca_file) if ca_file else None
+        self._channels = [
+            grpc.aio.insecure_channel(target, options=options)
+            if credentials is None
+            else grpc.aio.secure_channel(target, credentials, options=options)
+            for _ in range(connections)
+        ]
         self._methods: list[_Method] = [channel.unary_stream(_METHOD) for channel in self._channels]
         self._next = 0
 
@@ -63,13 +71,13 @@ class Caller:
         for channel in self._channels:
             await channel.channel_ready()
 
-    def open(self, script: Script) -> grpc.aio.UnaryStreamCall[bytes, bytes]:
+    def open(self, script: Script, timeout: float | None = None) -> grpc.aio.UnaryStreamCall[bytes, bytes]:
         """Starts a call whose messages are bytes."""
         self._next = (self._next + 1) % len(self._methods)
         message = input_pb2.ConversationMessage(role=input_pb2.ROLE_USER, text=script.prompt())
         conversation = input_pb2.Conversation(messages=[message])
         request = token_stream_pb2.StreamTokensRequest(model=MODEL, conversation=conversation)
-        return self._methods[self._next](request.SerializeToString())
+        return self._methods[self._next](request.SerializeToString(), timeout=timeout)
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -55,6 +55,7 @@ def verdicts(figures: Figures) -> list[Verdict]:
         "paced": lambda: _times_less("CPU per token, paced", figures["paced"], 3.5),
         "flood": lambda: _flood(figures["flood"]),
         "first_token": lambda: _first_token(figures["first_token"]),
+        "telemetry": lambda: _telemetry(figures["telemetry"]),
         "scaling": lambda: _scaling(figures["scaling"]),
     }
     return [judge() for scenario, judge in judges.items() if scenario in figures]
@@ -89,6 +90,18 @@ def _first_token(relays: dict[str, dict[str, Any]]) -> Verdict:
     measured = f"{added:.2f} ms (textbook {relays['textbook']['added_ms']:.2f} ms)"
     return Verdict(
         name="first token, added", target="under 3 ms", measured=measured, passed=added < 3, ratio=False
+    )
+
+
+def _telemetry(variants: dict[str, dict[str, Any]]) -> Verdict:
+    quiet, told = (_cost(variants[name]) for name in variants)
+    costs = [window["cpu_us_per_token"] for row in variants.values() for window in row["windows"]]
+    spread = f"windows from {min(costs):.2f} to {max(costs):.2f}"
+    return Verdict(
+        name="CPU per token, logs and metrics",
+        target="5 % more at most",
+        measured=f"{(told / quiet - 1) * 100:+.1f} % ({quiet:.2f} to {told:.2f} µs; {spread})",
+        passed=told <= 1.05 * quiet,
     )
 
 

@@ -1,7 +1,7 @@
 """Runs a scripted engine with tokengrpc and the textbook relay, with the same load on each in turn.
 
-Takes about two minutes. Prints tables and writes JSON to `bench/results/`. Exits with 1 if a stream differed
-from what the engine had sent; with --check, also if a ratio was missed.
+Takes about three minutes. Prints tables and writes JSON to `bench/results/`. Exits with 1 if a stream
+differed from what the engine had sent; with --check, also if a ratio was missed.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from bench import machine, report
+from bench.scraping import scraped
 from bench.script import MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-_ROOT = Path(__file__).resolve().parent.parent
-_RESULTS = _ROOT / "bench" / "results"
+ROOT = Path(__file__).resolve().parent.parent
+_RESULTS = ROOT / "bench" / "results"
 _START_LIMIT_S = 30.0
 _JOB_LIMIT_S = 60.0
 _CONNECTIONS = 4
@@ -36,38 +37,51 @@ _LISTEN = ["--listen", "127.0.0.1:0"]
 
 _BURSTS = {"mode": "bursts", "streams": 4, "tokens": 1000, "stamp_every": 100, "windows": 2, "window_s": 1.0}
 _PACED = {"mode": "paced", "stamp_every": 25, "windows": 2, "window_s": 1.5}
-_SCENARIOS: dict[str, dict[str, dict[str, Any]]] = {
+QUIET, TOLD = "logs, metrics off", "logs, metrics on"
+SCENARIOS: dict[str, dict[str, dict[str, Any]]] = {
     "bursts": {"": _BURSTS},
     "paced": {"": _PACED | {"streams": 60, "rate": 30.0, "ramp_s": 1.0}},
     "flood": {"": _PACED | {"streams": 300, "rate": 100 / 3, "ramp_s": 2.0}},
     "first_token": {"": {"mode": "first_token", "stamp_every": 1, "requests": 60, "warm_up": 10}},
+    "telemetry": {QUIET: _BURSTS, TOLD: _BURSTS},
     "scaling": {
         "10 streams": _PACED | {"streams": 10, "rate": 300.0, "ramp_s": 1.0},
         "1000 streams": _PACED | {"streams": 1000, "rate": 3.0, "ramp_s": 3.0},
     },
 }
-_ROUNDS = 2
+_ROUNDS = {"telemetry": 6}
+_USUAL_ROUNDS = 2
+EVERYBODY = {"TOKENGRPC_LIMITS_MIN_GENERATIONS": "100000"}
+"""Variables with which a server rejects nobody, so that all relays get the same load."""
 
 
 def relay_commands(engine_url: str) -> dict[str, list[str]]:
     """Returns the command that starts each relay."""
     to_engine = ["--base-url", engine_url, "--model", MODEL, *_LISTEN]
+    serve = ["-m", "tokengrpc", "serve", "--engine", "openai", *to_engine]
     return {
-        "tokengrpc": ["-m", "tokengrpc", "serve", "--engine", "openai", *to_engine],
+        "tokengrpc": serve,
         "textbook": ["-m", "bench.textbook", *to_engine],
+        QUIET: [*serve, "--config", str(ROOT / "bench" / "without_telemetry.toml")],
+        TOLD: [*serve, "--admin-listen", "127.0.0.1:0", "--log-level", "info", "--log-format", "json"],
     }
 
 
 class Server:
     """A server process that has printed its address."""
 
-    def __init__(self, name: str, arguments: list[str]) -> None:
+    def __init__(self, name: str, arguments: list[str], variables: Mapping[str, str] | None = None) -> None:
+        """Takes the arguments of Python, and environment variables."""
         self._name = name
         # Files instead of pipes, because nobody reads on and a full pipe would stop the process.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `stop`)
         command = [sys.executable, *arguments]
         self._process = subprocess.Popen(
-            command, stdout=self._output, stderr=subprocess.STDOUT, cwd=_ROOT, env=_environment()
+            command,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            env=environment() | dict(variables or {}),
         )
         self.pid = self._process.pid
         try:
@@ -90,6 +104,12 @@ class Server:
         size = os.fstat(self._output.fileno()).st_size
         return os.pread(self._output.fileno(), size, 0).decode(errors="replace")
 
+    @property
+    def admin_address(self) -> str:
+        """HOST:PORT of the admin pages, as the log's first line has it; empty if there are none."""
+        match = re.search(r'"admin_listen": "(\S+:\d+)"', self.output())
+        return match[1] if match else ""
+
     def stop(self) -> None:
         """Ends the process."""
         self._process.terminate()
@@ -101,24 +121,26 @@ class Server:
         self._output.close()
 
 
-def _environment() -> dict[str, str]:
-    path = os.pathsep.join([str(_ROOT), str(_ROOT / "generated" / "python")])
+def environment() -> dict[str, str]:
+    """Returns the environment in which processes of the benchmarks find the packages of this repository."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "generated" / "python")])
     return os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 @contextlib.contextmanager
-def servers() -> Iterator[tuple[Server, dict[str, Server]]]:
-    """Starts the engine and both relays."""
+def servers(scenarios: list[str]) -> Iterator[tuple[Server, dict[str, Server]]]:
+    """Starts the engine, and the relays that the scenarios need."""
+    needed = {relay for name in scenarios for _, relay, _ in _runs(name)}
     with contextlib.ExitStack() as stack:
 
         def start(name: str, arguments: list[str]) -> Server:
-            server = Server(name, arguments)
+            server = Server(name, arguments, EVERYBODY)
             stack.callback(server.stop)
             return server
 
         engine = start("the engine", ["-m", "bench.engine", *_LISTEN])
         commands = relay_commands(f"http://{engine.address}/v1")
-        yield engine, {name: start(name, command) for name, command in commands.items()}
+        yield engine, {name: start(name, command) for name, command in commands.items() if name in needed}
 
 
 class Bench:
@@ -131,19 +153,19 @@ class Bench:
 
     def scenario(self, name: str) -> dict[str, dict[str, Any]]:
         """Returns the figures by relay, or by variant if only tokengrpc is measured. The rounds alternate."""
-        variants = _SCENARIOS[name]
-        if name == "scaling":
-            runs = [(variant, "tokengrpc", job) for variant, job in variants.items()]
-        else:
-            runs = [(relay, relay, variants[""]) for relay in self._relays]
+        runs = _runs(name)
         results: dict[str, list[dict[str, Any]]] = {label: [] for label, _, _ in runs}
-        for round_number in range(_ROUNDS):
+        rounds = _ROUNDS.get(name, _USUAL_ROUNDS)
+        for round_number in range(rounds):
             for label, relay, job in runs:
-                self._tell(f"{name}: {label}, round {round_number + 1} of {_ROUNDS}")
-                results[label].append(self._load(relay, job | {"seed": round_number + 1}))
-        return {label: _summary(results[label], job) for label, _, job in runs}
+                self._tell(f"{name}: {label}, round {round_number + 1} of {rounds}")
+                with scraped(self._relays[relay].admin_address):
+                    results[label].append(self.load(relay, job | {"seed": round_number + 1}))
+            runs.reverse()  # so that what comes first has no advantage
+        return {label: summary(results[label], job) for label, _, job in runs}
 
-    def _load(self, relay: str, job: dict[str, Any]) -> dict[str, Any]:
+    def load(self, relay: str, job: dict[str, Any]) -> dict[str, Any]:
+        """Runs one load on a relay, by name, and returns the client's figures."""
         server = self._relays[relay]
         job = job | {
             "target": server.address,
@@ -158,8 +180,8 @@ class Bench:
             capture_output=True,
             text=True,
             timeout=_JOB_LIMIT_S,
-            cwd=_ROOT,
-            env=_environment(),
+            cwd=ROOT,
+            env=environment(),
             check=False,
         )
         result: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
@@ -169,7 +191,17 @@ class Bench:
         return result
 
 
-def _summary(results: list[dict[str, Any]], job: dict[str, Any]) -> dict[str, Any]:
+def _runs(name: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """Returns the runs of a round of a scenario: the label, the relay and the job of each."""
+    variants = SCENARIOS[name]
+    if name == "scaling":
+        return [(variant, "tokengrpc", job) for variant, job in variants.items()]
+    if name == "telemetry":
+        return [(variant, variant, job) for variant, job in variants.items()]
+    return [(relay, relay, variants[""]) for relay in ("tokengrpc", "textbook")]
+
+
+def summary(results: list[dict[str, Any]], job: dict[str, Any]) -> dict[str, Any]:
     """Returns one set of figures for all rounds of a scenario."""
     checks = [result.pop("check") for result in results]
     check = {name: sum((row[name] for row in checks), type(checks[0][name])()) for name in checks[0]}
@@ -190,20 +222,20 @@ def _write(result: dict[str, Any], now: datetime) -> Path:
 def main() -> int:
     """Runs all scenarios, or the one that the arguments name."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--only", choices=sorted(_SCENARIOS), help="run only this scenario")
+    parser.add_argument("--only", choices=sorted(SCENARIOS), help="run only this scenario")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a ratio is missed")
     arguments = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 120)
     facts = machine.facts()
-    with servers() as (engine, relays), console.status("starting") as status:
+    names = [arguments.only] if arguments.only else list(SCENARIOS)
+    with servers(names) as (engine, relays), console.status("starting") as status:
         bench = Bench(engine, relays, status.update)
-        names = [arguments.only] if arguments.only else list(_SCENARIOS)
         figures = {name: bench.scenario(name) for name in names}
     facts["loadavg_after"] = machine.facts()["loadavg"][0]
     judged = report.verdicts(figures)
     report.show(console, figures, judged, facts)
     path = _write(report.as_json(figures, judged, facts), datetime.now(UTC))
-    console.print(f"written to {path.relative_to(_ROOT)}", style="dim")
+    console.print(f"written to {path.relative_to(ROOT)}", style="dim")
     missed = [verdict for verdict in judged if verdict.ratio and not verdict.passed]
     return 1 if report.checks(figures)["wrong"] or (arguments.check and missed) else 0
 

@@ -1,0 +1,1 @@
+"""`make attack`: hostile peers on raw sockets, and a good client beside them that must not notice."""
