@@ -9,14 +9,29 @@ PACE ?= 40
 # The tests whose properties the nightly profile runs with many examples.
 TESTS ?= $(shell grep -lr support.profiles tests --include='test_*.py')
 # Tests that run the whole server, under time limits: without coverage, which slows it down.
-UNCOVERED := tests/docs tests/e2e tests/fuzz tests/interop
+OF_CLIENTS := tests/browsers tests/dist tests/interop
+OF_SERVERS := tests/deploy tests/docs tests/e2e tests/fuzz
+UNCOVERED := $(OF_CLIENTS) $(OF_SERVERS)
 COVERED := tests $(UNCOVERED:%=--ignore=%)
+# Half of the others, by duration.
+HALF := tests/engines tests/cli
+# The tests of make test-fast, in halves by duration.
+FAST_HALF := tests/generations
+FAST_REST := tests/client tests/config tests/core tests/ports tests/stores tests/telemetry tests/tokenizers tests/wire tests/test_escaping.py
+# $(call TIMED,COMMAND): runs a command, and tells how long it took.
+TIMED = begin=$$(date +%s); $(1); status=$$?; seconds=$$(($$(date +%s) - begin)); \
+	echo "make $@: $$((seconds / 60)) min $$((seconds % 60)) s"; exit $$status
 PYTEST ?= pytest -rs
 # Duration of fuzzing per target.
 FUZZ_SECONDS ?= 20
+# The stateful model, the longest of the properties.
+STATEFUL := tests/generations/stateful
+# How many checks without time limits run side by side (JOBS=1 on a machine with one core).
+JOBS ?= 2
+SIDE_BY_SIDE = $(MAKE) --no-print-directory -j$(JOBS) $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 
 .DEFAULT_GOAL := help
-.PHONY: help run engines interop test test-pythons test-one hooks fuzz fuzz-long fuzz-nightly check lint types contract generate generators generated-is-current probes bench bench-cancels bench-grpc bench-deadlines chaos clean
+.PHONY: help run dashboards engines interop interop-long test test-fast test-pythons test-one dist dist-test docs other-languages browsers hooks fuzz fuzz-long fuzz-nightly check lint types contract generate generators generated-is-current probes deploy-tools bench bench-tracing bench-cancels bench-grpc bench-deadlines bench-scale attack soak chaos chaos-ledger clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,13 +39,44 @@ help: ## list the targets
 run: $(VENV)/run.stamp ## serve on 127.0.0.1:50051 with the builtin engine (make run PORT=50052)
 	@tokengrpc serve --listen 127.0.0.1:$(PORT) --engine builtin --pace $(PACE) --hints
 
-test: $(VENV)/dev.stamp ## run all tests; tests of languages that are not installed are skipped, with the reason
+test: $(VENV)/dev.stamp ## run all tests, and tell how long they took; tests of languages that are not installed are skipped, with the reason
+	+@$(call TIMED,$(SIDE_BY_SIDE) stateful-properties properties && $(MAKE) --no-print-directory other-tests)
+
+test-fast: $(VENV)/dev.stamp ## run the tests that need no process and no other language, without properties: two minutes on two cores
+	+@$(call TIMED,$(SIDE_BY_SIDE) fast-half fast-rest)
+
+.PHONY: fast-half fast-rest properties stateful-properties other-tests measured-half measured-rest tests-of-clients tests-of-servers
+fast-half: $(VENV)/dev.stamp
+	pytest -rs -m 'not hypothesis' $(FAST_HALF)
+
+fast-rest: $(VENV)/dev.stamp
+	pytest -rs -m 'not hypothesis' $(FAST_REST)
+
+properties: $(VENV)/dev.stamp
+	pytest -rs -m hypothesis $(COVERED) --ignore=$(STATEFUL)
+
+stateful-properties: $(VENV)/dev.stamp
+	pytest -rs -m hypothesis $(STATEFUL)
+
+# Most tests mostly wait, so two parts of them run side by side. Those under time limits run after the measured ones.
+other-tests: $(VENV)/dev.stamp
 	coverage erase
-	coverage run -m pytest -rs -m 'not hypothesis' $(COVERED)
-	pytest -rs -m hypothesis $(COVERED)
-	pytest -rs $(UNCOVERED)
+	+$(SIDE_BY_SIDE) measured-half measured-rest
+	+$(SIDE_BY_SIDE) tests-of-clients tests-of-servers
 	coverage combine --quiet
 	coverage report
+
+measured-half: $(VENV)/dev.stamp
+	coverage run -m pytest -rs -m 'not hypothesis' $(HALF)
+
+measured-rest: $(VENV)/dev.stamp
+	coverage run -m pytest -rs -m 'not hypothesis' $(COVERED) $(HALF:%=--ignore=%)
+
+tests-of-clients: $(VENV)/dev.stamp
+	pytest -rs $(OF_CLIENTS)
+
+tests-of-servers: $(VENV)/dev.stamp
+	pytest -rs $(OF_SERVERS)
 
 test-pythons: ## run the tests in each of Python 3.11, 3.12 and 3.13 that is installed (PYTEST="pytest tests/core" for some)
 	@status=0; for version in 3.11 3.12 3.13; do \
@@ -42,8 +88,25 @@ test-pythons: ## run the tests in each of Python 3.11, 3.12 and 3.13 that is ins
 test-one: $(VENV)/dev.stamp
 	$(PYTEST)
 
+interop-long: $(VENV)/dev.stamp ## like interop, with the case that freezes a server for a minute
+	TOKENGRPC_LONG=1 pytest -rs tests/interop
+
 interop: $(VENV)/dev.stamp ## run only the tests of every language's client against the real server
 	pytest -rs tests/interop
+
+dist: dist-python dist-go dist-java dist-typescript ## build what is published into dist, with SBOMs and checksums (dist-python, dist-go, dist-java, dist-typescript: one)
+	tools/dist/sbom.sh python go java typescript
+	cd dist && find python go java npm sbom -type f | LC_ALL=C sort | xargs sha256sum >SHA256SUMS
+
+dist-test: dist ## build what is published and use it as a stranger would, SBOMs too, some minutes
+	pytest -rs --built-dist tests/dist
+
+# tools/dist has a script per language, named LANGUAGE.sh or LANGUAGE.py.
+dist-%: $(VENV)/dev.stamp
+	$(if $(wildcard tools/dist/$*.sh),tools/dist/$*.sh,python tools/dist/$*.py)
+
+other-languages: $(VENV)/dev.stamp ## build and run the programs of docs/other-languages.md, some minutes; needs Rust, and gRPC for C++ and Ruby
+	pytest -rs --other-languages tests/interop/test_other_languages.py
 
 fuzz: $(VENV)/fuzz.stamp ## fuzz all parsers of external input, 20 s each (FUZZ_SECONDS=60 TARGET=sse)
 	python -m fuzz.run --seconds $(FUZZ_SECONDS) $(if $(TARGET),--target $(TARGET))
@@ -51,10 +114,23 @@ fuzz: $(VENV)/fuzz.stamp ## fuzz all parsers of external input, 20 s each (FUZZ_
 fuzz-long: $(VENV)/fuzz.stamp ## fuzz for an hour each, with a new seed every time
 	python -m fuzz.run --seconds 3600 --runs -1 --seed $$(date +%s) $(if $(TARGET),--target $(TARGET))
 
-fuzz-nightly: $(VENV)/dev.stamp ## run 100,000 examples of each property, several hours (TESTS=tests/engines/upstream/test_sse.py for one file)
+fuzz-nightly: $(VENV)/dev.stamp ## run 100,000 examples of each property, several hours (TESTS=tests/engines/upstream/response/test_sse.py for one file)
 	HYPOTHESIS_PROFILE=nightly pytest --timeout 14400 $(TESTS)
 
-check: lint types contract generated-is-current test fuzz ## run all checks that must pass before a change is merged
+check: $(VENV)/dev.stamp $(VENV)/fuzz.stamp ## run all checks that must pass before a change is merged
+	+$(SIDE_BY_SIDE) lint types contract generated-is-current $(if $(filter 1,$(TOKENGRPC_REQUIRE_ALL)),deploy-tools)
+	@echo "fuzzing, and all properties: some minutes"
+	+$(SIDE_BY_SIDE) fuzz stateful-properties properties
+	$(MAKE) --no-print-directory other-tests
+
+dashboards: $(VENV)/dev.stamp ## write the Grafana dashboards of deploy/grafana from tools/dashboards
+	python -m tools.dashboards
+
+browsers: $(VENV)/browsers.stamp ## run the tests of examples/browser_bridge in Chromium, a minute and a half; needs Chromium
+	pytest -rs tests/browsers
+
+docs: $(VENV)/dev.stamp ## build the documentation site into build/docs/site, some seconds
+	python -m tools.site.build build/docs
 
 hooks: $(VENV)/dev.stamp ## check every commit with make lint, by a Git hook
 	pre-commit install
@@ -72,15 +148,26 @@ contract: $(VENV)/dev.stamp
 	buf format --diff --exit-code
 	buf breaking protos --against protos/tokenstreaming.v1.binpb
 
+.PHONY: image image-test
+image: ## build the image of the server with Podman or Docker (docs/containers.md)
+	tools/dist/image.sh $(OPTIONS)
+
+image-test: $(VENV)/dev.stamp ## build the image's files without a container engine, and run containers of them, some minutes; needs Debian and root
+	tools/dist/python.sh
+	tools/dist/sbom.sh python
+	pytest -rs --image tests/deploy/test_container.py tests/deploy/test_image.py
+
 generators: .tools/stamp ## install the stub generators of Go, Java and TypeScript into .tools
 
 .tools/stamp: tools/install_generators.sh
 	tools/install_generators.sh
 
-generate: $(VENV)/dev.stamp .tools/stamp ## regenerate the stubs of all languages from protos/ and third_party/smg/
-	rm -rf generated/python/smg_vllm generated/python/tokenstreaming generated/go/tokenstreaming generated/java/src generated/typescript/src
+generate: $(VENV)/dev.stamp .tools/stamp ## regenerate the stubs of all languages, and what the chart takes from the settings and alerts
+	rm -rf generated/python/smg_vllm generated/python/tokenstreaming generated/python/xds_orca generated/go/tokenstreaming generated/java/src generated/typescript/src
 	buf generate
-	buf generate --template buf.gen.smg.yaml
+	buf generate --template buf.gen.third_party.yaml
+	python -m tools.chart_schema
+	python -m tools.prometheus_rule
 
 generated-is-current: $(VENV)/dev.stamp $(if $(filter 1,$(TOKENGRPC_REQUIRE_ALL)),.tools/stamp)
 	python tools/check_generated.py
@@ -88,12 +175,27 @@ generated-is-current: $(VENV)/dev.stamp $(if $(filter 1,$(TOKENGRPC_REQUIRE_ALL)
 probes: .tools/bin/grpcurl .tools/bin/grpc-health-probe ## build grpcurl and grpc-health-probe into .tools/bin, with Go
 
 # Programs of other projects, at the versions in tools/go.mod. Reinstalling does not update a file's time, so touch it.
-.tools/bin/grpcurl .tools/bin/grpc-health-probe .tools/bin/ghz: tools/go.mod tools/go.sum
+.tools/bin/grpcurl .tools/bin/grpc-health-probe .tools/bin/ghz .tools/bin/h2spec: tools/go.mod tools/go.sum
 	GOBIN=$(CURDIR)/.tools/bin go -C tools install $$(go -C tools list tool | grep '/$(@F)$$')
 	@touch $@
 
-bench: $(VENV)/bench.stamp ## measure against the textbook relay, about two minutes
+deploy-tools: .tools/bin/helm .tools/bin/kustomize ## build Helm and kustomize into .tools/bin, with Go, some minutes
+
+# In a module of their own, because they share many dependencies with each other and few with the programs above.
+.tools/bin/helm .tools/bin/kustomize: tools/kubernetes/go.mod tools/kubernetes/go.sum
+	GOBIN=$(CURDIR)/.tools/bin go -C tools/kubernetes install $$(go -C tools/kubernetes list tool | grep -E '/$(@F)(/v[0-9]+)?$$')
+	@touch $@
+
+.tools/bin/composeconfig: tools/go.mod tools/go.sum tools/composeconfig/main.go
+	go -C tools build -o $(CURDIR)/$@ ./composeconfig
+
+bench: $(VENV)/bench.stamp ## measure against the textbook relay, and what logs, metrics and TLS cost, about four minutes
 	python -m bench.run
+	python -m bench.tls
+	python -m bench.ledger
+
+bench-tracing: $(VENV)/bench.stamp ## measure what traces and metrics over OTLP cost, about a minute
+	python -m bench.tracing
 
 bench-cancels: $(VENV)/bench.stamp ## measure 10,000 cancels and check for leaks, about a minute and a half
 	python -m bench.cancels
@@ -104,15 +206,27 @@ bench-grpc: $(VENV)/bench.stamp .tools/bin/ghz ## measure whole calls with ghz, 
 bench-deadlines: $(VENV)/bench.stamp ## measure how late deadlines and the four clocks expire, about half a minute
 	python -m bench.deadlines
 
+bench-scale: $(VENV)/bench.stamp ## measure thousands of callers: starts at one moment, slow streams, health probes, about nine minutes (SECONDS=600)
+	python -m bench.scale --seconds $(or $(SECONDS),120)
+
+attack: $(VENV)/dev.stamp .tools/bin/h2spec ## attack a server in every way of docs/security.md beside a good client, about a quarter of an hour; needs Go
+	python -m attack.run
+
+soak: $(VENV)/dev.stamp ## mix endings of all kinds on one server for ten minutes and check that nothing grows (SECONDS=3600)
+	python -m soak.run --seconds $(or $(SECONDS),600)
+
 chaos: $(VENV)/dev.stamp ## kill engine processes 1,000 times while generations run on them, about two minutes
 	python -m tests.support.engine_kills --kills 1000
+
+chaos-ledger: $(VENV)/dev.stamp ## run 20,000 generations while the server is killed ten times, on both databases, and audit the ledger, some minutes
+	python -m tests.support.ledger_chaos.run --generations 20000 --kills 10
 
 engines: $(VENV)/dev.stamp ## install real engines into .tools/engines and run the cases of docs/testing.md on each (ENGINES="llamacpp litellm")
 	tools/install_engines.sh $(if $(ENGINES),models $(ENGINES))
 	ENGINES="$(ENGINES)" pytest --real-engines -rs --timeout 900 tests/real_engines
 
-clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* .import_linter_cache bench/results
+clean: ## remove the virtual environment, caches, and what was built
+	rm -rf $(VENV) .tools build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* .import_linter_cache bench/results
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -120,12 +234,16 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/run.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[server]'
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@ $(VENV)/run.stamp
+
+$(VENV)/browsers.stamp: pyproject.toml constraints.txt $(VENV)/dev.stamp
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browsers]'
+	@touch $@ $(VENV)/dev.stamp $(VENV)/run.stamp
 
 $(VENV)/fuzz.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
