@@ -190,7 +190,7 @@ class SSEDecoder:
             self._bare.append(line)
 
     def _end_bare(self) -> None:
-        """Notes that the body is not JSON. Lines that began like it do not count for the first event's size."""
+        """Notes that the body is not JSON. Lines that looked like it do not count for the first event."""
         if self._bare is not None:
             self._bare = None
             self._size = 0
