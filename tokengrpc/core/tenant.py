@@ -1,20 +1,84 @@
-"""Tenants and identities of callers."""
+"""Tenants, what they may do, and identities of callers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum, StrEnum
 
 from tokengrpc.errors import ModelNotAllowed
 
 
+class Priority(IntEnum):
+    """Order in which waiting requests are served: the smallest first."""
+
+    INTERACTIVE = 1
+    STANDARD = 2
+    BATCH = 3
+
+
+class Scope(StrEnum):
+    """What a caller may do: run generations, read the tenant's usage, or administer."""
+
+    GENERATE = "generate"
+    READ_USAGE = "read_usage"
+    ADMIN = "admin"
+
+
+ALL_SCOPES = frozenset(Scope)
+TENANT_SCOPES = frozenset({Scope.GENERATE, Scope.READ_USAGE})
+"""What a tenant may do with its own generations and usage."""
+
+
+class Period(StrEnum):
+    """Period of a budget, in UTC."""
+
+    DAY = "day"
+    MONTH = "month"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetRule:
+    """How much a tenant may use in a period: tokens, or millionths of `currency` if that is set.
+
+    A rule with a `model` is for that model alone. A rule with a `label_key` holds for each value of that
+    label separately, and not for requests without it.
+    """
+
+    amount: int
+    period: Period
+    currency: str = ""
+    model: str = ""
+    label_key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Limits on concurrent generations, and on requests and tokens in any minute. 0 does not limit."""
+
+    max_generations: int = 0
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """Customer of the service. Empty `models` means all models, `max_generations` 0 no limit of its own."""
+    """Customer of the service. Empty `models` means all models; a limit of 0 does not limit.
+
+    `priority_ceiling` is the highest priority of its requests. `weight` is its share when tenants of one
+    priority wait. `model_rates` limit single models in addition, by name.
+    """
 
     name: str
     models: frozenset[str] = frozenset()
     admin: bool = False
     max_generations: int = 0
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0
+    max_output_token_count: int = 0
+    priority_ceiling: Priority = Priority.INTERACTIVE
+    weight: int = 1
+    model_rates: tuple[tuple[str, Rates], ...] = ()
+    budgets: tuple[BudgetRule, ...] = ()
 
     def may_use(self, model: str) -> bool:
         """Returns whether the tenant may use a model."""
@@ -25,6 +89,10 @@ class Tenant:
         if not self.may_use(model):
             raise ModelNotAllowed(f"tenant {self.name} may not use model {model}: ask for another model")
 
+    def priority(self, wanted: Priority) -> Priority:
+        """Returns the priority of a request that asks for one: at most the ceiling."""
+        return max(wanted, self.priority_ceiling)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
@@ -32,9 +100,14 @@ class Identity:
 
     tenant: Tenant
     subject: str = ""
+    scopes: frozenset[Scope] = TENANT_SCOPES
+
+    def may(self, scope: Scope) -> bool:
+        """Returns whether the caller may do something."""
+        return scope in self.scopes or (scope is Scope.ADMIN and self.tenant.admin)
 
 
-NOBODY = Identity(tenant=Tenant(name=""))
+NOBODY = Identity(tenant=Tenant(name=""), scopes=frozenset())
 """The identity of a call that has not been authenticated yet."""
 
 ANYBODY = Identity(tenant=Tenant(name="default", admin=True))

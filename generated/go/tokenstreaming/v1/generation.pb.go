@@ -1220,7 +1220,7 @@ func (x *Finished) GetCost() *Cost {
 // How long the parts of a generation took.
 type Timing struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// From the call's arrival until an engine accepted it. Unset when none did.
+	// From the call's arrival until an engine accepted it, the time in the wait queue included. Unset when none did.
 	QueueDuration *durationpb.Duration `protobuf:"bytes,1,opt,name=queue_duration,json=queueDuration,proto3" json:"queue_duration,omitempty"`
 	// From the call's arrival until the first token. Unset when there was none.
 	TimeToFirstToken *durationpb.Duration `protobuf:"bytes,2,opt,name=time_to_first_token,json=timeToFirstToken,proto3" json:"time_to_first_token,omitempty"`
@@ -1349,7 +1349,10 @@ func (x *Attached) GetLogIncarnation() string {
 type Heartbeat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Where the generation stands.
-	State         GenerationState `protobuf:"varint,1,opt,name=state,proto3,enum=tokenstreaming.v1.GenerationState" json:"state,omitempty"`
+	State GenerationState `protobuf:"varint,1,opt,name=state,proto3,enum=tokenstreaming.v1.GenerationState" json:"state,omitempty"`
+	// While the generation waits for an engine: how many waiting requests will probably be served before it, plus 1.
+	// 0 if it does not wait.
+	QueuePosition int32 `protobuf:"varint,2,opt,name=queue_position,json=queuePosition,proto3" json:"queue_position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1389,6 +1392,13 @@ func (x *Heartbeat) GetState() GenerationState {
 		return x.State
 	}
 	return GenerationState_GENERATION_STATE_UNSPECIFIED
+}
+
+func (x *Heartbeat) GetQueuePosition() int32 {
+	if x != nil {
+		return x.QueuePosition
+	}
+	return 0
 }
 
 // The server is shutting down. Streams in flight may finish; new calls should go elsewhere.
@@ -1627,9 +1637,10 @@ const file_tokenstreaming_v1_generation_proto_rawDesc = "" +
 	"\bAttached\x128\n" +
 	"\x05state\x18\x01 \x01(\x0e2\".tokenstreaming.v1.GenerationStateR\x05state\x12#\n" +
 	"\rlast_sequence\x18\x02 \x01(\x05R\flastSequence\x12'\n" +
-	"\x0flog_incarnation\x18\x03 \x01(\tR\x0elogIncarnation\"E\n" +
+	"\x0flog_incarnation\x18\x03 \x01(\tR\x0elogIncarnation\"l\n" +
 	"\tHeartbeat\x128\n" +
-	"\x05state\x18\x01 \x01(\x0e2\".tokenstreaming.v1.GenerationStateR\x05state\"N\n" +
+	"\x05state\x18\x01 \x01(\x0e2\".tokenstreaming.v1.GenerationStateR\x05state\x12%\n" +
+	"\x0equeue_position\x18\x02 \x01(\x05R\rqueuePosition\"N\n" +
 	"\vDrainNotice\x12?\n" +
 	"\rdeadline_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\fdeadlineTime\"\xe6\x01\n" +
 	"\x11GenerationFailure\x12#\n" +

@@ -319,6 +319,63 @@ func (DisconnectAction) EnumDescriptor() ([]byte, []int) {
 	return file_tokenstreaming_v1_input_proto_rawDescGZIP(), []int{4}
 }
 
+// Order in which requests that wait for an engine are served. Within a class, tenants take turns.
+type Priority int32
+
+const (
+	// STANDARD.
+	Priority_PRIORITY_UNSPECIFIED Priority = 0
+	// A person is waiting: served before all others.
+	Priority_PRIORITY_INTERACTIVE Priority = 1
+	// The default.
+	Priority_PRIORITY_STANDARD Priority = 2
+	// Nobody is waiting: served when no other request waits. A share of the places keeps it from waiting forever.
+	Priority_PRIORITY_BATCH Priority = 3
+)
+
+// Enum value maps for Priority.
+var (
+	Priority_name = map[int32]string{
+		0: "PRIORITY_UNSPECIFIED",
+		1: "PRIORITY_INTERACTIVE",
+		2: "PRIORITY_STANDARD",
+		3: "PRIORITY_BATCH",
+	}
+	Priority_value = map[string]int32{
+		"PRIORITY_UNSPECIFIED": 0,
+		"PRIORITY_INTERACTIVE": 1,
+		"PRIORITY_STANDARD":    2,
+		"PRIORITY_BATCH":       3,
+	}
+)
+
+func (x Priority) Enum() *Priority {
+	p := new(Priority)
+	*p = x
+	return p
+}
+
+func (x Priority) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Priority) Descriptor() protoreflect.EnumDescriptor {
+	return file_tokenstreaming_v1_input_proto_enumTypes[5].Descriptor()
+}
+
+func (Priority) Type() protoreflect.EnumType {
+	return &file_tokenstreaming_v1_input_proto_enumTypes[5]
+}
+
+func (x Priority) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Priority.Descriptor instead.
+func (Priority) EnumDescriptor() ([]byte, []int) {
+	return file_tokenstreaming_v1_input_proto_rawDescGZIP(), []int{5}
+}
+
 // Token ids of a model's own vocabulary.
 type TokenIds struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1775,7 +1832,12 @@ const file_tokenstreaming_v1_input_proto_rawDesc = "" +
 	"\x10DisconnectAction\x12!\n" +
 	"\x1dDISCONNECT_ACTION_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18DISCONNECT_ACTION_CANCEL\x10\x01\x12\x1c\n" +
-	"\x18DISCONNECT_ACTION_DETACH\x10\x02B\xda\x01\n" +
+	"\x18DISCONNECT_ACTION_DETACH\x10\x02*i\n" +
+	"\bPriority\x12\x18\n" +
+	"\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14PRIORITY_INTERACTIVE\x10\x01\x12\x15\n" +
+	"\x11PRIORITY_STANDARD\x10\x02\x12\x12\n" +
+	"\x0ePRIORITY_BATCH\x10\x03B\xda\x01\n" +
 	"\x1eio.tokengrpc.tokenstreaming.v1B\n" +
 	"InputProtoP\x01ZNgithub.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1;tokenstreamingv1\xaa\x02\x1bTokenGrpc.TokenStreaming.V1\xca\x02\x1bTokenGrpc\\TokenStreaming\\V1\xea\x02\x1dTokenGrpc::TokenStreaming::V1b\x06proto3"
 
@@ -1791,7 +1853,7 @@ func file_tokenstreaming_v1_input_proto_rawDescGZIP() []byte {
 	return file_tokenstreaming_v1_input_proto_rawDescData
 }
 
-var file_tokenstreaming_v1_input_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_tokenstreaming_v1_input_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
 var file_tokenstreaming_v1_input_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_tokenstreaming_v1_input_proto_goTypes = []any{
 	(Role)(0),                   // 0: tokenstreaming.v1.Role
@@ -1799,47 +1861,48 @@ var file_tokenstreaming_v1_input_proto_goTypes = []any{
 	(ToolChoiceMode)(0),         // 2: tokenstreaming.v1.ToolChoiceMode
 	(DeadlineAction)(0),         // 3: tokenstreaming.v1.DeadlineAction
 	(DisconnectAction)(0),       // 4: tokenstreaming.v1.DisconnectAction
-	(*TokenIds)(nil),            // 5: tokenstreaming.v1.TokenIds
-	(*Conversation)(nil),        // 6: tokenstreaming.v1.Conversation
-	(*ConversationMessage)(nil), // 7: tokenstreaming.v1.ConversationMessage
-	(*MessagePart)(nil),         // 8: tokenstreaming.v1.MessagePart
-	(*Image)(nil),               // 9: tokenstreaming.v1.Image
-	(*ToolCall)(nil),            // 10: tokenstreaming.v1.ToolCall
-	(*ToolResult)(nil),          // 11: tokenstreaming.v1.ToolResult
-	(*ReasoningPart)(nil),       // 12: tokenstreaming.v1.ReasoningPart
-	(*Sampling)(nil),            // 13: tokenstreaming.v1.Sampling
-	(*Reasoning)(nil),           // 14: tokenstreaming.v1.Reasoning
-	(*OutputOptions)(nil),       // 15: tokenstreaming.v1.OutputOptions
-	(*Tool)(nil),                // 16: tokenstreaming.v1.Tool
-	(*ToolChoice)(nil),          // 17: tokenstreaming.v1.ToolChoice
-	(*OutputConstraint)(nil),    // 18: tokenstreaming.v1.OutputConstraint
-	(*Choices)(nil),             // 19: tokenstreaming.v1.Choices
-	(*Limits)(nil),              // 20: tokenstreaming.v1.Limits
-	(*Recovery)(nil),            // 21: tokenstreaming.v1.Recovery
-	nil,                         // 22: tokenstreaming.v1.Sampling.LogitBiasEntry
-	(*durationpb.Duration)(nil), // 23: google.protobuf.Duration
+	(Priority)(0),               // 5: tokenstreaming.v1.Priority
+	(*TokenIds)(nil),            // 6: tokenstreaming.v1.TokenIds
+	(*Conversation)(nil),        // 7: tokenstreaming.v1.Conversation
+	(*ConversationMessage)(nil), // 8: tokenstreaming.v1.ConversationMessage
+	(*MessagePart)(nil),         // 9: tokenstreaming.v1.MessagePart
+	(*Image)(nil),               // 10: tokenstreaming.v1.Image
+	(*ToolCall)(nil),            // 11: tokenstreaming.v1.ToolCall
+	(*ToolResult)(nil),          // 12: tokenstreaming.v1.ToolResult
+	(*ReasoningPart)(nil),       // 13: tokenstreaming.v1.ReasoningPart
+	(*Sampling)(nil),            // 14: tokenstreaming.v1.Sampling
+	(*Reasoning)(nil),           // 15: tokenstreaming.v1.Reasoning
+	(*OutputOptions)(nil),       // 16: tokenstreaming.v1.OutputOptions
+	(*Tool)(nil),                // 17: tokenstreaming.v1.Tool
+	(*ToolChoice)(nil),          // 18: tokenstreaming.v1.ToolChoice
+	(*OutputConstraint)(nil),    // 19: tokenstreaming.v1.OutputConstraint
+	(*Choices)(nil),             // 20: tokenstreaming.v1.Choices
+	(*Limits)(nil),              // 21: tokenstreaming.v1.Limits
+	(*Recovery)(nil),            // 22: tokenstreaming.v1.Recovery
+	nil,                         // 23: tokenstreaming.v1.Sampling.LogitBiasEntry
+	(*durationpb.Duration)(nil), // 24: google.protobuf.Duration
 }
 var file_tokenstreaming_v1_input_proto_depIdxs = []int32{
-	7,  // 0: tokenstreaming.v1.Conversation.messages:type_name -> tokenstreaming.v1.ConversationMessage
+	8,  // 0: tokenstreaming.v1.Conversation.messages:type_name -> tokenstreaming.v1.ConversationMessage
 	0,  // 1: tokenstreaming.v1.ConversationMessage.role:type_name -> tokenstreaming.v1.Role
-	8,  // 2: tokenstreaming.v1.ConversationMessage.parts:type_name -> tokenstreaming.v1.MessagePart
-	9,  // 3: tokenstreaming.v1.MessagePart.image:type_name -> tokenstreaming.v1.Image
-	10, // 4: tokenstreaming.v1.MessagePart.tool_call:type_name -> tokenstreaming.v1.ToolCall
-	11, // 5: tokenstreaming.v1.MessagePart.tool_result:type_name -> tokenstreaming.v1.ToolResult
-	12, // 6: tokenstreaming.v1.MessagePart.reasoning:type_name -> tokenstreaming.v1.ReasoningPart
-	22, // 7: tokenstreaming.v1.Sampling.logit_bias:type_name -> tokenstreaming.v1.Sampling.LogitBiasEntry
+	9,  // 2: tokenstreaming.v1.ConversationMessage.parts:type_name -> tokenstreaming.v1.MessagePart
+	10, // 3: tokenstreaming.v1.MessagePart.image:type_name -> tokenstreaming.v1.Image
+	11, // 4: tokenstreaming.v1.MessagePart.tool_call:type_name -> tokenstreaming.v1.ToolCall
+	12, // 5: tokenstreaming.v1.MessagePart.tool_result:type_name -> tokenstreaming.v1.ToolResult
+	13, // 6: tokenstreaming.v1.MessagePart.reasoning:type_name -> tokenstreaming.v1.ReasoningPart
+	23, // 7: tokenstreaming.v1.Sampling.logit_bias:type_name -> tokenstreaming.v1.Sampling.LogitBiasEntry
 	1,  // 8: tokenstreaming.v1.Reasoning.effort:type_name -> tokenstreaming.v1.ReasoningEffort
 	2,  // 9: tokenstreaming.v1.ToolChoice.mode:type_name -> tokenstreaming.v1.ToolChoiceMode
-	19, // 10: tokenstreaming.v1.OutputConstraint.choices:type_name -> tokenstreaming.v1.Choices
-	23, // 11: tokenstreaming.v1.Limits.time_limit:type_name -> google.protobuf.Duration
-	23, // 12: tokenstreaming.v1.Limits.first_token_timeout:type_name -> google.protobuf.Duration
-	23, // 13: tokenstreaming.v1.Limits.inter_token_timeout:type_name -> google.protobuf.Duration
+	20, // 10: tokenstreaming.v1.OutputConstraint.choices:type_name -> tokenstreaming.v1.Choices
+	24, // 11: tokenstreaming.v1.Limits.time_limit:type_name -> google.protobuf.Duration
+	24, // 12: tokenstreaming.v1.Limits.first_token_timeout:type_name -> google.protobuf.Duration
+	24, // 13: tokenstreaming.v1.Limits.inter_token_timeout:type_name -> google.protobuf.Duration
 	3,  // 14: tokenstreaming.v1.Limits.deadline_action:type_name -> tokenstreaming.v1.DeadlineAction
-	23, // 15: tokenstreaming.v1.Limits.deadline_margin:type_name -> google.protobuf.Duration
-	23, // 16: tokenstreaming.v1.Limits.connect_timeout:type_name -> google.protobuf.Duration
+	24, // 15: tokenstreaming.v1.Limits.deadline_margin:type_name -> google.protobuf.Duration
+	24, // 16: tokenstreaming.v1.Limits.connect_timeout:type_name -> google.protobuf.Duration
 	4,  // 17: tokenstreaming.v1.Recovery.disconnect_action:type_name -> tokenstreaming.v1.DisconnectAction
-	23, // 18: tokenstreaming.v1.Recovery.detach_ttl:type_name -> google.protobuf.Duration
-	23, // 19: tokenstreaming.v1.Recovery.replay_ttl:type_name -> google.protobuf.Duration
+	24, // 18: tokenstreaming.v1.Recovery.detach_ttl:type_name -> google.protobuf.Duration
+	24, // 19: tokenstreaming.v1.Recovery.replay_ttl:type_name -> google.protobuf.Duration
 	20, // [20:20] is the sub-list for method output_type
 	20, // [20:20] is the sub-list for method input_type
 	20, // [20:20] is the sub-list for extension type_name
@@ -1877,7 +1940,7 @@ func file_tokenstreaming_v1_input_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tokenstreaming_v1_input_proto_rawDesc), len(file_tokenstreaming_v1_input_proto_rawDesc)),
-			NumEnums:      5,
+			NumEnums:      6,
 			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -95,7 +95,10 @@ type StreamTokensRequest struct {
 	// The session that the request belongs to, such as a chat; at most 128 characters, longer is
 	// INVALID_ARGUMENT. Requests of one session go to the same engine while it is not overloaded, so that the
 	// engine can reuse its prefix cache. Empty: no session.
-	SessionId     string `protobuf:"bytes,17,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	SessionId string `protobuf:"bytes,17,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// Who goes first when requests wait for an engine. A tenant may have a ceiling, to which a higher priority is
+	// lowered. Unspecified: STANDARD. Nothing is stopped for a request of a higher priority.
+	Priority      Priority `protobuf:"varint,18,opt,name=priority,proto3,enum=tokenstreaming.v1.Priority" json:"priority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -260,6 +263,13 @@ func (x *StreamTokensRequest) GetSessionId() string {
 		return x.SessionId
 	}
 	return ""
+}
+
+func (x *StreamTokensRequest) GetPriority() Priority {
+	if x != nil {
+		return x.Priority
+	}
+	return Priority_PRIORITY_UNSPECIFIED
 }
 
 type isStreamTokensRequest_Input interface {
@@ -1144,7 +1154,7 @@ var File_tokenstreaming_v1_token_stream_proto protoreflect.FileDescriptor
 
 const file_tokenstreaming_v1_token_stream_proto_rawDesc = "" +
 	"\n" +
-	"$tokenstreaming/v1/token_stream.proto\x12\x11tokenstreaming.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\"tokenstreaming/v1/generation.proto\x1a\x1dtokenstreaming/v1/input.proto\x1a\x1dtokenstreaming/v1/model.proto\x1a\x1dtokenstreaming/v1/usage.proto\"\x98\b\n" +
+	"$tokenstreaming/v1/token_stream.proto\x12\x11tokenstreaming.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\"tokenstreaming/v1/generation.proto\x1a\x1dtokenstreaming/v1/input.proto\x1a\x1dtokenstreaming/v1/model.proto\x1a\x1dtokenstreaming/v1/usage.proto\"\xd1\b\n" +
 	"\x13StreamTokensRequest\x12#\n" +
 	"\rgeneration_id\x18\x01 \x01(\tR\fgenerationId\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12\x18\n" +
@@ -1165,7 +1175,8 @@ const file_tokenstreaming_v1_token_stream_proto_rawDesc = "" +
 	"\rengine_params\x18\x0f \x01(\v2\x17.google.protobuf.StructR\fengineParams\x12J\n" +
 	"\x06labels\x18\x10 \x03(\v22.tokenstreaming.v1.StreamTokensRequest.LabelsEntryR\x06labels\x12\x1d\n" +
 	"\n" +
-	"session_id\x18\x11 \x01(\tR\tsessionId\x1a9\n" +
+	"session_id\x18\x11 \x01(\tR\tsessionId\x127\n" +
+	"\bpriority\x18\x12 \x01(\x0e2\x1b.tokenstreaming.v1.PriorityR\bpriority\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\a\n" +
@@ -1280,20 +1291,21 @@ var file_tokenstreaming_v1_token_stream_proto_goTypes = []any{
 	(*Limits)(nil),                   // 22: tokenstreaming.v1.Limits
 	(*Recovery)(nil),                 // 23: tokenstreaming.v1.Recovery
 	(*structpb.Struct)(nil),          // 24: google.protobuf.Struct
-	(*Token)(nil),                    // 25: tokenstreaming.v1.Token
-	(*ToolCallFragment)(nil),         // 26: tokenstreaming.v1.ToolCallFragment
-	(*Usage)(nil),                    // 27: tokenstreaming.v1.Usage
-	(*Started)(nil),                  // 28: tokenstreaming.v1.Started
-	(*EngineSwitched)(nil),           // 29: tokenstreaming.v1.EngineSwitched
-	(*Finished)(nil),                 // 30: tokenstreaming.v1.Finished
-	(*Attached)(nil),                 // 31: tokenstreaming.v1.Attached
-	(*Heartbeat)(nil),                // 32: tokenstreaming.v1.Heartbeat
-	(*DrainNotice)(nil),              // 33: tokenstreaming.v1.DrainNotice
-	(*ToolCall)(nil),                 // 34: tokenstreaming.v1.ToolCall
-	(*Generation)(nil),               // 35: tokenstreaming.v1.Generation
-	(*ReasoningPart)(nil),            // 36: tokenstreaming.v1.ReasoningPart
-	(UsageSource)(0),                 // 37: tokenstreaming.v1.UsageSource
-	(*Model)(nil),                    // 38: tokenstreaming.v1.Model
+	(Priority)(0),                    // 25: tokenstreaming.v1.Priority
+	(*Token)(nil),                    // 26: tokenstreaming.v1.Token
+	(*ToolCallFragment)(nil),         // 27: tokenstreaming.v1.ToolCallFragment
+	(*Usage)(nil),                    // 28: tokenstreaming.v1.Usage
+	(*Started)(nil),                  // 29: tokenstreaming.v1.Started
+	(*EngineSwitched)(nil),           // 30: tokenstreaming.v1.EngineSwitched
+	(*Finished)(nil),                 // 31: tokenstreaming.v1.Finished
+	(*Attached)(nil),                 // 32: tokenstreaming.v1.Attached
+	(*Heartbeat)(nil),                // 33: tokenstreaming.v1.Heartbeat
+	(*DrainNotice)(nil),              // 34: tokenstreaming.v1.DrainNotice
+	(*ToolCall)(nil),                 // 35: tokenstreaming.v1.ToolCall
+	(*Generation)(nil),               // 36: tokenstreaming.v1.Generation
+	(*ReasoningPart)(nil),            // 37: tokenstreaming.v1.ReasoningPart
+	(UsageSource)(0),                 // 38: tokenstreaming.v1.UsageSource
+	(*Model)(nil),                    // 39: tokenstreaming.v1.Model
 }
 var file_tokenstreaming_v1_token_stream_proto_depIdxs = []int32{
 	14, // 0: tokenstreaming.v1.StreamTokensRequest.conversation:type_name -> tokenstreaming.v1.Conversation
@@ -1308,43 +1320,44 @@ var file_tokenstreaming_v1_token_stream_proto_depIdxs = []int32{
 	23, // 9: tokenstreaming.v1.StreamTokensRequest.recovery:type_name -> tokenstreaming.v1.Recovery
 	24, // 10: tokenstreaming.v1.StreamTokensRequest.engine_params:type_name -> google.protobuf.Struct
 	13, // 11: tokenstreaming.v1.StreamTokensRequest.labels:type_name -> tokenstreaming.v1.StreamTokensRequest.LabelsEntry
-	25, // 12: tokenstreaming.v1.StreamTokensResponse.tokens:type_name -> tokenstreaming.v1.Token
-	26, // 13: tokenstreaming.v1.StreamTokensResponse.tool_call_fragments:type_name -> tokenstreaming.v1.ToolCallFragment
-	27, // 14: tokenstreaming.v1.StreamTokensResponse.usage:type_name -> tokenstreaming.v1.Usage
-	28, // 15: tokenstreaming.v1.StreamTokensResponse.started:type_name -> tokenstreaming.v1.Started
-	29, // 16: tokenstreaming.v1.StreamTokensResponse.engine_switched:type_name -> tokenstreaming.v1.EngineSwitched
-	30, // 17: tokenstreaming.v1.StreamTokensResponse.finished:type_name -> tokenstreaming.v1.Finished
-	31, // 18: tokenstreaming.v1.StreamTokensResponse.attached:type_name -> tokenstreaming.v1.Attached
-	32, // 19: tokenstreaming.v1.StreamTokensResponse.heartbeat:type_name -> tokenstreaming.v1.Heartbeat
-	33, // 20: tokenstreaming.v1.StreamTokensResponse.drain_notice:type_name -> tokenstreaming.v1.DrainNotice
-	0,  // 21: tokenstreaming.v1.GenerateTextRequest.request:type_name -> tokenstreaming.v1.StreamTokensRequest
-	34, // 22: tokenstreaming.v1.GenerateTextResponse.tool_calls:type_name -> tokenstreaming.v1.ToolCall
-	35, // 23: tokenstreaming.v1.GenerateTextResponse.generation:type_name -> tokenstreaming.v1.Generation
-	36, // 24: tokenstreaming.v1.GenerateTextResponse.reasoning_parts:type_name -> tokenstreaming.v1.ReasoningPart
-	35, // 25: tokenstreaming.v1.CancelGenerationResponse.generation:type_name -> tokenstreaming.v1.Generation
-	35, // 26: tokenstreaming.v1.GetGenerationResponse.generation:type_name -> tokenstreaming.v1.Generation
-	0,  // 27: tokenstreaming.v1.CountTokensRequest.request:type_name -> tokenstreaming.v1.StreamTokensRequest
-	37, // 28: tokenstreaming.v1.CountTokensResponse.source:type_name -> tokenstreaming.v1.UsageSource
-	38, // 29: tokenstreaming.v1.ListModelsResponse.models:type_name -> tokenstreaming.v1.Model
-	0,  // 30: tokenstreaming.v1.TokenStream.StreamTokens:input_type -> tokenstreaming.v1.StreamTokensRequest
-	2,  // 31: tokenstreaming.v1.TokenStream.ResumeTokens:input_type -> tokenstreaming.v1.ResumeTokensRequest
-	3,  // 32: tokenstreaming.v1.TokenStream.GenerateText:input_type -> tokenstreaming.v1.GenerateTextRequest
-	5,  // 33: tokenstreaming.v1.TokenStream.CancelGeneration:input_type -> tokenstreaming.v1.CancelGenerationRequest
-	7,  // 34: tokenstreaming.v1.TokenStream.GetGeneration:input_type -> tokenstreaming.v1.GetGenerationRequest
-	9,  // 35: tokenstreaming.v1.TokenStream.CountTokens:input_type -> tokenstreaming.v1.CountTokensRequest
-	11, // 36: tokenstreaming.v1.TokenStream.ListModels:input_type -> tokenstreaming.v1.ListModelsRequest
-	1,  // 37: tokenstreaming.v1.TokenStream.StreamTokens:output_type -> tokenstreaming.v1.StreamTokensResponse
-	1,  // 38: tokenstreaming.v1.TokenStream.ResumeTokens:output_type -> tokenstreaming.v1.StreamTokensResponse
-	4,  // 39: tokenstreaming.v1.TokenStream.GenerateText:output_type -> tokenstreaming.v1.GenerateTextResponse
-	6,  // 40: tokenstreaming.v1.TokenStream.CancelGeneration:output_type -> tokenstreaming.v1.CancelGenerationResponse
-	8,  // 41: tokenstreaming.v1.TokenStream.GetGeneration:output_type -> tokenstreaming.v1.GetGenerationResponse
-	10, // 42: tokenstreaming.v1.TokenStream.CountTokens:output_type -> tokenstreaming.v1.CountTokensResponse
-	12, // 43: tokenstreaming.v1.TokenStream.ListModels:output_type -> tokenstreaming.v1.ListModelsResponse
-	37, // [37:44] is the sub-list for method output_type
-	30, // [30:37] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	25, // 12: tokenstreaming.v1.StreamTokensRequest.priority:type_name -> tokenstreaming.v1.Priority
+	26, // 13: tokenstreaming.v1.StreamTokensResponse.tokens:type_name -> tokenstreaming.v1.Token
+	27, // 14: tokenstreaming.v1.StreamTokensResponse.tool_call_fragments:type_name -> tokenstreaming.v1.ToolCallFragment
+	28, // 15: tokenstreaming.v1.StreamTokensResponse.usage:type_name -> tokenstreaming.v1.Usage
+	29, // 16: tokenstreaming.v1.StreamTokensResponse.started:type_name -> tokenstreaming.v1.Started
+	30, // 17: tokenstreaming.v1.StreamTokensResponse.engine_switched:type_name -> tokenstreaming.v1.EngineSwitched
+	31, // 18: tokenstreaming.v1.StreamTokensResponse.finished:type_name -> tokenstreaming.v1.Finished
+	32, // 19: tokenstreaming.v1.StreamTokensResponse.attached:type_name -> tokenstreaming.v1.Attached
+	33, // 20: tokenstreaming.v1.StreamTokensResponse.heartbeat:type_name -> tokenstreaming.v1.Heartbeat
+	34, // 21: tokenstreaming.v1.StreamTokensResponse.drain_notice:type_name -> tokenstreaming.v1.DrainNotice
+	0,  // 22: tokenstreaming.v1.GenerateTextRequest.request:type_name -> tokenstreaming.v1.StreamTokensRequest
+	35, // 23: tokenstreaming.v1.GenerateTextResponse.tool_calls:type_name -> tokenstreaming.v1.ToolCall
+	36, // 24: tokenstreaming.v1.GenerateTextResponse.generation:type_name -> tokenstreaming.v1.Generation
+	37, // 25: tokenstreaming.v1.GenerateTextResponse.reasoning_parts:type_name -> tokenstreaming.v1.ReasoningPart
+	36, // 26: tokenstreaming.v1.CancelGenerationResponse.generation:type_name -> tokenstreaming.v1.Generation
+	36, // 27: tokenstreaming.v1.GetGenerationResponse.generation:type_name -> tokenstreaming.v1.Generation
+	0,  // 28: tokenstreaming.v1.CountTokensRequest.request:type_name -> tokenstreaming.v1.StreamTokensRequest
+	38, // 29: tokenstreaming.v1.CountTokensResponse.source:type_name -> tokenstreaming.v1.UsageSource
+	39, // 30: tokenstreaming.v1.ListModelsResponse.models:type_name -> tokenstreaming.v1.Model
+	0,  // 31: tokenstreaming.v1.TokenStream.StreamTokens:input_type -> tokenstreaming.v1.StreamTokensRequest
+	2,  // 32: tokenstreaming.v1.TokenStream.ResumeTokens:input_type -> tokenstreaming.v1.ResumeTokensRequest
+	3,  // 33: tokenstreaming.v1.TokenStream.GenerateText:input_type -> tokenstreaming.v1.GenerateTextRequest
+	5,  // 34: tokenstreaming.v1.TokenStream.CancelGeneration:input_type -> tokenstreaming.v1.CancelGenerationRequest
+	7,  // 35: tokenstreaming.v1.TokenStream.GetGeneration:input_type -> tokenstreaming.v1.GetGenerationRequest
+	9,  // 36: tokenstreaming.v1.TokenStream.CountTokens:input_type -> tokenstreaming.v1.CountTokensRequest
+	11, // 37: tokenstreaming.v1.TokenStream.ListModels:input_type -> tokenstreaming.v1.ListModelsRequest
+	1,  // 38: tokenstreaming.v1.TokenStream.StreamTokens:output_type -> tokenstreaming.v1.StreamTokensResponse
+	1,  // 39: tokenstreaming.v1.TokenStream.ResumeTokens:output_type -> tokenstreaming.v1.StreamTokensResponse
+	4,  // 40: tokenstreaming.v1.TokenStream.GenerateText:output_type -> tokenstreaming.v1.GenerateTextResponse
+	6,  // 41: tokenstreaming.v1.TokenStream.CancelGeneration:output_type -> tokenstreaming.v1.CancelGenerationResponse
+	8,  // 42: tokenstreaming.v1.TokenStream.GetGeneration:output_type -> tokenstreaming.v1.GetGenerationResponse
+	10, // 43: tokenstreaming.v1.TokenStream.CountTokens:output_type -> tokenstreaming.v1.CountTokensResponse
+	12, // 44: tokenstreaming.v1.TokenStream.ListModels:output_type -> tokenstreaming.v1.ListModelsResponse
+	38, // [38:45] is the sub-list for method output_type
+	31, // [31:38] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_tokenstreaming_v1_token_stream_proto_init() }

@@ -308,7 +308,9 @@ type UsageRecord struct {
 	// Sequence of the last event that had been handed to the network for any reader when the generation ended.
 	LastDeliveredSequence int32 `protobuf:"varint,18,opt,name=last_delivered_sequence,json=lastDeliveredSequence,proto3" json:"last_delivered_sequence,omitempty"`
 	// Cost of `usage`. Unset while `state` is OPEN, or if the model has no price.
-	Cost          *Cost `protobuf:"bytes,19,opt,name=cost,proto3" json:"cost,omitempty"`
+	Cost *Cost `protobuf:"bytes,19,opt,name=cost,proto3" json:"cost,omitempty"`
+	// Priority that the request had, after the tenant's ceiling.
+	Priority      Priority `protobuf:"varint,20,opt,name=priority,proto3,enum=tokenstreaming.v1.Priority" json:"priority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -474,6 +476,13 @@ func (x *UsageRecord) GetCost() *Cost {
 		return x.Cost
 	}
 	return nil
+}
+
+func (x *UsageRecord) GetPriority() Priority {
+	if x != nil {
+		return x.Priority
+	}
+	return Priority_PRIORITY_UNSPECIFIED
 }
 
 // Selects usage records. A record must match all fields that are set; an empty field does not restrict.
@@ -1204,7 +1213,7 @@ var File_tokenstreaming_v1_usage_service_proto protoreflect.FileDescriptor
 
 const file_tokenstreaming_v1_usage_service_proto_rawDesc = "" +
 	"\n" +
-	"%tokenstreaming/v1/usage_service.proto\x12\x11tokenstreaming.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"tokenstreaming/v1/generation.proto\x1a\x1dtokenstreaming/v1/usage.proto\"\xc7\a\n" +
+	"%tokenstreaming/v1/usage_service.proto\x12\x11tokenstreaming.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"tokenstreaming/v1/generation.proto\x1a\x1dtokenstreaming/v1/input.proto\x1a\x1dtokenstreaming/v1/usage.proto\"\x80\b\n" +
 	"\vUsageRecord\x12\x1b\n" +
 	"\trecord_id\x18\x01 \x01(\tR\brecordId\x12#\n" +
 	"\rgeneration_id\x18\x02 \x01(\tR\fgenerationId\x12\x16\n" +
@@ -1227,7 +1236,8 @@ const file_tokenstreaming_v1_usage_service_proto_rawDesc = "" +
 	"\x10first_token_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\x0efirstTokenTime\x12(\n" +
 	"\x10event_byte_count\x18\x11 \x01(\x03R\x0eeventByteCount\x126\n" +
 	"\x17last_delivered_sequence\x18\x12 \x01(\x05R\x15lastDeliveredSequence\x12+\n" +
-	"\x04cost\x18\x13 \x01(\v2\x17.tokenstreaming.v1.CostR\x04cost\x1a9\n" +
+	"\x04cost\x18\x13 \x01(\v2\x17.tokenstreaming.v1.CostR\x04cost\x127\n" +
+	"\bpriority\x18\x14 \x01(\x0e2\x1b.tokenstreaming.v1.PriorityR\bpriority\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd1\x02\n" +
@@ -1358,8 +1368,9 @@ var file_tokenstreaming_v1_usage_service_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil),    // 18: google.protobuf.Timestamp
 	(*Attempt)(nil),                  // 19: tokenstreaming.v1.Attempt
 	(*Cost)(nil),                     // 20: tokenstreaming.v1.Cost
-	(*durationpb.Duration)(nil),      // 21: google.protobuf.Duration
-	(UsageSource)(0),                 // 22: tokenstreaming.v1.UsageSource
+	(Priority)(0),                    // 21: tokenstreaming.v1.Priority
+	(*durationpb.Duration)(nil),      // 22: google.protobuf.Duration
+	(UsageSource)(0),                 // 23: tokenstreaming.v1.UsageSource
 }
 var file_tokenstreaming_v1_usage_service_proto_depIdxs = []int32{
 	16, // 0: tokenstreaming.v1.UsageRecord.usage:type_name -> tokenstreaming.v1.Usage
@@ -1372,36 +1383,37 @@ var file_tokenstreaming_v1_usage_service_proto_depIdxs = []int32{
 	19, // 7: tokenstreaming.v1.UsageRecord.attempts:type_name -> tokenstreaming.v1.Attempt
 	18, // 8: tokenstreaming.v1.UsageRecord.first_token_time:type_name -> google.protobuf.Timestamp
 	20, // 9: tokenstreaming.v1.UsageRecord.cost:type_name -> tokenstreaming.v1.Cost
-	15, // 10: tokenstreaming.v1.UsageFilter.labels:type_name -> tokenstreaming.v1.UsageFilter.LabelsEntry
-	18, // 11: tokenstreaming.v1.UsageFilter.start_time:type_name -> google.protobuf.Timestamp
-	18, // 12: tokenstreaming.v1.UsageFilter.end_time:type_name -> google.protobuf.Timestamp
-	5,  // 13: tokenstreaming.v1.ListUsageRecordsRequest.filter:type_name -> tokenstreaming.v1.UsageFilter
-	4,  // 14: tokenstreaming.v1.ListUsageRecordsResponse.usage_records:type_name -> tokenstreaming.v1.UsageRecord
-	5,  // 15: tokenstreaming.v1.SummarizeUsageRequest.filter:type_name -> tokenstreaming.v1.UsageFilter
-	1,  // 16: tokenstreaming.v1.SummarizeUsageRequest.group_by:type_name -> tokenstreaming.v1.UsageDimension
-	21, // 17: tokenstreaming.v1.SummarizeUsageRequest.bucket_duration:type_name -> google.protobuf.Duration
-	2,  // 18: tokenstreaming.v1.SummarizeUsageRequest.bucket_unit:type_name -> tokenstreaming.v1.UsageTimeUnit
-	10, // 19: tokenstreaming.v1.SummarizeUsageResponse.summaries:type_name -> tokenstreaming.v1.UsageSummary
-	18, // 20: tokenstreaming.v1.UsageSummary.bucket_start_time:type_name -> google.protobuf.Timestamp
-	22, // 21: tokenstreaming.v1.UsageSummary.source:type_name -> tokenstreaming.v1.UsageSource
-	20, // 22: tokenstreaming.v1.UsageSummary.costs:type_name -> tokenstreaming.v1.Cost
-	13, // 23: tokenstreaming.v1.ListUsageEntriesResponse.usage_entries:type_name -> tokenstreaming.v1.UsageEntry
-	3,  // 24: tokenstreaming.v1.UsageEntry.kind:type_name -> tokenstreaming.v1.UsageEntryKind
-	18, // 25: tokenstreaming.v1.UsageEntry.entry_time:type_name -> google.protobuf.Timestamp
-	4,  // 26: tokenstreaming.v1.UsageEntry.usage_record:type_name -> tokenstreaming.v1.UsageRecord
-	16, // 27: tokenstreaming.v1.UsageEntry.previous_usage:type_name -> tokenstreaming.v1.Usage
-	20, // 28: tokenstreaming.v1.UsageEntry.previous_cost:type_name -> tokenstreaming.v1.Cost
-	6,  // 29: tokenstreaming.v1.UsageService.ListUsageRecords:input_type -> tokenstreaming.v1.ListUsageRecordsRequest
-	8,  // 30: tokenstreaming.v1.UsageService.SummarizeUsage:input_type -> tokenstreaming.v1.SummarizeUsageRequest
-	11, // 31: tokenstreaming.v1.UsageService.ListUsageEntries:input_type -> tokenstreaming.v1.ListUsageEntriesRequest
-	7,  // 32: tokenstreaming.v1.UsageService.ListUsageRecords:output_type -> tokenstreaming.v1.ListUsageRecordsResponse
-	9,  // 33: tokenstreaming.v1.UsageService.SummarizeUsage:output_type -> tokenstreaming.v1.SummarizeUsageResponse
-	12, // 34: tokenstreaming.v1.UsageService.ListUsageEntries:output_type -> tokenstreaming.v1.ListUsageEntriesResponse
-	32, // [32:35] is the sub-list for method output_type
-	29, // [29:32] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	21, // 10: tokenstreaming.v1.UsageRecord.priority:type_name -> tokenstreaming.v1.Priority
+	15, // 11: tokenstreaming.v1.UsageFilter.labels:type_name -> tokenstreaming.v1.UsageFilter.LabelsEntry
+	18, // 12: tokenstreaming.v1.UsageFilter.start_time:type_name -> google.protobuf.Timestamp
+	18, // 13: tokenstreaming.v1.UsageFilter.end_time:type_name -> google.protobuf.Timestamp
+	5,  // 14: tokenstreaming.v1.ListUsageRecordsRequest.filter:type_name -> tokenstreaming.v1.UsageFilter
+	4,  // 15: tokenstreaming.v1.ListUsageRecordsResponse.usage_records:type_name -> tokenstreaming.v1.UsageRecord
+	5,  // 16: tokenstreaming.v1.SummarizeUsageRequest.filter:type_name -> tokenstreaming.v1.UsageFilter
+	1,  // 17: tokenstreaming.v1.SummarizeUsageRequest.group_by:type_name -> tokenstreaming.v1.UsageDimension
+	22, // 18: tokenstreaming.v1.SummarizeUsageRequest.bucket_duration:type_name -> google.protobuf.Duration
+	2,  // 19: tokenstreaming.v1.SummarizeUsageRequest.bucket_unit:type_name -> tokenstreaming.v1.UsageTimeUnit
+	10, // 20: tokenstreaming.v1.SummarizeUsageResponse.summaries:type_name -> tokenstreaming.v1.UsageSummary
+	18, // 21: tokenstreaming.v1.UsageSummary.bucket_start_time:type_name -> google.protobuf.Timestamp
+	23, // 22: tokenstreaming.v1.UsageSummary.source:type_name -> tokenstreaming.v1.UsageSource
+	20, // 23: tokenstreaming.v1.UsageSummary.costs:type_name -> tokenstreaming.v1.Cost
+	13, // 24: tokenstreaming.v1.ListUsageEntriesResponse.usage_entries:type_name -> tokenstreaming.v1.UsageEntry
+	3,  // 25: tokenstreaming.v1.UsageEntry.kind:type_name -> tokenstreaming.v1.UsageEntryKind
+	18, // 26: tokenstreaming.v1.UsageEntry.entry_time:type_name -> google.protobuf.Timestamp
+	4,  // 27: tokenstreaming.v1.UsageEntry.usage_record:type_name -> tokenstreaming.v1.UsageRecord
+	16, // 28: tokenstreaming.v1.UsageEntry.previous_usage:type_name -> tokenstreaming.v1.Usage
+	20, // 29: tokenstreaming.v1.UsageEntry.previous_cost:type_name -> tokenstreaming.v1.Cost
+	6,  // 30: tokenstreaming.v1.UsageService.ListUsageRecords:input_type -> tokenstreaming.v1.ListUsageRecordsRequest
+	8,  // 31: tokenstreaming.v1.UsageService.SummarizeUsage:input_type -> tokenstreaming.v1.SummarizeUsageRequest
+	11, // 32: tokenstreaming.v1.UsageService.ListUsageEntries:input_type -> tokenstreaming.v1.ListUsageEntriesRequest
+	7,  // 33: tokenstreaming.v1.UsageService.ListUsageRecords:output_type -> tokenstreaming.v1.ListUsageRecordsResponse
+	9,  // 34: tokenstreaming.v1.UsageService.SummarizeUsage:output_type -> tokenstreaming.v1.SummarizeUsageResponse
+	12, // 35: tokenstreaming.v1.UsageService.ListUsageEntries:output_type -> tokenstreaming.v1.ListUsageEntriesResponse
+	33, // [33:36] is the sub-list for method output_type
+	30, // [30:33] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_tokenstreaming_v1_usage_service_proto_init() }
@@ -1410,6 +1422,7 @@ func file_tokenstreaming_v1_usage_service_proto_init() {
 		return
 	}
 	file_tokenstreaming_v1_generation_proto_init()
+	file_tokenstreaming_v1_input_proto_init()
 	file_tokenstreaming_v1_usage_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -272,10 +272,12 @@ class Attached(_message.Message):
     def __init__(self, state: _Optional[_Union[GenerationState, str]] = ..., last_sequence: _Optional[int] = ..., log_incarnation: _Optional[str] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("state",)
+    __slots__ = ("state", "queue_position")
     STATE_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_POSITION_FIELD_NUMBER: _ClassVar[int]
     state: GenerationState
-    def __init__(self, state: _Optional[_Union[GenerationState, str]] = ...) -> None: ...
+    queue_position: int
+    def __init__(self, state: _Optional[_Union[GenerationState, str]] = ..., queue_position: _Optional[int] = ...) -> None: ...
 
 class DrainNotice(_message.Message):
     __slots__ = ("deadline_time",)

@@ -45,6 +45,13 @@ class DisconnectAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DISCONNECT_ACTION_UNSPECIFIED: _ClassVar[DisconnectAction]
     DISCONNECT_ACTION_CANCEL: _ClassVar[DisconnectAction]
     DISCONNECT_ACTION_DETACH: _ClassVar[DisconnectAction]
+
+class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRIORITY_UNSPECIFIED: _ClassVar[Priority]
+    PRIORITY_INTERACTIVE: _ClassVar[Priority]
+    PRIORITY_STANDARD: _ClassVar[Priority]
+    PRIORITY_BATCH: _ClassVar[Priority]
 ROLE_UNSPECIFIED: Role
 ROLE_SYSTEM: Role
 ROLE_USER: Role
@@ -66,6 +73,10 @@ DEADLINE_ACTION_FINISH_PARTIAL: DeadlineAction
 DISCONNECT_ACTION_UNSPECIFIED: DisconnectAction
 DISCONNECT_ACTION_CANCEL: DisconnectAction
 DISCONNECT_ACTION_DETACH: DisconnectAction
+PRIORITY_UNSPECIFIED: Priority
+PRIORITY_INTERACTIVE: Priority
+PRIORITY_STANDARD: Priority
+PRIORITY_BATCH: Priority
 
 class TokenIds(_message.Message):
     __slots__ = ("ids",)

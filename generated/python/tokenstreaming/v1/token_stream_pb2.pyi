@@ -12,7 +12,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class StreamTokensRequest(_message.Message):
-    __slots__ = ("generation_id", "model", "prompt", "conversation", "prompt_token_ids", "max_output_token_count", "sampling", "reasoning", "output", "tools", "tool_choice", "output_constraint", "limits", "recovery", "engine_params", "labels", "session_id")
+    __slots__ = ("generation_id", "model", "prompt", "conversation", "prompt_token_ids", "max_output_token_count", "sampling", "reasoning", "output", "tools", "tool_choice", "output_constraint", "limits", "recovery", "engine_params", "labels", "session_id", "priority")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +37,7 @@ class StreamTokensRequest(_message.Message):
     ENGINE_PARAMS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     generation_id: str
     model: str
     prompt: str
@@ -54,7 +55,8 @@ class StreamTokensRequest(_message.Message):
     engine_params: _struct_pb2.Struct
     labels: _containers.ScalarMap[str, str]
     session_id: str
-    def __init__(self, generation_id: _Optional[str] = ..., model: _Optional[str] = ..., prompt: _Optional[str] = ..., conversation: _Optional[_Union[_input_pb2.Conversation, _Mapping]] = ..., prompt_token_ids: _Optional[_Union[_input_pb2.TokenIds, _Mapping]] = ..., max_output_token_count: _Optional[int] = ..., sampling: _Optional[_Union[_input_pb2.Sampling, _Mapping]] = ..., reasoning: _Optional[_Union[_input_pb2.Reasoning, _Mapping]] = ..., output: _Optional[_Union[_input_pb2.OutputOptions, _Mapping]] = ..., tools: _Optional[_Iterable[_Union[_input_pb2.Tool, _Mapping]]] = ..., tool_choice: _Optional[_Union[_input_pb2.ToolChoice, _Mapping]] = ..., output_constraint: _Optional[_Union[_input_pb2.OutputConstraint, _Mapping]] = ..., limits: _Optional[_Union[_input_pb2.Limits, _Mapping]] = ..., recovery: _Optional[_Union[_input_pb2.Recovery, _Mapping]] = ..., engine_params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., session_id: _Optional[str] = ...) -> None: ...
+    priority: _input_pb2.Priority
+    def __init__(self, generation_id: _Optional[str] = ..., model: _Optional[str] = ..., prompt: _Optional[str] = ..., conversation: _Optional[_Union[_input_pb2.Conversation, _Mapping]] = ..., prompt_token_ids: _Optional[_Union[_input_pb2.TokenIds, _Mapping]] = ..., max_output_token_count: _Optional[int] = ..., sampling: _Optional[_Union[_input_pb2.Sampling, _Mapping]] = ..., reasoning: _Optional[_Union[_input_pb2.Reasoning, _Mapping]] = ..., output: _Optional[_Union[_input_pb2.OutputOptions, _Mapping]] = ..., tools: _Optional[_Iterable[_Union[_input_pb2.Tool, _Mapping]]] = ..., tool_choice: _Optional[_Union[_input_pb2.ToolChoice, _Mapping]] = ..., output_constraint: _Optional[_Union[_input_pb2.OutputConstraint, _Mapping]] = ..., limits: _Optional[_Union[_input_pb2.Limits, _Mapping]] = ..., recovery: _Optional[_Union[_input_pb2.Recovery, _Mapping]] = ..., engine_params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., session_id: _Optional[str] = ..., priority: _Optional[_Union[_input_pb2.Priority, str]] = ...) -> None: ...
 
 class StreamTokensResponse(_message.Message):
     __slots__ = ("sequence", "tokens", "tool_call_fragments", "usage", "started", "engine_switched", "finished", "attached", "heartbeat", "drain_notice", "output_checksum")

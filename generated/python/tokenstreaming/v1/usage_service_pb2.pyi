@@ -3,6 +3,7 @@ import datetime
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from tokenstreaming.v1 import generation_pb2 as _generation_pb2
+from tokenstreaming.v1 import input_pb2 as _input_pb2
 from tokenstreaming.v1 import usage_pb2 as _usage_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -64,7 +65,7 @@ USAGE_ENTRY_KIND_LOST: UsageEntryKind
 USAGE_ENTRY_KIND_ADJUST: UsageEntryKind
 
 class UsageRecord(_message.Message):
-    __slots__ = ("record_id", "generation_id", "tenant", "model", "usage", "state", "finish_reason", "error_reason", "create_time", "end_time", "labels", "settled_usage", "attempts", "server", "session_id", "first_token_time", "event_byte_count", "last_delivered_sequence", "cost")
+    __slots__ = ("record_id", "generation_id", "tenant", "model", "usage", "state", "finish_reason", "error_reason", "create_time", "end_time", "labels", "settled_usage", "attempts", "server", "session_id", "first_token_time", "event_byte_count", "last_delivered_sequence", "cost", "priority")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -91,6 +92,7 @@ class UsageRecord(_message.Message):
     EVENT_BYTE_COUNT_FIELD_NUMBER: _ClassVar[int]
     LAST_DELIVERED_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     record_id: str
     generation_id: str
     tenant: str
@@ -110,7 +112,8 @@ class UsageRecord(_message.Message):
     event_byte_count: int
     last_delivered_sequence: int
     cost: _usage_pb2.Cost
-    def __init__(self, record_id: _Optional[str] = ..., generation_id: _Optional[str] = ..., tenant: _Optional[str] = ..., model: _Optional[str] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., state: _Optional[_Union[UsageRecordState, str]] = ..., finish_reason: _Optional[_Union[_generation_pb2.FinishReason, str]] = ..., error_reason: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., settled_usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[_generation_pb2.Attempt, _Mapping]]] = ..., server: _Optional[str] = ..., session_id: _Optional[str] = ..., first_token_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., event_byte_count: _Optional[int] = ..., last_delivered_sequence: _Optional[int] = ..., cost: _Optional[_Union[_usage_pb2.Cost, _Mapping]] = ...) -> None: ...
+    priority: _input_pb2.Priority
+    def __init__(self, record_id: _Optional[str] = ..., generation_id: _Optional[str] = ..., tenant: _Optional[str] = ..., model: _Optional[str] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., state: _Optional[_Union[UsageRecordState, str]] = ..., finish_reason: _Optional[_Union[_generation_pb2.FinishReason, str]] = ..., error_reason: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., settled_usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[_generation_pb2.Attempt, _Mapping]]] = ..., server: _Optional[str] = ..., session_id: _Optional[str] = ..., first_token_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., event_byte_count: _Optional[int] = ..., last_delivered_sequence: _Optional[int] = ..., cost: _Optional[_Union[_usage_pb2.Cost, _Mapping]] = ..., priority: _Optional[_Union[_input_pb2.Priority, str]] = ...) -> None: ...
 
 class UsageFilter(_message.Message):
     __slots__ = ("tenant", "model", "labels", "start_time", "end_time", "generation_id")

@@ -187,47 +187,48 @@ public final class GenerationProto extends com.google.protobuf.GeneratedFile {
       "e\030\001 \001(\0162\".tokenstreaming.v1.GenerationSt" +
       "ateR\005state\022#\n\rlast_sequence\030\002 \001(\005R\014lastS" +
       "equence\022\'\n\017log_incarnation\030\003 \001(\tR\016logInc" +
-      "arnation\"E\n\tHeartbeat\0228\n\005state\030\001 \001(\0162\".t" +
-      "okenstreaming.v1.GenerationStateR\005state\"" +
-      "N\n\013DrainNotice\022?\n\rdeadline_time\030\001 \001(\0132\032." +
-      "google.protobuf.TimestampR\014deadlineTime\"" +
-      "\346\001\n\021GenerationFailure\022#\n\rgeneration_id\030\001" +
-      " \001(\tR\014generationId\022#\n\rlast_sequence\030\002 \001(" +
-      "\005R\014lastSequence\022.\n\005usage\030\003 \001(\0132\030.tokenst" +
-      "reaming.v1.UsageR\005usage\022A\n\014retry_advice\030" +
-      "\004 \001(\0162\036.tokenstreaming.v1.RetryAdviceR\013r" +
-      "etryAdvice\022\024\n\005ended\030\005 \001(\010R\005ended*r\n\nDura" +
-      "bility\022\032\n\026DURABILITY_UNSPECIFIED\020\000\022\025\n\021DU" +
-      "RABILITY_MEMORY\020\001\022\031\n\025DURABILITY_REPLICAT" +
-      "ED\020\002\022\026\n\022DURABILITY_FSYNCED\020\003*\357\001\n\017Generat" +
-      "ionState\022 \n\034GENERATION_STATE_UNSPECIFIED" +
-      "\020\000\022\033\n\027GENERATION_STATE_QUEUED\020\001\022\037\n\033GENER" +
-      "ATION_STATE_PREFILLING\020\002\022\037\n\033GENERATION_S" +
-      "TATE_GENERATING\020\003\022\036\n\032GENERATION_STATE_SU" +
-      "CCEEDED\020\004\022\033\n\027GENERATION_STATE_FAILED\020\005\022\036" +
-      "\n\032GENERATION_STATE_CANCELLED\020\006*\202\001\n\022Conti" +
-      "nuationMethod\022#\n\037CONTINUATION_METHOD_UNS" +
-      "PECIFIED\020\000\022!\n\035CONTINUATION_METHOD_TOKEN_" +
-      "IDS\020\001\022$\n CONTINUATION_METHOD_TEXT_PREFIL" +
-      "L\020\002*\211\003\n\014FinishReason\022\035\n\031FINISH_REASON_UN" +
-      "SPECIFIED\020\000\022\025\n\021FINISH_REASON_END\020\001\022\037\n\033FI" +
-      "NISH_REASON_STOP_SEQUENCE\020\002\022\034\n\030FINISH_RE" +
-      "ASON_MAX_TOKENS\020\003\022 \n\034FINISH_REASON_CONTE" +
-      "XT_LENGTH\020\004\022\034\n\030FINISH_REASON_TOOL_CALLS\020" +
-      "\005\022 \n\034FINISH_REASON_CONTENT_FILTER\020\006\022\031\n\025F" +
-      "INISH_REASON_REFUSAL\020\007\022\034\n\030FINISH_REASON_" +
-      "TIME_LIMIT\020\010\022\032\n\026FINISH_REASON_DEADLINE\020\t" +
-      "\022\027\n\023FINISH_REASON_OTHER\020\n\022\033\n\027FINISH_REAS" +
-      "ON_CANCELLED\020\013\022\027\n\023FINISH_REASON_ERROR\020\014*" +
-      "t\n\013RetryAdvice\022\034\n\030RETRY_ADVICE_UNSPECIFI" +
-      "ED\020\000\022\027\n\023RETRY_ADVICE_RESUME\020\001\022\026\n\022RETRY_A" +
-      "DVICE_RETRY\020\002\022\026\n\022RETRY_ADVICE_NEVER\020\003B\337\001" +
-      "\n\036io.tokengrpc.tokenstreaming.v1B\017Genera" +
-      "tionProtoP\001ZNgithub.com/tokengrpc/tokeng" +
-      "rpc/generated/go/tokenstreaming/v1;token" +
-      "streamingv1\252\002\033TokenGrpc.TokenStreaming.V" +
-      "1\312\002\033TokenGrpc\\TokenStreaming\\V1\352\002\035TokenG" +
-      "rpc::TokenStreaming::V1b\006proto3"
+      "arnation\"l\n\tHeartbeat\0228\n\005state\030\001 \001(\0162\".t" +
+      "okenstreaming.v1.GenerationStateR\005state\022" +
+      "%\n\016queue_position\030\002 \001(\005R\rqueuePosition\"N" +
+      "\n\013DrainNotice\022?\n\rdeadline_time\030\001 \001(\0132\032.g" +
+      "oogle.protobuf.TimestampR\014deadlineTime\"\346" +
+      "\001\n\021GenerationFailure\022#\n\rgeneration_id\030\001 " +
+      "\001(\tR\014generationId\022#\n\rlast_sequence\030\002 \001(\005" +
+      "R\014lastSequence\022.\n\005usage\030\003 \001(\0132\030.tokenstr" +
+      "eaming.v1.UsageR\005usage\022A\n\014retry_advice\030\004" +
+      " \001(\0162\036.tokenstreaming.v1.RetryAdviceR\013re" +
+      "tryAdvice\022\024\n\005ended\030\005 \001(\010R\005ended*r\n\nDurab" +
+      "ility\022\032\n\026DURABILITY_UNSPECIFIED\020\000\022\025\n\021DUR" +
+      "ABILITY_MEMORY\020\001\022\031\n\025DURABILITY_REPLICATE" +
+      "D\020\002\022\026\n\022DURABILITY_FSYNCED\020\003*\357\001\n\017Generati" +
+      "onState\022 \n\034GENERATION_STATE_UNSPECIFIED\020" +
+      "\000\022\033\n\027GENERATION_STATE_QUEUED\020\001\022\037\n\033GENERA" +
+      "TION_STATE_PREFILLING\020\002\022\037\n\033GENERATION_ST" +
+      "ATE_GENERATING\020\003\022\036\n\032GENERATION_STATE_SUC" +
+      "CEEDED\020\004\022\033\n\027GENERATION_STATE_FAILED\020\005\022\036\n" +
+      "\032GENERATION_STATE_CANCELLED\020\006*\202\001\n\022Contin" +
+      "uationMethod\022#\n\037CONTINUATION_METHOD_UNSP" +
+      "ECIFIED\020\000\022!\n\035CONTINUATION_METHOD_TOKEN_I" +
+      "DS\020\001\022$\n CONTINUATION_METHOD_TEXT_PREFILL" +
+      "\020\002*\211\003\n\014FinishReason\022\035\n\031FINISH_REASON_UNS" +
+      "PECIFIED\020\000\022\025\n\021FINISH_REASON_END\020\001\022\037\n\033FIN" +
+      "ISH_REASON_STOP_SEQUENCE\020\002\022\034\n\030FINISH_REA" +
+      "SON_MAX_TOKENS\020\003\022 \n\034FINISH_REASON_CONTEX" +
+      "T_LENGTH\020\004\022\034\n\030FINISH_REASON_TOOL_CALLS\020\005" +
+      "\022 \n\034FINISH_REASON_CONTENT_FILTER\020\006\022\031\n\025FI" +
+      "NISH_REASON_REFUSAL\020\007\022\034\n\030FINISH_REASON_T" +
+      "IME_LIMIT\020\010\022\032\n\026FINISH_REASON_DEADLINE\020\t\022" +
+      "\027\n\023FINISH_REASON_OTHER\020\n\022\033\n\027FINISH_REASO" +
+      "N_CANCELLED\020\013\022\027\n\023FINISH_REASON_ERROR\020\014*t" +
+      "\n\013RetryAdvice\022\034\n\030RETRY_ADVICE_UNSPECIFIE" +
+      "D\020\000\022\027\n\023RETRY_ADVICE_RESUME\020\001\022\026\n\022RETRY_AD" +
+      "VICE_RETRY\020\002\022\026\n\022RETRY_ADVICE_NEVER\020\003B\337\001\n" +
+      "\036io.tokengrpc.tokenstreaming.v1B\017Generat" +
+      "ionProtoP\001ZNgithub.com/tokengrpc/tokengr" +
+      "pc/generated/go/tokenstreaming/v1;tokens" +
+      "treamingv1\252\002\033TokenGrpc.TokenStreaming.V1" +
+      "\312\002\033TokenGrpc\\TokenStreaming\\V1\352\002\035TokenGr" +
+      "pc::TokenStreaming::V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -308,7 +309,7 @@ public final class GenerationProto extends com.google.protobuf.GeneratedFile {
     internal_static_tokenstreaming_v1_Heartbeat_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_Heartbeat_descriptor,
-        new java.lang.String[] { "State", });
+        new java.lang.String[] { "State", "QueuePosition", });
     internal_static_tokenstreaming_v1_DrainNotice_descriptor =
       getDescriptor().getMessageType(11);
     internal_static_tokenstreaming_v1_DrainNotice_fieldAccessorTable = new

@@ -79,6 +79,22 @@ private static final long serialVersionUID = 0L;
     return result == null ? io.tokengrpc.tokenstreaming.v1.GenerationState.UNRECOGNIZED : result;
   }
 
+  public static final int QUEUE_POSITION_FIELD_NUMBER = 2;
+  private int queuePosition_ = 0;
+  /**
+   * <pre>
+   * While the generation waits for an engine: how many waiting requests will probably be served before it, plus 1.
+   * 0 if it does not wait.
+   * </pre>
+   *
+   * <code>int32 queue_position = 2 [json_name = "queuePosition"];</code>
+   * @return The queuePosition.
+   */
+  @java.lang.Override
+  public int getQueuePosition() {
+    return queuePosition_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -96,6 +112,9 @@ private static final long serialVersionUID = 0L;
     if (state_ != io.tokengrpc.tokenstreaming.v1.GenerationState.GENERATION_STATE_UNSPECIFIED.getNumber()) {
       output.writeEnum(1, state_);
     }
+    if (queuePosition_ != 0) {
+      output.writeInt32(2, queuePosition_);
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -103,6 +122,10 @@ private static final long serialVersionUID = 0L;
     if (state_ != io.tokengrpc.tokenstreaming.v1.GenerationState.GENERATION_STATE_UNSPECIFIED.getNumber()) {
       size += com.google.protobuf.CodedOutputStream
         .computeEnumSize(1, state_);
+    }
+    if (queuePosition_ != 0) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeInt32Size(2, queuePosition_);
     }
     return size;
   }
@@ -129,6 +152,8 @@ private static final long serialVersionUID = 0L;
     io.tokengrpc.tokenstreaming.v1.Heartbeat other = (io.tokengrpc.tokenstreaming.v1.Heartbeat) obj;
 
     if (state_ != other.state_) return false;
+    if (getQueuePosition()
+        != other.getQueuePosition()) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -142,6 +167,8 @@ private static final long serialVersionUID = 0L;
     hash = (19 * hash) + getDescriptor().hashCode();
     hash = (37 * hash) + STATE_FIELD_NUMBER;
     hash = (53 * hash) + state_;
+    hash = (37 * hash) + QUEUE_POSITION_FIELD_NUMBER;
+    hash = (53 * hash) + getQueuePosition();
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -278,6 +305,7 @@ private static final long serialVersionUID = 0L;
       super.clear();
       bitField0_ = 0;
       state_ = 0;
+      queuePosition_ = 0;
       return this;
     }
 
@@ -314,6 +342,9 @@ private static final long serialVersionUID = 0L;
       if (((from_bitField0_ & 0x00000001) != 0)) {
         result.state_ = state_;
       }
+      if (((from_bitField0_ & 0x00000002) != 0)) {
+        result.queuePosition_ = queuePosition_;
+      }
     }
 
     @java.lang.Override
@@ -330,6 +361,9 @@ private static final long serialVersionUID = 0L;
       if (other == io.tokengrpc.tokenstreaming.v1.Heartbeat.getDefaultInstance()) return this;
       if (other.state_ != 0) {
         setStateValue(other.getStateValue());
+      }
+      if (other.getQueuePosition() != 0) {
+        setQueuePosition(other.getQueuePosition());
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -362,6 +396,11 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000001;
               break;
             } // case 8
+            case 16: {
+              queuePosition_ = input.readInt32();
+              bitField0_ |= 0x00000002;
+              break;
+            } // case 16
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -447,6 +486,53 @@ private static final long serialVersionUID = 0L;
     public Builder clearState() {
       bitField0_ = (bitField0_ & ~0x00000001);
       state_ = 0;
+      onChanged();
+      return this;
+    }
+
+    private int queuePosition_ ;
+    /**
+     * <pre>
+     * While the generation waits for an engine: how many waiting requests will probably be served before it, plus 1.
+     * 0 if it does not wait.
+     * </pre>
+     *
+     * <code>int32 queue_position = 2 [json_name = "queuePosition"];</code>
+     * @return The queuePosition.
+     */
+    @java.lang.Override
+    public int getQueuePosition() {
+      return queuePosition_;
+    }
+    /**
+     * <pre>
+     * While the generation waits for an engine: how many waiting requests will probably be served before it, plus 1.
+     * 0 if it does not wait.
+     * </pre>
+     *
+     * <code>int32 queue_position = 2 [json_name = "queuePosition"];</code>
+     * @param value The queuePosition to set.
+     * @return This builder for chaining.
+     */
+    public Builder setQueuePosition(int value) {
+
+      queuePosition_ = value;
+      bitField0_ |= 0x00000002;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * While the generation waits for an engine: how many waiting requests will probably be served before it, plus 1.
+     * 0 if it does not wait.
+     * </pre>
+     *
+     * <code>int32 queue_position = 2 [json_name = "queuePosition"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearQueuePosition() {
+      bitField0_ = (bitField0_ & ~0x00000002);
+      queuePosition_ = 0;
       onChanged();
       return this;
     }

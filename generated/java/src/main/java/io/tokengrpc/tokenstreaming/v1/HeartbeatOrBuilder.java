@@ -28,4 +28,15 @@ public interface HeartbeatOrBuilder extends
    * @return The state.
    */
   io.tokengrpc.tokenstreaming.v1.GenerationState getState();
+
+  /**
+   * <pre>
+   * While the generation waits for an engine: how many waiting requests will probably be served before it, plus 1.
+   * 0 if it does not wait.
+   * </pre>
+   *
+   * <code>int32 queue_position = 2 [json_name = "queuePosition"];</code>
+   * @return The queuePosition.
+   */
+  int getQueuePosition();
 }

@@ -220,12 +220,15 @@ public final class InputProto extends com.google.protobuf.GeneratedFile {
       "INISH_PARTIAL\020\002*q\n\020DisconnectAction\022!\n\035D" +
       "ISCONNECT_ACTION_UNSPECIFIED\020\000\022\034\n\030DISCON" +
       "NECT_ACTION_CANCEL\020\001\022\034\n\030DISCONNECT_ACTIO" +
-      "N_DETACH\020\002B\332\001\n\036io.tokengrpc.tokenstreami" +
-      "ng.v1B\nInputProtoP\001ZNgithub.com/tokengrp" +
-      "c/tokengrpc/generated/go/tokenstreaming/" +
-      "v1;tokenstreamingv1\252\002\033TokenGrpc.TokenStr" +
-      "eaming.V1\312\002\033TokenGrpc\\TokenStreaming\\V1\352" +
-      "\002\035TokenGrpc::TokenStreaming::V1b\006proto3"
+      "N_DETACH\020\002*i\n\010Priority\022\030\n\024PRIORITY_UNSPE" +
+      "CIFIED\020\000\022\030\n\024PRIORITY_INTERACTIVE\020\001\022\025\n\021PR" +
+      "IORITY_STANDARD\020\002\022\022\n\016PRIORITY_BATCH\020\003B\332\001" +
+      "\n\036io.tokengrpc.tokenstreaming.v1B\nInputP" +
+      "rotoP\001ZNgithub.com/tokengrpc/tokengrpc/g" +
+      "enerated/go/tokenstreaming/v1;tokenstrea" +
+      "mingv1\252\002\033TokenGrpc.TokenStreaming.V1\312\002\033T" +
+      "okenGrpc\\TokenStreaming\\V1\352\002\035TokenGrpc::" +
+      "TokenStreaming::V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,

@@ -37,6 +37,7 @@ private static final long serialVersionUID = 0L;
     model_ = "";
     tools_ = java.util.Collections.emptyList();
     sessionId_ = "";
+    priority_ = 0;
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -914,6 +915,34 @@ java.lang.String defaultValue) {
     }
   }
 
+  public static final int PRIORITY_FIELD_NUMBER = 18;
+  private int priority_ = 0;
+  /**
+   * <pre>
+   * Who goes first when requests wait for an engine. A tenant may have a ceiling, to which a higher priority is
+   * lowered. Unspecified: STANDARD. Nothing is stopped for a request of a higher priority.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Priority priority = 18 [json_name = "priority"];</code>
+   * @return The enum numeric value on the wire for priority.
+   */
+  @java.lang.Override public int getPriorityValue() {
+    return priority_;
+  }
+  /**
+   * <pre>
+   * Who goes first when requests wait for an engine. A tenant may have a ceiling, to which a higher priority is
+   * lowered. Unspecified: STANDARD. Nothing is stopped for a request of a higher priority.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Priority priority = 18 [json_name = "priority"];</code>
+   * @return The priority.
+   */
+  @java.lang.Override public io.tokengrpc.tokenstreaming.v1.Priority getPriority() {
+    io.tokengrpc.tokenstreaming.v1.Priority result = io.tokengrpc.tokenstreaming.v1.Priority.forNumber(priority_);
+    return result == null ? io.tokengrpc.tokenstreaming.v1.Priority.UNRECOGNIZED : result;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -981,6 +1010,9 @@ java.lang.String defaultValue) {
         16);
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(sessionId_)) {
       com.google.protobuf.GeneratedMessage.writeString(output, 17, sessionId_);
+    }
+    if (priority_ != io.tokengrpc.tokenstreaming.v1.Priority.PRIORITY_UNSPECIFIED.getNumber()) {
+      output.writeEnum(18, priority_);
     }
     getUnknownFields().writeTo(output);
   }
@@ -1061,6 +1093,10 @@ java.lang.String defaultValue) {
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(sessionId_)) {
       size += com.google.protobuf.GeneratedMessage.computeStringSize(17, sessionId_);
     }
+    if (priority_ != io.tokengrpc.tokenstreaming.v1.Priority.PRIORITY_UNSPECIFIED.getNumber()) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeEnumSize(18, priority_);
+    }
     return size;
   }
   @java.lang.Override
@@ -1140,6 +1176,7 @@ java.lang.String defaultValue) {
         other.internalGetLabels())) return false;
     if (!getSessionId()
         .equals(other.getSessionId())) return false;
+    if (priority_ != other.priority_) return false;
     if (!getInputCase().equals(other.getInputCase())) return false;
     switch (inputCase_) {
       case 3:
@@ -1218,6 +1255,8 @@ java.lang.String defaultValue) {
     }
     hash = (37 * hash) + SESSION_ID_FIELD_NUMBER;
     hash = (53 * hash) + getSessionId().hashCode();
+    hash = (37 * hash) + PRIORITY_FIELD_NUMBER;
+    hash = (53 * hash) + priority_;
     switch (inputCase_) {
       case 3:
         hash = (37 * hash) + PROMPT_FIELD_NUMBER;
@@ -1464,6 +1503,7 @@ java.lang.String defaultValue) {
       }
       internalGetMutableLabels().clear();
       sessionId_ = "";
+      priority_ = 0;
       inputCase_ = 0;
       input_ = null;
       return this;
@@ -1579,6 +1619,9 @@ java.lang.String defaultValue) {
       if (((from_bitField0_ & 0x00010000) != 0)) {
         result.sessionId_ = sessionId_;
       }
+      if (((from_bitField0_ & 0x00020000) != 0)) {
+        result.priority_ = priority_;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -1677,6 +1720,9 @@ java.lang.String defaultValue) {
         sessionId_ = other.sessionId_;
         bitField0_ |= 0x00010000;
         onChanged();
+      }
+      if (other.priority_ != 0) {
+        setPriorityValue(other.getPriorityValue());
       }
       switch (other.getInputCase()) {
         case PROMPT: {
@@ -1840,6 +1886,11 @@ java.lang.String defaultValue) {
               bitField0_ |= 0x00010000;
               break;
             } // case 138
+            case 144: {
+              priority_ = input.readEnum();
+              bitField0_ |= 0x00020000;
+              break;
+            } // case 144
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -4456,6 +4507,83 @@ java.lang.String defaultValue) {
       checkByteStringIsUtf8(value);
       sessionId_ = value;
       bitField0_ |= 0x00010000;
+      onChanged();
+      return this;
+    }
+
+    private int priority_ = 0;
+    /**
+     * <pre>
+     * Who goes first when requests wait for an engine. A tenant may have a ceiling, to which a higher priority is
+     * lowered. Unspecified: STANDARD. Nothing is stopped for a request of a higher priority.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Priority priority = 18 [json_name = "priority"];</code>
+     * @return The enum numeric value on the wire for priority.
+     */
+    @java.lang.Override public int getPriorityValue() {
+      return priority_;
+    }
+    /**
+     * <pre>
+     * Who goes first when requests wait for an engine. A tenant may have a ceiling, to which a higher priority is
+     * lowered. Unspecified: STANDARD. Nothing is stopped for a request of a higher priority.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Priority priority = 18 [json_name = "priority"];</code>
+     * @param value The enum numeric value on the wire for priority to set.
+     * @return This builder for chaining.
+     */
+    public Builder setPriorityValue(int value) {
+      priority_ = value;
+      bitField0_ |= 0x00020000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Who goes first when requests wait for an engine. A tenant may have a ceiling, to which a higher priority is
+     * lowered. Unspecified: STANDARD. Nothing is stopped for a request of a higher priority.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Priority priority = 18 [json_name = "priority"];</code>
+     * @return The priority.
+     */
+    @java.lang.Override
+    public io.tokengrpc.tokenstreaming.v1.Priority getPriority() {
+      io.tokengrpc.tokenstreaming.v1.Priority result = io.tokengrpc.tokenstreaming.v1.Priority.forNumber(priority_);
+      return result == null ? io.tokengrpc.tokenstreaming.v1.Priority.UNRECOGNIZED : result;
+    }
+    /**
+     * <pre>
+     * Who goes first when requests wait for an engine. A tenant may have a ceiling, to which a higher priority is
+     * lowered. Unspecified: STANDARD. Nothing is stopped for a request of a higher priority.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Priority priority = 18 [json_name = "priority"];</code>
+     * @param value The priority to set.
+     * @throws IllegalArgumentException if UNRECOGNIZED is provided.
+     * @return This builder for chaining.
+     */
+    public Builder setPriority(io.tokengrpc.tokenstreaming.v1.Priority value) {
+      if (value == null) { throw new NullPointerException(); }
+      bitField0_ |= 0x00020000;
+      priority_ = value.getNumber();
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Who goes first when requests wait for an engine. A tenant may have a ceiling, to which a higher priority is
+     * lowered. Unspecified: STANDARD. Nothing is stopped for a request of a higher priority.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Priority priority = 18 [json_name = "priority"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearPriority() {
+      bitField0_ = (bitField0_ & ~0x00020000);
+      priority_ = 0;
       onChanged();
       return this;
     }

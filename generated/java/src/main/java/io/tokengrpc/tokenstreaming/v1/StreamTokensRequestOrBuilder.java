@@ -513,5 +513,26 @@ java.lang.String defaultValue);
   com.google.protobuf.ByteString
       getSessionIdBytes();
 
+  /**
+   * <pre>
+   * Who goes first when requests wait for an engine. A tenant may have a ceiling, to which a higher priority is
+   * lowered. Unspecified: STANDARD. Nothing is stopped for a request of a higher priority.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Priority priority = 18 [json_name = "priority"];</code>
+   * @return The enum numeric value on the wire for priority.
+   */
+  int getPriorityValue();
+  /**
+   * <pre>
+   * Who goes first when requests wait for an engine. A tenant may have a ceiling, to which a higher priority is
+   * lowered. Unspecified: STANDARD. Nothing is stopped for a request of a higher priority.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Priority priority = 18 [json_name = "priority"];</code>
+   * @return The priority.
+   */
+  io.tokengrpc.tokenstreaming.v1.Priority getPriority();
+
   io.tokengrpc.tokenstreaming.v1.StreamTokensRequest.InputCase getInputCase();
 }

@@ -57,7 +57,7 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Duration queueDuration_;
   /**
    * <pre>
-   * From the call's arrival until an engine accepted it. Unset when none did.
+   * From the call's arrival until an engine accepted it, the time in the wait queue included. Unset when none did.
    * </pre>
    *
    * <code>.google.protobuf.Duration queue_duration = 1 [json_name = "queueDuration"];</code>
@@ -69,7 +69,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * From the call's arrival until an engine accepted it. Unset when none did.
+   * From the call's arrival until an engine accepted it, the time in the wait queue included. Unset when none did.
    * </pre>
    *
    * <code>.google.protobuf.Duration queue_duration = 1 [json_name = "queueDuration"];</code>
@@ -81,7 +81,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * From the call's arrival until an engine accepted it. Unset when none did.
+   * From the call's arrival until an engine accepted it, the time in the wait queue included. Unset when none did.
    * </pre>
    *
    * <code>.google.protobuf.Duration queue_duration = 1 [json_name = "queueDuration"];</code>
@@ -571,7 +571,7 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> queueDurationBuilder_;
     /**
      * <pre>
-     * From the call's arrival until an engine accepted it. Unset when none did.
+     * From the call's arrival until an engine accepted it, the time in the wait queue included. Unset when none did.
      * </pre>
      *
      * <code>.google.protobuf.Duration queue_duration = 1 [json_name = "queueDuration"];</code>
@@ -582,7 +582,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * From the call's arrival until an engine accepted it. Unset when none did.
+     * From the call's arrival until an engine accepted it, the time in the wait queue included. Unset when none did.
      * </pre>
      *
      * <code>.google.protobuf.Duration queue_duration = 1 [json_name = "queueDuration"];</code>
@@ -597,7 +597,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * From the call's arrival until an engine accepted it. Unset when none did.
+     * From the call's arrival until an engine accepted it, the time in the wait queue included. Unset when none did.
      * </pre>
      *
      * <code>.google.protobuf.Duration queue_duration = 1 [json_name = "queueDuration"];</code>
@@ -617,7 +617,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * From the call's arrival until an engine accepted it. Unset when none did.
+     * From the call's arrival until an engine accepted it, the time in the wait queue included. Unset when none did.
      * </pre>
      *
      * <code>.google.protobuf.Duration queue_duration = 1 [json_name = "queueDuration"];</code>
@@ -635,7 +635,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * From the call's arrival until an engine accepted it. Unset when none did.
+     * From the call's arrival until an engine accepted it, the time in the wait queue included. Unset when none did.
      * </pre>
      *
      * <code>.google.protobuf.Duration queue_duration = 1 [json_name = "queueDuration"];</code>
@@ -660,7 +660,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * From the call's arrival until an engine accepted it. Unset when none did.
+     * From the call's arrival until an engine accepted it, the time in the wait queue included. Unset when none did.
      * </pre>
      *
      * <code>.google.protobuf.Duration queue_duration = 1 [json_name = "queueDuration"];</code>
@@ -677,7 +677,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * From the call's arrival until an engine accepted it. Unset when none did.
+     * From the call's arrival until an engine accepted it, the time in the wait queue included. Unset when none did.
      * </pre>
      *
      * <code>.google.protobuf.Duration queue_duration = 1 [json_name = "queueDuration"];</code>
@@ -689,7 +689,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * From the call's arrival until an engine accepted it. Unset when none did.
+     * From the call's arrival until an engine accepted it, the time in the wait queue included. Unset when none did.
      * </pre>
      *
      * <code>.google.protobuf.Duration queue_duration = 1 [json_name = "queueDuration"];</code>
@@ -704,7 +704,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * From the call's arrival until an engine accepted it. Unset when none did.
+     * From the call's arrival until an engine accepted it, the time in the wait queue included. Unset when none did.
      * </pre>
      *
      * <code>.google.protobuf.Duration queue_duration = 1 [json_name = "queueDuration"];</code>

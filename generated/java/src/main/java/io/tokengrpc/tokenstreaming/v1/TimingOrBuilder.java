@@ -12,7 +12,7 @@ public interface TimingOrBuilder extends
 
   /**
    * <pre>
-   * From the call's arrival until an engine accepted it. Unset when none did.
+   * From the call's arrival until an engine accepted it, the time in the wait queue included. Unset when none did.
    * </pre>
    *
    * <code>.google.protobuf.Duration queue_duration = 1 [json_name = "queueDuration"];</code>
@@ -21,7 +21,7 @@ public interface TimingOrBuilder extends
   boolean hasQueueDuration();
   /**
    * <pre>
-   * From the call's arrival until an engine accepted it. Unset when none did.
+   * From the call's arrival until an engine accepted it, the time in the wait queue included. Unset when none did.
    * </pre>
    *
    * <code>.google.protobuf.Duration queue_duration = 1 [json_name = "queueDuration"];</code>
@@ -30,7 +30,7 @@ public interface TimingOrBuilder extends
   com.google.protobuf.Duration getQueueDuration();
   /**
    * <pre>
-   * From the call's arrival until an engine accepted it. Unset when none did.
+   * From the call's arrival until an engine accepted it, the time in the wait queue included. Unset when none did.
    * </pre>
    *
    * <code>.google.protobuf.Duration queue_duration = 1 [json_name = "queueDuration"];</code>

@@ -110,7 +110,7 @@ public final class TokenStreamProto extends com.google.protobuf.GeneratedFile {
       "t.proto\032\"tokenstreaming/v1/generation.pr" +
       "oto\032\035tokenstreaming/v1/input.proto\032\035toke" +
       "nstreaming/v1/model.proto\032\035tokenstreamin" +
-      "g/v1/usage.proto\"\230\010\n\023StreamTokensRequest" +
+      "g/v1/usage.proto\"\321\010\n\023StreamTokensRequest" +
       "\022#\n\rgeneration_id\030\001 \001(\tR\014generationId\022\024\n" +
       "\005model\030\002 \001(\tR\005model\022\030\n\006prompt\030\003 \001(\tH\000R\006p" +
       "rompt\022E\n\014conversation\030\004 \001(\0132\037.tokenstrea" +
@@ -134,84 +134,85 @@ public final class TokenStreamProto extends com.google.protobuf.GeneratedFile {
       "obuf.StructR\014engineParams\022J\n\006labels\030\020 \003(" +
       "\01322.tokenstreaming.v1.StreamTokensReques" +
       "t.LabelsEntryR\006labels\022\035\n\nsession_id\030\021 \001(" +
-      "\tR\tsessionId\0329\n\013LabelsEntry\022\020\n\003key\030\001 \001(\t" +
-      "R\003key\022\024\n\005value\030\002 \001(\tR\005value:\0028\001B\007\n\005input" +
-      "B\031\n\027_max_output_token_count\"\275\005\n\024StreamTo" +
-      "kensResponse\022\032\n\010sequence\030\001 \001(\005R\010sequence" +
-      "\0220\n\006tokens\030\002 \003(\0132\030.tokenstreaming.v1.Tok" +
-      "enR\006tokens\022S\n\023tool_call_fragments\030\003 \003(\0132" +
-      "#.tokenstreaming.v1.ToolCallFragmentR\021to" +
-      "olCallFragments\022.\n\005usage\030\004 \001(\0132\030.tokenst" +
-      "reaming.v1.UsageR\005usage\0226\n\007started\030\005 \001(\013" +
-      "2\032.tokenstreaming.v1.StartedH\000R\007started\022" +
-      "L\n\017engine_switched\030\006 \001(\0132!.tokenstreamin" +
-      "g.v1.EngineSwitchedH\000R\016engineSwitched\0229\n" +
-      "\010finished\030\007 \001(\0132\033.tokenstreaming.v1.Fini" +
-      "shedH\000R\010finished\0229\n\010attached\030\010 \001(\0132\033.tok" +
-      "enstreaming.v1.AttachedH\001R\010attached\022<\n\th" +
-      "eartbeat\030\t \001(\0132\034.tokenstreaming.v1.Heart" +
-      "beatH\001R\theartbeat\022C\n\014drain_notice\030\n \001(\0132" +
-      "\036.tokenstreaming.v1.DrainNoticeH\001R\013drain" +
-      "Notice\022,\n\017output_checksum\030\013 \001(\007H\002R\016outpu" +
-      "tChecksum\210\001\001B\007\n\005eventB\010\n\006noticeB\022\n\020_outp" +
-      "ut_checksum\"\314\001\n\023ResumeTokensRequest\022#\n\rg" +
-      "eneration_id\030\001 \001(\tR\014generationId\022%\n\016afte" +
-      "r_sequence\030\002 \001(\005R\rafterSequence\022\'\n\017log_i" +
-      "ncarnation\030\003 \001(\tR\016logIncarnation\022,\n\017outp" +
-      "ut_checksum\030\004 \001(\007H\000R\016outputChecksum\210\001\001B\022" +
-      "\n\020_output_checksum\"W\n\023GenerateTextReques" +
-      "t\022@\n\007request\030\001 \001(\0132&.tokenstreaming.v1.S" +
-      "treamTokensRequestR\007request\"\272\002\n\024Generate" +
-      "TextResponse\022\022\n\004text\030\001 \001(\tR\004text\022%\n\016reas" +
-      "oning_text\030\002 \001(\tR\rreasoningText\022!\n\014refus" +
-      "al_text\030\003 \001(\tR\013refusalText\022:\n\ntool_calls" +
-      "\030\004 \003(\0132\033.tokenstreaming.v1.ToolCallR\ttoo" +
-      "lCalls\022=\n\ngeneration\030\005 \001(\0132\035.tokenstream" +
-      "ing.v1.GenerationR\ngeneration\022I\n\017reasoni" +
-      "ng_parts\030\006 \003(\0132 .tokenstreaming.v1.Reaso" +
-      "ningPartR\016reasoningParts\">\n\027CancelGenera" +
-      "tionRequest\022#\n\rgeneration_id\030\001 \001(\tR\014gene" +
-      "rationId\"Y\n\030CancelGenerationResponse\022=\n\n" +
-      "generation\030\001 \001(\0132\035.tokenstreaming.v1.Gen" +
-      "erationR\ngeneration\";\n\024GetGenerationRequ" +
-      "est\022#\n\rgeneration_id\030\001 \001(\tR\014generationId" +
-      "\"V\n\025GetGenerationResponse\022=\n\ngeneration\030" +
-      "\001 \001(\0132\035.tokenstreaming.v1.GenerationR\nge" +
-      "neration\"V\n\022CountTokensRequest\022@\n\007reques" +
-      "t\030\001 \001(\0132&.tokenstreaming.v1.StreamTokens" +
-      "RequestR\007request\"\217\001\n\023CountTokensResponse" +
-      "\022*\n\021input_token_count\030\001 \001(\005R\017inputTokenC" +
-      "ount\0226\n\006source\030\002 \001(\0162\036.tokenstreaming.v1" +
-      ".UsageSourceR\006source\022\024\n\005model\030\003 \001(\tR\005mod" +
-      "el\"O\n\021ListModelsRequest\022\033\n\tpage_size\030\001 \001" +
-      "(\005R\010pageSize\022\035\n\npage_token\030\002 \001(\tR\tpageTo" +
-      "ken\"n\n\022ListModelsResponse\0220\n\006models\030\001 \003(" +
-      "\0132\030.tokenstreaming.v1.ModelR\006models\022&\n\017n" +
-      "ext_page_token\030\002 \001(\tR\rnextPageToken2\276\005\n\013" +
-      "TokenStream\022a\n\014StreamTokens\022&.tokenstrea" +
-      "ming.v1.StreamTokensRequest\032\'.tokenstrea" +
-      "ming.v1.StreamTokensResponse0\001\022a\n\014Resume" +
-      "Tokens\022&.tokenstreaming.v1.ResumeTokensR" +
-      "equest\032\'.tokenstreaming.v1.StreamTokensR" +
-      "esponse0\001\022_\n\014GenerateText\022&.tokenstreami" +
-      "ng.v1.GenerateTextRequest\032\'.tokenstreami" +
-      "ng.v1.GenerateTextResponse\022k\n\020CancelGene" +
-      "ration\022*.tokenstreaming.v1.CancelGenerat" +
-      "ionRequest\032+.tokenstreaming.v1.CancelGen" +
-      "erationResponse\022b\n\rGetGeneration\022\'.token" +
-      "streaming.v1.GetGenerationRequest\032(.toke" +
-      "nstreaming.v1.GetGenerationResponse\022\\\n\013C" +
-      "ountTokens\022%.tokenstreaming.v1.CountToke" +
-      "nsRequest\032&.tokenstreaming.v1.CountToken" +
-      "sResponse\022Y\n\nListModels\022$.tokenstreaming" +
-      ".v1.ListModelsRequest\032%.tokenstreaming.v" +
-      "1.ListModelsResponseB\340\001\n\036io.tokengrpc.to" +
-      "kenstreaming.v1B\020TokenStreamProtoP\001ZNgit" +
-      "hub.com/tokengrpc/tokengrpc/generated/go" +
-      "/tokenstreaming/v1;tokenstreamingv1\252\002\033To" +
-      "kenGrpc.TokenStreaming.V1\312\002\033TokenGrpc\\To" +
-      "kenStreaming\\V1\352\002\035TokenGrpc::TokenStream" +
-      "ing::V1b\006proto3"
+      "\tR\tsessionId\0227\n\010priority\030\022 \001(\0162\033.tokenst" +
+      "reaming.v1.PriorityR\010priority\0329\n\013LabelsE" +
+      "ntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\tR\005v" +
+      "alue:\0028\001B\007\n\005inputB\031\n\027_max_output_token_c" +
+      "ount\"\275\005\n\024StreamTokensResponse\022\032\n\010sequenc" +
+      "e\030\001 \001(\005R\010sequence\0220\n\006tokens\030\002 \003(\0132\030.toke" +
+      "nstreaming.v1.TokenR\006tokens\022S\n\023tool_call" +
+      "_fragments\030\003 \003(\0132#.tokenstreaming.v1.Too" +
+      "lCallFragmentR\021toolCallFragments\022.\n\005usag" +
+      "e\030\004 \001(\0132\030.tokenstreaming.v1.UsageR\005usage" +
+      "\0226\n\007started\030\005 \001(\0132\032.tokenstreaming.v1.St" +
+      "artedH\000R\007started\022L\n\017engine_switched\030\006 \001(" +
+      "\0132!.tokenstreaming.v1.EngineSwitchedH\000R\016" +
+      "engineSwitched\0229\n\010finished\030\007 \001(\0132\033.token" +
+      "streaming.v1.FinishedH\000R\010finished\0229\n\010att" +
+      "ached\030\010 \001(\0132\033.tokenstreaming.v1.Attached" +
+      "H\001R\010attached\022<\n\theartbeat\030\t \001(\0132\034.tokens" +
+      "treaming.v1.HeartbeatH\001R\theartbeat\022C\n\014dr" +
+      "ain_notice\030\n \001(\0132\036.tokenstreaming.v1.Dra" +
+      "inNoticeH\001R\013drainNotice\022,\n\017output_checks" +
+      "um\030\013 \001(\007H\002R\016outputChecksum\210\001\001B\007\n\005eventB\010" +
+      "\n\006noticeB\022\n\020_output_checksum\"\314\001\n\023ResumeT" +
+      "okensRequest\022#\n\rgeneration_id\030\001 \001(\tR\014gen" +
+      "erationId\022%\n\016after_sequence\030\002 \001(\005R\rafter" +
+      "Sequence\022\'\n\017log_incarnation\030\003 \001(\tR\016logIn" +
+      "carnation\022,\n\017output_checksum\030\004 \001(\007H\000R\016ou" +
+      "tputChecksum\210\001\001B\022\n\020_output_checksum\"W\n\023G" +
+      "enerateTextRequest\022@\n\007request\030\001 \001(\0132&.to" +
+      "kenstreaming.v1.StreamTokensRequestR\007req" +
+      "uest\"\272\002\n\024GenerateTextResponse\022\022\n\004text\030\001 " +
+      "\001(\tR\004text\022%\n\016reasoning_text\030\002 \001(\tR\rreaso" +
+      "ningText\022!\n\014refusal_text\030\003 \001(\tR\013refusalT" +
+      "ext\022:\n\ntool_calls\030\004 \003(\0132\033.tokenstreaming" +
+      ".v1.ToolCallR\ttoolCalls\022=\n\ngeneration\030\005 " +
+      "\001(\0132\035.tokenstreaming.v1.GenerationR\ngene" +
+      "ration\022I\n\017reasoning_parts\030\006 \003(\0132 .tokens" +
+      "treaming.v1.ReasoningPartR\016reasoningPart" +
+      "s\">\n\027CancelGenerationRequest\022#\n\rgenerati" +
+      "on_id\030\001 \001(\tR\014generationId\"Y\n\030CancelGener" +
+      "ationResponse\022=\n\ngeneration\030\001 \001(\0132\035.toke" +
+      "nstreaming.v1.GenerationR\ngeneration\";\n\024" +
+      "GetGenerationRequest\022#\n\rgeneration_id\030\001 " +
+      "\001(\tR\014generationId\"V\n\025GetGenerationRespon" +
+      "se\022=\n\ngeneration\030\001 \001(\0132\035.tokenstreaming." +
+      "v1.GenerationR\ngeneration\"V\n\022CountTokens" +
+      "Request\022@\n\007request\030\001 \001(\0132&.tokenstreamin" +
+      "g.v1.StreamTokensRequestR\007request\"\217\001\n\023Co" +
+      "untTokensResponse\022*\n\021input_token_count\030\001" +
+      " \001(\005R\017inputTokenCount\0226\n\006source\030\002 \001(\0162\036." +
+      "tokenstreaming.v1.UsageSourceR\006source\022\024\n" +
+      "\005model\030\003 \001(\tR\005model\"O\n\021ListModelsRequest" +
+      "\022\033\n\tpage_size\030\001 \001(\005R\010pageSize\022\035\n\npage_to" +
+      "ken\030\002 \001(\tR\tpageToken\"n\n\022ListModelsRespon" +
+      "se\0220\n\006models\030\001 \003(\0132\030.tokenstreaming.v1.M" +
+      "odelR\006models\022&\n\017next_page_token\030\002 \001(\tR\rn" +
+      "extPageToken2\276\005\n\013TokenStream\022a\n\014StreamTo" +
+      "kens\022&.tokenstreaming.v1.StreamTokensReq" +
+      "uest\032\'.tokenstreaming.v1.StreamTokensRes" +
+      "ponse0\001\022a\n\014ResumeTokens\022&.tokenstreaming" +
+      ".v1.ResumeTokensRequest\032\'.tokenstreaming" +
+      ".v1.StreamTokensResponse0\001\022_\n\014GenerateTe" +
+      "xt\022&.tokenstreaming.v1.GenerateTextReque" +
+      "st\032\'.tokenstreaming.v1.GenerateTextRespo" +
+      "nse\022k\n\020CancelGeneration\022*.tokenstreaming" +
+      ".v1.CancelGenerationRequest\032+.tokenstrea" +
+      "ming.v1.CancelGenerationResponse\022b\n\rGetG" +
+      "eneration\022\'.tokenstreaming.v1.GetGenerat" +
+      "ionRequest\032(.tokenstreaming.v1.GetGenera" +
+      "tionResponse\022\\\n\013CountTokens\022%.tokenstrea" +
+      "ming.v1.CountTokensRequest\032&.tokenstream" +
+      "ing.v1.CountTokensResponse\022Y\n\nListModels" +
+      "\022$.tokenstreaming.v1.ListModelsRequest\032%" +
+      ".tokenstreaming.v1.ListModelsResponseB\340\001" +
+      "\n\036io.tokengrpc.tokenstreaming.v1B\020TokenS" +
+      "treamProtoP\001ZNgithub.com/tokengrpc/token" +
+      "grpc/generated/go/tokenstreaming/v1;toke" +
+      "nstreamingv1\252\002\033TokenGrpc.TokenStreaming." +
+      "V1\312\002\033TokenGrpc\\TokenStreaming\\V1\352\002\035Token" +
+      "Grpc::TokenStreaming::V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -227,7 +228,7 @@ public final class TokenStreamProto extends com.google.protobuf.GeneratedFile {
     internal_static_tokenstreaming_v1_StreamTokensRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_StreamTokensRequest_descriptor,
-        new java.lang.String[] { "GenerationId", "Model", "Prompt", "Conversation", "PromptTokenIds", "MaxOutputTokenCount", "Sampling", "Reasoning", "Output", "Tools", "ToolChoice", "OutputConstraint", "Limits", "Recovery", "EngineParams", "Labels", "SessionId", "Input", });
+        new java.lang.String[] { "GenerationId", "Model", "Prompt", "Conversation", "PromptTokenIds", "MaxOutputTokenCount", "Sampling", "Reasoning", "Output", "Tools", "ToolChoice", "OutputConstraint", "Limits", "Recovery", "EngineParams", "Labels", "SessionId", "Priority", "Input", });
     internal_static_tokenstreaming_v1_StreamTokensRequest_LabelsEntry_descriptor =
       internal_static_tokenstreaming_v1_StreamTokensRequest_descriptor.getNestedType(0);
     internal_static_tokenstreaming_v1_StreamTokensRequest_LabelsEntry_fieldAccessorTable = new

@@ -42,6 +42,7 @@ private static final long serialVersionUID = 0L;
     attempts_ = java.util.Collections.emptyList();
     server_ = "";
     sessionId_ = "";
+    priority_ = 0;
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -878,6 +879,32 @@ java.lang.String defaultValue) {
     return cost_ == null ? io.tokengrpc.tokenstreaming.v1.Cost.getDefaultInstance() : cost_;
   }
 
+  public static final int PRIORITY_FIELD_NUMBER = 20;
+  private int priority_ = 0;
+  /**
+   * <pre>
+   * Priority that the request had, after the tenant's ceiling.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Priority priority = 20 [json_name = "priority"];</code>
+   * @return The enum numeric value on the wire for priority.
+   */
+  @java.lang.Override public int getPriorityValue() {
+    return priority_;
+  }
+  /**
+   * <pre>
+   * Priority that the request had, after the tenant's ceiling.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Priority priority = 20 [json_name = "priority"];</code>
+   * @return The priority.
+   */
+  @java.lang.Override public io.tokengrpc.tokenstreaming.v1.Priority getPriority() {
+    io.tokengrpc.tokenstreaming.v1.Priority result = io.tokengrpc.tokenstreaming.v1.Priority.forNumber(priority_);
+    return result == null ? io.tokengrpc.tokenstreaming.v1.Priority.UNRECOGNIZED : result;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -951,6 +978,9 @@ java.lang.String defaultValue) {
     }
     if (((bitField0_ & 0x00000020) != 0)) {
       output.writeMessage(19, getCost());
+    }
+    if (priority_ != io.tokengrpc.tokenstreaming.v1.Priority.PRIORITY_UNSPECIFIED.getNumber()) {
+      output.writeEnum(20, priority_);
     }
     getUnknownFields().writeTo(output);
   }
@@ -1036,6 +1066,10 @@ java.lang.String defaultValue) {
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(19, getCost());
     }
+    if (priority_ != io.tokengrpc.tokenstreaming.v1.Priority.PRIORITY_UNSPECIFIED.getNumber()) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeEnumSize(20, priority_);
+    }
     return size;
   }
   @java.lang.Override
@@ -1114,6 +1148,7 @@ java.lang.String defaultValue) {
       if (!getCost()
           .equals(other.getCost())) return false;
     }
+    if (priority_ != other.priority_) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -1180,6 +1215,8 @@ java.lang.String defaultValue) {
       hash = (37 * hash) + COST_FIELD_NUMBER;
       hash = (53 * hash) + getCost().hashCode();
     }
+    hash = (37 * hash) + PRIORITY_FIELD_NUMBER;
+    hash = (53 * hash) + priority_;
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -1398,6 +1435,7 @@ java.lang.String defaultValue) {
         costBuilder_.dispose();
         costBuilder_ = null;
       }
+      priority_ = 0;
       return this;
     }
 
@@ -1518,6 +1556,9 @@ java.lang.String defaultValue) {
             : costBuilder_.build();
         to_bitField0_ |= 0x00000020;
       }
+      if (((from_bitField0_ & 0x00080000) != 0)) {
+        result.priority_ = priority_;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -1626,6 +1667,9 @@ java.lang.String defaultValue) {
       }
       if (other.hasCost()) {
         mergeCost(other.getCost());
+      }
+      if (other.priority_ != 0) {
+        setPriorityValue(other.getPriorityValue());
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -1772,6 +1816,11 @@ java.lang.String defaultValue) {
               bitField0_ |= 0x00040000;
               break;
             } // case 154
+            case 160: {
+              priority_ = input.readEnum();
+              bitField0_ |= 0x00080000;
+              break;
+            } // case 160
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -4099,6 +4148,78 @@ java.lang.String defaultValue) {
         cost_ = null;
       }
       return costBuilder_;
+    }
+
+    private int priority_ = 0;
+    /**
+     * <pre>
+     * Priority that the request had, after the tenant's ceiling.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Priority priority = 20 [json_name = "priority"];</code>
+     * @return The enum numeric value on the wire for priority.
+     */
+    @java.lang.Override public int getPriorityValue() {
+      return priority_;
+    }
+    /**
+     * <pre>
+     * Priority that the request had, after the tenant's ceiling.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Priority priority = 20 [json_name = "priority"];</code>
+     * @param value The enum numeric value on the wire for priority to set.
+     * @return This builder for chaining.
+     */
+    public Builder setPriorityValue(int value) {
+      priority_ = value;
+      bitField0_ |= 0x00080000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Priority that the request had, after the tenant's ceiling.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Priority priority = 20 [json_name = "priority"];</code>
+     * @return The priority.
+     */
+    @java.lang.Override
+    public io.tokengrpc.tokenstreaming.v1.Priority getPriority() {
+      io.tokengrpc.tokenstreaming.v1.Priority result = io.tokengrpc.tokenstreaming.v1.Priority.forNumber(priority_);
+      return result == null ? io.tokengrpc.tokenstreaming.v1.Priority.UNRECOGNIZED : result;
+    }
+    /**
+     * <pre>
+     * Priority that the request had, after the tenant's ceiling.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Priority priority = 20 [json_name = "priority"];</code>
+     * @param value The priority to set.
+     * @throws IllegalArgumentException if UNRECOGNIZED is provided.
+     * @return This builder for chaining.
+     */
+    public Builder setPriority(io.tokengrpc.tokenstreaming.v1.Priority value) {
+      if (value == null) { throw new NullPointerException(); }
+      bitField0_ |= 0x00080000;
+      priority_ = value.getNumber();
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Priority that the request had, after the tenant's ceiling.
+     * </pre>
+     *
+     * <code>.tokenstreaming.v1.Priority priority = 20 [json_name = "priority"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearPriority() {
+      bitField0_ = (bitField0_ & ~0x00080000);
+      priority_ = 0;
+      onChanged();
+      return this;
     }
 
     // @@protoc_insertion_point(builder_scope:tokenstreaming.v1.UsageRecord)

@@ -475,4 +475,23 @@ java.lang.String defaultValue);
    * <code>.tokenstreaming.v1.Cost cost = 19 [json_name = "cost"];</code>
    */
   io.tokengrpc.tokenstreaming.v1.CostOrBuilder getCostOrBuilder();
+
+  /**
+   * <pre>
+   * Priority that the request had, after the tenant's ceiling.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Priority priority = 20 [json_name = "priority"];</code>
+   * @return The enum numeric value on the wire for priority.
+   */
+  int getPriorityValue();
+  /**
+   * <pre>
+   * Priority that the request had, after the tenant's ceiling.
+   * </pre>
+   *
+   * <code>.tokenstreaming.v1.Priority priority = 20 [json_name = "priority"];</code>
+   * @return The priority.
+   */
+  io.tokengrpc.tokenstreaming.v1.Priority getPriority();
 }

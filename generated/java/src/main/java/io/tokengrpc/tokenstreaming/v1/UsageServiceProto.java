@@ -99,120 +99,122 @@ public final class UsageServiceProto extends com.google.protobuf.GeneratedFile {
       "\021tokenstreaming.v1\032\036google/protobuf/dura" +
       "tion.proto\032\037google/protobuf/timestamp.pr" +
       "oto\032\"tokenstreaming/v1/generation.proto\032" +
-      "\035tokenstreaming/v1/usage.proto\"\307\007\n\013Usage" +
-      "Record\022\033\n\trecord_id\030\001 \001(\tR\010recordId\022#\n\rg" +
-      "eneration_id\030\002 \001(\tR\014generationId\022\026\n\006tena" +
-      "nt\030\003 \001(\tR\006tenant\022\024\n\005model\030\004 \001(\tR\005model\022." +
-      "\n\005usage\030\005 \001(\0132\030.tokenstreaming.v1.UsageR" +
-      "\005usage\0229\n\005state\030\006 \001(\0162#.tokenstreaming.v" +
-      "1.UsageRecordStateR\005state\022D\n\rfinish_reas" +
-      "on\030\007 \001(\0162\037.tokenstreaming.v1.FinishReaso" +
-      "nR\014finishReason\022!\n\014error_reason\030\010 \001(\tR\013e" +
-      "rrorReason\022;\n\013create_time\030\t \001(\0132\032.google" +
-      ".protobuf.TimestampR\ncreateTime\0225\n\010end_t" +
-      "ime\030\n \001(\0132\032.google.protobuf.TimestampR\007e" +
-      "ndTime\022B\n\006labels\030\013 \003(\0132*.tokenstreaming." +
-      "v1.UsageRecord.LabelsEntryR\006labels\022=\n\rse" +
-      "ttled_usage\030\014 \001(\0132\030.tokenstreaming.v1.Us" +
-      "ageR\014settledUsage\0226\n\010attempts\030\r \003(\0132\032.to" +
-      "kenstreaming.v1.AttemptR\010attempts\022\026\n\006ser" +
-      "ver\030\016 \001(\tR\006server\022\035\n\nsession_id\030\017 \001(\tR\ts" +
-      "essionId\022D\n\020first_token_time\030\020 \001(\0132\032.goo" +
-      "gle.protobuf.TimestampR\016firstTokenTime\022(" +
-      "\n\020event_byte_count\030\021 \001(\003R\016eventByteCount" +
-      "\0226\n\027last_delivered_sequence\030\022 \001(\005R\025lastD" +
-      "eliveredSequence\022+\n\004cost\030\023 \001(\0132\027.tokenst" +
-      "reaming.v1.CostR\004cost\0329\n\013LabelsEntry\022\020\n\003" +
-      "key\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\tR\005value:\0028\001" +
-      "\"\321\002\n\013UsageFilter\022\026\n\006tenant\030\001 \001(\tR\006tenant" +
-      "\022\024\n\005model\030\002 \001(\tR\005model\022B\n\006labels\030\003 \003(\0132*" +
-      ".tokenstreaming.v1.UsageFilter.LabelsEnt" +
-      "ryR\006labels\0229\n\nstart_time\030\004 \001(\0132\032.google." +
-      "protobuf.TimestampR\tstartTime\0225\n\010end_tim" +
-      "e\030\005 \001(\0132\032.google.protobuf.TimestampR\007end" +
-      "Time\022#\n\rgeneration_id\030\006 \001(\tR\014generationI" +
-      "d\0329\n\013LabelsEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005va" +
-      "lue\030\002 \001(\tR\005value:\0028\001\"\215\001\n\027ListUsageRecord" +
-      "sRequest\0226\n\006filter\030\001 \001(\0132\036.tokenstreamin" +
-      "g.v1.UsageFilterR\006filter\022\033\n\tpage_size\030\002 " +
-      "\001(\005R\010pageSize\022\035\n\npage_token\030\003 \001(\tR\tpageT" +
-      "oken\"\207\001\n\030ListUsageRecordsResponse\022C\n\rusa" +
-      "ge_records\030\001 \003(\0132\036.tokenstreaming.v1.Usa" +
-      "geRecordR\014usageRecords\022&\n\017next_page_toke" +
-      "n\030\002 \001(\tR\rnextPageToken\"\316\002\n\025SummarizeUsag" +
-      "eRequest\0226\n\006filter\030\001 \001(\0132\036.tokenstreamin" +
-      "g.v1.UsageFilterR\006filter\022<\n\010group_by\030\002 \003" +
-      "(\0162!.tokenstreaming.v1.UsageDimensionR\007g" +
-      "roupBy\022\033\n\tlabel_key\030\003 \001(\tR\010labelKey\022B\n\017b" +
-      "ucket_duration\030\004 \001(\0132\031.google.protobuf.D" +
-      "urationR\016bucketDuration\022A\n\013bucket_unit\030\005" +
-      " \001(\0162 .tokenstreaming.v1.UsageTimeUnitR\n" +
-      "bucketUnit\022\033\n\ttime_zone\030\006 \001(\tR\010timeZone\"" +
-      "W\n\026SummarizeUsageResponse\022=\n\tsummaries\030\001" +
-      " \003(\0132\037.tokenstreaming.v1.UsageSummaryR\ts" +
-      "ummaries\"\246\005\n\014UsageSummary\022\026\n\006tenant\030\001 \001(" +
-      "\tR\006tenant\022\024\n\005model\030\002 \001(\tR\005model\022\037\n\013label" +
-      "_value\030\003 \001(\tR\nlabelValue\022F\n\021bucket_start" +
-      "_time\030\004 \001(\0132\032.google.protobuf.TimestampR" +
-      "\017bucketStartTime\022)\n\020generation_count\030\005 \001" +
-      "(\003R\017generationCount\022*\n\021input_token_count" +
-      "\030\006 \001(\003R\017inputTokenCount\022,\n\022output_token_" +
-      "count\030\007 \001(\003R\020outputTokenCount\0227\n\030cached_" +
-      "input_token_count\030\010 \001(\003R\025cachedInputToke" +
-      "nCount\022@\n\035cache_write_input_token_count\030" +
-      "\t \001(\003R\031cacheWriteInputTokenCount\0222\n\025reas" +
-      "oning_token_count\030\n \001(\003R\023reasoningTokenC" +
-      "ount\0220\n\024overhead_token_count\030\013 \001(\003R\022over" +
-      "headTokenCount\0226\n\006source\030\014 \001(\0162\036.tokenst" +
-      "reaming.v1.UsageSourceR\006source\0222\n\025lost_g" +
-      "eneration_count\030\r \001(\003R\023lostGenerationCou" +
-      "nt\022-\n\005costs\030\016 \003(\0132\027.tokenstreaming.v1.Co" +
-      "stR\005costs\"u\n\027ListUsageEntriesRequest\022%\n\016" +
-      "after_sequence\030\001 \001(\003R\rafterSequence\022\033\n\tp" +
-      "age_size\030\002 \001(\005R\010pageSize\022\026\n\006tenant\030\003 \001(\t" +
-      "R\006tenant\"\203\001\n\030ListUsageEntriesResponse\022B\n" +
-      "\rusage_entries\030\001 \003(\0132\035.tokenstreaming.v1" +
-      ".UsageEntryR\014usageEntries\022#\n\rlast_sequen" +
-      "ce\030\002 \001(\003R\014lastSequence\"\334\002\n\nUsageEntry\022\032\n" +
-      "\010sequence\030\001 \001(\003R\010sequence\0225\n\004kind\030\002 \001(\0162" +
-      "!.tokenstreaming.v1.UsageEntryKindR\004kind" +
-      "\0229\n\nentry_time\030\003 \001(\0132\032.google.protobuf.T" +
-      "imestampR\tentryTime\022A\n\014usage_record\030\004 \001(" +
-      "\0132\036.tokenstreaming.v1.UsageRecordR\013usage" +
-      "Record\022?\n\016previous_usage\030\005 \001(\0132\030.tokenst" +
-      "reaming.v1.UsageR\rpreviousUsage\022<\n\rprevi" +
-      "ous_cost\030\006 \001(\0132\027.tokenstreaming.v1.CostR" +
-      "\014previousCost*\217\001\n\020UsageRecordState\022\"\n\036US" +
-      "AGE_RECORD_STATE_UNSPECIFIED\020\000\022\033\n\027USAGE_" +
-      "RECORD_STATE_OPEN\020\001\022\035\n\031USAGE_RECORD_STAT" +
-      "E_CLOSED\020\002\022\033\n\027USAGE_RECORD_STATE_LOST\020\003*" +
-      "\235\001\n\016UsageDimension\022\037\n\033USAGE_DIMENSION_UN" +
-      "SPECIFIED\020\000\022\032\n\026USAGE_DIMENSION_TENANT\020\001\022" +
-      "\031\n\025USAGE_DIMENSION_MODEL\020\002\022\031\n\025USAGE_DIME" +
-      "NSION_LABEL\020\003\022\030\n\024USAGE_DIMENSION_TIME\020\004*" +
-      "~\n\rUsageTimeUnit\022\037\n\033USAGE_TIME_UNIT_UNSP" +
-      "ECIFIED\020\000\022\030\n\024USAGE_TIME_UNIT_HOUR\020\001\022\027\n\023U" +
-      "SAGE_TIME_UNIT_DAY\020\002\022\031\n\025USAGE_TIME_UNIT_" +
-      "MONTH\020\003*\300\001\n\016UsageEntryKind\022 \n\034USAGE_ENTR" +
-      "Y_KIND_UNSPECIFIED\020\000\022\032\n\026USAGE_ENTRY_KIND" +
-      "_BEGIN\020\001\022\033\n\027USAGE_ENTRY_KIND_FINISH\020\002\022\033\n" +
-      "\027USAGE_ENTRY_KIND_SETTLE\020\003\022\031\n\025USAGE_ENTR" +
-      "Y_KIND_LOST\020\004\022\033\n\027USAGE_ENTRY_KIND_ADJUST" +
-      "\020\0052\317\002\n\014UsageService\022k\n\020ListUsageRecords\022" +
-      "*.tokenstreaming.v1.ListUsageRecordsRequ" +
-      "est\032+.tokenstreaming.v1.ListUsageRecords" +
-      "Response\022e\n\016SummarizeUsage\022(.tokenstream" +
-      "ing.v1.SummarizeUsageRequest\032).tokenstre" +
-      "aming.v1.SummarizeUsageResponse\022k\n\020ListU" +
-      "sageEntries\022*.tokenstreaming.v1.ListUsag" +
-      "eEntriesRequest\032+.tokenstreaming.v1.List" +
-      "UsageEntriesResponseB\341\001\n\036io.tokengrpc.to" +
-      "kenstreaming.v1B\021UsageServiceProtoP\001ZNgi" +
-      "thub.com/tokengrpc/tokengrpc/generated/g" +
-      "o/tokenstreaming/v1;tokenstreamingv1\252\002\033T" +
-      "okenGrpc.TokenStreaming.V1\312\002\033TokenGrpc\\T" +
-      "okenStreaming\\V1\352\002\035TokenGrpc::TokenStrea" +
-      "ming::V1b\006proto3"
+      "\035tokenstreaming/v1/input.proto\032\035tokenstr" +
+      "eaming/v1/usage.proto\"\200\010\n\013UsageRecord\022\033\n" +
+      "\trecord_id\030\001 \001(\tR\010recordId\022#\n\rgeneration" +
+      "_id\030\002 \001(\tR\014generationId\022\026\n\006tenant\030\003 \001(\tR" +
+      "\006tenant\022\024\n\005model\030\004 \001(\tR\005model\022.\n\005usage\030\005" +
+      " \001(\0132\030.tokenstreaming.v1.UsageR\005usage\0229\n" +
+      "\005state\030\006 \001(\0162#.tokenstreaming.v1.UsageRe" +
+      "cordStateR\005state\022D\n\rfinish_reason\030\007 \001(\0162" +
+      "\037.tokenstreaming.v1.FinishReasonR\014finish" +
+      "Reason\022!\n\014error_reason\030\010 \001(\tR\013errorReaso" +
+      "n\022;\n\013create_time\030\t \001(\0132\032.google.protobuf" +
+      ".TimestampR\ncreateTime\0225\n\010end_time\030\n \001(\013" +
+      "2\032.google.protobuf.TimestampR\007endTime\022B\n" +
+      "\006labels\030\013 \003(\0132*.tokenstreaming.v1.UsageR" +
+      "ecord.LabelsEntryR\006labels\022=\n\rsettled_usa" +
+      "ge\030\014 \001(\0132\030.tokenstreaming.v1.UsageR\014sett" +
+      "ledUsage\0226\n\010attempts\030\r \003(\0132\032.tokenstream" +
+      "ing.v1.AttemptR\010attempts\022\026\n\006server\030\016 \001(\t" +
+      "R\006server\022\035\n\nsession_id\030\017 \001(\tR\tsessionId\022" +
+      "D\n\020first_token_time\030\020 \001(\0132\032.google.proto" +
+      "buf.TimestampR\016firstTokenTime\022(\n\020event_b" +
+      "yte_count\030\021 \001(\003R\016eventByteCount\0226\n\027last_" +
+      "delivered_sequence\030\022 \001(\005R\025lastDeliveredS" +
+      "equence\022+\n\004cost\030\023 \001(\0132\027.tokenstreaming.v" +
+      "1.CostR\004cost\0227\n\010priority\030\024 \001(\0162\033.tokenst" +
+      "reaming.v1.PriorityR\010priority\0329\n\013LabelsE" +
+      "ntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\tR\005v" +
+      "alue:\0028\001\"\321\002\n\013UsageFilter\022\026\n\006tenant\030\001 \001(\t" +
+      "R\006tenant\022\024\n\005model\030\002 \001(\tR\005model\022B\n\006labels" +
+      "\030\003 \003(\0132*.tokenstreaming.v1.UsageFilter.L" +
+      "abelsEntryR\006labels\0229\n\nstart_time\030\004 \001(\0132\032" +
+      ".google.protobuf.TimestampR\tstartTime\0225\n" +
+      "\010end_time\030\005 \001(\0132\032.google.protobuf.Timest" +
+      "ampR\007endTime\022#\n\rgeneration_id\030\006 \001(\tR\014gen" +
+      "erationId\0329\n\013LabelsEntry\022\020\n\003key\030\001 \001(\tR\003k" +
+      "ey\022\024\n\005value\030\002 \001(\tR\005value:\0028\001\"\215\001\n\027ListUsa" +
+      "geRecordsRequest\0226\n\006filter\030\001 \001(\0132\036.token" +
+      "streaming.v1.UsageFilterR\006filter\022\033\n\tpage" +
+      "_size\030\002 \001(\005R\010pageSize\022\035\n\npage_token\030\003 \001(" +
+      "\tR\tpageToken\"\207\001\n\030ListUsageRecordsRespons" +
+      "e\022C\n\rusage_records\030\001 \003(\0132\036.tokenstreamin" +
+      "g.v1.UsageRecordR\014usageRecords\022&\n\017next_p" +
+      "age_token\030\002 \001(\tR\rnextPageToken\"\316\002\n\025Summa" +
+      "rizeUsageRequest\0226\n\006filter\030\001 \001(\0132\036.token" +
+      "streaming.v1.UsageFilterR\006filter\022<\n\010grou" +
+      "p_by\030\002 \003(\0162!.tokenstreaming.v1.UsageDime" +
+      "nsionR\007groupBy\022\033\n\tlabel_key\030\003 \001(\tR\010label" +
+      "Key\022B\n\017bucket_duration\030\004 \001(\0132\031.google.pr" +
+      "otobuf.DurationR\016bucketDuration\022A\n\013bucke" +
+      "t_unit\030\005 \001(\0162 .tokenstreaming.v1.UsageTi" +
+      "meUnitR\nbucketUnit\022\033\n\ttime_zone\030\006 \001(\tR\010t" +
+      "imeZone\"W\n\026SummarizeUsageResponse\022=\n\tsum" +
+      "maries\030\001 \003(\0132\037.tokenstreaming.v1.UsageSu" +
+      "mmaryR\tsummaries\"\246\005\n\014UsageSummary\022\026\n\006ten" +
+      "ant\030\001 \001(\tR\006tenant\022\024\n\005model\030\002 \001(\tR\005model\022" +
+      "\037\n\013label_value\030\003 \001(\tR\nlabelValue\022F\n\021buck" +
+      "et_start_time\030\004 \001(\0132\032.google.protobuf.Ti" +
+      "mestampR\017bucketStartTime\022)\n\020generation_c" +
+      "ount\030\005 \001(\003R\017generationCount\022*\n\021input_tok" +
+      "en_count\030\006 \001(\003R\017inputTokenCount\022,\n\022outpu" +
+      "t_token_count\030\007 \001(\003R\020outputTokenCount\0227\n" +
+      "\030cached_input_token_count\030\010 \001(\003R\025cachedI" +
+      "nputTokenCount\022@\n\035cache_write_input_toke" +
+      "n_count\030\t \001(\003R\031cacheWriteInputTokenCount" +
+      "\0222\n\025reasoning_token_count\030\n \001(\003R\023reasoni" +
+      "ngTokenCount\0220\n\024overhead_token_count\030\013 \001" +
+      "(\003R\022overheadTokenCount\0226\n\006source\030\014 \001(\0162\036" +
+      ".tokenstreaming.v1.UsageSourceR\006source\0222" +
+      "\n\025lost_generation_count\030\r \001(\003R\023lostGener" +
+      "ationCount\022-\n\005costs\030\016 \003(\0132\027.tokenstreami" +
+      "ng.v1.CostR\005costs\"u\n\027ListUsageEntriesReq" +
+      "uest\022%\n\016after_sequence\030\001 \001(\003R\rafterSeque" +
+      "nce\022\033\n\tpage_size\030\002 \001(\005R\010pageSize\022\026\n\006tena" +
+      "nt\030\003 \001(\tR\006tenant\"\203\001\n\030ListUsageEntriesRes" +
+      "ponse\022B\n\rusage_entries\030\001 \003(\0132\035.tokenstre" +
+      "aming.v1.UsageEntryR\014usageEntries\022#\n\rlas" +
+      "t_sequence\030\002 \001(\003R\014lastSequence\"\334\002\n\nUsage" +
+      "Entry\022\032\n\010sequence\030\001 \001(\003R\010sequence\0225\n\004kin" +
+      "d\030\002 \001(\0162!.tokenstreaming.v1.UsageEntryKi" +
+      "ndR\004kind\0229\n\nentry_time\030\003 \001(\0132\032.google.pr" +
+      "otobuf.TimestampR\tentryTime\022A\n\014usage_rec" +
+      "ord\030\004 \001(\0132\036.tokenstreaming.v1.UsageRecor" +
+      "dR\013usageRecord\022?\n\016previous_usage\030\005 \001(\0132\030" +
+      ".tokenstreaming.v1.UsageR\rpreviousUsage\022" +
+      "<\n\rprevious_cost\030\006 \001(\0132\027.tokenstreaming." +
+      "v1.CostR\014previousCost*\217\001\n\020UsageRecordSta" +
+      "te\022\"\n\036USAGE_RECORD_STATE_UNSPECIFIED\020\000\022\033" +
+      "\n\027USAGE_RECORD_STATE_OPEN\020\001\022\035\n\031USAGE_REC" +
+      "ORD_STATE_CLOSED\020\002\022\033\n\027USAGE_RECORD_STATE" +
+      "_LOST\020\003*\235\001\n\016UsageDimension\022\037\n\033USAGE_DIME" +
+      "NSION_UNSPECIFIED\020\000\022\032\n\026USAGE_DIMENSION_T" +
+      "ENANT\020\001\022\031\n\025USAGE_DIMENSION_MODEL\020\002\022\031\n\025US" +
+      "AGE_DIMENSION_LABEL\020\003\022\030\n\024USAGE_DIMENSION" +
+      "_TIME\020\004*~\n\rUsageTimeUnit\022\037\n\033USAGE_TIME_U" +
+      "NIT_UNSPECIFIED\020\000\022\030\n\024USAGE_TIME_UNIT_HOU" +
+      "R\020\001\022\027\n\023USAGE_TIME_UNIT_DAY\020\002\022\031\n\025USAGE_TI" +
+      "ME_UNIT_MONTH\020\003*\300\001\n\016UsageEntryKind\022 \n\034US" +
+      "AGE_ENTRY_KIND_UNSPECIFIED\020\000\022\032\n\026USAGE_EN" +
+      "TRY_KIND_BEGIN\020\001\022\033\n\027USAGE_ENTRY_KIND_FIN" +
+      "ISH\020\002\022\033\n\027USAGE_ENTRY_KIND_SETTLE\020\003\022\031\n\025US" +
+      "AGE_ENTRY_KIND_LOST\020\004\022\033\n\027USAGE_ENTRY_KIN" +
+      "D_ADJUST\020\0052\317\002\n\014UsageService\022k\n\020ListUsage" +
+      "Records\022*.tokenstreaming.v1.ListUsageRec" +
+      "ordsRequest\032+.tokenstreaming.v1.ListUsag" +
+      "eRecordsResponse\022e\n\016SummarizeUsage\022(.tok" +
+      "enstreaming.v1.SummarizeUsageRequest\032).t" +
+      "okenstreaming.v1.SummarizeUsageResponse\022" +
+      "k\n\020ListUsageEntries\022*.tokenstreaming.v1." +
+      "ListUsageEntriesRequest\032+.tokenstreaming" +
+      ".v1.ListUsageEntriesResponseB\341\001\n\036io.toke" +
+      "ngrpc.tokenstreaming.v1B\021UsageServicePro" +
+      "toP\001ZNgithub.com/tokengrpc/tokengrpc/gen" +
+      "erated/go/tokenstreaming/v1;tokenstreami" +
+      "ngv1\252\002\033TokenGrpc.TokenStreaming.V1\312\002\033Tok" +
+      "enGrpc\\TokenStreaming\\V1\352\002\035TokenGrpc::To" +
+      "kenStreaming::V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -220,6 +222,7 @@ public final class UsageServiceProto extends com.google.protobuf.GeneratedFile {
           com.google.protobuf.DurationProto.getDescriptor(),
           com.google.protobuf.TimestampProto.getDescriptor(),
           io.tokengrpc.tokenstreaming.v1.GenerationProto.getDescriptor(),
+          io.tokengrpc.tokenstreaming.v1.InputProto.getDescriptor(),
           io.tokengrpc.tokenstreaming.v1.UsageProto.getDescriptor(),
         });
     internal_static_tokenstreaming_v1_UsageRecord_descriptor =
@@ -227,7 +230,7 @@ public final class UsageServiceProto extends com.google.protobuf.GeneratedFile {
     internal_static_tokenstreaming_v1_UsageRecord_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_UsageRecord_descriptor,
-        new java.lang.String[] { "RecordId", "GenerationId", "Tenant", "Model", "Usage", "State", "FinishReason", "ErrorReason", "CreateTime", "EndTime", "Labels", "SettledUsage", "Attempts", "Server", "SessionId", "FirstTokenTime", "EventByteCount", "LastDeliveredSequence", "Cost", });
+        new java.lang.String[] { "RecordId", "GenerationId", "Tenant", "Model", "Usage", "State", "FinishReason", "ErrorReason", "CreateTime", "EndTime", "Labels", "SettledUsage", "Attempts", "Server", "SessionId", "FirstTokenTime", "EventByteCount", "LastDeliveredSequence", "Cost", "Priority", });
     internal_static_tokenstreaming_v1_UsageRecord_LabelsEntry_descriptor =
       internal_static_tokenstreaming_v1_UsageRecord_descriptor.getNestedType(0);
     internal_static_tokenstreaming_v1_UsageRecord_LabelsEntry_fieldAccessorTable = new
@@ -298,6 +301,7 @@ public final class UsageServiceProto extends com.google.protobuf.GeneratedFile {
     com.google.protobuf.DurationProto.getDescriptor();
     com.google.protobuf.TimestampProto.getDescriptor();
     io.tokengrpc.tokenstreaming.v1.GenerationProto.getDescriptor();
+    io.tokengrpc.tokenstreaming.v1.InputProto.getDescriptor();
     io.tokengrpc.tokenstreaming.v1.UsageProto.getDescriptor();
   }
 
