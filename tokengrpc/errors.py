@@ -55,6 +55,7 @@ class Reason(StrEnum):
     READER_LIMIT = "READER_LIMIT"
     READER_TOO_SLOW = "READER_TOO_SLOW"
     REPLAY_EXPIRED = "REPLAY_EXPIRED"
+    SCOPE_REQUIRED = "SCOPE_REQUIRED"
     SEQUENCE_OUT_OF_RANGE = "SEQUENCE_OUT_OF_RANGE"
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
     UNAUTHENTICATED = "UNAUTHENTICATED"
@@ -189,6 +190,12 @@ class AdminRequired(CallerError):
     """Operation that is reserved for administrators."""
 
     reason = Reason.ADMIN_REQUIRED
+
+
+class ScopeRequired(CallerError):
+    """Credential without the scope that the call needs."""
+
+    reason = Reason.SCOPE_REQUIRED
 
 
 class QuotaExceeded(CallerError):

@@ -19,7 +19,15 @@ from tokengrpc.core.model import (
     UsageReport,
     UsageSource,
 )
-from tokengrpc.core.ports.auth import Authenticator, Peer, ReloadsKeys
+from tokengrpc.core.ports.auth import (
+    Authenticator,
+    CredentialKind,
+    LooksUpTenants,
+    Peer,
+    ReloadsKeys,
+    TakesKinds,
+    TenantLookup,
+)
 from tokengrpc.core.ports.budget import Budget, Grant
 from tokengrpc.core.ports.engine import (
     Checkable,
@@ -77,7 +85,7 @@ from tokengrpc.core.ports.observer import (
     Tracer,
 )
 from tokengrpc.core.request import GenerationRequest
-from tokengrpc.core.tenant import Identity, Tenant
+from tokengrpc.core.tenant import Identity, Scope, Tenant
 from tokengrpc.core.trace import TraceContext
 
 __all__ = [
@@ -97,6 +105,7 @@ __all__ = [
     "ClosesObserver",
     "Continuation",
     "Cost",
+    "CredentialKind",
     "Delta",
     "DescribesUpstream",
     "Durability",
@@ -116,6 +125,7 @@ __all__ = [
     "Identity",
     "LateUsage",
     "LogClaim",
+    "LooksUpTenants",
     "Observer",
     "ObserverEvent",
     "Opening",
@@ -130,6 +140,7 @@ __all__ = [
     "ReportsLoad",
     "RequestParameters",
     "RereadsSecrets",
+    "Scope",
     "SharesTokenIds",
     "Spill",
     "SpilledCall",
@@ -137,7 +148,9 @@ __all__ = [
     "StoreStateChanged",
     "SubscriptionEnded",
     "SubscriptionStarted",
+    "TakesKinds",
     "Tenant",
+    "TenantLookup",
     "Tokenizer",
     "TokensRelayed",
     "ToolCallFragment",

@@ -45,13 +45,18 @@ async def reload(server: Server, read: Callable[[], Settings]) -> None:
 def _parts(server: Server, settings: Settings) -> Iterator[tuple[str, Callable[[], None]]]:
     """Yields the name of each part that can be wrong, and what applies it."""
     yield "prices", partial(server.use_prices, settings)
-    authenticator = server.authenticator
-    if isinstance(authenticator, ReloadsKeys):
-        yield "tenants", partial(authenticator.reload, settings)
+    yield "tenants", partial(_reload_tenants, server, settings)
     for model in server.catalog.all() if server.catalog is not None else ():
         for engine in model.engines:
             if isinstance(engine, RereadsSecrets):
                 yield f"keys of {model.name}/{engine.name}", engine.reread_secrets
+
+
+def _reload_tenants(server: Server, settings: Settings) -> None:
+    """Applies tenants and their keys: both, or if a key is wrong, neither."""
+    if isinstance(server.authenticator, ReloadsKeys):
+        server.authenticator.reload(settings)
+    server.tenants.reload(settings)
 
 
 def _tried(part: str, apply: Callable[[], None]) -> bool:

@@ -18,6 +18,7 @@ from tokengrpc.core.admission import Admission
 from tokengrpc.core.capacity import Capacity, CapacityLimits
 from tokengrpc.core.catalog import Catalog
 from tokengrpc.core.clock import SystemClock
+from tokengrpc.core.ports.auth import LooksUpTenants
 from tokengrpc.core.ports.ledger import PricesLostUsage
 from tokengrpc.core.ports.usage_reader import UsageReader
 from tokengrpc.core.prices import PriceList
@@ -33,10 +34,12 @@ from tokengrpc.generations.registry import GenerationRegistry
 from tokengrpc.generations.services import Services
 from tokengrpc.generations.silence_watch import SilenceWatch
 from tokengrpc.generations.status import Phase, ServerStatus
+from tokengrpc.identity.tenants import SettingsTenants
 from tokengrpc.model_factory import ModelFactory
 from tokengrpc.rpc import grpc_aio
 from tokengrpc.rpc.acceptors import Acceptors
 from tokengrpc.rpc.access_log import AccessLog
+from tokengrpc.rpc.authenticators import create_authenticator
 from tokengrpc.rpc.call_reports import CallReports
 from tokengrpc.rpc.exposure import check_exposure
 from tokengrpc.rpc.interceptor import CallInterceptor
@@ -119,9 +122,10 @@ class Server:
         self.sink = sink
         if sink is None and settings.store:
             self.sink = plugins.create("event_stores", "store", settings.store, settings)
-        self.authenticator: Authenticator = authenticator or plugins.create(
-            "authenticators", "authenticator", settings.authenticator, settings
-        )
+        self.authenticator: Authenticator = authenticator or create_authenticator(settings)
+        self.tenants = SettingsTenants(settings)
+        if isinstance(self.authenticator, LooksUpTenants):
+            self.authenticator.use_tenants(self.tenants)
         self.budget: Budget = budget or plugins.create("budgets", "budget", settings.budget, settings)
         self._engines = engines or {}
         metrics = Metrics(self.status) if settings.admin_listen else None
@@ -221,7 +225,9 @@ class Server:
         if reporting is not None:
             reporting.register(self._server, settings.limits.request_timeout)
         await self.health.register(self._server, settings.limits.request_timeout)
-        register_reflection(self._server, served, settings.limits.request_timeout)
+        if settings.reflection != "off":
+            admit = grpc_aio.admitting(interceptor) if settings.reflection == "authenticated" else None
+            register_reflection(self._server, served, settings.limits.request_timeout, admit)
         credentials = self._certificates.credentials() if self._certificates is not None else None
         # Before an engine is dialled from that port.
         self.port = listen(self._server, settings.listen, credentials)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COUNT = "must be a whole number of at least 1 and at most 1,000,000"
+SEVERAL = "authenticator: must be different names with commas between, as jwt,static"
 REPLAY = '[[models]]\nname = "a"\nkind = "replay"\n'
 OPENAI = '[[models]]\nname = "m"\nkind = "openai"\nbase_url = "http://127.0.0.1:8000/v1"\n'
 
@@ -146,6 +147,8 @@ WRONG_FILES = {
     "contain faults; set allow_request_faults instead",
     f"{ENGINES}weight = 0": "models[0].engines[1].weight: must be a number above 0 and at most 1,000",
     f"{REPLAY}options = 1": "models[0].options: must be a table",
+    'authenticator = "jwt,,static"': SEVERAL,
+    'authenticator = ["jwt", "jwt"]': SEVERAL,
     '[[tenants]]\nname = "a"': "tenants[0].key_env: required (or key_file), so that this tenant has a key",
     '[[tenants]]\nname = "a"\nkey_env = "A"\nkey_file = "b"': "tenants[0].key_file: cannot be combined with "
     "key_env; remove one of them",
@@ -241,6 +244,7 @@ SAMPLES = {
     "default_model": "builtin",
     "log_level": "debug",
     "log_format": "json",
+    "reflection": "off",
     "ledger_outage": "strict",
     "engine": "builtin",
     "base_url": "http://host",

@@ -71,4 +71,4 @@ async def test_unknown_callers_are_refused(known, metadata: Metadata) -> None:
 
 async def test_without_keys_everybody_may_call() -> None:
     """This is the default of a server without tenants."""
-    assert await StaticKeyAuthenticator([]).authenticate((), HERE) == ANYBODY
+    assert await StaticKeyAuthenticator([], is_open=True).authenticate((), HERE) == ANYBODY

@@ -127,6 +127,7 @@ CONTRACT: dict[str, tuple[str, str]] = {
     "Unauthenticated": ("UNAUTHENTICATED", "NEVER"),
     "ModelNotAllowed": ("PERMISSION_DENIED", "NEVER"),
     "AdminRequired": ("PERMISSION_DENIED", "NEVER"),
+    "ScopeRequired": ("PERMISSION_DENIED", "NEVER"),
     "QuotaExceeded": ("RESOURCE_EXHAUSTED", "RETRY"),
     "BudgetExhausted": ("RESOURCE_EXHAUSTED", "NEVER"),
     "ReaderLimit": ("RESOURCE_EXHAUSTED", "RESUME"),

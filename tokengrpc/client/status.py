@@ -43,6 +43,7 @@ CLASS_OF_REASON: dict[str, type[TokenStreamError]] = {
     Reason.UNAUTHENTICATED: NotAllowedError,
     Reason.MODEL_NOT_ALLOWED: NotAllowedError,
     Reason.ADMIN_REQUIRED: NotAllowedError,
+    Reason.SCOPE_REQUIRED: NotAllowedError,
     Reason.QUOTA_EXCEEDED: QuotaError,
     Reason.BUDGET_EXHAUSTED: QuotaError,
     Reason.READER_LIMIT: QuotaError,

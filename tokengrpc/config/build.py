@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 def build(raw: Mapping[str, Any]) -> Settings:
     """Converts the tables of a file to settings. Raises Problem."""
+    names = raw.get("authenticator")
+    if isinstance(names, list) and all(isinstance(name, str) for name in names):
+        raw = {**raw, "authenticator": ",".join(names)}
     if "models" not in raw:
         return convert(raw, Settings)
     tables = raw["models"]

@@ -109,6 +109,7 @@ _TOP_KEYS = (
     "ledger_outage",
     "store",
     "authenticator",
+    "reflection",
     "budget",
 )
 # The key `base_url` is the variable TOKENGRPC_BASE_URL and the flag --base-url.

@@ -44,11 +44,14 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ] = 0
 
     def __post_init__(self) -> None:
-        """Checks that there is exactly one key."""
-        if not (self.key_env or self.key_file):
-            raise ConfigError("key_env: required (or key_file), so that this tenant has a key")
+        """Checks that there is at most one key."""
         if self.key_env and self.key_file:
             raise ConfigError("key_file: cannot be combined with key_env; remove one of them")
+
+    @property
+    def has_key(self) -> bool:
+        """Whether the tenant has a key. Other credentials may name a tenant without one."""
+        return bool(self.key_env or self.key_file)
 
     def read_key(self, environ: Mapping[str, str] = os.environ) -> str:
         """Reads the tenant's key. Raises ConfigError if it is missing or empty."""
@@ -123,8 +126,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str, Meta(description="event store shared by replicas, by name or URL; empty: events stay in memory")
     ] = ""
     authenticator: Annotated[
-        str, Meta(description="authenticator of callers: static (keys of tenants) or a plugin's, by name")
+        str,
+        Meta(
+            description="authenticators of callers, by name: static (keys of tenants), jwt, certificate or a "
+            "plugin's; separated by commas, each kind of credential goes to the first one that takes it"
+        ),
     ] = "static"
+    reflection: Annotated[
+        Literal["open", "authenticated", "off"],
+        Meta(description="who may call reflection: everybody, callers with a credential, nobody"),
+    ] = "open"
     budget: Annotated[str, Meta(description="token budgets of callers: unlimited or a plugin's, by name")] = (
         "unlimited"
     )
@@ -153,6 +164,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         names = [model.name for model in self.models]
         check_different("models", names)
         check_different("tenants", [tenant.name for tenant in self.tenants])
+        self._check_authenticators()
         if self.default_model:
             _check_known("default_model", self.default_model, names)
         for index, tenant in enumerate(self.tenants):
@@ -176,6 +188,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             if address := getattr(self, key):
                 _check_port(key, address)
 
+    def _check_authenticators(self) -> None:
+        names = self.authenticators
+        if not all(names) or len(set(names)) < len(names):
+            raise ConfigError("authenticator: must be different names with commas between, as jwt,static")
+        for index, tenant in enumerate(self.tenants):
+            if names == ("static",) and not tenant.has_key:
+                raise ConfigError(
+                    f"tenants[{index}].key_env: required (or key_file), so that this tenant has a key"
+                )
+
     def _check_clocks(self, path: str, model: ModelSettings) -> None:
         """Checks that a model's timeouts are not above the server's."""
         for name, largest in _CLOCKS:
@@ -183,6 +205,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for index, engine in enumerate(model.engines):
             where = path if model.is_single else f"{path}.engines[{index}]"
             _check_at_most(f"{where}.connect_timeout", engine.connect_timeout, self.limits, "connect_timeout")
+
+    @property
+    def authenticators(self) -> tuple[str, ...]:
+        """Names of the authenticators, in their order."""
+        return tuple(name.strip() for name in self.authenticator.split(","))
 
     @property
     def chosen_ledger(self) -> str:
@@ -194,7 +221,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def is_strict(self) -> bool:
         """Whether generations are refused while the ledger is unavailable."""
-        return self.ledger_outage == "strict" or (self.ledger_outage == "auto" and bool(self.tenants))
+        has_tenants = bool(self.tenants) or self.authenticators != ("static",)
+        return self.ledger_outage == "strict" or (self.ledger_outage == "auto" and has_tenants)
 
     @property
     def default_model_name(self) -> str:

@@ -64,6 +64,7 @@ class Rates:
 class Tenant:
     """Customer of the service. Empty `models` means all models; a limit of 0 does not limit.
 
+    Credentials of an `admin` that have no scopes of their own may administer as well.
     `priority_ceiling` is the highest priority of its requests. `weight` is its share when tenants of one
     priority wait. `model_rates` limit single models in addition, by name.
     """
@@ -96,15 +97,20 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Authenticated caller; `subject` is its name within the tenant, such as that of a key or certificate."""
+    """Authenticated caller; `subject` is its name within the tenant, such as that of a key or certificate.
+
+    `scopes` are those of its credential. None is for credentials without scopes: all that the tenant may do.
+    """
 
     tenant: Tenant
     subject: str = ""
-    scopes: frozenset[Scope] = TENANT_SCOPES
+    scopes: frozenset[Scope] | None = None
 
     def may(self, scope: Scope) -> bool:
         """Returns whether the caller may do something."""
-        return scope in self.scopes or (scope is Scope.ADMIN and self.tenant.admin)
+        if self.scopes is not None:
+            return scope in self.scopes
+        return scope in (ALL_SCOPES if self.tenant.admin else TENANT_SCOPES)
 
 
 NOBODY = Identity(tenant=Tenant(name=""), scopes=frozenset())

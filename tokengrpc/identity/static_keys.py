@@ -6,28 +6,33 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from tokengrpc.config import ConfigError
-from tokengrpc.core.tenant import ANYBODY, Identity, Tenant
+from tokengrpc.core.tenant import ANYBODY, Identity
 from tokengrpc.errors import Unauthenticated
+from tokengrpc.identity.credentials import ALL_KINDS, BEARER_KINDS, bearer_token
+from tokengrpc.identity.tenants import tenant_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from tokengrpc.config import Settings
     from tokengrpc.core.ports.auth import Peer
+    from tokengrpc.core.tenant import Tenant
 
 
 class StaticKeyAuthenticator:
-    """Authenticator with one key per tenant. If there are no keys, every caller is `ANYBODY`.
+    """Authenticator with keys of tenants. If it is `open`, every caller is `ANYBODY`.
 
     Keys are kept and compared as digests, so that neither memory nor timing reveals them.
     """
 
-    def __init__(self, keys: Iterable[tuple[Tenant, str]]) -> None:
+    def __init__(self, keys: Iterable[tuple[Tenant, str]], *, is_open: bool = False) -> None:
+        self._open = is_open
         self._identities = _identities(keys)
+        self.kinds = ALL_KINDS if is_open else BEARER_KINDS
 
     def reload(self, settings: Settings) -> None:
         """See `ReloadsKeys`. Whether callers need a key at all changes only with a restart."""
-        if bool(settings.tenants) != bool(self._identities):
+        if _is_open(settings) != self._open:
             raise ConfigError("tenants: the first tenant is added, and the last one removed, by a restart")
         self._identities = _identities(_read_keys(settings))
 
@@ -43,18 +48,17 @@ class StaticKeyAuthenticator:
         peer: Peer,  # noqa: ARG002 - keys are in the metadata
     ) -> Identity:
         """See `Authenticator`."""
-        if not self._identities:
+        if self._open:
             return ANYBODY
-        for name, value in metadata:
-            if name == "authorization" and isinstance(value, str):
-                scheme, _, key = value.partition(" ")
-                identity = self._identities.get(_digest(key.strip())) if scheme.lower() == "bearer" else None
-                if identity is not None:
-                    return identity
-                raise Unauthenticated(
-                    "the key is unknown to this server: check the metadata `authorization: Bearer KEY`"
-                )
-        raise Unauthenticated("this server requires a key: send the metadata `authorization: Bearer KEY`")
+        key = bearer_token(metadata)
+        if not key:
+            raise Unauthenticated("this server requires a key: send the metadata `authorization: Bearer KEY`")
+        identity = self._identities.get(_digest(key))
+        if identity is None:
+            raise Unauthenticated(
+                "the key is unknown to this server: check the metadata `authorization: Bearer KEY`"
+            )
+        return identity
 
 
 def _identities(keys: Iterable[tuple[Tenant, str]]) -> dict[bytes, Identity]:
@@ -70,23 +74,19 @@ def create(value: str, options: Mapping[str, Any], settings: Settings) -> Static
 
     Raises ConfigError if a key is missing, or if two tenants have the same key.
     """
-    return StaticKeyAuthenticator(_read_keys(settings))
+    return StaticKeyAuthenticator(_read_keys(settings), is_open=_is_open(settings))
+
+
+def _is_open(settings: Settings) -> bool:
+    """Returns whether the server has neither tenants nor another authenticator."""
+    return not settings.tenants and len(settings.authenticators) == 1
 
 
 def _read_keys(settings: Settings) -> list[tuple[Tenant, str]]:
-    """Returns the settings' tenants with their keys. Raises ConfigError, see `create`."""
-    keys = [
-        (
-            Tenant(
-                name=tenant.name,
-                models=frozenset(tenant.models),
-                admin=tenant.admin,
-                max_generations=tenant.max_generations,
-            ),
-            tenant.read_key(),
-        )
-        for tenant in settings.tenants
-    ]
+    """Returns the settings' tenants that have keys, with their keys. Raises ConfigError, see `create`."""
+    keys = [(tenant_of(tenant), tenant.read_key()) for tenant in settings.tenants if tenant.has_key]
+    if not keys and not _is_open(settings):
+        raise ConfigError("authenticator: `static` needs a tenant with a key; add one, or remove `static`")
     owners: dict[str, str] = {}
     for tenant, key in keys:
         if owners.setdefault(key, tenant.name) != tenant.name:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from google.rpc.status_pb2 import Status
 
     from tokengrpc.core.ports.auth import Peer
-    from tokengrpc.core.tenant import Identity
+    from tokengrpc.core.tenant import Identity, Scope
     from tokengrpc.wire.status import Failure
 
 R_co = TypeVar("R_co", covariant=True)
@@ -27,12 +27,13 @@ class RpcCall(ABC):
     If the caller leaves, the handler is cancelled: CancelledError is raised wherever it waits, also in
     `write`. `failure` returns the current state of the generation that errors of the call concern.
     `sent_bytes` and `received_bytes` count the bytes of the messages that were sent and received. `trace` is
-    the call's place in a trace.
+    the call's place in a trace. Its caller needs one of `scopes`, if there are any.
     """
 
-    def __init__(self, method: str) -> None:
+    def __init__(self, method: str, scopes: tuple[Scope, ...] = ()) -> None:
         """Takes the name of the RPC, such as `StreamTokens`."""
         self.method = method
+        self.scopes = scopes
         self.identity: Identity = NOBODY
         self.generation_id = ""
         self.failure: Callable[[], Failure] | None = None

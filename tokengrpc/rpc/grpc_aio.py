@@ -13,6 +13,7 @@ from grpc_status import rpc_status
 
 from tokengrpc.core.ports.auth import Peer
 from tokengrpc.rpc.call import RpcCall
+from tokengrpc.rpc.scopes import SCOPES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import ServiceDescriptor
     from google.rpc.status_pb2 import Status
 
+    from tokengrpc.core.tenant import Scope
     from tokengrpc.rpc.call import Handler
     from tokengrpc.rpc.interceptor import CallInterceptor
 
@@ -32,8 +34,10 @@ Trailers = Callable[[], tuple[tuple[str, str | bytes], ...]]
 class GrpcCall(RpcCall):
     """Call of grpc.aio."""
 
-    def __init__(self, method: str, context: Context, trailers: Trailers) -> None:
-        super().__init__(method)
+    def __init__(
+        self, method: str, context: Context, trailers: Trailers = tuple, scopes: tuple[Scope, ...] = ()
+    ) -> None:
+        super().__init__(method, scopes)
         self._context = context
         self._trailers = trailers
 
@@ -114,18 +118,21 @@ def register(
 ) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
     """Registers a service, and returns its handlers by path. `trailers` are sent with every call.
 
+    Callers need the scopes of `rpc/scopes.py`.
+
     Without serializers, because handlers take and return encoded messages. All methods are registered as
     taking a stream of requests, of which they read one. Then they begin when the call arrives, can refuse it
     before the request has arrived, and can limit the time that this takes. grpc.aio itself would wait for the
     single request of a method without any limit. Methods are also registered one by one, so that the calls of
     one do not wait for those of another to be accepted.
     """
+    scopes = SCOPES[service.full_name]
     methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
         method.name: (
             grpc.stream_stream_rpc_method_handler
             if method.server_streaming
             else grpc.stream_unary_rpc_method_handler
-        )(_behavior(method.name, handlers[method.name], interceptor, trailers))
+        )(_behavior(method.name, handlers[method.name], interceptor, trailers, scopes))
         for method in service.methods
     }
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service.full_name, methods)])
@@ -134,11 +141,15 @@ def register(
 
 
 def _behavior(
-    name: str, handler: Handler[Any], interceptor: CallInterceptor, trailers: Trailers
+    name: str,
+    handler: Handler[Any],
+    interceptor: CallInterceptor,
+    trailers: Trailers,
+    scopes: tuple[Scope, ...],
 ) -> Callable[[object, Context], Awaitable[Any]]:
     # A coroutine function, because grpc.aio runs any other callable on a thread.
     async def handle(_requests: object, context: Context) -> Any:  # noqa: ANN401 - bytes or None, by the kind of call
-        call = GrpcCall(name, context, trailers)
+        call = GrpcCall(name, context, trailers, scopes)
         try:
             response = await interceptor.run(handler, call)
         except grpc.aio.AbortError as aborted:
@@ -151,3 +162,12 @@ def _behavior(
             del _requests, context, call
 
     return handle
+
+
+def admitting(interceptor: CallInterceptor) -> Callable[[Context], Awaitable[None]]:
+    """Returns what ends calls of unknown callers to a service that gRPC itself implements."""
+
+    async def admit(context: Context) -> None:
+        await interceptor.admit(GrpcCall("", context))
+
+    return admit

@@ -16,6 +16,7 @@ from tokengrpc.errors import (
     TokenGrpcError,
     without_traceback,
 )
+from tokengrpc.rpc.scopes import check_scopes
 from tokengrpc.shortages import overloaded
 from tokengrpc.wire.status import status_of
 
@@ -67,9 +68,7 @@ class CallInterceptor:
         """Runs a handler. Returns its response; None if the call ended with an error."""
         self._reports.started(call)
         try:
-            call.identity = await self._patience.once(
-                lambda: self._authenticator.authenticate(call.metadata, call.peer)
-            )
+            await self._identify(call)
             response = await handler(await self._request(call), call)
         except asyncio.CancelledError:
             self._reports.left(call)
@@ -90,6 +89,23 @@ class CallInterceptor:
             return response
         await self._fail(call, error)
         return None
+
+    async def admit(self, call: RpcCall) -> None:
+        """Ends a call of another service, such as reflection, if its caller is unknown. Reports nothing."""
+        try:
+            await self._identify(call)
+        except TokenGrpcError as raised:
+            error = without_traceback(raised)
+        else:
+            return
+        await call.fail(status_of(error), pushback_ms(error, ended=False))
+
+    async def _identify(self, call: RpcCall) -> None:
+        """Finds out who calls. Raises Unauthenticated, ScopeRequired, AdminRequired, StoreUnavailable."""
+        call.identity = await self._patience.once(
+            lambda: self._authenticator.authenticate(call.metadata, call.peer)
+        )
+        check_scopes(call.identity, call.scopes)
 
     async def _request(self, call: RpcCall) -> bytes:
         """Returns the request. Raises DeadlineExceeded or InvalidRequest if it does not arrive.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Sequence
 
     from google.protobuf.descriptor import FileDescriptor
+
+Admit = Callable[[Any], Awaitable[None]]
 
 LIVENESS = "liveness"
 READY_NAMES = ("", "readiness", SERVICE.full_name)
@@ -108,15 +111,20 @@ class Health:
                 await changed.wait()
 
 
-def register_reflection(server: grpc.aio.Server, services: Sequence[str], request_timeout: float) -> None:
+def register_reflection(
+    server: grpc.aio.Server, services: Sequence[str], request_timeout: float, admit: Admit | None = None
+) -> None:
     """Registers reflection v1alpha and v1, which differ in name only, of some services and its own.
 
-    A call ends well once it has sent no request for `request_timeout` seconds.
+    A call ends well once it has sent no request for `request_timeout` seconds. `admit` ends calls of unknown
+    callers; without it, everybody may call.
     """
     names = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME, _REFLECTION_V1]
     servicer = reflection.aio.ReflectionServicer(names, _Descriptors())
 
     async def info(_requests: object, context: Any) -> None:  # noqa: ANN401 - messages of gRPC's own service
+        if admit is not None:
+            await admit(context)
         async with aclosing(_requests_of(context, request_timeout)) as requests:
             async for answer in servicer.ServerReflectionInfo(requests, context):
                 await context.write(answer)

@@ -30,7 +30,7 @@ class UsageServicer:
 
     async def list_usage_records(self, data: bytes, call: RpcCall) -> bytes:
         """Handles ListUsageRecords."""
-        page = page_of(parse(pb.ListUsageRecordsRequest, data), call.identity.tenant)
+        page = page_of(parse(pb.ListUsageRecordsRequest, data), call.identity)
 
         def encode(records: Sequence[UsageRecord]) -> bytes:
             return page_message(page, records).SerializeToString()
@@ -42,7 +42,7 @@ class UsageServicer:
 
     async def summarize_usage(self, data: bytes, call: RpcCall) -> bytes:
         """Handles SummarizeUsage."""
-        query, grouping = summary_of(parse(pb.SummarizeUsageRequest, data), call.identity.tenant)
+        query, grouping = summary_of(parse(pb.SummarizeUsageRequest, data), call.identity)
 
         def encode(sums: Sequence[UsageSum]) -> bytes:
             if len(sums) > MAX_GROUPS:
@@ -56,7 +56,7 @@ class UsageServicer:
 
     async def list_usage_entries(self, data: bytes, call: RpcCall) -> bytes:
         """Handles ListUsageEntries."""
-        asked = entries_of(parse(pb.ListUsageEntriesRequest, data), call.identity.tenant)
+        asked = entries_of(parse(pb.ListUsageEntriesRequest, data), call.identity)
 
         def encode(entries: Sequence[LedgerEntry]) -> bytes:
             return pb.ListUsageEntriesResponse(

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from tokenstreaming.v1 import usage_service_pb2 as pb
 
 from tokengrpc.core.ports.usage_reader import Buckets, Grouping, PageStart, RecordQuery
+from tokengrpc.core.tenant import Scope
 from tokengrpc.errors import AdminRequired, InvalidRequest
 from tokengrpc.wire.checks import Checks
 from tokengrpc.wire.page_tokens import page_start
@@ -16,7 +17,7 @@ from tokengrpc.wire.tables import TIME_UNITS
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
-    from tokengrpc.core.tenant import Tenant
+    from tokengrpc.core.tenant import Identity
 
 MAX_PAGE_SIZE = 1000
 MAX_GROUPS = 10_000
@@ -46,7 +47,7 @@ class Entries(NamedTuple):
     tenant: str
 
 
-def page_of(request: pb.ListUsageRecordsRequest, caller: Tenant) -> Page:
+def page_of(request: pb.ListUsageRecordsRequest, caller: Identity) -> Page:
     """Converts a request. Raises InvalidRequest, AdminRequired."""
     checks = Checks()
     query = _query(request.filter, checks, caller)
@@ -62,7 +63,7 @@ def page_of(request: pb.ListUsageRecordsRequest, caller: Tenant) -> Page:
     return Page(query, after, size)
 
 
-def summary_of(request: pb.SummarizeUsageRequest, caller: Tenant) -> tuple[RecordQuery, Grouping]:
+def summary_of(request: pb.SummarizeUsageRequest, caller: Identity) -> tuple[RecordQuery, Grouping]:
     """Converts a request. Raises InvalidRequest, AdminRequired."""
     checks = Checks()
     query = _query(request.filter, checks, caller)
@@ -82,7 +83,7 @@ def summary_of(request: pb.SummarizeUsageRequest, caller: Tenant) -> tuple[Recor
     return query, grouping
 
 
-def entries_of(request: pb.ListUsageEntriesRequest, caller: Tenant) -> Entries:
+def entries_of(request: pb.ListUsageEntriesRequest, caller: Identity) -> Entries:
     """Converts a request. Raises InvalidRequest, AdminRequired."""
     checks = Checks()
     checks.that(request.after_sequence >= 0, "after_sequence", "must not be negative")
@@ -92,13 +93,13 @@ def entries_of(request: pb.ListUsageEntriesRequest, caller: Tenant) -> Entries:
     return Entries(request.after_sequence, size, _tenant_to_read(request.tenant, caller))
 
 
-def _tenant_to_read(asked: str, caller: Tenant) -> str:
+def _tenant_to_read(asked: str, caller: Identity) -> str:
     """Returns the tenant whose records a caller reads; empty for all. Raises AdminRequired."""
-    if caller.admin:
+    if caller.may(Scope.ADMIN):
         return asked
-    if asked not in {"", caller.name}:
+    if asked not in {"", caller.tenant.name}:
         raise AdminRequired("only an admin may read the usage of other tenants: leave `tenant` empty")
-    return caller.name
+    return caller.tenant.name
 
 
 def _page_size(asked: int, default: int, checks: Checks) -> int:
@@ -106,7 +107,7 @@ def _page_size(asked: int, default: int, checks: Checks) -> int:
     return min(asked or default, MAX_PAGE_SIZE)
 
 
-def _query(wanted: pb.UsageFilter, checks: Checks, caller: Tenant) -> RecordQuery:
+def _query(wanted: pb.UsageFilter, checks: Checks, caller: Identity) -> RecordQuery:
     for name in ("tenant", "model", "generation_id"):
         _bounded(getattr(wanted, name), f"filter.{name}", checks)
     few = len(wanted.labels) <= _MAX_LABELS

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from urllib.parse import unquote
 
 import msgspec
 
-from tokengrpc.core.tenant import Identity  # noqa: TC001 - plugins import it from here
+from tokengrpc.core.tenant import Identity, Tenant  # noqa: TC001 - plugins import them from here
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,17 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
         """The address as people write it, such as `127.0.0.1:50000` and `[::1]:50000`."""
         kind, colon, rest = self.address.partition(":")
         return unquote(rest) if colon and kind in {"ipv4", "ipv6"} else self.address
+
+
+class CredentialKind(StrEnum):
+    """What a call has to prove who its caller is. `identity/credentials.py` tells the kinds apart."""
+
+    NONE = "none"
+    CERTIFICATE = "certificate"
+    JWT = "jwt"
+    DATABASE_KEY = "database_key"
+    KEY = "key"
+    OTHER = "other"
 
 
 class Authenticator(Protocol):
@@ -55,3 +67,31 @@ class ReloadsKeys(Protocol):
 
         Raises ConfigError, and keeps the old keys, if one cannot be used.
         """
+
+
+@runtime_checkable
+class TakesKinds(Protocol):
+    """Authenticator that takes some kinds of credentials only, so that others can be named after it.
+
+    An authenticator without this takes every kind.
+    """
+
+    kinds: frozenset[CredentialKind]
+
+
+class TenantLookup(Protocol):
+    """The tenants that the server knows."""
+
+    async def find_tenant(self, name: str) -> Tenant | None:
+        """Returns the tenant of this name as it is now; None if there is none.
+
+        Raises StoreUnavailable if that cannot be determined now.
+        """
+
+
+@runtime_checkable
+class LooksUpTenants(Protocol):
+    """Authenticator whose credentials name tenants, which it looks up for each call."""
+
+    def use_tenants(self, tenants: TenantLookup) -> None:
+        """Takes the tenants of the server. Called once, before `start`."""
