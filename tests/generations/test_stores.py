@@ -17,7 +17,7 @@ from tokenstreaming.v1 import input_pb2
 from tests.support.harness import check_gapless, collect, failing, read_until, serving, until, upstream
 from tests.support.scripted_engine import Done, Finish, Pause, ScriptedEngine, Stall, Text, UsageChunk
 from tests.support.wire_dialects import VLLM
-from tokengrpc.core.ports.log import AppendStatus
+from tokengrpc.core.ports.log import AppendStatus, TakeoverStatus
 from tokengrpc.core.ports.observer import AttemptEnded, BreakerChanged, ObserverEvent, StoreStateChanged
 from tokengrpc.errors import StoreUnavailable
 from tokengrpc.stores.memory import MemoryEventSink
@@ -183,7 +183,7 @@ async def test_a_sink_that_stays_unavailable_ends_the_generation(engine: Scripte
 async def test_a_fenced_owner_writes_nothing_more(engine: ScriptedEngine) -> None:
     """Another replica has taken over. Its log is left alone, and the engine call ends."""
     sink = MemoryEventSink("a")
-    other = MemoryEventSink("b", sink.logs)
+    other = MemoryEventSink("b", sink.store)
     async with serving(upstream(engine.base_url), sink=sink) as server:
         engine.script(Text("One"), hold := Pause(), Text(" two"), Stall())
         call = server.stream("g")
@@ -191,11 +191,28 @@ async def test_a_fenced_owner_writes_nothing_more(engine: ScriptedEngine) -> Non
         await hold.reached.wait()
         key = server.tasks[0].key
         before = list(sink.log_of(key).records)
-        other.take_over(key)
+        await sink.release({key: 1})
+        assert (await other.take_over(key, 1)).status is TakeoverStatus.TAKEN
         hold.release()
         outcome = await collect(call)
         assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
         assert other.log_of(key).records == before
+        await engine.calls[0].disconnected.wait()
+
+
+async def test_a_log_that_is_gone_ends_the_generation(engine: ScriptedEngine) -> None:
+    """No event is shown that is not in a log."""
+    sink = MemoryEventSink()
+    async with serving(upstream(engine.base_url), sink=sink) as server:
+        engine.script(Text("One"), hold := Pause(), Text(" two"), Stall())
+        call = server.stream("g")
+        await read_until(call, lambda message: message.tokens)
+        await hold.reached.wait()
+        sink.store.delete(server.tasks[0].key)
+        hold.release()
+        outcome = await collect(call)
+        assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+        assert outcome.text == ""
         await engine.calls[0].disconnected.wait()
 
 
@@ -217,7 +234,7 @@ async def test_a_cancel_on_another_replica_ends_the_generation(engine: ScriptedE
 async def test_an_id_in_use_on_another_replica_is_refused(engine: ScriptedEngine) -> None:
     """Streams of other replicas cannot be read here yet."""
     sink = MemoryEventSink("a")
-    other = MemoryEventSink("b", sink.logs)
+    other = MemoryEventSink("b", sink.store)
     engine.script(Text("One"), Stall())
     async with (
         serving(upstream(engine.base_url), sink=sink) as first,
@@ -232,7 +249,7 @@ async def test_an_id_in_use_on_another_replica_is_refused(engine: ScriptedEngine
 
 def test_every_outcome_of_an_append_is_tested() -> None:
     """A new outcome needs a test above."""
-    assert len(AppendStatus) == 5
+    assert len(AppendStatus) == 6
 
 
 # --- The ledger

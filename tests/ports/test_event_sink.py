@@ -3,39 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.event_stores import EVENT_STORES
 from tests.support.records import KEY, log_records
 from tokengrpc.core.model import Durability, GenerationKey
 from tokengrpc.core.ports.log import AppendOutcome, AppendStatus, EventSink
-from tokengrpc.errors import GenerationNotFound
-from tokengrpc.stores.memory import MemoryEventSink
+from tokengrpc.errors import GenerationNotFound, ReplayExpired
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-OK, REPEATED, FENCED, HOLE, CANCEL = AppendStatus
+    from tests.support.event_stores import EventStore
+
 Replicas = tuple[EventSink, EventSink]
+OK, REPEATED, FENCED, HOLE, CANCEL, UNKNOWN = AppendStatus
+OTHER = GenerationKey("other", KEY.generation_id)
+NOWHERE = GenerationKey("t", "unknown")
 
 
-@asynccontextmanager
-async def memory() -> AsyncIterator[Replicas]:
-    first = MemoryEventSink("a")
-    yield first, MemoryEventSink("b", first.logs)
+@pytest.fixture(params=EVENT_STORES, ids=[make.__name__ for make in EVENT_STORES])
+async def store(request) -> AsyncIterator[EventStore]:
+    """Each event store of this project."""
+    async with request.param(request) as made:
+        yield made
 
 
-@pytest.fixture(params=[memory])
-async def replicas(request) -> AsyncIterator[Replicas]:
+@pytest.fixture
+async def replicas(store: EventStore) -> Replicas:
     """Two replicas on one store."""
-    async with request.param() as sinks:
-        for sink in sinks:
-            await sink.start()
-        yield sinks
-        for sink in sinks:
-            await sink.close()
+    return await store.replica("a"), await store.replica("b")
 
 
 @pytest.fixture
@@ -108,18 +108,15 @@ async def test_the_durability_is_told(replicas: Replicas) -> None:
     first, second = replicas
     assert isinstance(first.durability, Durability)
     assert first.durability is second.durability
-    if isinstance(first, MemoryEventSink):
-        assert first.durability is Durability.MEMORY
 
 
 async def test_ids_are_separate_by_tenant(sink: EventSink) -> None:
     """Two tenants may use one id."""
     epoch = await claimed(sink)
     await sink.append(KEY, epoch, log_records(1, 2))
-    other = GenerationKey("other", KEY.generation_id)
-    claim = await sink.claim(other, b"", b"", "other")
+    claim = await sink.claim(OTHER, b"", b"", "other")
     assert claim.owned
-    assert (await sink.append(other, claim.epoch, log_records(1, 1))).status is OK
+    assert (await sink.append(OTHER, claim.epoch, log_records(1, 1))).status is OK
 
 
 async def test_reading_after_a_sequence(replicas: Replicas) -> None:
@@ -131,7 +128,7 @@ async def test_reading_after_a_sequence(replicas: Replicas) -> None:
     assert list(await second.read(KEY, 2, 1)) == log_records(3, 3)
     assert list(await second.read(KEY, 5, 1 << 20)) == []
     with pytest.raises(GenerationNotFound):
-        await second.read(GenerationKey("t", "unknown"), 0, 1)
+        await second.read(NOWHERE, 0, 1)
 
 
 async def test_following_from_anywhere(replicas: Replicas) -> None:
@@ -163,10 +160,64 @@ async def test_a_cancel_reaches_the_owner(replicas: Replicas) -> None:
     assert await first.append(KEY, epoch, log_records(2, 2)) == AppendOutcome(CANCEL, 2)
 
 
-async def test_subscribers_are_counted_over_replicas(replicas: Replicas) -> None:
-    """Each replica sets its own number."""
+async def test_an_unknown_log_takes_no_records(sink: EventSink) -> None:
+    """A failover may have lost it."""
+    assert await sink.append(NOWHERE, 1, log_records(1, 1)) == AppendOutcome(UNKNOWN, 0)
+
+
+async def test_a_trimmed_cursor_is_an_error(store: EventStore, replicas: Replicas) -> None:
+    """Records that are no longer kept are not skipped, by readers and by followers."""
     first, second = replicas
-    await claimed(first)
-    assert await first.count_subscribers(KEY, "a", 2) == 2
-    assert await second.count_subscribers(KEY, "b", 1) == 3
-    assert await first.count_subscribers(KEY, "a", 0) == 1
+    epoch = await claimed(first)
+    await first.append(KEY, epoch, log_records(1, 5, end=True))
+    await store.trim(KEY, 2)
+    assert list(await second.read(KEY, 2, 1 << 20)) == log_records(3, 4)
+    with pytest.raises(ReplayExpired):
+        await second.read(KEY, 1, 1 << 20)
+    async with aclosing(second.follow(KEY, 1)) as batches:
+        with pytest.raises(ReplayExpired):
+            await anext(batches)
+    async with aclosing(second.follow(KEY, 2)) as batches:
+        assert [record.sequence async for batch in batches for record in batch] == [3, 4, 5]
+
+
+async def test_a_follower_of_a_log_that_is_made_anew_fails(replicas: Replicas) -> None:
+    """It receives no records of the new log."""
+    first, second = replicas
+    epoch = await claimed(first)
+    await first.append(KEY, epoch, log_records(1, 2))
+    async with aclosing(second.follow(KEY, 0)) as batches:
+        assert list(await anext(batches)) == log_records(1, 2)
+        following = asyncio.ensure_future(anext(batches))
+        await asyncio.sleep(0)
+        claim = await first.claim(KEY, b"other", b"", "anew")
+        await first.append(KEY, claim.epoch, log_records(1, 5))
+        with pytest.raises(GenerationNotFound):
+            await asyncio.wait_for(following, 10)
+
+
+async def test_a_follower_reads_on_after_a_takeover(store: EventStore, replicas: Replicas) -> None:
+    """The new owner continues the same log."""
+    first, second = replicas
+    epoch = await claimed(first)
+    await first.append(KEY, epoch, log_records(1, 2))
+    async with aclosing(first.follow(KEY, 0)) as batches:
+        assert list(await anext(batches)) == log_records(1, 2)
+        await first.release({KEY: epoch})
+        taken = await second.take_over(KEY, epoch)
+        await second.append(KEY, taken.epoch, log_records(3, 4, end=True))
+        assert [record.sequence async for batch in batches for record in batch] == [3, 4]
+
+
+async def test_a_follower_waits_until_a_hole_is_filled(store: EventStore, replicas: Replicas) -> None:
+    """A failover lost records that the follower has: it receives each record once, in order."""
+    first, second = replicas
+    epoch = await claimed(first)
+    await first.append(KEY, epoch, log_records(1, 6))
+    async with aclosing(second.follow(KEY, 0)) as batches:
+        seen = [record.sequence for record in await anext(batches)]
+        await store.lose(KEY, 3)
+        assert await first.append(KEY, epoch, log_records(7, 8)) == AppendOutcome(HOLE, 3)
+        await first.append(KEY, epoch, log_records(4, 8, end=True))
+        seen += [record.sequence async for batch in batches for record in batch]
+    assert seen == list(range(1, 9))

@@ -21,7 +21,7 @@ async def log_without_its_first_two(end: bool) -> MemoryEventSink:
 
 
 def drop(sink: MemoryEventSink, count: int) -> None:
-    log = sink.logs[KEY]
+    log = sink.log_of(KEY)
     del log.records[:count]
     log.dropped += count
 
@@ -46,7 +46,7 @@ async def test_a_follower_that_falls_too_far_behind_fails() -> None:
     sink = await log_without_its_first_two(end=False)
     async with aclosing(sink.follow(KEY, 2)) as batches:
         assert [record.sequence for record in await anext(batches)] == [3, 4, 5]
-        await sink.append(KEY, sink.logs[KEY].epoch, log_records(6, 8))
+        await sink.append(KEY, sink.log_of(KEY).epoch, log_records(6, 8))
         drop(sink, 5)
         with pytest.raises(ReplayExpired):
             await anext(batches)

@@ -169,6 +169,8 @@ class SinkWriter:
         match outcome.status:
             case AppendStatus.FENCED:
                 raise StoreUnavailable("another server has taken over this generation: resume there")
+            case AppendStatus.UNKNOWN:
+                raise StoreUnavailable("the event log is gone: start again")
             case AppendStatus.HOLE:
                 await self._repair(outcome.last, records[0].sequence)
                 return False

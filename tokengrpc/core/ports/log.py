@@ -10,7 +10,7 @@ import msgspec
 from tokengrpc.core.events import RecordKind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 
     from tokengrpc.core.events import Event
     from tokengrpc.core.model import Durability, GenerationKey, State
@@ -87,10 +87,11 @@ class AppendStatus(Enum):
     FENCED = "fenced"
     HOLE = "hole"
     CANCEL_REQUESTED = "cancel requested"
+    UNKNOWN = "unknown"
 
 
 class AppendOutcome(msgspec.Struct, frozen=True):
-    """Result of an append. `last` is the log's last sequence, 0 for an empty log."""
+    """Result of an append. `last` is the log's last sequence, 0 for an empty or unknown log."""
 
     status: AppendStatus
     last: int
@@ -99,8 +100,9 @@ class AppendOutcome(msgspec.Struct, frozen=True):
 class LogClaim(msgspec.Struct, frozen=True, kw_only=True):
     """Result of a claim to append to a generation's log.
 
-    `owned` says whether the claim succeeded. If not, `epoch` and `owner` describe the current owner.
-    `fingerprint` is that of the request for which the log was created, `incarnation` the log's name.
+    `owned` says whether the claim succeeded. If not, `epoch` and `owner` describe the current owner; `owner`
+    is empty if the log was released. `fingerprint` is that of the request for which the log was created,
+    `incarnation` the log's name.
     """
 
     owned: bool
@@ -110,17 +112,87 @@ class LogClaim(msgspec.Struct, frozen=True, kw_only=True):
     incarnation: str
 
 
+class LogState(msgspec.Struct, frozen=True, kw_only=True):
+    """A log as the store describes it. `request` and `fingerprint` are those of the claim that created it.
+
+    `owner` is empty if the log was released. `lease_left` is in seconds, and 0 if the lease has ended or the
+    log was released. `last` is the last sequence, 0 for an empty log. `ended` says whether the last record is
+    FINISHED, `cancel_requested` whether `publish_cancel` was called, `subscribers` counts those of all
+    replicas.
+    """
+
+    owner: str
+    epoch: int
+    lease_left: float
+    fingerprint: bytes
+    incarnation: str
+    request: bytes
+    last: int
+    ended: bool
+    cancel_requested: bool
+    subscribers: int
+
+
+class LeaseStatus(Enum):
+    """Status of a lease after its renewal; see `EventSink.renew`."""
+
+    HELD = "held"
+    CANCEL_REQUESTED = "cancel requested"
+    FENCED = "fenced"
+    UNKNOWN = "unknown"
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """Result of a renewal. `subscribers` counts those of all replicas; 0 for an unknown log."""
+
+    status: LeaseStatus
+    subscribers: int
+
+
+class TakeoverStatus(Enum):
+    """Status of a takeover; see `EventSink.take_over`."""
+
+    TAKEN = "taken"
+    HELD = "held"
+    MOVED = "moved"
+    ENDED = "ended"
+    UNKNOWN = "unknown"
+
+
+class Takeover(msgspec.Struct, frozen=True):
+    """Result of a takeover. `epoch`, `owner` and `last` (sequence) are those of the log after the call."""
+
+    status: TakeoverStatus
+    epoch: int = 0
+    owner: str = ""
+    last: int = 0
+
+
 class EventSink(Protocol):
     """A store of event logs that outlives the process or is shared by replicas.
 
-    Every call may raise StoreUnavailable. Callers bound each call in time and may repeat it. An append is
-    durable, to the grade `durability`, when it returns OK, REPEATED or CANCEL_REQUESTED; readers see a record
-    only after that.
+    Every call may raise StoreUnavailable. Callers bound each call in time and may repeat it: a repeated call
+    has the same result. A claim, a takeover or an append is durable, to the grade `durability`, when it has
+    returned; readers see a record only after that.
+
+    A log has one owner: a replica with an epoch and a lease. The lease says when another replica may take
+    over; the epoch says who owns the log. Both are compared in the store, with each append, renewal and
+    release, so an old owner changes nothing, however late its calls arrive. An owner renews its leases about
+    four times per `lease`; appends renew them as well. A log that has no owner any more is kept for a time
+    that the store's settings define (an hour by default), for a replica that takes over.
     """
 
     @property
     def durability(self) -> Durability:
         """What holds for records once an append has returned. Callers are told."""
+
+    @property
+    def replica(self) -> str:
+        """Name of this replica as the owner of logs. No other process has it, before or after this one."""
+
+    @property
+    def lease(self) -> float:
+        """Time in seconds from the last renewal until another replica may take over."""
 
     async def start(self) -> None:
         """Connects. Called once, before any other call."""
@@ -131,24 +203,30 @@ class EventSink(Protocol):
     async def claim(
         self, key: GenerationKey, fingerprint: bytes, request: bytes, incarnation: str
     ) -> LogClaim:
-        """Creates the log of a generation and claims it for this replica, unless another replica owns it.
+        """Creates the log of a generation and claims it for this replica, unless there is a log already.
 
         If this replica owns the log already, the log is emptied and gets the next epoch and this incarnation:
         the process has forgotten the generation and starts another one with the same id. A repeated claim
-        with the log's own incarnation does the same. `request` is kept with the log, for a replica that has
-        to continue the generation.
+        with the log's own incarnation does the same. A log of another replica stays as it is, even if its
+        lease has ended: see `take_over`. `request` is kept with the log, for a replica that has to continue
+        the generation.
         """
 
     async def append(self, key: GenerationKey, epoch: int, records: Sequence[Record]) -> AppendOutcome:
-        """Appends records that follow the log's last record without a gap.
+        """Appends records that follow the log's last record without a gap. Renews the lease unless FENCED.
+
+        The first row that applies counts:
 
         | Outcome | When | Appended |
         |---|---|---|
-        | OK | the records follow the last one | yes |
-        | REPEATED | the same owner appended these records before | yes, before |
-        | FENCED | another epoch owns the log | no |
+        | UNKNOWN | there is no log: it has expired, or a failover lost it | no |
+        | FENCED | another owner or epoch owns the log, or it was released | no |
         | HOLE | records between the log's last one and the first given one are missing | no |
+        | REPEATED | the same owner appended these records before | yes, before |
         | CANCEL_REQUESTED | as for OK, and `publish_cancel` was called | yes |
+        | OK | the records follow the last one | yes |
+
+        After UNKNOWN, the owner may `claim` the log again with its incarnation, and append all records.
         """
 
     async def read(self, key: GenerationKey, after: int, max_bytes: int) -> Sequence[Record]:
@@ -160,11 +238,75 @@ class EventSink(Protocol):
     def follow(self, key: GenerationKey, after: int) -> AsyncGenerator[Sequence[Record], None]:
         """Yields the records after a sequence as they are appended; ends after the FINISHED record.
 
-        Raises ReplayExpired if the next record is no longer kept, GenerationNotFound for an unknown log.
+        Records arrive without a gap, also when the log's owner changes. Raises ReplayExpired if the next
+        record is no longer kept, GenerationNotFound for an unknown log and for one that has expired or was
+        made anew since. An owner that dies is not noticed here: see `describe`.
+        """
+
+    async def describe(self, key: GenerationKey) -> LogState | None:
+        """Returns the state of a log; None if there is none."""
+
+    async def renew(self, epochs: Mapping[GenerationKey, int]) -> Mapping[GenerationKey, Lease]:
+        """Renews the leases of logs that this replica owns, each with its epoch.
+
+        Returns the state of each. The first row that applies counts:
+
+        | Status | When | Renewed |
+        |---|---|---|
+        | UNKNOWN | there is no log: it has expired, or a failover lost it | no |
+        | FENCED | another owner or epoch owns the log, or it was released | no |
+        | CANCEL_REQUESTED | as for HELD, and `publish_cancel` was called | yes |
+        | HELD | this replica owns the log | yes, even if the lease had ended |
+        """
+
+    async def take_over(self, key: GenerationKey, epoch: int) -> Takeover:
+        """Makes this replica the owner, with the next epoch, if the lease of the given epoch has ended.
+
+        Log, request and incarnation stay; the old owner is fenced. The first row that applies counts:
+
+        | Status | When | Owner afterwards |
+        |---|---|---|
+        | UNKNOWN | there is no log | none |
+        | ENDED | the last record is FINISHED | the same |
+        | TAKEN | this call, repeated, was successful before | this replica, with epoch + 1 |
+        | MOVED | the log has another epoch: another replica was faster | the same |
+        | HELD | the lease has not ended | the same |
+        | TAKEN | the lease has ended, or the log was released | this replica, with epoch + 1 |
+        """
+
+    async def release(self, epochs: Mapping[GenerationKey, int]) -> None:
+        """Gives up logs that this replica owns, each with its epoch, so that others may take over at once.
+
+        Appends with these epochs are FENCED from now on. Logs that it does not own stay as they are.
+        """
+
+    async def retain(self, key: GenerationKey, epoch: int, ttl: float) -> None:
+        """Keeps a log whose generation has ended for `ttl` seconds from now; with 0, deletes it.
+
+        The owner's last call for this log. No effect on a log that this replica does not own.
+        """
+
+    async def orphans(self, limit: int) -> Sequence[GenerationKey]:
+        """Returns up to `limit` keys of running generations whose lease has ended or that were released.
+
+        Longest first. A hint: `take_over` decides.
         """
 
     async def publish_cancel(self, key: GenerationKey) -> None:
-        """Asks the owner of a generation to cancel it."""
+        """Asks the owner of a generation to cancel it. Also future owners learn it. Not for unknown logs.
 
-    async def count_subscribers(self, key: GenerationKey, replica: str, count: int) -> int:
-        """Sets the number of this replica's subscribers; returns the number over all replicas."""
+        Raises GenerationNotFound for an unknown log.
+        """
+
+    def cancels(self) -> AsyncGenerator[GenerationKey, None]:
+        """Yields the keys of generations of this replica as soon as `publish_cancel` is called for them.
+
+        Never ends by itself. A message may be lost, or refer to a generation that this replica has given up:
+        `append` and `renew` report each cancel reliably. One consumer at a time.
+        """
+
+    async def count_subscribers(self, counts: Mapping[GenerationKey, int]) -> Mapping[GenerationKey, int]:
+        """Sets the numbers of this replica's subscribers; returns the numbers over all replicas.
+
+        A replica's number counts as 0 when it has not been set for three leases. 0 for unknown logs.
+        """
