@@ -18,17 +18,18 @@ MINE, OLDER, OTHERS, NOBODYS = Ownership("a", 2), Ownership("a", 1), Ownership("
 
 
 @pytest.mark.parametrize(
-    ("log", "decision"),
+    ("log", "same_log", "decision"),
     [
-        (None, ClaimDecision.CREATE),
-        (MINE, ClaimDecision.RENEW),
-        (OTHERS, ClaimDecision.REFUSE),
-        (NOBODYS, ClaimDecision.REFUSE),
+        (None, False, ClaimDecision.CREATED),
+        (OTHERS, True, ClaimDecision.REFUSED),
+        (NOBODYS, True, ClaimDecision.REFUSED),
+        (MINE, True, ClaimDecision.REPEATED),
+        (MINE, False, ClaimDecision.REPLACED),
     ],
 )
-def test_claims(log, decision) -> None:
-    """A replica empties its own logs alone."""
-    assert decide_claim(log, "a") is decision
+def test_claims(log, same_log, decision) -> None:
+    """The table of `EventSink.claim`."""
+    assert decide_claim(log, "a", same_log=same_log) is decision
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,8 @@ async def sink(replicas: Replicas) -> EventSink:
     return replicas[0]
 
 
-async def claimed(sink: EventSink) -> int:
-    claim = await sink.claim(KEY, b"same", b"request", "made-anew")
+async def claimed(sink: EventSink, incarnation: str = "log") -> int:
+    claim = await sink.claim(KEY, b"same", b"request", incarnation)
     assert claim.owned
     return claim.epoch
 
@@ -75,7 +75,7 @@ async def test_another_epoch_is_fenced(sink: EventSink) -> None:
     """An owner that lost its claim writes nothing more."""
     old = await claimed(sink)
     await sink.append(KEY, old, log_records(1, 2))
-    new = await claimed(sink)
+    new = await claimed(sink, "anew")
     assert new > old
     assert (await sink.append(KEY, old, log_records(1, 1))).status is FENCED
     assert await sink.append(KEY, new, log_records(1, 1)) == AppendOutcome(OK, 1)
@@ -108,6 +108,14 @@ async def test_the_durability_is_told(replicas: Replicas) -> None:
     first, second = replicas
     assert isinstance(first.durability, Durability)
     assert first.durability is second.durability
+
+
+async def test_a_repeated_claim_changes_nothing(sink: EventSink) -> None:
+    """The first answer was lost, and the second call may even arrive after an append."""
+    epoch = await claimed(sink)
+    await sink.append(KEY, epoch, log_records(1, 2))
+    assert await claimed(sink) == epoch
+    assert await sink.append(KEY, epoch, log_records(3, 3)) == AppendOutcome(OK, 3)
 
 
 async def test_ids_are_separate_by_tenant(sink: EventSink) -> None:

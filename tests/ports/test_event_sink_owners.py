@@ -203,7 +203,7 @@ async def test_only_the_owner_releases_a_log(replicas: Replicas) -> None:
     """Another replica, an older epoch and an unknown log change nothing."""
     first, second = replicas
     old = await claimed(first)
-    epoch = await claimed(first)
+    epoch = (await first.claim(KEY, b"same", b"request", "anew")).epoch
     await second.release({KEY: epoch, NOWHERE: 1})
     await first.release({KEY: old})
     assert (await described(first)).owner == first.replica

@@ -19,18 +19,21 @@ class Ownership(NamedTuple):
 
 
 class ClaimDecision(Enum):
-    """What a claim does: creates the log, empties it for its owner, or leaves it to another owner."""
+    """What a claim does: creates the log, keeps it, makes it anew, or leaves it to its owner."""
 
-    CREATE = "create"
-    RENEW = "renew"
-    REFUSE = "refuse"
+    CREATED = "created"
+    REPEATED = "repeated"
+    REPLACED = "replaced"
+    REFUSED = "refused"
 
 
-def decide_claim(log: Ownership | None, replica: str) -> ClaimDecision:
-    """Decides a claim by a replica. See `EventSink.claim`."""
+def decide_claim(log: Ownership | None, replica: str, *, same_log: bool) -> ClaimDecision:
+    """Decides a claim by a replica; `same_log` if the log has its incarnation. See `EventSink.claim`."""
     if log is None:
-        return ClaimDecision.CREATE
-    return ClaimDecision.RENEW if log.owner == replica else ClaimDecision.REFUSE
+        return ClaimDecision.CREATED
+    if log.owner != replica:
+        return ClaimDecision.REFUSED
+    return ClaimDecision.REPEATED if same_log else ClaimDecision.REPLACED
 
 
 def decide_append(

@@ -159,13 +159,15 @@ class MemoryEventSink:
     ) -> LogClaim:
         """See `EventSink`."""
         log = self.store.find(key)
-        if decide_claim(_ownership(log), self.replica) is ClaimDecision.REFUSE and log is not None:
-            return log.claim(owned=False)
-        epoch = 1 if log is None else log.epoch + 1
-        log = StoredLog(fingerprint, request, incarnation, self.replica, epoch)
-        self._renew(log)
-        self.store.put(key, log)
-        return log.claim(owned=True)
+        same_log = log is not None and log.incarnation == incarnation
+        decision = decide_claim(_ownership(log), self.replica, same_log=same_log)
+        if log is None or decision is ClaimDecision.REPLACED:
+            epoch = 1 if log is None else log.epoch + 1
+            log = StoredLog(fingerprint, request, incarnation, self.replica, epoch)
+            self.store.put(key, log)
+        if decision is not ClaimDecision.REFUSED:
+            self._renew(log)
+        return log.claim(owned=decision is not ClaimDecision.REFUSED)
 
     async def append(self, key: GenerationKey, epoch: int, records: Sequence[Record]) -> AppendOutcome:
         """See `EventSink`."""

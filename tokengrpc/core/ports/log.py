@@ -205,11 +205,18 @@ class EventSink(Protocol):
     ) -> LogClaim:
         """Creates the log of a generation and claims it for this replica, unless there is a log already.
 
-        If this replica owns the log already, the log is emptied and gets the next epoch and this incarnation:
-        the process has forgotten the generation and starts another one with the same id. A repeated claim
-        with the log's own incarnation does the same. A log of another replica stays as it is, even if its
-        lease has ended: see `take_over`. `request` is kept with the log, for a replica that has to continue
-        the generation.
+        `request` is kept with the log, for a replica that has to continue the generation. The first row that
+        applies counts:
+
+        | When | Owned | The log |
+        |---|---|---|
+        | there is no log | yes | is created, with this incarnation |
+        | another replica owns it, or it was released | no | stays, even if its lease has ended |
+        | this replica owns it, with this incarnation | yes | stays: the call was repeated |
+        | this replica owns it, with another one | yes | is emptied, with this one and the next epoch |
+
+        In the last case, the process has forgotten a generation and starts another one with its id. Logs of
+        other replicas: see `take_over`.
         """
 
     async def append(self, key: GenerationKey, epoch: int, records: Sequence[Record]) -> AppendOutcome:
