@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.issuer import AUDIENCE, ISSUER, Issuer
+from tokengrpc.config import Settings, TenantSettings
 from tokengrpc.core.ports.auth import Peer
 from tokengrpc.core.tenant import ANYBODY, Tenant
 from tokengrpc.errors import Unauthenticated
+from tokengrpc.identity.chain import AuthenticatorChain
+from tokengrpc.identity.jwt import create as create_jwt
 from tokengrpc.identity.static_keys import StaticKeyAuthenticator
+from tokengrpc.identity.tenants import SettingsTenants
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,7 +37,24 @@ async def static_keys() -> AsyncIterator[tuple[Authenticator, dict[str, Metadata
     yield StaticKeyAuthenticator(keys), {"search": bearer("key-1"), "mail": bearer("key-3")}
 
 
-@pytest.fixture(params=[static_keys])
+@asynccontextmanager
+async def tokens() -> AsyncIterator[tuple[Authenticator, dict[str, Metadata]]]:
+    async with Issuer() as issuer:
+        tenants = tuple(TenantSettings(name=name, key_env="KEY") for name in ("search", "mail"))
+        settings = Settings(tenants=tenants)
+        options = {"issuer": ISSUER, "audience": AUDIENCE, "jwks": issuer.url}
+        made = create_jwt("jwt", options, settings)
+        made.use_tenants(SettingsTenants(settings))
+        yield made, {name: bearer(issuer.token(tenant=name)) for name in ("search", "mail")}
+
+
+@asynccontextmanager
+async def chain() -> AsyncIterator[tuple[Authenticator, dict[str, Metadata]]]:
+    async with tokens() as (made, known), static_keys() as (keys, others):
+        yield AuthenticatorChain({"jwt": made, "static": keys}), {**known, "mail": others["mail"]}
+
+
+@pytest.fixture(params=[static_keys, tokens, chain])
 async def known(request) -> AsyncIterator[tuple[Authenticator, dict[str, Metadata]]]:
     """An authenticator, and metadata by which it identifies the tenants `search` and `mail`."""
     async with request.param() as (authenticator, callers):

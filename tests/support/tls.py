@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import trustme
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tokengrpc.config import TLSSettings
 
@@ -73,6 +74,32 @@ class Authority:
         Path(pair.cert_file).write_bytes(b"".join(cert.bytes() for cert in leaf.cert_chain_pems))
         # As PKCS #8, because Java takes no other form.
         key = serialization.load_pem_private_key(leaf.private_key_pem.bytes(), None)
+        Path(pair.key_file).write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return pair
+
+    def issue_uri(self, name: str, uri: str) -> Pair:
+        """Writes a client certificate whose only name is a URI, such as a SPIFFE id."""
+        authority = x509.load_pem_x509_certificate(self._ca.cert_pem.bytes())
+        signer = serialization.load_pem_private_key(self._ca.private_key_pem.bytes(), None)
+        assert isinstance(signer, ec.EllipticCurvePrivateKey)
+        key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+        made = (
+            x509.CertificateBuilder(issuer_name=authority.subject, subject_name=x509.Name([]))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=True)
+            .sign(signer, hashes.SHA256())
+        )
+        pair = Pair(str(self._folder / f"{name}.crt"), str(self._folder / f"{name}.key"))
+        Path(pair.cert_file).write_bytes(made.public_bytes(serialization.Encoding.PEM))
         Path(pair.key_file).write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM,

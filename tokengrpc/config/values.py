@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,6 +70,14 @@ def one_of(words: Iterable[str]) -> str:
 
 class ConfigError(ValueError):
     """Invalid setting. The message is one line; in checks of the schema, it starts with the key."""
+
+
+def is_loopback(host: str) -> bool:
+    """Returns whether a host is `localhost` or a loopback address. Other names are not looked up."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def read_secret(key: str, variable: str, file: str, environ: Mapping[str, str]) -> str | None:

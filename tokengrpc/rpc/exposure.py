@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING
 
 import structlog
 
 from tokengrpc.config import ConfigError
+from tokengrpc.config.values import is_loopback
 
 if TYPE_CHECKING:
     from tokengrpc.config import Settings
@@ -61,8 +61,4 @@ def is_local(address: str) -> bool:
     """
     if address.startswith("unix:"):
         return True
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return is_loopback(address.rpartition(":")[0].strip("[]"))
