@@ -15,7 +15,7 @@ from tokengrpc.client.names import short_name
 CLOSED_ADDRESS = "127.0.0.1:1"
 OPTIONS = (
     "model, max_tokens, temperature, top_p, top_k, seed, stop, tools, tool_choice, json_schema,"
-    " max_engine_switch_count, session_id, labels"
+    " max_engine_switch_count, session_id, priority, labels"
 )
 METHOD_OPTIONS = {
     "stream": "generation_id, resumable, timeout, on_deadline",

@@ -486,7 +486,13 @@ def test_a_resumable_request_has_an_id_and_detaches() -> None:
     """Resuming after a drop requires DETACH and an id that the client knows."""
     request = build_request(
         "x",
-        {"max_tokens": 3, "stop": "end", "session_id": "chat-7", "labels": {"team": "a"}},
+        {
+            "max_tokens": 3,
+            "stop": "end",
+            "session_id": "chat-7",
+            "priority": "batch",
+            "labels": {"team": "a"},
+        },
         TokenStreamClient.stream,
     )
     plan = plan_stream(request)
@@ -496,6 +502,13 @@ def test_a_resumable_request_has_an_id_and_detaches() -> None:
     assert request.sampling.stop_sequences == ["end"]
     assert (request.max_output_token_count, dict(request.labels)) == (3, {"team": "a"})
     assert request.session_id == "chat-7"
+    assert request.priority == input_pb2.PRIORITY_BATCH
+
+
+def test_an_unknown_priority_is_an_error() -> None:
+    """The error names those that there are."""
+    with pytest.raises(ValueError, match="'urgent' is unknown; pass one of interactive, standard, batch"):
+        build_request("x", {"priority": "urgent"}, TokenStreamClient.stream)
 
 
 def test_a_request_with_disconnect_cancel_is_not_resumable() -> None:

@@ -9,6 +9,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
+from tokenstreaming.v1 import input_pb2
 from tokenstreaming.v1 import usage_service_pb2 as pb
 from tokenstreaming.v1.usage_service_pb2_grpc import UsageServiceStub
 
@@ -16,6 +17,7 @@ from tests.support.harness import Outcome, failing
 from tests.support.records import finished_record, usage_record
 from tokengrpc.core.attempts import Attempt
 from tokengrpc.core.model import FinishReason, Usage, UsageReport, UsageSource
+from tokengrpc.core.tenant import Priority
 
 if TYPE_CHECKING:
     import pytest
@@ -191,6 +193,7 @@ async def test_what_a_record_tells(service: Service) -> None:
         attempts=(Attempt(engine="e", began=2 * SECOND, server="here"),),
         server="here",
         session_id="s",
+        priority=Priority.INTERACTIVE,
         event_bytes=100,
         delivered_sequence=7,
     )
@@ -206,6 +209,7 @@ async def test_what_a_record_tells(service: Service) -> None:
     assert closed.first_token_time.seconds == 3
     told = (closed.server, closed.session_id, closed.event_byte_count, closed.last_delivered_sequence)
     assert told == ("here", "s", 100, 7)
+    assert (closed.priority, running.priority) == (input_pb2.PRIORITY_INTERACTIVE, input_pb2.PRIORITY_BATCH)
     kinds = [entry.kind for entry in (await service.entries("a")).usage_entries]
     assert kinds == [pb.USAGE_ENTRY_KIND_BEGIN, pb.USAGE_ENTRY_KIND_FINISH, pb.USAGE_ENTRY_KIND_SETTLE]
     last = await service.entries("a", after_sequence=3)

@@ -8,6 +8,7 @@ from tokengrpc.core.events import RecordKind
 from tokengrpc.core.model import FinishReason, GenerationKey, Usage
 from tokengrpc.core.ports.ledger import UsageRecord
 from tokengrpc.core.ports.log import Record
+from tokengrpc.core.tenant import Priority
 
 KEY = GenerationKey("t", "g")
 
@@ -30,6 +31,7 @@ def usage_record(record_id: str = "r", **more: Any) -> UsageRecord:
         "labels": {"team": "search"},
         "create_time_ns": 1,
         "usage": Usage(input=3),
+        "priority": Priority.BATCH,
         **more,
     }
     return UsageRecord(record_id=record_id, **given)

@@ -96,7 +96,10 @@ def test_notices_have_no_checksum(some) -> None:
     assert not notice.HasField("output_checksum")
     assert (notice.sequence, notice.usage) == (last.sequence, message(last).usage)
     assert (notice.attached.last_sequence, notice.attached.log_incarnation) == (7, "log")
-    assert pb.StreamTokensResponse.FromString(ENCODER.notice(b"", ENCODER.heartbeat(State.QUEUED))).heartbeat
+    told = pb.StreamTokensResponse.FromString(
+        ENCODER.notice(b"", ENCODER.heartbeat(State.QUEUED, 7))
+    ).heartbeat
+    assert told.queue_position == 7
 
 
 @pytest.mark.parametrize(

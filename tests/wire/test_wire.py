@@ -9,12 +9,13 @@ import pytest
 from google.rpc import error_details_pb2
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenstreaming.v1 import generation_pb2
+from tokenstreaming.v1 import generation_pb2, input_pb2
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
 from tests.support.profiles import examples
 from tokengrpc import errors
 from tokengrpc.core.model import Token, TopLogprob, Usage, UsageSource
+from tokengrpc.core.tenant import Priority
 from tokengrpc.errors import (
     EngineAborted,
     EngineProtocolError,
@@ -263,6 +264,24 @@ def test_equal_requests_have_equal_fingerprints() -> None:
     assert generation_request(one).fingerprint != generation_request(three).fingerprint
 
 
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        (input_pb2.PRIORITY_UNSPECIFIED, Priority.STANDARD),
+        (input_pb2.PRIORITY_INTERACTIVE, Priority.INTERACTIVE),
+        (input_pb2.PRIORITY_STANDARD, Priority.STANDARD),
+        (input_pb2.PRIORITY_BATCH, Priority.BATCH),
+    ],
+)
+def test_a_priority_is_read_and_is_no_part_of_the_fingerprint(sent, read) -> None:
+    """When a request is served does not change its output: with another priority it attaches."""
+    message = pb.StreamTokensRequest(prompt="p", priority=sent)
+    request = generation_request(message)
+    assert request.priority is read
+    assert request.fingerprint == generation_request(pb.StreamTokensRequest(prompt="p")).fingerprint
+    assert message.priority == sent
+
+
 def _set(path: str, value) -> pb.StreamTokensRequest:
     message = pb.StreamTokensRequest(prompt="p")
     *parents, name = path.split(".")
@@ -285,6 +304,7 @@ def _set(path: str, value) -> pb.StreamTokensRequest:
         ("generation_id", "x" * 129),
         ("prompt", ""),
         ("session_id", "é" * 129),
+        ("priority", 9),
         ("max_output_token_count", 0),
         ("sampling.temperature", 2.1),
         ("sampling.temperature", math.nan),

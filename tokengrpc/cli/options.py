@@ -66,6 +66,14 @@ SEED = typer.Option(
 )
 
 
+class Priority(StrEnum):
+    """Priorities of `--priority`."""
+
+    INTERACTIVE = "interactive"
+    STANDARD = "standard"
+    BATCH = "batch"
+
+
 class Shown(StrEnum):
     """What `--show` adds to an answer."""
 
@@ -101,6 +109,12 @@ SWITCHES = typer.Option(
     metavar="N",
     callback=between(0, INT32),
     help="How many times another engine may continue the answer after an engine fails.",
+)
+PRIORITY = typer.Option(
+    None,
+    "--priority",
+    metavar="interactive|standard|batch",
+    help="Who goes first when requests wait for an engine.",
 )
 TIMEOUT = typer.Option(None, "--timeout", metavar="SECONDS", help="The time limit for the complete answer.")
 PATIENCE = typer.Option(

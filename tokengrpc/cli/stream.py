@@ -12,7 +12,7 @@ import typer
 
 from tokengrpc.cli import options
 from tokengrpc.cli.endpoint import Endpoint, with_endpoint
-from tokengrpc.cli.options import Shown
+from tokengrpc.cli.options import Priority, Shown
 from tokengrpc.cli.output import note_width, wraps, write, write_json, write_note
 from tokengrpc.cli.prompt import build_input, read_prompt
 from tokengrpc.cli.record import Recorder
@@ -134,6 +134,7 @@ def stream(
     stop: list[str] = options.STOP,
     label: list[str] = options.LABELS,
     switches: int = options.SWITCHES,
+    priority: Priority = options.PRIORITY,
     timeout: float = options.TIMEOUT,
     patience: float = options.PATIENCE,
     partial: bool = typer.Option(
@@ -192,6 +193,7 @@ def stream(
             stop=stop,
             labels=labels,
             max_engine_switch_count=switches,
+            priority=None if priority is None else priority.value,
         )
 
     text = read_prompt(prompt) if resume is None else ""

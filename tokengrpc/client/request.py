@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 from tokenstreaming.v1 import input_pb2, token_stream_pb2
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 Input = str | Conversation | input_pb2.Conversation | token_stream_pb2.StreamTokensRequest
+
+
+RequestPriority = Literal["interactive", "standard", "batch"]
 
 
 class RequestOptions(TypedDict, total=False):
@@ -37,10 +40,17 @@ class RequestOptions(TypedDict, total=False):
     json_schema: str | None
     max_engine_switch_count: int | None
     session_id: str | None
+    priority: RequestPriority | None
     labels: Mapping[str, str] | None
 
 
 _OPTIONS: Final = tuple(RequestOptions.__annotations__)
+
+_PRIORITIES: Final[Mapping[str, input_pb2.Priority]] = {
+    "interactive": input_pb2.PRIORITY_INTERACTIVE,
+    "standard": input_pb2.PRIORITY_STANDARD,
+    "batch": input_pb2.PRIORITY_BATCH,
+}
 
 # Field names of the contract that are too different from the option's name for get_close_matches.
 _SYNONYMS: Final = {
@@ -56,7 +66,7 @@ def build_request(
     """Returns a request made of an input and options. The input itself is not modified.
 
     `method` is the client's method that received them; error messages name it. Raises TypeError for an
-    unsupported input and for an unknown option.
+    unsupported input and for an unknown option, ValueError for an unknown priority.
     """
     for name in options:
         if name not in _OPTIONS:
@@ -117,4 +127,8 @@ def _apply_options(request: token_stream_pb2.StreamTokensRequest, options: Reque
         request.output_constraint.json_schema = json_schema
     if (switches := options.get("max_engine_switch_count")) is not None:
         request.recovery.max_engine_switch_count = switches
+    if (priority := options.get("priority")) is not None:
+        if priority not in _PRIORITIES:
+            raise ValueError(f"priority: {priority!r} is unknown; pass one of {', '.join(_PRIORITIES)}")
+        request.priority = _PRIORITIES[priority]
     request.labels.update(options.get("labels") or {})

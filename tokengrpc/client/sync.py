@@ -107,7 +107,8 @@ class SyncTokenStreamClient:
 
         `source` is a prompt, a Conversation or a complete request. The options, all optional, are `model`,
         `max_tokens`, `temperature`, `top_p`, `top_k`, `seed`, `stop` (one text or several), `tools`,
-        `tool_choice`, `json_schema` (JSON text), `max_engine_switch_count`, `session_id` and `labels`.
+        `tool_choice`, `json_schema` (JSON text), `max_engine_switch_count`, `session_id`,
+        `priority` ("interactive", "standard" or "batch") and `labels`.
 
         A `resumable` stream resumes after a
         dropped connection, and cancels its generation when it is closed early. If it is not resumable, the

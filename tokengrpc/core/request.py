@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from tokengrpc.core.tenant import Priority
 from tokengrpc.core.trace import NO_TRACE, TraceContext
 
 if TYPE_CHECKING:
@@ -193,8 +194,8 @@ class Recovery:
 class GenerationRequest:
     """Request for one generation. Exactly one of `prompt`, `messages`, `prompt_token_ids` is not None.
 
-    Two requests are equal if and only if their fingerprints are. `record_id` is the key of the generation in
-    the usage ledger. `trace` is the place in a trace to hand on to the engine.
+    Two requests are equal if and only if their fingerprints are; `priority` is not part of it. `record_id` is
+    the key of the generation in the usage ledger. `trace` is the place in a trace to hand on to the engine.
     """
 
     generation_id: str = ""
@@ -214,6 +215,7 @@ class GenerationRequest:
     engine_params: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     session_id: str = ""
+    priority: Priority = Priority.STANDARD
     fingerprint: bytes = b""
     record_id: str = ""
     trace: TraceContext = NO_TRACE

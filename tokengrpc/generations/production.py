@@ -259,4 +259,5 @@ class Production:
             event_bytes=self._buffer.event_bytes,
             delivered_sequence=self._delivered(),
             cost=generation.cost,
+            priority=request.priority,
         )

@@ -239,7 +239,12 @@ class GenerationRegistry:
             )
         permit = self._admission.admit(identity.tenant, queued=model.pool.waiting > 0)
         key = GenerationKey(identity.tenant.name, request.generation_id)
-        request = dataclasses.replace(request, model=model.name, record_id=uuid.uuid4().hex)
+        request = dataclasses.replace(
+            request,
+            model=model.name,
+            record_id=uuid.uuid4().hex,
+            priority=identity.tenant.priority(request.priority),
+        )
         trace = self._services.observers.begin(GenerationAdmitted(key=key, model=model.name, trace=trace))
         spec = GenerationSpec(
             key=key,

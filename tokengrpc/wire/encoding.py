@@ -243,9 +243,9 @@ class ProtobufEncoder:
         )
         return token_stream_pb2.StreamTokensResponse(attached=attached).SerializeToString()
 
-    def heartbeat(self, state: State) -> bytes:
-        """Encodes the notice that the generation is still running."""
-        heartbeat = generation_pb2.Heartbeat(state=STATES.there[state])
+    def heartbeat(self, state: State, queue_position: int = 0) -> bytes:
+        """Encodes the notice that the generation is still running, or waits at a position of its queue."""
+        heartbeat = generation_pb2.Heartbeat(state=STATES.there[state], queue_position=queue_position)
         return token_stream_pb2.StreamTokensResponse(heartbeat=heartbeat).SerializeToString()
 
     def drain_notice(self, deadline_ns: int) -> bytes:

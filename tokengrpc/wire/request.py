@@ -22,9 +22,11 @@ from tokengrpc.core.request import (
     Recovery,
     Sampling,
 )
+from tokengrpc.core.tenant import Priority
 from tokengrpc.errors import InvalidRequest
 from tokengrpc.wire.checks import Checks
 from tokengrpc.wire.conversation import messages_of
+from tokengrpc.wire.tables import PRIORITIES
 from tokengrpc.wire.tools import constraint_of, tool_choice_of, tools_of
 
 if TYPE_CHECKING:
@@ -59,6 +61,11 @@ _DEADLINE_ACTIONS: dict[int, str | None] = {
     input_pb2.DEADLINE_ACTION_UNSPECIFIED: None,
     input_pb2.DEADLINE_ACTION_FAIL: "fail",
     input_pb2.DEADLINE_ACTION_FINISH_PARTIAL: "partial",
+}
+
+_PRIORITIES: dict[int, Priority] = {
+    input_pb2.PRIORITY_UNSPECIFIED: Priority.STANDARD,
+    **PRIORITIES.back,
 }
 
 _DETACH: dict[int, bool] = {
@@ -104,11 +111,22 @@ def generation_request(message: StreamTokensRequest) -> GenerationRequest:
         engine_params=_engine_params(message, checks),
         labels=_labels(message, checks),
         session_id=message.session_id,
-        fingerprint=hashlib.sha256(message.SerializeToString(deterministic=True)).digest(),
+        priority=checks.enum("priority", message.priority, _PRIORITIES) or Priority.STANDARD,
+        fingerprint=_fingerprint(message),
     )
     if checks.violations:
         raise InvalidRequest(checks.violations)
     return request
+
+
+def _fingerprint(message: StreamTokensRequest) -> bytes:
+    """Returns the hash of all that decides the output: when a request is served is no part of it."""
+    priority = message.priority
+    message.ClearField("priority")
+    try:
+        return hashlib.sha256(message.SerializeToString(deterministic=True)).digest()
+    finally:
+        message.priority = priority
 
 
 def _token_ids(message: StreamTokensRequest, checks: Checks) -> tuple[int, ...]:

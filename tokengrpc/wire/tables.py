@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from tokenstreaming.v1 import generation_pb2, model_pb2, usage_pb2, usage_service_pb2
+from tokenstreaming.v1 import generation_pb2, input_pb2, model_pb2, usage_pb2, usage_service_pb2
 
 from tokengrpc.core.model import (
     Capability,
@@ -17,6 +17,7 @@ from tokengrpc.core.model import (
 )
 from tokengrpc.core.ports.ledger import RecordState
 from tokengrpc.core.ports.usage_reader import EntryKind, TimeUnit
+from tokengrpc.core.tenant import Priority
 from tokengrpc.errors import Advice
 
 if TYPE_CHECKING:
@@ -43,4 +44,5 @@ DURABILITIES = EnumTable(Durability, generation_pb2.Durability, "DURABILITY")
 CAPABILITIES = EnumTable(Capability, model_pb2.Capability, "CAPABILITY")
 RECORD_STATES = EnumTable(RecordState, usage_service_pb2.UsageRecordState, "USAGE_RECORD_STATE")
 ENTRY_KINDS = EnumTable(EntryKind, usage_service_pb2.UsageEntryKind, "USAGE_ENTRY_KIND")
+PRIORITIES = EnumTable(Priority, input_pb2.Priority, "PRIORITY")
 TIME_UNITS = EnumTable(TimeUnit, usage_service_pb2.UsageTimeUnit, "USAGE_TIME_UNIT")

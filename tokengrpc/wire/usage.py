@@ -11,7 +11,7 @@ from tokenstreaming.v1 import usage_service_pb2 as pb
 from tokengrpc.core.model import Usage, UsageReport, UsageSource
 from tokengrpc.wire.generation import attempt_message, cost_message, timestamp, usage_fields, usage_message
 from tokengrpc.wire.page_tokens import page_token
-from tokengrpc.wire.tables import ENTRY_KINDS, FINISH_REASONS, RECORD_STATES
+from tokengrpc.wire.tables import ENTRY_KINDS, FINISH_REASONS, PRIORITIES, RECORD_STATES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +53,7 @@ def record_message(record: UsageRecord) -> pb.UsageRecord:
         event_byte_count=record.event_bytes,
         last_delivered_sequence=record.delivered_sequence,
         cost=cost_message(record.cost),
+        priority=PRIORITIES.there[record.priority],
     )
 
 

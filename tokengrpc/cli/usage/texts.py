@@ -8,7 +8,7 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from tokenstreaming.v1 import generation_pb2, usage_pb2
+from tokenstreaming.v1 import generation_pb2, input_pb2, usage_pb2
 from tokenstreaming.v1 import usage_service_pb2 as pb
 
 from tokengrpc.cli.summary import money
@@ -58,6 +58,11 @@ def source_text(source: usage_pb2.UsageSource) -> str:
     return short_name(usage_pb2.UsageSource, source, "USAGE_SOURCE_")
 
 
+def priority_text(priority: input_pb2.Priority) -> str:
+    """Returns the priority that a request had, such as BATCH."""
+    return short_name(input_pb2.Priority, priority, "PRIORITY_")
+
+
 def _when(message: pb.UsageRecord | pb.UsageSummary | pb.UsageEntry, field: str) -> str:
     return getattr(message, field).ToJsonString() if message.HasField(field) else ""
 
@@ -84,6 +89,7 @@ RECORD: Mapping[str, Callable[[pb.UsageRecord], object]] = {
     "response_ids": lambda record: " ".join(response_ids(record)),
     "server": lambda record: record.server,
     "session_id": lambda record: record.session_id,
+    "priority": lambda record: priority_text(record.priority),
     "state": lambda record: short_name(pb.UsageRecordState, record.state, "USAGE_RECORD_STATE_"),
     "finish_reason": lambda record: finish_text(record.finish_reason),
     "error_reason": lambda record: record.error_reason,

@@ -10,6 +10,7 @@ from msgspec import structs
 
 from tokengrpc.core.attempts import Attempt
 from tokengrpc.core.model import Cost, FinishReason, Usage, UsageReport, UsageSource
+from tokengrpc.core.tenant import Priority
 from tokengrpc.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     of its events as they are sent, and `delivered_sequence` the last one that was handed to the transport for
     any reader: both before `finished`. `lost` records are ended by recovery, at the time at which their
     server was last seen. `cost` is that of `usage`, None while it is open or if there is no price.
+    `priority` is the one that the request had, after the tenant's ceiling.
     """
 
     record_id: str
@@ -63,6 +65,7 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     input_is_cut: bool = False
     lost: bool = False
     cost: Cost | None = None
+    priority: Priority = Priority.STANDARD
 
     @property
     def state(self) -> RecordState:

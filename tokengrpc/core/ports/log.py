@@ -72,8 +72,8 @@ class EventEncoder(Protocol):
     def attached(self, state: State, last_sequence: int, log_incarnation: str) -> bytes:
         """Encodes the notice that a stream has attached."""
 
-    def heartbeat(self, state: State) -> bytes:
-        """Encodes the notice that the generation is still running."""
+    def heartbeat(self, state: State, queue_position: int = 0) -> bytes:
+        """Encodes the notice that the generation is still running, or waits at a position of its queue."""
 
     def drain_notice(self, deadline_ns: int) -> bytes:
         """Encodes the notice that the server is shutting down."""
