@@ -1,4 +1,4 @@
-"""docs/tenants.md: its tables are those of the code, and its steps run as they stand."""
+"""docs/tenants.md runs as it stands, and the tables of docs/credentials.md are those of the code."""
 
 from __future__ import annotations
 
@@ -28,8 +28,14 @@ from tokengrpc.rpc.scopes import SCOPES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PAGE = (ROOT / "docs" / "tenants.md").read_text(encoding="utf-8")
-SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
+
+def sections(page: str) -> dict[str, str]:
+    """Returns the text below each heading of the second level."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
+
+
+SECTIONS, CREDENTIALS = sections("tenants.md"), sections("credentials.md")
 _CODE = re.compile(
     r"(?:^`(?P<file>[\w.]+)`:\n\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -46,11 +52,11 @@ def rows(text: str) -> dict[str, list[str]]:
 def test_the_settings_are_those_of_the_code(struct):
     """With their defaults and meanings."""
     name, section = (
-        ("[plugins.jwt]", "Tokens of an issuer")
+        ("[plugins.jwt]", "Tokens")
         if struct is JwtSettings
         else ("[[plugins.certificate.names]]", "Client certificates")
     )
-    table = rows(SECTIONS[section].split(f"| `{name}` |")[1])
+    table = rows(CREDENTIALS[section].split(f"| `{name}` |")[1])
     for field in inspect.type_info(struct).fields:  # type: ignore[union-attr] # it is a struct
         default, meaning = table.pop(field.name)
         value = list(field.default) if isinstance(field.default, tuple) else field.default
@@ -66,7 +72,7 @@ def test_the_settings_are_those_of_the_code(struct):
 
 def test_the_scopes_are_those_of_the_code():
     """Each with the services that it opens."""
-    table = rows(SECTIONS["What a credential may do"])
+    table = rows(CREDENTIALS["What a credential may do"])
     assert [row for row in table if row in [*Scope]] == [*Scope]
     for scope in Scope:
         for service, scopes in SCOPES.items():
@@ -75,7 +81,7 @@ def test_the_scopes_are_those_of_the_code():
 
 def test_the_forms_of_credentials_are_those_of_the_code():
     """A row for each kind, but for one for what nobody takes."""
-    table = rows(SECTIONS["Which authenticator answers"])
+    table = rows(CREDENTIALS["Which authenticator answers"])
     told = {"JWT": "eyJh.e30.x", "key in the database": "tg_x", "another key": "x"}
     kinds = [kind_of((("authorization", f"Bearer {text}"),), Peer()) for text in told.values()]
     assert kinds == [CredentialKind.JWT, CredentialKind.DATABASE_KEY, CredentialKind.KEY]

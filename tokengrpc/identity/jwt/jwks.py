@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from tokengrpc.identity.jwt.settings import JwtSettings
 
+_EARLY = 0.8
+"""Share of the interval after which keys are fetched while calls go on, so that calls seldom wait for it."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -33,7 +36,7 @@ class KeysNotRead(Exception):
 class IssuerKeys:
     """Keys of an issuer, from a URL or a file.
 
-    They are fetched again when they are `refresh_interval` old, and when a token names an unknown key, but
+    They are fetched again before they are `refresh_interval` old, and when a token names an unknown key, but
     never twice within `min_refresh_interval`, whatever callers send. While that fails, they are used until
     they are `keep_time` old. After that nobody is let in.
     """
@@ -65,12 +68,7 @@ class IssuerKeys:
 
         Raises StoreUnavailable while that cannot be known, because the keys could not be fetched.
         """
-        if self._age >= self._settings.keep_time:
-            await self._refresh()
-            if self._age >= self._settings.keep_time:
-                raise self._unavailable()
-        elif self._age >= self._settings.refresh_interval:
-            self._begin_refresh()  # the keys at hand are good enough for this call
+        await self._renew()
         key = self._keys.find(kid, algorithm)
         if key is None:
             await self._refresh()
@@ -78,6 +76,18 @@ class IssuerKeys:
             if key is None and self._failure:
                 raise self._unavailable()
         return key
+
+    async def _renew(self) -> None:
+        """Fetches the keys if they are old. Raises StoreUnavailable if they are too old to be used."""
+        age, interval, keep_time = self._age, self._settings.refresh_interval, self._settings.keep_time
+        if age < interval * _EARLY:
+            return
+        if age < interval or (self._failure and age < keep_time):
+            self._begin_refresh()  # while the issuer hangs, callers do not wait for it again and again
+            return
+        await self._refresh()
+        if self._age >= keep_time:
+            raise self._unavailable()
 
     @property
     def _age(self) -> float:
