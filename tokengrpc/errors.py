@@ -8,7 +8,7 @@ generated text or secrets.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,9 +70,6 @@ class Advice(StrEnum):
     NEVER = "NEVER"
 
 
-_MAX_RETRY_AFTER = 3600.0
-
-
 class TokenGrpcError(Exception):
     """Root of the error tree. `metadata` is sent in ErrorInfo, `retry_after` (seconds) in RetryInfo.
 
@@ -84,6 +81,8 @@ class TokenGrpcError(Exception):
     advice: ClassVar[Advice] = Advice.NEVER
     # Seconds. Used for errors that always carry RetryInfo, when the raiser gives no `retry_after`.
     default_retry_after: ClassVar[float | None] = None
+    # Seconds. An engine may ask for any delay, so the value is clamped.
+    max_retry_after: ClassVar[float] = 3600.0
 
     def __init__(
         self,
@@ -97,8 +96,7 @@ class TokenGrpcError(Exception):
         self.quoted = ""
         self.metadata = dict(metadata or {})
         wait = self.default_retry_after if retry_after is None else retry_after
-        # An engine may ask for any delay, so the value is clamped.
-        self.retry_after = wait if wait is None else max(0.0, min(wait, _MAX_RETRY_AFTER))
+        self.retry_after = wait if wait is None else max(0.0, min(wait, self.max_retry_after))
 
     @property
     def log_text(self) -> str:
@@ -198,7 +196,35 @@ class ScopeRequired(CallerError):
     reason = Reason.SCOPE_REQUIRED
 
 
-class QuotaExceeded(CallerError):
+class Limit(NamedTuple):
+    """Limit of a tenant that a request exceeds: the name of its setting, and the model if it is for one."""
+
+    name: str
+    model: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} of model {self.model}" if self.model else self.name
+
+
+class LimitError(CallerError):
+    """Base of errors of a tenant that has reached a limit."""
+
+    # Days or months may pass until a budget is full again.
+    max_retry_after = 32 * 86_400.0
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        limit: Limit | None = None,
+        metadata: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, metadata=metadata, retry_after=retry_after)
+        self.limit = limit
+
+
+class QuotaExceeded(LimitError):
     """Tenant that has reached a rate or concurrency limit."""
 
     reason = Reason.QUOTA_EXCEEDED
@@ -206,7 +232,7 @@ class QuotaExceeded(CallerError):
     default_retry_after = 1.0
 
 
-class BudgetExhausted(CallerError):
+class BudgetExhausted(LimitError):
     """Tenant whose budget is spent."""
 
     reason = Reason.BUDGET_EXHAUSTED

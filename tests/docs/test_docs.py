@@ -21,9 +21,11 @@ from tokengrpc.client.delays import DEFAULT_PATIENCE
 from tokengrpc.client.policy import ResumePolicy
 from tokengrpc.client.status import CLASS_OF_REASON
 from tokengrpc.config import (
+    BudgetSettings,
     EngineSettings,
     FaultSettings,
     LimitSettings,
+    ModelLimitSettings,
     ModelSettings,
     PriceSettings,
     RemoteEngineSettings,
@@ -166,7 +168,13 @@ def settings() -> Iterator[tuple[str, inspect.Field, str]]:
     for field in fields_of(EngineSettings):
         if field.name in {"name", "context_token_count"}:
             yield f"models[].engines[].{field.name}", field, ""
-    for name, struct in (("tenants", TenantSettings), ("prices", PriceSettings)):
+    tables_of_lists = (
+        ("tenants", TenantSettings),
+        ("tenants[].model_limits", ModelLimitSettings),
+        ("tenants[].budgets", BudgetSettings),
+        ("prices", PriceSettings),
+    )
+    for name, struct in tables_of_lists:
         for field in fields_of(struct):
             yield f"{name}[].{field.name}", field, ""
 

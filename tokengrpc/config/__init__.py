@@ -14,17 +14,20 @@ from tokengrpc.config.models import ModelSettings
 from tokengrpc.config.prices import PriceSettings, price_list
 from tokengrpc.config.remote import RemoteEngineSettings
 from tokengrpc.config.report import describe
-from tokengrpc.config.schema import Settings, TenantSettings
+from tokengrpc.config.schema import Settings
 from tokengrpc.config.sources import Loaded, load, load_with_origins
+from tokengrpc.config.tenants import BudgetSettings, ModelLimitSettings, TenantSettings
 from tokengrpc.config.tls import TLSSettings
 from tokengrpc.config.values import ConfigError
 
 __all__ = [
+    "BudgetSettings",
     "ConfigError",
     "EngineSettings",
     "FaultSettings",
     "LimitSettings",
     "Loaded",
+    "ModelLimitSettings",
     "ModelSettings",
     "PriceSettings",
     "RemoteEngineSettings",

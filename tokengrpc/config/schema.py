@@ -12,50 +12,18 @@ from tokengrpc.config.kinds import convert_engine
 from tokengrpc.config.limits import LimitSettings
 from tokengrpc.config.models import ModelSettings
 from tokengrpc.config.prices import PriceSettings, check_prices
+from tokengrpc.config.tenants import TenantSettings
 from tokengrpc.config.tls import TLSSettings
 from tokengrpc.config.values import (
     Address,
     ConfigError,
-    CountOrNone,
     HostPortOrNone,
-    Name,
     NameOrNone,
-    Variable,
     check_different,
-    read_secret,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-
-class TenantSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings of a tenant: its key, its models and its limits."""
-
-    name: Annotated[Name, Meta(description="name of the tenant in the usage ledger and logs")]
-    key_env: Annotated[Variable, Meta(description="environment variable with the tenant's key")] = ""
-    key_file: Annotated[str, Meta(description="file with the tenant's key")] = ""
-    models: Annotated[
-        tuple[str, ...], Meta(description="models that the tenant may use; empty: all models")
-    ] = ()
-    admin: Annotated[bool, Meta(description="whether the tenant may see other tenants' usage")] = False
-    max_generations: Annotated[
-        CountOrNone, Meta(description="maximum concurrent generations; 0: no limit of its own")
-    ] = 0
-
-    def __post_init__(self) -> None:
-        """Checks that there is at most one key."""
-        if self.key_env and self.key_file:
-            raise ConfigError("key_file: cannot be combined with key_env; remove one of them")
-
-    @property
-    def has_key(self) -> bool:
-        """Whether the tenant has a key. Other credentials may name a tenant without one."""
-        return bool(self.key_env or self.key_file)
-
-    def read_key(self, environ: Mapping[str, str] = os.environ) -> str:
-        """Reads the tenant's key. Raises ConfigError if it is missing or empty."""
-        return read_secret(f"tenant {self.name}: key", self.key_env, self.key_file, environ) or ""
+    from collections.abc import Sequence
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -136,9 +104,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Literal["open", "authenticated", "off"],
         Meta(description="who may call reflection: everybody, callers with a credential, nobody"),
     ] = "open"
-    budget: Annotated[str, Meta(description="token budgets of callers: unlimited or a plugin's, by name")] = (
-        "unlimited"
-    )
+    budget: Annotated[
+        str,
+        Meta(
+            description="rates and budgets of callers: tenant (as `[[tenants]]` says), unlimited, or a "
+            "plugin's, by name"
+        ),
+    ] = "unlimited"
     otlp: Annotated[
         bool,
         Meta(description="whether traces and metrics are exported over OTLP, as the variables OTEL_* say"),
@@ -170,6 +142,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for index, tenant in enumerate(self.tenants):
             for position, model in enumerate(tenant.models):
                 _check_known(f"tenants[{index}].models[{position}]", model, names)
+            for position, limit in enumerate(tenant.model_limits):
+                _check_known(f"tenants[{index}].model_limits[{position}].model", limit.model, names)
+            for position, budget in enumerate(tenant.budgets):
+                if budget.model:
+                    _check_known(f"tenants[{index}].budgets[{position}].model", budget.model, names)
         check_prices(self.prices)
         for index, served in enumerate(self.models):
             self._check_clocks(f"models[{index}]", served)

@@ -25,9 +25,13 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Bytes = Annotated[int, Meta(ge=1024, le=1 << 40)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 CountOrNone = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+AmountOrNone = Annotated[int, Meta(ge=0, le=1 << 53)]
+Weight = Annotated[int, Meta(ge=1, le=1000)]
+Amount = Annotated[str, Meta(pattern=r"^([0-9]{1,9}(\.[0-9]{1,6})?)?\Z")]
 Rate = Annotated[str, Meta(pattern=r"^[0-9]{1,6}(\.[0-9]{1,6})?\Z")]
 RateOrNone = Annotated[str, Meta(pattern=r"^([0-9]{1,6}(\.[0-9]{1,6})?)?\Z")]
 Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")]
+CurrencyOrNone = Annotated[str, Meta(pattern=r"^([A-Z]{3})?\Z")]
 StartOrNone = Annotated[str, Meta(pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?)?\Z")]
 
 FLAG: dict[str, Any] = {"flag": True}
@@ -48,6 +52,10 @@ PATTERNS = {
     r"^([0-9]{1,6}(\.[0-9]{1,6})?)?\Z": (
         'a decimal number in quotes, such as "0.15", with at most 6 decimals, or empty'
     ),
+    r"^([0-9]{1,9}(\.[0-9]{1,6})?)?\Z": (
+        'a decimal number in quotes, such as "250.00", with at most 6 decimals, or empty'
+    ),
+    r"^([A-Z]{3})?\Z": "three capital letters, such as USD, or empty",
     r"^[A-Z]{3}\Z": "three capital letters, such as USD",
     r"^([0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?)?\Z": (
         'a date or time in UTC, in quotes, such as "2026-01-01" or "2026-01-01T12:00:00Z", or empty'

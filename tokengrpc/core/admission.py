@@ -1,24 +1,27 @@
-"""Admission control: limits on concurrent generations, for each tenant, the server and its capacity."""
+"""Admission control: limits on concurrent generations of tenants, of their models, and of the server."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tokengrpc.core.capacity import Capacity
-from tokengrpc.errors import QuotaExceeded
+from tokengrpc.errors import Limit, QuotaExceeded
 
 if TYPE_CHECKING:
     from tokengrpc.core.tenant import Tenant
 
+K = TypeVar("K")
+
 
 class Admission:
-    """Counter of running generations, in total and by tenant, and of all that were admitted."""
+    """Counter of running generations, in total, by tenant and model, and of all that were admitted."""
 
     def __init__(self, max_generations: int, capacity: Capacity | None = None) -> None:
         self.max_generations = max_generations
         self.capacity = capacity or Capacity()
         self._by_tenant: Counter[str] = Counter()
+        self._by_model: Counter[tuple[str, str]] = Counter()
         self.active = 0
         self.admitted = 0
 
@@ -27,12 +30,13 @@ class Admission:
         """What runs as a fraction of what fits: of the limit of generations, or of the process's capacity."""
         return max(self.active / self.max_generations, self.capacity.utilization)
 
-    def admit(self, tenant: Tenant, *, queued: bool = False) -> Permit:
+    def admit(self, tenant: Tenant, model: str = "", *, queued: bool = False) -> Permit:
         """Returns a permit for one generation, which `check` has just allowed."""
         self.active += 1
         self.admitted += 1
         self._by_tenant[tenant.name] += 1
-        return Permit(self, tenant.name, queued=queued)
+        self._by_model[tenant.name, model] += 1
+        return Permit(self, tenant.name, model, queued=queued)
 
     def check(self, tenant: Tenant, model: str, *, queued: bool = False) -> None:
         """Raises an error if this tenant could not start a generation now.
@@ -41,31 +45,46 @@ class Admission:
         ModelNotAllowed, QuotaExceeded if the tenant is at its limit, Overloaded if the server is.
         """
         tenant.check_may_use(model)
-        if tenant.max_generations and self._by_tenant[tenant.name] >= tenant.max_generations:
-            raise QuotaExceeded(
-                f"tenant {tenant.name} has {tenant.max_generations} running generations, its limit:"
-                " wait for one to end",
-                metadata={"tenant": tenant.name, "limit": str(tenant.max_generations)},
-            )
+        limit = tenant.max_generations
+        if limit and self._by_tenant[tenant.name] >= limit:
+            raise _at_limit(tenant.name, "", limit)
+        limit = tenant.rates(model).max_generations if tenant.model_rates else 0
+        if limit and self._by_model[tenant.name, model] >= limit:
+            raise _at_limit(tenant.name, model, limit)
         if self.active >= self.max_generations:
             why = f"it has {self.max_generations} running generations, its limit"
             raise self.capacity.rejection("generations", why, self.active)
         self.capacity.check(self.active, queued=queued)
 
-    def release(self, tenant: str) -> None:
+    def release(self, tenant: str, model: str) -> None:
         """Frees the place of one generation. Called by its permit."""
         self.active -= 1
-        self._by_tenant[tenant] -= 1
-        if not self._by_tenant[tenant]:
-            del self._by_tenant[tenant]
+        _decrement(self._by_tenant, tenant)
+        _decrement(self._by_model, (tenant, model))
+
+
+def _decrement(counter: Counter[K], key: K) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
+
+
+def _at_limit(tenant: str, model: str, limit: int) -> QuotaExceeded:
+    of_model = f" of model {model}" if model else ""
+    return QuotaExceeded(
+        f"tenant {tenant} has {limit} running generations{of_model}, its limit: wait for one to end",
+        metadata={"tenant": tenant, "limit": str(limit)},
+        limit=Limit("max_generations", model),
+    )
 
 
 class Permit:
     """Right to run one generation. Notes how far it is, because only output costs much."""
 
-    def __init__(self, admission: Admission, tenant: str, *, queued: bool) -> None:
+    def __init__(self, admission: Admission, tenant: str, model: str, *, queued: bool) -> None:
         self._admission: Admission | None = admission
         self._tenant = tenant
+        self._model = model
         self._share = admission.capacity.admitted(queued=queued)
 
     def queued(self) -> None:
@@ -84,5 +103,5 @@ class Permit:
         """Returns the permit. Further calls have no effect."""
         admission, self._admission = self._admission, None
         if admission is not None:
-            admission.release(self._tenant)
+            admission.release(self._tenant, self._model)
             self._share.ended()

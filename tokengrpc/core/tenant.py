@@ -60,6 +60,9 @@ class Rates:
     tokens_per_minute: int = 0
 
 
+NO_RATES = Rates()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
     """Customer of the service. Empty `models` means all models; a limit of 0 does not limit.
@@ -80,6 +83,10 @@ class Tenant:
     weight: int = 1
     model_rates: tuple[tuple[str, Rates], ...] = ()
     budgets: tuple[BudgetRule, ...] = ()
+
+    def rates(self, model: str) -> Rates:
+        """Returns the limits for one model alone."""
+        return next((rates for name, rates in self.model_rates if name == model), NO_RATES)
 
     def may_use(self, model: str) -> bool:
         """Returns whether the tenant may use a model."""

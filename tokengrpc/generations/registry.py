@@ -237,7 +237,7 @@ class GenerationRegistry:
                 f"only {deadline_left * 1000:.0f} ms are left until the deadline, and a generation needs"
                 f" {MIN_LEFT * 1000:.0f} ms: allow more time"
             )
-        permit = self._admission.admit(identity.tenant, queued=model.pool.waiting > 0)
+        permit = self._admission.admit(identity.tenant, model.name, queued=model.pool.waiting > 0)
         key = GenerationKey(identity.tenant.name, request.generation_id)
         request = dataclasses.replace(
             request,
@@ -249,7 +249,7 @@ class GenerationRegistry:
         spec = GenerationSpec(
             key=key,
             identity=identity,
-            request=self._bounded(request),
+            request=self._bounded(request, identity.tenant),
             model=model,
             engines=engines,
             deadline_left=deadline_left,
@@ -272,12 +272,17 @@ class GenerationRegistry:
         self._services.billing.check_available()
         return model
 
-    def _bounded(self, request: GenerationRequest) -> GenerationRequest:
-        largest = self._limits.max_output_token_count
-        requested = request.max_output_token_count
-        if not largest or (requested is not None and requested <= largest):
+    def _bounded(self, request: GenerationRequest, tenant: Tenant) -> GenerationRequest:
+        """Returns the request with the smallest of the maxima that it, its tenant and the server have."""
+        maxima = (
+            request.max_output_token_count,
+            tenant.max_output_token_count,
+            self._limits.max_output_token_count,
+        )
+        smallest = min(filter(None, maxima), default=None)
+        if smallest == request.max_output_token_count:
             return request
-        return dataclasses.replace(request, max_output_token_count=largest)
+        return dataclasses.replace(request, max_output_token_count=smallest)
 
     def _attach(
         self,

@@ -17,6 +17,13 @@ def tenant_of(settings: TenantSettings) -> Tenant:
         models=frozenset(settings.models),
         admin=settings.admin,
         max_generations=settings.max_generations,
+        requests_per_minute=settings.requests_per_minute,
+        tokens_per_minute=settings.tokens_per_minute,
+        max_output_token_count=settings.max_output_token_count,
+        priority_ceiling=settings.ceiling,
+        weight=settings.weight,
+        model_rates=tuple((limit.model, limit.rates) for limit in settings.model_limits),
+        budgets=tuple(budget.rule for budget in settings.budgets),
     )
 
 

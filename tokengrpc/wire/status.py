@@ -18,8 +18,8 @@ from tokenstreaming.v1 import generation_pb2
 from tokengrpc.errors import (
     GenerationNotFound,
     InvalidRequest,
+    LimitError,
     ModelNotFound,
-    QuotaExceeded,
     Reason,
     TokenGrpcError,
 )
@@ -169,11 +169,11 @@ def _details(error: TokenGrpcError, failure: Failure | None, share: int) -> list
         for field, mistake in error.violations[: min(MAX_VIOLATIONS, share)]:
             bad.field_violations.add(field=cut(field, share), description=cut(mistake, share))
         details.append(bad)
-    if isinstance(error, QuotaExceeded):
+    if isinstance(error, LimitError):
         quota = error_details_pb2.QuotaFailure()
         quota.violations.add(
             subject=f"tenant:{cut(error.metadata.get('tenant', ''), share)}",
-            description=cut(str(error), share),
+            description=cut(f"{error.limit}: {error}" if error.limit else str(error), share),
         )
         details.append(quota)
     if isinstance(error, ModelNotFound | GenerationNotFound):
