@@ -14,6 +14,7 @@ from hypothesis import settings
 from tests.support.harness import Served, serving, upstream
 from tests.support.postgres import Postgres, postgres
 from tests.support.profiles import NIGHTLY
+from tests.support.redis_servers import RedisServer, fsynced, replicated
 from tests.support.scripted_engine import ScriptedEngine
 
 if TYPE_CHECKING:
@@ -52,6 +53,20 @@ async def server(engine: ScriptedEngine) -> AsyncIterator[Served]:
 def postgres_server() -> Iterator[Postgres]:
     """A PostgreSQL server. Skips the test if PostgreSQL is not installed."""
     with postgres() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def redis_fsynced_server() -> Iterator[RedisServer]:
+    """A Redis that writes each change to disk. Skips the test if Redis is not installed."""
+    with fsynced("redis") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def valkey_replicated_server() -> Iterator[RedisServer]:
+    """A Valkey with a replica."""
+    with replicated("valkey") as running:
         yield running
 
 

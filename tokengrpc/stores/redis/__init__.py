@@ -1,0 +1,1 @@
+"""Event logs in Redis or Valkey: streams that replicas share."""

@@ -1,0 +1,246 @@
+"""The event sink in Redis or Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from tokengrpc.core.events import RecordKind
+from tokengrpc.core.model import Durability
+from tokengrpc.core.ports.log import (
+    AppendOutcome,
+    AppendStatus,
+    Lease,
+    LeaseStatus,
+    LogClaim,
+    LogState,
+    Takeover,
+    TakeoverStatus,
+)
+from tokengrpc.errors import GenerationNotFound, StoreUnavailable
+from tokengrpc.stores.redis import cancels
+from tokengrpc.stores.redis.connections import Connections
+from tokengrpc.stores.redis.entries import Entries
+from tokengrpc.stores.redis.keys import KeyNames, decode_key, encode_key
+from tokengrpc.stores.redis.log_reader import LogReader
+from tokengrpc.stores.redis.scripts import Script
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+
+    from tokengrpc.core.model import GenerationKey
+    from tokengrpc.core.ports.log import Record
+    from tokengrpc.stores.redis.address import StoreAddress
+    from tokengrpc.stores.redis.options import RedisOptions
+    from tokengrpc.stores.redis.sealing import Sealer
+    from tokengrpc.stores.redis.topology import Access
+
+_COUNTED_LEASES = 3
+_CHECKS_PER_LEASE = 2
+_KEY, _REQUEST, _FINGERPRINT = b"key", b"request", b"fingerprint"
+_HELD = frozenset({LeaseStatus.HELD, LeaseStatus.CANCEL_REQUESTED})
+
+
+class RedisEventSink:
+    """Event logs as streams of a store that replicas share. Scripts make the decisions, one per call."""
+
+    def __init__(self, address: StoreAddress, options: RedisOptions, access: Access, sealer: Sealer) -> None:
+        self.replica = access.replica
+        self.lease = options.lease
+        self.durability = Durability(options.durability.upper())
+        self._names = KeyNames(options.prefix)
+        self._sealer = sealer
+        self._entries = Entries(sealer)
+        self._connections = Connections(address, options, access, self._names.wake(access.replica))
+        self._logs = LogReader(
+            self._connections, self._names, self._entries, options.lease / _CHECKS_PER_LEASE
+        )
+        self._lease_ms = round(options.lease * 1000)
+        self._clocks = (self._lease_ms, round(options.unowned_ttl * 1000))
+        # Incarnations of the logs that this replica owns: their records are sealed for them.
+        self._incarnations: dict[GenerationKey, str] = {}
+
+    async def start(self) -> None:
+        """See `EventSink`. Raises ConfigError or StoreUnavailable if the store cannot keep the promise."""
+        await self._connections.start()
+
+    async def close(self) -> None:
+        """See `EventSink`."""
+        await self._connections.close()
+
+    async def claim(
+        self, key: GenerationKey, fingerprint: bytes, request: bytes, incarnation: str
+    ) -> LogClaim:
+        """See `EventSink`."""
+        seal = self._sealer.seal
+        decision, epoch, owner, found, name = await self._run(
+            Script.CLAIM,
+            key,
+            self.replica,
+            incarnation,
+            *self._clocks,
+            seal(incarnation, _KEY, encode_key(key)),
+            seal(incarnation, _FINGERPRINT, fingerprint),
+            seal(incarnation, _REQUEST, request),
+            durable=True,
+        )
+        owned = decision != b"refused"
+        if owned:
+            self._incarnations[key] = incarnation
+            await self._list([key])
+        incarnation = name.decode()
+        return LogClaim(
+            owned=owned,
+            epoch=epoch,
+            owner=owner.decode(),
+            fingerprint=self._sealer.open(incarnation, _FINGERPRINT, found),
+            incarnation=incarnation,
+        )
+
+    async def append(self, key: GenerationKey, epoch: int, records: Sequence[Record]) -> AppendOutcome:
+        """See `EventSink`."""
+        incarnation = self._incarnations.get(key, "")
+        arguments: list[str | bytes] = []
+        for record in records:
+            arguments += (record.kind, self._entries.encode(incarnation, record))
+        status, last = await self._connections.appends.run(
+            Script.APPEND,
+            self._names.log(key),
+            self.replica,
+            epoch,
+            *self._clocks,
+            records[0].sequence,
+            *arguments,
+            durable=True,
+        )
+        return AppendOutcome(AppendStatus(status.decode()), last)
+
+    async def read(self, key: GenerationKey, after: int, max_bytes: int) -> Sequence[Record]:
+        """See `EventSink`."""
+        return await self._logs.read(key, after, max_bytes)
+
+    def follow(self, key: GenerationKey, after: int) -> AsyncGenerator[Sequence[Record], None]:
+        """See `EventSink`."""
+        return self._logs.follow(key, after)
+
+    async def describe(self, key: GenerationKey) -> LogState | None:
+        """See `EventSink`."""
+        reply = await self._run(Script.DESCRIBE, key)
+        if reply is None:
+            return None
+        owner, epoch, lease_ms, fingerprint, name, request, last, kind, cancelled, subscribers = reply
+        incarnation = name.decode()
+        return LogState(
+            owner=owner.decode(),
+            epoch=epoch,
+            lease_left=lease_ms / 1000,
+            fingerprint=self._sealer.open(incarnation, _FINGERPRINT, fingerprint),
+            incarnation=incarnation,
+            request=self._sealer.open(incarnation, _REQUEST, request),
+            last=last,
+            ended=kind.decode() == RecordKind.FINISHED,
+            cancel_requested=bool(cancelled),
+            subscribers=subscribers,
+        )
+
+    async def renew(self, epochs: Mapping[GenerationKey, int]) -> Mapping[GenerationKey, Lease]:
+        """See `EventSink`."""
+        replies = await asyncio.gather(
+            *(
+                self._run(Script.RENEW, key, self.replica, epoch, *self._clocks)
+                for key, epoch in epochs.items()
+            )
+        )
+        leases = {
+            key: Lease(LeaseStatus(status.decode()), subscribers)
+            for key, (status, subscribers) in zip(epochs, replies, strict=True)
+        }
+        await self._list([key for key, lease in leases.items() if lease.status in _HELD])
+        return leases
+
+    async def take_over(self, key: GenerationKey, epoch: int) -> Takeover:
+        """See `EventSink`."""
+        reply = await self._run(Script.TAKE_OVER, key, self.replica, epoch, *self._clocks, durable=True)
+        status, current, owner, last, incarnation = reply
+        takeover = Takeover(TakeoverStatus(status.decode()), current, owner.decode(), last)
+        if takeover.status is TakeoverStatus.TAKEN:
+            self._incarnations[key] = incarnation.decode()
+            await self._list([key])
+        return takeover
+
+    async def release(self, epochs: Mapping[GenerationKey, int]) -> None:
+        """See `EventSink`."""
+        released = await asyncio.gather(
+            *(self._run(Script.RELEASE, key, self.replica, epoch) for key, epoch in epochs.items())
+        )
+        hashes = [self._names.hash(key) for key, done in zip(epochs, released, strict=True) if done]
+        scored = [argument for hashed in hashes for argument in (0, hashed)]
+        if scored:
+            await self._index("ZADD", *scored)
+        for key in epochs:
+            self._incarnations.pop(key, None)
+
+    async def retain(self, key: GenerationKey, epoch: int, ttl: float) -> None:
+        """See `EventSink`."""
+        if await self._run(Script.RETAIN, key, self.replica, epoch, round(ttl * 1000)):
+            self._incarnations.pop(key, None)
+            await self._index("ZREM", self._names.hash(key))
+
+    async def orphans(self, limit: int) -> Sequence[GenerationKey]:
+        """See `EventSink`."""
+        commands, names = self._connections.commands, self._names
+        listed = [hashed.decode() for hashed in await commands.run(Script.OVERDUE, names.running, limit)]
+        found = await asyncio.gather(
+            *(commands.run(Script.ORPHAN, names.log_of(hashed)) for hashed in listed)
+        )
+        gone = [hashed for hashed, reply in zip(listed, found, strict=True) if reply is None]
+        if gone:
+            await self._index("ZREM", *gone)
+        return [
+            decode_key(self._sealer.open(reply[0].decode(), _KEY, reply[1]))
+            for reply in found
+            if reply is not None and reply != b"held"
+        ]
+
+    async def publish_cancel(self, key: GenerationKey) -> None:
+        """See `EventSink`."""
+        owner = await self._run(Script.CANCEL, key)
+        if owner is None:
+            raise GenerationNotFound(f"there is no log of generation {key.generation_id[:128]!r}")
+        channel = self._names.cancels(owner.decode())
+        message = self._sealer.seal(channel, cancels.PLACE, encode_key(key))
+        await self._connections.commands.call("PUBLISH", channel, message, on=channel)
+
+    def cancels(self) -> AsyncGenerator[GenerationKey, None]:
+        """See `EventSink`."""
+        channel = self._names.cancels(self.replica)
+        return cancels.listen(self._connections.topology, channel, self._sealer, self._connections.backoff)
+
+    async def count_subscribers(self, counts: Mapping[GenerationKey, int]) -> Mapping[GenerationKey, int]:
+        """See `EventSink`."""
+        counted_ms = _COUNTED_LEASES * self._lease_ms
+        sums = await asyncio.gather(
+            *(self._run(Script.COUNT, key, self.replica, count, counted_ms) for key, count in counts.items())
+        )
+        return dict(zip(counts, sums, strict=True))
+
+    async def _run(
+        self, script: Script, key: GenerationKey, *arguments: str | bytes | int, durable: bool = False
+    ) -> Any:  # noqa: ANN401 - scripts return any type
+        return await self._connections.commands.run(script, self._names.log(key), *arguments, durable=durable)
+
+    async def _list(self, keys: Iterable[GenerationKey]) -> None:
+        """Notes in the list of running generations that their leases were renewed. The list is a hint."""
+        hashes = [self._names.hash(key) for key in keys]
+        if hashes:
+            with suppress(StoreUnavailable):
+                await self._connections.commands.run(
+                    Script.LIST, self._names.running, self._lease_ms, *hashes
+                )
+
+    async def _index(self, command: str, *arguments: str | int) -> None:
+        """Changes the list of running generations, which is a hint."""
+        with suppress(StoreUnavailable):
+            running = self._names.running
+            await self._connections.commands.call(command, running, *arguments, on=running)
