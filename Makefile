@@ -189,10 +189,11 @@ deploy-tools: .tools/bin/helm .tools/bin/kustomize ## build Helm and kustomize i
 .tools/bin/composeconfig: tools/go.mod tools/go.sum tools/composeconfig/main.go
 	go -C tools build -o $(CURDIR)/$@ ./composeconfig
 
-bench: $(VENV)/bench.stamp ## measure against the textbook relay, and what logs, metrics and TLS cost, about four minutes
+bench: $(VENV)/bench.stamp ## measure against the textbook relay, and what logs, metrics, TLS, the ledger and coalescing change, about eight minutes
 	python -m bench.run
 	python -m bench.tls
 	python -m bench.ledger
+	python -m bench.coalescing
 
 bench-tracing: $(VENV)/bench.stamp ## measure what traces and metrics over OTLP cost, about a minute
 	python -m bench.tracing

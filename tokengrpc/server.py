@@ -213,7 +213,9 @@ class Server:
         usage = None
         if isinstance(self.ledger, UsageReader):
             usage = UsageReads(self.ledger, _patience("usage ledger", settings.limits))
-        handlers = TokenStreamServicer(registry, self.catalog, usage).handlers
+        handlers = TokenStreamServicer(
+            registry, self.catalog, usage, flush_interval=settings.limits.flush_interval
+        ).handlers
         reporting = None if self._load is None else LoadReporting(self._load.report)
         trailers = tuple if reporting is None else reporting.trailers
         registered = grpc_aio.register(self._server, SERVICE, handlers, interceptor, trailers)

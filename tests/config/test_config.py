@@ -240,6 +240,7 @@ def test_precedence_of_flags_variables_file_and_defaults(settings_file):
 
 
 SAMPLES = {
+    "limits_flush_interval": "0.5",
     "listen": "host:1",
     "default_model": "builtin",
     "log_level": "debug",

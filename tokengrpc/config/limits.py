@@ -96,6 +96,15 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     heartbeat_interval: Annotated[
         Seconds, Meta(description="interval of heartbeats on a stream without events, in seconds")
     ] = 15.0
+    flush_interval: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="minimum time between two messages of output, if the request names none, in "
+            "seconds; 0: none",
+        ),
+    ] = 0.0
     max_engine_attempts: Annotated[
         int, Meta(ge=1, le=100, description="maximum attempts of a request before its first token")
     ] = 3

@@ -194,8 +194,9 @@ class Recovery:
 class GenerationRequest:
     """Request for one generation. Exactly one of `prompt`, `messages`, `prompt_token_ids` is not None.
 
-    Two requests are equal if and only if their fingerprints are; `priority` is not part of it. `record_id` is
-    the key of the generation in the usage ledger. `trace` is the place in a trace to hand on to the engine.
+    Two requests are equal if and only if their fingerprints are; `priority` and `flush_interval` are no part
+    of it. `record_id` is the key of the generation in the usage ledger. `trace` is the place in a trace to
+    hand on to the engine. `flush_interval` is that of the stream that the request asks for, in seconds.
     """
 
     generation_id: str = ""
@@ -216,6 +217,7 @@ class GenerationRequest:
     labels: Mapping[str, str] = field(default_factory=dict)
     session_id: str = ""
     priority: Priority = Priority.STANDARD
+    flush_interval: float | None = None
     fingerprint: bytes = b""
     record_id: str = ""
     trace: TraceContext = NO_TRACE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import ceil
 from typing import TYPE_CHECKING
 
 from tokengrpc.core.deadline import stream_end
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 # The contract allows 256 KiB; 1 KiB is for the tail.
 MAX_MESSAGE_BYTES = 255 * 1024
+
+_TICK = 0.01
+"""Output that waits becomes due at multiples of this many seconds, so that streams share wake-ups."""
+
+_STARTED = 1
+"""Sequence of the event `started`, after which the first output does not wait."""
 
 
 class Subscription:
@@ -50,6 +57,10 @@ class Subscription:
         # Set by the writing task, once per message: the time of the last write, the start of a pending write.
         self.last_sent = self._loop.time()
         self.write_began: float | None = None
+        self._flush_interval = 0.0
+        self._flush_at = 0.0  # when the next output is due
+        self._flushing_to = 0  # the last event that was there when output was due
+        self._holding = False  # until output is due, only what must not wait wakes the subscription
 
     def __enter__(self) -> Subscription:
         self._task = asyncio.current_task()
@@ -87,6 +98,9 @@ class Subscription:
             if self._notices:
                 self.messages += 1
                 return subscribers.encoder.notice(self._tail, self._notices.pop(0))
+            if self._flush_interval and self._must_hold():
+                await self._hold()
+                continue
             message = buffer.read(self.cursor, max_bytes)
             if message is not None:
                 self.messages += 1
@@ -96,6 +110,13 @@ class Subscription:
             if subscribers.complete:
                 return None
             await self._wait()
+
+    def flush_every(self, seconds: float) -> None:
+        """Sets the shortest time between two deliveries of output; 0 delivers at once. Called before `next`.
+
+        Each delivery has all that has arrived. The first output and the end do not wait.
+        """
+        self._flush_interval = seconds
 
     def notify(self, notice: bytes) -> None:
         """Queues a notice, which is sent before further events."""
@@ -114,8 +135,36 @@ class Subscription:
     def wake(self) -> None:
         """Notifies the subscription that there may be something to read."""
         waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if waiter is None or waiter.done():
+            return
+        if self._holding and not (self._notices or self.failure or self._subscribers.complete):
+            return
+        waiter.set_result(None)
+
+    def _must_hold(self) -> bool:
+        """Returns whether there is output that is not due yet."""
+        last = self._subscribers.buffer.last_sequence
+        if self.cursor < self._flushing_to or self.cursor >= last or self._subscribers.complete:
+            return False
+        now = self._loop.time()
+        if now < self._flush_at:
+            return True
+        self._flushing_to = last
+        if last > _STARTED:
+            self._flush_at = ceil((now + self._flush_interval) / _TICK) * _TICK
+        return False
+
+    async def _hold(self) -> None:
+        """Returns when output is due, or when there is something that does not wait for it."""
+        self._holding = True
+        waiter = self._waiter = self._loop.create_future()
+        timer = self._loop.call_at(self._flush_at, _set, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+            self._holding = False
 
     async def _wait(self) -> None:
         self._waiter = self._loop.create_future()
@@ -138,3 +187,8 @@ class Subscription:
                 "this stream's deadline passed before the generation ended: resume after the last sequence"
             )
         )
+
+
+def _set(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

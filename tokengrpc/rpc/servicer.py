@@ -16,11 +16,12 @@ from tokengrpc.core.model import Cursor
 from tokengrpc.errors import GenerationNotFound, InvalidRequest
 from tokengrpc.rpc import delivery
 from tokengrpc.rpc.requests import RequestReader
+from tokengrpc.wire.checks import Checks
 from tokengrpc.wire.generation import failure_of, generation_message, model_message
 from tokengrpc.wire.parsing import parse
 from tokengrpc.wire.past_generation import past_generation
 from tokengrpc.wire.raw_fields import head_of
-from tokengrpc.wire.request import GENERATION_ID, ID_RULE
+from tokengrpc.wire.request import GENERATION_ID, ID_RULE, flush_interval
 from tokengrpc.wire.status import Failure
 from tokengrpc.wire.tables import SOURCES
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from tokenstreaming.v1.generation_pb2 import Generation
 
     from tokengrpc.core.catalog import Catalog, ServedModel
+    from tokengrpc.core.request import GenerationRequest
     from tokengrpc.core.tenant import Tenant
     from tokengrpc.generations.registry import GenerationRegistry
     from tokengrpc.generations.subscription import Subscription
@@ -50,9 +52,18 @@ class TokenStreamServicer:
     """Handlers of the RPCs, which take and return encoded messages."""
 
     def __init__(
-        self, registry: GenerationRegistry, catalog: Catalog, usage: UsageReads | None = None
+        self,
+        registry: GenerationRegistry,
+        catalog: Catalog,
+        usage: UsageReads | None = None,
+        *,
+        flush_interval: float = 0.0,
     ) -> None:
-        """Takes the generations, the models and, if the ledger can be read, its reads."""
+        """Takes the generations, the models and, if the ledger can be read, its reads.
+
+        `flush_interval` is that of streams whose request names none, in seconds.
+        """
+        self._flush_interval = flush_interval
         self._registry = registry
         self._catalog = catalog
         self._usage = usage
@@ -62,7 +73,8 @@ class TokenStreamServicer:
 
     async def stream_tokens(self, data: bytes, call: RpcCall) -> None:
         """Handles StreamTokens."""
-        task, subscription = await self._open(pb.StreamTokensRequest, data, call)
+        task, subscription, request = await self._open(pb.StreamTokensRequest, data, call)
+        self._set_pace(subscription, request.flush_interval)
         await delivery.stream(task, subscription, call)
 
     async def resume_tokens(self, data: bytes, call: RpcCall) -> None:
@@ -72,6 +84,9 @@ class TokenStreamServicer:
         if request.after_sequence < 0:
             raise InvalidRequest([("after_sequence", "must not be negative")])
         checksum = request.output_checksum if request.HasField("output_checksum") else None
+        checks = Checks()
+        pace = flush_interval(request, checks)
+        checks.done()
         cursor = Cursor(request.after_sequence, request.log_incarnation, checksum)
         try:
             task, subscription = self._registry.resume(
@@ -81,11 +96,12 @@ class TokenStreamServicer:
             # There may be another generation with this id, which the caller must not take for its own.
             call.failure = partial(Failure, generation_id=generation_id)
             raise
+        self._set_pace(subscription, pace)
         await delivery.stream(task, subscription, call)
 
     async def generate_text(self, data: bytes, call: RpcCall) -> bytes:
         """Handles GenerateText."""
-        task, subscription = await self._open(pb.GenerateTextRequest, data, call)
+        task, subscription, _ = await self._open(pb.GenerateTextRequest, data, call)
         return (await delivery.answer(task, subscription)).SerializeToString()
 
     async def cancel_generation(self, data: bytes, call: RpcCall) -> bytes:
@@ -148,7 +164,7 @@ class TokenStreamServicer:
 
     async def _open(
         self, kind: type[pb.StreamTokensRequest | pb.GenerateTextRequest], data: bytes, call: RpcCall
-    ) -> tuple[GenerationTask, Subscription]:
+    ) -> tuple[GenerationTask, Subscription, GenerationRequest]:
         tenant = call.identity.tenant
 
         def gate(head: Head) -> None:
@@ -167,7 +183,11 @@ class TokenStreamServicer:
         )
         call.generation_id = task.request.generation_id
         call.failure = _failure(task)
-        return task, subscription
+        return task, subscription, request
+
+    def _set_pace(self, subscription: Subscription, seconds: float | None) -> None:
+        """Sets the shortest time between messages of output on a stream, by default the server's."""
+        subscription.flush_every(self._flush_interval if seconds is None else seconds)
 
     def _usable_model(self, name: str, call: RpcCall) -> ServedModel:
         model = self._catalog.resolve(name)

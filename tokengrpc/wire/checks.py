@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tokengrpc.errors import InvalidRequest
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -22,6 +24,11 @@ class Checks:
             self.violations.append((path, rule))
         return bool(holds)
 
+    def done(self) -> None:
+        """Raises InvalidRequest if there are violations."""
+        if self.violations:
+            raise InvalidRequest(self.violations)
+
     def bounds(self, path: str, value: float, least: float, most: float) -> None:
         """Checks that a number is within bounds; NaN is not."""
         self.that(least <= value <= most, path, f"must be {_number(least)} to {_number(most)}")
@@ -31,14 +38,20 @@ class Checks:
         self.that(value in known, path, f"{value} is not a value that this server knows for this enum")
         return known.get(value)
 
-    def duration(self, path: str, message: Any) -> float | None:  # noqa: ANN401 - any message with the field
-        """Checks that a Duration field is valid and positive. Returns seconds, None if unset."""
+    def duration(
+        self,
+        path: str,
+        message: Any,  # noqa: ANN401 - any message with the field
+        *,
+        zero: bool = False,
+    ) -> float | None:
+        """Checks that a Duration field is valid and positive, or `zero`. Returns seconds, None if unset."""
         name = path.rpartition(".")[2]
         if not message.HasField(name):
             return None
         value = getattr(message, name)
-        positive = value.seconds >= 0 and 0 <= value.nanos < 10**9 and (value.seconds or value.nanos)
-        self.that(positive, path, "must be a positive duration")
+        positive = value.seconds >= 0 and 0 <= value.nanos < 10**9 and (zero or value.seconds or value.nanos)
+        self.that(positive, path, f"must be a {'duration of 0 or more' if zero else 'positive duration'}")
         self.that(value.seconds <= 10 * 366 * 86400, path, "must be at most ten years")
         return float(value.seconds) + float(value.nanos) / 1e9
 

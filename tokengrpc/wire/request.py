@@ -23,14 +23,16 @@ from tokengrpc.core.request import (
     Sampling,
 )
 from tokengrpc.core.tenant import Priority
-from tokengrpc.errors import InvalidRequest
 from tokengrpc.wire.checks import Checks
 from tokengrpc.wire.conversation import messages_of
 from tokengrpc.wire.tables import PRIORITIES
 from tokengrpc.wire.tools import constraint_of, tool_choice_of, tools_of
 
 if TYPE_CHECKING:
-    from tokenstreaming.v1.token_stream_pb2 import StreamTokensRequest
+    from tokenstreaming.v1.token_stream_pb2 import ResumeTokensRequest, StreamTokensRequest
+
+MAX_FLUSH_INTERVAL = 1.0
+"""Longest `flush_interval`, in seconds."""
 
 GENERATION_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 ID_RULE = "must be 1 to 128 characters of [A-Za-z0-9._~-]"
@@ -112,21 +114,29 @@ def generation_request(message: StreamTokensRequest) -> GenerationRequest:
         labels=_labels(message, checks),
         session_id=message.session_id,
         priority=checks.enum("priority", message.priority, _PRIORITIES) or Priority.STANDARD,
+        flush_interval=flush_interval(message, checks),
         fingerprint=_fingerprint(message),
     )
-    if checks.violations:
-        raise InvalidRequest(checks.violations)
+    checks.done()
     return request
 
 
+def flush_interval(message: StreamTokensRequest | ResumeTokensRequest, checks: Checks) -> float | None:
+    """Returns the `flush_interval` of a stream in seconds; None if the request leaves it to the server."""
+    seconds = checks.duration("flush_interval", message, zero=True)
+    checks.that((seconds or 0.0) <= MAX_FLUSH_INTERVAL, "flush_interval", "must be at most 1 s")
+    return seconds
+
+
+_FOR_DELIVERY = ("priority", "flush_interval")
+"""Fields that do not decide the output: when it is made, and how one stream gets it."""
+
+
 def _fingerprint(message: StreamTokensRequest) -> bytes:
-    """Returns the hash of all that decides the output: when a request is served is no part of it."""
-    priority = message.priority
-    message.ClearField("priority")
-    try:
-        return hashlib.sha256(message.SerializeToString(deterministic=True)).digest()
-    finally:
-        message.priority = priority
+    """Returns the hash of all that decides the output. Clears the other fields, which have been read."""
+    for name in _FOR_DELIVERY:
+        message.ClearField(name)
+    return hashlib.sha256(message.SerializeToString(deterministic=True)).digest()
 
 
 def _token_ids(message: StreamTokensRequest, checks: Checks) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from tokenstreaming.v1 import usage_service_pb2 as pb
 
 from tokengrpc.core.ports.usage_reader import Buckets, Grouping, PageStart, RecordQuery
 from tokengrpc.core.tenant import Scope
-from tokengrpc.errors import AdminRequired, InvalidRequest
+from tokengrpc.errors import AdminRequired
 from tokengrpc.wire.checks import Checks
 from tokengrpc.wire.page_tokens import page_start
 from tokengrpc.wire.tables import TIME_UNITS
@@ -162,5 +162,4 @@ def _nanoseconds(time: Timestamp) -> int:
 
 
 def _raise(checks: Checks) -> None:
-    if checks.violations:
-        raise InvalidRequest(checks.violations)
+    checks.done()

@@ -35,6 +35,7 @@ package tokenstreamingv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	structpb "google.golang.org/protobuf/types/known/structpb"
 	reflect "reflect"
 	sync "sync"
@@ -98,7 +99,12 @@ type StreamTokensRequest struct {
 	SessionId string `protobuf:"bytes,17,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	// Who goes first when requests wait for an engine. A tenant may have a ceiling, to which a higher priority is
 	// lowered. Unspecified: STANDARD. Nothing is stopped for a request of a higher priority.
-	Priority      Priority `protobuf:"varint,18,opt,name=priority,proto3,enum=tokenstreaming.v1.Priority" json:"priority,omitempty"`
+	Priority Priority `protobuf:"varint,18,opt,name=priority,proto3,enum=tokenstreaming.v1.Priority" json:"priority,omitempty"`
+	// Shortest time between two messages of output on this stream; at most 1 s, longer is INVALID_ARGUMENT. What the
+	// engine sends meanwhile comes in one message, so that many streams cost less where latency below the interval is of
+	// no use. The first output and the end come at once. It holds for this stream alone: calls that attach set their own.
+	// Ignored by GenerateText. Unset: the server's own, by default 0, which sends everything at once.
+	FlushInterval *durationpb.Duration `protobuf:"bytes,19,opt,name=flush_interval,json=flushInterval,proto3" json:"flush_interval,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -270,6 +276,13 @@ func (x *StreamTokensRequest) GetPriority() Priority {
 		return x.Priority
 	}
 	return Priority_PRIORITY_UNSPECIFIED
+}
+
+func (x *StreamTokensRequest) GetFlushInterval() *durationpb.Duration {
+	if x != nil {
+		return x.FlushInterval
+	}
+	return nil
 }
 
 type isStreamTokensRequest_Input interface {
@@ -545,8 +558,10 @@ type ResumeTokensRequest struct {
 	// The caller's own checksum at `after_sequence`, computed as StreamTokensResponse.output_checksum is. DATA_LOSS
 	// (`LOG_DIVERGED`) if the server has another one there. Unset: not checked.
 	OutputChecksum *uint32 `protobuf:"fixed32,4,opt,name=output_checksum,json=outputChecksum,proto3,oneof" json:"output_checksum,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Shortest time between two messages of output on this stream, as in StreamTokensRequest.
+	FlushInterval *durationpb.Duration `protobuf:"bytes,5,opt,name=flush_interval,json=flushInterval,proto3" json:"flush_interval,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ResumeTokensRequest) Reset() {
@@ -605,6 +620,13 @@ func (x *ResumeTokensRequest) GetOutputChecksum() uint32 {
 		return *x.OutputChecksum
 	}
 	return 0
+}
+
+func (x *ResumeTokensRequest) GetFlushInterval() *durationpb.Duration {
+	if x != nil {
+		return x.FlushInterval
+	}
+	return nil
 }
 
 // A generation to run, with its result in one response.
@@ -1154,7 +1176,7 @@ var File_tokenstreaming_v1_token_stream_proto protoreflect.FileDescriptor
 
 const file_tokenstreaming_v1_token_stream_proto_rawDesc = "" +
 	"\n" +
-	"$tokenstreaming/v1/token_stream.proto\x12\x11tokenstreaming.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\"tokenstreaming/v1/generation.proto\x1a\x1dtokenstreaming/v1/input.proto\x1a\x1dtokenstreaming/v1/model.proto\x1a\x1dtokenstreaming/v1/usage.proto\"\xd1\b\n" +
+	"$tokenstreaming/v1/token_stream.proto\x12\x11tokenstreaming.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\"tokenstreaming/v1/generation.proto\x1a\x1dtokenstreaming/v1/input.proto\x1a\x1dtokenstreaming/v1/model.proto\x1a\x1dtokenstreaming/v1/usage.proto\"\x93\t\n" +
 	"\x13StreamTokensRequest\x12#\n" +
 	"\rgeneration_id\x18\x01 \x01(\tR\fgenerationId\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12\x18\n" +
@@ -1176,7 +1198,8 @@ const file_tokenstreaming_v1_token_stream_proto_rawDesc = "" +
 	"\x06labels\x18\x10 \x03(\v22.tokenstreaming.v1.StreamTokensRequest.LabelsEntryR\x06labels\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x11 \x01(\tR\tsessionId\x127\n" +
-	"\bpriority\x18\x12 \x01(\x0e2\x1b.tokenstreaming.v1.PriorityR\bpriority\x1a9\n" +
+	"\bpriority\x18\x12 \x01(\x0e2\x1b.tokenstreaming.v1.PriorityR\bpriority\x12@\n" +
+	"\x0eflush_interval\x18\x13 \x01(\v2\x19.google.protobuf.DurationR\rflushInterval\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\a\n" +
@@ -1197,12 +1220,13 @@ const file_tokenstreaming_v1_token_stream_proto_rawDesc = "" +
 	"\x0foutput_checksum\x18\v \x01(\aH\x02R\x0eoutputChecksum\x88\x01\x01B\a\n" +
 	"\x05eventB\b\n" +
 	"\x06noticeB\x12\n" +
-	"\x10_output_checksum\"\xcc\x01\n" +
+	"\x10_output_checksum\"\x8e\x02\n" +
 	"\x13ResumeTokensRequest\x12#\n" +
 	"\rgeneration_id\x18\x01 \x01(\tR\fgenerationId\x12%\n" +
 	"\x0eafter_sequence\x18\x02 \x01(\x05R\rafterSequence\x12'\n" +
 	"\x0flog_incarnation\x18\x03 \x01(\tR\x0elogIncarnation\x12,\n" +
-	"\x0foutput_checksum\x18\x04 \x01(\aH\x00R\x0eoutputChecksum\x88\x01\x01B\x12\n" +
+	"\x0foutput_checksum\x18\x04 \x01(\aH\x00R\x0eoutputChecksum\x88\x01\x01\x12@\n" +
+	"\x0eflush_interval\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\rflushIntervalB\x12\n" +
 	"\x10_output_checksum\"W\n" +
 	"\x13GenerateTextRequest\x12@\n" +
 	"\arequest\x18\x01 \x01(\v2&.tokenstreaming.v1.StreamTokensRequestR\arequest\"\xba\x02\n" +
@@ -1292,20 +1316,21 @@ var file_tokenstreaming_v1_token_stream_proto_goTypes = []any{
 	(*Recovery)(nil),                 // 23: tokenstreaming.v1.Recovery
 	(*structpb.Struct)(nil),          // 24: google.protobuf.Struct
 	(Priority)(0),                    // 25: tokenstreaming.v1.Priority
-	(*Token)(nil),                    // 26: tokenstreaming.v1.Token
-	(*ToolCallFragment)(nil),         // 27: tokenstreaming.v1.ToolCallFragment
-	(*Usage)(nil),                    // 28: tokenstreaming.v1.Usage
-	(*Started)(nil),                  // 29: tokenstreaming.v1.Started
-	(*EngineSwitched)(nil),           // 30: tokenstreaming.v1.EngineSwitched
-	(*Finished)(nil),                 // 31: tokenstreaming.v1.Finished
-	(*Attached)(nil),                 // 32: tokenstreaming.v1.Attached
-	(*Heartbeat)(nil),                // 33: tokenstreaming.v1.Heartbeat
-	(*DrainNotice)(nil),              // 34: tokenstreaming.v1.DrainNotice
-	(*ToolCall)(nil),                 // 35: tokenstreaming.v1.ToolCall
-	(*Generation)(nil),               // 36: tokenstreaming.v1.Generation
-	(*ReasoningPart)(nil),            // 37: tokenstreaming.v1.ReasoningPart
-	(UsageSource)(0),                 // 38: tokenstreaming.v1.UsageSource
-	(*Model)(nil),                    // 39: tokenstreaming.v1.Model
+	(*durationpb.Duration)(nil),      // 26: google.protobuf.Duration
+	(*Token)(nil),                    // 27: tokenstreaming.v1.Token
+	(*ToolCallFragment)(nil),         // 28: tokenstreaming.v1.ToolCallFragment
+	(*Usage)(nil),                    // 29: tokenstreaming.v1.Usage
+	(*Started)(nil),                  // 30: tokenstreaming.v1.Started
+	(*EngineSwitched)(nil),           // 31: tokenstreaming.v1.EngineSwitched
+	(*Finished)(nil),                 // 32: tokenstreaming.v1.Finished
+	(*Attached)(nil),                 // 33: tokenstreaming.v1.Attached
+	(*Heartbeat)(nil),                // 34: tokenstreaming.v1.Heartbeat
+	(*DrainNotice)(nil),              // 35: tokenstreaming.v1.DrainNotice
+	(*ToolCall)(nil),                 // 36: tokenstreaming.v1.ToolCall
+	(*Generation)(nil),               // 37: tokenstreaming.v1.Generation
+	(*ReasoningPart)(nil),            // 38: tokenstreaming.v1.ReasoningPart
+	(UsageSource)(0),                 // 39: tokenstreaming.v1.UsageSource
+	(*Model)(nil),                    // 40: tokenstreaming.v1.Model
 }
 var file_tokenstreaming_v1_token_stream_proto_depIdxs = []int32{
 	14, // 0: tokenstreaming.v1.StreamTokensRequest.conversation:type_name -> tokenstreaming.v1.Conversation
@@ -1321,43 +1346,45 @@ var file_tokenstreaming_v1_token_stream_proto_depIdxs = []int32{
 	24, // 10: tokenstreaming.v1.StreamTokensRequest.engine_params:type_name -> google.protobuf.Struct
 	13, // 11: tokenstreaming.v1.StreamTokensRequest.labels:type_name -> tokenstreaming.v1.StreamTokensRequest.LabelsEntry
 	25, // 12: tokenstreaming.v1.StreamTokensRequest.priority:type_name -> tokenstreaming.v1.Priority
-	26, // 13: tokenstreaming.v1.StreamTokensResponse.tokens:type_name -> tokenstreaming.v1.Token
-	27, // 14: tokenstreaming.v1.StreamTokensResponse.tool_call_fragments:type_name -> tokenstreaming.v1.ToolCallFragment
-	28, // 15: tokenstreaming.v1.StreamTokensResponse.usage:type_name -> tokenstreaming.v1.Usage
-	29, // 16: tokenstreaming.v1.StreamTokensResponse.started:type_name -> tokenstreaming.v1.Started
-	30, // 17: tokenstreaming.v1.StreamTokensResponse.engine_switched:type_name -> tokenstreaming.v1.EngineSwitched
-	31, // 18: tokenstreaming.v1.StreamTokensResponse.finished:type_name -> tokenstreaming.v1.Finished
-	32, // 19: tokenstreaming.v1.StreamTokensResponse.attached:type_name -> tokenstreaming.v1.Attached
-	33, // 20: tokenstreaming.v1.StreamTokensResponse.heartbeat:type_name -> tokenstreaming.v1.Heartbeat
-	34, // 21: tokenstreaming.v1.StreamTokensResponse.drain_notice:type_name -> tokenstreaming.v1.DrainNotice
-	0,  // 22: tokenstreaming.v1.GenerateTextRequest.request:type_name -> tokenstreaming.v1.StreamTokensRequest
-	35, // 23: tokenstreaming.v1.GenerateTextResponse.tool_calls:type_name -> tokenstreaming.v1.ToolCall
-	36, // 24: tokenstreaming.v1.GenerateTextResponse.generation:type_name -> tokenstreaming.v1.Generation
-	37, // 25: tokenstreaming.v1.GenerateTextResponse.reasoning_parts:type_name -> tokenstreaming.v1.ReasoningPart
-	36, // 26: tokenstreaming.v1.CancelGenerationResponse.generation:type_name -> tokenstreaming.v1.Generation
-	36, // 27: tokenstreaming.v1.GetGenerationResponse.generation:type_name -> tokenstreaming.v1.Generation
-	0,  // 28: tokenstreaming.v1.CountTokensRequest.request:type_name -> tokenstreaming.v1.StreamTokensRequest
-	38, // 29: tokenstreaming.v1.CountTokensResponse.source:type_name -> tokenstreaming.v1.UsageSource
-	39, // 30: tokenstreaming.v1.ListModelsResponse.models:type_name -> tokenstreaming.v1.Model
-	0,  // 31: tokenstreaming.v1.TokenStream.StreamTokens:input_type -> tokenstreaming.v1.StreamTokensRequest
-	2,  // 32: tokenstreaming.v1.TokenStream.ResumeTokens:input_type -> tokenstreaming.v1.ResumeTokensRequest
-	3,  // 33: tokenstreaming.v1.TokenStream.GenerateText:input_type -> tokenstreaming.v1.GenerateTextRequest
-	5,  // 34: tokenstreaming.v1.TokenStream.CancelGeneration:input_type -> tokenstreaming.v1.CancelGenerationRequest
-	7,  // 35: tokenstreaming.v1.TokenStream.GetGeneration:input_type -> tokenstreaming.v1.GetGenerationRequest
-	9,  // 36: tokenstreaming.v1.TokenStream.CountTokens:input_type -> tokenstreaming.v1.CountTokensRequest
-	11, // 37: tokenstreaming.v1.TokenStream.ListModels:input_type -> tokenstreaming.v1.ListModelsRequest
-	1,  // 38: tokenstreaming.v1.TokenStream.StreamTokens:output_type -> tokenstreaming.v1.StreamTokensResponse
-	1,  // 39: tokenstreaming.v1.TokenStream.ResumeTokens:output_type -> tokenstreaming.v1.StreamTokensResponse
-	4,  // 40: tokenstreaming.v1.TokenStream.GenerateText:output_type -> tokenstreaming.v1.GenerateTextResponse
-	6,  // 41: tokenstreaming.v1.TokenStream.CancelGeneration:output_type -> tokenstreaming.v1.CancelGenerationResponse
-	8,  // 42: tokenstreaming.v1.TokenStream.GetGeneration:output_type -> tokenstreaming.v1.GetGenerationResponse
-	10, // 43: tokenstreaming.v1.TokenStream.CountTokens:output_type -> tokenstreaming.v1.CountTokensResponse
-	12, // 44: tokenstreaming.v1.TokenStream.ListModels:output_type -> tokenstreaming.v1.ListModelsResponse
-	38, // [38:45] is the sub-list for method output_type
-	31, // [31:38] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	26, // 13: tokenstreaming.v1.StreamTokensRequest.flush_interval:type_name -> google.protobuf.Duration
+	27, // 14: tokenstreaming.v1.StreamTokensResponse.tokens:type_name -> tokenstreaming.v1.Token
+	28, // 15: tokenstreaming.v1.StreamTokensResponse.tool_call_fragments:type_name -> tokenstreaming.v1.ToolCallFragment
+	29, // 16: tokenstreaming.v1.StreamTokensResponse.usage:type_name -> tokenstreaming.v1.Usage
+	30, // 17: tokenstreaming.v1.StreamTokensResponse.started:type_name -> tokenstreaming.v1.Started
+	31, // 18: tokenstreaming.v1.StreamTokensResponse.engine_switched:type_name -> tokenstreaming.v1.EngineSwitched
+	32, // 19: tokenstreaming.v1.StreamTokensResponse.finished:type_name -> tokenstreaming.v1.Finished
+	33, // 20: tokenstreaming.v1.StreamTokensResponse.attached:type_name -> tokenstreaming.v1.Attached
+	34, // 21: tokenstreaming.v1.StreamTokensResponse.heartbeat:type_name -> tokenstreaming.v1.Heartbeat
+	35, // 22: tokenstreaming.v1.StreamTokensResponse.drain_notice:type_name -> tokenstreaming.v1.DrainNotice
+	26, // 23: tokenstreaming.v1.ResumeTokensRequest.flush_interval:type_name -> google.protobuf.Duration
+	0,  // 24: tokenstreaming.v1.GenerateTextRequest.request:type_name -> tokenstreaming.v1.StreamTokensRequest
+	36, // 25: tokenstreaming.v1.GenerateTextResponse.tool_calls:type_name -> tokenstreaming.v1.ToolCall
+	37, // 26: tokenstreaming.v1.GenerateTextResponse.generation:type_name -> tokenstreaming.v1.Generation
+	38, // 27: tokenstreaming.v1.GenerateTextResponse.reasoning_parts:type_name -> tokenstreaming.v1.ReasoningPart
+	37, // 28: tokenstreaming.v1.CancelGenerationResponse.generation:type_name -> tokenstreaming.v1.Generation
+	37, // 29: tokenstreaming.v1.GetGenerationResponse.generation:type_name -> tokenstreaming.v1.Generation
+	0,  // 30: tokenstreaming.v1.CountTokensRequest.request:type_name -> tokenstreaming.v1.StreamTokensRequest
+	39, // 31: tokenstreaming.v1.CountTokensResponse.source:type_name -> tokenstreaming.v1.UsageSource
+	40, // 32: tokenstreaming.v1.ListModelsResponse.models:type_name -> tokenstreaming.v1.Model
+	0,  // 33: tokenstreaming.v1.TokenStream.StreamTokens:input_type -> tokenstreaming.v1.StreamTokensRequest
+	2,  // 34: tokenstreaming.v1.TokenStream.ResumeTokens:input_type -> tokenstreaming.v1.ResumeTokensRequest
+	3,  // 35: tokenstreaming.v1.TokenStream.GenerateText:input_type -> tokenstreaming.v1.GenerateTextRequest
+	5,  // 36: tokenstreaming.v1.TokenStream.CancelGeneration:input_type -> tokenstreaming.v1.CancelGenerationRequest
+	7,  // 37: tokenstreaming.v1.TokenStream.GetGeneration:input_type -> tokenstreaming.v1.GetGenerationRequest
+	9,  // 38: tokenstreaming.v1.TokenStream.CountTokens:input_type -> tokenstreaming.v1.CountTokensRequest
+	11, // 39: tokenstreaming.v1.TokenStream.ListModels:input_type -> tokenstreaming.v1.ListModelsRequest
+	1,  // 40: tokenstreaming.v1.TokenStream.StreamTokens:output_type -> tokenstreaming.v1.StreamTokensResponse
+	1,  // 41: tokenstreaming.v1.TokenStream.ResumeTokens:output_type -> tokenstreaming.v1.StreamTokensResponse
+	4,  // 42: tokenstreaming.v1.TokenStream.GenerateText:output_type -> tokenstreaming.v1.GenerateTextResponse
+	6,  // 43: tokenstreaming.v1.TokenStream.CancelGeneration:output_type -> tokenstreaming.v1.CancelGenerationResponse
+	8,  // 44: tokenstreaming.v1.TokenStream.GetGeneration:output_type -> tokenstreaming.v1.GetGenerationResponse
+	10, // 45: tokenstreaming.v1.TokenStream.CountTokens:output_type -> tokenstreaming.v1.CountTokensResponse
+	12, // 46: tokenstreaming.v1.TokenStream.ListModels:output_type -> tokenstreaming.v1.ListModelsResponse
+	40, // [40:47] is the sub-list for method output_type
+	33, // [33:40] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_tokenstreaming_v1_token_stream_proto_init() }

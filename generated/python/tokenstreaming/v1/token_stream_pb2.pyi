@@ -1,3 +1,6 @@
+import datetime
+
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from tokenstreaming.v1 import generation_pb2 as _generation_pb2
 from tokenstreaming.v1 import input_pb2 as _input_pb2
@@ -12,7 +15,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class StreamTokensRequest(_message.Message):
-    __slots__ = ("generation_id", "model", "prompt", "conversation", "prompt_token_ids", "max_output_token_count", "sampling", "reasoning", "output", "tools", "tool_choice", "output_constraint", "limits", "recovery", "engine_params", "labels", "session_id", "priority")
+    __slots__ = ("generation_id", "model", "prompt", "conversation", "prompt_token_ids", "max_output_token_count", "sampling", "reasoning", "output", "tools", "tool_choice", "output_constraint", "limits", "recovery", "engine_params", "labels", "session_id", "priority", "flush_interval")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +41,7 @@ class StreamTokensRequest(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    FLUSH_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     generation_id: str
     model: str
     prompt: str
@@ -56,7 +60,8 @@ class StreamTokensRequest(_message.Message):
     labels: _containers.ScalarMap[str, str]
     session_id: str
     priority: _input_pb2.Priority
-    def __init__(self, generation_id: _Optional[str] = ..., model: _Optional[str] = ..., prompt: _Optional[str] = ..., conversation: _Optional[_Union[_input_pb2.Conversation, _Mapping]] = ..., prompt_token_ids: _Optional[_Union[_input_pb2.TokenIds, _Mapping]] = ..., max_output_token_count: _Optional[int] = ..., sampling: _Optional[_Union[_input_pb2.Sampling, _Mapping]] = ..., reasoning: _Optional[_Union[_input_pb2.Reasoning, _Mapping]] = ..., output: _Optional[_Union[_input_pb2.OutputOptions, _Mapping]] = ..., tools: _Optional[_Iterable[_Union[_input_pb2.Tool, _Mapping]]] = ..., tool_choice: _Optional[_Union[_input_pb2.ToolChoice, _Mapping]] = ..., output_constraint: _Optional[_Union[_input_pb2.OutputConstraint, _Mapping]] = ..., limits: _Optional[_Union[_input_pb2.Limits, _Mapping]] = ..., recovery: _Optional[_Union[_input_pb2.Recovery, _Mapping]] = ..., engine_params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., session_id: _Optional[str] = ..., priority: _Optional[_Union[_input_pb2.Priority, str]] = ...) -> None: ...
+    flush_interval: _duration_pb2.Duration
+    def __init__(self, generation_id: _Optional[str] = ..., model: _Optional[str] = ..., prompt: _Optional[str] = ..., conversation: _Optional[_Union[_input_pb2.Conversation, _Mapping]] = ..., prompt_token_ids: _Optional[_Union[_input_pb2.TokenIds, _Mapping]] = ..., max_output_token_count: _Optional[int] = ..., sampling: _Optional[_Union[_input_pb2.Sampling, _Mapping]] = ..., reasoning: _Optional[_Union[_input_pb2.Reasoning, _Mapping]] = ..., output: _Optional[_Union[_input_pb2.OutputOptions, _Mapping]] = ..., tools: _Optional[_Iterable[_Union[_input_pb2.Tool, _Mapping]]] = ..., tool_choice: _Optional[_Union[_input_pb2.ToolChoice, _Mapping]] = ..., output_constraint: _Optional[_Union[_input_pb2.OutputConstraint, _Mapping]] = ..., limits: _Optional[_Union[_input_pb2.Limits, _Mapping]] = ..., recovery: _Optional[_Union[_input_pb2.Recovery, _Mapping]] = ..., engine_params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., session_id: _Optional[str] = ..., priority: _Optional[_Union[_input_pb2.Priority, str]] = ..., flush_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class StreamTokensResponse(_message.Message):
     __slots__ = ("sequence", "tokens", "tool_call_fragments", "usage", "started", "engine_switched", "finished", "attached", "heartbeat", "drain_notice", "output_checksum")
@@ -85,16 +90,18 @@ class StreamTokensResponse(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., tokens: _Optional[_Iterable[_Union[_generation_pb2.Token, _Mapping]]] = ..., tool_call_fragments: _Optional[_Iterable[_Union[_generation_pb2.ToolCallFragment, _Mapping]]] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., started: _Optional[_Union[_generation_pb2.Started, _Mapping]] = ..., engine_switched: _Optional[_Union[_generation_pb2.EngineSwitched, _Mapping]] = ..., finished: _Optional[_Union[_generation_pb2.Finished, _Mapping]] = ..., attached: _Optional[_Union[_generation_pb2.Attached, _Mapping]] = ..., heartbeat: _Optional[_Union[_generation_pb2.Heartbeat, _Mapping]] = ..., drain_notice: _Optional[_Union[_generation_pb2.DrainNotice, _Mapping]] = ..., output_checksum: _Optional[int] = ...) -> None: ...
 
 class ResumeTokensRequest(_message.Message):
-    __slots__ = ("generation_id", "after_sequence", "log_incarnation", "output_checksum")
+    __slots__ = ("generation_id", "after_sequence", "log_incarnation", "output_checksum", "flush_interval")
     GENERATION_ID_FIELD_NUMBER: _ClassVar[int]
     AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     LOG_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_CHECKSUM_FIELD_NUMBER: _ClassVar[int]
+    FLUSH_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     generation_id: str
     after_sequence: int
     log_incarnation: str
     output_checksum: int
-    def __init__(self, generation_id: _Optional[str] = ..., after_sequence: _Optional[int] = ..., log_incarnation: _Optional[str] = ..., output_checksum: _Optional[int] = ...) -> None: ...
+    flush_interval: _duration_pb2.Duration
+    def __init__(self, generation_id: _Optional[str] = ..., after_sequence: _Optional[int] = ..., log_incarnation: _Optional[str] = ..., output_checksum: _Optional[int] = ..., flush_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class GenerateTextRequest(_message.Message):
     __slots__ = ("request",)

@@ -199,6 +199,44 @@ private static final long serialVersionUID = 0L;
     return outputChecksum_;
   }
 
+  public static final int FLUSH_INTERVAL_FIELD_NUMBER = 5;
+  private com.google.protobuf.Duration flushInterval_;
+  /**
+   * <pre>
+   * Shortest time between two messages of output on this stream, as in StreamTokensRequest.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration flush_interval = 5 [json_name = "flushInterval"];</code>
+   * @return Whether the flushInterval field is set.
+   */
+  @java.lang.Override
+  public boolean hasFlushInterval() {
+    return ((bitField0_ & 0x00000002) != 0);
+  }
+  /**
+   * <pre>
+   * Shortest time between two messages of output on this stream, as in StreamTokensRequest.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration flush_interval = 5 [json_name = "flushInterval"];</code>
+   * @return The flushInterval.
+   */
+  @java.lang.Override
+  public com.google.protobuf.Duration getFlushInterval() {
+    return flushInterval_ == null ? com.google.protobuf.Duration.getDefaultInstance() : flushInterval_;
+  }
+  /**
+   * <pre>
+   * Shortest time between two messages of output on this stream, as in StreamTokensRequest.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration flush_interval = 5 [json_name = "flushInterval"];</code>
+   */
+  @java.lang.Override
+  public com.google.protobuf.DurationOrBuilder getFlushIntervalOrBuilder() {
+    return flushInterval_ == null ? com.google.protobuf.Duration.getDefaultInstance() : flushInterval_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -225,6 +263,9 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000001) != 0)) {
       output.writeFixed32(4, outputChecksum_);
     }
+    if (((bitField0_ & 0x00000002) != 0)) {
+      output.writeMessage(5, getFlushInterval());
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -242,6 +283,10 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000001) != 0)) {
       size += com.google.protobuf.CodedOutputStream
         .computeFixed32Size(4, outputChecksum_);
+    }
+    if (((bitField0_ & 0x00000002) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeMessageSize(5, getFlushInterval());
     }
     return size;
   }
@@ -278,6 +323,11 @@ private static final long serialVersionUID = 0L;
       if (getOutputChecksum()
           != other.getOutputChecksum()) return false;
     }
+    if (hasFlushInterval() != other.hasFlushInterval()) return false;
+    if (hasFlushInterval()) {
+      if (!getFlushInterval()
+          .equals(other.getFlushInterval())) return false;
+    }
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -298,6 +348,10 @@ private static final long serialVersionUID = 0L;
     if (hasOutputChecksum()) {
       hash = (37 * hash) + OUTPUT_CHECKSUM_FIELD_NUMBER;
       hash = (53 * hash) + getOutputChecksum();
+    }
+    if (hasFlushInterval()) {
+      hash = (37 * hash) + FLUSH_INTERVAL_FIELD_NUMBER;
+      hash = (53 * hash) + getFlushInterval().hashCode();
     }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
@@ -422,13 +476,19 @@ private static final long serialVersionUID = 0L;
 
     // Construct using io.tokengrpc.tokenstreaming.v1.ResumeTokensRequest.newBuilder()
     private Builder() {
-
+      maybeForceBuilderInitialization();
     }
 
     private Builder(
         com.google.protobuf.GeneratedMessage.BuilderParent parent) {
       super(parent);
-
+      maybeForceBuilderInitialization();
+    }
+    private void maybeForceBuilderInitialization() {
+      if (com.google.protobuf.GeneratedMessage
+              .alwaysUseFieldBuilders) {
+        internalGetFlushIntervalFieldBuilder();
+      }
     }
     @java.lang.Override
     public Builder clear() {
@@ -438,6 +498,11 @@ private static final long serialVersionUID = 0L;
       afterSequence_ = 0;
       logIncarnation_ = "";
       outputChecksum_ = 0;
+      flushInterval_ = null;
+      if (flushIntervalBuilder_ != null) {
+        flushIntervalBuilder_.dispose();
+        flushIntervalBuilder_ = null;
+      }
       return this;
     }
 
@@ -485,6 +550,12 @@ private static final long serialVersionUID = 0L;
         result.outputChecksum_ = outputChecksum_;
         to_bitField0_ |= 0x00000001;
       }
+      if (((from_bitField0_ & 0x00000010) != 0)) {
+        result.flushInterval_ = flushIntervalBuilder_ == null
+            ? flushInterval_
+            : flushIntervalBuilder_.build();
+        to_bitField0_ |= 0x00000002;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -515,6 +586,9 @@ private static final long serialVersionUID = 0L;
       }
       if (other.hasOutputChecksum()) {
         setOutputChecksum(other.getOutputChecksum());
+      }
+      if (other.hasFlushInterval()) {
+        mergeFlushInterval(other.getFlushInterval());
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -562,6 +636,13 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000008;
               break;
             } // case 37
+            case 42: {
+              input.readMessage(
+                  internalGetFlushIntervalFieldBuilder().getBuilder(),
+                  extensionRegistry);
+              bitField0_ |= 0x00000010;
+              break;
+            } // case 42
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -881,6 +962,163 @@ private static final long serialVersionUID = 0L;
       outputChecksum_ = 0;
       onChanged();
       return this;
+    }
+
+    private com.google.protobuf.Duration flushInterval_;
+    private com.google.protobuf.SingleFieldBuilder<
+        com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> flushIntervalBuilder_;
+    /**
+     * <pre>
+     * Shortest time between two messages of output on this stream, as in StreamTokensRequest.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration flush_interval = 5 [json_name = "flushInterval"];</code>
+     * @return Whether the flushInterval field is set.
+     */
+    public boolean hasFlushInterval() {
+      return ((bitField0_ & 0x00000010) != 0);
+    }
+    /**
+     * <pre>
+     * Shortest time between two messages of output on this stream, as in StreamTokensRequest.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration flush_interval = 5 [json_name = "flushInterval"];</code>
+     * @return The flushInterval.
+     */
+    public com.google.protobuf.Duration getFlushInterval() {
+      if (flushIntervalBuilder_ == null) {
+        return flushInterval_ == null ? com.google.protobuf.Duration.getDefaultInstance() : flushInterval_;
+      } else {
+        return flushIntervalBuilder_.getMessage();
+      }
+    }
+    /**
+     * <pre>
+     * Shortest time between two messages of output on this stream, as in StreamTokensRequest.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration flush_interval = 5 [json_name = "flushInterval"];</code>
+     */
+    public Builder setFlushInterval(com.google.protobuf.Duration value) {
+      if (flushIntervalBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        flushInterval_ = value;
+      } else {
+        flushIntervalBuilder_.setMessage(value);
+      }
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Shortest time between two messages of output on this stream, as in StreamTokensRequest.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration flush_interval = 5 [json_name = "flushInterval"];</code>
+     */
+    public Builder setFlushInterval(
+        com.google.protobuf.Duration.Builder builderForValue) {
+      if (flushIntervalBuilder_ == null) {
+        flushInterval_ = builderForValue.build();
+      } else {
+        flushIntervalBuilder_.setMessage(builderForValue.build());
+      }
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Shortest time between two messages of output on this stream, as in StreamTokensRequest.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration flush_interval = 5 [json_name = "flushInterval"];</code>
+     */
+    public Builder mergeFlushInterval(com.google.protobuf.Duration value) {
+      if (flushIntervalBuilder_ == null) {
+        if (((bitField0_ & 0x00000010) != 0) &&
+          flushInterval_ != null &&
+          flushInterval_ != com.google.protobuf.Duration.getDefaultInstance()) {
+          getFlushIntervalBuilder().mergeFrom(value);
+        } else {
+          flushInterval_ = value;
+        }
+      } else {
+        flushIntervalBuilder_.mergeFrom(value);
+      }
+      if (flushInterval_ != null) {
+        bitField0_ |= 0x00000010;
+        onChanged();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Shortest time between two messages of output on this stream, as in StreamTokensRequest.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration flush_interval = 5 [json_name = "flushInterval"];</code>
+     */
+    public Builder clearFlushInterval() {
+      bitField0_ = (bitField0_ & ~0x00000010);
+      flushInterval_ = null;
+      if (flushIntervalBuilder_ != null) {
+        flushIntervalBuilder_.dispose();
+        flushIntervalBuilder_ = null;
+      }
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Shortest time between two messages of output on this stream, as in StreamTokensRequest.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration flush_interval = 5 [json_name = "flushInterval"];</code>
+     */
+    public com.google.protobuf.Duration.Builder getFlushIntervalBuilder() {
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return internalGetFlushIntervalFieldBuilder().getBuilder();
+    }
+    /**
+     * <pre>
+     * Shortest time between two messages of output on this stream, as in StreamTokensRequest.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration flush_interval = 5 [json_name = "flushInterval"];</code>
+     */
+    public com.google.protobuf.DurationOrBuilder getFlushIntervalOrBuilder() {
+      if (flushIntervalBuilder_ != null) {
+        return flushIntervalBuilder_.getMessageOrBuilder();
+      } else {
+        return flushInterval_ == null ?
+            com.google.protobuf.Duration.getDefaultInstance() : flushInterval_;
+      }
+    }
+    /**
+     * <pre>
+     * Shortest time between two messages of output on this stream, as in StreamTokensRequest.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration flush_interval = 5 [json_name = "flushInterval"];</code>
+     */
+    private com.google.protobuf.SingleFieldBuilder<
+        com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> 
+        internalGetFlushIntervalFieldBuilder() {
+      if (flushIntervalBuilder_ == null) {
+        flushIntervalBuilder_ = new com.google.protobuf.SingleFieldBuilder<
+            com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder>(
+                getFlushInterval(),
+                getParentForChildren(),
+                isClean());
+        flushInterval_ = null;
+      }
+      return flushIntervalBuilder_;
     }
 
     // @@protoc_insertion_point(builder_scope:tokenstreaming.v1.ResumeTokensRequest)

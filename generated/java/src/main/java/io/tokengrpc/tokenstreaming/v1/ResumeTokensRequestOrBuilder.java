@@ -86,4 +86,31 @@ public interface ResumeTokensRequestOrBuilder extends
    * @return The outputChecksum.
    */
   int getOutputChecksum();
+
+  /**
+   * <pre>
+   * Shortest time between two messages of output on this stream, as in StreamTokensRequest.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration flush_interval = 5 [json_name = "flushInterval"];</code>
+   * @return Whether the flushInterval field is set.
+   */
+  boolean hasFlushInterval();
+  /**
+   * <pre>
+   * Shortest time between two messages of output on this stream, as in StreamTokensRequest.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration flush_interval = 5 [json_name = "flushInterval"];</code>
+   * @return The flushInterval.
+   */
+  com.google.protobuf.Duration getFlushInterval();
+  /**
+   * <pre>
+   * Shortest time between two messages of output on this stream, as in StreamTokensRequest.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration flush_interval = 5 [json_name = "flushInterval"];</code>
+   */
+  com.google.protobuf.DurationOrBuilder getFlushIntervalOrBuilder();
 }

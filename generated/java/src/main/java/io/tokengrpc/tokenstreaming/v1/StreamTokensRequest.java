@@ -943,6 +943,53 @@ java.lang.String defaultValue) {
     return result == null ? io.tokengrpc.tokenstreaming.v1.Priority.UNRECOGNIZED : result;
   }
 
+  public static final int FLUSH_INTERVAL_FIELD_NUMBER = 19;
+  private com.google.protobuf.Duration flushInterval_;
+  /**
+   * <pre>
+   * Shortest time between two messages of output on this stream; at most 1 s, longer is INVALID_ARGUMENT. What the
+   * engine sends meanwhile comes in one message, so that many streams cost less where latency below the interval is of
+   * no use. The first output and the end come at once. It holds for this stream alone: calls that attach set their own.
+   * Ignored by GenerateText. Unset: the server's own, by default 0, which sends everything at once.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration flush_interval = 19 [json_name = "flushInterval"];</code>
+   * @return Whether the flushInterval field is set.
+   */
+  @java.lang.Override
+  public boolean hasFlushInterval() {
+    return ((bitField0_ & 0x00000200) != 0);
+  }
+  /**
+   * <pre>
+   * Shortest time between two messages of output on this stream; at most 1 s, longer is INVALID_ARGUMENT. What the
+   * engine sends meanwhile comes in one message, so that many streams cost less where latency below the interval is of
+   * no use. The first output and the end come at once. It holds for this stream alone: calls that attach set their own.
+   * Ignored by GenerateText. Unset: the server's own, by default 0, which sends everything at once.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration flush_interval = 19 [json_name = "flushInterval"];</code>
+   * @return The flushInterval.
+   */
+  @java.lang.Override
+  public com.google.protobuf.Duration getFlushInterval() {
+    return flushInterval_ == null ? com.google.protobuf.Duration.getDefaultInstance() : flushInterval_;
+  }
+  /**
+   * <pre>
+   * Shortest time between two messages of output on this stream; at most 1 s, longer is INVALID_ARGUMENT. What the
+   * engine sends meanwhile comes in one message, so that many streams cost less where latency below the interval is of
+   * no use. The first output and the end come at once. It holds for this stream alone: calls that attach set their own.
+   * Ignored by GenerateText. Unset: the server's own, by default 0, which sends everything at once.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration flush_interval = 19 [json_name = "flushInterval"];</code>
+   */
+  @java.lang.Override
+  public com.google.protobuf.DurationOrBuilder getFlushIntervalOrBuilder() {
+    return flushInterval_ == null ? com.google.protobuf.Duration.getDefaultInstance() : flushInterval_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -1013,6 +1060,9 @@ java.lang.String defaultValue) {
     }
     if (priority_ != io.tokengrpc.tokenstreaming.v1.Priority.PRIORITY_UNSPECIFIED.getNumber()) {
       output.writeEnum(18, priority_);
+    }
+    if (((bitField0_ & 0x00000200) != 0)) {
+      output.writeMessage(19, getFlushInterval());
     }
     getUnknownFields().writeTo(output);
   }
@@ -1097,6 +1147,10 @@ java.lang.String defaultValue) {
       size += com.google.protobuf.CodedOutputStream
         .computeEnumSize(18, priority_);
     }
+    if (((bitField0_ & 0x00000200) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeMessageSize(19, getFlushInterval());
+    }
     return size;
   }
   @java.lang.Override
@@ -1177,6 +1231,11 @@ java.lang.String defaultValue) {
     if (!getSessionId()
         .equals(other.getSessionId())) return false;
     if (priority_ != other.priority_) return false;
+    if (hasFlushInterval() != other.hasFlushInterval()) return false;
+    if (hasFlushInterval()) {
+      if (!getFlushInterval()
+          .equals(other.getFlushInterval())) return false;
+    }
     if (!getInputCase().equals(other.getInputCase())) return false;
     switch (inputCase_) {
       case 3:
@@ -1257,6 +1316,10 @@ java.lang.String defaultValue) {
     hash = (53 * hash) + getSessionId().hashCode();
     hash = (37 * hash) + PRIORITY_FIELD_NUMBER;
     hash = (53 * hash) + priority_;
+    if (hasFlushInterval()) {
+      hash = (37 * hash) + FLUSH_INTERVAL_FIELD_NUMBER;
+      hash = (53 * hash) + getFlushInterval().hashCode();
+    }
     switch (inputCase_) {
       case 3:
         hash = (37 * hash) + PROMPT_FIELD_NUMBER;
@@ -1439,6 +1502,7 @@ java.lang.String defaultValue) {
         internalGetLimitsFieldBuilder();
         internalGetRecoveryFieldBuilder();
         internalGetEngineParamsFieldBuilder();
+        internalGetFlushIntervalFieldBuilder();
       }
     }
     @java.lang.Override
@@ -1504,6 +1568,11 @@ java.lang.String defaultValue) {
       internalGetMutableLabels().clear();
       sessionId_ = "";
       priority_ = 0;
+      flushInterval_ = null;
+      if (flushIntervalBuilder_ != null) {
+        flushIntervalBuilder_.dispose();
+        flushIntervalBuilder_ = null;
+      }
       inputCase_ = 0;
       input_ = null;
       return this;
@@ -1622,6 +1691,12 @@ java.lang.String defaultValue) {
       if (((from_bitField0_ & 0x00020000) != 0)) {
         result.priority_ = priority_;
       }
+      if (((from_bitField0_ & 0x00040000) != 0)) {
+        result.flushInterval_ = flushIntervalBuilder_ == null
+            ? flushInterval_
+            : flushIntervalBuilder_.build();
+        to_bitField0_ |= 0x00000200;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -1723,6 +1798,9 @@ java.lang.String defaultValue) {
       }
       if (other.priority_ != 0) {
         setPriorityValue(other.getPriorityValue());
+      }
+      if (other.hasFlushInterval()) {
+        mergeFlushInterval(other.getFlushInterval());
       }
       switch (other.getInputCase()) {
         case PROMPT: {
@@ -1891,6 +1969,13 @@ java.lang.String defaultValue) {
               bitField0_ |= 0x00020000;
               break;
             } // case 144
+            case 154: {
+              input.readMessage(
+                  internalGetFlushIntervalFieldBuilder().getBuilder(),
+                  extensionRegistry);
+              bitField0_ |= 0x00040000;
+              break;
+            } // case 154
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -4586,6 +4671,190 @@ java.lang.String defaultValue) {
       priority_ = 0;
       onChanged();
       return this;
+    }
+
+    private com.google.protobuf.Duration flushInterval_;
+    private com.google.protobuf.SingleFieldBuilder<
+        com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> flushIntervalBuilder_;
+    /**
+     * <pre>
+     * Shortest time between two messages of output on this stream; at most 1 s, longer is INVALID_ARGUMENT. What the
+     * engine sends meanwhile comes in one message, so that many streams cost less where latency below the interval is of
+     * no use. The first output and the end come at once. It holds for this stream alone: calls that attach set their own.
+     * Ignored by GenerateText. Unset: the server's own, by default 0, which sends everything at once.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration flush_interval = 19 [json_name = "flushInterval"];</code>
+     * @return Whether the flushInterval field is set.
+     */
+    public boolean hasFlushInterval() {
+      return ((bitField0_ & 0x00040000) != 0);
+    }
+    /**
+     * <pre>
+     * Shortest time between two messages of output on this stream; at most 1 s, longer is INVALID_ARGUMENT. What the
+     * engine sends meanwhile comes in one message, so that many streams cost less where latency below the interval is of
+     * no use. The first output and the end come at once. It holds for this stream alone: calls that attach set their own.
+     * Ignored by GenerateText. Unset: the server's own, by default 0, which sends everything at once.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration flush_interval = 19 [json_name = "flushInterval"];</code>
+     * @return The flushInterval.
+     */
+    public com.google.protobuf.Duration getFlushInterval() {
+      if (flushIntervalBuilder_ == null) {
+        return flushInterval_ == null ? com.google.protobuf.Duration.getDefaultInstance() : flushInterval_;
+      } else {
+        return flushIntervalBuilder_.getMessage();
+      }
+    }
+    /**
+     * <pre>
+     * Shortest time between two messages of output on this stream; at most 1 s, longer is INVALID_ARGUMENT. What the
+     * engine sends meanwhile comes in one message, so that many streams cost less where latency below the interval is of
+     * no use. The first output and the end come at once. It holds for this stream alone: calls that attach set their own.
+     * Ignored by GenerateText. Unset: the server's own, by default 0, which sends everything at once.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration flush_interval = 19 [json_name = "flushInterval"];</code>
+     */
+    public Builder setFlushInterval(com.google.protobuf.Duration value) {
+      if (flushIntervalBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        flushInterval_ = value;
+      } else {
+        flushIntervalBuilder_.setMessage(value);
+      }
+      bitField0_ |= 0x00040000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Shortest time between two messages of output on this stream; at most 1 s, longer is INVALID_ARGUMENT. What the
+     * engine sends meanwhile comes in one message, so that many streams cost less where latency below the interval is of
+     * no use. The first output and the end come at once. It holds for this stream alone: calls that attach set their own.
+     * Ignored by GenerateText. Unset: the server's own, by default 0, which sends everything at once.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration flush_interval = 19 [json_name = "flushInterval"];</code>
+     */
+    public Builder setFlushInterval(
+        com.google.protobuf.Duration.Builder builderForValue) {
+      if (flushIntervalBuilder_ == null) {
+        flushInterval_ = builderForValue.build();
+      } else {
+        flushIntervalBuilder_.setMessage(builderForValue.build());
+      }
+      bitField0_ |= 0x00040000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Shortest time between two messages of output on this stream; at most 1 s, longer is INVALID_ARGUMENT. What the
+     * engine sends meanwhile comes in one message, so that many streams cost less where latency below the interval is of
+     * no use. The first output and the end come at once. It holds for this stream alone: calls that attach set their own.
+     * Ignored by GenerateText. Unset: the server's own, by default 0, which sends everything at once.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration flush_interval = 19 [json_name = "flushInterval"];</code>
+     */
+    public Builder mergeFlushInterval(com.google.protobuf.Duration value) {
+      if (flushIntervalBuilder_ == null) {
+        if (((bitField0_ & 0x00040000) != 0) &&
+          flushInterval_ != null &&
+          flushInterval_ != com.google.protobuf.Duration.getDefaultInstance()) {
+          getFlushIntervalBuilder().mergeFrom(value);
+        } else {
+          flushInterval_ = value;
+        }
+      } else {
+        flushIntervalBuilder_.mergeFrom(value);
+      }
+      if (flushInterval_ != null) {
+        bitField0_ |= 0x00040000;
+        onChanged();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Shortest time between two messages of output on this stream; at most 1 s, longer is INVALID_ARGUMENT. What the
+     * engine sends meanwhile comes in one message, so that many streams cost less where latency below the interval is of
+     * no use. The first output and the end come at once. It holds for this stream alone: calls that attach set their own.
+     * Ignored by GenerateText. Unset: the server's own, by default 0, which sends everything at once.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration flush_interval = 19 [json_name = "flushInterval"];</code>
+     */
+    public Builder clearFlushInterval() {
+      bitField0_ = (bitField0_ & ~0x00040000);
+      flushInterval_ = null;
+      if (flushIntervalBuilder_ != null) {
+        flushIntervalBuilder_.dispose();
+        flushIntervalBuilder_ = null;
+      }
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Shortest time between two messages of output on this stream; at most 1 s, longer is INVALID_ARGUMENT. What the
+     * engine sends meanwhile comes in one message, so that many streams cost less where latency below the interval is of
+     * no use. The first output and the end come at once. It holds for this stream alone: calls that attach set their own.
+     * Ignored by GenerateText. Unset: the server's own, by default 0, which sends everything at once.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration flush_interval = 19 [json_name = "flushInterval"];</code>
+     */
+    public com.google.protobuf.Duration.Builder getFlushIntervalBuilder() {
+      bitField0_ |= 0x00040000;
+      onChanged();
+      return internalGetFlushIntervalFieldBuilder().getBuilder();
+    }
+    /**
+     * <pre>
+     * Shortest time between two messages of output on this stream; at most 1 s, longer is INVALID_ARGUMENT. What the
+     * engine sends meanwhile comes in one message, so that many streams cost less where latency below the interval is of
+     * no use. The first output and the end come at once. It holds for this stream alone: calls that attach set their own.
+     * Ignored by GenerateText. Unset: the server's own, by default 0, which sends everything at once.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration flush_interval = 19 [json_name = "flushInterval"];</code>
+     */
+    public com.google.protobuf.DurationOrBuilder getFlushIntervalOrBuilder() {
+      if (flushIntervalBuilder_ != null) {
+        return flushIntervalBuilder_.getMessageOrBuilder();
+      } else {
+        return flushInterval_ == null ?
+            com.google.protobuf.Duration.getDefaultInstance() : flushInterval_;
+      }
+    }
+    /**
+     * <pre>
+     * Shortest time between two messages of output on this stream; at most 1 s, longer is INVALID_ARGUMENT. What the
+     * engine sends meanwhile comes in one message, so that many streams cost less where latency below the interval is of
+     * no use. The first output and the end come at once. It holds for this stream alone: calls that attach set their own.
+     * Ignored by GenerateText. Unset: the server's own, by default 0, which sends everything at once.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration flush_interval = 19 [json_name = "flushInterval"];</code>
+     */
+    private com.google.protobuf.SingleFieldBuilder<
+        com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> 
+        internalGetFlushIntervalFieldBuilder() {
+      if (flushIntervalBuilder_ == null) {
+        flushIntervalBuilder_ = new com.google.protobuf.SingleFieldBuilder<
+            com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder>(
+                getFlushInterval(),
+                getParentForChildren(),
+                isClean());
+        flushInterval_ = null;
+      }
+      return flushIntervalBuilder_;
     }
 
     // @@protoc_insertion_point(builder_scope:tokenstreaming.v1.StreamTokensRequest)

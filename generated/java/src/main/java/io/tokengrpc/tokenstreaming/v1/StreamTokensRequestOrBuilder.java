@@ -534,5 +534,41 @@ java.lang.String defaultValue);
    */
   io.tokengrpc.tokenstreaming.v1.Priority getPriority();
 
+  /**
+   * <pre>
+   * Shortest time between two messages of output on this stream; at most 1 s, longer is INVALID_ARGUMENT. What the
+   * engine sends meanwhile comes in one message, so that many streams cost less where latency below the interval is of
+   * no use. The first output and the end come at once. It holds for this stream alone: calls that attach set their own.
+   * Ignored by GenerateText. Unset: the server's own, by default 0, which sends everything at once.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration flush_interval = 19 [json_name = "flushInterval"];</code>
+   * @return Whether the flushInterval field is set.
+   */
+  boolean hasFlushInterval();
+  /**
+   * <pre>
+   * Shortest time between two messages of output on this stream; at most 1 s, longer is INVALID_ARGUMENT. What the
+   * engine sends meanwhile comes in one message, so that many streams cost less where latency below the interval is of
+   * no use. The first output and the end come at once. It holds for this stream alone: calls that attach set their own.
+   * Ignored by GenerateText. Unset: the server's own, by default 0, which sends everything at once.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration flush_interval = 19 [json_name = "flushInterval"];</code>
+   * @return The flushInterval.
+   */
+  com.google.protobuf.Duration getFlushInterval();
+  /**
+   * <pre>
+   * Shortest time between two messages of output on this stream; at most 1 s, longer is INVALID_ARGUMENT. What the
+   * engine sends meanwhile comes in one message, so that many streams cost less where latency below the interval is of
+   * no use. The first output and the end come at once. It holds for this stream alone: calls that attach set their own.
+   * Ignored by GenerateText. Unset: the server's own, by default 0, which sends everything at once.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration flush_interval = 19 [json_name = "flushInterval"];</code>
+   */
+  com.google.protobuf.DurationOrBuilder getFlushIntervalOrBuilder();
+
   io.tokengrpc.tokenstreaming.v1.StreamTokensRequest.InputCase getInputCase();
 }

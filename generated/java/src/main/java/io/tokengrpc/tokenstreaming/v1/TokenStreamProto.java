@@ -106,117 +106,122 @@ public final class TokenStreamProto extends com.google.protobuf.GeneratedFile {
   static {
     java.lang.String[] descriptorData = {
       "\n$tokenstreaming/v1/token_stream.proto\022\021" +
-      "tokenstreaming.v1\032\034google/protobuf/struc" +
-      "t.proto\032\"tokenstreaming/v1/generation.pr" +
-      "oto\032\035tokenstreaming/v1/input.proto\032\035toke" +
-      "nstreaming/v1/model.proto\032\035tokenstreamin" +
-      "g/v1/usage.proto\"\321\010\n\023StreamTokensRequest" +
-      "\022#\n\rgeneration_id\030\001 \001(\tR\014generationId\022\024\n" +
-      "\005model\030\002 \001(\tR\005model\022\030\n\006prompt\030\003 \001(\tH\000R\006p" +
-      "rompt\022E\n\014conversation\030\004 \001(\0132\037.tokenstrea" +
-      "ming.v1.ConversationH\000R\014conversation\022G\n\020" +
-      "prompt_token_ids\030\005 \001(\0132\033.tokenstreaming." +
-      "v1.TokenIdsH\000R\016promptTokenIds\0228\n\026max_out" +
-      "put_token_count\030\006 \001(\005H\001R\023maxOutputTokenC" +
-      "ount\210\001\001\0227\n\010sampling\030\007 \001(\0132\033.tokenstreami" +
-      "ng.v1.SamplingR\010sampling\022:\n\treasoning\030\010 " +
-      "\001(\0132\034.tokenstreaming.v1.ReasoningR\treaso" +
-      "ning\0228\n\006output\030\t \001(\0132 .tokenstreaming.v1" +
-      ".OutputOptionsR\006output\022-\n\005tools\030\n \003(\0132\027." +
-      "tokenstreaming.v1.ToolR\005tools\022>\n\013tool_ch" +
-      "oice\030\013 \001(\0132\035.tokenstreaming.v1.ToolChoic" +
-      "eR\ntoolChoice\022P\n\021output_constraint\030\014 \001(\013" +
-      "2#.tokenstreaming.v1.OutputConstraintR\020o" +
-      "utputConstraint\0221\n\006limits\030\r \001(\0132\031.tokens" +
-      "treaming.v1.LimitsR\006limits\0227\n\010recovery\030\016" +
-      " \001(\0132\033.tokenstreaming.v1.RecoveryR\010recov" +
-      "ery\022<\n\rengine_params\030\017 \001(\0132\027.google.prot" +
-      "obuf.StructR\014engineParams\022J\n\006labels\030\020 \003(" +
-      "\01322.tokenstreaming.v1.StreamTokensReques" +
-      "t.LabelsEntryR\006labels\022\035\n\nsession_id\030\021 \001(" +
-      "\tR\tsessionId\0227\n\010priority\030\022 \001(\0162\033.tokenst" +
-      "reaming.v1.PriorityR\010priority\0329\n\013LabelsE" +
-      "ntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\tR\005v" +
-      "alue:\0028\001B\007\n\005inputB\031\n\027_max_output_token_c" +
-      "ount\"\275\005\n\024StreamTokensResponse\022\032\n\010sequenc" +
-      "e\030\001 \001(\005R\010sequence\0220\n\006tokens\030\002 \003(\0132\030.toke" +
-      "nstreaming.v1.TokenR\006tokens\022S\n\023tool_call" +
-      "_fragments\030\003 \003(\0132#.tokenstreaming.v1.Too" +
-      "lCallFragmentR\021toolCallFragments\022.\n\005usag" +
-      "e\030\004 \001(\0132\030.tokenstreaming.v1.UsageR\005usage" +
-      "\0226\n\007started\030\005 \001(\0132\032.tokenstreaming.v1.St" +
-      "artedH\000R\007started\022L\n\017engine_switched\030\006 \001(" +
-      "\0132!.tokenstreaming.v1.EngineSwitchedH\000R\016" +
-      "engineSwitched\0229\n\010finished\030\007 \001(\0132\033.token" +
-      "streaming.v1.FinishedH\000R\010finished\0229\n\010att" +
-      "ached\030\010 \001(\0132\033.tokenstreaming.v1.Attached" +
-      "H\001R\010attached\022<\n\theartbeat\030\t \001(\0132\034.tokens" +
-      "treaming.v1.HeartbeatH\001R\theartbeat\022C\n\014dr" +
-      "ain_notice\030\n \001(\0132\036.tokenstreaming.v1.Dra" +
-      "inNoticeH\001R\013drainNotice\022,\n\017output_checks" +
-      "um\030\013 \001(\007H\002R\016outputChecksum\210\001\001B\007\n\005eventB\010" +
-      "\n\006noticeB\022\n\020_output_checksum\"\314\001\n\023ResumeT" +
-      "okensRequest\022#\n\rgeneration_id\030\001 \001(\tR\014gen" +
-      "erationId\022%\n\016after_sequence\030\002 \001(\005R\rafter" +
-      "Sequence\022\'\n\017log_incarnation\030\003 \001(\tR\016logIn" +
-      "carnation\022,\n\017output_checksum\030\004 \001(\007H\000R\016ou" +
-      "tputChecksum\210\001\001B\022\n\020_output_checksum\"W\n\023G" +
-      "enerateTextRequest\022@\n\007request\030\001 \001(\0132&.to" +
-      "kenstreaming.v1.StreamTokensRequestR\007req" +
-      "uest\"\272\002\n\024GenerateTextResponse\022\022\n\004text\030\001 " +
-      "\001(\tR\004text\022%\n\016reasoning_text\030\002 \001(\tR\rreaso" +
-      "ningText\022!\n\014refusal_text\030\003 \001(\tR\013refusalT" +
-      "ext\022:\n\ntool_calls\030\004 \003(\0132\033.tokenstreaming" +
-      ".v1.ToolCallR\ttoolCalls\022=\n\ngeneration\030\005 " +
-      "\001(\0132\035.tokenstreaming.v1.GenerationR\ngene" +
-      "ration\022I\n\017reasoning_parts\030\006 \003(\0132 .tokens" +
-      "treaming.v1.ReasoningPartR\016reasoningPart" +
-      "s\">\n\027CancelGenerationRequest\022#\n\rgenerati" +
-      "on_id\030\001 \001(\tR\014generationId\"Y\n\030CancelGener" +
-      "ationResponse\022=\n\ngeneration\030\001 \001(\0132\035.toke" +
-      "nstreaming.v1.GenerationR\ngeneration\";\n\024" +
-      "GetGenerationRequest\022#\n\rgeneration_id\030\001 " +
-      "\001(\tR\014generationId\"V\n\025GetGenerationRespon" +
-      "se\022=\n\ngeneration\030\001 \001(\0132\035.tokenstreaming." +
-      "v1.GenerationR\ngeneration\"V\n\022CountTokens" +
-      "Request\022@\n\007request\030\001 \001(\0132&.tokenstreamin" +
-      "g.v1.StreamTokensRequestR\007request\"\217\001\n\023Co" +
-      "untTokensResponse\022*\n\021input_token_count\030\001" +
-      " \001(\005R\017inputTokenCount\0226\n\006source\030\002 \001(\0162\036." +
-      "tokenstreaming.v1.UsageSourceR\006source\022\024\n" +
-      "\005model\030\003 \001(\tR\005model\"O\n\021ListModelsRequest" +
-      "\022\033\n\tpage_size\030\001 \001(\005R\010pageSize\022\035\n\npage_to" +
-      "ken\030\002 \001(\tR\tpageToken\"n\n\022ListModelsRespon" +
-      "se\0220\n\006models\030\001 \003(\0132\030.tokenstreaming.v1.M" +
-      "odelR\006models\022&\n\017next_page_token\030\002 \001(\tR\rn" +
-      "extPageToken2\276\005\n\013TokenStream\022a\n\014StreamTo" +
-      "kens\022&.tokenstreaming.v1.StreamTokensReq" +
-      "uest\032\'.tokenstreaming.v1.StreamTokensRes" +
-      "ponse0\001\022a\n\014ResumeTokens\022&.tokenstreaming" +
-      ".v1.ResumeTokensRequest\032\'.tokenstreaming" +
-      ".v1.StreamTokensResponse0\001\022_\n\014GenerateTe" +
-      "xt\022&.tokenstreaming.v1.GenerateTextReque" +
-      "st\032\'.tokenstreaming.v1.GenerateTextRespo" +
-      "nse\022k\n\020CancelGeneration\022*.tokenstreaming" +
-      ".v1.CancelGenerationRequest\032+.tokenstrea" +
-      "ming.v1.CancelGenerationResponse\022b\n\rGetG" +
-      "eneration\022\'.tokenstreaming.v1.GetGenerat" +
-      "ionRequest\032(.tokenstreaming.v1.GetGenera" +
-      "tionResponse\022\\\n\013CountTokens\022%.tokenstrea" +
-      "ming.v1.CountTokensRequest\032&.tokenstream" +
-      "ing.v1.CountTokensResponse\022Y\n\nListModels" +
-      "\022$.tokenstreaming.v1.ListModelsRequest\032%" +
-      ".tokenstreaming.v1.ListModelsResponseB\340\001" +
-      "\n\036io.tokengrpc.tokenstreaming.v1B\020TokenS" +
-      "treamProtoP\001ZNgithub.com/tokengrpc/token" +
-      "grpc/generated/go/tokenstreaming/v1;toke" +
-      "nstreamingv1\252\002\033TokenGrpc.TokenStreaming." +
-      "V1\312\002\033TokenGrpc\\TokenStreaming\\V1\352\002\035Token" +
-      "Grpc::TokenStreaming::V1b\006proto3"
+      "tokenstreaming.v1\032\036google/protobuf/durat" +
+      "ion.proto\032\034google/protobuf/struct.proto\032" +
+      "\"tokenstreaming/v1/generation.proto\032\035tok" +
+      "enstreaming/v1/input.proto\032\035tokenstreami" +
+      "ng/v1/model.proto\032\035tokenstreaming/v1/usa" +
+      "ge.proto\"\223\t\n\023StreamTokensRequest\022#\n\rgene" +
+      "ration_id\030\001 \001(\tR\014generationId\022\024\n\005model\030\002" +
+      " \001(\tR\005model\022\030\n\006prompt\030\003 \001(\tH\000R\006prompt\022E\n" +
+      "\014conversation\030\004 \001(\0132\037.tokenstreaming.v1." +
+      "ConversationH\000R\014conversation\022G\n\020prompt_t" +
+      "oken_ids\030\005 \001(\0132\033.tokenstreaming.v1.Token" +
+      "IdsH\000R\016promptTokenIds\0228\n\026max_output_toke" +
+      "n_count\030\006 \001(\005H\001R\023maxOutputTokenCount\210\001\001\022" +
+      "7\n\010sampling\030\007 \001(\0132\033.tokenstreaming.v1.Sa" +
+      "mplingR\010sampling\022:\n\treasoning\030\010 \001(\0132\034.to" +
+      "kenstreaming.v1.ReasoningR\treasoning\0228\n\006" +
+      "output\030\t \001(\0132 .tokenstreaming.v1.OutputO" +
+      "ptionsR\006output\022-\n\005tools\030\n \003(\0132\027.tokenstr" +
+      "eaming.v1.ToolR\005tools\022>\n\013tool_choice\030\013 \001" +
+      "(\0132\035.tokenstreaming.v1.ToolChoiceR\ntoolC" +
+      "hoice\022P\n\021output_constraint\030\014 \001(\0132#.token" +
+      "streaming.v1.OutputConstraintR\020outputCon" +
+      "straint\0221\n\006limits\030\r \001(\0132\031.tokenstreaming" +
+      ".v1.LimitsR\006limits\0227\n\010recovery\030\016 \001(\0132\033.t" +
+      "okenstreaming.v1.RecoveryR\010recovery\022<\n\re" +
+      "ngine_params\030\017 \001(\0132\027.google.protobuf.Str" +
+      "uctR\014engineParams\022J\n\006labels\030\020 \003(\01322.toke" +
+      "nstreaming.v1.StreamTokensRequest.Labels" +
+      "EntryR\006labels\022\035\n\nsession_id\030\021 \001(\tR\tsessi" +
+      "onId\0227\n\010priority\030\022 \001(\0162\033.tokenstreaming." +
+      "v1.PriorityR\010priority\022@\n\016flush_interval\030" +
+      "\023 \001(\0132\031.google.protobuf.DurationR\rflushI" +
+      "nterval\0329\n\013LabelsEntry\022\020\n\003key\030\001 \001(\tR\003key" +
+      "\022\024\n\005value\030\002 \001(\tR\005value:\0028\001B\007\n\005inputB\031\n\027_" +
+      "max_output_token_count\"\275\005\n\024StreamTokensR" +
+      "esponse\022\032\n\010sequence\030\001 \001(\005R\010sequence\0220\n\006t" +
+      "okens\030\002 \003(\0132\030.tokenstreaming.v1.TokenR\006t" +
+      "okens\022S\n\023tool_call_fragments\030\003 \003(\0132#.tok" +
+      "enstreaming.v1.ToolCallFragmentR\021toolCal" +
+      "lFragments\022.\n\005usage\030\004 \001(\0132\030.tokenstreami" +
+      "ng.v1.UsageR\005usage\0226\n\007started\030\005 \001(\0132\032.to" +
+      "kenstreaming.v1.StartedH\000R\007started\022L\n\017en" +
+      "gine_switched\030\006 \001(\0132!.tokenstreaming.v1." +
+      "EngineSwitchedH\000R\016engineSwitched\0229\n\010fini" +
+      "shed\030\007 \001(\0132\033.tokenstreaming.v1.FinishedH" +
+      "\000R\010finished\0229\n\010attached\030\010 \001(\0132\033.tokenstr" +
+      "eaming.v1.AttachedH\001R\010attached\022<\n\theartb" +
+      "eat\030\t \001(\0132\034.tokenstreaming.v1.HeartbeatH" +
+      "\001R\theartbeat\022C\n\014drain_notice\030\n \001(\0132\036.tok" +
+      "enstreaming.v1.DrainNoticeH\001R\013drainNotic" +
+      "e\022,\n\017output_checksum\030\013 \001(\007H\002R\016outputChec" +
+      "ksum\210\001\001B\007\n\005eventB\010\n\006noticeB\022\n\020_output_ch" +
+      "ecksum\"\216\002\n\023ResumeTokensRequest\022#\n\rgenera" +
+      "tion_id\030\001 \001(\tR\014generationId\022%\n\016after_seq" +
+      "uence\030\002 \001(\005R\rafterSequence\022\'\n\017log_incarn" +
+      "ation\030\003 \001(\tR\016logIncarnation\022,\n\017output_ch" +
+      "ecksum\030\004 \001(\007H\000R\016outputChecksum\210\001\001\022@\n\016flu" +
+      "sh_interval\030\005 \001(\0132\031.google.protobuf.Dura" +
+      "tionR\rflushIntervalB\022\n\020_output_checksum\"" +
+      "W\n\023GenerateTextRequest\022@\n\007request\030\001 \001(\0132" +
+      "&.tokenstreaming.v1.StreamTokensRequestR" +
+      "\007request\"\272\002\n\024GenerateTextResponse\022\022\n\004tex" +
+      "t\030\001 \001(\tR\004text\022%\n\016reasoning_text\030\002 \001(\tR\rr" +
+      "easoningText\022!\n\014refusal_text\030\003 \001(\tR\013refu" +
+      "salText\022:\n\ntool_calls\030\004 \003(\0132\033.tokenstrea" +
+      "ming.v1.ToolCallR\ttoolCalls\022=\n\ngeneratio" +
+      "n\030\005 \001(\0132\035.tokenstreaming.v1.GenerationR\n" +
+      "generation\022I\n\017reasoning_parts\030\006 \003(\0132 .to" +
+      "kenstreaming.v1.ReasoningPartR\016reasoning" +
+      "Parts\">\n\027CancelGenerationRequest\022#\n\rgene" +
+      "ration_id\030\001 \001(\tR\014generationId\"Y\n\030CancelG" +
+      "enerationResponse\022=\n\ngeneration\030\001 \001(\0132\035." +
+      "tokenstreaming.v1.GenerationR\ngeneration" +
+      "\";\n\024GetGenerationRequest\022#\n\rgeneration_i" +
+      "d\030\001 \001(\tR\014generationId\"V\n\025GetGenerationRe" +
+      "sponse\022=\n\ngeneration\030\001 \001(\0132\035.tokenstream" +
+      "ing.v1.GenerationR\ngeneration\"V\n\022CountTo" +
+      "kensRequest\022@\n\007request\030\001 \001(\0132&.tokenstre" +
+      "aming.v1.StreamTokensRequestR\007request\"\217\001" +
+      "\n\023CountTokensResponse\022*\n\021input_token_cou" +
+      "nt\030\001 \001(\005R\017inputTokenCount\0226\n\006source\030\002 \001(" +
+      "\0162\036.tokenstreaming.v1.UsageSourceR\006sourc" +
+      "e\022\024\n\005model\030\003 \001(\tR\005model\"O\n\021ListModelsReq" +
+      "uest\022\033\n\tpage_size\030\001 \001(\005R\010pageSize\022\035\n\npag" +
+      "e_token\030\002 \001(\tR\tpageToken\"n\n\022ListModelsRe" +
+      "sponse\0220\n\006models\030\001 \003(\0132\030.tokenstreaming." +
+      "v1.ModelR\006models\022&\n\017next_page_token\030\002 \001(" +
+      "\tR\rnextPageToken2\276\005\n\013TokenStream\022a\n\014Stre" +
+      "amTokens\022&.tokenstreaming.v1.StreamToken" +
+      "sRequest\032\'.tokenstreaming.v1.StreamToken" +
+      "sResponse0\001\022a\n\014ResumeTokens\022&.tokenstrea" +
+      "ming.v1.ResumeTokensRequest\032\'.tokenstrea" +
+      "ming.v1.StreamTokensResponse0\001\022_\n\014Genera" +
+      "teText\022&.tokenstreaming.v1.GenerateTextR" +
+      "equest\032\'.tokenstreaming.v1.GenerateTextR" +
+      "esponse\022k\n\020CancelGeneration\022*.tokenstrea" +
+      "ming.v1.CancelGenerationRequest\032+.tokens" +
+      "treaming.v1.CancelGenerationResponse\022b\n\r" +
+      "GetGeneration\022\'.tokenstreaming.v1.GetGen" +
+      "erationRequest\032(.tokenstreaming.v1.GetGe" +
+      "nerationResponse\022\\\n\013CountTokens\022%.tokens" +
+      "treaming.v1.CountTokensRequest\032&.tokenst" +
+      "reaming.v1.CountTokensResponse\022Y\n\nListMo" +
+      "dels\022$.tokenstreaming.v1.ListModelsReque" +
+      "st\032%.tokenstreaming.v1.ListModelsRespons" +
+      "eB\340\001\n\036io.tokengrpc.tokenstreaming.v1B\020To" +
+      "kenStreamProtoP\001ZNgithub.com/tokengrpc/t" +
+      "okengrpc/generated/go/tokenstreaming/v1;" +
+      "tokenstreamingv1\252\002\033TokenGrpc.TokenStream" +
+      "ing.V1\312\002\033TokenGrpc\\TokenStreaming\\V1\352\002\035T" +
+      "okenGrpc::TokenStreaming::V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
         new com.google.protobuf.Descriptors.FileDescriptor[] {
+          com.google.protobuf.DurationProto.getDescriptor(),
           com.google.protobuf.StructProto.getDescriptor(),
           io.tokengrpc.tokenstreaming.v1.GenerationProto.getDescriptor(),
           io.tokengrpc.tokenstreaming.v1.InputProto.getDescriptor(),
@@ -228,7 +233,7 @@ public final class TokenStreamProto extends com.google.protobuf.GeneratedFile {
     internal_static_tokenstreaming_v1_StreamTokensRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_StreamTokensRequest_descriptor,
-        new java.lang.String[] { "GenerationId", "Model", "Prompt", "Conversation", "PromptTokenIds", "MaxOutputTokenCount", "Sampling", "Reasoning", "Output", "Tools", "ToolChoice", "OutputConstraint", "Limits", "Recovery", "EngineParams", "Labels", "SessionId", "Priority", "Input", });
+        new java.lang.String[] { "GenerationId", "Model", "Prompt", "Conversation", "PromptTokenIds", "MaxOutputTokenCount", "Sampling", "Reasoning", "Output", "Tools", "ToolChoice", "OutputConstraint", "Limits", "Recovery", "EngineParams", "Labels", "SessionId", "Priority", "FlushInterval", "Input", });
     internal_static_tokenstreaming_v1_StreamTokensRequest_LabelsEntry_descriptor =
       internal_static_tokenstreaming_v1_StreamTokensRequest_descriptor.getNestedType(0);
     internal_static_tokenstreaming_v1_StreamTokensRequest_LabelsEntry_fieldAccessorTable = new
@@ -246,7 +251,7 @@ public final class TokenStreamProto extends com.google.protobuf.GeneratedFile {
     internal_static_tokenstreaming_v1_ResumeTokensRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_tokenstreaming_v1_ResumeTokensRequest_descriptor,
-        new java.lang.String[] { "GenerationId", "AfterSequence", "LogIncarnation", "OutputChecksum", });
+        new java.lang.String[] { "GenerationId", "AfterSequence", "LogIncarnation", "OutputChecksum", "FlushInterval", });
     internal_static_tokenstreaming_v1_GenerateTextRequest_descriptor =
       getDescriptor().getMessageType(3);
     internal_static_tokenstreaming_v1_GenerateTextRequest_fieldAccessorTable = new
@@ -308,6 +313,7 @@ public final class TokenStreamProto extends com.google.protobuf.GeneratedFile {
         internal_static_tokenstreaming_v1_ListModelsResponse_descriptor,
         new java.lang.String[] { "Models", "NextPageToken", });
     descriptor.resolveAllFeaturesImmutable();
+    com.google.protobuf.DurationProto.getDescriptor();
     com.google.protobuf.StructProto.getDescriptor();
     io.tokengrpc.tokenstreaming.v1.GenerationProto.getDescriptor();
     io.tokengrpc.tokenstreaming.v1.InputProto.getDescriptor();
