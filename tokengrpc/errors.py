@@ -30,6 +30,7 @@ class Reason(StrEnum):
     """Failure reasons of the contract, sent as `google.rpc.ErrorInfo.reason`."""
 
     ADMIN_REQUIRED = "ADMIN_REQUIRED"
+    API_KEY_NOT_FOUND = "API_KEY_NOT_FOUND"
     BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
     CANCELLED = "CANCELLED"
     CONTEXT_LENGTH_EXCEEDED = "CONTEXT_LENGTH_EXCEEDED"
@@ -58,6 +59,8 @@ class Reason(StrEnum):
     SCOPE_REQUIRED = "SCOPE_REQUIRED"
     SEQUENCE_OUT_OF_RANGE = "SEQUENCE_OUT_OF_RANGE"
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
+    TENANT_EXISTS = "TENANT_EXISTS"
+    TENANT_NOT_FOUND = "TENANT_NOT_FOUND"
     UNAUTHENTICATED = "UNAUTHENTICATED"
     UNSUPPORTED_FEATURE = "UNSUPPORTED_FEATURE"
 
@@ -163,6 +166,24 @@ class ReplayExpired(RequestError):
     """Cursor whose following events are no longer kept."""
 
     reason = Reason.REPLAY_EXPIRED
+
+
+class TenantExists(RequestError):
+    """Name of a new tenant that another tenant has."""
+
+    reason = Reason.TENANT_EXISTS
+
+
+class TenantNotFound(RequestError):
+    """Unknown tenant."""
+
+    reason = Reason.TENANT_NOT_FOUND
+
+
+class ApiKeyNotFound(RequestError):
+    """Unknown key."""
+
+    reason = Reason.API_KEY_NOT_FOUND
 
 
 # --- Errors of authentication, authorization and quota.

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 READERS = 2
 """Queries at the same time."""
 
-_POOL = {"pool_size": 1 + READERS, "max_overflow": 0}
-"""Connections: one for the writer, one for each reader, so that neither waits for the other."""
+TENANT_CONNECTIONS = 2
+"""Transactions on tenants and keys at the same time: one to follow changes, one for an admin's call."""
+
+_POOL = {"pool_size": 1 + READERS + TENANT_CONNECTIONS, "max_overflow": 0}
+"""Connections: one for the writer, one for each reader and so on, so that none waits for another."""
 
 _READ_ONLY = "25006"
 """PostgreSQL's code of the error that its server takes no writes: a failover has made it a replica."""

@@ -18,6 +18,7 @@ from tokengrpc.errors import StoreUnavailable
 from tokengrpc.extras import require
 from tokengrpc.stores.sql import database, recovery, schema, works
 from tokengrpc.stores.sql.queries import Queries
+from tokengrpc.stores.sql.tenants import SqlTenantStore
 from tokengrpc.stores.sql.writer import GroupWriter
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class SqlLedger:
         self._writer: GroupWriter[works.Work] | None = None
         self._heartbeat: asyncio.Task[None] | None = None
         self._queries = Queries(engine)
+        self.tenants = SqlTenantStore(engine)
         self._prices = works.NO_PRICES
         self._checkpointed: Mapping[str, Usage] = {}
 
