@@ -24,9 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tokengrpc.config import Settings
+    from tokengrpc.telemetry.log_writer import LogWriter
 
 _EXIT_GRACE = 2.0
 """Seconds that a plugin's thread may take after everything else has stopped."""
+
+_START_LOG_SECONDS = 1.0
+"""Seconds that the log of the start may take to be written, before the server is called ready."""
 
 _OWN_FILES = 100
 """Files that a server has open without any call, with some to spare."""
@@ -83,14 +87,15 @@ async def serve(
     settings: Settings,
     on_ready: Callable[[str], None] | None = None,
     reread: Callable[[], Settings] | None = None,
-    dropped_log_lines: Callable[[], int] = int,
+    log_writer: LogWriter | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then drains. A second signal stops the server at once.
 
-    SIGHUP reloads settings, if `reread` reads them. `dropped_log_lines` counts those of the process.
+    SIGHUP reloads settings, if `reread` reads them. `log_writer` writes the log lines of the process.
     """
     server = Server(settings)
-    server.status.dropped_log_lines = dropped_log_lines
+    if log_writer is not None:
+        server.status.dropped_log_lines = lambda: log_writer.total_dropped
     collector = Collector(lambda: server.admission.active, lambda: server.admission.admitted)
     signals: asyncio.Queue[str] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -102,6 +107,9 @@ async def serve(
         warn_of_few_files(settings)
         collector.start()
         address = server.address
+        if log_writer is not None:
+            # So that the log of the start is complete for those that wait for the line on stdout.
+            await asyncio.to_thread(log_writer.wait_written, _START_LOG_SECONDS)
         print(f"listening on {address}", flush=True)
         if on_ready is not None:
             on_ready(address)
@@ -146,7 +154,7 @@ def run(
         async def main() -> None:
             code = 1
             try:
-                await serve(settings, on_ready, reread, lambda: writer.total_dropped)
+                await serve(settings, on_ready, reread, writer)
                 code = 0
             finally:
                 _exit_soon(code)

@@ -124,14 +124,32 @@ async def test_no_page_and_no_line_shows_secrets_or_prompts(
     assert [name for name, canary in canaries.items() if canary in out + err and name != "id"] == []
 
 
-async def test_other_paths_and_methods_are_refused():
+async def test_other_paths_are_refused():
     """With a list of the pages."""
     async with serving(admin_listen=ADMIN) as server:
         assert await page(server, "/") == (404, f"pages: {', '.join(PAGES)}\n")
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status", "line"),
+    [
+        ("POST /healthz HTTP/1.0", 501, "only GET and HEAD are answered"),
+        ("<b> /healthz HTTP/1.1", 501, "only GET and HEAD are answered"),
+        ("GET /healthz HTTP/9.9", 505, "http version not supported"),
+        ("GET /<b> a b HTTP/1.0", 400, "bad request"),
+    ],
+)
+async def test_other_requests_are_refused_in_a_line(request_line: str, status: int, line: str):
+    """As plain text, which repeats nothing of the request."""
+    async with serving(admin_listen=ADMIN) as server:
         port = server.server.admin.http_port
-        with socket.create_connection(("127.0.0.1", port)) as peer:
-            peer.sendall(b"POST /healthz HTTP/1.0\r\n\r\n")
-            assert b" 501 " in peer.recv(1000)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"{request_line}\r\n\r\n".encode())
+        head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
+        writer.close()
+    assert f" {status} " in head.splitlines()[0]
+    assert "Content-Type: text/plain" in head
+    assert body == f"{line}; pages: {', '.join(PAGES)}\n"
 
 
 async def test_a_scraper_gets_the_format_that_it_asks_for(engine: ScriptedEngine):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.commands import until
-from tokengrpc.telemetry.log_writer import MAX_LINE_LENGTH, LogWriter
+from tokengrpc.telemetry.log_writer import GATHER_SECONDS, MAX_LINE_LENGTH, LogWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,10 +27,10 @@ LINES = 20_000
 class Pipe:
     """Pipe whose write end is a log stream. Reports about dropped lines are kept, and written as lines."""
 
-    def __init__(self, max_lines: int) -> None:
+    def __init__(self, max_lines: int, gather_seconds: float) -> None:
         self.reader, self.fd = os.pipe()
         self.reports: list[int] = []
-        self.writer = LogWriter(self.fd, self._report, max_lines=max_lines)
+        self.writer = LogWriter(self.fd, self._report, max_lines=max_lines, gather_seconds=gather_seconds)
 
     def _report(self, lines: int) -> None:
         self.reports.append(lines)
@@ -41,6 +41,10 @@ class Pipe:
         if self.reader >= 0:
             os.close(self.reader)
             self.reader = -1
+
+    def read(self) -> list[str]:
+        """Reads the lines that the pipe has, and waits for the first one."""
+        return os.read(self.reader, 1 << 16).decode().splitlines()
 
     def read_to_end(self) -> list[str]:
         """Reads all lines. The writer must be told to finish first."""
@@ -60,8 +64,8 @@ class Pipe:
 
 
 @contextmanager
-def opened(max_lines: int = LINES) -> Iterator[Pipe]:
-    pipe = Pipe(max_lines)
+def opened(max_lines: int = LINES, gather_seconds: float = GATHER_SECONDS) -> Iterator[Pipe]:
+    pipe = Pipe(max_lines, gather_seconds)
     try:
         yield pipe
     finally:
@@ -138,6 +142,64 @@ def test_a_non_blocking_stream_loses_nothing():
             pipe.writer.write(f"line {number}\n")
         pipe.writer.finish(0)
         assert len(pipe.read_to_end()) == LINES // 2
+
+
+def test_lines_after_the_first_one_are_one_write():
+    """They wait until somebody flushes: here for longer than the test."""
+    with opened(gather_seconds=600) as pipe:
+        pipe.writer.write("first\n")
+        assert pipe.read() == ["first"]
+        for _ in range(3):
+            pipe.writer.write("gathered\n")
+        assert not select.select([pipe.reader], [], [], 0)[0]
+        pipe.writer.write("urgent\n")
+        pipe.writer.flush()
+        assert pipe.read() == ["gathered"] * 3 + ["urgent"]
+
+
+def test_gathered_lines_need_no_flush():
+    """They are written when the time is over."""
+    with opened() as pipe:
+        for number in range(3):
+            pipe.writer.write(f"line {number}\n")
+        lines: list[str] = []
+        while len(lines) < 3:
+            lines += pipe.read()
+        assert lines == ["line 0", "line 1", "line 2"]
+
+
+def test_half_a_queue_is_written_without_a_flush():
+    """Lines are not dropped for being gathered."""
+    with opened(max_lines=100, gather_seconds=600) as pipe:
+        pipe.writer.write("first\n")
+        assert pipe.read() == ["first"]
+        for number in range(60):
+            pipe.writer.write(f"line {number}\n")
+        lines: list[str] = []
+        while len(lines) < 51:
+            lines += pipe.read()
+    assert lines[:51] == [f"line {number}" for number in range(51)]
+
+
+@pytest.mark.parametrize("lines", [0, 1, 1000])
+def test_waiting_ends_when_the_lines_are_written(lines: int):
+    """Long before the lines would have been written without it."""
+    with opened(gather_seconds=600) as pipe:
+        for number in range(lines):
+            pipe.writer.write(f"line {number}\n")
+        pipe.writer.wait_written(600)
+        assert len(pipe.read() if lines else []) == lines
+
+
+def test_waiting_for_an_unread_pipe_is_bounded():
+    """And what follows is queued as before."""
+    with opened() as pipe:
+        for number in range(LINES // 2):
+            pipe.writer.write(f"line {number}\n")
+        pipe.writer.wait_written(0.01)
+        pipe.writer.write("last\n")
+        pipe.writer.finish(0)
+        assert pipe.read_to_end()[-1] == "last"
 
 
 def test_a_long_line_is_cut():

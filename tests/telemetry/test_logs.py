@@ -77,6 +77,51 @@ def test_a_long_traceback_leaves_its_line_whole(configured):
     assert shown.splitlines()[-1].startswith("RecursionError")
 
 
+LONG_FIELDS = {
+    "a long text": {"error": "x" * MAX_LINE_LENGTH, "seconds": 0.5},
+    "text that is escaped": {"error": "\U0001f600" * 2000, "cause": "\n" * 9000},
+    "a long mapping": {"models": {f"model-{number}": "engine (openai)" for number in range(2000)}},
+    "a long list": {"settings": [f"models.{number}.name" for number in range(3000)]},
+    "many long texts": {f"field_{number}": "x" * 500 for number in range(200)},
+    "more fields than fit": {f"field_{number}": "x" * 500 for number in range(2000)},
+}
+
+
+@pytest.mark.parametrize("fields", LONG_FIELDS.values(), ids=LONG_FIELDS)
+def test_a_long_json_line_stays_whole(configured, fields: dict[str, object]):
+    """Its longest fields are shortened, and named; the others are complete."""
+    stream = configured("json")
+    structlog.get_logger("test").info("call", **fields)
+    line = stream.getvalue()
+    assert len(line) <= MAX_LINE_LENGTH
+    shown = json.loads(line)
+    assert (shown["event"], shown["level"], "timestamp" in shown) == ("call", "info", True)
+    kept = {name: value for name, value in fields.items() if name in shown and name not in shown["shortened"]}
+    assert kept == {name: shown[name] for name in kept}
+    assert len(shown) > 4 or len(fields) > 1000
+
+
+def test_a_short_json_line_has_no_field_about_it(configured):
+    """Whatever just fits is not shortened."""
+    stream = configured("json")
+    for length in (1, 16_000):
+        structlog.get_logger("test").info("call", error="x" * length)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [len(line["error"]) for line in lines] == [1, 16_000]
+    assert not any("shortened" in line for line in lines)
+
+
+@pytest.mark.parametrize(("level", "flushes"), [("info", 0), ("warning", 1), ("error", 1)])
+def test_warnings_and_errors_are_written_at_once(configured, monkeypatch, level: str, flushes: int):
+    """Other lines may wait for further ones."""
+    stream = configured("json")
+    flushed: list[str] = []
+    monkeypatch.setattr(stream, "flush", lambda: flushed.append(stream.getvalue()))
+    configure_logs("info", "json", stream)
+    getattr(structlog.get_logger("test"), level)("call")
+    assert flushed == [stream.getvalue()] * flushes
+
+
 @pytest.mark.parametrize("style", ["console", "json"])
 def test_a_traceback_repeats_nothing_of_a_request(configured, style: str):
     """The frames and types of all exceptions are shown, and those messages that have no values in them."""

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from http import HTTPStatus
 from http.client import LineTooLong
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
@@ -33,6 +34,7 @@ _MAX_HEAD = 32 * 1024
 """Bytes of a request. Python's own limit is 100 headers of 64 KiB each."""
 _COMPRESSED, _FAST = 1024, 1
 """Bytes from which a page is compressed if the client accepts it, and the level of gzip."""
+_METHODS = ("GET", "HEAD")
 
 log = structlog.get_logger(__name__)
 
@@ -159,9 +161,20 @@ class _Handler(BaseHTTPRequestHandler):
             except Exception:
                 log.exception("an admin page failed", page=path)
                 page = Page(500, "text/plain", b"the page failed; the log says why\n")
+        self._send(page, self.headers.get("Accept-Encoding", ""))
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 - the base class's types; it would echo the request, as HTML
+        """Refuses a request in one line."""
+        why = f"only {' and '.join(_METHODS)} are answered" if code == HTTPStatus.NOT_IMPLEMENTED else ""
+        line = f"{why or HTTPStatus(code).phrase.lower()}; pages: {', '.join(self.server.pages)}\n"
+        self.close_connection = True
+        self.request_version = self.protocol_version  # of a request that cannot be read, it may be missing
+        self._send(Page(code, "text/plain", line.encode()))
+
+    def _send(self, page: Page, accepted_encoding: str = "") -> None:
         body = page.body
         self.send_response(page.status)
-        if len(body) >= _COMPRESSED and gzip_accepted(self.headers.get("Accept-Encoding", "")):
+        if len(body) >= _COMPRESSED and gzip_accepted(accepted_encoding):
             body = gzip.compress(body, _FAST)
             self.send_header("Content-Encoding", "gzip")
         self.send_header("Vary", "Accept, Accept-Encoding")

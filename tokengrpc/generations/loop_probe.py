@@ -8,6 +8,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import structlog
+
 from tokengrpc.core.capacity import Measurement
 
 if TYPE_CHECKING:
@@ -19,13 +21,16 @@ INTERVAL = 0.05
 _SCHEDULER = "/proc/thread-self/schedstat"
 """Linux: the thread's time on a core, and its time in the queue for one, in nanoseconds."""
 
+log = structlog.get_logger(__name__)
+
 
 class LoopProbe:
     """Timer that measures the loop on whose thread it is started."""
 
     def __init__(self, measured: Callable[[Measurement], None]) -> None:
-        """Takes the receiver of the measurements."""
+        """Takes the receiver of the measurements. If it raises, that is logged, once until it works again."""
         self._measured = measured
+        self._failing = False
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._file: int | None = None
@@ -67,8 +72,15 @@ class LoopProbe:
         clocks = self._clocks()
         elapsed, cpu, waited = (new - old for new, old in zip(clocks, self._last, strict=True))
         self._last = clocks
-        self._measured(Measurement(elapsed=elapsed, lag=lag, cpu=cpu, waited=waited))
         self._schedule()
+        try:
+            self._measured(Measurement(elapsed=elapsed, lag=lag, cpu=cpu, waited=waited))
+        except Exception:
+            if not self._failing:
+                log.exception("a measurement of the event loop could not be used; there may be more")
+            self._failing = True
+        else:
+            self._failing = False
 
     def _clocks(self) -> tuple[float, float, float]:
         """Returns the time, the thread's CPU time, and its wait for a core; 0 where that is unknown."""

@@ -6,6 +6,7 @@ import io
 import os
 import select
 import threading
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 MAX_QUEUED_LINES = 10_000
 MAX_LINE_LENGTH = 16_384
 """Characters of one write. The rest is cut, so that the queue is bounded in bytes too."""
+GATHER_SECONDS = 0.05
+"""Seconds from one write to the next unless `flush` is called: to wake a thread costs more than a line."""
 _BATCH_LINES = 256
 _CUT = " ... (cut)\n"
 
@@ -22,22 +25,32 @@ _CUT = " ... (cut)\n"
 class LogWriter(io.TextIOBase):
     """Text stream over a file descriptor, with a bounded queue and a writer thread.
 
-    `write` queues a line and returns at once, from any thread and from signal handlers. If the queue is full,
-    because nobody reads the pipe behind the descriptor, or if the descriptor cannot be written, because its
-    disk is full or its reader is gone, lines are dropped and counted. As soon as lines can be written again,
-    `on_dropped` is called with the number of lines that were dropped since the last call.
+    `write` queues a line and returns at once, from any thread and from signal handlers. The first line after
+    a pause is written at once; lines that follow within `gather_seconds` are written together, or when
+    `flush` is called. If the queue is full, because nobody reads the pipe behind the descriptor, or if the
+    descriptor cannot be written, because its disk is full or its reader is gone, lines are dropped and
+    counted. As soon as lines can be written again, `on_dropped` is called with the number of lines that were
+    dropped since the last call.
     """
 
     def __init__(
-        self, fd: int, on_dropped: Callable[[int], None], *, max_lines: int = MAX_QUEUED_LINES
+        self,
+        fd: int,
+        on_dropped: Callable[[int], None],
+        *,
+        max_lines: int = MAX_QUEUED_LINES,
+        gather_seconds: float = GATHER_SECONDS,
     ) -> None:
         """`on_dropped` runs on the writer thread and may write to this stream."""
         super().__init__()
         self._fd = fd
         self._on_dropped = on_dropped
         self._max_lines = max_lines
-        # Its `put` is reentrant: a signal handler or destructor that logs cannot deadlock.
-        self._queue: SimpleQueue[str | None] = SimpleQueue()
+        self._gather_seconds = gather_seconds
+        # Their `put` is reentrant: a signal handler or destructor that logs cannot deadlock.
+        self._queue: SimpleQueue[str | threading.Event] = SimpleQueue()
+        self._hurry: SimpleQueue[None] = SimpleQueue()
+        self._end = threading.Event()
         self._lock = threading.RLock()
         self._dropped = 0
         self._total_dropped = 0
@@ -70,15 +83,20 @@ class LogWriter(io.TextIOBase):
         if text:
             if len(text) > MAX_LINE_LENGTH:
                 text = text[: MAX_LINE_LENGTH - len(_CUT)] + _CUT
+            queued = self._queue.qsize()
             # The report about dropped lines is never dropped itself.
-            if self._queue.qsize() < self._max_lines or threading.current_thread() is self._thread:
+            if queued < self._max_lines or threading.current_thread() is self._thread:
                 self._queue.put(text)
             else:
                 self._drop(1)
+            if queued >= self._max_lines // 2:
+                self.flush()
         return len(text)
 
     def flush(self) -> None:
-        """Returns at once: the writer thread writes as soon as it can."""
+        """Makes the writer thread write what is queued as soon as it can. Returns at once."""
+        if self._hurry.empty():
+            self._hurry.put(None)
 
     def fileno(self) -> int:
         """Returns the file descriptor of the log stream."""
@@ -92,41 +110,58 @@ class LogWriter(io.TextIOBase):
         """Returns True."""
         return True
 
+    def wait_written(self, seconds: float) -> None:
+        """Waits until all lines that are queued now are written or dropped, but no longer than `seconds`."""
+        self._mark(threading.Event()).wait(seconds)
+
     def finish(self, seconds: float) -> None:
-        """Waits until all queued lines are written, but no longer than `seconds`."""
-        self._queue.put(None)
+        """Waits until all queued lines are written, but no longer than `seconds`. Later lines are lost."""
+        self._mark(self._end)
         self._thread.join(seconds)
 
+    def _mark(self, reached: threading.Event) -> threading.Event:
+        """Queues an event that is set as soon as all lines before it are written or dropped."""
+        self._queue.put(reached)
+        self.flush()
+        return reached
+
     def _run(self) -> None:
-        while True:
-            lines, ended = self._next_batch()
+        while not self._end.is_set():
+            lines, reached = self._next_batch()
             if lines and self._write_all(lines):
                 self._report_dropped()
-            if ended:
-                # What the report itself queued.
-                rest, _ = self._queued()
-                self._write_all(rest)
-                return
+            if reached is not None:
+                reached.set()
+            elif self._queue.empty():
+                self._gather()
+        # What the report itself queued.
+        rest, _ = self._queued()
+        self._write_all(rest)
 
-    def _next_batch(self) -> tuple[list[str], bool]:
-        """Waits for a line. Returns it with those queued behind it, and whether the stream was finished."""
+    def _gather(self) -> None:
+        """Leaves the queue alone for a while, so that many lines are one write."""
+        with suppress(Empty):
+            self._hurry.get(timeout=self._gather_seconds)
+
+    def _next_batch(self) -> tuple[list[str], threading.Event | None]:
+        """Waits for a line. Returns it with those queued behind it, up to a mark."""
         first = self._queue.get()
-        if first is None:
-            return [], True
-        rest, ended = self._queued()
-        return [first, *rest], ended
+        if isinstance(first, threading.Event):
+            return [], first
+        rest, reached = self._queued()
+        return [first, *rest], reached
 
-    def _queued(self) -> tuple[list[str], bool]:
+    def _queued(self) -> tuple[list[str], threading.Event | None]:
         lines: list[str] = []
         while len(lines) < _BATCH_LINES:
             try:
                 line = self._queue.get_nowait()
             except Empty:
                 break
-            if line is None:
-                return lines, True
+            if isinstance(line, threading.Event):
+                return lines, line
             lines.append(line)
-        return lines, False
+        return lines, None
 
     def _write_all(self, lines: list[str]) -> bool:
         """Writes lines. Returns False if any was lost; lost lines are counted."""

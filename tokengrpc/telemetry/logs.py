@@ -13,6 +13,7 @@ import structlog
 
 from tokengrpc.telemetry.console import ConsoleLines
 from tokengrpc.telemetry.event_log import EventLog
+from tokengrpc.telemetry.json_lines import JsonLines
 from tokengrpc.telemetry.log_writer import LogWriter
 from tokengrpc.telemetry.tracebacks import format_traceback
 
@@ -84,8 +85,7 @@ def configure_logs(level: str, style: str, stream: TextIO) -> None:
     """Configures structlog. `style` is json, console, or auto: console if the stream is a terminal."""
     set_log_level(level)
     console = style == "console" or (style == "auto" and stream.isatty())
-    # JSON escapes control characters itself.
-    render: Processor = ConsoleLines(stream) if console else structlog.processors.JSONRenderer()
+    render: Processor = ConsoleLines(stream) if console else JsonLines()
     structlog.configure(
         processors=[
             _level_filter,
@@ -96,9 +96,29 @@ def configure_logs(level: str, style: str, stream: TextIO) -> None:
             render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=lambda *_: _LineLogger(stream),
         cache_logger_on_first_use=True,
     )
+
+
+class _LineLogger:
+    """Logger of structlog that writes lines. Warnings and errors do not wait for further lines."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._write = stream.write
+        self._flush = stream.flush
+
+    def info(self, line: str) -> None:
+        """Writes a line of any level below warning."""
+        self._write(line + "\n")
+
+    def warning(self, line: str) -> None:
+        """Writes a line of any other level, and flushes the stream."""
+        self._write(line + "\n")
+        self._flush()
+
+    debug = info
+    error = critical = warning
 
 
 def set_log_level(level: str) -> None:
