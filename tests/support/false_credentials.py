@@ -1,0 +1,188 @@
+"""Credentials that must not let anybody in: what Hypothesis makes of good tokens and keys."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import strategies as st
+from joserfc.jwk import ECKey, RSAKey
+
+from tests.support.issuer import AUDIENCE, ISSUER, Issuer, make_key, part, signed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hypothesis.strategies import DrawFn, SearchStrategy
+
+STATIC_KEY = "static-key-of-mail"
+PRINTABLE = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=60)
+_OTHER = make_key("ES256")
+"""A key that the issuer does not have."""
+_KIDS = st.sampled_from(
+    [
+        "", "other", "../../../../dev/null", "/proc/self/environ", "file:///etc/passwd",
+        "https://evil.example/jwks", "key' OR '1'='1", "key\x00", "ES256\n", "es256", "x" * 2000,
+    ]
+)  # fmt: skip
+_WRONG_NUMBERS: SearchStrategy[Any] = st.sampled_from(
+    [True, "1", "", [], {}, None, "4102444800", -1, 0, 1e300, -1e300]
+)
+
+
+_ODD_HEADERS: list[dict[str, Any]] = [
+    {"crit": ["exp"]},
+    {"crit": []},
+    {"crit": ["kid"]},
+    {"crit": ["b64"], "b64": True},
+    {"b64": True},
+    {"typ": "logout+jwt"},
+    {"typ": "JWE"},
+    {"typ": ["JWT"]},
+    {"kid": None},
+    {"kid": 7},
+    {"kid": ["ES256"]},
+    {"kid": "RS256"},
+    {"kid": "x" * 9_000},
+]
+
+
+def claims(draw: DrawFn, issuer: Issuer) -> dict[str, Any]:
+    """Returns claims of which one is false."""
+    now, good = int(time.time()), issuer.claims()
+    later, odd_times = st.integers(now + 60, now + 10**12), st.sampled_from([True, "0", [], {}])
+    odd_tenants = st.sampled_from([["search"], {"search": 1}, 7, True, None, "Search", "mail "])
+    false: dict[str, SearchStrategy[Any]] = {
+        "iss": st.one_of(PRINTABLE, st.sampled_from([f"{ISSUER}/", ISSUER.upper(), [ISSUER], None, {}])),
+        "aud": st.one_of(PRINTABLE, st.sampled_from([[], [f"{AUDIENCE}x"], AUDIENCE.upper(), None, {}, 7])),
+        "exp": st.one_of(st.integers(0, now - 60), st.integers(now + 90_000, now + 10**12), _WRONG_NUMBERS),
+        "nbf": st.one_of(later, odd_times),
+        "iat": st.one_of(later, odd_times),
+        "tenant": st.one_of(PRINTABLE, odd_tenants),
+    }
+    name = draw(st.sampled_from(sorted(false)))
+    known = {good.get(name), "search", "mail"}
+    value = draw(false[name].filter(lambda value: not isinstance(value, str) or value not in known))
+    return issuer.claims(**{name: value})
+
+
+def false_claim(draw: DrawFn, issuer: Issuer) -> str:
+    """Returns a token that the issuer has signed for another place, time or tenant."""
+    algorithm, key = issuer.keys["ES256"]
+    return signed(claims(draw, issuer), key, {"alg": algorithm, "kid": "ES256"})
+
+
+def none_algorithm(draw: DrawFn, issuer: Issuer) -> str:
+    """Returns a token without a signature, or with one that is not checked."""
+    name = draw(st.sampled_from(["none", "None", "NONE", "nOnE", "", "null"]))
+    header = part({"alg": name, "kid": "ES256", "typ": "JWT"})
+    return f"{header}.{part(issuer.claims())}.{draw(st.sampled_from(['', 'AA', part(b'signature')]))}"
+
+
+def confused_key(draw: DrawFn, issuer: Issuer) -> str:
+    """Returns a token whose HMAC has a public key of the issuer as its secret."""
+    kid = draw(st.sampled_from(["ES256", "RS256"]))
+    key = issuer.keys[kid][1]
+    assert isinstance(key, ECKey | RSAKey)
+    as_json = json.dumps(key.as_dict(private=False)).encode()
+    secret = draw(st.sampled_from([key.as_pem(private=False), key.as_der(private=False), as_json, b""]))
+    bits = draw(st.sampled_from(["256", "384", "512"]))
+    text = f"{part({'alg': f'HS{bits}', 'kid': kid})}.{part(issuer.claims())}"
+    return f"{text}.{part(hmac.digest(secret, text.encode(), f'sha{bits}'))}"
+
+
+def strange_key(draw: DrawFn, issuer: Issuer) -> str:
+    """Returns a token that somebody else has signed, with hints to the own key."""
+    public = _OTHER.as_dict(private=False)
+    hints: dict[str, Any] = draw(
+        st.sampled_from(
+            [
+                {},
+                {"jwk": public},
+                {"jku": "https://evil.example/jwks"},
+                {"x5u": "https://evil.example/cert"},
+                {"x5c": ["MIIB"]},
+                {"jwk": public, "jku": issuer.url},
+            ]
+        )
+    )
+    kid = draw(st.one_of(st.just("ES256"), _KIDS, PRINTABLE))
+    return signed(issuer.claims(), _OTHER, {"alg": "ES256", "kid": kid, **hints})
+
+
+def odd_header(draw: DrawFn, issuer: Issuer) -> str:
+    """Returns a token of the issuer whose header has what this server must not pass over."""
+    _, key = issuer.keys["ES256"]
+    header = draw(st.sampled_from(_ODD_HEADERS))
+    return signed(issuer.claims(), key, {"alg": "ES256", "kid": "ES256", **header})
+
+
+def changed_token(draw: DrawFn, issuer: Issuer) -> str:
+    """Returns a good token of which a character was changed, added or lost."""
+    token = issuer.token()
+    at = draw(st.integers(0, len(token) - 1))
+    letters = st.characters(min_codepoint=33, max_codepoint=126)
+    letter = draw(letters.filter(lambda letter: letter != token[at]))
+    before, after = token[:at], token[at + 1 :]
+    changed = [
+        before + letter + after,
+        before + after,
+        before + letter + token[at:],
+        before,
+        f"{token}.{letter}",
+    ]
+    return draw(st.sampled_from(changed))
+
+
+def mixed_parts(draw: DrawFn, issuer: Issuer) -> str:
+    """Returns a token made of the parts of several good ones."""
+    tokens = [issuer.token(tenant=tenant, sub=tenant).split(".") for tenant in ("search", "mail")]
+    three = st.lists(st.integers(0, 1), min_size=3, max_size=3)
+    picked = draw(three.filter(lambda picks: picks[1] != picks[2]))
+    return ".".join(tokens[which][place] for place, which in enumerate(picked))
+
+
+def near_key(draw: DrawFn, _issuer: Issuer) -> str:
+    """Returns a key that is nearly known, of no kind, or of the database."""
+    key = STATIC_KEY
+    others = [key[:-1], f"{key}x", key.upper(), key[::-1], f"{key},{key}", "tg_", "tg_x_y", "null", "*"]
+    return draw(st.one_of(st.sampled_from(others), PRINTABLE.filter(lambda text: text != key)))
+
+
+MAKERS: dict[str, Callable[[DrawFn, Issuer], str]] = {
+    make.__name__: make
+    for make in (
+        false_claim,
+        none_algorithm,
+        confused_key,
+        strange_key,
+        odd_header,
+        changed_token,
+        mixed_parts,
+        near_key,
+    )
+}
+
+
+_ODD_FORMS = [
+    ("authorization", ""),
+    ("authorization", f"Basic {STATIC_KEY}"),
+    ("authorization", STATIC_KEY),
+    ("authorization", f"Bearer{STATIC_KEY}"),
+    ("x-authorization", f"Bearer {STATIC_KEY}"),
+    ("proxy-authorization", f"Bearer {STATIC_KEY}"),
+]
+
+
+@st.composite
+def false_metadata(draw: DrawFn, issuer: Issuer) -> list[tuple[str, str]]:
+    """Returns the metadata of a call that must be refused, whatever comes after its first credential."""
+    if draw(st.integers(0, 9)) == 0:
+        return [draw(st.sampled_from(_ODD_FORMS))]
+    token = MAKERS[draw(st.sampled_from(sorted(MAKERS)))](draw, issuer)
+    scheme = draw(st.sampled_from(["Bearer", "bearer", "BEARER"]))
+    false = ("authorization", f"{scheme} {token}".strip())
+    good = ("authorization", f"Bearer {STATIC_KEY}")
+    return draw(st.sampled_from([[false], [false, good]]))
