@@ -73,6 +73,15 @@ class Run:
         self._pids = {"relay": job["relay_pid"], "engine": job["engine_pid"], "client": os.getpid()}
         self._caller = Caller(job["target"], job["connections"], job.get("ca_file", ""))
 
+    async def connect(self) -> None:
+        """Connects to the relay. Only those that call `burst` need it."""
+        await self._caller.connect()
+
+    async def close(self) -> dict[str, Any]:
+        """Closes the connections, and returns what was compared with the scripts."""
+        await self._caller.close()
+        return self._tally.summary()
+
     async def result(self) -> dict[str, Any]:
         """Runs the job and returns its result."""
         await self._caller.connect()
@@ -128,24 +137,27 @@ class Run:
 
     async def _bursts(self) -> dict[str, Any]:
         """A few callers, each of which requests one complete answer after another."""
+        await self._call(_SETTLE_S)
+        windows = [await self.burst(self._job["window_s"]) for _ in range(self._job["windows"])]
+        return {"windows": windows}
 
-        async def caller(until: float) -> None:
+    async def burst(self, seconds: float, rest_s: float = 0.0) -> dict[str, float | None]:
+        """Returns the figures of bursts for some seconds, with what the relay does in a rest after them."""
+        window = Window(self._tally, self._pids)
+        await self._call(seconds)
+        await asyncio.sleep(rest_s)
+        return window.close()
+
+    async def _call(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+
+        async def caller() -> None:
             while True:
                 await Stream(self._script(tokens=self._job["tokens"]), self._tally).read(self._caller)
                 if time.monotonic() >= until:
                     return
 
-        async def callers(seconds: float) -> None:
-            until = time.monotonic() + seconds
-            await asyncio.gather(*(caller(until) for _ in range(self._job["streams"])))
-
-        await callers(_SETTLE_S)
-        windows = []
-        for _ in range(self._job["windows"]):
-            window = Window(self._tally, self._pids)
-            await callers(self._job["window_s"])
-            windows.append(window.close())
-        return {"windows": windows}
+        await asyncio.gather(*(caller() for _ in range(self._job["streams"])))
 
     async def _first_token(self) -> dict[str, Any]:
         """Requests short answers one by one, alternating between the engine and the relay."""

@@ -32,7 +32,8 @@ ROOT = Path(__file__).resolve().parent.parent
 _RESULTS = ROOT / "bench" / "results"
 _START_LIMIT_S = 30.0
 _JOB_LIMIT_S = 60.0
-_CONNECTIONS = 4
+CONNECTIONS = 4
+QUIET_CONFIG = ROOT / "bench" / "without_telemetry.toml"
 _LISTEN = ["--listen", "127.0.0.1:0"]
 
 _BURSTS = {"mode": "bursts", "streams": 4, "tokens": 1000, "stamp_every": 100, "windows": 2, "window_s": 1.0}
@@ -62,7 +63,7 @@ def relay_commands(engine_url: str) -> dict[str, list[str]]:
     return {
         "tokengrpc": serve,
         "textbook": ["-m", "bench.textbook", *to_engine],
-        QUIET: [*serve, "--config", str(ROOT / "bench" / "without_telemetry.toml")],
+        QUIET: [*serve, "--config", str(QUIET_CONFIG)],
         TOLD: [*serve, "--admin-listen", "127.0.0.1:0", "--log-level", "info", "--log-format", "json"],
     }
 
@@ -172,7 +173,7 @@ class Bench:
             "relay_pid": server.pid,
             "engine_pid": self._engine.pid,
             "engine_url": f"http://{self._engine.address}/v1",
-            "connections": _CONNECTIONS,
+            "connections": CONNECTIONS,
         }
         command = [sys.executable, "-m", "bench.load", json.dumps(job)]
         done = subprocess.run(

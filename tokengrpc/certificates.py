@@ -28,6 +28,21 @@ def authorities(ca_file: str) -> bytes | None:
     return Path(path).read_bytes() if path else None
 
 
+def end_of(chain: bytes) -> float | None:
+    """Returns when the first certificate of a chain in PEM form expires, or one behind it if that is sooner.
+
+    In seconds since 1970. None if OpenSSL takes a certificate that cannot be decoded here.
+    """
+    # The server's extra has it; the client, which uses the other functions, needs no dates.
+    from cryptography import x509  # noqa: PLC0415 - see above
+
+    try:
+        certificates = x509.load_pem_x509_certificates(chain)
+    except ValueError:
+        return None
+    return min(certificate.not_valid_after_utc.timestamp() for certificate in certificates)
+
+
 def load_pair(
     context: ssl.SSLContext,
     cert_file: str,

@@ -131,6 +131,8 @@ class Server:
         metrics = Metrics(self.status) if settings.admin_listen else None
         self._load = LoadReports(self.admission, self.status) if settings.load_reports else None
         exported = create_exporting_observer(settings.server_name) if settings.otlp else None
+        if exported is not None:
+            self.status.dropped_spans = exported.dropped_spans
         chosen = _observers(settings) if observers is None else observers
         own = (metrics, self._load, exported)
         self.observers = Observers((*chosen, *(observer for observer in own if observer is not None)))
@@ -149,6 +151,8 @@ class Server:
         self._checks = HealthChecks(self.clock)
         self._silence = SilenceWatch(self.clock)
         self._certificates = CertificateFiles(settings.tls) if settings.tls.cert_file else None
+        if self._certificates is not None:
+            self.status.certificate_end = self._certificates.end
         self._started: list[UsageLedger | EventSink | Authenticator | Budget] = []
         self._server = grpc.aio.server(options=server_options(limits))
 

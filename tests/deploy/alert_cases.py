@@ -18,6 +18,7 @@ from tests.deploy.error_budget_cases import ERROR_BUDGET_CASES
 FIRST = "tokengrpc_time_to_first_token_seconds"
 WAITING = "tokengrpc_num_requests_waiting"
 GAP = "tokengrpc_inter_token_latency_seconds"
+CERTIFICATE_END = "tokengrpc_tls_certificate_expiry_timestamp_seconds"
 OF_ENGINE = 'model="m",engine="e"'
 
 CASES = (
@@ -76,6 +77,20 @@ CASES = (
         labels=SERVER,
         fires=one("tokengrpc_log_lines_dropped_total", "0x15 7x5"),
         quiet=one("tokengrpc_log_lines_dropped_total", "7x20"),
+    ),
+    Case(
+        alert="TokengrpcCertificateExpires",
+        severity="warning",
+        labels=SERVER,
+        fires=one(CERTIFICATE_END, f"{6 * 86400}x20"),
+        quiet=one(CERTIFICATE_END, f"{8 * 86400}x20"),
+    ),
+    Case(
+        alert="TokengrpcCertificateExpires",
+        severity="critical",
+        labels=SERVER,
+        fires=one(CERTIFICATE_END, "1100x20"),
+        quiet=one(CERTIFICATE_END, "1300x20"),
     ),
     Case(
         alert="TokengrpcStoreUnavailable",

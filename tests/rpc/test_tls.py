@@ -11,8 +11,10 @@ import grpc
 import pytest
 from structlog.testing import capture_logs
 
+from tests.support.admin_pages import ADMIN, scrape, series
 from tests.support.harness import OPTIONS, check_gapless, serving
 from tests.support.tls import Authority, Pair, handshake
+from tokengrpc.certificates import end_of
 from tokengrpc.client import TokenStreamClient, tls_credentials
 from tokengrpc.client.stubs import aio_stub
 from tokengrpc.config import ConfigError, TLSSettings, model_settings
@@ -20,6 +22,7 @@ from tokengrpc.core.tenant import ANYBODY
 from tokengrpc.rpc.tls import CertificateFiles
 
 CONNECTIONS, STREAMS, ROTATIONS = 10, 100, 50
+EXPIRY = series("tokengrpc_tls_certificate_expiry_timestamp_seconds")
 
 
 @pytest.fixture
@@ -187,6 +190,45 @@ async def test_a_broken_pair_leaves_the_previous_one(authority, pair):
     assert "in PEM form" in told[1]["error"]
     assert "does not exist" in told[2]["error"] or "No such file" in told[2]["error"]
     assert not any("PRIVATE KEY" in str(line) for line in lines)
+
+
+async def test_an_expired_certificate_is_no_replacement(authority, pair):
+    """The previous one stays in use, the log says so once, and the metric is the date of that in use."""
+    async with serving(tls=settings(pair), admin_listen=ADMIN) as server:
+        before, end = pair.serial, end_of(read(pair.cert_file))
+        with capture_logs() as lines:
+            authority.issue("server", "localhost", expired=True)
+            serials = [(await shake(server, authority)).serial for _ in range(3)]
+            kept = (await scrape(server))[EXPIRY]
+            authority.issue("server", "localhost", lasts_days=3)
+            renewed = (await scrape(server))[EXPIRY]
+            assert (await shake(server, authority)).serial == pair.serial
+    assert serials == [before] * 3
+    assert (kept, renewed) == (end, end_of(read(pair.cert_file)))
+    assert renewed < kept
+    told = [line for line in lines if "certificate" in line["event"]]
+    assert [line["log_level"] for line in told] == ["error", "info"]
+    assert told[0]["error"] == f"tls.cert_file: the certificate in {pair.cert_file} has expired"
+
+
+def test_an_expired_certificate_at_the_start_is_told(authority):
+    """It is served nevertheless, and the same again is no change."""
+    expired = authority.issue("server", "localhost", expired=True)
+    with capture_logs() as lines:
+        files = CertificateFiles(settings(expired))
+        Path(expired.cert_file).touch()
+        assert files.changed() is None
+    assert [line["log_level"] for line in lines] == ["error"]
+    assert "has expired, clients refuse it: renew it" in lines[0]["event"]
+
+
+def test_a_chain_ends_with_what_expires_first(authority):
+    """Clients check all of it."""
+    long, short = authority.issue("long", "localhost"), authority.issue("short", "localhost", lasts_days=3)
+    ends = [end_of(read(each.cert_file)) for each in (long, short)]
+    assert ends[1] < ends[0]
+    assert end_of(read(long.cert_file) + read(short.cert_file)) == ends[1]
+    assert end_of(b"no certificate") is None
 
 
 def test_files_that_could_not_be_read_are_read_again(authority, pair):

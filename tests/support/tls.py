@@ -65,9 +65,15 @@ class Authority:
         self.file = str(folder / f"{name}.crt")
         self._ca.cert_pem.write_to_path(self.file)
 
-    def issue(self, name: str, *hosts: str, folder: Path | None = None, expired: bool = False) -> Pair:
-        """Writes a certificate for these hosts, NAME.crt, and its key, NAME.key."""
-        end = datetime.now(UTC) - timedelta(days=1) if expired else None
+    def issue(
+        self, name: str, *hosts: str, folder: Path | None = None, expired: bool = False, lasts_days: float = 0
+    ) -> Pair:
+        """Writes a certificate for these hosts, NAME.crt, and its key, NAME.key.
+
+        It lasts for `lasts_days`, or for as long as trustme likes: many years.
+        """
+        days = -1 if expired else lasts_days
+        end = datetime.now(UTC) + timedelta(days=days) if days else None
         leaf = self._ca.issue_cert(*hosts, not_after=end)
         folder = folder or self._folder
         pair = Pair(str(folder / f"{name}.crt"), str(folder / f"{name}.key"))

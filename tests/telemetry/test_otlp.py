@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.support import commands
+from tests.support.admin_pages import ADMIN, scrape, series
 from tests.support.harness import collect, read_until, serving, until, upstream
 from tests.support.otlp_receiver import OtlpReceiver, attributes
 from tests.support.script_steps import Done, Drop, Finish, Pause, Text, UsageChunk
@@ -121,13 +122,14 @@ async def test_a_full_queue_drops_spans_and_nothing_else(
     receiver.blocked.clear()
     calls = 40
     with capture_logs() as logs:
-        async with serving(otlp=True) as server:
+        async with serving(otlp=True, admin_listen=ADMIN) as server:
             outcomes = [await collect(server.stream(max_output_token_count=1)) for _ in range(calls)]
             receiver.blocked.set()
             await until(lambda: receiver.spans)
+            counted = (await scrape(server))[series("tokengrpc_spans_dropped_total")]
     assert {outcome.code.name for outcome in outcomes} == {"OK"}
     dropped = sum(line["spans"] for line in logs if line["event"].startswith("spans were dropped"))
-    assert dropped > 0
+    assert 0 < counted <= dropped
     assert len(receiver.spans) + dropped == 3 * calls
 
 

@@ -62,13 +62,16 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
 class ServerStatus:
     """State of a server. The server sets its phase, and its catalog once it has one.
 
-    A process whose log lines may be dropped sets `dropped_log_lines`.
+    A process whose log lines may be dropped sets `dropped_log_lines`; a server with a certificate sets
+    `certificate_end` (seconds since 1970; None if it is unknown), one that exports spans `dropped_spans`.
     """
 
     def __init__(self, probe: LoopProbe, admission: Admission, buffers: EventBuffers, clock: Clock) -> None:
         self.phase = Phase.STARTING
         self.catalog: Catalog | None = None
         self.dropped_log_lines: Callable[[], int] = int
+        self.dropped_spans: Callable[[], int] = int
+        self.certificate_end: Callable[[], float | None] = lambda: None
         self._probe = probe
         self._admission = admission
         self._buffers = buffers

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
 import structlog
 
-from tokengrpc.certificates import load_pair, trusting
+from tokengrpc.certificates import end_of, load_pair, trusting
 from tokengrpc.config import ConfigError
 
 if TYPE_CHECKING:
@@ -34,9 +35,12 @@ class CertificateFiles:
         self._refused = ""
         self._signature: tuple[tuple[int, ...], ...] | None = self._stat()
         try:
-            self._contents = self._read()
+            self._contents = self._shown = self._read()
         except ValueError as error:
             raise ConfigError(f"tls.{error}") from None
+        self._end = end_of(self._contents[0])
+        if _is_past(self._end):
+            log.error("the certificate has expired, clients refuse it: renew it", file=settings.cert_file)
 
     def credentials(self) -> grpc.ServerCredentials:
         """Returns credentials of a port, which ask for the files before each handshake."""
@@ -46,33 +50,57 @@ class CertificateFiles:
             require_client_authentication=bool(self._settings.client_ca_file),
         )
 
+    def end(self) -> float | None:
+        """Returns when the certificate in use expires, in seconds since 1970; None if that is unknown.
+
+        For any thread. It looks for changed files as a handshake does.
+        """
+        with self._lock:
+            self._update()
+            return self._end
+
     def changed(self) -> grpc.ServerCertificateConfiguration | None:
         """Returns what handshakes use from now on; None if nothing has changed, which costs gRPC less.
 
         gRPC calls this for each connection, on threads of its own. Files that cannot be used, such as
-        half-written ones, change nothing, and are logged once.
+        half-written ones or an expired certificate, change nothing, and are logged once.
         """
         with self._lock:
-            signature = self._stat()
-            if signature == self._signature:
+            self._update()
+            if self._contents == self._shown:
                 return None
-            self._signature = signature  # before they are read: they may change meanwhile
-            return self._reread()
+            self._shown = self._contents
+            return self._configured()
 
-    def _reread(self) -> grpc.ServerCertificateConfiguration | None:
+    def _update(self) -> None:
+        """Takes over the files if they have changed and can be used."""
+        signature = self._stat()
+        if signature == self._signature:
+            return
+        self._signature = signature  # before they are read: they may change meanwhile
         try:
-            contents = self._read()
+            contents, end = self._read_valid()
         except ValueError as error:
             self._signature = None  # try again: the cause may not be in the files, such as no file descriptor
             if str(error) != self._refused:
                 self._refused = str(error)
                 log.error("the changed certificate is not used, the previous one stays", error=f"tls.{error}")  # noqa: TRY400 - one line
-            return None
+            return
         is_same, was_refused = contents == self._contents, bool(self._refused)
-        self._contents, self._refused = contents, ""
+        self._contents, self._end, self._refused = contents, end, ""
         if not is_same or was_refused:  # the same, if what was refused has been taken back
             log.info("the certificate was reloaded", file=self._settings.cert_file)
-        return None if is_same else self._configured()
+
+    def _read_valid(self) -> tuple[tuple[bytes, bytes, bytes | None], float | None]:
+        """Returns the contents of all files, and when the certificate expires.
+
+        Raises ValueError as `_read` does, and if another certificate than the one in use has expired.
+        """
+        contents = self._read()
+        end = end_of(contents[0])
+        if contents != self._contents and _is_past(end):
+            raise ValueError(f"cert_file: the certificate in {self._settings.cert_file} has expired")
+        return contents, end
 
     def _configured(self) -> grpc.ServerCertificateConfiguration:
         cert, key, authorities = self._contents
@@ -105,6 +133,10 @@ class CertificateFiles:
         settings = self._settings
         files = (settings.cert_file, settings.key_file, settings.client_ca_file)
         return tuple(_identity(Path(file)) for file in files if file)
+
+
+def _is_past(end: float | None) -> bool:
+    return end is not None and end <= time.time()
 
 
 def _identity(file: Path) -> tuple[int, ...]:

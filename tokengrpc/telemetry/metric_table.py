@@ -226,6 +226,17 @@ MEMORY_LIMIT = _gauge(
 LOG_LINES_DROPPED = _counter(
     "tokengrpc_log_lines_dropped_total", "", "log lines that were dropped, because stderr did not take them"
 )
+SPANS_DROPPED = _counter(
+    "tokengrpc_spans_dropped_total",
+    "",
+    "spans that were dropped, because the collector did not take them in time (`otlp`)",
+)
+CERTIFICATE_END = _gauge(
+    "tokengrpc_tls_certificate_expiry_timestamp_seconds",
+    "",
+    "when the server's certificate expires, or one of its chain if that is sooner, in seconds since 1970;"
+    " only with TLS",
+)
 LOOP_LAG = _gauge("tokengrpc_event_loop_lag_seconds", "", "how late the event loop ran its last heartbeat")
 HEARTBEAT_AGE = _gauge(
     "tokengrpc_event_loop_heartbeat_age_seconds", "", "time since the event loop's last heartbeat"
@@ -244,6 +255,6 @@ COUNTED = (
 READ = (
     *(INTER_TOKEN_LATENCY, GENERATIONS, MAX_GENERATIONS, RUNNING, WAITING, REJECTIONS, BREAKER_STATE),
     *(MODEL_READY, SILENT, LOG_BYTES, MAX_LOG_BYTES, MEMORY_LIMIT, CORE_WAIT, CORE_FORECAST, LOOP_LAG),
-    *(HEARTBEAT_AGE, LOG_LINES_DROPPED, DRAINING, BUILD_INFO),
+    *(HEARTBEAT_AGE, LOG_LINES_DROPPED, SPANS_DROPPED, CERTIFICATE_END, DRAINING, BUILD_INFO),
 )
 """Metrics that are read from the server when somebody asks for them."""

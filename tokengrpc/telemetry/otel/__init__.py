@@ -8,10 +8,10 @@ from tokengrpc.config import ConfigError
 from tokengrpc.extras import MissingExtraError, require
 
 if TYPE_CHECKING:
-    from tokengrpc.core.ports.observer import Observer
+    from tokengrpc.telemetry.otel.observer import OpenTelemetry
 
 
-def create_observer(server_name: str) -> Observer:
+def create_observer(server_name: str) -> OpenTelemetry:
     """Creates the observer that exports. Raises ConfigError if a package is missing or a variable is wrong.
 
     `server_name` is the name of this server in what is exported; empty for none.
@@ -20,6 +20,6 @@ def create_observer(server_name: str) -> Observer:
         require("otel", "otlp:")
     except MissingExtraError as error:
         raise ConfigError(str(error)) from None
-    from tokengrpc.telemetry.otel.observer import OpenTelemetry  # noqa: PLC0415 - only who turns it on pays
+    from tokengrpc.telemetry.otel.observer import OpenTelemetry as Exporting  # noqa: PLC0415 - only who turns it on pays
 
-    return OpenTelemetry(server_name)
+    return Exporting(server_name)

@@ -42,6 +42,7 @@ class OpenTelemetry:
         # What exports the rest and closes, and what gives that up if it hangs.
         self._shutdowns: dict[Callable[[], None], Callable[[], None]] = {}
         self._spans: Spans | None = None
+        self._queue: BoundedSpans | None = None
         if is_wanted("metrics"):
             exporter = otlp_exporter("metrics")
             meters = MeterProvider(
@@ -56,6 +57,11 @@ class OpenTelemetry:
             self._spans = Spans(tracers.get_tracer("tokengrpc", __version__))
             self._observers.append(self._spans)
             self._shutdowns[tracers.shutdown] = queue.abandon
+            self._queue = queue
+
+    def dropped_spans(self) -> int:
+        """Returns how many spans were dropped. For any thread."""
+        return 0 if self._queue is None else self._queue.dropped
 
     def on_event(self, event: ObserverEvent) -> None:
         """Implements `Observer`."""

@@ -1,0 +1,111 @@
+"""What logs and metrics cost: CPU per token of bursts, of servers with both, either and neither.
+
+The servers take turns in windows of half a second, in front of a scripted engine. A server is compared with
+the one without logs and metrics in the same round, so that a busy machine changes both. Takes about three
+minutes. Prints a table, and exits with 1 if a stream differed from what the engine had sent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import socket
+import sys
+from contextlib import ExitStack
+from statistics import median, quantiles
+from typing import TYPE_CHECKING
+
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from bench import machine
+from bench.load import Run
+from bench.pair import servers
+from bench.run import CONNECTIONS, QUIET_CONFIG, SCENARIOS
+from bench.scraping import scraped
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bench.run import Server
+
+NEITHER, LOGS, METRICS, BOTH = "neither", "logs", "metrics", "both"
+WINDOW_S, REST_S = 0.5, 0.1
+"""Seconds of bursts, and of rest in which a server writes its last lines: they belong to the window."""
+ROUNDS = 60
+_WARM_UP_ROUNDS = 2
+_QUIET = ("--config", str(QUIET_CONFIG))
+_LOGS = ("--log-level", "info", "--log-format", "json")
+
+
+def _free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+async def costs(
+    engine: Server, relays: Mapping[str, Server], rounds: int
+) -> tuple[dict[str, list[float]], int]:
+    """Returns the CPU µs a token of each server by round, and the number of wrong streams."""
+    job = SCENARIOS["bursts"][""] | {"connections": CONNECTIONS, "engine_pid": engine.pid}
+    runs = {
+        name: Run(job | {"target": relay.address, "relay_pid": relay.pid}) for name, relay in relays.items()
+    }
+    found: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        await run.connect()
+    names = list(runs)
+    for number in range(_WARM_UP_ROUNDS + rounds):
+        # Each server comes first as often as the others, in both directions.
+        turn = names[number % len(names) :] + names[: number % len(names)]
+        for name in turn if number % 2 else reversed(turn):
+            figures = await runs[name].burst(WINDOW_S, REST_S)
+            if number >= _WARM_UP_ROUNDS:
+                found[name].append(figures["cpu_us_per_token"] or 0.0)
+    checks = [await run.close() for run in runs.values()]
+    return found, sum(check["wrong"] for check in checks)
+
+
+def show(console: Console, found: Mapping[str, list[float]]) -> None:
+    """Prints the medians, and the ratios to the first server."""
+    table = Table(title="Logs and metrics: CPU µs a token of bursts")
+    for heading in ("", "median", "more than without", "middle half of the rounds"):
+        table.add_column(heading, justify="right" if heading else "left")
+    base = next(iter(found.values()))
+    for name, values in found.items():
+        more = [(value / other - 1) * 100 for value, other in zip(values, base, strict=True)]
+        low, _, high = quantiles(more, n=4)
+        table.add_row(name, f"{median(values):.2f}", f"{median(more):+.1f} %", f"{low:+.1f} to {high:+.1f} %")
+    console.print(table)
+
+
+def main() -> int:
+    """Measures, and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"default {ROUNDS}")
+    arguments = parser.parse_args()
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    before = machine.facts()["loadavg"][0]
+    admin = {METRICS: _free_address(), BOTH: _free_address()}
+    options = {
+        NEITHER: _QUIET,
+        LOGS: _LOGS,
+        METRICS: (*_QUIET, "--admin-listen", admin[METRICS]),
+        BOTH: (*_LOGS, "--admin-listen", admin[BOTH]),
+    }
+    with ExitStack() as stack:
+        engine, relays = stack.enter_context(servers(options))
+        for address in admin.values():
+            stack.enter_context(scraped(address))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            found, wrong = runner.run(costs(engine, relays, arguments.rounds))
+    show(console, found)
+    after = machine.facts()["loadavg"][0]
+    console.print(f"{arguments.rounds} rounds; load average {before} before, {after} after", style="dim")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
