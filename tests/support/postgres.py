@@ -94,6 +94,15 @@ class Postgres:
                 connection.execute(statement)
 
     @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """Takes no writes for the block, in open sessions too, as a primary that becomes a standby."""
+        self._set_read_only("on")
+        try:
+            yield
+        finally:
+            self._set_read_only("off")
+
+    @contextmanager
     def database(self, name: str) -> Iterator[str]:
         """Makes an empty database; its URL."""
         self.execute(f"CREATE DATABASE {name}")
@@ -101,6 +110,14 @@ class Postgres:
             yield self.url.removesuffix("postgres") + name
         finally:
             self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _set_read_only(self, setting: str) -> None:
+        self.execute(f"ALTER SYSTEM SET default_transaction_read_only = {setting}", "SELECT pg_reload_conf()")
+        # The postmaster reads its files later, and then notifies open sessions before it begins another.
+        shown = ""
+        while shown != setting:
+            with psycopg.connect(self.url) as connection:
+                ((shown,),) = connection.execute("SHOW default_transaction_read_only")
 
     def _postmaster(self) -> int:
         return int((self._directory / "data/postmaster.pid").read_text().split()[0])

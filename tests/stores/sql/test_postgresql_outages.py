@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,8 +21,10 @@ from tokengrpc.stores.sql.ledger import SqlLedger
 from tokengrpc.stores.sql.schema import counter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
+
+    from tests.support.ledgers import ReadableLedger
 
 STRICT = pytest.mark.parametrize("strict", [True, False], ids=["strict", "degrade"])
 
@@ -78,15 +81,9 @@ async def test_a_primary_that_becomes_a_standby_is_left(primary: Postgres, tmp_p
     """Its open connections stay usable for reads, so the ledger has to close them to find the new primary."""
     with primary.database("demoted") as url:
         async with outage(ledger_at(url), tmp_path, strict=True) as run:
-            primary.execute("ALTER DATABASE demoted SET default_transaction_read_only = on")
-            for setting in ("on", "off"):
-                primary.execute(f"ALTER SYSTEM SET default_transaction_read_only = {setting}")
-                primary.execute("SELECT pg_reload_conf()")
-                if setting == "on":
-                    await run.check_served()
-                    with pytest.raises(StoreUnavailable, match="read-only"):
-                        await run.ledger.list_records(RecordQuery(), None, 1)
-            primary.execute("ALTER DATABASE demoted RESET default_transaction_read_only")
+            with primary.read_only():
+                await run.check_served()
+                await _until_read_only(run.ledger)
             await run.check_recovered()
 
 
@@ -103,12 +100,7 @@ async def test_a_connection_that_breaks_at_any_byte(primary: Postgres) -> None:
                     lambda record=record: ledger.finish(finished_record(record, generation_id=record)),
                 ):
                     proxy.cut_after_bytes(cut)
-                    while True:
-                        try:
-                            await make()
-                        except StoreUnavailable:
-                            continue
-                        break
+                    await _repeated(make)
             entries = await ledger.entries(0, 1000)
             records = await ledger.list_records(RecordQuery(), None, 1000)
             await ledger.close()
@@ -124,14 +116,27 @@ async def test_a_process_that_stops_within_a_transaction(primary: Postgres) -> N
         await ledger.start()
         with stopped.connect() as connection:
             connection.execute(counter.select().with_for_update())
-            for _ in range(5):
-                try:
-                    await ledger.begin(usage_record())
-                except StoreUnavailable:
-                    continue
-                break
-            else:
-                pytest.fail("the lock is held")
+            await _repeated(lambda: ledger.begin(usage_record()))
             connection.invalidate()
         stopped.dispose()
         await ledger.close()
+
+
+async def _until_read_only(ledger: ReadableLedger) -> None:
+    """Waits until reads fail as well, because the ledger's connections lead to no primary."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await ledger.list_records(RecordQuery(), None, 1)
+            except StoreUnavailable as error:
+                if "read-only" in error.message:
+                    return
+
+
+async def _repeated(call: Callable[[], Awaitable[None]]) -> None:
+    """Makes a call, again while the database is away."""
+    async with asyncio.timeout(20):
+        while True:
+            with suppress(StoreUnavailable):
+                await call()
+                return
