@@ -54,6 +54,7 @@ def _parts(server: Server, settings: Settings) -> Iterator[tuple[str, Callable[[
 
 def _reload_tenants(server: Server, settings: Settings) -> None:
     """Applies tenants and their keys: both, or if a key is wrong, neither."""
+    server.tenants.check(settings)
     if isinstance(server.authenticator, ReloadsKeys):
         server.authenticator.reload(settings)
     server.tenants.reload(settings)

@@ -18,7 +18,6 @@ from tokengrpc.core.admission import Admission
 from tokengrpc.core.capacity import Capacity, CapacityLimits
 from tokengrpc.core.catalog import Catalog
 from tokengrpc.core.clock import SystemClock
-from tokengrpc.core.ports.auth import LooksUpTenants
 from tokengrpc.core.ports.ledger import PricesLostUsage
 from tokengrpc.core.ports.usage_reader import UsageReader
 from tokengrpc.core.prices import PriceList
@@ -39,7 +38,7 @@ from tokengrpc.model_factory import ModelFactory
 from tokengrpc.rpc import grpc_aio
 from tokengrpc.rpc.acceptors import Acceptors
 from tokengrpc.rpc.access_log import AccessLog
-from tokengrpc.rpc.authenticators import create_authenticator
+from tokengrpc.rpc.authenticators import create_authenticator, create_directory, introduce
 from tokengrpc.rpc.call_reports import CallReports
 from tokengrpc.rpc.exposure import check_exposure
 from tokengrpc.rpc.interceptor import CallInterceptor
@@ -123,9 +122,9 @@ class Server:
         if sink is None and settings.store:
             self.sink = plugins.create("event_stores", "store", settings.store, settings)
         self.authenticator: Authenticator = authenticator or create_authenticator(settings)
-        self.tenants = SettingsTenants(settings)
-        if isinstance(self.authenticator, LooksUpTenants):
-            self.authenticator.use_tenants(self.tenants)
+        self.directory = create_directory(settings, self.ledger)
+        self.tenants = self.directory or SettingsTenants(settings)
+        introduce(self.authenticator, self.directory, self.tenants)
         self.budget: Budget = budget or plugins.create("budgets", "budget", settings.budget, settings)
         self._engines = engines or {}
         metrics = Metrics(self.status) if settings.admin_listen else None
@@ -184,6 +183,8 @@ class Server:
         settings = self.settings
         self.admin.start()
         await self.billing.start()
+        if self.directory is not None:
+            await self.directory.start()
         for plugin in (self.sink, self.authenticator, self.budget):
             if plugin is not None:
                 await plugin.start()
@@ -293,6 +294,8 @@ class Server:
             for model in self.catalog.all():
                 for engine in model.engines:
                     await engine.close()
+        if self.directory is not None:
+            await _patience("database of tenants", self.settings.limits).quietly(self.directory.close)
         await self.billing.close()
         for plugin in self._started:
             await _patience(type(plugin).__name__, self.settings.limits).quietly(plugin.close)

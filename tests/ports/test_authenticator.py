@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.issuer import AUDIENCE, ISSUER, Issuer
+from tests.support.tenant_stores import api_key
 from tokengrpc.config import Settings, TenantSettings
 from tokengrpc.core.ports.auth import Peer
 from tokengrpc.core.tenant import ANYBODY, Tenant
 from tokengrpc.errors import Unauthenticated
+from tokengrpc.identity.api_keys import digest_of, new_key
 from tokengrpc.identity.chain import AuthenticatorChain
+from tokengrpc.identity.database_keys import DatabaseKeyAuthenticator
+from tokengrpc.identity.directory import TenantDirectory
 from tokengrpc.identity.jwt import create as create_jwt
 from tokengrpc.identity.static_keys import StaticKeyAuthenticator
 from tokengrpc.identity.tenants import SettingsTenants
+from tokengrpc.stores.sql import database
+from tokengrpc.stores.sql.tenants import SqlTenantStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,12 +57,28 @@ async def tokens() -> AsyncIterator[tuple[Authenticator, dict[str, Metadata]]]:
 
 
 @asynccontextmanager
+async def database_keys() -> AsyncIterator[tuple[Authenticator, dict[str, Metadata]]]:
+    keys = {name: new_key() for name in ("search", "mail")}
+    with TemporaryDirectory() as directory:
+        store = SqlTenantStore(database.sqlite(Path(directory) / "tenants.sqlite3", 5.0))
+        made = TenantDirectory(SettingsTenants(Settings()), store, call_timeout=5.0, outage_time=300.0)
+        await made.start()
+        for name, key in keys.items():
+            await store.create_tenant(Tenant(name=name), "ops")
+            await store.create_key(api_key(name, name, digest=digest_of(key)), "ops")
+        authenticator = DatabaseKeyAuthenticator()
+        authenticator.use_keys(made)
+        yield authenticator, {name: bearer(key) for name, key in keys.items()}
+        await made.close()
+
+
+@asynccontextmanager
 async def chain() -> AsyncIterator[tuple[Authenticator, dict[str, Metadata]]]:
     async with tokens() as (made, known), static_keys() as (keys, others):
         yield AuthenticatorChain({"jwt": made, "static": keys}), {**known, "mail": others["mail"]}
 
 
-@pytest.fixture(params=[static_keys, tokens, chain])
+@pytest.fixture(params=[static_keys, tokens, database_keys, chain])
 async def known(request) -> AsyncIterator[tuple[Authenticator, dict[str, Metadata]]]:
     """An authenticator, and metadata by which it identifies the tenants `search` and `mail`."""
     async with request.param() as (authenticator, callers):

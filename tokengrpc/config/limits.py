@@ -115,6 +115,13 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     store_retry_time: Annotated[
         Seconds, Meta(description="how long a failing store call is repeated, in seconds")
     ] = 10.0
+    tenant_outage_time: Annotated[
+        SecondsOrNone,
+        Meta(
+            description="how long tenants and keys of the database stay valid while it cannot be read, in "
+            "seconds"
+        ),
+    ] = 300.0
     max_unacknowledged_bytes: Annotated[
         Bytes,
         Meta(description="maximum size of a generation's events not yet stored in the event store, in bytes"),

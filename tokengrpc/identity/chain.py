@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from tokengrpc.config import ConfigError
 from tokengrpc.config.messages import listed
-from tokengrpc.core.ports.auth import CredentialKind, LooksUpTenants, ReloadsKeys, TakesKinds
+from tokengrpc.core.ports.auth import CredentialKind, LooksUpKeys, LooksUpTenants, ReloadsKeys, TakesKinds
 from tokengrpc.errors import Unauthenticated
 from tokengrpc.identity.credentials import ALL_KINDS, BEARER_KINDS, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tokengrpc.core.ports.auth import Authenticator, Peer, TenantLookup
+    from tokengrpc.core.ports.auth import Authenticator, KeyLookup, Peer, TenantLookup
     from tokengrpc.core.tenant import Identity
 
 
@@ -47,6 +47,12 @@ class AuthenticatorChain:
         for authenticator in self._all:
             if isinstance(authenticator, LooksUpTenants):
                 authenticator.use_tenants(tenants)
+
+    def use_keys(self, keys: KeyLookup) -> None:
+        """See `LooksUpKeys`."""
+        for authenticator in self._all:
+            if isinstance(authenticator, LooksUpKeys):
+                authenticator.use_keys(keys)
 
     def reload(self, settings: Any) -> None:  # noqa: ANN401 - as the port has it
         """See `ReloadsKeys`."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from tokengrpc.core.tenant import Tenant
 
 if TYPE_CHECKING:
+    from collections.abc import Set
+
     from tokengrpc.config import Settings, TenantSettings
 
 
@@ -36,6 +38,14 @@ class SettingsTenants:
     def reload(self, settings: Settings) -> None:
         """Takes the tenants of new settings, for the calls from now on."""
         self._tenants = {tenant.name: tenant_of(tenant) for tenant in settings.tenants}
+
+    @property
+    def names(self) -> Set[str]:
+        """Names of the tenants."""
+        return self._tenants.keys()
+
+    def check(self, settings: Settings) -> None:
+        """Does nothing: tenants of the settings were checked with the settings."""
 
     async def find_tenant(self, name: str) -> Tenant | None:
         """See `TenantLookup`."""

@@ -95,3 +95,21 @@ class LooksUpTenants(Protocol):
 
     def use_tenants(self, tenants: TenantLookup) -> None:
         """Takes the tenants of the server. Called once, before `start`."""
+
+
+class KeyLookup(Protocol):
+    """The keys of the database."""
+
+    async def find_key(self, digest: str) -> Identity | None:
+        """Returns whom a key with this SHA-256 identifies now; None if it is unknown, expired or revoked.
+
+        Raises StoreUnavailable if that cannot be determined now.
+        """
+
+
+@runtime_checkable
+class LooksUpKeys(Protocol):
+    """Authenticator that looks keys up in the database, for each call."""
+
+    def use_keys(self, keys: KeyLookup) -> None:
+        """Takes the keys of the server's database, if it has one. Called once, before `start`."""
