@@ -19,8 +19,10 @@ import (
 	pb "github.com/tokengrpc/tokengrpc/generated/go/tokenstreaming/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -72,6 +74,12 @@ func New(target string, options ...grpc.DialOption) (*Client, error) {
 // BearerToken returns an option that sends `authorization: Bearer …` with every call.
 func BearerToken(token string) grpc.DialOption {
 	return grpc.WithPerRPCCredentials(bearer(token))
+}
+
+// TokenSource returns an option that sends `authorization: Bearer …` with the token that source returns for each call, also
+// when a stream resumes: for tokens that expire. If it returns an error, the call fails with UNAUTHENTICATED.
+func TokenSource(source func(context.Context) (string, error)) grpc.DialOption {
+	return grpc.WithPerRPCCredentials(tokenSource(source))
 }
 
 // Close ends all streams, as leaving their loops does: their readers get an error with the reason CLIENT_CLOSED. It waits
@@ -177,3 +185,16 @@ func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]strin
 
 // RequireTransportSecurity allows keys over plaintext, because a service mesh may encrypt below gRPC.
 func (bearer) RequireTransportSecurity() bool { return false }
+
+type tokenSource func(context.Context) (string, error)
+
+func (s tokenSource) GetRequestMetadata(ctx context.Context, uri ...string) (map[string]string, error) {
+	token, err := s(ctx)
+	if err != nil {
+		return nil, status.Error(codes.Unauthenticated, "no token for the call: "+err.Error())
+	}
+	return bearer(token).GetRequestMetadata(ctx, uri...)
+}
+
+// RequireTransportSecurity allows tokens over plaintext, as that of bearer does.
+func (tokenSource) RequireTransportSecurity() bool { return false }

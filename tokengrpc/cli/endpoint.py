@@ -6,6 +6,7 @@ import functools
 import os
 from dataclasses import dataclass
 from inspect import Parameter, Signature, signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -18,6 +19,8 @@ from tokengrpc.client.channel import channel_options
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tokengrpc.client.channel import Token
+
 _TOKEN_VARIABLE = "TOKENGRPC_TOKEN"  # noqa: S105 - a variable's name
 
 
@@ -27,6 +30,7 @@ class Endpoint:
 
     target: str
     token_env: str = _TOKEN_VARIABLE
+    token_file: str = ""
     credentials: grpc.ChannelCredentials | None = None
 
     @property
@@ -46,14 +50,32 @@ class Endpoint:
             return grpc.aio.insecure_channel(self.target, channel_options())
         return grpc.aio.secure_channel(self.target, self.credentials, channel_options())
 
-    def token(self) -> str | None:
-        """Returns the token. Raises BadParameter if the variable is unset and is not the default one."""
+    def token(self) -> Token:
+        """Returns the token, or a function that reads it from the file for each call.
+
+        Raises BadParameter if the file has none, or if the variable is unset and is not the default one.
+        """
+        if self.token_file:
+            _read_token(self.token_file)
+            return functools.partial(_read_token, self.token_file)
         token = os.environ.get(self.token_env)
         if not token and self.token_env != _TOKEN_VARIABLE:
             raise typer.BadParameter(
                 f"the environment variable {self.token_env} is not set", param_hint="--token-env"
             )
         return token or None
+
+
+def _read_token(file: str) -> str:
+    """Reads a token from a file. Raises BadParameter if there is none."""
+    try:
+        token = Path(file).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        cause = error.strerror if isinstance(error, OSError) else "it is not ASCII"
+        raise typer.BadParameter(f"{file} cannot be read: {cause}", param_hint="--token-file") from None
+    if not token:
+        raise typer.BadParameter(f"{file} is empty", param_hint="--token-file")
+    return token
 
 
 def _file(flag: str, meaning: str) -> Any:  # noqa: ANN401 - typer.Option is typed so
@@ -97,6 +119,17 @@ _OPTIONS: dict[str, tuple[type[str | bool], Any]] = {
             help="The environment variable that holds your token, if the server requires one.",
         ),
     ),
+    "token_file": (
+        str,
+        typer.Option(
+            "",
+            "--token-file",
+            envvar="TOKENGRPC_TOKEN_FILE",
+            metavar="FILE",
+            help="A file with your token instead, read again for each call.",
+            show_default=False,
+        ),
+    ),
 }
 
 
@@ -107,7 +140,7 @@ def with_endpoint(command: Callable[..., int]) -> Callable[..., int]:
 
 def with_open_endpoint(command: Callable[..., int]) -> Callable[..., int]:
     """Does what `with_endpoint` does, for a command that needs no token."""
-    return _with_options(command, [name for name in _OPTIONS if name != "token_env"])
+    return _with_options(command, [name for name in _OPTIONS if not name.startswith("token_")])
 
 
 def _with_options(command: Callable[..., int], names: list[str]) -> Callable[..., int]:
@@ -129,15 +162,22 @@ def _with_options(command: Callable[..., int], names: list[str]) -> Callable[...
 
 
 def _endpoint(
-    *, target: str, tls: bool, ca_file: str, cert_file: str, key_file: str, token_env: str = _TOKEN_VARIABLE
+    *,
+    target: str,
+    tls: bool,
+    ca_file: str,
+    cert_file: str,
+    key_file: str,
+    token_env: str = _TOKEN_VARIABLE,
+    token_file: str = "",
 ) -> Endpoint:
     """Returns the endpoint. Raises BadParameter for a file that cannot be used."""
     if not (tls or ca_file or cert_file or key_file):
-        return Endpoint(target=target, token_env=token_env)
+        return Endpoint(target=target, token_env=token_env, token_file=token_file)
     try:
         credentials = tls_credentials(ca_file=ca_file, cert_file=cert_file, key_file=key_file)
     except ValueError as error:
         name, _, message = str(error).partition(": ")
         flag = f"--{name.replace('_', '-')}"
         raise typer.BadParameter(message, param_hint=f"{flag} (or {_variable(flag)})") from None
-    return Endpoint(target=target, token_env=token_env, credentials=credentials)
+    return Endpoint(target=target, token_env=token_env, token_file=token_file, credentials=credentials)

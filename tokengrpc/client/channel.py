@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+
+from tokengrpc.client.errors import NotAllowedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+Token = str | Callable[[], str] | None
+"""A token, or a function that returns the current one. It is called before each call, and must not block."""
+CallMetadata = Callable[[], tuple[tuple[str, str], ...]]
 
 SERVICE: Final = "tokenstreaming.v1.TokenStream"
 
@@ -90,6 +99,20 @@ def channel_options(
     return list(merged.items())
 
 
-def call_metadata(token: str | None) -> tuple[tuple[str, str], ...]:
-    """Returns the metadata of every call: the bearer token, if there is one."""
-    return () if token is None else (("authorization", f"Bearer {token}"),)
+def call_metadata(token: Token) -> CallMetadata:
+    """Returns a function that returns the metadata of the next call: the bearer token, if there is one.
+
+    It raises NotAllowedError if a token's function fails.
+    """
+
+    def metadata() -> tuple[tuple[str, str], ...]:
+        try:
+            text = token() if callable(token) else token
+        except Exception as error:
+            raise NotAllowedError(
+                f"the function that returns the token failed ({type(error).__name__}): see its cause",
+                code=grpc.StatusCode.UNAUTHENTICATED,
+            ) from error
+        return () if text is None else (("authorization", f"Bearer {text}"),)
+
+    return metadata

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tokenstreaming.v1.generation_pb2 import Generation
 
     from tokengrpc.client.actions import ResumeCall
+    from tokengrpc.client.channel import CallMetadata
     from tokengrpc.client.policy import ResumePolicy
 
 Request = TypeVar("Request")
@@ -39,9 +40,7 @@ class Closable(Protocol):
 class Connection:
     """Asyncio channel with the metadata of its calls and the set of its open streams."""
 
-    def __init__(
-        self, channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...], policy: ResumePolicy
-    ) -> None:
+    def __init__(self, channel: grpc.aio.Channel, metadata: CallMetadata, policy: ResumePolicy) -> None:
         self.stub = aio_stub(channel)
         self.usage_stub = aio_usage_stub(channel)
         self.policy = policy
@@ -53,8 +52,8 @@ class Connection:
     def stream(self, action: StartCall | ResumeCall, timeout: float | None) -> StreamCall:
         """Makes the streaming call of a session's action. `timeout` is in seconds."""
         if isinstance(action, StartCall):
-            return self.stub.StreamTokens(action.request, timeout=timeout, metadata=self._metadata)
-        return self.stub.ResumeTokens(action.request, timeout=timeout, metadata=self._metadata)
+            return self.stub.StreamTokens(action.request, timeout=timeout, metadata=self._metadata())
+        return self.stub.ResumeTokens(action.request, timeout=timeout, metadata=self._metadata())
 
     async def unary(
         self,
@@ -64,7 +63,7 @@ class Connection:
     ) -> Response:
         """Makes a unary call. `timeout` is in seconds. Raises TokenStreamError."""
         try:
-            return await method(request, timeout=timeout, metadata=self._metadata)
+            return await method(request, timeout=timeout, metadata=self._metadata())
         except grpc.RpcError as error:
             raise from_rpc_error(error) from error
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tokenstreaming.v1.generation_pb2 import Generation
     from tokenstreaming.v1.model_pb2 import Model
 
+    from tokengrpc.client.channel import Token
     from tokengrpc.client.cursor import Cursor
     from tokengrpc.client.plan import OnDeadline
     from tokengrpc.client.request import Input, RequestOptions
@@ -41,7 +42,7 @@ class SyncTokenStreamClient:
         self,
         target: str,
         *,
-        token: str | None = None,
+        token: Token = None,
         credentials: grpc.ChannelCredentials | None = None,
         options: Sequence[tuple[str, Any]] = (),
         service_config: str | Mapping[str, Any] | None = None,
@@ -49,7 +50,8 @@ class SyncTokenStreamClient:
     ) -> None:
         """Creates a client that connects to `target` (`host:port`, `unix:…`, `dns:///…`) on its first call.
 
-        `token` is sent as a bearer token. `credentials` None means plaintext. Channel `options` and
+        `token` is sent as a bearer token. A function is called before each call, and returns the token of
+        that moment; it must not block. `credentials` None means plaintext. Channel `options` and
         `service_config` take precedence over the client's defaults (see `tokengrpc.client.channel`).
         Raises ValueError for a URL.
         """

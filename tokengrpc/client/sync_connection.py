@@ -10,6 +10,7 @@ from tokenstreaming.v1 import token_stream_pb2 as pb
 
 from tokengrpc.client.actions import StartCall
 from tokengrpc.client.channel import CONTROL_TIMEOUT
+from tokengrpc.client.errors import TokenStreamError
 from tokengrpc.client.status import from_rpc_error
 from tokengrpc.client.stubs import sync_stub, sync_usage_stub
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tokenstreaming.v1.generation_pb2 import Generation
 
     from tokengrpc.client.actions import ResumeCall
+    from tokengrpc.client.channel import CallMetadata
     from tokengrpc.client.policy import ResumePolicy
 
 Request = TypeVar("Request")
@@ -47,9 +49,7 @@ class Closable(Protocol):
 class SyncConnection:
     """Blocking channel with the metadata of its calls and the set of its open streams."""
 
-    def __init__(
-        self, channel: grpc.Channel, metadata: tuple[tuple[str, str], ...], policy: ResumePolicy
-    ) -> None:
+    def __init__(self, channel: grpc.Channel, metadata: CallMetadata, policy: ResumePolicy) -> None:
         self.stub = sync_stub(channel)
         self.usage_stub = sync_usage_stub(channel)
         self.policy = policy
@@ -61,8 +61,8 @@ class SyncConnection:
     def stream(self, action: StartCall | ResumeCall, timeout: float | None) -> SyncStreamCall:
         """Makes the streaming call of a session's action. `timeout` is in seconds."""
         if isinstance(action, StartCall):
-            return self.stub.StreamTokens(action.request, timeout=timeout, metadata=self._metadata)
-        return self.stub.ResumeTokens(action.request, timeout=timeout, metadata=self._metadata)
+            return self.stub.StreamTokens(action.request, timeout=timeout, metadata=self._metadata())
+        return self.stub.ResumeTokens(action.request, timeout=timeout, metadata=self._metadata())
 
     def unary(
         self,
@@ -72,7 +72,7 @@ class SyncConnection:
     ) -> Response:
         """Makes a unary call. `timeout` is in seconds. Raises TokenStreamError."""
         try:
-            return method(request, timeout=timeout, metadata=self._metadata)
+            return method(request, timeout=timeout, metadata=self._metadata())
         except grpc.RpcError as error:
             raise from_rpc_error(error) from error
 
@@ -92,8 +92,12 @@ class SyncConnection:
         Errors are ignored: without the cancellation the generation ends after its `detach_ttl`.
         """
         request = pb.CancelGenerationRequest(generation_id=generation_id)
+        try:
+            metadata = self._metadata()
+        except TokenStreamError:
+            return
         call = self.stub.CancelGeneration.future(
-            request, timeout=self.policy.cancel_timeout, metadata=self._metadata
+            request, timeout=self.policy.cancel_timeout, metadata=metadata
         )
         self._cancellations.add(call)
         call.add_done_callback(self._cancellations.discard)

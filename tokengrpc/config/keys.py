@@ -30,6 +30,7 @@ FOREIGN_VARIABLES = frozenset(
         "TOKENGRPC_TARGET_KEY_FILE",
         "TOKENGRPC_TARGET_TLS",
         "TOKENGRPC_TOKEN",
+        "TOKENGRPC_TOKEN_FILE",
     }
 )
 # Kubernetes sets these variables in each pod if there is a service that is named tokengrpc or tokengrpc-*

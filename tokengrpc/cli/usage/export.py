@@ -17,6 +17,7 @@ from tokengrpc.cli.output import write, write_error, write_note
 from tokengrpc.cli.target import unreachable
 from tokengrpc.cli.usage.formats import ENCODINGS, Format
 from tokengrpc.cli.usage.receiver import Receiver, ReceiverError
+from tokengrpc.client.channel import call_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,15 +109,14 @@ def _pages(
     endpoint: Endpoint, position: int, tenant: str
 ) -> Iterator[tuple[list[usage_service_pb2.UsageEntry], int]]:
     """Yields pages of entries, each with the sequence to continue after."""
-    token = endpoint.token()
-    metadata = (("authorization", f"Bearer {token}"),) if token else ()
+    metadata = call_metadata(endpoint.token())
     with endpoint.channel() as channel:
         stub = usage_service_pb2_grpc.UsageServiceStub(channel)  # type: ignore[no-untyped-call] # it is generated
         while True:
             request = usage_service_pb2.ListUsageEntriesRequest(
                 after_sequence=position, page_size=_PAGE, tenant=tenant
             )
-            page = stub.ListUsageEntries(request, timeout=_TIMEOUT, metadata=metadata)
+            page = stub.ListUsageEntries(request, timeout=_TIMEOUT, metadata=metadata())
             if not page.usage_entries:
                 return
             position = page.last_sequence

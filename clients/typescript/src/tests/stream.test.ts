@@ -121,3 +121,11 @@ test("a closed client says so", async (context) => {
   await assert.rejects(read(client.stream("hello")), closed);
   await assert.rejects(client.get("chat-7"), closed);
 });
+
+test("a function returns the token of each call, also of one that resumes", async (context) => {
+  const { calls, target } = await serve(context, fail(Code.UNAVAILABLE, "reset", started, one), finish(two, end));
+  let asked = 0;
+  await read(connect(context, target, { token: () => `token-${++asked}` }).stream("hello"));
+  const sent = calls.map((call) => call.metadata.get("authorization"));
+  assert.deepEqual(sent, [["Bearer token-1"], ["Bearer token-2"]]);
+});

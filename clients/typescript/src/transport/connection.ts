@@ -27,8 +27,8 @@ import { connected, defaultChannelOptions } from "./channel.js";
 import { type Method, serverStream, unary } from "./grpc.js";
 
 export interface ClientOptions {
-  /** Bearer token, sent with every call. */
-  token?: string;
+  /** Bearer token, sent with every call; or a function that returns the one of the moment, for tokens that expire. */
+  token?: string | (() => string);
   /** Default: plaintext. */
   credentials?: ChannelCredentials;
   /** Override the client's defaults, option by option. */
@@ -48,7 +48,7 @@ export class Connection {
   readonly #open = new Set<Closable>();
   readonly #leaving = new Set<Promise<void>>();
   readonly #client: Client;
-  readonly #metadata = new Metadata();
+  readonly #token: ClientOptions["token"];
   #closed = false;
 
   constructor(target: string, options: ClientOptions) {
@@ -57,7 +57,15 @@ export class Connection {
       ...defaultChannelOptions,
       ...options.channelOptions,
     });
-    if (options.token !== undefined) this.#metadata.set("authorization", `Bearer ${options.token}`);
+    this.#token = options.token;
+  }
+
+  /** Returns the metadata of the next call. */
+  #metadata(): Metadata {
+    const metadata = new Metadata();
+    const token = typeof this.#token === "function" ? this.#token() : this.#token;
+    if (token !== undefined) metadata.set("authorization", `Bearer ${token}`);
+    return metadata;
   }
 
   /** Adds a stream that `close` will close. Throws CLIENT_CLOSED. */
@@ -76,14 +84,14 @@ export class Connection {
   }
 
   start(request: StreamTokensRequest, leftMs: number): ClientReadableStream<StreamTokensResponse> {
-    return serverStream(this.#client, Service.method.streamTokens, request, this.#metadata, within(leftMs));
+    return serverStream(this.#client, Service.method.streamTokens, request, this.#metadata(), within(leftMs));
   }
 
   resume(cursor: Cursor, leftMs: number): ClientReadableStream<StreamTokensResponse> {
     const { generationId, sequence, logIncarnation, checksum } = cursor;
     const request = create(ResumeTokensRequestSchema, { generationId, afterSequence: sequence, logIncarnation });
     if (checksum !== undefined) request.outputChecksum = checksum;
-    return serverStream(this.#client, Service.method.resumeTokens, request, this.#metadata, within(leftMs));
+    return serverStream(this.#client, Service.method.resumeTokens, request, this.#metadata(), within(leftMs));
   }
 
   async get(generationId: string): Promise<Generation> {
@@ -128,7 +136,7 @@ export class Connection {
     request: MessageShape<I>,
     leftMs: number,
   ): Promise<MessageShape<O>> {
-    return unary(this.#client, method, request, this.#metadata, within(leftMs)).catch((error: unknown) => {
+    return unary(this.#client, method, request, this.#metadata(), within(leftMs)).catch((error: unknown) => {
       throw fromCall(error);
     });
   }

@@ -6,10 +6,8 @@ import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
 import io.grpc.ManagedChannelBuilder;
-import io.grpc.Metadata;
 import io.grpc.StatusException;
 import io.grpc.stub.BlockingClientCall;
-import io.grpc.stub.MetadataUtils;
 import io.grpc.stub.StreamObserver;
 import io.tokengrpc.tokenstreaming.v1.CancelGenerationRequest;
 import io.tokengrpc.tokenstreaming.v1.CancelGenerationResponse;
@@ -27,6 +25,7 @@ import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Supplier;
 
 /**
  * A client that streams tokens from one server, or from the replicas behind one name. Thread-safe.
@@ -66,18 +65,27 @@ public final class TokenStreamClient implements AutoCloseable {
    * @param token bearer token, sent as {@code authorization: Bearer …}; null or empty for none
    */
   public TokenStreamClient(ManagedChannel channel, String token, ResumePolicy policy) {
+    this(policy, channel, () -> token);
+  }
+
+  private TokenStreamClient(ResumePolicy policy, ManagedChannel channel, Supplier<String> token) {
     this.channel = channel;
     this.policy = policy;
     connecting = new Connecting(channel, policy.connectTimeout());
-    Metadata headers = new Metadata();
-    if (token != null && !token.isEmpty()) {
-      headers.put(Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER), "Bearer " + token);
-    }
-    var authorization = MetadataUtils.newAttachHeadersInterceptor(headers);
+    var authorization = new Authorization(token);
     stub = TokenStreamGrpc.newBlockingV2Stub(channel).withInterceptors(authorization);
     asyncStub = TokenStreamGrpc.newStub(channel).withInterceptors(authorization);
     // Connects now, so that connecting does not use up the timeout of the first stream.
     channel.getState(true);
+  }
+
+  /**
+   * Returns a client whose token may change, as those that expire do. Otherwise like the constructor.
+   *
+   * @param token returns the token of each call, also when a stream resumes; it must not block for long
+   */
+  public static TokenStreamClient withTokens(ManagedChannel channel, Supplier<String> token, ResumePolicy policy) {
+    return new TokenStreamClient(policy, channel, token);
   }
 
   /** Returns the builder of a plaintext channel to {@code host:port} with the client's defaults. */
