@@ -28,6 +28,7 @@ class Calls:
         self._settings = settings
         self._pipes: dict[Host, Pipe] = {}
         self._gone: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def run(self, script: Script, key: str, *arguments: Argument, durable: bool = False) -> Any:  # noqa: ANN401 - scripts return any type
         """Runs a script on a key. Raises StoreUnavailable."""
@@ -53,11 +54,14 @@ class Calls:
         raise StoreUnavailable("the nodes of the event store's cluster disagree: try again later")
 
     async def close(self) -> None:
-        """Disconnects. Calls that are under way fail."""
+        """Disconnects. Calls that are under way fail, and so do later ones."""
+        self._closed = True
         await asyncio.gather(*(pipe.close() for pipe in self._pipes.values()), *self._gone)
         self._pipes.clear()
 
     def _pipe(self, host: Host) -> Pipe:
+        if self._closed:
+            raise StoreUnavailable("the event store was closed: try another server")
         pipe = self._pipes.get(host)
         if pipe is None:
             connect = partial(self._topology.connect, host, self._purpose)

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 import structlog
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import (
+    AskError,
+    MasterDownError,
+    MovedError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 
 from tokengrpc.errors import StoreUnavailable
 
@@ -24,9 +32,8 @@ Argument = str | bytes | int
 
 _MAX_GROUP = 256
 """Most calls of a group."""
-_RECONNECT = frozenset({"READONLY", "NOSCRIPT", "LOADING", "MASTERDOWN", "NOAUTH"})
+_RECONNECT = (ReadOnlyError, NoScriptError, MasterDownError)
 """Replies that a new connection may mend: it loads the scripts, and asks which server takes writes."""
-_REDIRECTS = frozenset({"MOVED", "ASK"})
 _WAIT_SHARE = 0.7
 """Share of a call's time for which replicas are waited for."""
 
@@ -86,7 +93,7 @@ class Pipe:
         Raises StoreUnavailable or Redirected. A call may be cancelled; what was sent stays sent.
         """
         if self._closed:
-            raise StoreUnavailable("the event store was closed: try another server")
+            raise StoreUnavailable("the event store's connection was closed: try again later")
         reply = asyncio.get_running_loop().create_future()
         packed = _pack(*arguments)
         call = (
@@ -165,7 +172,7 @@ class Pipe:
             problem = short if call.durable and not isinstance(reply, ResponseError) else None
             if isinstance(reply, ResponseError):
                 problem = reply
-                mend = mend or _code(reply) in _RECONNECT
+                mend = mend or isinstance(reply, _RECONNECT)
             if call.reply.done():
                 continue
             if problem is None:
@@ -212,17 +219,9 @@ def _pack(*arguments: Argument) -> bytes:
     return packed
 
 
-def _code(error: ResponseError) -> str:
-    """Returns the first word of a server's error. redis-py removes it from errors that it knows."""
-    known = {"ReadOnlyError": "READONLY", "NoScriptError": "NOSCRIPT", "MasterDownError": "MASTERDOWN"}
-    return known.get(type(error).__name__) or str(error).split(" ", 1)[0]
-
-
 def _raised(error: ResponseError) -> Exception:
-    if _code(error) in _REDIRECTS:
-        code, _slot, address = str(error).split(" ")[:3]
-        host, _, port = address.rpartition(":")
-        return Redirected((host, int(port)), ask=code == "ASK")
+    if isinstance(error, AskError):  # a MovedError is one
+        return Redirected((error.host, error.port), ask=not isinstance(error, MovedError))
     return StoreUnavailable(f"the event store refused: {_words(error)}")
 
 

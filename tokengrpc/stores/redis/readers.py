@@ -50,9 +50,12 @@ class _Reads:
     def __init__(self) -> None:
         self._followers = Followers()
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
 
     def add(self, follower: Follower) -> None:
-        """See `Reader`."""
+        """See `Reader`. Raises StoreUnavailable after `close`."""
+        if self._closed:
+            raise StoreUnavailable("the event store was closed: try another server")
         self._followers.add(follower)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
@@ -63,6 +66,7 @@ class _Reads:
 
     async def close(self) -> None:
         """See `Reader`."""
+        self._closed = True
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):

@@ -1,0 +1,1 @@
+"""Tests of event logs in Redis and Valkey, on real servers."""
