@@ -18,6 +18,7 @@ from tokengrpc.core.admission import Admission
 from tokengrpc.core.capacity import Capacity, CapacityLimits
 from tokengrpc.core.catalog import Catalog
 from tokengrpc.core.clock import SystemClock
+from tokengrpc.core.ports.budget import BudgetStore, KeepsBudgets
 from tokengrpc.core.ports.ledger import PricesLostUsage
 from tokengrpc.core.ports.usage_reader import UsageReader
 from tokengrpc.core.prices import PriceList
@@ -135,6 +136,9 @@ class Server:
         chosen = _observers(settings) if observers is None else observers
         own = (metrics, self._load, exported)
         self.observers = Observers((*chosen, *(observer for observer in own if observer is not None)))
+        if isinstance(self.budget, KeepsBudgets):
+            store = self.ledger if isinstance(self.ledger, BudgetStore) else None
+            self.budget.use_store(store, self.observers.emit)
         self.admin = AdminPorts(settings, self.status, metrics)
         self.billing = Billing(
             self.ledger,
@@ -296,6 +300,9 @@ class Server:
                     await engine.close()
         if self.directory is not None:
             await _patience("database of tenants", self.settings.limits).quietly(self.directory.close)
+        if self.budget in self._started:  # it returns to the ledger what it has leased
+            self._started.remove(self.budget)
+            await _patience("budget", self.settings.limits).quietly(self.budget.close)
         await self.billing.close()
         for plugin in self._started:
             await _patience(type(plugin).__name__, self.settings.limits).quietly(plugin.close)

@@ -21,7 +21,7 @@ from tokengrpc.config import model_settings
 from tokengrpc.core.model import Usage, UsageSource
 from tokengrpc.core.ports.ledger import RecordState
 from tokengrpc.core.ports.usage_reader import Grouping, RecordQuery
-from tokengrpc.errors import StoreUnavailable
+from tokengrpc.errors import BudgetExhausted, StoreUnavailable
 from tokengrpc.stores.memory_ledger import MemoryLedger
 from tokengrpc.stores.sql import database
 from tokengrpc.stores.sql.ledger import SqlLedger
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.harness import Served
+    from tokengrpc.core.ports.budget import BudgetRequest
     from tokengrpc.core.ports.ledger import UsageRecord
-    from tokengrpc.core.tenant import Identity
 
 
 async def only_record(server: Served) -> UsageRecord:
@@ -53,7 +53,7 @@ class CountingBudget:
 
     async def close(self) -> None: ...
 
-    async def reserve(self, identity: Identity, model: str, estimate: int) -> CountingBudget:
+    async def reserve(self, request: BudgetRequest) -> CountingBudget:
         self.reserved += 1
         return self
 
@@ -61,6 +61,9 @@ class CountingBudget:
         if self._bug is not None and usage.output:
             raise self._bug
         return True
+
+    def refusal(self) -> BudgetExhausted:
+        return BudgetExhausted("the budget is spent")
 
     async def settle(self, usage: Usage) -> None:
         self.settled.append(usage)

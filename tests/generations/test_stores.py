@@ -19,7 +19,7 @@ from tests.support.scripted_engine import Done, Finish, Pause, ScriptedEngine, S
 from tests.support.wire_dialects import VLLM
 from tokengrpc.core.ports.log import AppendStatus, TakeoverStatus
 from tokengrpc.core.ports.observer import AttemptEnded, BreakerChanged, ObserverEvent, StoreStateChanged
-from tokengrpc.errors import StoreUnavailable
+from tokengrpc.errors import BudgetExhausted, StoreUnavailable
 from tokengrpc.stores.memory import MemoryEventSink
 from tokengrpc.stores.memory_ledger import MemoryLedger
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tokengrpc.core.model import Usage
-    from tokengrpc.core.tenant import Identity
+    from tokengrpc.core.ports.budget import BudgetRequest
 
 WORDS = [f" word{n}" for n in range(40)]
 WHOLE = (*(Text(word) for word in WORDS), Finish(), UsageChunk(7, len(WORDS)), Done())
@@ -385,7 +385,7 @@ class Tokens:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.reserved: list[tuple[str, str, int]] = []
+        self.reserved: list[tuple[str, str, int, int | None]] = []
         self.settled: list[Usage] = []
 
     async def start(self) -> None:
@@ -394,12 +394,16 @@ class Tokens:
     async def close(self) -> None:
         pass
 
-    async def reserve(self, identity: Identity, model: str, estimate: int) -> Tokens:
-        self.reserved.append((identity.tenant.name, model, estimate))
+    async def reserve(self, request: BudgetRequest) -> Tokens:
+        tenant, most = request.identity.tenant.name, request.max_output_token_count
+        self.reserved.append((tenant, request.model, request.input_token_count, most))
         return self
 
     def spend(self, usage: Usage) -> bool:
         return usage.output <= self.most
+
+    def refusal(self) -> BudgetExhausted:
+        return BudgetExhausted("the budget is spent")
 
     async def settle(self, usage: Usage) -> None:
         self.settled.append(usage)
@@ -418,7 +422,7 @@ async def test_an_exhausted_budget_ends_the_stream(engine: ScriptedEngine) -> No
         usage = outcome.messages[-1].usage
         assert outcome.text == " a" * usage.output_token_count
         assert usage.output_token_count >= 4
-        assert budget.reserved == [("default", "scripted", 5 + 50)]
+        assert budget.reserved == [("default", "scripted", 5, 50)]
         assert [settled.output for settled in budget.settled] == [usage.output_token_count]
         (record,) = server.ledger.records.values()
         assert (record.error_reason, record.usage.output) == ("BUDGET_EXHAUSTED", usage.output_token_count)

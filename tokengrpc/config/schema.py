@@ -111,7 +111,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             description="rates and budgets of callers: tenant (as `[[tenants]]` says), unlimited, or a "
             "plugin's, by name"
         ),
-    ] = "unlimited"
+    ] = "tenant"
     otlp: Annotated[
         bool,
         Meta(description="whether traces and metrics are exported over OTLP, as the variables OTEL_* say"),

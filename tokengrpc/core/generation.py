@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from tokengrpc.core.attempts import Attempts
+from tokengrpc.core.attempts import Attempt, Attempts
 from tokengrpc.core.events import Event, RecordKind
 from tokengrpc.core.metering import MAX_COUNT, Meter
 from tokengrpc.core.model import (
@@ -238,9 +238,7 @@ class Generation:
         reason = termination.error.reason if termination.error is not None else ""
         usage = self.usage
         self.attempts.end(usage.output, self.timestamps.ended, reason)
-        if self._prices:
-            model, created = self.request.model, self.timestamps.created
-            self.cost = self._prices.cost(model, usage, self.attempts.at(usage.output), created)
+        self.cost = self.price(usage)
         events: list[Event] = []
         if self.timestamps.started:
             self._release(events)
@@ -248,6 +246,15 @@ class Generation:
             events.append(self._event(RecordKind.FINISHED, described=True))
         self.state = termination.state
         return events
+
+    def price(self, usage: Usage, *, expected_engine: str = "") -> Cost | None:
+        """Returns the cost of a usage; None without a price. Before any attempt, an engine is expected."""
+        if not self._prices:
+            return None
+        attempts = self.attempts.at(usage.output)
+        if not attempts and expected_engine:
+            attempts = (Attempt(engine=expected_engine, server="", began=0),)
+        return self._prices.cost(self.request.model, usage, attempts, self.timestamps.created)
 
     def release(self) -> None:
         """Releases what only further deltas need. The state stays readable."""

@@ -13,7 +13,6 @@ from tokengrpc.core.failover import FailoverPlan
 from tokengrpc.core.ports.engine import ReportsLateUsage
 from tokengrpc.core.termination import Termination
 from tokengrpc.errors import (
-    BudgetExhausted,
     Cancelled,
     EngineTruncated,
     EngineUnavailable,
@@ -204,7 +203,7 @@ class AttemptRunner:
                 if generation.engine_finish is not None:
                     return Termination.of(generation.engine_finish)
                 if events and not spend(generation.usage):
-                    raise BudgetExhausted("the budget is spent: wait for the next period or raise it")
+                    raise self._grant.refusal()
         raise EngineTruncated(
             "the engine's output stopped without its end mark: the output may be incomplete, try again"
         )

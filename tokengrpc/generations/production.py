@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
 from tokengrpc.core.ending import EndDecision
 from tokengrpc.core.input_tokens import estimate_input
+from tokengrpc.core.model import Usage
+from tokengrpc.core.ports.budget import BudgetRequest
 from tokengrpc.core.ports.ledger import UsageRecord
 from tokengrpc.core.ports.observer import GenerationStarted
 from tokengrpc.core.termination import Termination
@@ -139,10 +142,17 @@ class Production:
     async def _prepare(self, spec: GenerationSpec) -> Grant:
         """Reserves the budget, and claims the log if there is a sink."""
         services = self._services
-        estimate = estimate_input(spec.request) + (spec.request.max_output_token_count or 0)
-        self._grant = grant = await services.budget_patience.once(
-            lambda: services.budget.reserve(spec.identity, spec.model.name, estimate)
+        wanted = BudgetRequest(
+            identity=spec.identity,
+            key=spec.key,
+            model=spec.model.name,
+            labels=spec.request.labels,
+            create_time_ns=self._generation.timestamps.created,
+            input_token_count=estimate_input(spec.request),
+            max_output_token_count=spec.request.max_output_token_count,
+            price=partial(self._generation.price, expected_engine=spec.engines[0].engine.name),
         )
+        self._grant = grant = await services.budget_patience.once(lambda: services.budget.reserve(wanted))
         sink = services.sink
         if sink is not None:
             patience = services.sink_patience
@@ -213,20 +223,13 @@ class Production:
             termination = Termination.failed(failure)
         generation.resync(writer.last_sequence)
         events = generation.end(termination, services.clock.now_ns())
-        if self._grant is not None:
-            grant, usage = self._grant, generation.usage
-            await services.budget_patience.quietly(lambda: grant.settle(usage))
-        if self._billed:
-            # The record is stored before any caller can see the end.
-            record = self._record()
-            await services.billing.finish(record)
-            if record.input_is_cut:
-                log.warning(
-                    "the engine reported far less input than was counted: it may have cut the input",
-                    model=record.model,
-                    engine=generation.engine,
-                    reported=generation.usage.input,
-                )
+        try:
+            await self._bill()
+        finally:
+            if self._grant is not None:
+                # After the record, so that what was used is never free for others.
+                grant, usage = self._grant, generation.usage if self._billed else Usage()
+                await services.budget_patience.quietly(lambda: grant.settle(usage))
         if events:
             # Readers may have fewer records than the attempts wrote.
             last_tail = self._buffer.tail(self._buffer.last_sequence)
@@ -235,6 +238,20 @@ class Production:
             if await writer.flush() is not None:
                 writer.abandon()
                 writer.write(records)
+
+    async def _bill(self) -> None:
+        """Finishes the usage record, if it was begun."""
+        if self._billed:
+            # The record is stored before any caller can see the end.
+            record = self._record()
+            await self._services.billing.finish(record)
+            if record.input_is_cut:
+                log.warning(
+                    "the engine reported far less input than was counted: it may have cut the input",
+                    model=record.model,
+                    engine=self._generation.engine,
+                    reported=self._generation.usage.input,
+                )
 
     def _record(self) -> UsageRecord:
         generation, key, request = self._generation, self._spec.key, self._spec.request

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
 
     from tokengrpc.config import Settings
     from tokengrpc.core.model import Usage
-    from tokengrpc.core.tenant import Identity
+    from tokengrpc.core.ports.budget import BudgetRequest
+    from tokengrpc.errors import TokenGrpcError
 
 
 class UnlimitedGrant:
@@ -18,6 +19,10 @@ class UnlimitedGrant:
     def spend(self, usage: Usage) -> bool:  # noqa: ARG002 - there is no limit
         """See `Grant`."""
         return True
+
+    def refusal(self) -> TokenGrpcError:
+        """See `Grant`."""
+        raise NotImplementedError("there is no limit")
 
     async def settle(self, usage: Usage) -> None:
         """See `Grant`."""
@@ -35,7 +40,7 @@ class UnlimitedBudget:
     async def close(self) -> None:
         """See `Budget`."""
 
-    async def reserve(self, identity: Identity, model: str, estimate: int) -> UnlimitedGrant:  # noqa: ARG002 - as above
+    async def reserve(self, request: BudgetRequest) -> UnlimitedGrant:  # noqa: ARG002 - as above
         """See `Budget`."""
         return self._grant
 

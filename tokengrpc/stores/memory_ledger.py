@@ -15,12 +15,14 @@ from tokengrpc.core.model import Cost, Usage
 from tokengrpc.core.ports.ledger import RecordState
 from tokengrpc.core.ports.usage_reader import EntryKind, LedgerEntry, PageStart, UsageSum
 from tokengrpc.stores.calendar import bucket_edges
+from tokengrpc.stores.memory_budgets import MemoryBudgets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tokengrpc.config import Settings
     from tokengrpc.core.model import UsageReport
+    from tokengrpc.core.ports.budget import AccountUse, Lease, LeaseRequest
     from tokengrpc.core.ports.ledger import UsageRecord
     from tokengrpc.core.ports.usage_reader import Buckets, Grouping, RecordQuery
 
@@ -35,6 +37,7 @@ class MemoryLedger:
         self.records: OrderedDict[str, UsageRecord] = OrderedDict()
         self._entries: deque[LedgerEntry] = deque(maxlen=2 * max_records)
         self._sequence = 0
+        self._budgets = MemoryBudgets()
 
     async def start(self) -> None:
         """See `UsageLedger`."""
@@ -60,12 +63,21 @@ class MemoryLedger:
         if before is None or before.state is RecordState.OPEN:
             settled = before.settled_usage if before is not None else None
             self._put(EntryKind.FINISH, structs.replace(record, settled_usage=settled) if settled else record)
+            self._budgets.closed(record)
 
     async def settle(self, record_id: str, usage: UsageReport) -> None:
         """See `UsageLedger`. Ignores a record that is no longer kept."""
         record = self.records.get(record_id)
         if record is not None and record.settled_usage != usage:
             self._put(EntryKind.SETTLE, structs.replace(record, settled_usage=usage))
+
+    async def lease_budgets(self, requests: Sequence[LeaseRequest], seconds: float) -> Sequence[Lease]:  # noqa: ARG002 - the only process cannot lose its leases
+        """See `BudgetStore`."""
+        return self._budgets.lease(requests, self.records.values())
+
+    async def budget_use(self, tenant: str, since_ns: int) -> Sequence[AccountUse]:
+        """See `BudgetStore`."""
+        return self._budgets.use(tenant, since_ns)
 
     async def find(self, tenant: str, generation_id: str) -> UsageRecord | None:
         """See `UsageReader`."""

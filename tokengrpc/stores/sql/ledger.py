@@ -16,8 +16,9 @@ import structlog
 from tokengrpc.config import ConfigError
 from tokengrpc.errors import StoreUnavailable
 from tokengrpc.extras import require
-from tokengrpc.stores.sql import database, recovery, schema, works
+from tokengrpc.stores.sql import budget_leases, database, recovery, schema, works
 from tokengrpc.stores.sql.queries import Queries
+from tokengrpc.stores.sql.stored_text import storable
 from tokengrpc.stores.sql.tenants import SqlTenantStore
 from tokengrpc.stores.sql.writer import GroupWriter
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from tokengrpc.config import Settings
     from tokengrpc.core.model import Usage, UsageReport
+    from tokengrpc.core.ports.budget import AccountUse, Lease, LeaseRequest
     from tokengrpc.core.ports.ledger import UsageRecord
     from tokengrpc.core.ports.usage_reader import Grouping, LedgerEntry, PageStart, RecordQuery, UsageSum
     from tokengrpc.core.prices import PriceList
@@ -148,6 +150,25 @@ class SqlLedger:
     async def entries(self, after: int, limit: int, tenant: str = "") -> Sequence[LedgerEntry]:
         """See `UsageReader`."""
         return await self._read(lambda: self._queries.entries(after, limit, tenant))
+
+    async def lease_budgets(self, requests: Sequence[LeaseRequest], seconds: float) -> Sequence[Lease]:
+        """See `BudgetStore`."""
+
+        def lease() -> Sequence[Lease]:
+            with database.translated("usage ledger"), self._engine.begin() as connection:
+                return budget_leases.lease(connection, requests, self._run_id, seconds)
+
+        return await self._read(lease)
+
+    async def budget_use(self, tenant: str, since_ns: int) -> Sequence[AccountUse]:
+        """See `BudgetStore`."""
+
+        def use() -> Sequence[AccountUse]:
+            reading = self._engine.execution_options(reads=True)
+            with database.translated("usage ledger"), reading.begin() as connection:
+                return budget_leases.use(connection, storable(tenant), since_ns)
+
+        return await self._read(use)
 
     async def _do(self, work: works.Work) -> None:
         if self._writer is None:

@@ -20,6 +20,7 @@ from tokengrpc.stores.sql import schema, works
 from tokengrpc.stores.sql.database import translated
 from tokengrpc.stores.sql.ledger import FILE, create_postgresql, create_sqlite
 from tokengrpc.stores.sql.schema import USAGE_COLUMNS, entries, pruned_sums, records
+from tokengrpc.stores.sql.stored_text import storable
 from tokengrpc.stores.sql.upserts import upserts
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Maintenance:
         if end_ns is not None:
             conditions.append(records.c.create_time_ns < end_ns)
         if tenant:
-            conditions.append(records.c.tenant == works.storable(tenant))
+            conditions.append(records.c.tenant == storable(tenant))
         if dry_run:
             with translated("usage ledger"), self._database.connect() as connection:
                 return connection.scalar(sa.select(sa.func.count()).where(*conditions)) or 0

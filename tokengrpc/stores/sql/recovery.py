@@ -37,7 +37,7 @@ def lost_records(connection: sa.Connection, run_id: str, lease: float | None) ->
     """
     dead = servers.c.run_id != run_id
     if lease is not None:
-        dead &= servers.c.seen_ns < _now_ns(connection) - round(lease * 1e9)
+        dead &= servers.c.seen_ns < now_ns(connection) - round(lease * 1e9)
     is_open = records.c.state == RecordState.OPEN.value
     rows = connection.execute(
         sa.select(records.c.record_id, servers.c.seen_ns)
@@ -51,7 +51,8 @@ def lost_records(connection: sa.Connection, run_id: str, lease: float | None) ->
     return {row.record_id: row.seen_ns for row in rows}
 
 
-def _now_ns(connection: sa.Connection) -> sa.ColumnElement[int]:
+def now_ns(connection: sa.Connection) -> sa.ColumnElement[int]:
+    """Returns the time by the clock that all processes share."""
     if connection.dialect.name == "postgresql":
         return _CLOCK
     return sa.literal(time.time_ns(), sa.BigInteger)

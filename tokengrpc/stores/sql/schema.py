@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from tokengrpc.errors import StoreUnavailable
-from tokengrpc.stores.sql import tenant_tables
+from tokengrpc.stores.sql import budgets, tenant_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -131,7 +131,7 @@ def _create_all(connection: sa.Connection) -> None:
     connection.execute(counter.insert().values(id=1, last_sequence=0))
 
 
-STEPS: Sequence[Callable[[sa.Connection], None]] = (_create_all, tenant_tables.create)
+STEPS: Sequence[Callable[[sa.Connection], None]] = (_create_all, tenant_tables.create, budgets.create)
 """What each step does, from step 1 on. A released step never changes; a change of the schema is a new
 step."""
 

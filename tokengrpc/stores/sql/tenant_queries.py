@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from tokengrpc.core.ports.tenant_store import ApiKey, AuditEntry, KeyPlace, StoredTenant
 from tokengrpc.core.tenant import Scope, Tenant
+from tokengrpc.stores.sql.stored_text import storable
 from tokengrpc.stores.sql.tenant_tables import api_keys, audit, tenants
-from tokengrpc.stores.sql.works import storable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

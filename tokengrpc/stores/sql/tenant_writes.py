@@ -12,9 +12,9 @@ from msgspec import structs
 from tokengrpc.core.ports.tenant_store import ApiKey, StoredTenant
 from tokengrpc.core.tenant_changes import change_of, describe_key, describe_tenant
 from tokengrpc.errors import ApiKeyNotFound, TenantExists, TenantNotFound
+from tokengrpc.stores.sql.stored_text import storable
 from tokengrpc.stores.sql.tenant_queries import find_key, find_tenant
 from tokengrpc.stores.sql.tenant_tables import api_keys, audit, audit_counter, tenants
-from tokengrpc.stores.sql.works import storable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -14,7 +14,9 @@ from tokengrpc.core.model import Usage, UsageReport, UsageSource
 from tokengrpc.core.ports.ledger import RecordState, UsageRecord
 from tokengrpc.core.ports.usage_reader import EntryKind, LedgerEntry
 from tokengrpc.core.prices import PriceList
+from tokengrpc.stores.sql.budgets import add_used
 from tokengrpc.stores.sql.schema import USAGE_COLUMNS, counter, entries, records
+from tokengrpc.stores.sql.stored_text import encodable, storable
 from tokengrpc.stores.sql.upserts import upserts
 
 if TYPE_CHECKING:
@@ -223,6 +225,7 @@ class _Group:
             connection.execute(
                 _UPSERTS[connection.dialect.name], [self._row(record) for record in self._changed.values()]
             )
+            add_used(connection, self._entries)
         return self._entries
 
     def _row(self, record: UsageRecord) -> dict[str, object]:
@@ -259,21 +262,11 @@ def cost_of(record: UsageRecord, prices: PriceList) -> Cost | None:
     return prices.cost(record.model, record.usage, record.attempts, record.create_time_ns)
 
 
-def storable(text: str) -> str:
-    """Returns a text that databases take: without NUL, which the body of the record has escaped by JSON."""
-    return _encodable(text).replace("\0", "\ufffd")
-
-
-def _encodable(text: str) -> str:
-    """Returns a text without halves of surrogate pairs, which no encoding has."""
-    return text if text.isascii() else text.encode(errors="replace").decode()
-
-
 def _encoded(value: UsageRecord | LedgerEntry) -> str:
     try:
         return msgspec.json.encode(value).decode()
     except UnicodeEncodeError:
-        return _encodable(json.dumps(msgspec.to_builtins(value), ensure_ascii=False))
+        return encodable(json.dumps(msgspec.to_builtins(value), ensure_ascii=False))
 
 
 def _concerned(works: Iterable[Work]) -> Iterable[str]:
