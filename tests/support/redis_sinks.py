@@ -38,7 +38,7 @@ async def started(url: str, timeout: float = 5.0, **options: Any) -> AsyncIterat
 
 async def claimed(sink: RedisEventSink, last: int = 0, key: GenerationKey = KEY) -> int:
     """Claims a log, and appends records up to a sequence; the epoch."""
-    claim = await sink.claim(key, b"same", b"request", "log")
+    claim = await sink.claim(key, b"same", b"the request", "log")
     assert claim.owned
     if last:
         outcome = await sink.append(key, claim.epoch, log_records(1, last))

@@ -144,7 +144,7 @@ class Pipe:
         except TimeoutError:
             await self._failed(group, f"did not answer within {settings.timeout:g} s")
         except (RedisError, OSError) as error:
-            await self._failed(group, f"cannot be reached: {_words(error)}")
+            await self._failed(group, "cannot be reached", _words(error))
         except asyncio.CancelledError:
             self._fail(group, "was closed")
             raise
@@ -162,30 +162,33 @@ class Pipe:
     async def _settle(self, group: Sequence[_Call], replies: Sequence[Any], acknowledged: Any) -> None:  # noqa: ANN401 - a number, or an error
         """Resolves calls with their replies. Reconnects if that may mend what the store refused."""
         mend = False
-        short = acknowledged if isinstance(acknowledged, ResponseError) else None
-        if not isinstance(acknowledged, ResponseError) and acknowledged < self._settings.replicas:
-            needed = self._settings.replicas
-            short = ResponseError(f"{acknowledged} of {needed} replicas have acknowledged in time")
-        if short is not None:
+        needed = self._settings.replicas
+        enough = not isinstance(acknowledged, ResponseError) and acknowledged >= needed
+        if not enough:
             mend = True  # a server that lost its replicas may have been replaced
+            log.warning(
+                "the event store's replicas do not acknowledge", needed=needed, have=str(acknowledged)
+            )
         for call, reply in zip(group, replies, strict=True):
-            problem = short if call.durable and not isinstance(reply, ResponseError) else None
-            if isinstance(reply, ResponseError):
-                problem = reply
-                mend = mend or isinstance(reply, _RECONNECT)
+            if isinstance(reply, _RECONNECT):
+                mend = True
             if call.reply.done():
                 continue
-            if problem is None:
-                call.reply.set_result(reply)
+            if isinstance(reply, ResponseError):
+                call.reply.set_exception(_raised(reply))
+            elif call.durable and not enough:
+                call.reply.set_exception(
+                    StoreUnavailable("too few replicas of the event store have the events: try again later")
+                )
             else:
-                call.reply.set_exception(_raised(problem))
+                call.reply.set_result(reply)
         if mend:
             await self._disconnect()
 
-    async def _failed(self, group: Sequence[_Call], why: str) -> None:
+    async def _failed(self, group: Sequence[_Call], why: str, cause: str = "") -> None:
         if self._backoff is None:
             self._backoff = self._settings.backoff()
-            log.warning("the event store is away", connection=self._name, cause=why)
+            log.warning("the event store is away", connection=self._name, cause=cause or why)
         self._fail(group, why)
         await self._disconnect()
 
@@ -222,7 +225,9 @@ def _pack(*arguments: Argument) -> bytes:
 def _raised(error: ResponseError) -> Exception:
     if isinstance(error, AskError):  # a MovedError is one
         return Redirected((error.host, error.port), ask=not isinstance(error, MovedError))
-    return StoreUnavailable(f"the event store refused: {_words(error)}")
+    # The words name users, keys and addresses: they are for the operator.
+    log.warning("the event store refused a call", cause=_words(error))
+    return StoreUnavailable("the event store refused a call: try again later")
 
 
 def _words(error: BaseException) -> str:
