@@ -11,13 +11,20 @@ from hypothesis import strategies as st
 from joserfc.jwk import ECKey, RSAKey
 
 from tests.support.issuer import AUDIENCE, ISSUER, Issuer, make_key, part, signed
+from tests.support.ledgers import sqlite_ledger
+from tests.support.tenant_stores import api_key
+from tokengrpc.core.tenant import Scope, Tenant
+from tokengrpc.identity.api_keys import digest_of, new_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from hypothesis.strategies import DrawFn, SearchStrategy
 
 STATIC_KEY = "static-key-of-mail"
+STORED_KEYS = {name: new_key() for name in ("good", "admin", "expired", "revoked", "gone", "unknown")}
+"""Keys of the database. `store_keys` stores all but the last one."""
 PRINTABLE = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=60)
 _OTHER = make_key("ES256")
 """A key that the issuer does not have."""
@@ -151,6 +158,17 @@ def near_key(draw: DrawFn, _issuer: Issuer) -> str:
     return draw(st.one_of(st.sampled_from(others), PRINTABLE.filter(lambda text: text != key)))
 
 
+def stored_key(draw: DrawFn, _issuer: Issuer) -> str:
+    """Returns a key of the database that is not valid any more, never was, or is mistyped."""
+    bad = draw(st.sampled_from(["expired", "revoked", "gone", "unknown", "good"]))
+    key = STORED_KEYS[bad]
+    if bad != "good":
+        return key
+    at = draw(st.integers(3, len(key) - 1))
+    letter = draw(st.characters(min_codepoint=48, max_codepoint=122).filter(lambda letter: letter != key[at]))
+    return key[:at] + letter + key[at + 1 :]
+
+
 MAKERS: dict[str, Callable[[DrawFn, Issuer], str]] = {
     make.__name__: make
     for make in (
@@ -162,6 +180,7 @@ MAKERS: dict[str, Callable[[DrawFn, Issuer], str]] = {
         changed_token,
         mixed_parts,
         near_key,
+        stored_key,
     )
 }
 
@@ -186,3 +205,27 @@ def false_metadata(draw: DrawFn, issuer: Issuer) -> list[tuple[str, str]]:
     false = ("authorization", f"{scheme} {token}".strip())
     good = ("authorization", f"Bearer {STATIC_KEY}")
     return draw(st.sampled_from([[false], [false, good]]))
+
+
+async def store_keys(data_dir: Path) -> None:
+    """Stores the keys of `STORED_KEYS`: the good one is the tenant `lake`'s, `admin` may administer alone."""
+    ledger = sqlite_ledger(data_dir)
+    await ledger.start()
+    store = ledger.tenants
+    await store.start()
+    fields: dict[str, dict[str, Any]] = {
+        "good": {},
+        "admin": {"scopes": frozenset({Scope.ADMIN})},
+        "expired": {"expire_time_ns": 1},
+        "revoked": {},
+        "gone": {"tenant": "gone"},
+    }
+    for tenant in ("lake", "gone"):
+        await store.create_tenant(Tenant(name=tenant), "test")
+    for name, more in fields.items():
+        digest = digest_of(STORED_KEYS[name])
+        await store.create_key(api_key(name, **{"tenant": "lake", "digest": digest, **more}), "test")
+    await store.revoke_key("revoked", "test")
+    await store.delete_tenant("gone", "test")
+    await store.close()
+    await ledger.close()
