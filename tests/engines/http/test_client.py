@@ -21,6 +21,8 @@ from tokengrpc.errors import EngineProtocolError, EngineUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tokengrpc.engines.http.connection import Connection, Response
+
 
 class TestRequests:
     """What goes out."""
@@ -125,6 +127,37 @@ class TestConnections:
             for _ in range(2):
                 assert await drain(await http.post("/x", b"")) == (b"ok", None)
             assert len(server.peers) == 2
+
+    async def test_a_cancel_after_the_answer_breaks_nothing(self):
+        """A cancelled request whose answer has come does not close the connection of the next one."""
+        requests: list[bytes] = []
+
+        async def script(peer: Peer) -> None:
+            while True:
+                requests.append(await peer.request())
+                await peer.answer(OK)
+
+        class Watched(EngineHTTP):
+            is_idle = False
+
+            def answered(self, connection: Connection, response: Response, *, reusable: bool) -> None:
+                super().answered(connection, response, reusable=reusable)
+                self.is_idle = True
+
+        async with Server(script) as server:
+            http = Watched("e", f"http://127.0.0.1:{server.port}", connect_timeout=5.0)
+            http.open({})
+            first = asyncio.create_task(http.post("/first", b""))
+            # Goes on in the loop's turn after the one in which the answer has come, before `first`.
+            while not http.is_idle:  # noqa: ASYNC110 - an event would be later
+                await asyncio.sleep(0)
+            first.cancel()
+            assert await drain(await http.post("/second", b"")) == (b"ok", None)
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            await http.close()
+        assert [request.split()[1] for request in requests] == [b"/first", b"/second"]
+        assert len(server.peers) == 1
 
     async def test_an_idle_connection_that_breaks_late(self):
         """A server that closes it only after a while may have begun: the request is not sent again."""

@@ -283,7 +283,8 @@ async def _exchange(connection: Connection, request: bytes) -> Response:
     try:
         await response.start()
     except BaseException:
-        connection.abort()
+        # Not the connection: if the response has ended meanwhile, it may have another request by now.
+        response.abort()
         raise
     return response
 
