@@ -12,7 +12,7 @@ from tokengrpc.errors import BudgetExhausted, Limit
 from tokengrpc.limits.leases import unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from tokengrpc.core.model import Usage
     from tokengrpc.core.ports.budget import BudgetRequest
@@ -44,7 +44,7 @@ class TenantGrant:
         request: BudgetRequest,
         shares: Sequence[Share],
         leases: Leases | None,
-        on_settle: Callable[[Usage], None],
+        on_settle: Callable[[Usage], Awaitable[None]],
     ) -> None:
         """Takes what was reserved; `on_settle` gets the final usage."""
         self._request = request
@@ -72,7 +72,7 @@ class TenantGrant:
         for share in self._shares:
             share.holding.settle(share.reserved, self._amount(share, usage))
         self._shares = ()
-        self._on_settle(usage)
+        await self._on_settle(usage)
 
     def _amount(self, share: Share, usage: Usage) -> int:
         account = share.holding.account

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tokengrpc.core.budget import accounts, period_end, period_start
@@ -14,6 +15,9 @@ from tokengrpc.errors import Limit, QuotaExceeded
 from tokengrpc.limits.expected_output import ExpectedOutput
 from tokengrpc.limits.grant import Share, TenantGrant, exhausted
 from tokengrpc.limits.leases import Leases, unavailable
+from tokengrpc.limits.rates import WINDOW, Rates
+from tokengrpc.limits.request_windows import BoundedMemory, RequestWindows
+from tokengrpc.limits.token_windows import MemoryTokenWindows
 from tokengrpc.limits.unlimited import UnlimitedGrant
 
 if TYPE_CHECKING:
@@ -35,7 +39,9 @@ class TenantBudget:
     The order is: budgets, which can be returned, then rates. A request that one of them refuses uses none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, window: int = WINDOW) -> None:
+        """Takes the seconds of the windows of rates."""
+        self._rates = Rates(partial(_requests_in_memory, window), MemoryTokenWindows(window))
         self._expected = ExpectedOutput()
         self._store: BudgetStore | None = None
         self._emit: Callable[[ObserverEvent], None] = lambda _event: None
@@ -59,7 +65,7 @@ class TenantBudget:
     async def reserve(self, request: BudgetRequest) -> Grant:
         """See `Budget`."""
         tenant = request.identity.tenant
-        if not tenant.budgets:
+        if not is_limited(tenant):
             return _UNLIMITED
         name, model = tenant.name, request.model
         output = self._expected.expect(name, model, request.max_output_token_count)
@@ -67,14 +73,16 @@ class TenantBudget:
         try:
             for rule, account in accounts(tenant, model, request.labels, request.create_time_ns):
                 shares.append(await self._reserve(rule, account, request, output))
+            taken = await self._rates.take(tenant, model, request.input_token_count + output)
         except BaseException:
             for share in shares:
                 share.holding.settle(share.reserved, 0)
             raise
 
-        def settled(usage: Usage) -> None:
+        async def settled(usage: Usage) -> None:
             if usage.output:
                 self._expected.learn(name, model, usage.output)
+            await self._rates.settle(taken, usage.input + usage.output)
 
         return TenantGrant(request, shares, self._leases, settled)
 
@@ -110,6 +118,17 @@ class TenantBudget:
 
     def _leased(self, holding: Holding) -> None:
         """Tells observers how far a budget is used."""
+
+
+def is_limited(tenant: Tenant) -> bool:
+    """Returns whether a tenant has any limit that this budget checks."""
+    return bool(
+        tenant.budgets or tenant.requests_per_minute or tenant.tokens_per_minute or tenant.model_rates
+    )
+
+
+def _requests_in_memory(window: int) -> RequestWindows:
+    return RequestWindows(BoundedMemory(), window)
 
 
 def _amount(holding: Holding, request: BudgetRequest, output: int) -> int:
