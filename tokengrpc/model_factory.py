@@ -14,6 +14,7 @@ from tokengrpc.core.pooled_engine import EngineFailure, PooledEngine
 from tokengrpc.core.ports.engine import ReportsLateUsage
 from tokengrpc.core.ports.observer import BreakerChanged
 from tokengrpc.core.routing import EnginePool
+from tokengrpc.core.wait_queue import WaitingTotal, WaitQueue
 from tokengrpc.engines.simulator.engine import PARAM, RequestPlans, with_faults
 from tokengrpc.generations.timers import shortest
 from tokengrpc.tokenizers.tiktoken import load as load_tokenizer
@@ -46,6 +47,7 @@ class ModelFactory:
         self._engines = engines
         self._observers = observers
         self._on_late_usage = on_late_usage
+        self._waiting = WaitingTotal(limits.max_queue_length)
 
     def create(self, settings: ModelSettings) -> ServedModel:
         """Creates a model. Raises ConfigError if its tokenizer or an engine cannot be created."""
@@ -60,6 +62,7 @@ class ModelFactory:
         pool = EnginePool(
             [self._pooled(settings, engine, tokenizer, plans) for engine in engines],
             session_load_bound=settings.session_load_bound,
+            wait_queue=WaitQueue(max_length=settings.max_queue_length, total=self._waiting),
         )
         pool.on_breaker_change = partial(self._breaker_changed, settings.name)
         return ServedModel(
@@ -69,6 +72,7 @@ class ModelFactory:
             context_token_count=settings.context_token_count,
             allowed_engine_params=frozenset(settings.allowed_engine_params)
             | ({PARAM} if plans else frozenset()),
+            max_queue_time=settings.max_queue_time,
             clocks=ClockLimits(
                 first_token=settings.first_token_timeout,
                 inter_token=settings.inter_token_timeout,

@@ -142,7 +142,8 @@ class CountedCalls:
             self.count(
                 "tokengrpc_usage_tokens_total", getattr(usage, field), **labels, kind=of, source=source
             )
-        for name in ("request_queue_time", "time_to_first_token", "e2e_request_latency"):
+        self.count("tokengrpc_request_queue_time_seconds_count", model=shown.model, priority="standard")
+        for name in ("time_to_first_token", "e2e_request_latency"):
             self.count(f"tokengrpc_{name}_seconds_count", model=shown.model)
         stopped = end.get("reason") in ("CANCELLED", "DEADLINE_EXCEEDED")
         self.attempts(shown.model, [(a.engine, a.error_reason) for a in shown.attempts], stopped=stopped)

@@ -56,6 +56,14 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         SecondsOrNone,
         Meta(description="a call that may have waited longer to start is rejected, in seconds; 0: no limit"),
     ] = 0.25
+    max_queue_length: Annotated[
+        CountOrNone,
+        Meta(description="maximum requests that wait for an engine, of all models; 0: no limit"),
+    ] = 1024
+    max_queue_time: Annotated[
+        SecondsOrNone,
+        Meta(description="how long a request may wait for an engine, in seconds; 0: until its timeouts pass"),
+    ] = 60.0
     max_readers: Annotated[Count, Meta(description="maximum concurrent readers of a generation")] = 64
     max_output_token_count: Annotated[
         CountOrNone, Meta(description="maximum output tokens of a generation; 0: no limit")
@@ -105,6 +113,13 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             "seconds; 0: none",
         ),
     ] = 0.0
+    queue_heartbeat_interval: Annotated[
+        Seconds,
+        Meta(
+            description="interval of heartbeats until an engine has accepted the request, in seconds, if "
+            "shorter than heartbeat_interval"
+        ),
+    ] = 5.0
     max_engine_attempts: Annotated[
         int, Meta(ge=1, le=100, description="maximum attempts of a request before its first token")
     ] = 3

@@ -37,6 +37,14 @@ class ModelFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         SecondsOrNone,
         Meta(description="maximum duration of a generation, in seconds; 0: the server's", extra=FLAG),
     ] = 0.0
+    max_queue_length: Annotated[
+        CountOrNone,
+        Meta(description="maximum requests that wait for an engine of the model; 0: the server's limit"),
+    ] = 0
+    max_queue_time: Annotated[
+        SecondsOrNone,
+        Meta(description="how long a request may wait for an engine, in seconds; 0: the server's limit"),
+    ] = 0.0
     session_load_bound: Annotated[
         CountOrNone,
         Meta(

@@ -215,12 +215,14 @@ _CLOCKS = (
     ("first_token_timeout", "first_token_timeout"),
     ("inter_token_timeout", "inter_token_timeout"),
     ("time_limit", "max_time_limit"),
+    ("max_queue_time", "max_queue_time"),
 )
-"""The timeouts of a model, each with the server's limit for it."""
+"""The timeouts of a model, each with the server's limit for it, of which 0 is none."""
 
 
 def _check_at_most(key: str, value: float, limits: LimitSettings, name: str) -> None:
-    if value > (most := getattr(limits, name)):
+    most = getattr(limits, name)
+    if most and value > most:
         raise ConfigError(f"{key}: must be at most limits.{name}, which is {most:g}")
 
 

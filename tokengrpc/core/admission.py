@@ -10,6 +10,7 @@ from tokengrpc.errors import Limit, QuotaExceeded
 
 if TYPE_CHECKING:
     from tokengrpc.core.tenant import Tenant
+    from tokengrpc.errors import Overloaded
 
 K = TypeVar("K")
 
@@ -56,6 +57,10 @@ class Admission:
             raise self.capacity.rejection("generations", why, self.active)
         self.capacity.check(self.active, queued=queued)
 
+    def rejection(self, cause: str, why: str) -> Overloaded:
+        """Returns the error for a generation that something else than the process itself has no room for."""
+        return self.capacity.rejection(cause, why, self.active)
+
     def release(self, tenant: str, model: str) -> None:
         """Frees the place of one generation. Called by its permit."""
         self.active -= 1
@@ -85,6 +90,7 @@ class Permit:
         self._admission: Admission | None = admission
         self._tenant = tenant
         self._model = model
+        self._capacity = admission.capacity
         self._share = admission.capacity.admitted(queued=queued)
 
     def queued(self) -> None:
@@ -98,6 +104,10 @@ class Permit:
     def output_started(self) -> None:
         """Notes that the generation has output."""
         self._share.output_started()
+
+    def rejection(self, cause: str, why: str, delay: float) -> Overloaded:
+        """Returns the error if the generation cannot run after all, with a delay for its caller."""
+        return self._capacity.rejection(cause, why, 0, delay)
 
     def release(self) -> None:
         """Returns the permit. Further calls have no effect."""

@@ -14,6 +14,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tokengrpc.core.decaying import Decaying
 from tokengrpc.core.retry_delays import RetryDelays
 from tokengrpc.core.stream_cost import DEFAULT_SHARE, StreamCost
 from tokengrpc.errors import Overloaded
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
 STANDING_SECONDS = 0.25
 """Time for which a lag must last, in at least two measurements: a single pause is not overload."""
 
-CAUSES = ("generations", "start_wait", "loop_lag", "core_wait", "core_share")
-"""Causes of rejections. The first is the limit on running generations."""
+CAUSES = (
+    *("generations", "start_wait", "loop_lag", "core_wait", "core_share"),
+    *("queue_length", "queue_time", "log_bytes"),
+)
+"""Causes of rejections: the limit on running generations, the process's own, and those of what is kept."""
 
 _PENDING_MEMORY = 5.0
 """Time constant, in seconds, of the expectation that an admitted generation starts its output soon."""
@@ -81,8 +85,8 @@ class Capacity:
         self._lagging = self._core_is_busy = False
         self._core_wait = 0.0
         self._producing = 0
-        self._pending = _Decaying(_PENDING_MEMORY)
-        self._ends = _Decaying(_ENDS_MEMORY)
+        self._pending = Decaying(_PENDING_MEMORY)
+        self._ends = Decaying(_ENDS_MEMORY)
         self._starts = self._refusals = 0
         self.rejections = Counter(dict.fromkeys(CAUSES, 0))
         """Number of callers that were rejected, by cause."""
@@ -160,12 +164,13 @@ class Capacity:
         if self.forecast + self._cost.share > limits.max_core_share:
             raise self.rejection("core_share", f"{active} generations need the whole core", active)
 
-    def rejection(self, cause: str, why: str, active: int) -> Overloaded:
-        """Returns the error for a caller that is rejected, with a delay."""
+    def rejection(self, cause: str, why: str, active: int, delay: float | None = None) -> Overloaded:
+        """Returns the error for a caller that is rejected; without a `delay`, it gets one by its turn."""
         self._refusals += 1
         self.rejections[cause] += 1
         self.rejecting = True
-        delay = self._delays.next(self.now(), self._rate(active))
+        if delay is None:
+            delay = self._delays.next(self.now(), self._rate(active))
         return Overloaded(
             f"the server is at capacity, because {why}: try again in {delay:.1f} s, or on another replica",
             metadata={"cause": cause},
@@ -239,24 +244,6 @@ class Share:
             self._producing = False
             self._capacity.count(-1)
         self._capacity.ended()
-
-
-class _Decaying:
-    """Number of events, each of which counts less the longer ago it was."""
-
-    def __init__(self, memory: float) -> None:
-        self._memory = memory
-        self._sum = 0.0
-        self._at = 0.0
-
-    def at(self, now: float) -> float:
-        """Returns the number at a time that is not before the last one."""
-        return self._sum * math.exp((self._at - now) / self._memory)
-
-    def change(self, change: int, happened: float, now: float) -> None:
-        """Adds an event, or removes one that was added."""
-        counts = math.exp((happened - now) / self._memory)
-        self._sum, self._at = max(0.0, self.at(now) + change * counts), now
 
 
 def _above(value: float, limit: float, *, already: bool) -> bool:

@@ -29,7 +29,10 @@ class ClockLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
-    """Model with the pool of engines that run it; `context_token_count` is 0 if unknown."""
+    """Model with the pool of engines that run it; `context_token_count` is 0 if unknown.
+
+    `max_queue_time` is the longest wait for an engine, in seconds; 0 means the server's.
+    """
 
     name: str
     pool: EnginePool
@@ -37,6 +40,7 @@ class ServedModel:
     context_token_count: int = 0
     allowed_engine_params: frozenset[str] = frozenset()
     clocks: ClockLimits = ClockLimits()
+    max_queue_time: float = 0.0
 
     @property
     def engines(self) -> list[Engine]:

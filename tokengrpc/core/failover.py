@@ -18,6 +18,7 @@ from tokengrpc.core.continuation import (
 )
 from tokengrpc.core.input_tokens import estimate_input
 from tokengrpc.core.model import Capability, ContinuationMethod, FinishReason, Switch
+from tokengrpc.core.place import Place
 from tokengrpc.core.pooled_engine import SlotRequest
 from tokengrpc.core.ports.engine import id_space
 from tokengrpc.core.termination import Termination
@@ -67,7 +68,7 @@ class FailoverPlan:
     """Candidates for the next attempt of one generation, best first; never empty until `lost` raises.
 
     `continuation_state` is None if no engine may continue another engine's output. `session` is the
-    key of the request's session (`session_key`).
+    key of the request's session (`session_key`); `place` that of all its attempts in the wait queue.
     """
 
     def __init__(
@@ -76,8 +77,10 @@ class FailoverPlan:
         capable: Sequence[PooledEngine],
         max_attempts: int,
         session: bytes = b"",
+        place: Place | None = None,
     ) -> None:
         self._session = session
+        self._place = place or Place()
         self._generation = generation
         self._request = request = generation.request
         self._capable = capable
@@ -185,6 +188,7 @@ class FailoverPlan:
             most_output=self._request.max_output_token_count,
             progress=lambda: generation.token_count,
             session=self._session,
+            place=self._place,
         )
 
     def _wants_ids(self, pooled: PooledEngine) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tokengrpc.core.breaker import AttemptOutcome, CircuitBreaker
 from tokengrpc.core.inter_token_latency import InterTokenLatency
 from tokengrpc.core.load_signal import LoadSignal
+from tokengrpc.core.place import Place
 from tokengrpc.errors import EngineStalled
 
 if TYPE_CHECKING:
@@ -190,6 +191,7 @@ class SlotRequest:
     progress: Callable[[], int]
     session: bytes = b""
     """Key of the session (`session_key`); empty: none."""
+    place: Place = field(default_factory=Place)
     left: list[PooledEngine] = field(init=False)
     """Engines that may run the next attempt."""
     retries: bool = field(init=False, default=False)
@@ -228,6 +230,14 @@ class Slot:
         self.request = request
         self.trial = pooled.breaker.begin()
         self._expected = expected
+        self._done_before = request.progress()
+        self.charged = 0.0
+        """Tokens that the tenant was charged with; 0 if nobody waited when the slot was given."""
+
+    @property
+    def used(self) -> float:
+        """Input tokens, and output tokens of this attempt so far."""
+        return self.request.input_tokens + self.request.progress() - self._done_before
 
     @property
     def outstanding(self) -> float:

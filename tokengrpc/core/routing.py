@@ -1,4 +1,4 @@
-"""Choice of the engine that runs a request, and the wait queue of a model. No I/O; times are in seconds."""
+"""Choice of the engine that runs a request. No I/O; times are in seconds."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from tokengrpc.core.affinity import score
 from tokengrpc.core.breaker import AttemptOutcome
 from tokengrpc.core.pooled_engine import Slot
+from tokengrpc.core.wait_queue import WaitQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tokengrpc.core.pooled_engine import PooledEngine, SlotRequest
+    from tokengrpc.core.tenant import Priority
     from tokengrpc.errors import TokenGrpcError
 
 _FIRST_GUESS = 256.0
@@ -26,19 +28,26 @@ class EnginePool:
 
     A request runs on the engine with the fewest outstanding tokens in proportion to its weight, among the
     available engines with free slots and the lowest priority value. An engine is available if its circuit
-    breaker allows a request. If every available engine is at capacity, the request is queued. If no engine is
-    available, the request goes to the one that will recover first, because rejecting it would guarantee a
-    failure.
+    breaker allows a request. If every available engine is at capacity, the request is queued (`WaitQueue`).
+    If no engine is available, the request goes to the one that will recover first, because rejecting it would
+    guarantee a failure.
 
     A request of a session runs on the session's own engine instead, if that is one of these candidates and
     its outstanding tokens exceed 1.25 times those of the least loaded one by at most `session_load_bound`.
     Otherwise the session's next engine takes the request. A bound of 0 ignores sessions.
     """
 
-    def __init__(self, engines: Sequence[PooledEngine], *, session_load_bound: int = 0) -> None:
+    def __init__(
+        self,
+        engines: Sequence[PooledEngine],
+        *,
+        session_load_bound: int = 0,
+        wait_queue: WaitQueue | None = None,
+    ) -> None:
+        """`wait_queue` is the pool's own; by default one without limits."""
         self.engines = tuple(engines)
         self._session_load_bound = session_load_bound
-        self._wait_queue: dict[SlotRequest, Callable[[Slot], None]] = {}
+        self._wait_queue = WaitQueue() if wait_queue is None else wait_queue
         self._typical_output = _FIRST_GUESS
         self._serving = False
         self.on_breaker_change: Callable[[PooledEngine, bool], None] | None = None
@@ -54,6 +63,11 @@ class EnginePool:
         return len(self._wait_queue)
 
     @property
+    def waiting_by_priority(self) -> Mapping[Priority, int]:
+        """Number of queued requests of each priority."""
+        return self._wait_queue.lengths
+
+    @property
     def running(self) -> int:
         """Number of attempts that run on the engines."""
         return sum(pooled.running for pooled in self.engines)
@@ -65,17 +79,34 @@ class EnginePool:
 
     def acquire(self, slot_request: SlotRequest, now: float) -> Slot | None:
         """Returns a slot for a request that has engines left; None if the request must be queued."""
+        self._wait_queue.number(slot_request.place)
         self.serve_waiters(now)
         pooled = self._choose(slot_request, now)
         return None if pooled is None else self._take(slot_request, pooled, now)
 
-    def wait(self, slot_request: SlotRequest, granted: Callable[[Slot], None]) -> None:
-        """Queues a request; `granted` is called with its slot."""
-        self._wait_queue[slot_request] = granted
+    def wait(
+        self,
+        slot_request: SlotRequest,
+        granted: Callable[[Slot], None],
+        displaced: Callable[[], None] = lambda: None,
+    ) -> bool:
+        """Queues a request. Returns False if the queue is full.
+
+        `granted` is called with its slot, or `displaced` if another request takes its place in the queue.
+        """
+        return self._wait_queue.add(slot_request, granted, displaced)
 
     def leave(self, slot_request: SlotRequest) -> None:
         """Removes a request from the wait queue."""
-        self._wait_queue.pop(slot_request, None)
+        self._wait_queue.remove(slot_request)
+
+    def queue_position(self, slot_request: SlotRequest, now: float) -> int:
+        """Returns the position of a request in the wait queue, from 1; 0 if it is not queued."""
+        return self._wait_queue.position(slot_request, self._expected_tokens, now)
+
+    def retry_delay(self, now: float) -> float:
+        """Returns the delay, in seconds, for a caller that the wait queue rejects."""
+        return self._wait_queue.retry_delay(now, self.running)
 
     def release(
         self,
@@ -91,6 +122,9 @@ class EnginePool:
         `wait` is the backoff that the engine asked for, in seconds. `error` is what ended the attempt.
         """
         slot.pooled.remove_slot(slot, outcome, wait, now, error)
+        if slot.charged:
+            used = 0.0 if outcome is AttemptOutcome.FAILURE else slot.used
+            self._wait_queue.correct(slot.request, used - slot.charged)
         if outcome is AttemptOutcome.SUCCESS:
             self._typical_output += _LEARNING * (slot.request.progress() - self._typical_output)
         self.serve_waiters(now)
@@ -121,7 +155,7 @@ class EnginePool:
         self.serve_waiters(now)
 
     def serve_waiters(self, now: float) -> None:
-        """Gives free slots to queued requests, in order of arrival."""
+        """Gives free slots to queued requests, in the order of the wait queue."""
         # A request may release its slot at once, if its caller has left. That calls this function again, and
         # the loop that is running serves the next request.
         if self._serving:
@@ -129,15 +163,25 @@ class EnginePool:
         self._serving = True
         self._served_at = now
         try:
-            for slot_request, granted in list(self._wait_queue.items()):
-                if not any(pooled.has_free_slot for pooled in self.engines):
+            while self._wait_queue:
+                slot_request = self._wait_queue.first(lambda left: self._has_slot(left, now))
+                pooled = None if slot_request is None else self._choose(slot_request, now)
+                if slot_request is None or pooled is None:
                     return
-                pooled = self._choose(slot_request, now)
-                if pooled is not None:
-                    del self._wait_queue[slot_request]
-                    granted(self._take(slot_request, pooled, now))
+                cost = self._expected_tokens(slot_request)
+                granted = self._wait_queue.serve(slot_request, cost, now)
+                slot = self._take(slot_request, pooled, now)
+                slot.charged = cost
+                granted(slot)
         finally:
             self._serving = False
+
+    def _has_slot(self, left: Sequence[PooledEngine], now: float) -> bool:
+        """Returns whether a request that these engines may run gets a slot now: as `_choose` does."""
+        free = [pooled for pooled in left if pooled.has_free_slot]
+        if not free or len(left) == 1:
+            return bool(free)
+        return any(m.breaker.allows(now) for m in free) or not any(m.breaker.allows(now) for m in left)
 
     def _choose(self, slot_request: SlotRequest, now: float) -> PooledEngine | None:
         left = slot_request.left
@@ -169,11 +213,17 @@ class EnginePool:
             self.on_breaker_change(pooled, is_open)
 
     def _take(self, slot_request: SlotRequest, pooled: PooledEngine, now: float) -> Slot:
-        most = slot_request.most_output
-        expected = self._typical_output if most is None else min(self._typical_output, most)
-        slot = Slot(slot_request, pooled, expected)
+        slot = Slot(slot_request, pooled, self._expected_output(slot_request))
+        slot_request.place.served = True
         pooled.take(slot, now)
         return slot
+
+    def _expected_output(self, slot_request: SlotRequest) -> float:
+        most = slot_request.most_output
+        return self._typical_output if most is None else min(self._typical_output, most)
+
+    def _expected_tokens(self, slot_request: SlotRequest) -> float:
+        return slot_request.input_tokens + self._expected_output(slot_request)
 
 
 def _best(engines: Sequence[PooledEngine], now: float) -> PooledEngine:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tokengrpc.core.affinity import session_key
 from tokengrpc.core.breaker import AttemptOutcome, classify_outcome
 from tokengrpc.core.failover import FailoverPlan
+from tokengrpc.core.place import Place
 from tokengrpc.core.ports.engine import ReportsLateUsage
 from tokengrpc.core.termination import Termination
 from tokengrpc.errors import (
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from tokengrpc.core.events import Event
     from tokengrpc.core.generation import Generation
     from tokengrpc.core.model import Delta
-    from tokengrpc.core.pooled_engine import Slot
+    from tokengrpc.core.pooled_engine import Slot, SlotRequest
     from tokengrpc.core.ports.budget import Grant
     from tokengrpc.core.routing import EnginePool
     from tokengrpc.errors import EngineStalled
@@ -76,10 +78,22 @@ class AttemptRunner:
             spec.engines,
             services.limits.max_engine_attempts,
             session_key(spec.key.tenant, spec.request.session_id),
+            Place(
+                tenant=spec.key.tenant,
+                weight=spec.identity.tenant.weight,
+                priority=spec.request.priority,
+            ),
         )
         self._reports = AttemptReports(spec, generation, services)
         self._current: RunningAttempt | None = None
         self._cancelled_at: float | None = None
+        self._waiting: SlotRequest | None = None
+
+    @property
+    def queue_position(self) -> int:
+        """Position in the wait queue; 0 if the generation does not wait."""
+        waiting = self._waiting
+        return 0 if waiting is None else self._pool.queue_position(waiting, self._services.seconds())
 
     async def run(self) -> Termination:
         """Runs attempts until one succeeds. Returns the end. Raises the error of the generation."""
@@ -125,30 +139,57 @@ class AttemptRunner:
         if slot is not None:
             self._permit.called()
             return RunningAttempt(slot, waited=0.0, began=wanted_at)
-        granted: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
+        slot = await self._wait(slot_request)
+        self._permit.called()
+        return RunningAttempt(slot, waited=now() - wanted_at, began=now())
+
+    async def _wait(self, slot_request: SlotRequest) -> Slot:
+        """Waits in the pool's queue. Raises Overloaded if the queue is full or the wait takes too long."""
+        loop, now, pool = asyncio.get_running_loop(), self._services.seconds, self._pool
+        granted: asyncio.Future[Slot] = loop.create_future()
 
         def grant(slot: Slot) -> None:
             if granted.done():
-                self._pool.release(slot, AttemptOutcome.NEUTRAL, now())
+                pool.release(slot, AttemptOutcome.NEUTRAL, now())
             else:
                 granted.set_result(slot)
 
-        self._pool.wait(slot_request, grant)
+        def reject(cause: str, why: str) -> None:
+            if not granted.done():
+                pool.leave(slot_request)
+                granted.set_exception(self._rejection(cause, why))
+
+        full = ("queue_length", "more requests wait for an engine than may")
+        if not pool.wait(slot_request, grant, partial(reject, *full)):
+            raise self._rejection(*full)
+        self._waiting = slot_request
         self._permit.queued()
-        _schedule_wakeup(self._pool, now)
+        _schedule_wakeup(pool, now)
+        longest = self._spec.model.max_queue_time or self._services.limits.max_queue_time
+        late = f"no engine was free for {longest:g} s"
+        timer = loop.call_later(longest, reject, "queue_time", late) if longest else None
         try:
-            slot = await granted
+            return await granted
         except asyncio.CancelledError:
-            self._pool.leave(slot_request)
-            if not granted.cancelled():
-                self._pool.release(granted.result(), AttemptOutcome.NEUTRAL, now())
-                _schedule_wakeup(self._pool, now)
+            pool.leave(slot_request)
+            if not granted.cancelled() and granted.exception() is None:
+                pool.release(granted.result(), AttemptOutcome.NEUTRAL, now())
+                _schedule_wakeup(pool, now)
             stall = self._take_stall()
             if stall is None:
                 raise
             raise self._plan.loss or self._all_busy(stall) from None
-        self._permit.called()
-        return RunningAttempt(slot, waited=now() - wanted_at, began=now())
+        finally:
+            self._waiting = None
+            if timer is not None:
+                timer.cancel()
+
+    def _rejection(self, cause: str, why: str) -> TokenGrpcError:
+        """Returns the error of a request that the wait queue rejects."""
+        why = f"{why} for model {self._spec.model.name}"
+        return self._plan.loss or self._permit.rejection(
+            cause, why, self._pool.retry_delay(self._services.seconds())
+        )
 
     async def _attempt(self, attempt: RunningAttempt) -> Termination:
         engine = attempt.pooled.engine

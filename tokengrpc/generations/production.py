@@ -84,6 +84,11 @@ class Production:
         """The latest time at which the generation ends, on the loop's clock."""
         return self._timers.ends_at
 
+    @property
+    def queue_position(self) -> int:
+        """Position in the wait queue of the model; 0 if the generation does not wait."""
+        return 0 if self._attempts is None else self._attempts.queue_position
+
     def stop(self, termination: Termination) -> None:
         """Ends the generation now, whatever its engine is doing. No effect if it is ending already."""
         # A task that is cancelled before its first step never runs, but this one must.
@@ -189,6 +194,7 @@ class Production:
                 model=self._spec.model.name,
                 engine=self._generation.attempts.engines[-1],
                 queue_seconds=now - self._generation.timestamps.created / 1e9,
+                priority=self._spec.request.priority,
                 trace=self._spec.trace,
             )
         )

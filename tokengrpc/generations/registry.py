@@ -268,7 +268,7 @@ class GenerationRegistry:
         model = self._catalog.resolve(name)
         self._admission.check(tenant, model.name, queued=model.pool.waiting > 0)
         if not self._services.buffers.has_room:
-            raise Overloaded("the server's memory for replays is full: try again shortly")
+            raise self._admission.rejection("log_bytes", "its memory for the events of generations is full")
         self._services.billing.check_available()
         return model
 
@@ -335,6 +335,7 @@ class GenerationRegistry:
             after,
             deadline_left=deadline_left,
             heartbeat=self._limits.heartbeat_interval,
+            queue_heartbeat=self._limits.queue_heartbeat_interval,
             on_end=ended,
         )
         observers.emit(

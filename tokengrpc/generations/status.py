@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from tokengrpc.core.breaker import BreakerState
+from tokengrpc.core.tenant import Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from tokengrpc.core.admission import Admission
     from tokengrpc.core.catalog import Catalog, ServedModel
@@ -50,8 +52,13 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     """State of a model: its queued requests and its engines."""
 
     name: str
-    waiting: int
+    waiting_by_priority: Mapping[Priority, int]
     engines: tuple[EngineStatus, ...]
+
+    @property
+    def waiting(self) -> int:
+        """Number of queued requests."""
+        return sum(self.waiting_by_priority.values())
 
     @property
     def ready(self) -> bool:
@@ -138,7 +145,8 @@ class ServerStatus:
 
     def _model(self, model: ServedModel) -> ModelStatus:
         engines = tuple(map(self._engine, model.pool.engines))
-        return ModelStatus(name=model.name, waiting=model.pool.waiting, engines=engines)
+        waiting = model.pool.waiting_by_priority
+        return ModelStatus(name=model.name, waiting_by_priority=waiting, engines=engines)
 
     def _engine(self, pooled: PooledEngine) -> EngineStatus:
         now = self._clock.now_ns() / 1e9

@@ -50,6 +50,7 @@ class Subscribers:
         *,
         on_join: Callable[[], None],
         on_empty: Callable[[], None],
+        queue_position: Callable[[], int] = int,
     ) -> None:
         self.buffer = buffer
         self.encoder = encoder
@@ -58,6 +59,7 @@ class Subscribers:
         self._generation = generation
         self._on_join: Callable[[], None] | None = on_join
         self._on_empty: Callable[[], None] | None = on_empty
+        self._queue_position = queue_position
         self._all: dict[Subscriber, None] = {}
         self._delivered = 0
         self._left: asyncio.Event | None = None
@@ -67,6 +69,11 @@ class Subscribers:
     def state(self) -> State:
         """State of the generation."""
         return self._generation.state
+
+    @property
+    def queue_position(self) -> int:
+        """Position of the generation among those that wait for an engine; 0 if it does not wait."""
+        return self._queue_position()
 
     @property
     def delivered(self) -> int:
@@ -107,6 +114,7 @@ class Subscribers:
         """Notes that the generation has ended and everything is published. Wakes all subscribers."""
         # From here on, nothing here refers to what runs the generation.
         self._on_join = self._on_empty = None
+        self._queue_position = int
         self.complete = True
         self.buffer.seal()
         if not self._all:

@@ -7,6 +7,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from tokengrpc.core.deadline import stream_end
+from tokengrpc.core.model import State
 from tokengrpc.errors import StreamDeadlineExceeded
 
 if TYPE_CHECKING:
@@ -36,15 +37,20 @@ class Subscription:
         *,
         deadline_left: float | None,
         heartbeat: float,
+        queue_heartbeat: float,
         on_end: Callable[[Subscription], None],
     ) -> None:
-        """Takes the last sequence that the caller has as `after`; times are in seconds."""
+        """Takes the last sequence that the caller has as `after`; times are in seconds.
+
+        `heartbeat` is the interval of heartbeats, `queue_heartbeat` that until an engine has accepted.
+        """
         self.cursor = after
         self.failure: StreamEnded | None = None
         self.messages = 0
         self._subscribers = subscribers
         self._deadline_left = deadline_left
         self._heartbeat = heartbeat
+        self._queue_heartbeat = min(heartbeat, queue_heartbeat)
         self._on_end = on_end
         self._notices: list[bytes] = []
         # The tail of the last message. Notices repeat it, and the buffer may have dropped it by then: also
@@ -64,7 +70,7 @@ class Subscription:
 
     def __enter__(self) -> Subscription:
         self._task = asyncio.current_task()
-        self._timers.append(self._loop.call_later(self._heartbeat, self._beat))
+        self._timers.append(self._loop.call_later(self._interval, self._beat))
         if self._deadline_left is not None:
             ends = stream_end(self._deadline_left, self._subscribers.ends_at - self._loop.time())
             if ends is not None:
@@ -175,11 +181,18 @@ class Subscription:
 
     def _beat(self) -> None:
         # One timer per subscription, which checks the time of the last message, instead of one per message.
+        subscribers = self._subscribers
+        interval = self._interval
         silent = self._loop.time() - self.last_sent
-        if silent >= self._heartbeat:
-            self.notify(self._subscribers.encoder.heartbeat(self._subscribers.state))
+        if silent >= interval:
+            position = subscribers.queue_position
+            self.notify(subscribers.encoder.heartbeat(subscribers.state, position))
             silent = 0.0
-        self._timers[0] = self._loop.call_later(self._heartbeat - silent, self._beat)
+        self._timers[0] = self._loop.call_later(interval - silent, self._beat)
+
+    @property
+    def _interval(self) -> float:
+        return self._queue_heartbeat if self._subscribers.state is State.QUEUED else self._heartbeat
 
     def _expire(self) -> None:
         self.fail(

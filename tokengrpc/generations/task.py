@@ -75,6 +75,7 @@ class GenerationTask:
             self.generation,
             on_join=self._joined,
             on_empty=self._left,
+            queue_position=self._queue_position,
         )
         self._services = services
         self._permit: Permit | None = permit
@@ -149,6 +150,9 @@ class GenerationTask:
             self._production.stop_later()
         else:
             self.stop(Termination.failed(Cancelled("the last reader has left")))
+
+    def _queue_position(self) -> int:
+        return 0 if self._production is None else self._production.queue_position
 
     def _delivered(self) -> int:
         return self.subscribers.delivered

@@ -67,7 +67,7 @@ FAILED = _counter(
 )
 QUEUE_TIME = _histogram(
     "tokengrpc_request_queue_time_seconds",
-    "model",
+    "model priority",
     _REQUEST_SECONDS,
     "from admission until an engine accepted the request",
 )
@@ -184,7 +184,11 @@ CALL_ERRORS = _counter(
 
 GENERATIONS = _gauge("tokengrpc_generations", "", "running generations")
 RUNNING = _gauge("tokengrpc_num_requests_running", "model engine", "calls of engines that run")
-WAITING = _gauge("tokengrpc_num_requests_waiting", "model", "generations that wait for a slot on an engine")
+WAITING = _gauge(
+    "tokengrpc_num_requests_waiting",
+    "model priority",
+    "generations that wait for a slot on an engine, by priority (`interactive`, `standard`, `batch`)",
+)
 BREAKER_STATE = _gauge(
     "tokengrpc_breaker_state",
     "model engine state",

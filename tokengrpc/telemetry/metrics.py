@@ -125,7 +125,7 @@ class Metrics:
         self._of(table.ADMITTED, event.model, self._tenant(event.key.tenant)).inc()
 
     def _started(self, event: GenerationStarted) -> None:
-        self._of(table.QUEUE_TIME, event.model).observe(event.queue_seconds)
+        self._of(table.QUEUE_TIME, event.model, event.priority.name.lower()).observe(event.queue_seconds)
 
     def _first_token(self, event: FirstToken) -> None:
         self._of(table.FIRST_TOKEN_TIME, event.model).observe(event.seconds)

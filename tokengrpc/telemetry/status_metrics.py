@@ -53,7 +53,14 @@ class StatusMetrics(Collector):
         yield _gauge(table.BUILD_INFO, {(__version__, platform.python_version(), grpc.__version__): 1})
         models = status.models()
         engines = {(model.name, engine.name): engine for model in models for engine in model.engines}
-        yield _gauge(table.WAITING, {(model.name,): model.waiting for model in models})
+        yield _gauge(
+            table.WAITING,
+            {
+                (model.name, priority.name.lower()): waiting
+                for model in models
+                for priority, waiting in model.waiting_by_priority.items()
+            },
+        )
         yield _gauge(table.MODEL_READY, {(model.name,): model.ready for model in models})
         yield _gauge(table.SILENT, {labels: engine.silent_seconds for labels, engine in engines.items()})
         yield _gauge(table.RUNNING, {labels: engine.running for labels, engine in engines.items()})

@@ -10,6 +10,7 @@ import msgspec
 from tokengrpc.core.model import FinishReason, GenerationKey, Switch, UsageReport
 from tokengrpc.core.ports.engine import Upstream
 from tokengrpc.core.ports.ledger import UsageRecord
+from tokengrpc.core.tenant import Priority
 from tokengrpc.core.termination import Timestamps
 from tokengrpc.core.trace import NO_TRACE, TraceContext
 
@@ -63,6 +64,7 @@ class GenerationStarted(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     engine: str
     queue_seconds: float
+    priority: Priority = Priority.STANDARD
     trace: TraceContext = NO_TRACE
 
 
