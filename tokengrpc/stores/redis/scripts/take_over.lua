@@ -12,12 +12,13 @@ local status = 'taken'
 if kind == 'FINISHED' then
   status = 'ended'
 elseif owner == ARGV[1] and epoch == seen + 1 then
-  status = 'taken'
+  status = 'taken' -- before: the call was repeated
 elseif epoch ~= seen then
   status = 'moved'
 elseif tonumber(leased_until) > now() then
   status = 'held'
-else
+end
+if status == 'taken' then
   owner, epoch = ARGV[1], seen + 1
   lease(owner, epoch, ARGV[3])
   expire(incarnation, ARGV[4])
