@@ -39,6 +39,8 @@ from tokengrpc.model_factory import ModelFactory
 from tokengrpc.rpc import grpc_aio
 from tokengrpc.rpc.acceptors import Acceptors
 from tokengrpc.rpc.access_log import AccessLog
+from tokengrpc.rpc.admin_servicer import SERVICE as ADMIN_SERVICE
+from tokengrpc.rpc.admin_servicer import AdminServicer
 from tokengrpc.rpc.authenticators import create_authenticator, create_directory, introduce
 from tokengrpc.rpc.call_reports import CallReports
 from tokengrpc.rpc.exposure import check_exposure
@@ -219,22 +221,7 @@ class Server:
             request_timeout=settings.limits.request_timeout,
             max_awaited_requests=settings.limits.max_awaited_requests,
         )
-        usage = None
-        if isinstance(self.ledger, UsageReader):
-            usage = UsageReads(self.ledger, _patience("usage ledger", settings.limits))
-        handlers = TokenStreamServicer(
-            registry, self.catalog, usage, flush_interval=settings.limits.flush_interval
-        ).handlers
-        reporting = None if self._load is None else LoadReporting(self._load.report)
-        trailers = tuple if reporting is None else reporting.trailers
-        registered = grpc_aio.register(self._server, SERVICE, handlers, interceptor, trailers)
-        served = [SERVICE.full_name]
-        if usage is not None:
-            served.append(USAGE_SERVICE.full_name)
-            reading = UsageServicer(usage).handlers
-            registered |= grpc_aio.register(self._server, USAGE_SERVICE, reading, interceptor)
-        if reporting is not None:
-            reporting.register(self._server, settings.limits.request_timeout)
+        served, registered = self._register(registry, self.catalog, interceptor)
         await self.health.register(self._server, settings.limits.request_timeout)
         if settings.reflection != "off":
             admit = grpc_aio.admitting(interceptor) if settings.reflection == "authenticated" else None
@@ -255,6 +242,34 @@ class Server:
             log.warning("usage is kept in memory only, and lost when the server stops: set data_dir")
         self._enter(Phase.SERVING)
         await self.health.ready()
+
+    def _register(
+        self, registry: GenerationRegistry, catalog: Catalog, interceptor: CallInterceptor
+    ) -> tuple[list[str], dict[str, grpc.RpcMethodHandler[bytes, bytes]]]:
+        """Registers the services. Returns the names that reflection lists, and all handlers by path."""
+        settings = self.settings
+        usage = None
+        if isinstance(self.ledger, UsageReader):
+            usage = UsageReads(self.ledger, _patience("usage ledger", settings.limits))
+        handlers = TokenStreamServicer(
+            registry, catalog, usage, flush_interval=settings.limits.flush_interval
+        ).handlers
+        reporting = None if self._load is None else LoadReporting(self._load.report)
+        trailers = tuple if reporting is None else reporting.trailers
+        registered = grpc_aio.register(self._server, SERVICE, handlers, interceptor, trailers)
+        served = [SERVICE.full_name]
+        if usage is not None:
+            served.append(USAGE_SERVICE.full_name)
+            reading = UsageServicer(usage).handlers
+            registered |= grpc_aio.register(self._server, USAGE_SERVICE, reading, interceptor)
+        if self.directory is not None:
+            served.append(ADMIN_SERVICE.full_name)
+            patience = _patience("database of tenants", settings.limits)
+            administering = AdminServicer(self.directory, self.budget, patience).handlers
+            registered |= grpc_aio.register(self._server, ADMIN_SERVICE, administering, interceptor)
+        if reporting is not None:
+            reporting.register(self._server, settings.limits.request_timeout)
+        return served, registered
 
     async def begin_drain(self, seconds: float) -> None:
         """Rejects new generations from now on, and tells readers that their streams end in `seconds`."""

@@ -62,7 +62,9 @@ async def replica(store: Counted, *static: str, outage_time: float = 300.0) -> A
 async def until_true(condition) -> None:
     """Waits for an asynchronous condition."""
     async with asyncio.timeout(20):
-        while not await condition():
+        while True:
+            if await condition():
+                return
             await asyncio.sleep(0.02)
 
 

@@ -97,8 +97,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str,
         Meta(
             description="authenticators of callers, by name: static (keys of tenants), database (keys of the "
-            "ledger's database), jwt, certificate or a plugin's; separated by commas, each kind of credential "
-            "goes to the first one that takes it"
+            "ledger's database), jwt, certificate or a plugin's; separated by commas, each kind of "
+            "credential goes to the first one that takes it"
         ),
     ] = "static"
     reflection: Annotated[

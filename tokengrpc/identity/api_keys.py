@@ -14,8 +14,13 @@ import hashlib
 import secrets
 import string
 import zlib
+from typing import TYPE_CHECKING
 
+from tokengrpc.core.ports.tenant_store import ApiKey
 from tokengrpc.identity.credentials import DATABASE_KEY_PREFIX
+
+if TYPE_CHECKING:
+    from tokengrpc.core.tenant import Scope
 
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _SHOWN = 8
@@ -31,6 +36,29 @@ def new_key() -> str:
     """Returns a new random key."""
     text = f"{DATABASE_KEY_PREFIX}{_random(_SHOWN)}_{_random(_SECRET)}"
     return text + _checksum(text)
+
+
+def created_key(
+    tenant: str,
+    scopes: frozenset[Scope],
+    now_ns: int,
+    *,
+    display_name: str = "",
+    expire_time_ns: int | None = None,
+) -> tuple[ApiKey, str]:
+    """Makes a key of a tenant. Returns its description, for the store, and the key itself."""
+    key = new_key()
+    described = ApiKey(
+        id=secrets.token_hex(8),
+        tenant=tenant,
+        prefix=key[:PREFIX_LENGTH],
+        digest=digest_of(key),
+        scopes=scopes,
+        display_name=display_name,
+        create_time_ns=now_ns,
+        expire_time_ns=expire_time_ns,
+    )
+    return described, key
 
 
 def is_well_formed(key: str) -> bool:

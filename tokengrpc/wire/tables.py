@@ -5,7 +5,14 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from tokenstreaming.v1 import generation_pb2, input_pb2, model_pb2, usage_pb2, usage_service_pb2
+from tokenstreaming.v1 import (
+    admin_service_pb2,
+    generation_pb2,
+    input_pb2,
+    model_pb2,
+    usage_pb2,
+    usage_service_pb2,
+)
 
 from tokengrpc.core.model import (
     Capability,
@@ -17,7 +24,7 @@ from tokengrpc.core.model import (
 )
 from tokengrpc.core.ports.ledger import RecordState
 from tokengrpc.core.ports.usage_reader import EntryKind, TimeUnit
-from tokengrpc.core.tenant import Priority
+from tokengrpc.core.tenant import Period, Priority, Scope
 from tokengrpc.errors import Advice
 
 if TYPE_CHECKING:
@@ -46,3 +53,5 @@ RECORD_STATES = EnumTable(RecordState, usage_service_pb2.UsageRecordState, "USAG
 ENTRY_KINDS = EnumTable(EntryKind, usage_service_pb2.UsageEntryKind, "USAGE_ENTRY_KIND")
 PRIORITIES = EnumTable(Priority, input_pb2.Priority, "PRIORITY")
 TIME_UNITS = EnumTable(TimeUnit, usage_service_pb2.UsageTimeUnit, "USAGE_TIME_UNIT")
+SCOPES = EnumTable(Scope, admin_service_pb2.Scope, "SCOPE")
+PERIODS = EnumTable(Period, admin_service_pb2.BudgetPeriod, "BUDGET_PERIOD")
