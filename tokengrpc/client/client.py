@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import grpc
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
+from tokengrpc.client.admin import Admin
 from tokengrpc.client.channel import CONTROL_TIMEOUT, call_metadata, channel_options, reject_url
 from tokengrpc.client.connection import Connection
 from tokengrpc.client.connections import Connections
@@ -36,7 +37,7 @@ class TokenStreamClient:
     """Asyncio client of one server, or of the replicas behind one name.
 
     All calls raise TokenStreamError. Streams resume after dropped connections within the bounds of `policy`.
-    `usage` reads the usage ledger.
+    `usage` reads the usage ledger. `admin` changes tenants and keys.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class TokenStreamClient:
         self._policy = policy
         self._connections = Connections(connect, by_loop=True)
         self.usage = Usage(self._connections, policy)
+        self.admin = Admin(self._connections)
 
     def __repr__(self) -> str:
         return f"<TokenStreamClient of {self._target}>"

@@ -13,7 +13,7 @@ from tokengrpc.client.actions import StartCall
 from tokengrpc.client.channel import CONTROL_TIMEOUT
 from tokengrpc.client.errors import TokenStreamError
 from tokengrpc.client.status import from_rpc_error
-from tokengrpc.client.stubs import aio_stub, aio_usage_stub
+from tokengrpc.client.stubs import aio_admin_stub, aio_stub, aio_usage_stub
 
 if TYPE_CHECKING:
     from tokenstreaming.v1.generation_pb2 import Generation
@@ -43,6 +43,7 @@ class Connection:
     def __init__(self, channel: grpc.aio.Channel, metadata: CallMetadata, policy: ResumePolicy) -> None:
         self.stub = aio_stub(channel)
         self.usage_stub = aio_usage_stub(channel)
+        self.admin_stub = aio_admin_stub(channel)
         self.policy = policy
         self.open: set[Closable] = set()
         self._channel = channel

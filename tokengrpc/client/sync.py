@@ -13,6 +13,7 @@ from tokengrpc.client.errors import TokenStreamError
 from tokengrpc.client.plan import plan_resume, plan_stream
 from tokengrpc.client.policy import ResumePolicy
 from tokengrpc.client.request import build_request
+from tokengrpc.client.sync_admin import SyncAdmin
 from tokengrpc.client.sync_connection import SyncConnection
 from tokengrpc.client.sync_stream import SyncTokenStream
 from tokengrpc.client.sync_usage import SyncUsage
@@ -35,7 +36,7 @@ class SyncTokenStreamClient:
     """Blocking client of one server, or of the replicas behind one name. Threads may share it.
 
     All calls raise TokenStreamError. Streams resume after dropped connections within the bounds of `policy`.
-    `usage` reads the usage ledger.
+    `usage` reads the usage ledger. `admin` changes tenants and keys.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class SyncTokenStreamClient:
         self._policy = policy
         self._connections = Connections(connect, by_loop=False)
         self.usage = SyncUsage(self._connections, policy)
+        self.admin = SyncAdmin(self._connections)
 
     def __repr__(self) -> str:
         return f"<SyncTokenStreamClient of {self._target}>"

@@ -12,7 +12,7 @@ from tokengrpc.client.actions import StartCall
 from tokengrpc.client.channel import CONTROL_TIMEOUT
 from tokengrpc.client.errors import TokenStreamError
 from tokengrpc.client.status import from_rpc_error
-from tokengrpc.client.stubs import sync_stub, sync_usage_stub
+from tokengrpc.client.stubs import sync_admin_stub, sync_stub, sync_usage_stub
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,6 +52,7 @@ class SyncConnection:
     def __init__(self, channel: grpc.Channel, metadata: CallMetadata, policy: ResumePolicy) -> None:
         self.stub = sync_stub(channel)
         self.usage_stub = sync_usage_stub(channel)
+        self.admin_stub = sync_admin_stub(channel)
         self.policy = policy
         self.open: set[Closable] = set()
         self._channel = channel

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 from tokenstreaming.v1 import admin_service_pb2 as pb
 
-from tokengrpc.core.ports.budget_reports import ReportsBudgets
+from tokengrpc.core.ports.budget import KeepsBudgets
 from tokengrpc.errors import StoreUnavailable, TenantExists, TenantNotFound
 from tokengrpc.identity.api_keys import created_key
 from tokengrpc.wire import admin_requests as asked
@@ -59,10 +59,10 @@ class AdminServicer:
         if stored is None:
             raise self._unknown(name)
         response = pb.GetTenantResponse(tenant=tenant_message(stored))
-        if isinstance(self._budget, ReportsBudgets) and stored.tenant.budgets:
+        if isinstance(self._budget, KeepsBudgets) and stored.tenant.budgets:
             budget = self._budget
-            uses = await self._once(lambda: budget.budget_uses(stored.tenant))
-            response.budget_statuses.extend(map(budget_status_message, uses))
+            statuses = await self._once(lambda: budget.statuses(stored.tenant))
+            response.budget_statuses.extend(map(budget_status_message, statuses))
         return response.SerializeToString()
 
     async def list_tenants(self, data: bytes, call: RpcCall) -> bytes:  # noqa: ARG002 - as handlers have it

@@ -10,7 +10,7 @@ from tokengrpc.wire.generation import timestamp
 from tokengrpc.wire.tables import PERIODS, PRIORITIES, SCOPES
 
 if TYPE_CHECKING:
-    from tokengrpc.core.ports.budget_reports import BudgetUse
+    from tokengrpc.core.ports.budget import BudgetStatus
     from tokengrpc.core.ports.tenant_store import ApiKey, AuditEntry, StoredTenant
     from tokengrpc.core.tenant import BudgetRule
 
@@ -54,13 +54,13 @@ def budget_message(rule: BudgetRule) -> pb.Budget:
     return message
 
 
-def budget_status_message(use: BudgetUse) -> pb.BudgetStatus:
-    """Converts the use of a budget."""
+def budget_status_message(status: BudgetStatus) -> pb.BudgetStatus:
+    """Converts how far a budget is used."""
     return pb.BudgetStatus(
-        budget=budget_message(use.rule),
-        label_value=use.label_value,
-        used=use.used,
-        period_end_time=timestamp(use.period_end_ns),
+        budget=budget_message(status.rule),
+        label_value=status.label_value,
+        used=status.used,
+        period_end_time=timestamp(status.period_end_ns),
     )
 
 
