@@ -72,7 +72,9 @@ class Connections:
             ) from None
         except (RedisError, OSError, TimeoutError) as error:
             why = str(error) or f"no answer within {self._timeout:g} s"
-            raise StoreUnavailable(f"the event store cannot be reached: {why[:200]}") from None
+            raise StoreUnavailable(
+                f"the event store cannot be reached: {why[:200]}: start it, or check the address in `store`"
+            ) from None
         self._commands = self._calls("commands", 0.0)
         self._appends = self._calls("appends", self._options.group_delay)
         if self.topology.clustered:
