@@ -67,6 +67,7 @@ async def test_a_trace_continues_from_the_caller_to_the_engine(receiver: OtlpRec
     assert told["gen_ai.request.max_tokens"] == 9
     assert told["gen_ai.response.finish_reasons"] == ["stop"]
     assert told["gen_ai.response.id"] == "scripted-1"
+    assert told["gen_ai.response.model"] == told["gen_ai.request.model"]
     assert (told["gen_ai.provider.name"], told["server.address"]) == ("openai", "127.0.0.1")
     usage = [told[f"gen_ai.usage.{kind}_tokens"] for kind in ("input", "output")]
     assert usage == [attributes(generation)[f"tokengrpc.usage.{kind}_tokens"] for kind in ("input", "output")]

@@ -34,11 +34,13 @@ def clean_response_id(text: str) -> str:
 class Attempts:
     """Attempts of one generation, one after another. Their outputs add up to that of the generation."""
 
-    __slots__ = ("_all", "_server")
+    __slots__ = ("_all", "_server", "response_model")
 
     def __init__(self, server: str) -> None:
         self._all: tuple[Attempt, ...] = ()
         self._server = server
+        self.response_model = ""
+        """The name that the last attempt's engine gave its model; empty if it gave none."""
 
     @property
     def engines(self) -> tuple[str, ...]:
@@ -52,11 +54,16 @@ class Attempts:
 
     def begin(self, engine: str, now_ns: int) -> None:
         """Adds an attempt, which runs."""
+        self.response_model = ""
         self._all = (*self._all, Attempt(engine=engine, server=self._server, began=now_ns))
 
-    def identify(self, response_id: str) -> None:
-        """Notes the id of the running attempt's response, in place of an earlier one."""
-        if self._all and not self._all[-1].ended:
+    def identify(self, response_id: str, response_model: str = "") -> None:
+        """Notes the id of the running attempt's response and its model's name, unless they are empty."""
+        if not self._all or self._all[-1].ended:
+            return
+        if response_model:
+            self.response_model = clean_response_id(response_model)
+        if response_id:
             *before, last = self._all
             self._all = (*before, structs.replace(last, response_id=clean_response_id(response_id)))
 

@@ -266,8 +266,8 @@ class Generation:
         return self._now
 
     def _feed_detailed(self, delta: Delta, tokens: list[Token], events: list[Event]) -> None:
-        if delta.response_id:
-            self.attempts.identify(delta.response_id)
+        if delta.response_id or delta.response_model:
+            self.attempts.identify(delta.response_id, delta.response_model)
         has_text = bool(delta.text or delta.reasoning or delta.refusal or (delta.text is None and delta.raw))
         token: Token | None = None
         if has_text or not delta.fragments:

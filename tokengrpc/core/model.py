@@ -185,6 +185,7 @@ class Delta(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     engine tokenized it, sent at most once, if `output.token_ids` asks for ids. `opaque` is data that the
     engine needs back together with the reasoning before it, as `ReasoningPart.opaque`. `response_id` is the
     id that the engine gave its response, in a delta of its own with the count 0; of several, the last counts.
+    `response_model` is the name that the engine gave its model there, in the same delta or another such one.
     """
 
     text: str | None = ""
@@ -201,6 +202,7 @@ class Delta(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     prompt_ids: tuple[int, ...] | None = None
     opaque: bytes = b""
     response_id: str = ""
+    response_model: str = ""
 
 
 class ContinuationMethod(StrEnum):

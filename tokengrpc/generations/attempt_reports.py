@@ -123,6 +123,7 @@ class AttemptReports:
                 usage=generation.attempt_usage,
                 finish_reason=finish.reason if finish is not None else None,
                 response_id=generation.attempts.response_id,
+                response_model=generation.attempts.response_model,
                 upstream=upstream_of(engine, self._spec.model.name),
                 operation=self._parameters.operation,
                 trace=attempt.trace,

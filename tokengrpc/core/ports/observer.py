@@ -119,7 +119,8 @@ class AttemptEnded(msgspec.Struct, frozen=True, kw_only=True):
     leaving, to the end of the engine's call; None unless that stopped the attempt. `seconds` and
     `accepted_seconds` are the times from the call of the engine to its end, and to its acceptance, if any.
     `usage` is that of this attempt, as far as it is known. `finish_reason` is the engine's, if it finished.
-    `response_id` is the id that the engine gave its response; empty if it gave none.
+    `response_id` and `response_model` are the id that the engine gave its response, and the name that it gave
+    its model there; empty if it gave none.
     """
 
     key: GenerationKey
@@ -135,6 +136,7 @@ class AttemptEnded(msgspec.Struct, frozen=True, kw_only=True):
     usage: UsageReport = UsageReport()
     finish_reason: FinishReason | None = None
     response_id: str = ""
+    response_model: str = ""
     upstream: Upstream = _NO_UPSTREAM
     operation: str = ""
     trace: TraceContext = NO_TRACE

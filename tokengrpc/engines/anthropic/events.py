@@ -73,7 +73,7 @@ class EventDecoder(StreamDecoder):
         """Decodes an event that is about the whole message."""
         match event.type:
             case "message_start" if event.message is not None:
-                self._identify(event.message.id, deltas)
+                self._identify(event.message.id, event.message.model, deltas)
                 self._opening.take(event.message)
                 usage = event.message.usage
                 # The API's own output count there means nothing yet.
@@ -88,7 +88,7 @@ class EventDecoder(StreamDecoder):
                 self._take_usage(usage_of(event, event.message), deltas)
                 self._end_mark(deltas)
             case "message":
-                self._identify(event.id, deltas)
+                self._identify(event.id, event.model, deltas)
                 self._take_whole(event, deltas)
                 self._take_usage(event.usage, deltas)
                 self._take_stop(event)
@@ -108,7 +108,7 @@ class EventDecoder(StreamDecoder):
 
     def _take_completion(self, event: Event, deltas: list[Delta]) -> None:
         """Decodes an event of the legacy API of text completions, which some proxies still speak."""
-        self._identify(event.id, deltas)
+        self._identify(event.id, event.model, deltas)
         if event.completion:
             deltas.append(Delta(text=event.completion))
             self._note_output(answers=True)

@@ -67,6 +67,7 @@ class Message(msgspec.Struct, gc=False):
     """
 
     id: Any = None
+    model: Any = None
     usage: Usage | None = None
     content: list[Block] | None = None
     stop_reason: str | None = None
@@ -81,6 +82,7 @@ class Event(msgspec.Struct, gc=False):
 
     type: str = ""
     id: Any = None
+    model: Any = None
     index: int = 0
     message: Message | None = None
     content_block: Block | None = None

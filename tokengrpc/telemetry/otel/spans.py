@@ -214,6 +214,8 @@ def _end_attempt(event: AttemptEnded, place: SpanContext) -> None:
         span.set_attribute(names.TIME_TO_FIRST_CHUNK, event.first_token_seconds)
     if event.response_id:
         span.set_attribute(names.RESPONSE_ID, event.response_id)
+    if event.response_model:
+        span.set_attribute(names.RESPONSE_MODEL, event.response_model)
     if event.finish_reason is not None:
         span.set_attribute(names.FINISH_REASONS, [names.finish_word(event.finish_reason)])
     for field, name in names.USAGE.items():

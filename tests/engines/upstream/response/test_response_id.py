@@ -30,6 +30,10 @@ def ids(deltas: Sequence[Delta]) -> list[str]:
     return [delta.response_id for delta in deltas if delta.response_id]
 
 
+def models(deltas: Sequence[Delta]) -> list[str]:
+    return [delta.response_model for delta in deltas if delta.response_model]
+
+
 @pytest.mark.parametrize(
     ("sent", "read"),
     [
@@ -60,6 +64,36 @@ def test_an_id_is_bounded_text_or_nothing(sent: object, read: str) -> None:
     start = {"type": "message_start", "message": {"id": sent, "type": "message", "content": []}}
     found = messages.feed([json.dumps(start).encode()])
     assert ids(found) == expected
+    assert all(delta.count == 0 for delta in found)
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        ("gpt-5.2-2026-01-01", "gpt-5.2-2026-01-01"),
+        ("x" * 1000, "x" * 128),
+        (SECRET, ""),
+        ("", ""),
+        (None, ""),
+    ],
+)
+@pytest.mark.parametrize("has_id", [True, False])
+def test_the_name_of_the_model_is_read_with_the_id(sent: object, read: str, has_id: bool) -> None:
+    """Once, and as bounded as the id; also if there is no id."""
+    expected = [read] if read else []
+    id_ = {"id": "chatcmpl-1"} if has_id else {}
+    chunks = ChunkDecoder("test", OutputOptions(), hiding(SECRET))
+    payloads = [
+        json.dumps(id_ | {"model": sent} | json.loads(chunk)).encode()
+        for chunk in (text("a"), text("b"), STOP)
+    ]
+    deltas = chunks.feed([*payloads, DONE])
+    assert models(deltas) == expected
+    assert ids(deltas) == (["chatcmpl-1"] if has_id else [])
+    messages = EventDecoder("test", hiding(SECRET))
+    message = id_ | {"model": sent, "type": "message", "content": []}
+    found = messages.feed([json.dumps({"type": "message_start", "message": message}).encode()])
+    assert models(found) == expected
     assert all(delta.count == 0 for delta in found)
 
 

@@ -18,7 +18,7 @@ from tokengrpc.engines.upstream.response.counts import newest
 from tokengrpc.engines.upstream.response.decoder import StreamDecoder
 from tokengrpc.engines.upstream.response.finish_reasons import refine_finish_reason
 from tokengrpc.engines.upstream.response.other_apis import CHAT
-from tokengrpc.engines.upstream.response.response_id import id_in
+from tokengrpc.engines.upstream.response.response_id import identity_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -142,7 +142,7 @@ class ChunkDecoder(StreamDecoder):
     def _take_id(self, payload: bytes, deltas: list[Delta]) -> None:
         if self._id_chunks:
             self._id_chunks -= 1
-            self._identify(id_in(payload), deltas)
+            self._identify(*identity_in(payload), deltas)
             if self._identified:
                 self._id_chunks = 0
 

@@ -67,6 +67,7 @@ class StreamDecoder(ABC):
         self._answered = False  # whether it has sent more than reasoning
         self._finish: EngineFinish | None = None
         self._identified = False  # whether the response's id was reported
+        self._model_named = False  # whether the name of its model was
         self._marked = False  # whether the end mark has arrived, but not yet the usage
         self._unrelayed: Collection[str] = ()  # kinds of output that cannot be relayed
         self._reopened = False  # whether output has followed the last finish reason
@@ -213,11 +214,14 @@ class StreamDecoder(ABC):
             deltas.append(self._last(self._finish))
         return deltas
 
-    def _identify(self, value: object, deltas: list[Delta]) -> None:
-        """Reports the response's id, once."""
-        if not self._identified and (found := read_id(value, self._hide)):
-            self._identified = True
-            deltas.append(Delta(count=0, response_id=found))
+    def _identify(self, value: object, model: object, deltas: list[Delta]) -> None:
+        """Reports the response's id and the name of its model, each once."""
+        found = "" if self._identified else read_id(value, self._hide)
+        name = "" if self._model_named else read_id(model, self._hide)
+        if found or name:
+            self._identified = self._identified or bool(found)
+            self._model_named = self._model_named or bool(name)
+            deltas.append(Delta(count=0, response_id=found, response_model=name))
 
     def _note_output(self, *, answers: bool) -> None:
         """Notes that the engine has sent output. `answers`: it is more than reasoning."""

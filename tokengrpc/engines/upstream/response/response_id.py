@@ -1,4 +1,4 @@
-"""The id that a server gave its response: in its body, or in its head if the body has none. No I/O."""
+"""The id that a server gave its response, in its body or its head, and the name of its model. No I/O."""
 
 from __future__ import annotations
 
@@ -23,23 +23,25 @@ _LONGEST_LENIENT = 64 * 1024
 
 
 class _Identified(msgspec.Struct, gc=False):
-    """Any object, of which only the id is decoded."""
+    """Any object, of which only the id and the model are decoded."""
 
     id: Any = None
+    model: Any = None
 
 
 _decode = msgspec.json.Decoder(_Identified).decode
 
 
-def id_in(payload: bytes) -> object:
-    """Returns the field `id` of a JSON object; None if there is none."""
+def identity_in(payload: bytes) -> tuple[object, object]:
+    """Returns the fields `id` and `model` of a JSON object; None for one that it does not have."""
     with suppress(ValueError, RecursionError):
-        return _decode(payload).id
+        found = _decode(payload)
+        return found.id, found.model
     if len(payload) <= _LONGEST_LENIENT:
         with suppress(ValueError, RecursionError):
             value = json.loads(payload)
-            return value.get("id") if isinstance(value, dict) else None
-    return None
+            return (value.get("id"), value.get("model")) if isinstance(value, dict) else (None, None)
+    return None, None
 
 
 def id_in_head(headers: Mapping[str, str], hide: Callable[[str], str]) -> Sequence[Sequence[Delta]]:
@@ -49,7 +51,7 @@ def id_in_head(headers: Mapping[str, str], hide: Callable[[str], str]) -> Sequen
 
 
 def read_id(value: object, hide: Callable[[str], str]) -> str:
-    """Returns an id, bounded and escaped; empty if it is none.
+    """Returns an id or a model's name, bounded and escaped; empty if it is none.
 
     Text of which `hide` would redact a part, such as a key, is no id.
     """
