@@ -7,6 +7,7 @@ import os
 import select
 import sys
 import termios
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -200,6 +201,31 @@ def test_waiting_for_an_unread_pipe_is_bounded():
         pipe.writer.write("last\n")
         pipe.writer.finish(0)
         assert pipe.read_to_end()[-1] == "last"
+
+
+def test_a_line_may_be_made_by_the_writer_thread():
+    """In its turn, bounded like others. A function that fails costs its own line alone."""
+    threads: set[str] = set()
+
+    def made() -> str:
+        threads.add(threading.current_thread().name)
+        return "made\n"
+
+    def fail() -> str:
+        raise ValueError("secret")
+
+    with opened() as pipe:
+        pipe.writer.write("first\n")
+        pipe.writer.write_later(made)
+        pipe.writer.write_later(fail)
+        pipe.writer.write_later(lambda: "x" * 10 * MAX_LINE_LENGTH + "\n")
+        pipe.writer.write_later(str)
+        pipe.writer.write("last\n")
+        pipe.writer.finish(0)
+        first, second, failed, cut, last = pipe.read_to_end()
+    assert (first, second, last) == ("first", "made", "last")
+    assert (threads, len(cut)) == ({"log-writer"}, MAX_LINE_LENGTH - 1)
+    assert failed == "a log line could not be made (ValueError)"
 
 
 def test_a_long_line_is_cut():

@@ -7,14 +7,21 @@ import gc
 import io
 import json
 import logging
+import os
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TextIO, cast
 
 import pytest
 import structlog
 from wcwidth import wcswidth
 
 from tokengrpc.errors import EngineUnavailable
-from tokengrpc.telemetry.log_writer import MAX_LINE_LENGTH
+from tokengrpc.telemetry.log_writer import MAX_LINE_LENGTH, LogWriter
 from tokengrpc.telemetry.logs import configure_logs, logs_to_stderr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 NASTY = "a\x1b[2J\nforged line\u202eb\x9b"
 
@@ -75,6 +82,72 @@ def test_a_long_traceback_leaves_its_line_whole(configured):
     shown = json.loads(line)["exception"]
     assert shown.startswith("Traceback")
     assert shown.splitlines()[-1].startswith("RecursionError")
+
+
+@contextmanager
+def logging_to_pipe(style: str) -> Iterator[Callable[[], list[str]]]:
+    """Sends logs to a pipe that is written rarely. Yields what ends that, and returns all lines."""
+    reader, fd = os.pipe()
+    writer = LogWriter(fd, lambda _: None, gather_seconds=600)
+
+    def lines() -> list[str]:
+        writer.finish(10)
+        return os.read(reader, 1 << 16).decode().splitlines()
+
+    try:
+        configure_logs("info", style, cast("TextIO", writer))
+        yield lines
+    finally:
+        structlog.reset_defaults()
+        os.close(reader)
+        os.close(fd)
+
+
+class Unprintable:
+    """A value that cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise ValueError("canary")
+
+
+def test_lines_that_are_rendered_later_say_what_was_then():
+    """The time and the values are those of the call, in the order of the calls."""
+    labels, numbers = {"team": "search"}, [1]
+    with logging_to_pipe("json") as finish:
+        log = structlog.get_logger("test")
+        log.info("first")
+        before = datetime.now(UTC)
+        log.info("call", labels=labels, code="OK", reason="")
+        after = datetime.now(UTC)
+        labels["team"] = "other"
+        log.info("call", numbers=numbers)
+        numbers.append(2)
+        log.warning("last", labels=labels)
+        log.debug("below the level")
+        shown = [json.loads(line) for line in finish()]
+    assert [line["event"] for line in shown] == ["first", "call", "call", "last"]
+    assert before <= datetime.fromisoformat(shown[1].pop("timestamp")) <= after
+    assert list(shown[1].items()) == [
+        ("labels", {"team": "search"}),
+        ("code", "OK"),
+        ("event", "call"),
+        ("level", "info"),
+    ]
+    assert shown[2]["numbers"] == [1]
+
+
+def test_a_line_that_cannot_be_rendered_later_is_named():
+    """As JSON like the others, without what the failure says."""
+    with logging_to_pipe("json") as finish:
+        log = structlog.get_logger("test").bind(value=Unprintable())
+        log.info("call", code="OK")
+        log.info("other")
+        shown = [json.loads(line) for line in finish()]
+    assert [(line["event"], line["line"]) for line in shown] == [
+        ("a log line could not be rendered", "call"),
+        ("a log line could not be rendered", "other"),
+    ]
+    assert "canary" not in str(shown)
 
 
 LONG_FIELDS = {

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from structlog.testing import capture_logs
 from tokenstreaming.v1 import input_pb2
 
-from tests.support.admin_pages import ADMIN, scrape, series, unstarted_metrics
+from tests.support.admin_pages import ADMIN, parse, scrape, series, unstarted_metrics
 from tests.support.harness import collect, read_until, serving, upstream
 from tests.support.pools import Played
 from tests.support.prometheus import promtool
@@ -19,7 +21,7 @@ from tests.support.several_engines import two_engines
 from tokengrpc.core.capacity import CAUSES
 from tokengrpc.core.inter_token_latency import BOUNDS, InterTokenLatency
 from tokengrpc.core.model import Capability, Delta
-from tokengrpc.core.ports.observer import GenerationAdmitted
+from tokengrpc.core.ports.observer import CallStarted, GenerationAdmitted
 from tokengrpc.telemetry.tenants import MAX_TENANTS
 
 if TYPE_CHECKING:
@@ -152,6 +154,34 @@ def test_labels_are_bounded() -> None:
     assert len(rows) == MAX_TENANTS + 1
     assert rows[-1] == 'tokengrpc_request_admitted_total{model="m",tenant="(others)"} 50.0'
     assert "secret" not in page
+
+
+def test_events_are_counted_once_whoever_asks_meanwhile() -> None:
+    """They wait until they are many or a page is made. No page has fewer than the one before."""
+    metrics, events = unstarted_metrics(), 5_000
+    admitted = series("tokengrpc_request_admitted_total", model="m", tenant=KEY.tenant)
+    emitting = threading.Thread(
+        target=lambda: [metrics.on_event(GenerationAdmitted(key=KEY, model="m")) for _ in range(events)]
+    )
+    metrics.on_event(GenerationAdmitted(key=KEY, model="m"))
+    shown = [parse(metrics.page().decode())[admitted]]
+    emitting.start()
+    while emitting.is_alive():
+        shown.append(parse(metrics.page().decode())[admitted])
+    shown.append(parse(metrics.page().decode())[admitted])
+    assert (shown[0], shown[-1]) == (1, events + 1)
+    assert shown == sorted(shown)
+
+
+def test_an_event_that_cannot_be_counted_costs_no_other() -> None:
+    """It is logged, and the page has the rest."""
+    metrics = unstarted_metrics()
+    with capture_logs() as lines:
+        metrics.on_event(CallStarted(method="Unknown"))
+        metrics.on_event(GenerationAdmitted(key=KEY, model="m"))
+        page = parse(metrics.page().decode())
+    assert page[series("tokengrpc_request_admitted_total", model="m", tenant=KEY.tenant)] == 1
+    assert [line["event_type"] for line in lines] == ["CallStarted"]
 
 
 async def test_failovers_are_counted_when_they_happen() -> None:

@@ -48,7 +48,7 @@ class LogWriter(io.TextIOBase):
         self._max_lines = max_lines
         self._gather_seconds = gather_seconds
         # Their `put` is reentrant: a signal handler or destructor that logs cannot deadlock.
-        self._queue: SimpleQueue[str | threading.Event] = SimpleQueue()
+        self._queue: SimpleQueue[str | Callable[[], str] | threading.Event] = SimpleQueue()
         self._hurry: SimpleQueue[None] = SimpleQueue()
         self._end = threading.Event()
         self._lock = threading.RLock()
@@ -81,17 +81,16 @@ class LogWriter(io.TextIOBase):
     def write(self, text: str, /) -> int:
         """Queues a line, or drops it if the queue is full. Returns its length."""
         if text:
-            if len(text) > MAX_LINE_LENGTH:
-                text = text[: MAX_LINE_LENGTH - len(_CUT)] + _CUT
-            queued = self._queue.qsize()
-            # The report about dropped lines is never dropped itself.
-            if queued < self._max_lines or threading.current_thread() is self._thread:
-                self._queue.put(text)
-            else:
-                self._drop(1)
-            if queued >= self._max_lines // 2:
-                self.flush()
+            text = _bounded(text)
+            self._put(text)
         return len(text)
+
+    def write_later(self, render: Callable[[], str]) -> None:
+        """Queues a line that the writer thread makes, by calling a function, or drops it as `write` does.
+
+        If the function raises, the line says so.
+        """
+        self._put(render)
 
     def flush(self) -> None:
         """Makes the writer thread write what is queued as soon as it can. Returns at once."""
@@ -118,6 +117,16 @@ class LogWriter(io.TextIOBase):
         """Waits until all queued lines are written, but no longer than `seconds`. Later lines are lost."""
         self._mark(self._end)
         self._thread.join(seconds)
+
+    def _put(self, line: str | Callable[[], str]) -> None:
+        queued = self._queue.qsize()
+        # The report about dropped lines is never dropped itself.
+        if queued < self._max_lines or threading.current_thread() is self._thread:
+            self._queue.put(line)
+        else:
+            self._drop(1)
+        if queued >= self._max_lines // 2:
+            self.flush()
 
     def _mark(self, reached: threading.Event) -> threading.Event:
         """Queues an event that is set as soon as all lines before it are written or dropped."""
@@ -149,7 +158,7 @@ class LogWriter(io.TextIOBase):
         if isinstance(first, threading.Event):
             return [], first
         rest, reached = self._queued()
-        return [first, *rest], reached
+        return [_text(first), *rest], reached
 
     def _queued(self) -> tuple[list[str], threading.Event | None]:
         lines: list[str] = []
@@ -160,7 +169,7 @@ class LogWriter(io.TextIOBase):
                 break
             if isinstance(line, threading.Event):
                 return lines, line
-            lines.append(line)
+            lines.append(_text(line))
         return lines, None
 
     def _write_all(self, lines: list[str]) -> bool:
@@ -192,3 +201,16 @@ class LogWriter(io.TextIOBase):
             dropped, self._dropped = self._dropped, 0
         if dropped:
             self._on_dropped(dropped)
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= MAX_LINE_LENGTH else text[: MAX_LINE_LENGTH - len(_CUT)] + _CUT
+
+
+def _text(line: str | Callable[[], str]) -> str:
+    if isinstance(line, str):
+        return line
+    try:
+        return _bounded(line())
+    except Exception as error:
+        return f"a log line could not be made ({type(error).__name__})\n"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from io import StringIO
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +16,7 @@ import structlog
 from tokengrpc.telemetry.console import ConsoleLines
 from tokengrpc.telemetry.event_log import EventLog
 from tokengrpc.telemetry.json_lines import JsonLines
+from tokengrpc.telemetry.line_loggers import TIMESTAMP, LineLogger, LineOutput
 from tokengrpc.telemetry.log_writer import LogWriter
 from tokengrpc.telemetry.tracebacks import format_traceback
 
@@ -90,35 +93,15 @@ def configure_logs(level: str, style: str, stream: TextIO) -> None:
         processors=[
             _level_filter,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _format_time,
             structlog.processors.ExceptionRenderer(_traceback),
             _without_empty,
             render,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-        logger_factory=lambda *_: _LineLogger(stream),
+        wrapper_class=LineLogger,
+        logger_factory=lambda *_: LineOutput(stream),
         cache_logger_on_first_use=True,
     )
-
-
-class _LineLogger:
-    """Logger of structlog that writes lines. Warnings and errors do not wait for further lines."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._write = stream.write
-        self._flush = stream.flush
-
-    def info(self, line: str) -> None:
-        """Writes a line of any level below warning."""
-        self._write(line + "\n")
-
-    def warning(self, line: str) -> None:
-        """Writes a line of any other level, and flushes the stream."""
-        self._write(line + "\n")
-        self._flush()
-
-    debug = info
-    error = critical = warning
 
 
 def set_log_level(level: str) -> None:
@@ -141,6 +124,12 @@ class _LevelFilter:
 
 
 _level_filter = _LevelFilter()
+
+
+def _format_time(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    seconds = event.pop(TIMESTAMP, None) or time.time()
+    event[TIMESTAMP] = datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+    return event
 
 
 def _traceback(exc_info: ExcInfo) -> str:

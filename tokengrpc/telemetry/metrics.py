@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -41,18 +45,26 @@ from tokengrpc.telemetry.status_metrics import StatusMetrics
 from tokengrpc.telemetry.tenants import TenantLabels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tokengrpc.core.ports.ledger import UsageRecord
     from tokengrpc.core.ports.observer import ObserverEvent
     from tokengrpc.generations.status import ServerStatus
 
 _REPEATED = {AttemptCause.RETRY: table.RETRIES, AttemptCause.FAILOVER: table.FAILOVERS}
+_EVENTS_AT_A_TIME = 128
+"""Events that are counted together: those of a dozen generations, in a quarter of a millisecond."""
 _KINDS = ("input", "output", "cached_input", "cache_write_input", "reasoning", "overhead")
+
+log = structlog.get_logger(__name__)
 
 
 class Metrics:
-    """Observer with all metrics of a server. Events come from one thread; any thread may call `page`."""
+    """Observer with all metrics of a server. Events come from one thread; any thread may call `page`.
+
+    Events are counted many at a time, or when somebody asks: counted alone, between other work, each costs
+    several times more, because the processor's caches have lost the code and the figures meanwhile.
+    """
 
     def __init__(self, status: ServerStatus) -> None:
         # They would double the page. This holds for the whole process.
@@ -81,15 +93,18 @@ class Metrics:
             StoreStateChanged: self._store_changed,
         }
         self._of(table.STORE_AVAILABLE, "ledger").set(1)
+        self._uncounted: deque[ObserverEvent] = deque()
+        self._counting = threading.Lock()
 
     def on_event(self, event: ObserverEvent) -> None:
         """Implements `Observer`."""
-        take = self._takers.get(type(event))
-        if take is not None:
-            take(event)
+        self._uncounted.append(event)
+        if len(self._uncounted) >= _EVENTS_AT_A_TIME:
+            self._count()
 
     def page(self) -> bytes:
         """Returns all metrics in Prometheus' text format."""
+        self._count()
         return generate_latest(self._registry)
 
     def exposition(self, accept: str) -> tuple[str, bytes]:
@@ -98,7 +113,19 @@ class Metrics:
             encode, content_type = choose_encoder(accept)
         except (TypeError, ValueError):  # such as for a version that is no number
             encode, content_type = choose_encoder("")
+        self._count()
         return content_type, encode(self._registry)
+
+    def _count(self) -> None:
+        """Counts all events that have arrived, in their order."""
+        with self._counting:
+            for event in _taken(self._uncounted):
+                take = self._takers.get(type(event))
+                if take is not None:
+                    try:
+                        take(event)
+                    except Exception:
+                        log.exception("an event was not counted", event_type=type(event).__name__)
 
     def _of(self, metric: table.Metric, *labels: str) -> Any:  # noqa: ANN401 - one of three types, by the table
         key = (metric.name, *labels)
@@ -188,6 +215,12 @@ class Metrics:
 
     def _store_changed(self, event: StoreStateChanged) -> None:
         self._of(table.STORE_AVAILABLE, event.store).set(int(event.available))
+
+
+def _taken(events: deque[ObserverEvent]) -> Iterator[ObserverEvent]:
+    with suppress(IndexError):
+        while True:
+            yield events.popleft()
 
 
 def _create(metric: table.Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram:

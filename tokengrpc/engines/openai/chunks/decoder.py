@@ -84,7 +84,7 @@ class ChunkDecoder(StreamDecoder):
                 streamed.length += len(text)
                 streamed.last = text
                 if not self._in_text or chunk.usage is not None:
-                    self._take_id(payload, deltas)
+                    self._take_id(payload, chunk, deltas)
                     self._take_text(text, chunk, deltas)
                 else:
                     deltas.append(Delta(text=text))
@@ -95,7 +95,7 @@ class ChunkDecoder(StreamDecoder):
                 chunk = decode_leniently(payload, self._tokens.asked)
                 choices = chunk.choices
         self._in_text = False
-        self._take_id(payload, deltas)
+        self._take_id(payload, chunk, deltas)
         usage = usage_report(chunk)
         self._take_prompt_ids(chunk, deltas)
         if chunk.error or not (choices or usage):
@@ -139,10 +139,12 @@ class ChunkDecoder(StreamDecoder):
     def _usage_known(self) -> bool:
         return self._usage is not None and None not in (self._usage.input, self._usage.output)
 
-    def _take_id(self, payload: bytes, deltas: list[Delta]) -> None:
+    def _take_id(self, payload: bytes, chunk: Chunk, deltas: list[Delta]) -> None:
         if self._id_chunks:
             self._id_chunks -= 1
-            self._identify(*identity_in(payload), deltas)
+            identity, model = identity_in(payload)
+            # Other APIs have models too, but no choices.
+            self._identify(identity, model if chunk.choices else None, deltas)
             if self._identified:
                 self._id_chunks = 0
 
