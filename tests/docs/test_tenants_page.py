@@ -35,6 +35,7 @@ def sections(page: str) -> dict[str, str]:
     return dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
 
 
+PAGE = (ROOT / "docs" / "tenants.md").read_text(encoding="utf-8")
 SECTIONS, CREDENTIALS = sections("tenants.md"), sections("credentials.md")
 _CODE = re.compile(
     r"(?:^`(?P<file>[\w.]+)`:\n\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
@@ -109,7 +110,8 @@ def prepare(section: str, folder: Path) -> None:
     for block in _CODE.finditer(SECTIONS[section]):
         if block["language"] == "toml":
             (folder / "tokengrpc.toml").write_text(block["text"])
-        elif block["file"]:
+    for block in _CODE.finditer(PAGE):
+        if block["file"]:  # of an earlier step
             (folder / block["file"]).write_text(block["text"])
     if "client.crt" in SECTIONS[section]:
         authority = Authority(folder)
