@@ -51,7 +51,7 @@ class Line:
         """Serves the next request of those that a free engine may run; without `free`, any."""
         request = self.queue.first(lambda engines: not free or bool(set(free) & set(engines)))
         if request is not None:
-            self.queue.serve(request, cost(request), self.now)
+            self.queue.serve(request, self.now)
             request.place.served = True
         return request
 
@@ -118,18 +118,18 @@ def test_a_tenant_gets_no_credit_for_the_time_before_it_waited():
     assert Counter(place.tenant for place in line.served(100)) == {"early": 50, "late": 50}
 
 
-def test_a_tenant_that_uses_more_than_expected_pays_for_it():
-    """The difference is charged with its next requests, and given back if it used less."""
+def test_a_tenant_pays_for_its_output():
+    """A tenant with 200 tokens of input and output gets two places for each of one with 400."""
     line = Line()
-    for _ in range(100):
+    for _ in range(200):
         line.add("much")
         line.add("little")
     served = Counter()
-    for _ in range(90):
+    for _ in range(150):
         request = line.serve()
         served[request.place.tenant] += 1
-        line.queue.correct(request, 200.0 if request.place.tenant == "much" else -50.0)
-    assert served["little"] == pytest.approx(90 * 6 / 7, abs=3)
+        line.queue.charge(request, 300 if request.place.tenant == "much" else 100)
+    assert served["little"] == pytest.approx(100, abs=2)
 
 
 def test_a_request_whose_engine_failed_is_served_first():

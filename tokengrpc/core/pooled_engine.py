@@ -231,13 +231,13 @@ class Slot:
         self.trial = pooled.breaker.begin()
         self._expected = expected
         self._done_before = request.progress()
-        self.charged = 0.0
-        """Tokens that the tenant was charged with; 0 if nobody waited when the slot was given."""
+        self.waited = False
+        """Whether the request waited for the slot."""
 
     @property
-    def used(self) -> float:
-        """Input tokens, and output tokens of this attempt so far."""
-        return self.request.input_tokens + self.request.progress() - self._done_before
+    def output(self) -> int:
+        """Output tokens of this attempt so far."""
+        return self.request.progress() - self._done_before
 
     @property
     def outstanding(self) -> float:

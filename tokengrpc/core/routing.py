@@ -122,9 +122,8 @@ class EnginePool:
         `wait` is the backoff that the engine asked for, in seconds. `error` is what ended the attempt.
         """
         slot.pooled.remove_slot(slot, outcome, wait, now, error)
-        if slot.charged:
-            used = 0.0 if outcome is AttemptOutcome.FAILURE else slot.used
-            self._wait_queue.correct(slot.request, used - slot.charged)
+        if slot.waited and outcome is not AttemptOutcome.FAILURE:
+            self._wait_queue.charge(slot.request, slot.output)
         if outcome is AttemptOutcome.SUCCESS:
             self._typical_output += _LEARNING * (slot.request.progress() - self._typical_output)
         self.serve_waiters(now)
@@ -168,10 +167,9 @@ class EnginePool:
                 pooled = None if slot_request is None else self._choose(slot_request, now)
                 if slot_request is None or pooled is None:
                     return
-                cost = self._expected_tokens(slot_request)
-                granted = self._wait_queue.serve(slot_request, cost, now)
+                granted = self._wait_queue.serve(slot_request, now)
                 slot = self._take(slot_request, pooled, now)
-                slot.charged = cost
+                slot.waited = True
                 granted(slot)
         finally:
             self._serving = False

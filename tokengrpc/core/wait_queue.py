@@ -99,9 +99,9 @@ class WaitQueue:
     at least one. Within a class, the tenant that has been given the fewest tokens in proportion to its weight
     is next, and its requests are served in order of arrival. Tokens are counted rather than requests,
     because slots are occupied for about as long as tokens are read and generated: otherwise a tenant
-    with long prompts would get more of the engines than its share. A tenant is charged with the expected
-    tokens when a request is served, and with the difference to the actual ones when the attempt has ended. A
-    tenant that has not been waiting gets no credit for that time.
+    with long prompts or answers would get more of the engines than its share. A tenant is charged with the
+    input when a request is served, and with the output when the attempt has ended: to charge what is expected
+    would favour tenants that use more. A tenant that has not been waiting gets no credit for that time.
 
     A request that was served before, and whose engine failed, is served before all others of its class.
 
@@ -201,20 +201,19 @@ class WaitQueue:
                     heads[priority] = waiter
         return heads[self._turns.next(heads)].request if heads else None
 
-    def serve(self, request: SlotRequest, cost: float, now: float) -> Callable[[Slot], None]:
+    def serve(self, request: SlotRequest, now: float) -> Callable[[Slot], None]:
         """Removes a request that gets a slot now, and charges its tenant. Returns its `granted`."""
         waiter = self._waiters[request]
-        each = self._classes[request.place.priority]
-        each.charge(waiter.account, cost)
+        self._classes[request.place.priority].served(waiter)
         self.remove(request)
         waiting = [priority for priority, other in self._classes.items() if other.waiting]
         self._turns.took(request.place.priority, waiting)
         self._served.change(1, now, now)
         return waiter.granted
 
-    def correct(self, request: SlotRequest, tokens: float) -> None:
-        """Charges the tenant of a served request with further tokens, or fewer if negative."""
-        self._classes[request.place.priority].correct(request.place.tenant, tokens)
+    def charge(self, request: SlotRequest, tokens: int) -> None:
+        """Charges the tenant of a request that was served with its output tokens."""
+        self._classes[request.place.priority].charge(request.place.tenant, tokens)
 
     def position(self, request: SlotRequest, cost: Callable[[SlotRequest], float], now: float) -> int:
         """Returns how many requests will probably be served before a waiting one, plus 1; 0 if none waits.

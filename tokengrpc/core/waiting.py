@@ -41,25 +41,25 @@ Line = OrderedDict[Waiter, None]
 
 
 class Account:
-    """What a tenant has been given in a class: `spent` tokens in proportion to its weight.
+    """What a tenant has been given in a class, in tokens: `spent` is divided by its weight, and only grows."""
 
-    `spent` never decreases. `correction` is to be charged with the next request, in tokens.
-    """
-
-    __slots__ = ("correction", "line", "priority", "spent", "tenant", "weight")
+    __slots__ = ("line", "priority", "spent", "tenant", "weight")
 
     def __init__(self, priority: Priority, tenant: str, weight: int, spent: float) -> None:
         self.priority = priority
         self.tenant = tenant
         self.weight = max(1, weight)
         self.spent = spent
-        self.correction = 0.0
         self.line: Line = OrderedDict()
 
     @property
     def level(self) -> int:
         """Number of waiting requests in proportion to the weight, rounded up."""
         return -(-len(self.line) // self.weight)
+
+    def spend(self, tokens: int) -> None:
+        """Charges the tenant with tokens."""
+        self.spent += max(tokens, 1) / self.weight
 
 
 def insert(line: Line, waiter: Waiter) -> None:
@@ -144,20 +144,17 @@ class PriorityClass:
         self.waiting -= 1
         self._move(account, lambda: account.line.pop(waiter))
 
-    def charge(self, account: Account, tokens: float) -> None:
-        """Charges the account of a request that is served."""
-        if account is self.returning:
-            return
-        self._spent = max(self._spent, account.spent)
-        due = tokens + account.correction
-        account.correction = min(due - 1.0, 0.0)
-        account.spent += max(due, 1.0) / account.weight
+    def served(self, waiter: Waiter) -> None:
+        """Charges a tenant with the input of a request that is served."""
+        if waiter.account is not self.returning:
+            self._spent = max(self._spent, waiter.account.spent)
+            waiter.account.spend(waiter.request.input_tokens)
 
-    def correct(self, tenant: str, tokens: float) -> None:
-        """Charges a tenant with further tokens, or fewer if negative, when its next request is served."""
+    def charge(self, tenant: str, tokens: int) -> None:
+        """Charges a tenant with the output of a request that was served."""
         account = self._accounts.get(tenant)
         if account is not None:
-            account.correction += tokens
+            account.spend(tokens)
 
     def level_with_one_more(self, tenant: str, weight: int) -> int:
         """Returns the level of a tenant's account after one more request."""
