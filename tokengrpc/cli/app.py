@@ -36,6 +36,8 @@ COMMANDS = {
     "get": "lookups",
     "cancel": "lookups",
     "usage": "usage.command",
+    "tenants": "admin.tenants",
+    "keys": "admin.keys",
     "probe": "probe",
     "top": "top.command",
     "config": "serve",

@@ -140,15 +140,28 @@ _ADDED = upserts(pruned_sums, lambda new: {name: pruned_sums.c[name] + new[name]
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Maintenance]:
-    """Opens the database of the ledger that settings name. Raises ConfigError, StoreUnavailable."""
+    """Opens the ledger that settings name. Raises ConfigError, StoreUnavailable."""
+    with opened_database(settings) as database:
+        yield Maintenance(database, price_list(settings.prices))
+
+
+@contextmanager
+def opened_database(settings: Settings, *, create: bool = False) -> Iterator[sa.Engine]:
+    """Opens the database of the ledger that settings name, with all tables.
+
+    `create` is whether a file that does not exist is made. Raises ConfigError, StoreUnavailable.
+    """
     value = settings.chosen_ledger
     kind = value.partition(":")[0]
     options = settings.plugins.get(kind, {})
     if kind == "sqlite":
-        path = Path(value.partition(":")[2] or Path(settings.data_dir) / FILE)
-        if not path.exists():
-            raise ConfigError(f"ledger: there is no database {path}: check data_dir")
         database = create_sqlite(value, options, settings).database
+        path = Path(value.partition(":")[2] or Path(settings.data_dir) / FILE)
+        if create:
+            with translated("usage ledger"):
+                path.parent.mkdir(parents=True, exist_ok=True)
+        elif not path.exists():
+            raise ConfigError(f"ledger: there is no database {path}: check data_dir")
     elif kind == "postgresql":
         database = create_postgresql(value, options, settings).database
     else:
@@ -159,6 +172,6 @@ def opened(settings: Settings) -> Iterator[Maintenance]:
     try:
         with translated("usage ledger"):
             schema.migrate(database)
-        yield Maintenance(database, price_list(settings.prices))
+        yield database
     finally:
         database.dispose()

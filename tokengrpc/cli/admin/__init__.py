@@ -1,0 +1,1 @@
+"""`tokengrpc tenants` and `tokengrpc keys`: what an admin changes while servers run."""
