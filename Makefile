@@ -50,7 +50,7 @@ fast-half: $(VENV)/dev.stamp
 	pytest -rs -m 'not hypothesis' $(FAST_HALF)
 
 fast-rest: $(VENV)/dev.stamp
-	pytest -rs -m 'not hypothesis' $(FAST_REST)
+	pytest -rs -m 'not hypothesis' $(FAST_REST) --ignore=tests/stores/redis
 
 properties: $(VENV)/dev.stamp
 	pytest -rs -m hypothesis $(COVERED) --ignore=$(STATEFUL)
