@@ -42,6 +42,8 @@ for module in pkgutil.walk_packages(tokengrpc.__path__, "tokengrpc."):
 EXTRAS = ("", "cli", "server")
 MOST_MEGABYTES = 30
 NEEDS_SERVER = r"needs .*: pip install 'tokengrpc\[server\]'"
+OPTIONAL = ("tokengrpc.identity.jwt.", "tokengrpc.stores.redis", "tokengrpc.telemetry.otel.")
+"""Where the modules are that need a further extra."""
 STREAM = ("stream", "What is token streaming?", "--max-tokens", "8")
 
 
@@ -156,10 +158,19 @@ def test_exporting_without_its_extra_is_one_line(environments: dict[str, Path]) 
     assert re.fullmatch(expected, done.stderr)
 
 
+def test_tokens_without_their_extra_are_one_line(environments: dict[str, Path]) -> None:
+    """The setting is named, and what to install."""
+    program = [str(environments["server"] / "bin/tokengrpc")]
+    done = tokengrpc("serve", "--listen", "127.0.0.1:0", "--authenticator", "jwt", program=program)
+    assert (done.returncode, done.stdout) == (2, "")
+    expected = r"error: authenticator: jwt needs aiohttp, joserfc: pip install 'tokengrpc\[jwt\]'\n"
+    assert re.fullmatch(expected, done.stderr)
+
+
 def test_the_extra_server_serves(environments: dict[str, Path]) -> None:
     """It has the command line too. No module needs more, but a fixture for pytest, and traces."""
     missing = run(environments["server"] / "bin/python", "-P", "-c", ALL_MODULES)
-    others = {line for line in missing.splitlines() if "tokengrpc.telemetry.otel." not in line}
+    others = {line for line in missing.splitlines() if not line.startswith(OPTIONAL)}
     assert others == {"tokengrpc.testing.fixtures: No module named 'pytest'"}
     program = [str(environments["server"] / "bin/tokengrpc")]
     with serving("--pace", "0", program=program) as server:

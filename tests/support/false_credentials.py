@@ -56,23 +56,43 @@ _ODD_HEADERS: list[dict[str, Any]] = [
 ]
 
 
+_FUTURE = st.integers(60, 10**12)
+_ODD_TIMES = st.sampled_from([True, "0", [], {}])
+_FALSE_CLAIMS: dict[str, SearchStrategy[Any]] = {
+    "iss": st.one_of(PRINTABLE, st.sampled_from([f"{ISSUER}/", ISSUER.upper(), [ISSUER], None, {}])),
+    "aud": st.one_of(PRINTABLE, st.sampled_from([[], [f"{AUDIENCE}x"], AUDIENCE.upper(), None, {}, 7])),
+    "exp": _WRONG_NUMBERS,
+    "nbf": _ODD_TIMES,
+    "iat": _ODD_TIMES,
+    "tenant": st.one_of(
+        PRINTABLE.filter(lambda name: name not in {"search", "mail", "lake"}),
+        st.sampled_from([["search"], {"search": 1}, 7, True, None, "Search", "mail "]),
+    ),
+}
+# In seconds from now. What Hypothesis draws must not depend on the time itself.
+_FALSE_TIMES = {
+    "exp": st.one_of(st.integers(-(10**9), -60), st.integers(90_000, 10**12)),
+    "nbf": _FUTURE,
+    "iat": _FUTURE,
+}
+
+
 def claims(draw: DrawFn, issuer: Issuer) -> dict[str, Any]:
     """Returns claims of which one is false."""
-    now, good = int(time.time()), issuer.claims()
-    later, odd_times = st.integers(now + 60, now + 10**12), st.sampled_from([True, "0", [], {}])
-    odd_tenants = st.sampled_from([["search"], {"search": 1}, 7, True, None, "Search", "mail "])
-    false: dict[str, SearchStrategy[Any]] = {
-        "iss": st.one_of(PRINTABLE, st.sampled_from([f"{ISSUER}/", ISSUER.upper(), [ISSUER], None, {}])),
-        "aud": st.one_of(PRINTABLE, st.sampled_from([[], [f"{AUDIENCE}x"], AUDIENCE.upper(), None, {}, 7])),
-        "exp": st.one_of(st.integers(0, now - 60), st.integers(now + 90_000, now + 10**12), _WRONG_NUMBERS),
-        "nbf": st.one_of(later, odd_times),
-        "iat": st.one_of(later, odd_times),
-        "tenant": st.one_of(PRINTABLE, odd_tenants),
-    }
-    name = draw(st.sampled_from(sorted(false)))
-    known = {good.get(name), "search", "mail"}
-    value = draw(false[name].filter(lambda value: not isinstance(value, str) or value not in known))
-    return issuer.claims(**{name: value})
+    if draw(st.booleans()):
+        name = draw(st.sampled_from(sorted(_FALSE_TIMES)))
+        return issuer.claims(**{name: int(time.time()) + draw(_FALSE_TIMES[name])})
+    name = draw(st.sampled_from(sorted(_FALSE_CLAIMS)))
+    return issuer.claims(**{name: draw(_FALSE_CLAIMS[name])})
+
+
+def changed(draw: DrawFn, text: str, first: int = 0) -> tuple[int, str]:
+    """Returns a place in a text, and another character than the one that is there.
+
+    Texts differ from run to run, so what is drawn must not depend on what they contain.
+    """
+    at = first + draw(st.integers(0, 400)) % (len(text) - first)
+    return at, chr(33 + (ord(text[at]) - 33 + draw(st.integers(1, 93))) % 94)
 
 
 def false_claim(draw: DrawFn, issuer: Issuer) -> str:
@@ -129,18 +149,10 @@ def odd_header(draw: DrawFn, issuer: Issuer) -> str:
 def changed_token(draw: DrawFn, issuer: Issuer) -> str:
     """Returns a good token of which a character was changed, added or lost."""
     token = issuer.token()
-    at = draw(st.integers(0, len(token) - 1))
-    letters = st.characters(min_codepoint=33, max_codepoint=126)
-    letter = draw(letters.filter(lambda letter: letter != token[at]))
+    at, letter = changed(draw, token)
     before, after = token[:at], token[at + 1 :]
-    changed = [
-        before + letter + after,
-        before + after,
-        before + letter + token[at:],
-        before,
-        f"{token}.{letter}",
-    ]
-    return draw(st.sampled_from(changed))
+    inserted, replaced = before + letter + token[at:], before + letter + after
+    return draw(st.sampled_from([replaced, before + after, inserted, before, f"{token}.{letter}"]))
 
 
 def mixed_parts(draw: DrawFn, issuer: Issuer) -> str:
@@ -164,8 +176,7 @@ def stored_key(draw: DrawFn, _issuer: Issuer) -> str:
     key = STORED_KEYS[bad]
     if bad != "good":
         return key
-    at = draw(st.integers(3, len(key) - 1))
-    letter = draw(st.characters(min_codepoint=48, max_codepoint=122).filter(lambda letter: letter != key[at]))
+    at, letter = changed(draw, key, first=3)
     return key[:at] + letter + key[at + 1 :]
 
 
