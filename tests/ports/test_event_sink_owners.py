@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.event_stores import EVENT_STORES, LEASE
 from tests.support.records import KEY, log_records
+from tokengrpc.core.events import RecordKind
 from tokengrpc.core.model import GenerationKey
 from tokengrpc.core.ports.log import (
     AppendStatus,
@@ -17,10 +18,11 @@ from tokengrpc.core.ports.log import (
     Lease,
     LeaseStatus,
     LogState,
+    Record,
     Takeover,
     TakeoverStatus,
 )
-from tokengrpc.errors import GenerationNotFound
+from tokengrpc.errors import GenerationNotFound, LogDiverged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -295,3 +297,20 @@ async def test_subscribers_are_counted_over_replicas(replicas: Replicas) -> None
     assert await second.count_subscribers({KEY: 1, NOWHERE: 1}) == {KEY: 3, NOWHERE: 0}
     assert await first.count_subscribers({KEY: 0}) == {KEY: 1}
     assert await first.count_subscribers({}) == {}
+
+
+async def test_another_owner_continues_a_log_that_lost_its_end(store: EventStore, replicas: Replicas) -> None:
+    """Owner and end of the log are lost together. A follower that has the end learns it."""
+    old, new = replicas
+    epoch = (await old.claim(KEY, b"", b"", "log")).epoch
+    await old.append(KEY, epoch, log_records(1, 6))
+    async with aclosing(new.follow(KEY, 0)) as batches:
+        assert [record.sequence for record in await anext(batches)] == [1, 2, 3, 4, 5, 6]
+        await store.lose(KEY, 3)
+        await store.pass_leases(KEY)
+        taken = await new.take_over(KEY, epoch)
+        assert (taken.status, taken.last) == (TakeoverStatus.TAKEN, 3)
+        others = [Record(n, RecordKind.TOKENS, b"other%d;" % n, b"") for n in range(4, 9)]
+        await new.append(KEY, taken.epoch, others)
+        with pytest.raises(LogDiverged):
+            await asyncio.wait_for(anext(batches), 10)

@@ -30,7 +30,7 @@ from tokengrpc.core.ports.log import (
     TakeoverStatus,
     joinable_run,
 )
-from tokengrpc.errors import GenerationNotFound, ReplayExpired
+from tokengrpc.errors import GenerationNotFound, LogDiverged, ReplayExpired
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -197,10 +197,14 @@ class MemoryEventSink:
     async def follow(self, key: GenerationKey, after: int) -> AsyncGenerator[Sequence[Record], None]:
         """See `EventSink`."""
         log = self.log_of(key)
+        seen: Record | None = None
         while True:
             while after < log.last:
+                if seen is not None and log.dropped < after and log.after(after - 1)[0] != seen:
+                    raise LogDiverged("the store lost events that you have received: discard them")
                 records = log.after(after)
-                after = records[-1].sequence
+                seen = records[-1]
+                after = seen.sequence
                 yield records
                 if records[-1].kind is RecordKind.FINISHED:
                     return

@@ -247,7 +247,8 @@ class EventSink(Protocol):
 
         Records arrive without a gap, also when the log's owner changes. Raises ReplayExpired if the next
         record is no longer kept, GenerationNotFound for an unknown log and for one that has expired or was
-        made anew since. An owner that dies is not noticed here: see `describe`.
+        made anew since, LogDiverged if the log lost records that were yielded and its next owner has appended
+        others. An owner that dies is not noticed here: see `describe`.
         """
 
     async def describe(self, key: GenerationKey) -> LogState | None:

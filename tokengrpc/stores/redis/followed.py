@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tokengrpc.stores.redis.entries import entry_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tokengrpc.stores.redis.entries import RawEntry
 
@@ -18,11 +18,15 @@ _MAX_PENDING_BYTES = 1 << 20
 
 
 class Follower:
-    """One follower of a stream: has all entries up to `after`, and takes the later ones."""
+    """One follower of a stream: has all entries up to `after`, and takes the later ones.
+
+    `on_room` is called when a full follower has taken its entries.
+    """
 
     def __init__(self, stream: str, after: int) -> None:
         self.stream = stream
         self.after = after
+        self.on_room: Callable[[], None] = _ignore
         self._pending: deque[RawEntry] = deque()
         self._pending_bytes = 0
         self._arrived = asyncio.Event()
@@ -57,10 +61,16 @@ class Follower:
         except TimeoutError:
             return ()
         self._arrived.clear()
-        entries = tuple(self._pending)
+        was_full, entries = self.full, tuple(self._pending)
         self._pending.clear()
         self._pending_bytes = 0
+        if was_full:
+            self.on_room()
         return entries
+
+
+def _ignore() -> None:
+    """Does nothing."""
 
 
 class Followers:
@@ -72,6 +82,7 @@ class Followers:
 
     def add(self, follower: Follower) -> None:
         """Adds a follower."""
+        follower.on_room = self.changed.set
         self._by_stream.setdefault(follower.stream, []).append(follower)
         self.changed.set()
 
