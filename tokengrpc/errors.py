@@ -39,6 +39,8 @@ class Reason(StrEnum):
     DRAINING = "DRAINING"
     ENGINE_ABORTED = "ENGINE_ABORTED"
     ENGINE_AUTH_FAILED = "ENGINE_AUTH_FAILED"
+    ENGINE_KEY_NOT_ALLOWED = "ENGINE_KEY_NOT_ALLOWED"
+    ENGINE_KEY_REQUIRED = "ENGINE_KEY_REQUIRED"
     ENGINE_LOST = "ENGINE_LOST"
     ENGINE_PROTOCOL_ERROR = "ENGINE_PROTOCOL_ERROR"
     ENGINE_STALLED = "ENGINE_STALLED"
@@ -136,6 +138,18 @@ class UnsupportedFeature(RequestError):
     """Request for a feature that the model or its engine does not support."""
 
     reason = Reason.UNSUPPORTED_FEATURE
+
+
+class EngineKeyNotAllowed(RequestError):
+    """Request with the caller's own key for a model whose engines take none."""
+
+    reason = Reason.ENGINE_KEY_NOT_ALLOWED
+
+
+class EngineKeyRequired(RequestError):
+    """Request without the caller's own key for a model whose engines require one."""
+
+    reason = Reason.ENGINE_KEY_REQUIRED
 
 
 class ModelNotFound(RequestError):

@@ -10,6 +10,7 @@ import structlog
 from tokengrpc import plugins
 from tokengrpc.config import ConfigError
 from tokengrpc.core.catalog import ClockLimits, ServedModel
+from tokengrpc.core.engine_key import CallerKeys
 from tokengrpc.core.pooled_engine import EngineFailure, PooledEngine
 from tokengrpc.core.ports.engine import ReportsLateUsage
 from tokengrpc.core.ports.observer import BreakerChanged
@@ -115,5 +116,6 @@ class ModelFactory:
             max_connections=settings.max_connections,
             check_interval=settings.health_check_interval,
             gets_trace=getattr(settings, "trace_headers", False),
+            caller_keys=getattr(settings, "caller_key_mode", CallerKeys.NEVER),
             silence_limit=shortest(None, model.first_token_timeout, self._limits.first_token_timeout),
         )

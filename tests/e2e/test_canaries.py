@@ -88,6 +88,12 @@ query = {{secret = {{file = "{folder}/query"}}}}
 max_event_bytes = 65536
 schema_check = "error"
 [[models]]
+name = "own"
+kind = "openai"
+api = "chat"
+base_url = "{base_url}"
+caller_keys = "required"
+[[models]]
 name = "broken"
 kind = "broken"
 [[models]]

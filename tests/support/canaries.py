@@ -18,6 +18,7 @@ from tests.support.script_steps import (
     Done,
     Drop,
     Finish,
+    Headers,
     Reasoning,
     Refusal,
     Reset,
@@ -38,7 +39,7 @@ SECRETS: Mapping[str, str] = {
     name: f"Zebra-{name}-9f3b7d21"
     for name in (
         *("tenant-key", "other-key", "wrong-key", "engine-key", "next-key", "header", "query", "password"),
-        *("tls-key", "plain-key"),
+        *("tls-key", "plain-key", "own-key"),
     )
 }
 """What only operators, or only one caller, may know."""
@@ -90,6 +91,18 @@ ENGINE_FAILURES: Mapping[str, tuple[Any, ...]] = {
 """Scripts of an engine that says in every place what it should not repeat, by name."""
 
 
+_OWN = f"the key {SECRETS['own-key']} is wrong"
+OWN_KEY_FAILURES: Mapping[str, tuple[Any, ...]] = {
+    **{f"status {code}": (Status(code, {"error": {"message": _OWN, "type": _OWN}}),) for code in (400, 401)},
+    "text instead of JSON": (Status(500, _OWN, {"Content-Type": f"text/plain; x={SECRETS['own-key']}"}),),
+    "error after output": (Text(CONTENT["answer"]), Complaint(message=_OWN)),
+    "undecodable": (Text(CONTENT["answer"]), Bytes(f"data: {{{_OWN}\n\n".encode())),
+    "id": (Headers({"x-request-id": SECRETS["own-key"]}), Text(CONTENT["answer"]), Finish(), Done()),
+    "lost": (Text(CONTENT["answer"]), Drop()),
+}
+"""Scripts of an engine that repeats the key that a caller sent for it, by name."""
+
+
 class Callers:
     """Callers of the models `m`, on a scripted engine, and `broken`, whose plugin raises what it was sent."""
 
@@ -104,6 +117,10 @@ class Callers:
             for name, steps in ENGINE_FAILURES.items():
                 self._engine.script(*steps)
                 yield name, await collect(self._stream(tools=_TOOLS))
+            for name, steps in OWN_KEY_FAILURES.items():
+                self._engine.script(*steps)
+                yield f"own key, {name}", await collect(self._stream(model="own", own_key=True))
+            yield "own key, not allowed", await collect(self._stream(own_key=True))
             self._engine.script(Stall())
             yield "stalled", await collect(self._stream(limits=_SOON))
             self._engine.script(*_ANSWER)
@@ -149,12 +166,17 @@ class Callers:
         yield "cancelled", await collect(cancelled)
         yield "late", await collect(self._stream(timeout=1.0))
 
-    def _stream(self, generation_id: str = "", timeout: float | None = None, **fields: Any) -> Any:
+    def _stream(
+        self, generation_id: str = "", timeout: float | None = None, *, own_key: bool = False, **fields: Any
+    ) -> Any:
         if "prompt" not in fields:
             fields.setdefault("conversation", _CHAT)
         fields.setdefault("model", "m")
         request = pb.StreamTokensRequest(generation_id=generation_id, **fields)
-        return self._stub.StreamTokens(request, timeout=timeout, metadata=_metadata())
+        return self._stub.StreamTokens(request, timeout=timeout, metadata=_metadata() + _OWN_KEY * own_key)
+
+
+_OWN_KEY = (("x-tokengrpc-engine-key", SECRETS["own-key"]),)
 
 
 def _metadata(key: str = SECRETS["tenant-key"]) -> tuple[tuple[str, str], ...]:

@@ -35,6 +35,8 @@ CLASS_OF_REASON: dict[str, type[TokenStreamError]] = {
     Reason.INVALID_REQUEST: InvalidRequestError,
     Reason.CONTEXT_LENGTH_EXCEEDED: InvalidRequestError,
     Reason.UNSUPPORTED_FEATURE: InvalidRequestError,
+    Reason.ENGINE_KEY_NOT_ALLOWED: InvalidRequestError,
+    Reason.ENGINE_KEY_REQUIRED: InvalidRequestError,
     Reason.GENERATION_ID_REUSED: InvalidRequestError,
     Reason.SEQUENCE_OUT_OF_RANGE: InvalidRequestError,
     Reason.TENANT_EXISTS: InvalidRequestError,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tokengrpc.core.engine_key import check_takes, takes
 from tokengrpc.core.features import REQUESTED_FEATURES
 from tokengrpc.errors import ModelNotFound, UnsupportedFeature
 
@@ -78,7 +79,8 @@ class Catalog:
 def capable_engines(request: GenerationRequest, model: ServedModel) -> list[PooledEngine]:
     """Returns the model's engines that support every feature of a request.
 
-    Raises UnsupportedFeature if there is none, or if an engine parameter is not allowed.
+    Raises UnsupportedFeature if there is none, or if an engine parameter is not allowed, and the errors of
+    `check_takes`. A request with a key of its own is never run by an engine that does not take such keys.
     """
     unknown = request.engine_params.keys() - model.allowed_engine_params
     if unknown:
@@ -87,7 +89,9 @@ def capable_engines(request: GenerationRequest, model: ServedModel) -> list[Pool
             "leave it out, or ask the operator to allow it",
             metadata={"model": model.name},
         )
-    capable = list(model.pool.engines)
+    key = request.engine_key
+    check_takes(key, frozenset(pooled.caller_keys for pooled in model.pool.engines), model.name)
+    capable = [pooled for pooled in model.pool.engines if takes(pooled.caller_keys, key)]
     for capability, feature, requested in REQUESTED_FEATURES:
         if requested(request):
             capable = [pooled for pooled in capable if capability in pooled.engine.capabilities]

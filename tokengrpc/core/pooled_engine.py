@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from tokengrpc.core.breaker import AttemptOutcome, CircuitBreaker
+from tokengrpc.core.engine_key import CallerKeys
 from tokengrpc.core.inter_token_latency import InterTokenLatency
 from tokengrpc.core.load_signal import LoadSignal
 from tokengrpc.core.place import Place
@@ -49,9 +50,11 @@ class PooledEngine:
         check_interval: float = 0.0,
         silence_limit: float = 0.0,
         gets_trace: bool = True,
+        caller_keys: CallerKeys = CallerKeys.NEVER,
     ) -> None:
         self.engine = engine
         self.gets_trace = gets_trace
+        self.caller_keys = caller_keys
         self.priority = priority
         self.check_interval = check_interval
         self.breaker = CircuitBreaker()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from tokengrpc.core.engine_key import NO_KEY, EngineKey
 from tokengrpc.core.tenant import Priority
 from tokengrpc.core.trace import NO_TRACE, TraceContext
 
@@ -197,6 +198,7 @@ class GenerationRequest:
     Two requests are equal if and only if their fingerprints are; `priority` and `flush_interval` are no part
     of it. `record_id` is the key of the generation in the usage ledger. `trace` is the place in a trace to
     hand on to the engine. `flush_interval` is that of the stream that the request asks for, in seconds.
+    `engine_key` is the caller's own key for engines.
     """
 
     generation_id: str = ""
@@ -220,6 +222,7 @@ class GenerationRequest:
     flush_interval: float | None = None
     fingerprint: bytes = b""
     record_id: str = ""
+    engine_key: EngineKey = NO_KEY
     trace: TraceContext = NO_TRACE
 
     @property

@@ -41,7 +41,7 @@ Line = OrderedDict[Waiter, None]
 
 
 class Account:
-    """What a tenant has been given in a class, in tokens: `spent` is divided by its weight, and only grows."""
+    """Tokens that a tenant has been given in a class: `spent` is divided by its weight and only grows."""
 
     __slots__ = ("line", "priority", "spent", "tenant", "weight")
 

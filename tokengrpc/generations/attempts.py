@@ -16,6 +16,8 @@ from tokengrpc.core.ports.engine import ReportsLateUsage
 from tokengrpc.core.termination import Termination
 from tokengrpc.errors import (
     Cancelled,
+    EngineAuthFailed,
+    EngineBusy,
     EngineTruncated,
     EngineUnavailable,
     TokenGrpcError,
@@ -306,6 +308,8 @@ class AttemptRunner:
 
     def _outcome(self, error: TokenGrpcError) -> AttemptOutcome:
         own = f"{error.metadata.get('clock')}_timeout"
+        if self._spec.request.engine_key and isinstance(error, EngineAuthFailed | EngineBusy):
+            return AttemptOutcome.NEUTRAL  # the engine refuses the caller's own key, and no other one
         # A timeout that the caller chose is not evidence that the engine is unhealthy.
         chosen = getattr(self._spec.request.limits, own, None)
         return AttemptOutcome.NEUTRAL if chosen else classify_outcome(error)

@@ -15,6 +15,7 @@ from tokengrpc.core.input_tokens import count_input, count_source
 from tokengrpc.core.model import Cursor
 from tokengrpc.errors import GenerationNotFound, InvalidRequest
 from tokengrpc.rpc import delivery
+from tokengrpc.rpc.engine_keys import with_engine_key
 from tokengrpc.rpc.requests import RequestReader
 from tokengrpc.wire.checks import Checks
 from tokengrpc.wire.generation import failure_of, generation_message, model_message
@@ -178,6 +179,7 @@ class TokenStreamServicer:
                 self._set_failure(head_of(kind, data).generation_id, call)
             raise
         self._set_failure(request.generation_id, call)
+        request = with_engine_key(request, call.metadata)
         task, subscription = self._registry.open(
             request, call.identity, call.deadline_left, call.trace, call.peer.shown
         )

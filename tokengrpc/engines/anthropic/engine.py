@@ -60,7 +60,9 @@ class AnthropicEngine(HTTPStreamEngine):
         body = encode_request(
             request, model=self._model, options=self._options, added_fields=self._added_fields
         )
-        return UpstreamRequest(path="/messages", body=body, decoder=EventDecoder(self.name, self._hide))
+        return UpstreamRequest(
+            path="/messages", body=body, decoder=EventDecoder(self.name, self._hide_for(request))
+        )
 
     def _continuation_request(
         self, request: GenerationRequest, continuation: Continuation

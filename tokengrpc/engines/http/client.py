@@ -80,6 +80,8 @@ class EngineHTTP:
         self._resolve_host = resolve_host
         self._origin: Origin | None = None  # while it is open
         self._head = b""
+        self._fields: Mapping[str, str] = {}
+        self._names: frozenset[str] = frozenset()
         self._connections: set[Connection] = set()
         self._idle: list[Connection] = []
         self._lingering: dict[Response, asyncio.TimerHandle] = {}
@@ -102,8 +104,9 @@ class EngineHTTP:
         for name, value in fields.items():
             if any(ord(character) < 32 for character in name + value):
                 raise ConfigError(f"the header {name!r} of engine {self._engine} has a line break in it")
-        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        self._head = f" HTTP/1.1\r\n{lines}Content-Length: ".encode()
+        self._fields = fields
+        self._names = frozenset(name.lower() for name in fields)
+        self._head = _head(fields)
         self._query = f"?{urlencode(query, quote_via=quote)}" if query else ""
         self._origin = origin
         return origin
@@ -136,8 +139,8 @@ class EngineHTTP:
     ) -> Response:
         """Sends a body and waits for the response's headers. Cancelling it closes the connection.
 
-        `headers` are added to those of all requests, and have no line breaks. `connect_timeout` is a shorter
-        bound, in seconds, on the wait for a connection than the engine's own.
+        `headers` are added to those of all requests, or replace them, and have no line breaks.
+        `connect_timeout` is a shorter bound, in seconds, on the wait for a connection than the engine's own.
         Raises EngineUnavailable when there is no answer, EngineProtocolError when it is not HTTP,
         Overloaded when this process is short of files, ports or memory for a connection.
         """
@@ -155,7 +158,13 @@ class EngineHTTP:
             raise EngineUnavailable(f"engine {self._engine} is not started; wait until the server is ready")
         line = f"{method} {self._origin.target}{path}{self._query}".encode("ascii")
         own = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("ascii")
-        request = b"%b%b%d\r\n%b\r\n%b" % (line, self._head, len(body), own, body)
+        head = self._head
+        replaced = self._names.intersection(map(str.lower, headers))
+        if replaced:
+            head = _head(
+                {name: value for name, value in self._fields.items() if name.lower() not in replaced}
+            )
+        request = b"%b%b%d\r\n%b\r\n%b" % (line, head, len(body), own, body)
         try:
             return await self._send(self._origin, request, limit)
         except Malformed as error:
@@ -276,6 +285,12 @@ class EngineHTTP:
         timer = self._lingering.pop(response, None)
         if timer is not None:
             timer.cancel()
+
+
+def _head(fields: Mapping[str, str]) -> bytes:
+    """Returns the head of a request with these fields, between its target and the length of its body."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f" HTTP/1.1\r\n{lines}Content-Length: ".encode()
 
 
 async def _exchange(connection: Connection, request: bytes) -> Response:

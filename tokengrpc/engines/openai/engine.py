@@ -65,7 +65,7 @@ class OpenAIEngine(HTTPStreamEngine):
         earlier guesses it is not known whether they matter.
         """
         tools = (tool.name for tool in request.tools)
-        decoder = ChunkDecoder(self.name, request.output, self._hide, tools=tools)
+        decoder = ChunkDecoder(self.name, request.output, self._hide_for(request), tools=tools)
         api = choose_api(self._api, request, self._dialect)
         target = ApiRequest(request=request, api=api)
         if continue_from is not None:

@@ -25,7 +25,7 @@ from tokengrpc.engines.upstream.sending import send
 from tokengrpc.errors import EngineBusy, EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 
     from tokengrpc.core.model import Capability, Delta
     from tokengrpc.core.ports.engine import Continuation, LateUsage, ReportedLoad, Upstream
@@ -182,22 +182,24 @@ class HTTPStreamEngine(ABC):
         self, request: GenerationRequest, continue_from: Continuation | None
     ) -> AsyncGenerator[Sequence[Delta], None]:
         upstream_request = await self._built_request(request, continue_from)
+        hide = self._hide_for(request)
+        failures = Failures(self.name, hide) if request.engine_key else self._failures
         response: Response | None = None
         reader: ResponseReader | None = None
         try:
             upstream_request, response = await send(
                 upstream_request,
                 self._http,
-                self._failures,
+                failures,
                 connect_timeout=request.limits.connect_timeout,
-                headers=request.trace.headers(),
+                headers=self._headers_for(request),
                 on_response=self._note_response,
             )
             decoder = upstream_request.decoder
             events = SSEDecoder(max_event_bytes=self._max_event_bytes)
             # The id in the head holds until the body has one.
-            identity = id_in_head(response.head.headers, self._hide)
-            output = await open_output(response, events, decoder, self._failures)
+            identity = id_in_head(response.head.headers, hide)
+            output = await open_output(response, events, decoder, failures)
             batches: Iterable[Sequence[Delta]] = chain(identity, output)
             reader = ResponseReader(response, events, decoder, usage_timeout=self._usage_timeout)
             yield ()
@@ -214,7 +216,7 @@ class HTTPStreamEngine(ABC):
                 if decoder.ended:
                     break
                 try:
-                    batches = await read_batches(reader, self._failures.lost)
+                    batches = await read_batches(reader, failures.lost)
                 except asyncio.CancelledError as error:
                     if not decoder.complete:
                         raise
@@ -231,6 +233,19 @@ class HTTPStreamEngine(ABC):
         finally:
             self._forgone.discard(request.record_id)
             self._release(response)
+
+    def _headers_for(self, request: GenerationRequest) -> Mapping[str, str]:
+        """Returns the headers of one request: its place in a trace, and the caller's own key, if any."""
+        headers = request.trace.headers()
+        return {**headers, **self._headers(request.engine_key.reveal())} if request.engine_key else headers
+
+    def _hide_for(self, request: GenerationRequest) -> Callable[[str], str]:
+        """Returns the function that redacts what the server says to a request."""
+        hide = self._hide
+        if not request.engine_key:
+            return hide
+        hide_key = hiding(request.engine_key.reveal())
+        return lambda text: hide(hide_key(text))
 
     def _note_response(self, response: Response) -> None:
         """Notes that the server works, and the load that it reports."""

@@ -9,6 +9,7 @@ from msgspec import Meta
 from tokengrpc.config.remote import RemoteEngineSettings
 from tokengrpc.config.texts import masked, named_variables, without_secrets
 from tokengrpc.config.values import FLAG, Bytes, ConfigError, Seconds, SecondsOrNone
+from tokengrpc.core.engine_key import CallerKeys
 from tokengrpc.engines.http.origin import UNIX, TLSFiles, split_unix_url
 from tokengrpc.engines.upstream.provider_fields import (
     check_body,
@@ -54,6 +55,13 @@ class HttpEngineSettings(RemoteEngineSettings, frozen=True, kw_only=True, forbid
     body: Annotated[
         dict[str, Any], Meta(description="additional body fields of every generation", extra=FLAG)
     ] = {}  # noqa: RUF012
+    caller_keys: Annotated[
+        bool | Literal["required"],
+        Meta(
+            description="whether the engine is called with the key that a caller sends: false, true, or "
+            "required of every call"
+        ),
+    ] = False
     ca_file: Annotated[
         str, Meta(description="trusted certificates in PEM form; empty: those of the system", extra=FLAG)
     ] = ""
@@ -99,6 +107,13 @@ class HttpEngineSettings(RemoteEngineSettings, frozen=True, kw_only=True, forbid
     def named_variables(self) -> frozenset[str]:
         """The variables with the API key, and with the texts of headers and query parameters."""
         return super().named_variables | named_variables(self.headers) | named_variables(self.query)
+
+    @property
+    def caller_key_mode(self) -> CallerKeys:
+        """Which requests the engine takes, by their caller's own key."""
+        if self.caller_keys == "required":
+            return CallerKeys.REQUIRED
+        return CallerKeys.ALLOWED if self.caller_keys else CallerKeys.NEVER
 
     @property
     def tls_files(self) -> TLSFiles:
