@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tokengrpc.core.tenant import Tenant
     from tokengrpc.identity.tenants import SettingsTenants
 
-POLL_INTERVAL = 0.4
+POLL_INTERVAL = 0.25
 """Seconds between two looks at the audit: changes count within a second, the time of the look included."""
 
 _SPACING = 0.05
