@@ -10,9 +10,13 @@ import pytest
 from tests.support.issuer import AUDIENCE, ISSUER, Issuer, make_key, part, signed
 from tokengrpc.config import ConfigError, Settings, TenantSettings
 from tokengrpc.core.ports.auth import Peer
-from tokengrpc.core.tenant import ALL_SCOPES, TENANT_SCOPES, Scope
+from tokengrpc.core.tenant import ALL_SCOPES, TENANT_SCOPES, Scope, Tenant
 from tokengrpc.errors import Unauthenticated
 from tokengrpc.identity.jwt import create
+from tokengrpc.identity.jwt.authenticator import JwtAuthenticator
+from tokengrpc.identity.jwt.created_tenants import RECHECK_TIME, CreatedTenants
+from tokengrpc.identity.jwt.jwks import IssuerKeys
+from tokengrpc.identity.jwt.settings import read_settings
 from tokengrpc.identity.jwt.verification_keys import ALGORITHMS
 from tokengrpc.identity.tenants import SettingsTenants
 
@@ -275,6 +279,33 @@ async def test_unknown_tenants_can_be_created(accepting, issuer):
             "its tenant is unknown to this server",
             "its claim tenant is not valid here or now",
         }
+
+
+async def test_a_created_tenant_is_seldom_looked_up(issuer, tmp_path):
+    """A look at a database takes a while. One that is created there counts after half a second."""
+    asked, clock = [], [0.0]
+
+    class Looked:
+        async def find_tenant(self, name):
+            asked.append(name)
+            return Tenant(name=name, max_generations=9) if len(asked) > 1 else None
+
+    created = CreatedTenants(Tenant(name="default", max_generations=3), lambda: clock[0])
+    assert created.recent("new") is None
+    assert created.create("new").max_generations == 3
+    clock[0] = RECHECK_TIME - 0.01
+    assert created.recent("new").name == "new"
+    clock[0] = RECHECK_TIME
+    assert created.recent("new") is None
+    options = {**NAMES, "jwks": str(issuer.write(tmp_path / "jwks.json")), "unknown_tenants": "create"}
+    settings, now = read_settings(options, TENANTS), time.time()
+    made = JwtAuthenticator(settings, IssuerKeys(settings), lambda: now)
+    made.use_tenants(Looked())
+    await made.start()
+    for _ in range(3):
+        identity = await made.authenticate(bearer(issuer.token(tenant="new")), HERE)
+        assert identity.tenant.max_generations == 0
+    assert asked == ["new"]
 
 
 async def test_required_claims_are_required(accepting, issuer):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +20,7 @@ from tokengrpc.core.ports.auth import CredentialKind
 from tokengrpc.core.tenant import Identity
 from tokengrpc.errors import Unauthenticated
 from tokengrpc.identity.credentials import bearer_token, kind_of
+from tokengrpc.identity.jwt.created_tenants import CreatedTenants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +35,6 @@ _MAX_BYTES = 12 * 1024
 _MAX_SUBJECT = 128
 _TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 """Values of the header `typ`. Other kinds of tokens, such as those of logouts, are not for calls."""
-_NEW_TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _MALFORMED = (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
@@ -75,7 +73,8 @@ class JwtAuthenticator:
             "iss": {"essential": True, "value": settings.issuer},
             "aud": {"essential": True, "value": settings.audience},
         }
-        self._template = settings.template() if settings.unknown_tenants == "create" else None
+        creates = settings.unknown_tenants == "create"
+        self._created = CreatedTenants(settings.template(), now) if creates else None
         self._tenants: TenantLookup | None = None
 
     def use_tenants(self, tenants: TenantLookup) -> None:
@@ -151,11 +150,13 @@ class JwtAuthenticator:
     async def _tenant(self, name: object) -> Tenant:
         """Returns the tenant of a token. Raises Unauthenticated if there is none."""
         if isinstance(name, str) and len(name) <= _MAX_SUBJECT and self._tenants is not None:
-            tenant = await self._tenants.find_tenant(name)
+            created = self._created
+            tenant = created.recent(name) if created is not None else None
+            tenant = tenant or await self._tenants.find_tenant(name)
+            if tenant is None and created is not None:
+                tenant = created.create(name)
             if tenant is not None:
                 return tenant
-            if self._template is not None and _NEW_TENANT.fullmatch(name):
-                return dataclasses.replace(self._template, name=name)
         raise _refused("its tenant is unknown to this server")
 
     def _scopes(self, claims: Mapping[str, Any]) -> frozenset[Scope] | None:
