@@ -35,6 +35,7 @@ from tests.support.scripted_engine import (
     UsageChunk,
 )
 from tokengrpc.config import TenantSettings
+from tokengrpc.core.ports.usage_reader import RecordQuery
 from tokengrpc.stores.memory_ledger import MemoryLedger
 
 WORDS = ("One", " two", " thr", "ee", " 🙂", " é", ".")
@@ -356,6 +357,19 @@ async def test_tenants_do_not_see_each_other(engine: ScriptedEngine, monkeypatch
 
 
 # --- Rule 7: the ledger first
+
+
+async def test_record_ids_sort_by_time(engine: ScriptedEngine) -> None:
+    """So that a database adds them at the end of its indexes."""
+    ledger = MemoryLedger()
+    async with serving(upstream(engine.base_url), ledger=ledger) as server:
+        for n in range(5):
+            engine.script(*whole())
+            await collect(server.stream(f"g{n}"))
+    newest_first = await ledger.list_records(RecordQuery(), None, 10)
+    assert [record.generation_id for record in newest_first] == ["g4", "g3", "g2", "g1", "g0"]
+    ids = [record.record_id for record in newest_first]
+    assert ids == sorted(ids, reverse=True)
 
 
 class SlowLedger(MemoryLedger):

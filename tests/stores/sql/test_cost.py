@@ -8,7 +8,7 @@ import grpc
 from sqlalchemy import event
 
 from tests.support.harness import collect, serving
-from tests.support.records import usage_record
+from tests.support.records import finished_record, usage_record
 from tokengrpc.core.model import Usage
 from tokengrpc.stores.sql import database
 from tokengrpc.stores.sql.ledger import FILE, SqlLedger
@@ -61,3 +61,31 @@ async def test_a_checkpoint_writes_what_has_changed(tmp_path: Path) -> None:
     await ledger.checkpoint(usages | {"r3": Usage(input=1, output=2)})
     await ledger.close()
     assert updated == [20, 1]
+
+
+async def test_own_generations_are_not_read(tmp_path: Path) -> None:
+    """What a process has begun is written without reading it. A repeated call is read, and ignored."""
+    engine = database.sqlite(tmp_path / FILE, 5.0)
+    ledger = SqlLedger(engine, "here", lock=database.DirectoryLock(tmp_path))
+    reads = 0
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _on_execute(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        nonlocal reads
+        reads += statement.startswith("SELECT") and "FROM usage_records" in statement
+
+    await ledger.start()
+    reads = 0
+    for n in range(3):
+        await ledger.begin(usage_record(f"r{n}"))
+    for n in range(3):
+        await ledger.finish(finished_record(f"r{n}"))
+    assert reads == 0
+    await ledger.begin(usage_record("r1"))
+    await ledger.finish(finished_record("r1"))
+    assert reads == 2
+    entries = await ledger.entries(0, 100)
+    await ledger.close()
+    assert [(entry.kind.value, entry.record.record_id) for entry in entries] == [
+        (kind, f"r{n}") for kind in ("BEGIN", "FINISH") for n in range(3)
+    ]

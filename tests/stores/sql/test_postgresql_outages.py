@@ -101,6 +101,7 @@ async def test_a_connection_that_breaks_at_any_byte(primary: Postgres) -> None:
                 ):
                     proxy.cut_after_bytes(cut)
                     await _repeated(make)
+            proxy.cut_after_bytes(10**9)
             entries = await ledger.entries(0, 1000)
             records = await ledger.list_records(RecordQuery(), None, 1000)
             await ledger.close()

@@ -114,3 +114,20 @@ async def test_close_writes_what_waits() -> None:
     database.open.set()
     await asyncio.gather(work, closing)
     assert database.groups == [[1]]
+
+
+async def test_works_during_a_rest_are_one_group() -> None:
+    """A work that comes first is not delayed, nor is the writer's end."""
+    database, seconds = Database(), 0.001
+    writer = GroupWriter("test", database.write, lambda: seconds)
+    await writer.do(0)
+    seconds = 60.0
+    await writer.do(1)
+    works = []
+    for n in range(100, 110):
+        works.append(asyncio.create_task(writer.do(n)))
+        await asyncio.sleep(0)
+    assert database.groups == [[0], [1]]
+    await writer.close()
+    await asyncio.gather(*works)
+    assert database.groups == [[0], [1], list(range(100, 110))]

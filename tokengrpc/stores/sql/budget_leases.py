@@ -9,10 +9,10 @@ import sqlalchemy as sa
 from tokengrpc.core.ports.budget import AccountUse, Lease
 from tokengrpc.core.ports.ledger import RecordState
 from tokengrpc.stores.sql.budgets import account_of, accounts, id_of, leases, row_of, stored
+from tokengrpc.stores.sql.group import lock
 from tokengrpc.stores.sql.recovery import now_ns
 from tokengrpc.stores.sql.schema import pruned_sums, records
 from tokengrpc.stores.sql.upserts import upserts
-from tokengrpc.stores.sql.works import lock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

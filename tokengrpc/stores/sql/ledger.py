@@ -16,14 +16,14 @@ import structlog
 from tokengrpc.config import ConfigError
 from tokengrpc.errors import StoreUnavailable
 from tokengrpc.extras import require
-from tokengrpc.stores.sql import budget_leases, database, recovery, schema, works
+from tokengrpc.stores.sql import budget_leases, database, group, recovery, schema, works
 from tokengrpc.stores.sql.queries import Queries
 from tokengrpc.stores.sql.stored_text import storable
 from tokengrpc.stores.sql.tenants import SqlTenantStore
 from tokengrpc.stores.sql.writer import GroupWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     import sqlalchemy as sa
 
@@ -45,6 +45,9 @@ LEASE = 30.0
 _SEEN_INTERVAL = 1.0
 """Seconds after which a process notes again, with what it writes, that it lives: how exact the end of a LOST
 record is."""
+
+_REST, _LONGEST_REST = 0.001, 0.005
+"""Seconds that a group gathers for each running generation but one, and at most."""
 
 log = structlog.get_logger(__name__)
 
@@ -83,8 +86,10 @@ class SqlLedger:
         self._heartbeat: asyncio.Task[None] | None = None
         self._queries = Queries(engine)
         self.tenants = SqlTenantStore(engine)
-        self._prices = works.NO_PRICES
+        self._prices = group.NO_PRICES
         self._checkpointed: Mapping[str, Usage] = {}
+        # Records that this process has begun, and has not changed since: they need not be read.
+        self._begun: set[str] = set()
 
     @property
     def database(self) -> sa.Engine:
@@ -98,7 +103,7 @@ class SqlLedger:
     async def start(self) -> None:
         """See `UsageLedger`. Creates or changes the tables, and closes the records of dead processes."""
         await asyncio.to_thread(self._open)
-        self._writer = GroupWriter("ledger", self._write)
+        self._writer = GroupWriter("ledger", self._write, self._rest)
         if self._lock is not None:
             await self._close_lost(None)
         else:
@@ -198,11 +203,31 @@ class SqlLedger:
         if self._lock is not None:
             self._lock.release()
 
-    def _write(self, group: Sequence[works.Work]) -> None:
+    def _rest(self) -> float:
+        """Returns for how long the next group gathers: not at all for the calls of one generation."""
+        return min(_LONGEST_REST, _REST * max(0, len(self._begun) - 1))
+
+    def _write(self, gathered: Sequence[works.Work]) -> None:
+        with database.translated("usage ledger"):
+            try:
+                self._write_group(gathered, self._begun)
+            except sqlalchemy.exc.IntegrityError:
+                # A call was repeated, or another process has closed a record as LOST.
+                self._write_group(gathered, None)
+        for work in gathered:
+            match work:
+                case works.Begin(record):
+                    self._begun.add(record.record_id)
+                case works.Finish(record):
+                    self._begun.discard(record.record_id)
+                case works.Settle(record_id):
+                    self._begun.discard(record_id)
+
+    def _write_group(self, gathered: Sequence[works.Work], begun: Collection[str] | None) -> None:
         now = time.monotonic()
         is_due = now - self._seen_at >= min(_SEEN_INTERVAL, self._lease / 4)
-        with database.translated("usage ledger"), self._engine.begin() as connection:
-            added = works.write(connection, group, self._run_id, time.time_ns(), self._prices)
+        with self._engine.begin() as connection:
+            added = group.write(connection, gathered, self._run_id, time.time_ns(), self._prices, begun=begun)
             # A group without entries is written too: it proves that the database takes writes.
             if is_due or not added:
                 recovery.seen(connection, self._run_id, self._server)

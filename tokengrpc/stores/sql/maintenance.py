@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from tokengrpc.config import ConfigError, price_list
 from tokengrpc.core.ports.ledger import RecordState
-from tokengrpc.stores.sql import schema, works
+from tokengrpc.stores.sql import group, schema, works
 from tokengrpc.stores.sql.database import translated
 from tokengrpc.stores.sql.ledger import FILE, create_postgresql, create_sqlite
 from tokengrpc.stores.sql.schema import USAGE_COLUMNS, entries, pruned_sums, records
@@ -57,7 +57,7 @@ class Maintenance:
             with translated("usage ledger"), self._database.connect() as connection:
                 transaction = connection.begin()
                 page = connection.execute(_closed_after(position)).all()
-                added = works.write(
+                added = group.write(
                     connection,
                     [works.Reprice([row.record_id for row in page])],
                     run_id="",
@@ -97,7 +97,7 @@ class Maintenance:
 
     def _prune_some(self, conditions: Sequence[sa.ColumnElement[bool]]) -> int:
         with translated("usage ledger"), self._database.begin() as connection:
-            works.lock(connection)
+            group.lock(connection)
             ids = connection.scalars(sa.select(records.c.record_id).where(*conditions).limit(_GROUP)).all()
             if ids:
                 chosen = records.c.record_id.in_(ids)

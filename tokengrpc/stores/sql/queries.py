@@ -13,9 +13,9 @@ from tokengrpc.core.ports.ledger import RecordState
 from tokengrpc.core.ports.usage_reader import LedgerEntry, TimeUnit, UsageSum
 from tokengrpc.stores.calendar import bucket_spans
 from tokengrpc.stores.sql.database import translated
+from tokengrpc.stores.sql.rows import record_of
 from tokengrpc.stores.sql.schema import USAGE_COLUMNS, entries, pruned_sums, records
 from tokengrpc.stores.sql.stored_text import storable
-from tokengrpc.stores.sql.works import record_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -91,7 +91,13 @@ CHANGES = sa.text("kind IN ('SETTLE', 'ADJUST')")
 entries = sa.Table(
     "ledger_entries",
     metadata,
-    sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
+    # In SQLite, the table's own key, which is an INTEGER of 64 bits: otherwise it would have an index more.
+    sa.Column(
+        "sequence",
+        sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+        primary_key=True,
+        autoincrement=False,
+    ),
     sa.Column("record_id", sa.Text, nullable=False),
     sa.Column("tenant", sa.Text, nullable=False),
     sa.Column("kind", sa.Text, nullable=False),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -29,12 +30,19 @@ log = structlog.get_logger(__name__)
 class GroupWriter(Generic[Work]):
     """A thread that writes groups of works, in order. While it writes one group, the next one gathers.
 
+    After a group, the next one gathers for `rest()` seconds more, so that groups are larger and fewer. A work
+    that comes later is written at once.
+
     `write` is called on the thread with one group, and raises or writes all of it. If the database refuses a
     value in a group, the group is written in halves, so that only the work at fault fails.
     """
 
-    def __init__(self, name: str, write: Callable[[Sequence[Work]], None]) -> None:
+    def __init__(
+        self, name: str, write: Callable[[Sequence[Work]], None], rest: Callable[[], float] = lambda: 0.0
+    ) -> None:
         self._write = write
+        self._rest = rest
+        self._ready_at = 0.0
         self._waiting: deque[Waiting[Work]] = deque()
         self._more = threading.Condition()
         self.closed = False
@@ -60,7 +68,8 @@ class GroupWriter(Generic[Work]):
             while self._waiting and self._waiting[0][1].cancelled():
                 self._waiting.popleft()
             self._waiting.append((work, done))
-            self._more.notify()
+            if len(self._waiting) in {1, _GROUP}:  # otherwise the thread has been notified
+                self._more.notify()
         await done
 
     async def close(self) -> None:
@@ -73,6 +82,7 @@ class GroupWriter(Generic[Work]):
     def _run(self) -> None:
         while group := self._take():
             outcomes = self._try(group)
+            self._ready_at = time.monotonic() + self._rest()
             with suppress(RuntimeError):  # the loop was closed without waiting
                 self._loop.call_soon_threadsafe(_resolve, group, outcomes)
 
@@ -80,8 +90,10 @@ class GroupWriter(Generic[Work]):
         """Returns the next group; empty once the writer is closed and nothing waits."""
         while True:
             with self._more:
-                while not self._waiting and not self.closed:
-                    self._more.wait()
+                self._more.wait_for(lambda: self._waiting or self.closed)
+                rest = self._ready_at - time.monotonic()
+                if rest > 0:
+                    self._more.wait_for(lambda: len(self._waiting) >= _GROUP or self.closed, rest)
                 waiting = self._waiting
                 taken = [waiting.popleft() for _ in range(min(len(waiting), _GROUP))]
             group = [item for item in taken if not item[1].cancelled()]
