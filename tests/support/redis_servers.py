@@ -22,6 +22,12 @@ from tests.support.toolchains import REQUIRE_ALL
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+CLUSTERED = {
+    "cluster-enabled": "yes",
+    "cluster-node-timeout": "1000",
+    "repl-diskless-sync-delay": "0",
+    "cluster-require-full-coverage": "no",
+}
 FSYNCED = {"appendonly": "yes", "appendfsync": "always"}
 
 
@@ -67,15 +73,17 @@ class RedisServer:
             )
         until(self._answers, lambda: (self._folder / "log").read_text()[-2000:])
 
-    def start_as_sentinel(self, service: str, primary: RedisServer, quorum: int = 1) -> None:
-        """Starts it as a Sentinel that watches a primary."""
+    def start_as_sentinel(self, service: str, primary: RedisServer, password: str = "") -> None:
+        """Starts it as a Sentinel that watches a primary. `password` is that of the primary, and its own."""
         config = self._folder / "sentinel.conf"
         config.write_text(
             f"port {self.port}\nbind 127.0.0.1\n"
-            f"sentinel monitor {service} 127.0.0.1 {primary.port} {quorum}\n"
+            f"sentinel monitor {service} 127.0.0.1 {primary.port} 1\n"
             f"sentinel down-after-milliseconds {service} 500\n"
             f"sentinel failover-timeout {service} 3000\n"
+            + (f"requirepass {password}\nsentinel auth-pass {service} {password}\n" if password else "")
         )
+        self._options["requirepass"] = password
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._program, str(config), "--sentinel"], cwd=self._folder, stdout=log, stderr=log
@@ -85,7 +93,8 @@ class RedisServer:
     def call(self, *arguments: Any) -> Any:
         """Makes a call; its reply as the server sent it."""
         if self._client is None:
-            self._client = redis.Redis(port=self.port, protocol=2)
+            password = self._options.get("requirepass") or None
+            self._client = redis.Redis(port=self.port, protocol=2, password=password)
             self._client.response_callbacks.clear()
         return self._client.execute_command(*arguments)  # type: ignore[no-untyped-call]  # it has no annotations
 
@@ -152,24 +161,22 @@ class Machines:
     def replica_of(self, primary: RedisServer, options: Mapping[str, str] | None = None) -> RedisServer:
         """Starts a replica, and returns once it has all data."""
         replica = self.single({"replicaof": f"127.0.0.1 {primary.port}", **(options or {})})
-        until(lambda: b"master_link_status:up" in replica.call("INFO", "replication"))
+        until(partial(_linked, replica))
         return replica
 
-    def sentinel(self, service: str, primary: RedisServer) -> RedisServer:
+    def sentinel(self, service: str, primary: RedisServer, password: str = "") -> RedisServer:
         """Starts a Sentinel, and returns once it knows the primary's replicas."""
         sentinel = self.make()
-        sentinel.start_as_sentinel(service, primary)
+        sentinel.start_as_sentinel(service, primary, password)
         until(lambda: sentinel.call("SENTINEL", "REPLICAS", service))
         return sentinel
 
     def cluster(self, count: int = 3, options: Mapping[str, str] | None = None) -> list[RedisServer]:
         """Starts a cluster of primaries, and returns once each of them knows all slots."""
-        settings = {
-            "cluster-enabled": "yes",
-            "cluster-node-timeout": "2000",
-            **(options or {}),
-        }
-        nodes = [self.make({**settings, "cluster-port": str(free_port())}) for _ in range(count)]
+        nodes = [
+            self.make({**CLUSTERED, **(options or {}), "cluster-port": str(free_port())})
+            for _ in range(count)
+        ]
         for node in nodes:
             node.start()
         share = 16384 // count
@@ -181,6 +188,24 @@ class Machines:
         for node in nodes:
             until(partial(_complete, node, count))
         return nodes
+
+
+def replicate(nodes: list[RedisServer], machines: Machines) -> list[RedisServer]:
+    """Adds a replica to each primary of a cluster; the replicas, once they have all data."""
+    replicas = []
+    for primary in nodes:
+        replica = machines.make({**CLUSTERED, "cluster-port": str(free_port())})
+        replica.start()
+        replica.call("CLUSTER", "MEET", "127.0.0.1", primary.port, primary.cluster_port)
+        until(partial(_complete, replica, len(nodes)))
+        replica.call("CLUSTER", "REPLICATE", primary.call("CLUSTER", "MYID"))
+        until(partial(_linked, replica))
+        replicas.append(replica)
+    return replicas
+
+
+def _linked(replica: RedisServer) -> bool:
+    return b"master_link_status:up" in replica.call("INFO", "replication")
 
 
 def _complete(node: RedisServer, count: int) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from tests.support.records import KEY, log_records
-from tests.support.redis_servers import FSYNCED, Machines
+from tests.support.redis_servers import FSYNCED, Machines, replicate
 from tests.support.redis_sinks import claimed, started
 from tokengrpc.core.model import GenerationKey
 from tokengrpc.core.ports.log import AppendOutcome, AppendStatus, LeaseStatus, TakeoverStatus
@@ -23,6 +23,7 @@ from tokengrpc.stores.redis.topology import Access
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
+    from pathlib import Path
 
     from tests.support.redis_servers import RedisServer
 
@@ -192,3 +193,34 @@ async def test_slots_that_move(machines: Machines) -> None:
 async def _followed(sink, key: GenerationKey) -> list[int]:
     async with aclosing(sink.follow(key, 0)) as batches:
         return [record.sequence async for batch in batches for record in batch]
+
+
+async def test_a_primary_of_a_cluster_dies(machines: Machines) -> None:
+    """One of its two replicas takes its place. What was acknowledged is there, and its generations go on."""
+    nodes = machines.cluster(3)
+    replicate(nodes, machines)
+    replicate(nodes, machines)
+    async with started(f"redis+cluster://127.0.0.1:{nodes[0].port}", timeout=2.0) as sink:
+        epochs = {key: await claimed(sink, 3, key) for key in KEYS}
+        assert nodes[1].call("DBSIZE")
+        nodes[1].stop()
+        for key, epoch in epochs.items():
+            outcome = await insist(partial(sink.append, key, epoch, log_records(4, 5, end=True)))
+            assert outcome.last == 5
+            assert await _followed(sink, key) == [1, 2, 3, 4, 5]
+
+
+async def test_sentinels_and_servers_with_passwords(machines: Machines, tmp_path: Path) -> None:
+    """Sentinels have users of their own."""
+    secured = {"requirepass": "secret", "masterauth": "secret", "repl-diskless-sync-delay": "0"}
+    primary = machines.single(secured)
+    machines.replica_of(primary, secured)
+    sentinel = machines.sentinel("logs", primary, "secret")
+    password = tmp_path / "password"
+    password.write_text("secret\n")
+    files = {"password_file": str(password), "sentinel_password_file": str(password)}
+    async with started(f"redis+sentinel://127.0.0.1:{sentinel.port}/logs", **files) as sink:
+        await claimed(sink, 3)
+    with pytest.raises(StoreUnavailable):
+        async with started(f"redis+sentinel://:secret@127.0.0.1:{sentinel.port}/logs"):
+            pass
