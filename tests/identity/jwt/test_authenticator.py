@@ -8,15 +8,11 @@ import msgspec
 import pytest
 
 from tests.support.issuer import AUDIENCE, ISSUER, Issuer, make_key, part, signed
-from tokengrpc.config import ConfigError, Settings, TenantSettings
+from tokengrpc.config import Settings, TenantSettings
 from tokengrpc.core.ports.auth import Peer
-from tokengrpc.core.tenant import ALL_SCOPES, TENANT_SCOPES, Scope, Tenant
+from tokengrpc.core.tenant import ALL_SCOPES, TENANT_SCOPES, Scope
 from tokengrpc.errors import Unauthenticated
 from tokengrpc.identity.jwt import create
-from tokengrpc.identity.jwt.authenticator import JwtAuthenticator
-from tokengrpc.identity.jwt.created_tenants import RECHECK_TIME, CreatedTenants
-from tokengrpc.identity.jwt.jwks import IssuerKeys
-from tokengrpc.identity.jwt.settings import read_settings
 from tokengrpc.identity.jwt.verification_keys import ALGORITHMS
 from tokengrpc.identity.tenants import SettingsTenants
 
@@ -186,64 +182,6 @@ async def test_only_keys_of_the_issuer_count(accepting, issuer):
     await send(signed(claims, key, {"alg": "ES256", "kid": "ES256", "jku": "https://evil.example"}))
 
 
-@pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512", "none"])
-def test_weak_algorithms_cannot_be_allowed(algorithm):
-    """A public key would be the secret of HS256."""
-    with pytest.raises(ConfigError, match=r"^plugins\.jwt\.algorithms\[0\]: must be one of ES256, .*$"):
-        create("jwt", {**NAMES, "jwks": "x", "algorithms": [algorithm]}, TENANTS)
-
-
-WRONG = {
-    "nothing": ({"issuer": None}, "plugins.jwt.issuer: required: text"),
-    "unknown": ({"audiance": "x"}, "plugins.jwt.audiance: unknown key; did you mean `audience`?"),
-    "a number": ({"leeway": 301}, "plugins.jwt.leeway: must be a number of at least 0 and at most 300"),
-    "plaintext": (
-        {"jwks": "http://issuer.example/jwks"},
-        "plugins.jwt.jwks: must be https://, because whoever can change the keys can make tokens",
-    ),
-    "a password": (
-        {"jwks": "https://me:secret@issuer.example/jwks"},
-        "plugins.jwt.jwks: must be https://HOST/PATH, without user and password, or the path of a file",
-    ),
-    "another scheme": (
-        {"jwks": "ftp://issuer.example/jwks"},
-        "plugins.jwt.jwks: must be https://HOST/PATH, without user and password, or the path of a file",
-    ),
-    "an authority": ({"ca_file": "x"}, "plugins.jwt.ca_file: is for a URL, and jwks is a file; remove it"),
-    "a short keep": (
-        {"keep_time": 10},
-        "plugins.jwt.keep_time: must be at least refresh_interval, which is 300",
-    ),
-    "a scope": (
-        {"scope_claim": "scope", "scopes": {"x": "everything"}},
-        "plugins.jwt.scopes.x: must be one of generate, read_usage, admin",
-    ),
-    "scopes alone": ({"scopes": {"x": "admin"}}, "plugins.jwt.scopes: needs a scope_claim"),
-    "a template alone": (
-        {"default_tenant": {"max_generations": 1}},
-        'plugins.jwt.default_tenant: needs unknown_tenants = "create"',
-    ),
-    "an admin": (
-        {"unknown_tenants": "create", "default_tenant": {"admin": True}},
-        "plugins.jwt.default_tenant.admin: cannot be set here; it belongs in [[tenants]]",
-    ),
-    "a limit": (
-        {"unknown_tenants": "create", "default_tenant": {"max_generations": -1}},
-        "plugins.jwt.default_tenant.max_generations: must be a whole number of at least 0 and at most "
-        "1,000,000,000",
-    ),
-}
-
-
-@pytest.mark.parametrize(("changed", "message"), WRONG.values(), ids=WRONG)
-def test_wrong_settings_are_one_line(changed, message):
-    """It has the key, and what is allowed."""
-    options = {**NAMES, "jwks": "jwks.json", **changed}
-    with pytest.raises(ConfigError) as caught:
-        create("jwt", {key: value for key, value in options.items() if value is not None}, TENANTS)
-    assert str(caught.value) == message
-
-
 async def test_scopes_are_those_of_the_claim(accepting, issuer):
     """As text or a list. Words that are no scopes are ignored; without the claim, there are none."""
     send = await accepting(scope_claim="scope")
@@ -279,33 +217,6 @@ async def test_unknown_tenants_can_be_created(accepting, issuer):
             "its tenant is unknown to this server",
             "its claim tenant is not valid here or now",
         }
-
-
-async def test_a_created_tenant_is_seldom_looked_up(issuer, tmp_path):
-    """A look at a database takes a while. One that is created there counts after half a second."""
-    asked, clock = [], [0.0]
-
-    class Looked:
-        async def find_tenant(self, name):
-            asked.append(name)
-            return Tenant(name=name, max_generations=9) if len(asked) > 1 else None
-
-    created = CreatedTenants(Tenant(name="default", max_generations=3), lambda: clock[0])
-    assert created.recent("new") is None
-    assert created.create("new").max_generations == 3
-    clock[0] = RECHECK_TIME - 0.01
-    assert created.recent("new").name == "new"
-    clock[0] = RECHECK_TIME
-    assert created.recent("new") is None
-    options = {**NAMES, "jwks": str(issuer.write(tmp_path / "jwks.json")), "unknown_tenants": "create"}
-    settings, now = read_settings(options, TENANTS), time.time()
-    made = JwtAuthenticator(settings, IssuerKeys(settings), lambda: now)
-    made.use_tenants(Looked())
-    await made.start()
-    for _ in range(3):
-        identity = await made.authenticate(bearer(issuer.token(tenant="new")), HERE)
-        assert identity.tenant.max_generations == 0
-    assert asked == ["new"]
 
 
 async def test_required_claims_are_required(accepting, issuer):
