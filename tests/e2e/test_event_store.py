@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import grpc
 import pytest
 
 from tests.support.commands import serving, tokengrpc
-from tests.support.redis_sinks import started
+from tests.support.harness import check_gapless, collect, read_until, upstream
+from tests.support.harness import serving as serving_here
+from tests.support.redis_servers import FSYNCED, Machines
+from tests.support.redis_sinks import made, started
+from tests.support.scripted_engine import Done, Finish, Pause, ScriptedEngine, Stall, Text
 from tokengrpc.core.model import GenerationKey
 
 if TYPE_CHECKING:
@@ -57,3 +62,46 @@ def test_a_store_that_cannot_be_used(store: str, why: str) -> None:
     assert done.returncode != 0
     assert why in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+async def test_a_store_that_crashes_during_a_stream(engine: ScriptedEngine) -> None:
+    """The stream pauses until the store is back, and goes on: readers and the log have the same, once."""
+    with Machines() as machines:
+        store = machines.single(FSYNCED)
+        sink = made(store.url, timeout=2.0, durability="fsynced")
+        limits = {"store_timeout": 2.0, "store_retry_time": 60.0}
+        async with serving_here(upstream(engine.base_url), sink=sink, limits=limits) as server:
+            engine.script(Text("One"), hold := Pause(), Text(" two"), Text(" three"), Finish(), Done())
+            call = server.stream("g")
+            first = await read_until(call, lambda message: message.tokens)
+            await hold.reached.wait()
+            store.stop()
+            hold.release()
+            store.start()
+            outcome = await collect(call)
+            assert (outcome.code, outcome.text) == (grpc.StatusCode.OK, " two three")
+            check_gapless([*first, *outcome.messages])
+            async with started(store.url, durability="fsynced") as reader:
+                batches = reader.follow(GenerationKey("default", "g"), 0)
+                sequences = [record.sequence async for batch in batches for record in batch]
+            assert sequences == list(range(1, outcome.messages[-1].sequence + 1))
+
+
+async def test_a_store_that_stays_away_ends_streams(engine: ScriptedEngine) -> None:
+    """With a cursor, within the time that the settings allow."""
+    with Machines() as machines:
+        store = machines.single(FSYNCED)
+        sink = made(store.url, timeout=1.0, durability="fsynced")
+        limits = {"store_timeout": 1.0, "store_retry_time": 1.0}
+        async with serving_here(upstream(engine.base_url), sink=sink, limits=limits) as server:
+            engine.script(Text("One"), hold := Pause(), Text(" two"), Stall())
+            call = server.stream("g")
+            await read_until(call, lambda message: message.tokens)
+            await hold.reached.wait()
+            store.stop()
+            hold.release()
+            outcome = await collect(call)
+            assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+            assert outcome.text == ""
+            assert "127.0.0.1" not in outcome.message
+            await engine.calls[0].disconnected.wait()
