@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tokengrpc.engines.openai.chunks.decoder import ChunkDecoder
 from tokengrpc.engines.openai.dialects.capabilities import capabilities
@@ -40,11 +40,17 @@ class OpenAIEngine(HTTPStreamEngine):
         self._omitted = LearnedFields(settings.name, frozenset(settings.omit_fields))
         self._api = settings.api
         self._added_fields = settings.body
+        self._priorities = (self._dialect.priorities or {}) if settings.pass_priority else {}
         self._model = settings.upstream_model or settings.name
 
     def _headers(self, key: str | None) -> Mapping[str, str]:
         headers = dict(REQUEST_HEADERS) if self._dialect.asks_for_load else {}
         return headers | ({"Authorization": f"Bearer {key}"} if key else {})
+
+    def _fields_of(self, request: GenerationRequest) -> dict[str, Any]:
+        """Returns the field with the request's priority; none for the server's default."""
+        priority = self._priorities.get(request.priority)
+        return {"priority": priority} if priority else {}
 
     def _upstream_request(
         self, request: GenerationRequest, continue_from: Continuation | None
@@ -78,7 +84,7 @@ class OpenAIEngine(HTTPStreamEngine):
             extra_capabilities=self._extra,
             extra_fields=target.fields,
             omitted=self._omitted.names | refused,
-            added_fields=self._added_fields,
+            added_fields=self._fields_of(request) | self._added_fields,
         )
 
         def repeat(status: int, refusal: bytes) -> UpstreamRequest | None:

@@ -32,6 +32,10 @@ class OpenAISettings(HttpEngineSettings, frozen=True, kw_only=True, forbid_unkno
         ),
     ] = "generic"
 
+    pass_priority: Annotated[
+        bool,
+        Meta(description="whether the engine gets the priority of requests; it must order requests by it"),
+    ] = False
     omit_fields: Annotated[
         tuple[OptionalField, ...],
         Meta(description="Optional request fields that the engine refuses and that are not sent"),
@@ -48,6 +52,8 @@ class OpenAISettings(HttpEngineSettings, frozen=True, kw_only=True, forbid_unkno
             )
         dialect = DIALECTS.get(self.dialect)
         if dialect is not None:
+            if self.pass_priority and dialect.priorities is None:
+                raise ConfigError(f"pass_priority: dialect {self.dialect} has no field for it; remove it")
             self.check_extra_capabilities(
                 *(encodable(dialect, api) for api in used_apis(self.api)),
                 where=f"dialect {self.dialect} with api {self.api}",

@@ -8,6 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.support.harness import collect, serving, upstream
+from tests.support.scripted_engine import Done, Finish, ScriptedEngine, Text, UsageChunk
+from tests.support.wire_dialects import VLLM
 from tokengrpc.config import ConfigError, engine_settings
 from tokengrpc.core.features import OWNED_ENGINE_PARAMS
 from tokengrpc.core.model import Capability
@@ -50,6 +53,27 @@ def test_every_dialect_can_be_set(name):
     """A row of the table is all that a new dialect needs."""
     settings = engine_settings(name="m", kind="openai", base_url="http://x/v1", dialect=name)
     assert create(settings, None).kind == "openai"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "passes", "sent"),
+    [("vllm", True, [-1, None, 1]), ("sglang", True, [1, None, -1]), ("vllm", False, [None] * 3)],
+)
+async def test_the_priority_is_sent_to_servers_that_order_by_it(dialect, passes, sent):
+    """Only if the settings say so. The default is not sent."""
+    async with ScriptedEngine(VLLM) as engine:
+        model = upstream(engine.base_url, dialect=dialect, pass_priority=passes)
+        async with serving(model) as server:
+            engine.script(Text("x"), Finish(), UsageChunk(), Done())
+            for priority in (1, 2, 3):
+                assert (await collect(server.stream(priority=priority))).text == "x"
+        assert [call.body.get("priority") for call in engine.calls] == sent
+
+
+def test_a_dialect_without_a_priority_cannot_pass_it():
+    """It is an error of the settings."""
+    with pytest.raises(ConfigError, match="pass_priority: dialect openai has no field for it"):
+        engine_settings(name="m", kind="openai", base_url="http://x/v1", dialect="openai", pass_priority=True)
 
 
 class TestRequests:

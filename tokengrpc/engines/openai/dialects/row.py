@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tokengrpc.core.model import Capability
+    from tokengrpc.core.tenant import Priority
     from tokengrpc.engines.openai.dialects.constraints import ConstraintEncoder
 
 
@@ -71,6 +72,8 @@ class Dialect:
     """Whether the server has a field that disables parallel tool calls."""
     logprobs_with_tools: bool = True
     """Whether the server returns logprobs for requests with tools."""
+    priorities: Mapping[Priority, int] | None = None
+    """Values of the field `priority`, if the server orders its own requests by it; 0 is its default."""
     provider: str = ""
     """The provider in traces and metrics (`gen_ai.provider.name`); empty: the dialect's name."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tokengrpc.core.model import Capability
+from tokengrpc.core.tenant import Priority
 from tokengrpc.engines.openai.dialects.common import (
     CHAT,
     COMPLETIONS,
@@ -64,8 +65,10 @@ _VLLM_EXTRA = frozenset({_C.TOKEN_IDS, _C.JSON_SCHEMA, _C.REGEX, _C.GRAMMAR, _C.
 
 # Source: vllm/entrypoints/openai, chat_completion/protocol.py and completion/protocol.py: return_token_ids
 # (the input's ids come in the first chunk), continue_final_message, thinking_token_budget. structured_outputs
-# exists since 0.12; the older guided_* fields have been removed.
+# exists since 0.12; the older guided_* fields have been removed. priority: lower values come first, and others
+# than 0 are an error unless the server runs with --scheduling-policy priority.
 VLLM = Dialect(
+    priorities={Priority.INTERACTIVE: -1, Priority.STANDARD: 0, Priority.BATCH: 1},
     asks_for_load=True,
     chat=replace(
         CHAT,
@@ -89,7 +92,10 @@ _SGLANG_EXTRA = frozenset({_C.JSON_SCHEMA, _C.REGEX, _C.GRAMMAR}) | _CONTINUATIO
 
 # Source: sglang/srt/entrypoints/openai, protocol.py: regex, ebnf, json_schema (as a string) and
 # continue_final_message. serving_completions.py streams token ids; not all versions of serving_chat.py do.
+# priority: higher values come first with --enable-priority-scheduling, unless the server also runs with
+# --schedule-low-priority-values-first.
 SGLANG = Dialect(
+    priorities={Priority.INTERACTIVE: 1, Priority.STANDARD: 0, Priority.BATCH: -1},
     chat=replace(
         CHAT,
         capabilities=CHAT.capabilities | _SGLANG_EXTRA,
