@@ -38,8 +38,8 @@ class RateLimit:
         """Returns the error of a request that fits into the window only after some seconds."""
         of_model = f" of model {self.model}" if self.model else ""
         return QuotaExceeded(
-            f"tenant {self.tenant} has used its {self.most} {self.kind} a minute{of_model}: try again in"
-            f" {wait:.1f} s",
+            f"tenant {self.tenant} has reached {self.kind}_per_minute{of_model}, which is {self.most}: try"
+            f" again in {wait:.1f} s",
             metadata={"tenant": self.tenant, "limit": str(self.most)},
             limit=Limit(f"{self.kind}_per_minute", self.model),
             retry_after=wait,

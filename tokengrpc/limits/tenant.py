@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tokengrpc.core.budget import accounts, period_end, period_start
 from tokengrpc.core.model import Usage
 from tokengrpc.core.ports.budget import BudgetStatus
+from tokengrpc.core.ports.observer import BudgetLeased
 from tokengrpc.core.tenant import Period
 from tokengrpc.errors import Limit, QuotaExceeded
 from tokengrpc.limits.expected_output import ExpectedOutput
@@ -118,6 +119,16 @@ class TenantBudget:
 
     def _leased(self, holding: Holding) -> None:
         """Tells observers how far a budget is used."""
+        account = holding.account
+        if not account.label_key:
+            event = BudgetLeased(
+                tenant=account.tenant,
+                period=account.period.value,
+                currency=account.currency,
+                model=account.model,
+                used=holding.used / holding.limit,
+            )
+            self._emit(event)
 
 
 def is_limited(tenant: Tenant) -> bool:

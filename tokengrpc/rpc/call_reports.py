@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tokengrpc.core.deadline import rounding_unit
 from tokengrpc.core.ports.observer import CallEnded, CallStarted
 from tokengrpc.core.trace import trace_of
+from tokengrpc.errors import LimitError
 from tokengrpc.wire.status import CODES, Code
 
 if TYPE_CHECKING:
@@ -45,9 +46,10 @@ class CallReports:
     def failed(self, call: RpcCall, error: TokenGrpcError) -> None:
         """Reports a call that ended with an error."""
         self._access_log.failed(call, error)
-        self._emit(call, CODES[error.reason], error.reason)
+        limit = error.limit if isinstance(error, LimitError) else None
+        self._emit(call, CODES[error.reason], error.reason, limit.name if limit else "")
 
-    def _emit(self, call: RpcCall, code: Code, reason: str = "") -> None:
+    def _emit(self, call: RpcCall, code: Code, reason: str = "", limit: str = "") -> None:
         self._observers.emit(
             CallEnded(
                 method=call.method,
@@ -58,6 +60,7 @@ class CallReports:
                 sent_bytes=call.sent_bytes,
                 received_bytes=call.received_bytes,
                 generation_id=call.generation_id,
+                limit=limit,
                 trace=call.trace,
             )
         )

@@ -181,6 +181,18 @@ CALL_ERRORS = _counter(
     "grpc_method reason",
     "calls that the server ended with an error",
 )
+LIMIT_REJECTIONS = _counter(
+    "tokengrpc_limit_rejections_total",
+    "tenant limit",
+    "calls that ended because of a limit of their tenant: `max_generations`, `requests_per_minute`,"
+    " `tokens_per_minute`, `budget_day` or `budget_month`",
+)
+BUDGET_USED = _gauge(
+    "tokengrpc_budget_used_ratio",
+    "tenant period currency model",
+    "share of a budget that ended generations used, when a part of it was leased last; not of budgets by"
+    " label, nor of tenants without a label of their own",
+)
 
 GENERATIONS = _gauge("tokengrpc_generations", "", "running generations")
 RUNNING = _gauge("tokengrpc_num_requests_running", "model engine", "calls of engines that run")
@@ -253,6 +265,7 @@ COUNTED = (
     *(USAGE, ATTEMPTS, ATTEMPT_ERRORS, ENGINE_CANCELS, CANCEL_TIME, RETRIES, FAILOVERS, SWITCHES),
     *(BREAKER_CHANGES, STREAMS, STREAM_FAILURES, CHECKSUM_FAILURES, READERS, STORE_AVAILABLE),
     *(CALLS_STARTED, CALL_DURATION, SENT_BYTES, RECEIVED_BYTES, CALL_ERRORS),
+    *(LIMIT_REJECTIONS, BUDGET_USED),
 )
 """Metrics that the observer counts."""
 

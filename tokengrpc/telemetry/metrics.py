@@ -26,6 +26,7 @@ from tokengrpc.core.ports.observer import (
     AttemptEnded,
     AttemptStarted,
     BreakerChanged,
+    BudgetLeased,
     CallEnded,
     CallStarted,
     EngineSwitched,
@@ -42,7 +43,7 @@ from tokengrpc.errors import Reason
 from tokengrpc.telemetry import metric_table as table
 from tokengrpc.telemetry.methods import FULL_NAMES
 from tokengrpc.telemetry.status_metrics import StatusMetrics
-from tokengrpc.telemetry.tenants import TenantLabels
+from tokengrpc.telemetry.tenants import OTHERS, TenantLabels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,6 +91,7 @@ class Metrics:
             SubscriptionStarted: self._stream_started,
             SubscriptionEnded: self._stream_ended,
             BreakerChanged: self._breaker_changed,
+            BudgetLeased: self._budget_leased,
             StoreStateChanged: self._store_changed,
         }
         self._of(table.STORE_AVAILABLE, "ledger").set(1)
@@ -145,6 +147,8 @@ class Metrics:
         self._of(table.RECEIVED_BYTES, method, event.code).observe(event.received_bytes)
         if event.reason:
             self._of(table.CALL_ERRORS, method, event.reason).inc()
+        if event.limit:
+            self._of(table.LIMIT_REJECTIONS, self._tenant(event.tenant), event.limit).inc()
         if event.reason == Reason.LOG_DIVERGED:
             self._of(table.CHECKSUM_FAILURES).inc()
 
@@ -212,6 +216,12 @@ class Metrics:
     def _breaker_changed(self, event: BreakerChanged) -> None:
         to = "open" if event.open else "closed"
         self._of(table.BREAKER_CHANGES, event.model, event.engine, to).inc()
+
+    def _budget_leased(self, event: BudgetLeased) -> None:
+        tenant = self._tenant(event.tenant)
+        if tenant != OTHERS:
+            labels = (tenant, event.period, event.currency, event.model)
+            self._of(table.BUDGET_USED, *labels).set(event.used)
 
     def _store_changed(self, event: StoreStateChanged) -> None:
         self._of(table.STORE_AVAILABLE, event.store).set(int(event.available))

@@ -33,9 +33,9 @@ class CallEnded(msgspec.Struct, frozen=True, kw_only=True):
     """A call has ended after `seconds`. `code` is the name of its gRPC status.
 
     A call whose caller left is CANCELLED, or DEADLINE_EXCEEDED if its deadline had passed. `reason` is empty
-    unless the server ended the call with an error. `sent_bytes` and `received_bytes` are those of its
-    messages. `generation_id` is the one that the call was about, if any. `trace` is the call's place in a
-    trace: without a tracer, the place that its caller named.
+    unless the server ended the call with an error. `limit` is the tenant's limit that ended it, if one did.
+    `sent_bytes` and `received_bytes` are those of its messages. `generation_id` is the one that the call was
+    about, if any. `trace` is the call's place in a trace: without a tracer, the place that its caller named.
     """
 
     method: str
@@ -46,6 +46,7 @@ class CallEnded(msgspec.Struct, frozen=True, kw_only=True):
     sent_bytes: int
     received_bytes: int = 0
     generation_id: str = ""
+    limit: str = ""
     trace: TraceContext = NO_TRACE
 
 
@@ -225,6 +226,19 @@ class BreakerChanged(msgspec.Struct, frozen=True, kw_only=True):
     failure: str = ""
 
 
+class BudgetLeased(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a tenant's budget was leased, of whose amount a fraction is `used` by ended generations.
+
+    `currency` is empty for tokens, `model` for a budget of all models. Budgets by label are not told.
+    """
+
+    tenant: str
+    period: str
+    currency: str
+    model: str
+    used: float
+
+
 class StoreStateChanged(msgspec.Struct, frozen=True, kw_only=True):
     """A store, such as `ledger`, has become unavailable or available again."""
 
@@ -246,6 +260,7 @@ ObserverEvent = (
     | SubscriptionStarted
     | SubscriptionEnded
     | BreakerChanged
+    | BudgetLeased
     | StoreStateChanged
 )
 

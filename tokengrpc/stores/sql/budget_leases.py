@@ -51,6 +51,11 @@ def lease(
     return [granted[id_of(stored(request.account))] for request in requests]
 
 
+def void_all(connection: sa.Connection) -> None:
+    """Ends all leases, of a database that belongs to one process, which has just started."""
+    connection.execute(leases.delete())
+
+
 def use(connection: sa.Connection, tenant: str, since_ns: int) -> Sequence[AccountUse]:
     """Returns the accounts of a tenant. See `BudgetStore`."""
     found = connection.execute(

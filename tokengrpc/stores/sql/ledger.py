@@ -191,6 +191,8 @@ class SqlLedger:
                 schema.migrate(self._engine)
                 with self._engine.begin() as connection:
                     recovery.seen(connection, self._run_id, self._server)
+                    if self._lock is not None:  # those that had leases are dead
+                        budget_leases.void_all(connection)
         except StoreUnavailable as error:
             self._release()
             if isinstance(error.__cause__, sqlalchemy.exc.SQLAlchemyError):  # the database's own words
