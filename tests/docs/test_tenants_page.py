@@ -142,7 +142,7 @@ def test_each_step_does_what_it_shows(section, tmp_path):
         for command, shown in commands(section):
             if command.startswith("export "):
                 name = command.removeprefix("export ").partition("=")[0]
-                value, code = shell(f'{command}; printf %s "${name}"')
+                value, code = shell(f'exec 2>/dev/null; {command}; printf %s "${name}"')
                 assert (code, bool(value)) == (0, True), value
                 variables[name] = value
             elif command.startswith("tokengrpc serve "):
