@@ -65,8 +65,8 @@ _VLLM_EXTRA = frozenset({_C.TOKEN_IDS, _C.JSON_SCHEMA, _C.REGEX, _C.GRAMMAR, _C.
 
 # Source: vllm/entrypoints/openai, chat_completion/protocol.py and completion/protocol.py: return_token_ids
 # (the input's ids come in the first chunk), continue_final_message, thinking_token_budget. structured_outputs
-# exists since 0.12; the older guided_* fields have been removed. priority: lower values come first, and others
-# than 0 are an error unless the server runs with --scheduling-policy priority.
+# exists since 0.12; the older guided_* fields have been removed. priority: lower values come first; any but 0
+# is an error unless the server runs with --scheduling-policy priority.
 VLLM = Dialect(
     priorities={Priority.INTERACTIVE: -1, Priority.STANDARD: 0, Priority.BATCH: 1},
     asks_for_load=True,
