@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from tokengrpc.stores.memory import MemoryEventSink, MemoryLogs
-from tokengrpc.stores.redis.address import read_address
 from tokengrpc.stores.redis.keys import KeyNames
 from tokengrpc.stores.redis.options import RedisOptions
 from tokengrpc.stores.redis.sealing import Sealed, Unsealed
+from tokengrpc.stores.redis.servers.address import read_address
+from tokengrpc.stores.redis.servers.topology import Access
 from tokengrpc.stores.redis.sink import RedisEventSink
-from tokengrpc.stores.redis.topology import Access
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -11,7 +11,7 @@ from tests.support.redis_servers import Machines
 from tests.support.redis_sinks import made, started
 from tokengrpc.config import ConfigError
 from tokengrpc.errors import StoreUnavailable
-from tokengrpc.stores.redis.address import SCHEMES, Host, Layout, read_address
+from tokengrpc.stores.redis.servers.address import SCHEMES, Host, Layout, read_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

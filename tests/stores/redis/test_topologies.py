@@ -15,11 +15,11 @@ from tests.support.redis_sinks import claimed, started
 from tokengrpc.core.model import GenerationKey
 from tokengrpc.core.ports.log import AppendOutcome, AppendStatus, LeaseStatus, TakeoverStatus
 from tokengrpc.errors import StoreUnavailable
-from tokengrpc.stores.redis.address import read_address
 from tokengrpc.stores.redis.options import RedisOptions
 from tokengrpc.stores.redis.sealing import Unsealed
+from tokengrpc.stores.redis.servers.address import read_address
+from tokengrpc.stores.redis.servers.topology import Access
 from tokengrpc.stores.redis.sink import RedisEventSink
-from tokengrpc.stores.redis.topology import Access
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

@@ -10,14 +10,14 @@ from redis.exceptions import RedisError
 
 from tokengrpc.errors import StoreUnavailable
 from tokengrpc.stores.redis.keys import decode_key
-from tokengrpc.stores.redis.pipe import hang_up
+from tokengrpc.stores.redis.servers.pipe import hang_up
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
 
     from tokengrpc.core.model import GenerationKey
     from tokengrpc.stores.redis.sealing import Sealer
-    from tokengrpc.stores.redis.topology import Topology
+    from tokengrpc.stores.redis.servers.topology import Topology
 
 PLACE = b"cancel"
 

@@ -10,19 +10,19 @@ from redis.exceptions import AuthenticationError, RedisError
 from tokengrpc.config import ConfigError
 from tokengrpc.errors import StoreUnavailable
 from tokengrpc.generations.patience import Delays
-from tokengrpc.stores.redis.calls import Calls
-from tokengrpc.stores.redis.checks import check_server
-from tokengrpc.stores.redis.pipe import PipeSettings, hang_up
-from tokengrpc.stores.redis.readers import BlockingReader, PollingReader
-from tokengrpc.stores.redis.topology import topology
+from tokengrpc.stores.redis.reading.readers import BlockingReader, PollingReader
+from tokengrpc.stores.redis.servers.calls import Calls
+from tokengrpc.stores.redis.servers.checks import check_server
+from tokengrpc.stores.redis.servers.pipe import PipeSettings, hang_up
+from tokengrpc.stores.redis.servers.topology import topology
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tokengrpc.stores.redis.address import StoreAddress
     from tokengrpc.stores.redis.options import RedisOptions
-    from tokengrpc.stores.redis.readers import Reader
-    from tokengrpc.stores.redis.topology import Access
+    from tokengrpc.stores.redis.reading.readers import Reader
+    from tokengrpc.stores.redis.servers.address import StoreAddress
+    from tokengrpc.stores.redis.servers.topology import Access
 
 
 T = TypeVar("T")

@@ -8,8 +8,8 @@ from tokengrpc.core.events import RecordKind
 from tokengrpc.core.ports.log import joinable_run
 from tokengrpc.errors import GenerationNotFound, LogDiverged, ReplayExpired
 from tokengrpc.stores.redis.entries import entry_id
-from tokengrpc.stores.redis.followed import Follower
-from tokengrpc.stores.redis.scripts import Script
+from tokengrpc.stores.redis.reading.followed import Follower
+from tokengrpc.stores.redis.servers.scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

@@ -27,14 +27,14 @@ def create(value: str, options: Mapping[str, Any], settings: Settings) -> RedisE
         require("redis", "a store in Redis or Valkey")
     except ImportError as error:
         raise ConfigError(f"store: {error}") from error
-    from tokengrpc.stores.redis.address import read_address  # noqa: PLC0415 - needs an extra
     from tokengrpc.stores.redis.options import (  # noqa: PLC0415 - needs an extra
         read_options,
         read_sealer,
         read_secret,
     )
+    from tokengrpc.stores.redis.servers.address import read_address  # noqa: PLC0415 - needs an extra
+    from tokengrpc.stores.redis.servers.topology import Access  # noqa: PLC0415 - needs an extra
     from tokengrpc.stores.redis.sink import RedisEventSink  # noqa: PLC0415 - needs an extra
-    from tokengrpc.stores.redis.topology import Access  # noqa: PLC0415 - needs an extra
 
     address = read_address(value)
     read = read_options(settings.plugins.get("redis", {}))

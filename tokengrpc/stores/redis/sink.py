@@ -24,17 +24,17 @@ from tokengrpc.stores.redis.connections import Connections
 from tokengrpc.stores.redis.entries import Entries
 from tokengrpc.stores.redis.keys import KeyNames, decode_key, encode_key
 from tokengrpc.stores.redis.log_reader import LogReader
-from tokengrpc.stores.redis.scripts import Script
+from tokengrpc.stores.redis.servers.scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 
     from tokengrpc.core.model import GenerationKey
     from tokengrpc.core.ports.log import Record
-    from tokengrpc.stores.redis.address import StoreAddress
     from tokengrpc.stores.redis.options import RedisOptions
     from tokengrpc.stores.redis.sealing import Sealer
-    from tokengrpc.stores.redis.topology import Access
+    from tokengrpc.stores.redis.servers.address import StoreAddress
+    from tokengrpc.stores.redis.servers.topology import Access
 
 _COUNTED_LEASES = 3
 _CHECKS_PER_LEASE = 2

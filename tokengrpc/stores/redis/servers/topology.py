@@ -14,14 +14,14 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
-from tokengrpc.stores.redis.address import Host, Layout
-from tokengrpc.stores.redis.pipe import hang_up
-from tokengrpc.stores.redis.scripts import Script, source
+from tokengrpc.stores.redis.servers.address import Host, Layout
+from tokengrpc.stores.redis.servers.pipe import hang_up
+from tokengrpc.stores.redis.servers.scripts import Script, source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tokengrpc.stores.redis.address import StoreAddress
+    from tokengrpc.stores.redis.servers.address import StoreAddress
 
 log = structlog.get_logger(__name__)
 

@@ -29,7 +29,7 @@ class Script(StrEnum):
 @cache
 def source(script: Script) -> bytes:
     """Returns the text of a script as it is loaded."""
-    folder = files(__package__) / "scripts"
+    folder = files(__package__) / "lua"
     return (folder / "common.lua").read_bytes() + (folder / f"{script}.lua").read_bytes()
 
 

@@ -7,14 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tokengrpc.errors import StoreUnavailable
-from tokengrpc.stores.redis.address import Host
-from tokengrpc.stores.redis.pipe import Pipe, Redirected
-from tokengrpc.stores.redis.scripts import digest
+from tokengrpc.stores.redis.servers.address import Host
+from tokengrpc.stores.redis.servers.pipe import Pipe, Redirected
+from tokengrpc.stores.redis.servers.scripts import digest
 
 if TYPE_CHECKING:
-    from tokengrpc.stores.redis.pipe import Argument, PipeSettings
-    from tokengrpc.stores.redis.scripts import Script
-    from tokengrpc.stores.redis.topology import Topology
+    from tokengrpc.stores.redis.servers.pipe import Argument, PipeSettings
+    from tokengrpc.stores.redis.servers.scripts import Script
+    from tokengrpc.stores.redis.servers.topology import Topology
 
 _MOST_REDIRECTS = 3
 

@@ -10,18 +10,18 @@ import structlog
 from redis.exceptions import RedisError
 
 from tokengrpc.errors import StoreUnavailable
-from tokengrpc.stores.redis.followed import Followers
-from tokengrpc.stores.redis.pipe import hang_up
+from tokengrpc.stores.redis.reading.followed import Followers
+from tokengrpc.stores.redis.servers.pipe import hang_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from redis.asyncio.connection import AbstractConnection
 
-    from tokengrpc.stores.redis.calls import Calls
     from tokengrpc.stores.redis.entries import RawEntry
-    from tokengrpc.stores.redis.followed import Follower
-    from tokengrpc.stores.redis.topology import Topology
+    from tokengrpc.stores.redis.reading.followed import Follower
+    from tokengrpc.stores.redis.servers.calls import Calls
+    from tokengrpc.stores.redis.servers.topology import Topology
 
 log = structlog.get_logger(__name__)
 

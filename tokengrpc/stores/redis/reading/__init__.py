@@ -1,0 +1,1 @@
+"""Followed streams: one read serves all followers."""

@@ -1,0 +1,1 @@
+"""Servers of a store: their addresses, connections, calls and scripts."""
