@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec import NODEFAULT, inspect, to_builtins
-from tokenstreaming.v1 import token_stream_pb2, usage_service_pb2
+from tokenstreaming.v1 import admin_service_pb2, token_stream_pb2, usage_service_pb2
 
 from tests.support.commands import environment, serving
 from tests.support.paths import ROOT
@@ -123,11 +123,16 @@ def test_the_error_table_has_no_unknown_reason():
     assert sorted(told) == sorted(CODES)
 
 
-@pytest.mark.parametrize("service", ["TokenStream", "UsageService"])
+@pytest.mark.parametrize("service", ["TokenStream", "UsageService", "AdminService"])
 def test_all_rpcs_are_documented(service):
     """By name, on the contract's page."""
-    file = token_stream_pb2 if service == "TokenStream" else usage_service_pb2
-    for method in file.DESCRIPTOR.services_by_name[service].methods:
+    files = (token_stream_pb2, usage_service_pb2, admin_service_pb2)
+    (found,) = (
+        file.DESCRIPTOR.services_by_name[service]
+        for file in files
+        if service in file.DESCRIPTOR.services_by_name
+    )
+    for method in found.methods:
         assert f"`{method.name}`" in page("contract.md")
 
 
