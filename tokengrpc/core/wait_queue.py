@@ -253,12 +253,14 @@ class WaitQueue:
         """Returns the waiting requests in the order in which they will be served if no other ones come."""
         turns = self._turns.copy()
         lines = {priority: each.order(cost) for priority, each in self._classes.items() if each.waiting}
-        order = []
+        done = dict.fromkeys(lines, 0)
+        order: list[SlotRequest] = []
         while lines:
             priority = turns.next(lines)
-            line = lines[priority]
-            order.append(line.pop())
-            if not line:
+            line, begin = lines[priority], done[priority]
+            end = done[priority] = min(begin + turns.run(lines), len(line))
+            order += line[begin:end]
+            if end == len(line):
                 del lines[priority]
-            turns.took(priority, lines)
+            turns.took(priority, lines, end - begin)
         return order

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -86,14 +87,23 @@ class Turns:
         due = max(available, key=lambda priority: (passed[priority], -priority))
         return due if passed[due] >= SHARE - 2 else min(available)
 
-    def took(self, priority: Priority, waiting: Collection[Priority]) -> None:
-        """Notes that a request of a priority was served, and the priorities that still wait."""
+    def run(self, available: Collection[Priority]) -> int:
+        """Returns how many places in a row the next priority gets, if all that are available stay so."""
+        priority = self.next(available)
+        if len(available) == 1:
+            return sys.maxsize
+        if priority is not min(available):
+            return 1
+        return max(1, SHARE - 2 - max(self._passed[other] for other in available if other is not priority))
+
+    def took(self, priority: Priority, waiting: Collection[Priority], places: int = 1) -> None:
+        """Notes that requests of a priority were served, and the priorities that still wait."""
         self._passed[priority] = 0
         for other in Priority:
             if other not in waiting:
                 self._passed[other] = 0
             elif other > priority:
-                self._passed[other] += 1
+                self._passed[other] += places
 
     def copy(self) -> Turns:
         """Returns a copy."""
@@ -171,15 +181,15 @@ class PriorityClass:
         return next(reversed(next(iter(self._levels[self._top])).line))
 
     def order(self, cost: Callable[[SlotRequest], float]) -> list[SlotRequest]:
-        """Returns the waiting requests, the one that is served last first."""
-        ranks = [(_RETURNING, waiter.number, waiter) for waiter in self.returning.line]
+        """Returns the waiting requests in the order in which they are served."""
+        ranks = [(_RETURNING, waiter.number, waiter.request) for waiter in self.returning.line]
         for account in self._accounts.values():
             spent, weight = account.spent, account.weight
             for waiter in account.line:
-                ranks.append((spent, waiter.number, waiter))
+                ranks.append((spent, waiter.number, waiter.request))
                 spent += cost(waiter.request) / weight
-        ranks.sort(reverse=True)
-        return [waiter.request for _, _, waiter in ranks]
+        ranks.sort()  # numbers are different, so requests are never compared
+        return [request for _, _, request in ranks]
 
     def _move(self, account: Account, change: Callable[[], object]) -> None:
         """Changes an account, and sorts it by its level."""

@@ -319,7 +319,8 @@ func (DisconnectAction) EnumDescriptor() ([]byte, []int) {
 	return file_tokenstreaming_v1_input_proto_rawDescGZIP(), []int{4}
 }
 
-// Order in which requests that wait for an engine are served. Within a class, tenants take turns.
+// Order in which requests that wait for an engine are served. Within a class, tenants take turns. So that no class
+// waits forever, a lower class that waits gets at least one of 20 places.
 type Priority int32
 
 const (
@@ -329,7 +330,7 @@ const (
 	Priority_PRIORITY_INTERACTIVE Priority = 1
 	// The default.
 	Priority_PRIORITY_STANDARD Priority = 2
-	// Nobody is waiting: served when no other request waits. A share of the places keeps it from waiting forever.
+	// Nobody is waiting: apart from its share, served when no other request waits.
 	Priority_PRIORITY_BATCH Priority = 3
 )
 

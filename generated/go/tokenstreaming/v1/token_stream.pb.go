@@ -98,7 +98,8 @@ type StreamTokensRequest struct {
 	// engine can reuse its prefix cache. Empty: no session.
 	SessionId string `protobuf:"bytes,17,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	// Who goes first when requests wait for an engine. A tenant may have a ceiling, to which a higher priority is
-	// lowered. Unspecified: STANDARD. Nothing is stopped for a request of a higher priority.
+	// lowered. Unspecified: STANDARD. Nothing that runs is stopped for a request of a higher priority. It does not matter
+	// whether requests are equal: a call with another priority attaches, and the first one counts.
 	Priority Priority `protobuf:"varint,18,opt,name=priority,proto3,enum=tokenstreaming.v1.Priority" json:"priority,omitempty"`
 	// Shortest time between two messages of output on this stream; at most 1 s, longer is INVALID_ARGUMENT. What the
 	// engine sends meanwhile comes in one message, so that many streams cost less where latency below the interval is of

@@ -941,7 +941,8 @@ export const DisconnectActionSchema: GenEnum<DisconnectAction> = /*@__PURE__*/
   enumDesc(file_tokenstreaming_v1_input, 4);
 
 /**
- * Order in which requests that wait for an engine are served. Within a class, tenants take turns.
+ * Order in which requests that wait for an engine are served. Within a class, tenants take turns. So that no class
+ * waits forever, a lower class that waits gets at least one of 20 places.
  *
  * @generated from enum tokenstreaming.v1.Priority
  */
@@ -968,7 +969,7 @@ export enum Priority {
   STANDARD = 2,
 
   /**
-   * Nobody is waiting: served when no other request waits. A share of the places keeps it from waiting forever.
+   * Nobody is waiting: apart from its share, served when no other request waits.
    *
    * @generated from enum value: PRIORITY_BATCH = 3;
    */

@@ -196,7 +196,8 @@ export type StreamTokensRequest = Message<"tokenstreaming.v1.StreamTokensRequest
 
   /**
    * Who goes first when requests wait for an engine. A tenant may have a ceiling, to which a higher priority is
-   * lowered. Unspecified: STANDARD. Nothing is stopped for a request of a higher priority.
+   * lowered. Unspecified: STANDARD. Nothing that runs is stopped for a request of a higher priority. It does not matter
+   * whether requests are equal: a call with another priority attaches, and the first one counts.
    *
    * @generated from field: tokenstreaming.v1.Priority priority = 18;
    */

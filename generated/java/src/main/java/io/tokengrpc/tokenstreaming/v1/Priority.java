@@ -7,7 +7,8 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * Order in which requests that wait for an engine are served. Within a class, tenants take turns.
+ * Order in which requests that wait for an engine are served. Within a class, tenants take turns. So that no class
+ * waits forever, a lower class that waits gets at least one of 20 places.
  * </pre>
  *
  * Protobuf enum {@code tokenstreaming.v1.Priority}
@@ -41,7 +42,7 @@ public enum Priority
   PRIORITY_STANDARD(2),
   /**
    * <pre>
-   * Nobody is waiting: served when no other request waits. A share of the places keeps it from waiting forever.
+   * Nobody is waiting: apart from its share, served when no other request waits.
    * </pre>
    *
    * <code>PRIORITY_BATCH = 3;</code>
@@ -85,7 +86,7 @@ public enum Priority
   public static final int PRIORITY_STANDARD_VALUE = 2;
   /**
    * <pre>
-   * Nobody is waiting: served when no other request waits. A share of the places keeps it from waiting forever.
+   * Nobody is waiting: apart from its share, served when no other request waits.
    * </pre>
    *
    * <code>PRIORITY_BATCH = 3;</code>

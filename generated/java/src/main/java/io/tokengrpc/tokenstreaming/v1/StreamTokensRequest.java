@@ -920,7 +920,8 @@ java.lang.String defaultValue) {
   /**
    * <pre>
    * Who goes first when requests wait for an engine. A tenant may have a ceiling, to which a higher priority is
-   * lowered. Unspecified: STANDARD. Nothing is stopped for a request of a higher priority.
+   * lowered. Unspecified: STANDARD. Nothing that runs is stopped for a request of a higher priority. It does not matter
+   * whether requests are equal: a call with another priority attaches, and the first one counts.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Priority priority = 18 [json_name = "priority"];</code>
@@ -932,7 +933,8 @@ java.lang.String defaultValue) {
   /**
    * <pre>
    * Who goes first when requests wait for an engine. A tenant may have a ceiling, to which a higher priority is
-   * lowered. Unspecified: STANDARD. Nothing is stopped for a request of a higher priority.
+   * lowered. Unspecified: STANDARD. Nothing that runs is stopped for a request of a higher priority. It does not matter
+   * whether requests are equal: a call with another priority attaches, and the first one counts.
    * </pre>
    *
    * <code>.tokenstreaming.v1.Priority priority = 18 [json_name = "priority"];</code>
@@ -4600,7 +4602,8 @@ java.lang.String defaultValue) {
     /**
      * <pre>
      * Who goes first when requests wait for an engine. A tenant may have a ceiling, to which a higher priority is
-     * lowered. Unspecified: STANDARD. Nothing is stopped for a request of a higher priority.
+     * lowered. Unspecified: STANDARD. Nothing that runs is stopped for a request of a higher priority. It does not matter
+     * whether requests are equal: a call with another priority attaches, and the first one counts.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Priority priority = 18 [json_name = "priority"];</code>
@@ -4612,7 +4615,8 @@ java.lang.String defaultValue) {
     /**
      * <pre>
      * Who goes first when requests wait for an engine. A tenant may have a ceiling, to which a higher priority is
-     * lowered. Unspecified: STANDARD. Nothing is stopped for a request of a higher priority.
+     * lowered. Unspecified: STANDARD. Nothing that runs is stopped for a request of a higher priority. It does not matter
+     * whether requests are equal: a call with another priority attaches, and the first one counts.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Priority priority = 18 [json_name = "priority"];</code>
@@ -4628,7 +4632,8 @@ java.lang.String defaultValue) {
     /**
      * <pre>
      * Who goes first when requests wait for an engine. A tenant may have a ceiling, to which a higher priority is
-     * lowered. Unspecified: STANDARD. Nothing is stopped for a request of a higher priority.
+     * lowered. Unspecified: STANDARD. Nothing that runs is stopped for a request of a higher priority. It does not matter
+     * whether requests are equal: a call with another priority attaches, and the first one counts.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Priority priority = 18 [json_name = "priority"];</code>
@@ -4642,7 +4647,8 @@ java.lang.String defaultValue) {
     /**
      * <pre>
      * Who goes first when requests wait for an engine. A tenant may have a ceiling, to which a higher priority is
-     * lowered. Unspecified: STANDARD. Nothing is stopped for a request of a higher priority.
+     * lowered. Unspecified: STANDARD. Nothing that runs is stopped for a request of a higher priority. It does not matter
+     * whether requests are equal: a call with another priority attaches, and the first one counts.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Priority priority = 18 [json_name = "priority"];</code>
@@ -4660,7 +4666,8 @@ java.lang.String defaultValue) {
     /**
      * <pre>
      * Who goes first when requests wait for an engine. A tenant may have a ceiling, to which a higher priority is
-     * lowered. Unspecified: STANDARD. Nothing is stopped for a request of a higher priority.
+     * lowered. Unspecified: STANDARD. Nothing that runs is stopped for a request of a higher priority. It does not matter
+     * whether requests are equal: a call with another priority attaches, and the first one counts.
      * </pre>
      *
      * <code>.tokenstreaming.v1.Priority priority = 18 [json_name = "priority"];</code>
