@@ -162,3 +162,19 @@ def test_prices_apply_to_generations_that_begin_later(server, tmp_path):
         for id_ in ("old", "new")
     ]
     assert costs == [None, {"amount_micros": "14", "currency": "USD", "price_version": "new"}]
+
+
+def test_limits_change_under_a_running_stream(server, tmp_path):
+    """The stream ends as it would have. New limits hold for calls from then on."""
+    first = {"TOKENGRPC_TOKEN": "first"}
+    variables = {"TOKENGRPC_TARGET": server.target} | first
+    with running("stream", "a", "--max-tokens", "100", variables=variables) as stream:
+        assert stream.stdout.read(1)
+        settings(tmp_path, more="max_output_token_count = 5\n[[tenants.budgets]]\ntokens = 1\n")
+        assert "tenants" in reload(server, "reloaded")["settings"]
+        assert "BUDGET_EXHAUSTED: tenant search has spent its" in server("stream", "a", **first).stderr
+        _, err = stream.communicate()
+    assert err.decode().startswith("100 tokens, ")
+    settings(tmp_path, more="max_output_token_count = 5\n[[tenants.budgets]]\ntokens = 1000\n")
+    reload(server, "reloaded")
+    assert server("stream", "a", **first).stderr.startswith("5 tokens, ")
