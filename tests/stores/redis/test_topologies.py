@@ -54,7 +54,7 @@ async def test_a_failover_by_sentinels(machines: Machines) -> None:
     sentinel = machines.sentinel("logs", primary)
     url = f"redis+sentinel://127.0.0.1:1,127.0.0.1:{sentinel.port}/logs"
     async with started(url, timeout=1.0) as sink, started(url, timeout=1.0) as other:
-        epoch = await claimed(sink, 3)
+        epoch = await insist(lambda: claimed(sink, 3))  # its replica may still be joining
         async with aclosing(other.follow(KEY, 0)) as batches, aclosing(sink.cancels()) as cancels:
             seen = [record.sequence for record in await anext(batches)]
             cancel = asyncio.ensure_future(anext(cancels))
@@ -119,7 +119,7 @@ async def test_an_owner_repairs_what_a_failover_lost(machines: Machines) -> None
     sentinel = machines.sentinel("logs", primary)
     url = f"redis+sentinel://127.0.0.1:{sentinel.port}/logs"
     async with started(url, timeout=1.0, replicas=1) as sink:
-        epoch = await claimed(sink, 100)
+        epoch = await insist(lambda: claimed(sink, 100))
         replica.call("CONFIG", "SET", "replica-read-only", "no")
         _wait_for_offset(primary, replica)
         stream = next(key for key in replica.call("KEYS", "*") if key.endswith(b":log"))
@@ -201,7 +201,7 @@ async def test_a_primary_of_a_cluster_dies(machines: Machines) -> None:
     replicate(nodes, machines)
     replicate(nodes, machines)
     async with started(f"redis+cluster://127.0.0.1:{nodes[0].port}", timeout=2.0) as sink:
-        epochs = {key: await claimed(sink, 3, key) for key in KEYS}
+        epochs = {key: await insist(partial(claimed, sink, 3, key)) for key in KEYS}
         assert nodes[1].call("DBSIZE")
         nodes[1].stop()
         for key, epoch in epochs.items():
@@ -220,7 +220,7 @@ async def test_sentinels_and_servers_with_passwords(machines: Machines, tmp_path
     password.write_text("secret\n")
     files = {"password_file": str(password), "sentinel_password_file": str(password)}
     async with started(f"redis+sentinel://127.0.0.1:{sentinel.port}/logs", **files) as sink:
-        await claimed(sink, 3)
+        await insist(lambda: claimed(sink, 3))
     with pytest.raises(StoreUnavailable):
         async with started(f"redis+sentinel://:secret@127.0.0.1:{sentinel.port}/logs"):
             pass
