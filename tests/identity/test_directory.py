@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import tracemalloc
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,9 @@ from tests.support.tenant_stores import api_key
 from tokengrpc.config import ConfigError, Settings, TenantSettings
 from tokengrpc.core.tenant import TENANT_SCOPES, Identity, Tenant
 from tokengrpc.errors import StoreUnavailable
+from tokengrpc.identity.api_keys import created_key
 from tokengrpc.identity.directory import TenantDirectory
+from tokengrpc.identity.known_tenants import KnownTenants
 from tokengrpc.identity.tenants import SettingsTenants
 from tokengrpc.stores.sql import database
 from tokengrpc.stores.sql.tenants import SqlTenantStore
@@ -189,3 +193,21 @@ async def test_the_last_use_is_noted_when_the_server_stops(store: Counted, tmp_p
         await directory.find_key(DIGEST)
     found = await store.find_key("k1")
     assert found.last_use_time_ns is not None
+
+
+async def test_a_key_takes_less_than_a_kibibyte(store: Counted, tmp_path: Path) -> None:
+    """As docs/credentials.md says."""
+    count = 500
+    for n in range(count):
+        described, _ = created_key("acme", frozenset([*TENANT_SCOPES]), n, display_name=f"the key of job {n}")
+        await store.create_key(described, "ops")
+    tracemalloc.start()
+    try:
+        known = KnownTenants()
+        await known.load(store)
+        gc.collect()
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(known.keys) == count + 1
+    assert used / count < 1024

@@ -17,7 +17,7 @@ PAGE = 1000
 class KnownTenants:
     """Copy of the tenants and usable keys of a store, as of a sequence of its audit.
 
-    A key takes about 600 bytes.
+    A key takes less than 1 KiB.
     """
 
     def __init__(self) -> None:
