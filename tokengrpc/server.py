@@ -18,7 +18,7 @@ from tokengrpc.core.admission import Admission
 from tokengrpc.core.capacity import Capacity, CapacityLimits
 from tokengrpc.core.catalog import Catalog
 from tokengrpc.core.clock import SystemClock
-from tokengrpc.core.ports.budget import BudgetStore, KeepsBudgets
+from tokengrpc.core.ports.budget import BudgetStore, HasRateWindows, KeepsBudgets, SharesRates
 from tokengrpc.core.ports.ledger import PricesLostUsage
 from tokengrpc.core.ports.usage_reader import UsageReader
 from tokengrpc.core.prices import PriceList
@@ -138,9 +138,7 @@ class Server:
         chosen = _observers(settings) if observers is None else observers
         own = (metrics, self._load, exported)
         self.observers = Observers((*chosen, *(observer for observer in own if observer is not None)))
-        if isinstance(self.budget, KeepsBudgets):
-            store = self.ledger if isinstance(self.ledger, BudgetStore) else None
-            self.budget.use_store(store, self.observers.emit)
+        self._connect_budget()
         self.admin = AdminPorts(settings, self.status, metrics)
         self.billing = Billing(
             self.ledger,
@@ -324,6 +322,14 @@ class Server:
         self._started.clear()
         await self.observers.close()
         await self.admin.stop()
+
+    def _connect_budget(self) -> None:
+        """Gives the budget what it counts with: the ledger's database, and that of the event store."""
+        if isinstance(self.budget, KeepsBudgets):
+            store = self.ledger if isinstance(self.ledger, BudgetStore) else None
+            self.budget.use_store(store, self.observers.emit)
+        if isinstance(self.budget, SharesRates) and isinstance(self.sink, HasRateWindows):
+            self.budget.share_rates(self.sink.rate_windows(self.budget.window))
 
     def _enter(self, phase: Phase) -> None:
         self.status.phase = phase

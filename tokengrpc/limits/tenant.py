@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tokengrpc.config import Settings
     from tokengrpc.core.budget import Account
-    from tokengrpc.core.ports.budget import BudgetRequest, BudgetStore, Grant
+    from tokengrpc.core.ports.budget import BudgetRequest, BudgetStore, Grant, RateWindows
     from tokengrpc.core.ports.observer import ObserverEvent
     from tokengrpc.core.tenant import BudgetRule, Tenant
     from tokengrpc.limits.leases import Holding
@@ -42,6 +42,8 @@ class TenantBudget:
 
     def __init__(self, window: int = WINDOW) -> None:
         """Takes the seconds of the windows of rates."""
+        self.window = window
+        self._shared: RateWindows | None = None
         self._rates = Rates(partial(_requests_in_memory, window), MemoryTokenWindows(window))
         self._expected = ExpectedOutput()
         self._store: BudgetStore | None = None
@@ -53,6 +55,11 @@ class TenantBudget:
         self._store = store
         self._emit = emit
 
+    def share_rates(self, windows: RateWindows) -> None:
+        """See `SharesRates`."""
+        self._shared = windows
+        self._rates = Rates(lambda: RequestWindows(windows, self.window), windows)
+
     async def start(self) -> None:
         """See `Budget`."""
         if self._store is not None:
@@ -62,6 +69,8 @@ class TenantBudget:
         """See `Budget`."""
         if self._leases is not None:
             await self._leases.close()
+        if self._shared is not None:
+            await self._shared.close()
 
     async def reserve(self, request: BudgetRequest) -> Grant:
         """See `Budget`."""

@@ -132,6 +132,44 @@ class BudgetStatus:
     period_end_ns: int
 
 
+class RateWindows(Protocol):
+    """Windows of requests and tokens that several processes share. Every call may raise StoreUnavailable."""
+
+    async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        """Adds a request to a window of `expiry` seconds, unless it has `limit` already."""
+
+    async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
+        """Returns the time of the oldest request in a window, and the number of requests."""
+
+    async def take(self, key: str, limit: int, amount: int) -> tuple[float, int]:
+        """Counts tokens. Returns the seconds until they fit, 0 if they were counted, and their second."""
+
+    async def correct(self, key: str, second: int, change: int) -> None:
+        """Adds to what was counted in a second, or returns a part of it."""
+
+    async def close(self) -> None:
+        """Disconnects."""
+
+
+@runtime_checkable
+class HasRateWindows(Protocol):
+    """Event store in whose database rates can be counted."""
+
+    def rate_windows(self, seconds: int) -> RateWindows:
+        """Returns windows of some seconds, which connect when they are first used."""
+
+
+@runtime_checkable
+class SharesRates(Protocol):
+    """Budget whose rates can be counted for all servers together."""
+
+    window: int
+    """Seconds of a window."""
+
+    def share_rates(self, windows: RateWindows) -> None:
+        """Takes the windows, which it closes. Called before `start`."""
+
+
 @runtime_checkable
 class KeepsBudgets(Protocol):
     """Budget that uses what the ledger keeps."""

@@ -24,6 +24,7 @@ from tokengrpc.stores.redis.connections import Connections
 from tokengrpc.stores.redis.entries import Entries
 from tokengrpc.stores.redis.keys import KeyNames, decode_key, encode_key
 from tokengrpc.stores.redis.log_reader import LogReader
+from tokengrpc.stores.redis.rates import RedisWindows
 from tokengrpc.stores.redis.servers.scripts import Script
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class RedisEventSink:
         self.replica = access.replica
         self.lease = options.lease
         self.durability = Durability(options.durability.upper())
+        self._place = address, access, options.prefix
         self._names = KeyNames(options.prefix)
         self._sealer = sealer
         self._entries = Entries(sealer)
@@ -60,6 +62,10 @@ class RedisEventSink:
         self._clocks = (self._lease_ms, round(options.unowned_ttl * 1000))
         # Incarnations of the logs that this replica owns: their records are sealed for them.
         self._incarnations: dict[GenerationKey, str] = {}
+
+    def rate_windows(self, seconds: int) -> RedisWindows:
+        """See `HasRateWindows`."""
+        return RedisWindows(*self._place, seconds)
 
     async def start(self) -> None:
         """See `EventSink`. Raises ConfigError or StoreUnavailable if the store cannot keep the promise."""
