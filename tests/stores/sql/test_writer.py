@@ -131,3 +131,27 @@ async def test_works_during_a_rest_are_one_group() -> None:
     await writer.close()
     await asyncio.gather(*works)
     assert database.groups == [[0], [1], list(range(100, 110))]
+
+
+async def test_callers_go_on_in_turns() -> None:
+    """The loop serves others between the callers of a large group."""
+    database, seconds = Database(), 0.0
+    writer = GroupWriter("test", database.write, lambda: seconds)
+    seconds = 60.0
+    await writer.do(0)
+    turn = 0
+    turns: list[int] = []
+
+    async def call(number: int) -> None:
+        await writer.do(number)
+        turns.append(turn)
+
+    works = [asyncio.create_task(call(n)) for n in range(100, 200)]
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(writer.close())
+    while len(turns) < len(works):
+        turn += 1
+        await asyncio.sleep(0)
+    await asyncio.gather(closing, *works)
+    assert [len(group) for group in database.groups] == [1, 100]
+    assert max(map(turns.count, turns)) <= 10

@@ -7,7 +7,8 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Generic, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import structlog
 
@@ -15,7 +16,7 @@ from tokengrpc.core.ports.ledger import RecordRefused
 from tokengrpc.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     Waiting = tuple["Work", asyncio.Future[None]]
 
@@ -23,6 +24,9 @@ Work = TypeVar("Work")
 
 _GROUP = 256
 """Most works in one transaction: some 10 ms of it."""
+
+_TURN = 8
+"""Most callers that go on in one turn of the loop: each may have a whole answer to write."""
 
 log = structlog.get_logger(__name__)
 
@@ -84,7 +88,8 @@ class GroupWriter(Generic[Work]):
             outcomes = self._try(group)
             self._ready_at = time.monotonic() + self._rest()
             with suppress(RuntimeError):  # the loop was closed without waiting
-                self._loop.call_soon_threadsafe(_resolve, group, outcomes)
+                resolved = zip(group, outcomes, strict=True)
+                self._loop.call_soon_threadsafe(_resolve, self._loop, resolved)
 
     def _take(self) -> list[Waiting[Work]]:
         """Returns the next group; empty once the writer is closed and nothing waits."""
@@ -118,11 +123,16 @@ class GroupWriter(Generic[Work]):
 
 
 def _resolve(
-    group: Sequence[tuple[object, asyncio.Future[None]]], outcomes: Sequence[StoreUnavailable | None]
+    loop: asyncio.AbstractEventLoop,
+    outcomes: Iterator[tuple[Waiting[Any], StoreUnavailable | None]],
 ) -> None:
-    for (_, done), error in zip(group, outcomes, strict=True):
+    """Resolves some futures in each turn of the loop: all callers at once would pause it for all others."""
+    some = list(islice(outcomes, _TURN))
+    for (_, done), error in some:
         if not done.done():
             if error is None:
                 done.set_result(None)
             else:
                 done.set_exception(error)
+    if len(some) == _TURN:
+        loop.call_soon(_resolve, loop, outcomes)
