@@ -63,7 +63,7 @@ async def test_never_more_tokens_than_the_limit_in_any_window():
     assert sum(used for _, used in counted) > 500 * (clock.now - 1_000_000) / 60 * 0.9
 
 
-async def test_a_request_that_is_larger_than_the_limit_waits_for_an_empty_window():
+async def test_a_request_above_the_limit_waits_for_an_empty_window():
     """Otherwise it would never be served."""
     clock = Clock()
     windows = MemoryTokenWindows(60, clock)

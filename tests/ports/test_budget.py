@@ -39,7 +39,7 @@ async def test_a_grant_from_reserve_to_settle(make) -> None:
     await budget.close()
 
 
-async def test_a_budget_that_is_reserved_is_refused_until_it_is_settled():
+async def test_a_reserved_budget_is_refused_until_it_is_settled():
     """As QUOTA_EXCEEDED, because it is not spent. What was not used is free again."""
     budget = TenantBudget()
     assert isinstance(budget, KeepsBudgets)
