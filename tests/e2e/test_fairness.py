@@ -128,7 +128,7 @@ async def test_weights_are_shares(engine: ScriptedEngine, monkeypatch) -> None:
     assert served["big"] / served["small"] == pytest.approx(3, rel=0.1)
 
 
-async def test_interactive_goes_first_and_batch_does_not_starve(engine: ScriptedEngine, monkeypatch) -> None:
+async def test_interactive_goes_first_and_nobody_starves(engine: ScriptedEngine, monkeypatch) -> None:
     """Under a flood of interactive requests, standard and batch each get about one of twenty places."""
     engine.script(Text("Well"), Works(0.01), Finish(), UsageChunk(), Done())
     async with busy_server(engine, monkeypatch, slots=2) as busy:
