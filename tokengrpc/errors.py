@@ -60,6 +60,7 @@ class Reason(StrEnum):
     REPLAY_EXPIRED = "REPLAY_EXPIRED"
     SCOPE_REQUIRED = "SCOPE_REQUIRED"
     SEQUENCE_OUT_OF_RANGE = "SEQUENCE_OUT_OF_RANGE"
+    SERVER_LOST = "SERVER_LOST"
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
     TENANT_EXISTS = "TENANT_EXISTS"
     TENANT_NOT_FOUND = "TENANT_NOT_FOUND"
@@ -304,6 +305,13 @@ class StoreUnavailable(ServerError):
     default_retry_after = 1.0
 
 
+class ServerLost(ServerError):
+    """Server that died while it ran the generation, which no other server can continue."""
+
+    reason = Reason.SERVER_LOST
+    advice = Advice.RETRY
+
+
 class LogDiverged(ServerError):
     """Stored events that are not those that the caller has received."""
 
@@ -344,6 +352,13 @@ class StreamDrained(StreamEnded):
     """Stream that ended because the server is shutting down, while its generation continues elsewhere."""
 
     reason = Reason.DRAINING
+
+
+class StreamInterrupted(StreamEnded):
+    """Stream of a server that does not run the generation any more, or cannot read its events now."""
+
+    reason = Reason.STORE_UNAVAILABLE
+    default_retry_after = 0.1
 
 
 class StreamDeadlineExceeded(StreamEnded):

@@ -27,6 +27,7 @@ from tokengrpc.errors import Draining
 from tokengrpc.generations.billing import Billing
 from tokengrpc.generations.buffer import EventBuffers
 from tokengrpc.generations.health_checks import HealthChecks
+from tokengrpc.generations.leases import Leases
 from tokengrpc.generations.loop_probe import LoopProbe
 from tokengrpc.generations.observers import Observers
 from tokengrpc.generations.patience import StorePatience
@@ -151,6 +152,7 @@ class Server:
         self.catalog: Catalog | None = None
         self.port = 0
         self._registry: GenerationRegistry | None = None
+        self._leases: Leases | None = None
         self._checks = HealthChecks(self.clock)
         self._silence = SilenceWatch(self.clock)
         self._certificates = CertificateFiles(settings.tls) if settings.tls.cert_file else None
@@ -212,6 +214,15 @@ class Server:
             prices=lambda: self.prices,
         )
         self._registry = registry = GenerationRegistry(services, self.catalog, self.admission)
+        if self.sink is not None:
+            self._leases = Leases(
+                self.sink,
+                services.sink_patience,
+                owned=registry.running,
+                followed=registry.followed,
+                watch=lambda: None,
+            )
+            self._leases.start()
         interceptor = CallInterceptor(
             self.authenticator,
             _patience("authenticator", settings.limits),
@@ -299,6 +310,8 @@ class Server:
         if self._registry is not None:
             termination = Termination.failed(Draining("the server is shutting down: try another one"))
             await self._registry.stop_all(termination)
+        if self._leases is not None:
+            await self._leases.stop()
         await self._checks.stop()
         await self._silence.stop()
         self._probe.stop()

@@ -149,7 +149,7 @@ async def generate(request: GenerationRequest, *engines: Any, **limits: Any) -> 
     assert not any(pooled.running for pooled in pool.engines)
     assert pool.waiting == 0
     check_gapless(messages)
-    termination = task.generation.termination
+    termination = task.snapshot().termination
     error = termination.error.reason if termination is not None and termination.error else ""
     registry.close()
     return Result(messages, next(iter(ledger.records.values()), None), error)

@@ -49,9 +49,9 @@ class EventBuffers:
         """Whether another buffer may be created."""
         return self.used_bytes < self.total_bytes or bool(self._evictable)
 
-    def create(self) -> EventBuffer:
-        """Creates an empty buffer."""
-        return EventBuffer(self, self._buffer_bytes, self._name())
+    def create(self, incarnation: str = "") -> EventBuffer:
+        """Creates an empty buffer of a log with this incarnation, by default of a new one."""
+        return EventBuffer(self, self._buffer_bytes, incarnation or self._name())
 
     def grown(self, size: int) -> int:
         """Accounts for a buffer's growth. Returns the number of bytes that this buffer has to release."""

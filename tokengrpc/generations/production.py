@@ -10,15 +10,23 @@ import structlog
 
 from tokengrpc.core.ending import EndDecision
 from tokengrpc.core.input_tokens import estimate_input
+from tokengrpc.core.log_head import LogHead
 from tokengrpc.core.model import Usage
 from tokengrpc.core.ports.budget import BudgetRequest
 from tokengrpc.core.ports.ledger import UsageRecord
 from tokengrpc.core.ports.observer import GenerationStarted
 from tokengrpc.core.termination import Termination
-from tokengrpc.errors import DetachExpired, GenerationIdReused, Internal, TokenGrpcError, without_traceback
+from tokengrpc.errors import (
+    DetachExpired,
+    GenerationIdReused,
+    Internal,
+    StoreUnavailable,
+    TokenGrpcError,
+    without_traceback,
+)
 from tokengrpc.generations.attempts import AttemptRunner, uncancel
 from tokengrpc.generations.timers import Timers
-from tokengrpc.generations.writer import BufferWriter, SinkWriter
+from tokengrpc.generations.writer import MOVED, BufferWriter, SinkWriter
 from tokengrpc.shortages import overloaded
 
 if TYPE_CHECKING:
@@ -48,11 +56,12 @@ class Production:
         permit: Permit,
         *,
         delivered: Callable[[], int],
-        on_end: Callable[[UsageRecord], None],
+        on_end: Callable[[UsageRecord, bool], None],
     ) -> None:
         """Starts. `delivered` returns the last sequence that was handed to the transport for any reader.
 
-        `on_end` is called once the end has been recorded and published.
+        `on_end` is called once the end has been recorded and published, or, with True, once another server
+        has taken over, so that nothing was recorded here.
         """
         self.peer = spec.peer
         self._spec = spec
@@ -100,6 +109,15 @@ class Production:
     def stop_later(self) -> None:
         """Ends the generation after its `detach_ttl`, because no reader is left."""
         self._timers.start_detach(Termination.failed(DetachExpired("no reader came back in time")))
+
+    @property
+    def epoch(self) -> int:
+        """Epoch in which this server owns the log; 0 before that, and without a sink."""
+        return self._writer.epoch
+
+    def fence(self) -> None:
+        """Stops, because another server owns the log. Nothing is written, neither events nor usage."""
+        self._writer.fence()
 
     def keep_running(self) -> None:
         """Withdraws `stop_later`, because there is a reader."""
@@ -162,9 +180,15 @@ class Production:
         if sink is not None:
             patience = services.sink_patience
             incarnation = self._buffer.incarnation
+            head = self._head().encode()
             claim = await patience.retry(
-                lambda: sink.claim(spec.key, spec.request.fingerprint, b"", incarnation)
+                lambda: sink.claim(spec.key, spec.request.fingerprint, head, incarnation)
             )
+            if not claim.owned and claim.fingerprint == spec.request.fingerprint:
+                raise StoreUnavailable(
+                    f"another server has just begun generation {spec.key.generation_id}: call again to"
+                    " attach to it"
+                )
             if not claim.owned:
                 raise GenerationIdReused(
                     f"generation id {spec.key.generation_id} is in use on another server: take a new id",
@@ -206,8 +230,13 @@ class Production:
     async def _finish(self, termination: Termination) -> None:
         self._timers.close()
         generation = self._generation
+        termination = self._decision.close(termination)
         try:
-            await self._publish(self._decision.close(termination))
+            await self._writer.flush()
+            if self._writer.fenced:
+                await self._leave()
+                return
+            await self._publish(termination)
         except Exception:
             # Readers must neither wait forever nor mistake this for success.
             log.exception(
@@ -215,11 +244,48 @@ class Production:
             )
             failed = Termination.failed(Internal("the server failed at the end of the generation: try again"))
             generation.termination, generation.state = failed, failed.state
-        record = self._record()
+        record, epoch = self._record(), self._writer.epoch
         # What runs the generation refers to this object, which is not to refer to it any more.
         self._attempts = self._grant = None
         self._writer = BufferWriter(self._buffer)
-        self._on_end(record)
+        self._on_end(record, False)
+        await self._retain(epoch)
+
+    async def _leave(self) -> None:
+        """Ends here, where another server has taken over. Only what was reserved here is returned."""
+        generation = self._generation
+        generation.resync(self._buffer.last_sequence)
+        ended = Termination.failed(StoreUnavailable(MOVED))
+        generation.termination, generation.state = ended, ended.state
+        if self._grant is not None:
+            grant = self._grant
+            await self._services.budget_patience.quietly(lambda: grant.settle(Usage()))
+        record = self._record()
+        self._attempts = self._grant = None
+        self._writer = BufferWriter(self._buffer)
+        self._on_end(record, True)
+
+    async def _retain(self, epoch: int) -> None:
+        """Keeps the log for as long as it may be replayed, or not at all if nothing is in it."""
+        sink, services = self._services.sink, self._services
+        if sink is None or not epoch:
+            return
+        key, started = self._spec.key, self._generation.timestamps.started
+        ttl = services.replay_ttl(self._spec.request) if started else 0.0
+        await services.sink_patience.quietly(lambda: sink.retain(key, epoch, ttl))
+
+    def _head(self) -> LogHead:
+        request = self._spec.request
+        return LogHead(
+            record_id=request.record_id,
+            model=self._spec.model.name,
+            server=self._services.server,
+            created=self._generation.timestamps.created,
+            replay_ttl=self._services.replay_ttl(request),
+            labels=dict(request.labels),
+            session_id=request.session_id,
+            priority=request.priority,
+        )
 
     async def _publish(self, termination: Termination) -> None:
         generation, writer, services = self._generation, self._writer, self._services

@@ -38,10 +38,11 @@ from tokengrpc.errors import (
     ReplayExpired,
     SequenceOutOfRange,
 )
+from tokengrpc.generations.follower import Follower
+from tokengrpc.generations.followers import Followers
 from tokengrpc.generations.spec import GenerationSpec
 from tokengrpc.generations.subscription import Subscription
 from tokengrpc.generations.task import GenerationTask
-from tokengrpc.generations.timers import within
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from tokengrpc.core.request import GenerationRequest
     from tokengrpc.core.tenant import Identity, Tenant
     from tokengrpc.core.trace import TraceContext
+    from tokengrpc.generations.readable import ReadableGeneration
     from tokengrpc.generations.services import Services
 
 
@@ -72,6 +74,8 @@ class GenerationRegistry:
         self._lingering: list[GenerationTask] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._drain_notice: bytes | None = None
+        sink = services.sink
+        self._followers = None if sink is None else Followers(sink, services)
         self.ready = False
 
     def __iter__(self) -> Iterator[GenerationTask]:
@@ -84,7 +88,7 @@ class GenerationRegistry:
         deadline_left: float | None,
         call: TraceContext = NO_TRACE,
         peer: str = "",
-    ) -> tuple[GenerationTask, Subscription]:
+    ) -> tuple[ReadableGeneration, Subscription]:
         """Starts a generation, or attaches to the generation with this id if its request is equal.
 
         `call` is the call's place in a trace, `peer` the caller's address. Raises the errors of admission
@@ -92,7 +96,7 @@ class GenerationRegistry:
         little time is left to start).
         """
         generation_id = request.generation_id or uuid.uuid4().hex
-        task = self._tasks.get(GenerationKey(identity.tenant.name, generation_id))
+        task = self.find(identity.tenant, generation_id)
         if task is None:
             request = dataclasses.replace(request, generation_id=generation_id)
             task = self._start(request, identity, deadline_left, call, peer)
@@ -103,6 +107,23 @@ class GenerationRegistry:
                 metadata={"generation_id": generation_id},
             )
         return task, self._attach(task, Cursor(0), deadline_left, Opening.ATTACH, call)
+
+    async def locate(self, tenant: Tenant, generation_id: str) -> None:
+        """Looks for a generation on the other servers, if it is not here. Called before all that needs it.
+
+        Raises StoreUnavailable, ReplayExpired.
+        """
+        key = GenerationKey(tenant.name, generation_id)
+        if self._followers is not None and generation_id and key not in self._tasks:
+            await self._followers.follow(key)
+
+    def running(self) -> Mapping[GenerationKey, GenerationTask]:
+        """Returns the generations that run here."""
+        return {key: task for key, task in self._tasks.items() if not task.complete}
+
+    def followed(self) -> Iterable[Follower]:
+        """Returns the generations of other servers that are read here."""
+        return tuple(self._followers or ())
 
     @property
     def rejecting(self) -> bool:
@@ -124,7 +145,7 @@ class GenerationRegistry:
         cursor: Cursor,
         deadline_left: float | None,
         call: TraceContext = NO_TRACE,
-    ) -> tuple[GenerationTask, Subscription]:
+    ) -> tuple[ReadableGeneration, Subscription]:
         """Returns a subscription that continues after a cursor. `call` is the call's place in a trace.
 
         Raises GenerationNotFound, SequenceOutOfRange, ReplayExpired, ReaderLimit, LogDiverged.
@@ -144,11 +165,13 @@ class GenerationRegistry:
             )
         return task, self._attach(task, cursor, deadline_left, Opening.RESUME, call)
 
-    def find(self, tenant: Tenant, generation_id: str) -> GenerationTask | None:
-        """Returns a generation of this tenant; None if there is none with this id."""
-        return self._tasks.get(GenerationKey(tenant.name, generation_id))
+    def find(self, tenant: Tenant, generation_id: str) -> ReadableGeneration | None:
+        """Returns a generation of this tenant; None if there is none with this id here."""
+        key = GenerationKey(tenant.name, generation_id)
+        found = self._tasks.get(key)
+        return self._followers.find(key) if found is None and self._followers is not None else found
 
-    def get(self, tenant: Tenant, generation_id: str) -> GenerationTask:
+    def get(self, tenant: Tenant, generation_id: str) -> ReadableGeneration:
         """Returns a generation of this tenant. Raises GenerationNotFound."""
         task = self.find(tenant, generation_id)
         if task is None:
@@ -159,9 +182,11 @@ class GenerationRegistry:
             )
         return task
 
-    async def cancel(self, tenant: Tenant, generation_id: str) -> GenerationTask:
+    async def cancel(self, tenant: Tenant, generation_id: str) -> ReadableGeneration:
         """Stops a generation for all its subscribers. Waits up to `limits.cancel_wait` until it has ended."""
         task = self.get(tenant, generation_id)
+        if isinstance(task, Follower):
+            await task.cancel()
         task.stop(Termination.failed(Cancelled("a caller cancelled the generation")))
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.cancel_wait):
@@ -184,13 +209,17 @@ class GenerationRegistry:
     def begin_drain(self, notice: bytes) -> None:
         """Rejects new generations from now on, and notifies all subscribers."""
         self._drain_notice = notice
-        for task in self._known():
+        for task in self._read():
             for subscriber in task.subscribers:
                 subscriber.notify(notice)
 
     async def wait_idle(self) -> None:
         """Returns when no generation runs and no subscriber is left."""
-        while tasks := [task for task in self._known() if not task.complete or task.subscribers]:
+        while tasks := [
+            task
+            for task in self._read()
+            if task.subscribers or not (task.complete or isinstance(task, Follower))
+        ]:
             await tasks[0].wait_quiet()
 
     async def stop_all(self, termination: Termination) -> None:
@@ -200,11 +229,15 @@ class GenerationRegistry:
             task.stop(termination)
         for task in tasks:
             await task.wait_ended()
+        if self._followers is not None:
+            await self._followers.stop()
 
     def close(self) -> None:
         """Forgets all generations."""
         for task in self:
             self._forget(task)
+        if self._followers is not None:
+            self._followers.close()
         self._expiries.clear()
         if self._expiry_timer is not None:
             self._expiry_timer.cancel()
@@ -215,7 +248,7 @@ class GenerationRegistry:
         """Ends streams whose write has stalled, reports relayed tokens, and schedules the next sweep."""
         now = asyncio.get_running_loop().time()
         stall = self._limits.write_stall_timeout
-        for task in self._known():
+        for task in self._read():
             for subscriber in task.subscribers:
                 if subscriber.write_began is not None and now - subscriber.write_began >= stall:
                     slow = f"this reader read nothing for {stall:g} s: resume after the last sequence"
@@ -287,7 +320,7 @@ class GenerationRegistry:
 
     def _attach(
         self,
-        task: GenerationTask,
+        task: ReadableGeneration,
         cursor: Cursor,
         deadline_left: float | None,
         opening: Opening,
@@ -312,19 +345,19 @@ class GenerationRegistry:
             )
         subscription = self._subscription(task, after, deadline_left, opening, call)
         if last and not (task.complete and after == last):
-            notice = encoder.attached(task.generation.state, last, buffer.incarnation)
+            notice = encoder.attached(task.subscribers.state, last, buffer.incarnation)
             subscription.notify(notice)
         return subscription
 
     def _subscription(
         self,
-        task: GenerationTask,
+        task: ReadableGeneration,
         after: int,
         deadline_left: float | None,
         opening: Opening,
         call: TraceContext,
     ) -> Subscription:
-        key, model, observers = task.key, task.model.name, self._services.observers
+        key, model, observers = task.key, task.model_name, self._services.observers
 
         def ended(subscription: Subscription) -> None:
             reason = subscription.failure.reason if subscription.failure is not None else ""
@@ -352,14 +385,17 @@ class GenerationRegistry:
         self._lingering = [task for task in self._lingering if task.subscribers]
         return (*self._tasks.values(), *self._lingering)
 
-    def _ended(self, task: GenerationTask) -> None:
+    def _read(self) -> Iterable[ReadableGeneration]:
+        return (*self._known(), *self.followed())
+
+    def _ended(self, task: GenerationTask, moved: bool) -> None:
         self._report_relayed([task])
-        if not task.started:
-            # No engine accepted the request: the id is free, and there is nothing to replay.
+        if moved or not task.started:
+            # No engine accepted the request: the id is free, and there is nothing to replay. Or another
+            # server has the generation now.
             self._forget(task)
             return
-        ttl = within(task.request.recovery.replay_ttl, self._limits.replay_ttl, self._limits.max_replay_ttl)
-        self._forget_later(task, ttl)
+        self._forget_later(task, self._services.replay_ttl(task.request))
 
     def _report_relayed(self, tasks: Iterable[GenerationTask]) -> None:
         counts: dict[tuple[str, str, str], int] = {}
@@ -400,7 +436,8 @@ class GenerationRegistry:
         self._schedule_expiry()
 
     def _forget(self, task: GenerationTask) -> None:
-        self._tasks.pop(task.key, None)
+        if self._tasks.get(task.key) is task:
+            del self._tasks[task.key]
         if task.subscribers:
             self._lingering.append(task)
         task.close()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tokengrpc.core.model import Durability
 from tokengrpc.core.prices import PriceList
 from tokengrpc.generations.observers import Observers
+from tokengrpc.generations.timers import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tokengrpc.core.clock import Clock
     from tokengrpc.core.ports.budget import Budget
     from tokengrpc.core.ports.log import EventEncoder, EventSink
+    from tokengrpc.core.request import GenerationRequest
     from tokengrpc.generations.billing import Billing
     from tokengrpc.generations.buffer import EventBuffers
     from tokengrpc.generations.patience import StorePatience
@@ -47,6 +49,10 @@ class Services:
     def durability(self) -> Durability:
         """What holds before a reader sees an event."""
         return Durability.MEMORY if self.sink is None else self.sink.durability
+
+    def replay_ttl(self, request: GenerationRequest) -> float:
+        """Returns for how long, in seconds, an ended generation can be read."""
+        return within(request.recovery.replay_ttl, self.limits.replay_ttl, self.limits.max_replay_ttl)
 
     def seconds(self) -> float:
         """Returns the time in seconds since the Unix epoch."""

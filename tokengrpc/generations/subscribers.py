@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tokengrpc.core.generation import Generation
     from tokengrpc.core.model import State
     from tokengrpc.core.ports.log import EventEncoder
     from tokengrpc.errors import StreamEnded
@@ -34,6 +33,14 @@ class Subscriber(Protocol):
         """Ends this stream; with `interrupt`, also in the middle of a write."""
 
 
+class HasState(Protocol):
+    """Generation, wherever it runs."""
+
+    @property
+    def state(self) -> State:
+        """State of the generation."""
+
+
 class Subscribers:
     """Subscribers of a generation. Separates the two, so that neither side depends on the other's class.
 
@@ -46,7 +53,7 @@ class Subscribers:
         self,
         buffer: EventBuffer,
         encoder: EventEncoder,
-        generation: Generation,
+        generation: HasState,
         *,
         on_join: Callable[[], None],
         on_empty: Callable[[], None],

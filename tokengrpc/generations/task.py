@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec import structs
 
 from tokengrpc.core.generation import Generation
 from tokengrpc.core.model import LogIdentity
+from tokengrpc.core.ports.log import LeaseStatus
 from tokengrpc.core.ports.observer import GenerationEnded
 from tokengrpc.core.request import without_input
 from tokengrpc.core.termination import Termination
-from tokengrpc.errors import Cancelled, EngineError, ModelNotFound, ServerError
+from tokengrpc.errors import (
+    Cancelled,
+    EngineError,
+    ModelNotFound,
+    ServerError,
+    StreamInterrupted,
+    TokenGrpcError,
+)
+from tokengrpc.generations.leases import cancelled_elsewhere
 from tokengrpc.generations.production import Production
 from tokengrpc.generations.subscribers import Subscribers
+from tokengrpc.generations.writer import MOVED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tokengrpc.core.admission import Permit
     from tokengrpc.core.ports.ledger import UsageRecord
+    from tokengrpc.core.ports.log import Lease
     from tokengrpc.core.snapshot import GenerationSnapshot
     from tokengrpc.generations.services import Services
     from tokengrpc.generations.spec import GenerationSpec
+
+_asking: set[asyncio.Task[None]] = set()
+"""Tasks that ask for readers on other servers, kept until they are done."""
 
 
 class GenerationTask:
@@ -38,6 +53,7 @@ class GenerationTask:
         "_on_end",
         "_permit",
         "_production",
+        "_read_elsewhere",
         "_relayed",
         "_services",
         "generation",
@@ -53,9 +69,12 @@ class GenerationTask:
         spec: GenerationSpec,
         services: Services,
         permit: Permit,
-        on_end: Callable[[GenerationTask], None],
+        on_end: Callable[[GenerationTask, bool], None],
     ) -> None:
-        """Starts the production; `on_end` is called once the end has been recorded and published."""
+        """Starts the production; `on_end` is called once the end has been recorded and published.
+
+        It is called with True if the generation has moved to another server.
+        """
         self.key = spec.key
         self.request = spec.request
         self.model = spec.model
@@ -79,8 +98,9 @@ class GenerationTask:
         )
         self._services = services
         self._permit: Permit | None = permit
-        self._on_end: Callable[[GenerationTask], None] | None = on_end
+        self._on_end: Callable[[GenerationTask, bool], None] | None = on_end
         self._relayed = 0
+        self._read_elsewhere = False
         self._ended: asyncio.Event | None = asyncio.Event()
         self._production: Production | None = Production(
             spec,
@@ -102,6 +122,27 @@ class GenerationTask:
     def started(self) -> bool:
         """Whether an engine has accepted the request."""
         return bool(self.generation.timestamps.started)
+
+    @property
+    def model_name(self) -> str:
+        """Name of its model."""
+        return self.model.name
+
+    @property
+    def epoch(self) -> int:
+        """Epoch in which this server owns the log; 0 before that, after the end, and without a sink."""
+        return 0 if self._production is None else self._production.epoch
+
+    def leased(self, lease: Lease) -> None:
+        """Takes the state of its lease."""
+        if self._production is None:
+            return
+        if lease.status is LeaseStatus.FENCED:
+            self._production.fence()
+        elif lease.status is LeaseStatus.CANCEL_REQUESTED:
+            self.stop(cancelled_elsewhere())
+        elif lease.status is LeaseStatus.HELD and not self.subscribers:
+            self._read_by(lease.subscribers)
 
     def snapshot(self) -> GenerationSnapshot:
         """Returns the current state."""
@@ -146,6 +187,36 @@ class GenerationTask:
             self._production.keep_running()
 
     def _left(self) -> None:
+        if self.epoch:
+            # There may be readers on other servers: only the store knows.
+            self._read_elsewhere = True
+            task = asyncio.get_running_loop().create_task(self._ask_readers())
+            _asking.add(task)
+            task.add_done_callback(_asking.discard)
+        else:
+            self._left_everywhere()
+
+    async def _ask_readers(self) -> None:
+        """Asks the store whether there are readers on other servers. If it is away, the heartbeat asks."""
+        sink, patience = self._services.sink, self._services.sink_patience
+        if sink is not None:
+            with suppress(TokenGrpcError):
+                counts = await patience.once(
+                    lambda: sink.count_subscribers({self.key: len(self.subscribers)})
+                )
+                if not self.subscribers:
+                    self._read_by(counts.get(self.key, 0))
+
+    def _read_by(self, count: int) -> None:
+        """Takes the number of readers on all servers, while there is none on this one."""
+        if count and self._production is not None:
+            self._read_elsewhere = True
+            self._production.keep_running()
+        elif not count and self._read_elsewhere:
+            self._read_elsewhere = False
+            self._left_everywhere()
+
+    def _left_everywhere(self) -> None:
         if self._production is not None and self.request.recovery.detach:
             self._production.stop_later()
         else:
@@ -157,8 +228,11 @@ class GenerationTask:
     def _delivered(self) -> int:
         return self.subscribers.delivered
 
-    def _end(self, record: UsageRecord) -> None:
-        """Releases all that only a running generation needs: replays need the id and usage, not the input."""
+    def _end(self, record: UsageRecord, moved: bool) -> None:
+        """Releases all that only a running generation needs: replays need the id and usage, not the input.
+
+        If it has `moved` to another server, its readers here may resume there.
+        """
         permit, on_end, ended = self._permit, self._on_end, self._ended
         peer = "" if self._production is None else self._production.peer
         operation = self.request.operation
@@ -167,9 +241,11 @@ class GenerationTask:
         self._production = self._permit = self._on_end = self._ended = None
         if permit is not None:
             permit.release()
+        for subscriber in self.subscribers if moved else ():
+            subscriber.fail(StreamInterrupted(MOVED))
         self.subscribers.end()
         if on_end is not None:
-            on_end(self)
+            on_end(self, moved)
         if ended is not None:
             ended.set()
         self._services.observers.emit(

@@ -10,7 +10,8 @@ import structlog
 
 from tokengrpc.core.ports.log import AppendStatus
 from tokengrpc.core.termination import Termination
-from tokengrpc.errors import Cancelled, ReplayExpired, StoreUnavailable, without_traceback
+from tokengrpc.errors import ReplayExpired, StoreUnavailable, without_traceback
+from tokengrpc.generations.leases import cancelled_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+MOVED = "another server has taken over this generation: resume there"
 _REPAIR_BYTES = 256 * 1024
 
 
@@ -31,6 +33,14 @@ class EventWriter(Protocol):
     @property
     def last_sequence(self) -> int:
         """Sequence of the last record that was written, whether or not readers can see it yet."""
+
+    @property
+    def epoch(self) -> int:
+        """Epoch in which this server owns the log; 0 without a sink."""
+
+    @property
+    def fenced(self) -> bool:
+        """Whether another server owns the log by now: nothing is written any more."""
 
     @property
     def full(self) -> bool:
@@ -48,11 +58,15 @@ class EventWriter(Protocol):
     def abandon(self) -> None:
         """Drops records that readers cannot see yet, and writes to the buffer only from now on."""
 
+    def fence(self) -> None:
+        """Notes that another server owns the log. Nothing is written any more."""
+
 
 class BufferWriter:
     """Writer without a sink: readers see a record at once."""
 
-    full = False
+    full = fenced = False
+    epoch = 0
 
     def __init__(self, buffer: EventBuffer) -> None:
         self.write = buffer.append
@@ -70,6 +84,9 @@ class BufferWriter:
         """See `EventWriter`."""
 
     def abandon(self) -> None:
+        """See `EventWriter`."""
+
+    def fence(self) -> None:
         """See `EventWriter`."""
 
 
@@ -95,7 +112,8 @@ class SinkWriter:
         self._buffer = buffer
         self._sink = sink
         self._key = key
-        self._epoch = epoch
+        self.epoch = epoch
+        self.fenced = False
         self._patience = patience
         self._max_pending_bytes = max_pending_bytes
         self._on_stop = on_stop
@@ -141,6 +159,12 @@ class SinkWriter:
         self._drop_pending()
         self.last_sequence = self._buffer.last_sequence
 
+    def fence(self) -> None:
+        """See `EventWriter`."""
+        self.fenced = True
+        if self._failure is None:
+            self._fail(StoreUnavailable(MOVED))
+
     async def _wait(self) -> None:
         self._progress.clear()
         await self._progress.wait()
@@ -165,18 +189,18 @@ class SinkWriter:
 
     async def _append(self, records: Sequence[Record]) -> bool:
         """Appends records, with retries. Returns False if the log had lost records and was repaired."""
-        outcome = await self._patience.retry(lambda: self._sink.append(self._key, self._epoch, records))
+        outcome = await self._patience.retry(lambda: self._sink.append(self._key, self.epoch, records))
         match outcome.status:
             case AppendStatus.FENCED:
-                raise StoreUnavailable("another server has taken over this generation: resume there")
+                self.fenced = True
+                raise StoreUnavailable(MOVED)
             case AppendStatus.UNKNOWN:
                 raise StoreUnavailable("the event log is gone: start again")
             case AppendStatus.HOLE:
                 await self._repair(outcome.last, records[0].sequence)
                 return False
             case AppendStatus.CANCEL_REQUESTED:
-                cancelled = Cancelled("a caller cancelled the generation on another server")
-                self._on_stop(Termination.failed(cancelled))
+                self._on_stop(cancelled_elsewhere())
         return True
 
     async def _repair(self, last: int, until: int) -> None:

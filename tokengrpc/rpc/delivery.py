@@ -12,15 +12,15 @@ from tokengrpc.rpc.interceptor import CallFailed
 from tokengrpc.wire.generation import generation_message
 
 if TYPE_CHECKING:
+    from tokengrpc.generations.readable import ReadableGeneration
     from tokengrpc.generations.subscription import Subscription
-    from tokengrpc.generations.task import GenerationTask
     from tokengrpc.rpc.call import RpcCall
 
 _PIECE_BYTES = 16 * 1024
 """Bytes of events that are decoded at once for an answer in one message: about a millisecond."""
 
 
-async def stream(task: GenerationTask, subscription: Subscription, call: RpcCall) -> None:
+async def stream(task: ReadableGeneration, subscription: Subscription, call: RpcCall) -> None:
     """Writes all messages of a subscription, then ends the call as the generation ended.
 
     Raises CallFailed if the generation failed or was cancelled, or if only this stream failed.
@@ -42,7 +42,9 @@ async def stream(task: GenerationTask, subscription: Subscription, call: RpcCall
     _raise_end(task, subscription)
 
 
-async def answer(task: GenerationTask, subscription: Subscription) -> token_stream_pb2.GenerateTextResponse:
+async def answer(
+    task: ReadableGeneration, subscription: Subscription
+) -> token_stream_pb2.GenerateTextResponse:
     """Returns the complete response once the generation has ended. Raises the same errors as `stream`."""
     text: list[str] = []
     reasoning: list[str] = []
@@ -87,9 +89,9 @@ async def answer(task: GenerationTask, subscription: Subscription) -> token_stre
     )
 
 
-def _raise_end(task: GenerationTask, subscription: Subscription) -> None:
+def _raise_end(task: ReadableGeneration, subscription: Subscription) -> None:
     if subscription.failure is not None:
         raise CallFailed(subscription.failure)
-    termination = task.generation.termination
+    termination = task.snapshot().termination
     if termination is not None and termination.error is not None:
         raise CallFailed(termination.error)

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from tokengrpc.core.catalog import Catalog, ServedModel
     from tokengrpc.core.request import GenerationRequest
     from tokengrpc.core.tenant import Tenant
+    from tokengrpc.generations.readable import ReadableGeneration
     from tokengrpc.generations.registry import GenerationRegistry
     from tokengrpc.generations.subscription import Subscription
-    from tokengrpc.generations.task import GenerationTask
     from tokengrpc.rpc.call import Handler, RpcCall
     from tokengrpc.rpc.usage_reads import UsageReads
     from tokengrpc.wire.raw_fields import Head
@@ -89,6 +89,7 @@ class TokenStreamServicer:
         pace = flush_interval(request, checks)
         checks.done()
         cursor = Cursor(request.after_sequence, request.log_incarnation, checksum)
+        await self._locate(generation_id, call)
         try:
             task, subscription = self._registry.resume(
                 call.identity.tenant, generation_id, cursor, call.deadline_left, call.trace
@@ -109,6 +110,7 @@ class TokenStreamServicer:
         """Handles CancelGeneration."""
         request = parse(pb.CancelGenerationRequest, data)
         generation_id = self._checked_id(request.generation_id, call)
+        await self._locate(generation_id, call)
         task = await self._registry.cancel(call.identity.tenant, generation_id)
         return pb.CancelGenerationResponse(generation=generation_message(task.snapshot())).SerializeToString()
 
@@ -116,6 +118,7 @@ class TokenStreamServicer:
         """Handles GetGeneration."""
         request = parse(pb.GetGenerationRequest, data)
         generation_id = self._checked_id(request.generation_id, call)
+        await self._locate(generation_id, call)
         try:
             found = generation_message(self._registry.get(call.identity.tenant, generation_id).snapshot())
         except GenerationNotFound:
@@ -165,7 +168,7 @@ class TokenStreamServicer:
 
     async def _open(
         self, kind: type[pb.StreamTokensRequest | pb.GenerateTextRequest], data: bytes, call: RpcCall
-    ) -> tuple[GenerationTask, Subscription, GenerationRequest]:
+    ) -> tuple[ReadableGeneration, Subscription, GenerationRequest]:
         tenant = call.identity.tenant
 
         def gate(head: Head) -> None:
@@ -178,7 +181,7 @@ class TokenStreamServicer:
             with suppress(InvalidRequest):
                 self._set_failure(head_of(kind, data).generation_id, call)
             raise
-        self._set_failure(request.generation_id, call)
+        await self._locate(request.generation_id, call)
         request = with_engine_key(request, call.metadata)
         task, subscription = self._registry.open(
             request, call.identity, call.deadline_left, call.trace, call.peer.shown
@@ -203,6 +206,12 @@ class TokenStreamServicer:
             raise InvalidRequest([("generation_id", ID_RULE)])
         return generation_id
 
+    async def _locate(self, generation_id: str, call: RpcCall) -> None:
+        """Looks for a generation on other servers. Makes later errors of the call describe it."""
+        self._set_failure(generation_id, call)
+        await self._registry.locate(call.identity.tenant, generation_id)
+        self._set_failure(generation_id, call)
+
     def _set_failure(self, generation_id: str, call: RpcCall) -> None:
         """Makes later errors of the call describe this generation."""
         call.generation_id = generation_id[:128]
@@ -223,7 +232,7 @@ class TokenStreamServicer:
         }
 
 
-def _failure(task: GenerationTask) -> Callable[[], Failure]:
+def _failure(task: ReadableGeneration) -> Callable[[], Failure]:
     return lambda: failure_of(task.snapshot())
 
 

@@ -17,6 +17,7 @@ from tokenstreaming.v1 import generation_pb2, token_stream_pb2
 
 from tokengrpc.core.events import RecordKind
 from tokengrpc.core.ports.log import Record
+from tokengrpc.wire.decoding import after_record
 from tokengrpc.wire.generation import engine_started, engine_switched, finished, usage_message
 from tokengrpc.wire.tables import STATES
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from tokengrpc.core.events import Event
     from tokengrpc.core.model import State, Token, ToolCallFragment, TopLogprob, Usage
+    from tokengrpc.core.snapshot import GenerationSnapshot
 
 
 def _varint(value: int) -> bytes:
@@ -229,6 +231,10 @@ class ProtobufEncoder:
         if record_tail[:1] != _CHECKSUM_TAG:
             return None
         return int.from_bytes(record_tail[1:_CHECKSUM_SIZE], "little")
+
+    def after_record(self, snapshot: GenerationSnapshot, record: Record) -> GenerationSnapshot:
+        """Returns the state of a generation after a record, from the state before it."""
+        return after_record(snapshot, record)
 
     def notice(self, record_tail: bytes, notice: bytes) -> bytes:
         """Returns the message of a notice that follows the record with this tail; empty for none."""

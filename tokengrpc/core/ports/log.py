@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from tokengrpc.core.events import Event
     from tokengrpc.core.model import Durability, GenerationKey, State
+    from tokengrpc.core.snapshot import GenerationSnapshot
 
 JOINABLE = frozenset({RecordKind.TOKENS, RecordKind.FRAGMENTS})
 """Kinds of records of which several may be sent as one message."""
@@ -65,6 +66,9 @@ class EventEncoder(Protocol):
 
     def checksum(self, record_tail: bytes) -> int | None:
         """Returns the checksum of all output up to the record with this tail; None before any output."""
+
+    def after_record(self, snapshot: GenerationSnapshot, record: Record) -> GenerationSnapshot:
+        """Returns the state of a generation after a record, from the state before it."""
 
     def notice(self, record_tail: bytes, notice: bytes) -> bytes:
         """Returns the message of a notice that follows the record with this tail; empty for none."""

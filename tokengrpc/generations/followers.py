@@ -1,0 +1,72 @@
+"""The generations of other servers that this one reads."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from tokengrpc.errors import GenerationNotFound, StoreUnavailable, StreamDrained
+from tokengrpc.generations.follower import Follower
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tokengrpc.core.model import GenerationKey
+    from tokengrpc.core.ports.log import EventSink
+    from tokengrpc.generations.services import Services
+
+
+class Followers:
+    """Followers by key. At most one follows a generation, however many readers it has here."""
+
+    def __init__(self, sink: EventSink, services: Services) -> None:
+        self._sink = sink
+        self._services = services
+        self._all: dict[GenerationKey, Follower] = {}
+        # Those that are closed, and still have readers that have not noticed.
+        self._closed: set[Follower] = set()
+
+    def __iter__(self) -> Iterator[Follower]:
+        self._closed = {follower for follower in self._closed if follower.subscribers}
+        return iter((*self._all.values(), *self._closed))
+
+    def find(self, key: GenerationKey) -> Follower | None:
+        """Returns the follower of a generation; None if it is not followed."""
+        return self._all.get(key)
+
+    async def follow(self, key: GenerationKey) -> None:
+        """Follows a generation if another server runs or ran it. Returns when all its events are here.
+
+        Raises StoreUnavailable, ReplayExpired.
+        """
+        state = await self._services.sink_patience.once(lambda: self._sink.describe(key))
+        if state is None:
+            return
+        follower = self._all.get(key)
+        if follower is not None and follower.subscribers.buffer.incarnation != state.incarnation:
+            follower.interrupt(GenerationNotFound("the generation was started anew"))
+            follower = None
+        if follower is None:
+            follower = self._all[key] = Follower(
+                key, state, self._sink, self._services, on_close=self._forget
+            )
+        follower.epoch = state.epoch
+        await follower.catch_up(state.last)
+
+    async def stop(self) -> None:
+        """Ends all readers, who may resume elsewhere, and stops following."""
+        for follower in self:
+            for subscriber in follower.subscribers:
+                subscriber.fail(StreamDrained("the server is shutting down: resume on another one"))
+        await asyncio.sleep(0)
+
+    def close(self) -> None:
+        """Stops following."""
+        for follower in tuple(self._all.values()):
+            follower.interrupt(StoreUnavailable("the server is shutting down: resume on another one"))
+
+    def _forget(self, follower: Follower) -> None:
+        if self._all.get(follower.key) is follower:
+            del self._all[follower.key]
+        if follower.subscribers:
+            self._closed.add(follower)
