@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+from tokenstreaming.v1 import generation_pb2, input_pb2
 
 from tests.support.commands import serving, tokengrpc
 from tests.support.harness import check_gapless, collect, read_until, upstream
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.redis_servers import RedisServer
+
+DETACH = input_pb2.Recovery(disconnect_action=input_pb2.DISCONNECT_ACTION_DETACH)
 
 
 def settings(folder: Path, url: str) -> str:
@@ -85,6 +88,32 @@ async def test_a_store_that_crashes_during_a_stream(engine: ScriptedEngine) -> N
                 batches = reader.follow(GenerationKey("default", "g"), 0)
                 sequences = [record.sequence async for batch in batches for record in batch]
             assert sequences == list(range(1, outcome.messages[-1].sequence + 1))
+
+
+async def test_servers_serve_each_others_generations(
+    redis_fsynced_server: RedisServer, engine: ScriptedEngine
+) -> None:
+    """A stream that broke on one server resumes on another one, which also cancels the generation."""
+    sinks = [made(redis_fsynced_server.url, durability="fsynced") for _ in range(2)]
+    async with (
+        serving_here(upstream(engine.base_url), sink=sinks[0]) as first,
+        serving_here(upstream(engine.base_url), sink=sinks[1]) as second,
+    ):
+        engine.script(Text("One"), hold := Pause(), Text(" two"), Stall())
+        call = first.stream("g", recovery=DETACH)
+        (*_, last) = before = await read_until(call, lambda message: message.tokens)
+        call.cancel()
+        resumed = second.resume("g", last.sequence)
+        await read_until(resumed, lambda message: message.HasField("attached"))
+        hold.release()
+        after = await read_until(resumed, lambda message: message.tokens)
+        check_gapless([*before, *after])
+        assert after[-1].tokens[0].text == " two"
+        assert (await second.cancel("g")).state == generation_pb2.GENERATION_STATE_CANCELLED
+        outcome = await collect(resumed)
+        assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.CANCELLED, "CANCELLED")
+        await engine.calls[0].disconnected.wait()
+        assert len(engine.calls) == 1
 
 
 async def test_a_store_that_stays_away_ends_streams(engine: ScriptedEngine) -> None:

@@ -112,7 +112,7 @@ async def test_the_same_call_on_another_server_attaches(engine: ScriptedEngine) 
 
 
 async def test_get_generation_says_the_same_everywhere(engine: ScriptedEngine) -> None:
-    """While it runs and after its end. Only who reads, and the time of attempts, are known to the owner alone."""
+    """While it runs and after its end. Who reads, and the times of attempts, are known to the owner alone."""
     async with replicas(engine) as (a, b):
         engine.script(*half(hold := Pause()))
         call = a.stream("g", labels={"team": "x"}, recovery=DETACH)

@@ -17,6 +17,7 @@ from tokenstreaming.v1 import input_pb2
 from tests.support.harness import check_gapless, collect, failing, read_until, serving, until, upstream
 from tests.support.scripted_engine import Done, Finish, Pause, ScriptedEngine, Stall, Text, UsageChunk
 from tests.support.wire_dialects import VLLM
+from tokengrpc.core.model import GenerationKey
 from tokengrpc.core.ports.log import AppendStatus, TakeoverStatus
 from tokengrpc.core.ports.observer import AttemptEnded, BreakerChanged, ObserverEvent, StoreStateChanged
 from tokengrpc.errors import BudgetExhausted, StoreUnavailable
@@ -24,7 +25,7 @@ from tokengrpc.stores.memory import MemoryEventSink
 from tokengrpc.stores.memory_ledger import MemoryLedger
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from tokengrpc.core.model import Usage
     from tokengrpc.core.ports.budget import BudgetRequest
@@ -216,9 +217,18 @@ async def test_a_log_that_is_gone_ends_the_generation(engine: ScriptedEngine) ->
         await engine.calls[0].disconnected.wait()
 
 
+class WithoutMessages(MemoryEventSink):
+    """A sink that loses all messages of cancels."""
+
+    async def cancels(self) -> AsyncGenerator[GenerationKey, None]:
+        """Yields nothing, until it is cancelled."""
+        await asyncio.Event().wait()
+        yield GenerationKey("", "")
+
+
 async def test_a_cancel_on_another_replica_ends_the_generation(engine: ScriptedEngine) -> None:
-    """The next append reports it."""
-    sink = MemoryEventSink()
+    """The next append reports it, if the message was lost."""
+    sink = WithoutMessages(lease=3600.0)
     async with serving(upstream(engine.base_url), sink=sink) as server:
         engine.script(Text("One"), hold := Pause(), Text(" two"), Stall())
         call = server.stream("g")
@@ -232,7 +242,7 @@ async def test_a_cancel_on_another_replica_ends_the_generation(engine: ScriptedE
 
 
 async def test_an_id_in_use_on_another_replica_is_refused(engine: ScriptedEngine) -> None:
-    """Streams of other replicas cannot be read here yet."""
+    """If its request differs. Equal ones attach (test_followers.py)."""
     sink = MemoryEventSink("a")
     other = MemoryEventSink("b", sink.store)
     engine.script(Text("One"), Stall())
@@ -242,7 +252,7 @@ async def test_an_id_in_use_on_another_replica_is_refused(engine: ScriptedEngine
     ):
         call = first.stream("g")
         await read_until(call, lambda message: message.tokens)
-        outcome = await collect(second.stream("g"))
+        outcome = await collect(second.stream("g", max_output_token_count=5))
         assert outcome.info.reason == "GENERATION_ID_REUSED"
         assert len(engine.calls) == 1
 

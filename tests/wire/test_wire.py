@@ -140,6 +140,7 @@ CONTRACT: dict[str, tuple[str, str]] = {
     "Overloaded": ("UNAVAILABLE", "RETRY"),
     "Draining": ("UNAVAILABLE", "RETRY"),
     "StreamDrained": ("UNAVAILABLE", "RESUME"),
+    "StreamInterrupted": ("UNAVAILABLE", "RESUME"),
     "ReaderTooSlow": ("UNAVAILABLE", "RESUME"),
     "EngineUnavailable": ("UNAVAILABLE", "RETRY"),
     "EngineBusy": ("UNAVAILABLE", "RETRY"),

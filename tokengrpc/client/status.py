@@ -64,7 +64,6 @@ CLASS_OF_REASON: dict[str, type[TokenStreamError]] = {
     Reason.ENGINE_ABORTED: EngineFailedError,
     Reason.ENGINE_AUTH_FAILED: EngineFailedError,
     Reason.LOG_DIVERGED: ServerFailedError,
-    Reason.SERVER_LOST: UnavailableError,
     Reason.INTERNAL: ServerFailedError,
     Reason.DEADLINE_EXCEEDED: DeadlineExceededError,
     Reason.CANCELLED: GenerationCancelledError,

@@ -51,6 +51,10 @@ class Followers:
                 key, state, self._sink, self._services, on_close=self._forget
             )
         follower.epoch = state.epoch
+        if not state.ended:
+            # Before the owner's last reader may leave: the heartbeat, which counts as well, may be too late.
+            count = len(follower.subscribers) + 1
+            await self._services.sink_patience.once(lambda: self._sink.count_subscribers({key: count}))
         await follower.catch_up(state.last)
 
     async def stop(self) -> None:
