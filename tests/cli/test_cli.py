@@ -89,6 +89,14 @@ def test_wrong_usage_is_one_line_and_exit_code_2(arguments, message):
     assert done.stderr.count("\n") == 1
 
 
+def test_a_token_of_several_lines_is_one_line():
+    """It would be no metadata, and gRPC's error would show it."""
+    done = tokengrpc("models", TOKENGRPC_TOKEN="one\ntwo")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "TOKENGRPC_TOKEN has a line break or another control character" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("module", ["tokengrpc.cli.app", "tokengrpc.cli.lookups", "grpc"])
 def test_ctrl_c_during_the_imports_shows_no_traceback(module):
     """The signal comes when a module of the command line is looked up: the first one, a command, gRPC."""

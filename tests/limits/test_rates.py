@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from google.rpc import error_details_pb2
 
+from tests.support.admin_pages import ADMIN, scrape, series
 from tests.support.harness import collect, serving, upstream
 from tests.support.one_tenant import OneTenant
 from tests.support.scripted_engine import Done, Finish, ScriptedEngine, Text, UsageChunk
@@ -17,6 +18,7 @@ from tokengrpc.limits.rates import Rates
 from tokengrpc.limits.request_windows import BoundedMemory, RequestWindows
 from tokengrpc.limits.tenant import TenantBudget
 from tokengrpc.limits.token_windows import MemoryTokenWindows
+from tokengrpc.telemetry.metric_table import LIMIT_REJECTIONS
 
 
 class Clock:
@@ -137,3 +139,17 @@ async def test_expected_tokens_are_settled_to_what_was_used(engine: ScriptedEngi
         assert (1_000 - 201) // 30 <= served <= 1_000 // 30
         caller.limit(tokens_per_minute=2_000)
         assert (await collect(server.stream(max_output_token_count=200))).finished
+
+
+async def test_a_refusal_counts_under_its_limit(engine: ScriptedEngine):
+    """By tenant, once for each call."""
+    engine.script(Text("One"), Finish(), UsageChunk(3, 1), Done())
+    caller = OneTenant(requests_per_minute=1)
+    async with serving(upstream(engine.base_url), authenticator=caller, admin_listen=ADMIN) as server:
+        assert (await collect(server.stream())).finished
+        for _ in range(2):
+            outcome = await collect(server.stream())
+            assert outcome.info.reason == "QUOTA_EXCEEDED"
+        shown = await scrape(server)
+    name = caller.tenant.name
+    assert shown[series(LIMIT_REJECTIONS.name, tenant=name, limit="requests_per_minute")] == 2

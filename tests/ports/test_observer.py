@@ -17,6 +17,7 @@ from tokengrpc.core.ports.observer import (
     AttemptEnded,
     AttemptStarted,
     BreakerChanged,
+    BudgetLeased,
     CallEnded,
     CallStarted,
     EngineSwitched,
@@ -55,6 +56,7 @@ EVENTS = [
     SubscriptionStarted(key=KEY, model="m", opening=Opening.RESUME),
     SubscriptionEnded(key=KEY, model="m", reason="", messages=3),
     BreakerChanged(model="m", engine="e", open=True),
+    BudgetLeased(tenant="t", period="day", currency="", model="", used=0.5),
     StoreStateChanged(store="ledger", available=False),
 ]
 

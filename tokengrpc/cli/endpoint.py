@@ -63,6 +63,11 @@ class Endpoint:
             raise typer.BadParameter(
                 f"the environment variable {self.token_env} is not set", param_hint="--token-env"
             )
+        if token and not token.isprintable():
+            raise typer.BadParameter(
+                f"the environment variable {self.token_env} has a line break or another control character",
+                param_hint="--token-env",
+            )
         return token or None
 
 
@@ -73,8 +78,9 @@ def _read_token(file: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         cause = error.strerror if isinstance(error, OSError) else "it is not ASCII"
         raise typer.BadParameter(f"{file} cannot be read: {cause}", param_hint="--token-file") from None
-    if not token:
-        raise typer.BadParameter(f"{file} is empty", param_hint="--token-file")
+    if not token or not token.isprintable():
+        why = "has a control character" if token else "is empty"
+        raise typer.BadParameter(f"{file} {why}", param_hint="--token-file")
     return token
 
 

@@ -113,8 +113,8 @@ SWITCHES = typer.Option(
 PRIORITY = typer.Option(
     None,
     "--priority",
-    metavar="interactive|standard|batch",
-    help="Who goes first when requests wait for an engine.",
+    metavar="PRIORITY",
+    help="Who goes first when requests wait for an engine: interactive, standard (the default) or batch.",
 )
 TIMEOUT = typer.Option(None, "--timeout", metavar="SECONDS", help="The time limit for the complete answer.")
 PATIENCE = typer.Option(

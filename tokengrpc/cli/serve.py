@@ -171,7 +171,7 @@ def serve(
 
 @_with_setting_flags
 def config(*, config: Path = CONFIG, **flags: str | None) -> int:
-    """Show the effective settings and their sources.
+    """Show the settings and their sources.
 
     Secrets are not shown.
     """

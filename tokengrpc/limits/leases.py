@@ -32,7 +32,7 @@ class Holding:
     """Part of an account's budget that this process has leased, and that its generations have reserved.
 
     `leased` is what is left of the lease, without what settled generations used. `reserved` may exceed it by
-    up to `slice`, while more is being leased.
+    up to `slice`, while more is being leased. `settled` counts the generations that have settled.
     """
 
     __slots__ = (
@@ -42,6 +42,7 @@ class Holding:
         "limit",
         "needed",
         "reserved",
+        "settled",
         "slice",
         "unavailable",
         "used",
@@ -49,7 +50,7 @@ class Holding:
 
     def __init__(self, account: Account, limit: int) -> None:
         self.account = account
-        self.leased = self.reserved = self.needed = self.used = 0
+        self.leased = self.reserved = self.needed = self.used = self.settled = 0
         self.empty_until = 0.0
         self.unavailable = False
         self.take_limit(limit)
@@ -79,6 +80,7 @@ class Holding:
         self.leased -= used
         self.used += used
         # What the store said may have counted this both as used and as leased.
+        self.settled += 1
         self.empty_until = 0.0
 
 
@@ -145,6 +147,7 @@ class Leases:
             for holding in holdings:
                 holding.leased = min(holding.leased, holding.reserved)
         requests = [_request(holding, give_back=give_back) for holding in holdings]
+        settled = [holding.settled for holding in holdings]
         try:
             leases = await self._store.lease_budgets(requests, LEASE)
         except TokenGrpcError as error:
@@ -152,16 +155,16 @@ class Leases:
             for holding in holdings:
                 holding.unavailable = True
             return
-        for holding, request, lease in zip(holdings, requests, leases, strict=True):
-            self._take(holding, request, lease)
+        for holding, request, lease, before in zip(holdings, requests, leases, settled, strict=True):
+            self._take(holding, request, lease, outdated=holding.settled != before)
 
-    def _take(self, holding: Holding, request: LeaseRequest, lease: Lease) -> None:
+    def _take(self, holding: Holding, request: LeaseRequest, lease: Lease, *, outdated: bool) -> None:
+        """Takes a lease. It is `outdated` if generations have settled since it was asked for."""
         holding.unavailable = False
         holding.used = lease.used
-        # Generations may have settled meanwhile.
         holding.leased += lease.amount - request.kept
-        is_short = lease.amount - request.kept < request.wanted
-        holding.empty_until = asyncio.get_running_loop().time() + _RECHECK if is_short else 0.0
+        is_empty = lease.amount - request.kept < request.wanted and not outdated
+        holding.empty_until = asyncio.get_running_loop().time() + _RECHECK if is_empty else 0.0
         self._on_lease(holding)
 
     async def _renew(self) -> None:

@@ -39,8 +39,7 @@ _SCOPE = typer.Option(
 keys = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
-    help="Create, list and revoke keys while servers run.\n\nAll but bootstrap need a key with the scope "
-    "admin.",
+    help="Create, list and revoke keys.\n\nAll but bootstrap need a key with the scope admin.",
 )
 
 

@@ -35,7 +35,7 @@ def print_tenants(tenants: Sequence[pb.Tenant]) -> None:
         )
         for tenant in tenants
     ]
-    _print(table(header, rows))
+    _print(table(header, rows, whole=1))
 
 
 def print_tenant(tenant: pb.Tenant, statuses: Sequence[pb.BudgetStatus] = ()) -> None:
@@ -60,7 +60,7 @@ def print_keys(keys: Sequence[pb.ApiKey]) -> None:
         )
         for key in keys
     ]
-    _print(table(header, rows))
+    _print(table(header, rows, whole=1))
 
 
 def print_changes(entries: Sequence[pb.AuditEntry]) -> None:
@@ -70,7 +70,7 @@ def print_changes(entries: Sequence[pb.AuditEntry]) -> None:
         (_minute(entry.time), entry.actor, entry.action, entry.tenant, entry.api_key_id, entry.change)
         for entry in entries
     ]
-    _print(table(header, rows))
+    _print(table(header, rows, whole=1))
 
 
 def scope_names(key: pb.ApiKey) -> list[str]:

@@ -24,7 +24,7 @@ LIMIT = typer.Option(
 tenants = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
-    help="Change tenants and their limits while servers run.\n\nNeeds a key with the scope admin.",
+    help="Change tenants and their limits.\n\nNeeds a key with the scope admin.",
 )
 
 

@@ -24,9 +24,15 @@ _GAP = "  "
 
 
 def table(
-    header: Sequence[str], rows: Sequence[Sequence[str | int]], bars: Sequence[int] | None = None
+    header: Sequence[str],
+    rows: Sequence[Sequence[str | int]],
+    bars: Sequence[int] | None = None,
+    *,
+    whole: int = 0,
 ) -> list[str]:
     """Returns the lines of a table. Texts are on the left and cut where it is too wide; numbers on the right.
+
+    The first `whole` columns are not cut, because people copy them.
 
     `bars` are values of the rows, which a terminal shows as bars in the columns that are left. None of them
     is negative.
@@ -34,7 +40,7 @@ def table(
     texts = [[cell_text(cell) for cell in row] for row in (header, *rows)]
     numeric = [bool(rows) and all(isinstance(row[n], int) for row in rows) for n in range(len(header))]
     widths = [max(wcwidth.wcswidth(row[n]) for row in texts) for n in range(len(header))]
-    _shrink(widths, numeric, terminal_width() or _WIDTH)
+    _shrink(widths, [n < whole or numeric[n] for n in range(len(header))], terminal_width() or _WIDTH)
     lines = [_GAP.join(map(_cell, row, widths, numeric)) for row in texts]
     if bars is not None and (width := terminal_width()) is not None:
         room = min(_MOST_BAR, width - len(_GAP) - sum(widths) - len(_GAP) * (len(widths) - 1))
@@ -58,10 +64,10 @@ def cell_text(cell: str | int) -> str:
     return f"{cell:,}" if isinstance(cell, int) else escape_line(cell)
 
 
-def _shrink(widths: list[int], numeric: Sequence[bool], limit: int) -> None:
-    """Makes the widest texts narrower until the table fits."""
+def _shrink(widths: list[int], kept: Sequence[bool], limit: int) -> None:
+    """Makes the widest texts narrower until the table fits, but for columns that are kept as they are."""
     while sum(widths) + len(_GAP) * (len(widths) - 1) > limit:
-        widest = max((n for n in range(len(widths)) if not numeric[n]), key=widths.__getitem__, default=None)
+        widest = max((n for n in range(len(widths)) if not kept[n]), key=widths.__getitem__, default=None)
         if widest is None or widths[widest] <= _LEAST_TEXT:
             return
         widths[widest] -= 1
