@@ -50,7 +50,8 @@ class KilledServer:
         async with asyncio.timeout(_START_LIMIT):
             line = await self._process.stdout.readline()
         if not line.startswith(b"listening on "):
-            raise RuntimeError(f"the server does not start: {self._log.read_text()[-2000:]}")
+            code = await self._process.wait()
+            raise RuntimeError(f"the server ends with {code}: {line!r} {self._log.read_text()[-2000:]}")
         self.up.set()
 
     async def end(self, how: signal.Signals) -> int:
