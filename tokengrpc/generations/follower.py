@@ -61,7 +61,6 @@ class Follower:
         head = LogHead.decode(state.request)
         self.key = key
         self.head = head
-        self.epoch = state.epoch
         self.trace = NO_TRACE
         self.model_name = head.model
         self.request = GenerationRequest(
@@ -130,12 +129,6 @@ class Follower:
     def started(self) -> bool:
         """Whether an engine has accepted the request."""
         return self._known.started
-
-    @property
-    def last_record_tail(self) -> bytes:
-        """Tail of the last record; empty for none."""
-        buffer = self.subscribers.buffer
-        return buffer.tail(buffer.last_sequence)
 
     def snapshot(self) -> GenerationSnapshot:
         """Returns the state as of the last record."""

@@ -50,7 +50,6 @@ class Followers:
             follower = self._all[key] = Follower(
                 key, state, self._sink, self._services, on_close=self._forget
             )
-        follower.epoch = state.epoch
         if not state.ended:
             # Before the owner's last reader may leave: the heartbeat, which counts as well, may be too late.
             count = len(follower.subscribers) + 1
