@@ -155,3 +155,28 @@ async def test_callers_go_on_in_turns() -> None:
     await asyncio.gather(closing, *works)
     assert [len(group) for group in database.groups] == [1, 100]
     assert max(map(turns.count, turns)) <= 10
+
+
+async def test_patient_works_go_with_one_that_is_not() -> None:
+    """Alone, they would wait for a minute here. The writer's end waits for none."""
+    database = Database()
+    writer = GroupWriter("test", database.write, patience=lambda: 60.0)
+    patient = [asyncio.create_task(writer.do(n, patient=True)) for n in (1, 2)]
+    await asyncio.sleep(0.02)  # they would be written by now if they were not patient
+    await writer.do(3)
+    await asyncio.gather(*patient)
+    assert database.groups == [[1, 2, 3]]
+    last = asyncio.create_task(writer.do(4, patient=True))
+    await asyncio.sleep(0)
+    await writer.close()
+    await last
+    assert database.groups == [[1, 2, 3], [4]]
+
+
+async def test_patience_ends() -> None:
+    """A patient work is written without another one."""
+    database = Database()
+    writer = GroupWriter("test", database.write, patience=lambda: 0.01)
+    await writer.do(1, patient=True)
+    assert database.groups == [[1]]
+    await writer.close()

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from tokengrpc.core.budget import Account, period_start
 from tokengrpc.core.ports.usage_reader import EntryKind
 from tokengrpc.core.tenant import Period
+from tokengrpc.stores.sql.prepared import Value
 from tokengrpc.stores.sql.stored_text import storable
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def account_of(row: sa.Row[Any]) -> Account:
 def add_used(connection: sa.Connection, entries: Iterable[LedgerEntry]) -> None:
     """Adds what records used that this transaction, which has the ledger's lock, has closed or corrected."""
     closing = [entry for entry in entries if entry.kind in _CLOSING]
-    if not closing or connection.execute(_ANY).first() is None:
+    if not closing or _ANY.of(connection) is None:
         return
     tenants = sorted({storable(entry.record.tenant) for entry in closing})
     since = period_start(Period.MONTH, min(entry.record.create_time_ns for entry in closing))
@@ -132,7 +133,7 @@ def _counting(shape: sa.Row[Any], record: UsageRecord) -> Account | None:
 
 
 # Made once: to make a statement takes longer than to run it.
-_ANY = sa.select(accounts.c.account_id).limit(1)
+_ANY = Value(sa.select(accounts.c.account_id).limit(1))
 _SHAPES = (
     sa.select(*(accounts.c[name] for name in _FIELDS if name != "label_value"))
     .where(

@@ -63,7 +63,7 @@ def sqlite(path: Path, timeout: float, *, read_only: bool = False) -> sa.Engine:
         end = time.monotonic() + timeout
         raw = cast("sqlite3.Connection", connection.connection.driver_connection)
         raw.set_progress_handler(None if writes else lambda: time.monotonic() > end, _STEPS)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes and not read_only else "BEGIN")
+        raw.execute("BEGIN IMMEDIATE" if writes and not read_only else "BEGIN")
 
     return engine
 

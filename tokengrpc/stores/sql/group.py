@@ -13,7 +13,7 @@ from tokengrpc.core.prices import PriceList
 from tokengrpc.stores.sql import statements
 from tokengrpc.stores.sql.budgets import add_used
 from tokengrpc.stores.sql.rows import encoded, entry_row, record_of, record_row, usage_columns
-from tokengrpc.stores.sql.schema import counter, records
+from tokengrpc.stores.sql.schema import records
 from tokengrpc.stores.sql.works import Begin, Checkpoint, Finish, Lose, Reprice, Settle, Work
 
 if TYPE_CHECKING:
@@ -58,12 +58,10 @@ def lock(connection: sa.Connection) -> int:
 
     The counter's row orders the groups of all processes, so that sequences have no gap and commit in order.
     """
-    last: int = connection.execute(_LOCK).scalar_one()
-    return last
+    return statements.LAST_SEQUENCE.of(connection) or 0
 
 
 # Made once: to make a statement takes longer than to run it.
-_LOCK = sa.select(counter.c.last_sequence).with_for_update()
 _CONCERNED = records.select().where(records.c.record_id.in_(sa.bindparam("ids", expanding=True)))
 
 

@@ -49,6 +49,9 @@ record is."""
 _REST, _LONGEST_REST = 0.001, 0.005
 """Seconds that a group gathers for each running generation but one, and at most."""
 
+_PATIENCE, _LONGEST_PATIENCE = 0.005, 0.02
+"""Seconds that an end waits for a beginning for each running generation but one, and at most."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -103,7 +106,7 @@ class SqlLedger:
     async def start(self) -> None:
         """See `UsageLedger`. Creates or changes the tables, and closes the records of dead processes."""
         await asyncio.to_thread(self._open)
-        self._writer = GroupWriter("ledger", self._write, self._rest)
+        self._writer = GroupWriter("ledger", self._write, self._rest, self._patience)
         if self._lock is not None:
             await self._close_lost(None)
         else:
@@ -132,7 +135,7 @@ class SqlLedger:
 
     async def finish(self, record: UsageRecord) -> None:
         """See `UsageLedger`."""
-        await self._do(works.Finish(record))
+        await self._do(works.Finish(record), patient=True)
 
     async def settle(self, record_id: str, usage: UsageReport) -> None:
         """See `UsageLedger`. Ignores a record that does not exist."""
@@ -175,10 +178,10 @@ class SqlLedger:
 
         return await self._read(use)
 
-    async def _do(self, work: works.Work) -> None:
+    async def _do(self, work: works.Work, *, patient: bool = False) -> None:
         if self._writer is None:
             raise StoreUnavailable("the usage ledger was not started")
-        await self._writer.do(work)
+        await self._writer.do(work, patient=patient)
 
     async def _read(self, query: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._readers, query)
@@ -208,6 +211,10 @@ class SqlLedger:
     def _rest(self) -> float:
         """Returns for how long the next group gathers: not at all for the calls of one generation."""
         return min(_LONGEST_REST, _REST * max(0, len(self._begun) - 1))
+
+    def _patience(self) -> float:
+        """Returns for how long an end waits to be written together with the beginning of another one."""
+        return min(_LONGEST_PATIENCE, _PATIENCE * max(0, len(self._begun) - 1))
 
     def _write(self, gathered: Sequence[works.Work]) -> None:
         with database.translated("usage ledger"):

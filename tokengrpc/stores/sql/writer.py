@@ -35,18 +35,26 @@ class GroupWriter(Generic[Work]):
     """A thread that writes groups of works, in order. While it writes one group, the next one gathers.
 
     After a group, the next one gathers for `rest()` seconds more, so that groups are larger and fewer. A work
-    that comes later is written at once.
+    that comes later is written at once, unless it is patient: then within `patience()` seconds, with the
+    first work that is not.
 
     `write` is called on the thread with one group, and raises or writes all of it. If the database refuses a
     value in a group, the group is written in halves, so that only the work at fault fails.
     """
 
     def __init__(
-        self, name: str, write: Callable[[Sequence[Work]], None], rest: Callable[[], float] = lambda: 0.0
+        self,
+        name: str,
+        write: Callable[[Sequence[Work]], None],
+        rest: Callable[[], float] = lambda: 0.0,
+        patience: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._write = write
         self._rest = rest
-        self._ready_at = 0.0
+        self._patience = patience
+        # When the next group is written if one of its works is urgent, and if none is.
+        self._ready_at = self._patient_until = 0.0
+        self._urgent = False
         self._waiting: deque[Waiting[Work]] = deque()
         self._more = threading.Condition()
         self.closed = False
@@ -59,7 +67,7 @@ class GroupWriter(Generic[Work]):
         """Number of works in the queue."""
         return len(self._waiting)
 
-    async def do(self, work: Work) -> None:
+    async def do(self, work: Work, *, patient: bool = False) -> None:
         """Returns once a work has been committed. Raises StoreUnavailable.
 
         If the caller is cancelled, the work is not done, or was done already.
@@ -72,7 +80,11 @@ class GroupWriter(Generic[Work]):
             while self._waiting and self._waiting[0][1].cancelled():
                 self._waiting.popleft()
             self._waiting.append((work, done))
-            if len(self._waiting) in {1, _GROUP}:  # otherwise the thread has been notified
+            if patient and len(self._waiting) == 1:
+                self._patient_until = time.monotonic() + self._patience()
+            hurries = not (patient or self._urgent)
+            self._urgent |= hurries
+            if hurries or len(self._waiting) in {1, _GROUP}:  # otherwise the thread has been notified
                 self._more.notify()
         await done
 
@@ -96,14 +108,22 @@ class GroupWriter(Generic[Work]):
         while True:
             with self._more:
                 self._more.wait_for(lambda: self._waiting or self.closed)
-                rest = self._ready_at - time.monotonic()
-                if rest > 0:
-                    self._more.wait_for(lambda: len(self._waiting) >= _GROUP or self.closed, rest)
+                self._gather()
                 waiting = self._waiting
                 taken = [waiting.popleft() for _ in range(min(len(waiting), _GROUP))]
+                self._urgent = bool(waiting)
             group = [item for item in taken if not item[1].cancelled()]
             if group or not taken:
                 return group
+
+    def _gather(self) -> None:
+        """Waits until the next group is to be written. Called with the lock."""
+        while len(self._waiting) < _GROUP and not self.closed:
+            begins = self._ready_at if self._urgent else max(self._ready_at, self._patient_until)
+            left = begins - time.monotonic()
+            if left <= 0:
+                return
+            self._more.wait(left)
 
     def _try(self, group: Sequence[Waiting[Work]]) -> list[StoreUnavailable | None]:
         works = [work for work, _ in group]
