@@ -40,7 +40,7 @@ for module in pkgutil.walk_packages(tokengrpc.__path__, "tokengrpc."):
         print(f"{module.name}: {error}")
 """
 EXTRAS = ("", "cli", "server")
-MOST_MEGABYTES = 32
+MOST_MEGABYTES = 30
 NEEDS_SERVER = r"needs .*: pip install 'tokengrpc\[server\]'"
 OPTIONAL = ("tokengrpc.identity.jwt.", "tokengrpc.stores.redis", "tokengrpc.telemetry.otel.")
 """Where the modules are that need a further extra."""

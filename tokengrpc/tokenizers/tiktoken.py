@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import binascii
 import functools
-import gzip
 import hashlib
 import json
 import os
 import threading
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +22,7 @@ from tokengrpc.core.request import (
     ToolCallPart,
     ToolResultPart,
 )
+from tokengrpc.tokenizers import packed_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,7 +31,6 @@ END_OF_TEXT = 199_999
 
 # The second one only has more special tokens, which this module never counts as such.
 _PACKAGED = ("o200k_base", "o200k_harmony")
-_PACKAGED_SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
 # As in tiktoken_ext.openai_public, whose own function would download the ranks.
 _PACKAGED_PATTERN = (
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
@@ -190,19 +187,11 @@ def _encoding(name: str) -> tiktoken.Encoding:
 
 @functools.cache
 def _packaged() -> tiktoken.Encoding:
-    packed = resources.files("tokengrpc.tokenizers").joinpath("data", "o200k_base.tiktoken.gz").read_bytes()
-    data = gzip.decompress(packed)
-    if hashlib.sha256(data).hexdigest() != _PACKAGED_SHA256:
-        raise ValueError("the packaged ranks of o200k_base are damaged: reinstall tokengrpc")
-    ranks = {}
-    for line in data.splitlines():
-        token, _, rank = line.partition(b" ")
-        ranks[binascii.a2b_base64(token)] = int(rank)
     # A distinct name, so that tiktoken's registry does not confuse it with the encoding that it downloads.
     return tiktoken.Encoding(
         "tokengrpc_o200k_base",
         pat_str=_PACKAGED_PATTERN,
-        mergeable_ranks=ranks,
+        mergeable_ranks=packed_ranks.ranks(),
         special_tokens={"<|endoftext|>": END_OF_TEXT, "<|endofprompt|>": 200_018},
     )
 
