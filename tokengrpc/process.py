@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from tokengrpc.config import Settings
     from tokengrpc.telemetry.log_writer import LogWriter
 
+_STOP_TIME = 8.0
+"""Seconds after the drain in which the server stops, whatever hangs. Deployments allow 10 s."""
+
 _EXIT_GRACE = 2.0
 """Seconds that a plugin's thread may take after everything else has stopped."""
 
@@ -89,7 +92,7 @@ async def serve(
     reread: Callable[[], Settings] | None = None,
     log_writer: LogWriter | None = None,
 ) -> None:
-    """Serves until SIGTERM or SIGINT, then drains. A second signal stops the server at once.
+    """Serves until SIGTERM or SIGINT, then withdraws and drains. A second signal stops the server at once.
 
     SIGHUP reloads settings, if `reread` reads them. `log_writer` writes the log lines of the process.
     """
@@ -114,20 +117,36 @@ async def serve(
         if on_ready is not None:
             on_ready(address)
         name = await _reload_until_stopped(server, signals, reread)
-        log.info(
-            "draining: running generations may finish; a second signal stops the server at once",
-            signal=name,
-            generations=server.registry.active,
-            seconds=settings.limits.drain_time,
-        )
-        drain = asyncio.ensure_future(server.drain(settings.limits.drain_time))
+        _exit_after(server.withdrawal_time + settings.limits.drain_time + _STOP_TIME, 0)
+        drain = asyncio.ensure_future(_drain(server, name))
         again = asyncio.ensure_future(_reload_until_stopped(server, signals, None))
         await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
+        if not drain.done():
+            _exit_after(_STOP_TIME, 0)
         for task in (drain, again):
             task.cancel()
     finally:
         collector.stop()
         await server.stop()
+
+
+async def _drain(server: Server, signal_name: str) -> None:
+    if server.withdrawal_time:
+        log.info(
+            "leaving: health checks fail, and calls are still accepted for clients that do not know it yet",
+            signal=signal_name,
+            seconds=server.withdrawal_time,
+        )
+        await server.withdraw()
+        await asyncio.sleep(server.withdrawal_time)
+    seconds = server.settings.limits.drain_time
+    log.info(
+        "draining: running generations may finish; a second signal stops the server at once",
+        signal=signal_name,
+        generations=server.registry.active,
+        seconds=seconds,
+    )
+    await server.drain(seconds)
 
 
 async def _reload_until_stopped(
@@ -157,7 +176,7 @@ def run(
                 await serve(settings, on_ready, reread, writer)
                 code = 0
             finally:
-                _exit_soon(code)
+                _exit_after(_EXIT_GRACE, code)
 
         if sys.platform == "win32":
             asyncio.run(main())
@@ -168,14 +187,14 @@ def run(
         return 0
 
 
-def _exit_soon(code: int) -> None:
-    """Ends the process after a grace period, even if the interpreter would wait for threads that hang."""
+def _exit_after(seconds: float, code: int) -> None:
+    """Ends the process after a time at the latest, even if the interpreter would wait for what hangs."""
 
     def leave() -> None:
         with suppress(OSError):
             sys.stdout.flush()
         os._exit(code)
 
-    timer = threading.Timer(_EXIT_GRACE, leave)
+    timer = threading.Timer(seconds, leave)
     timer.daemon = True
     timer.start()

@@ -280,11 +280,23 @@ class Server:
             reporting.register(self._server, settings.limits.request_timeout)
         return served, registered
 
+    @property
+    def withdrawal_time(self) -> float:
+        """Seconds in which a server that is leaving still accepts calls: none without an event store.
+
+        Without one, a generation that began then would have to end within the drain time.
+        """
+        return 0.0 if self.sink is None else self.settings.limits.withdrawal_time
+
+    async def withdraw(self) -> None:
+        """Tells health checks and probes that this server is leaving. Calls are accepted as before."""
+        self._enter(Phase.DRAINING)
+        await self.health.draining()
+
     async def begin_drain(self, seconds: float) -> None:
         """Rejects new generations from now on, and tells readers that their streams end in `seconds`."""
         deadline_ns = self.clock.now_ns() + round(seconds * 1e9)
-        self._enter(Phase.DRAINING)
-        await self.health.draining()
+        await self.withdraw()
         self.registry.begin_drain(self.encoder.drain_notice(deadline_ns))
 
     async def drain(self, seconds: float) -> None:
@@ -293,10 +305,16 @@ class Server:
         await self.finish_drain(seconds)
 
     async def finish_drain(self, seconds: float) -> None:
-        """Waits up to `seconds` for running generations, then ends those that are left."""
+        """Waits up to `seconds` for running generations. Hands over or ends those that are left.
+
+        They are handed over to other servers if there is an event store.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.registry.wait_idle()
+        if self.sink is not None:
+            await self.registry.hand_over_all()
+            return
         await self.registry.stop_all(
             Termination.failed(
                 Draining("the server shut down before the generation had finished: try another one")
@@ -305,8 +323,7 @@ class Server:
 
     async def stop(self) -> None:
         """Closes all parts, even after a failed start. Running generations end with DRAINING."""
-        self._enter(Phase.DRAINING)
-        await self.health.draining()
+        await self.withdraw()
         if self._registry is not None:
             termination = Termination.failed(Draining("the server is shutting down: try another one"))
             await self._registry.stop_all(termination)

@@ -95,6 +95,8 @@ def test_what_is_secure_needs_no_consent(settings: list[str]):
         (["config.limits.drain_time=0.5"], 5 + 1 + 10),
         (["config.limits=null"], 5 + 30 + 10),
         (["preStopSeconds=0"], 60 + 10),
+        (["config.store=redis://r"], 5 + 3 + 60 + 10),
+        (["config.store=redis://r", "config.limits.withdrawal_time=1.5"], 5 + 62 + 10),
         (["preStopSeconds=15", "config.limits.drain_time=20"], 15 + 20 + 10),
         (["terminationGracePeriodSeconds=75"], 75),
         (["terminationGracePeriodSeconds=600"], 600),

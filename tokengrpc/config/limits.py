@@ -126,6 +126,13 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     drain_time: Annotated[
         SecondsOrNone, Meta(description="graceful shutdown period after SIGTERM, in seconds")
     ] = 30.0
+    withdrawal_time: Annotated[
+        SecondsOrNone,
+        Meta(
+            description="how long calls are still accepted after SIGTERM, before the drain, while health "
+            "checks say NOT_SERVING, in seconds; only with an event store"
+        ),
+    ] = 3.0
     store_timeout: Annotated[Seconds, Meta(description="timeout of one store call, in seconds")] = 2.0
     store_retry_time: Annotated[
         Seconds, Meta(description="how long a failing store call is repeated, in seconds")

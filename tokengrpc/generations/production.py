@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
+from msgspec import structs
 
 from tokengrpc.core.ending import EndDecision
 from tokengrpc.core.input_tokens import estimate_input
 from tokengrpc.core.log_head import LogHead
-from tokengrpc.core.model import Usage
+from tokengrpc.core.model import FinishReason, Usage
 from tokengrpc.core.ports.budget import BudgetRequest
 from tokengrpc.core.ports.ledger import UsageRecord
 from tokengrpc.core.ports.observer import GenerationStarted
 from tokengrpc.core.termination import Termination
 from tokengrpc.errors import (
     DetachExpired,
+    Draining,
     GenerationIdReused,
     Internal,
     StoreUnavailable,
+    StreamDrained,
+    StreamInterrupted,
     TokenGrpcError,
     without_traceback,
 )
@@ -35,11 +40,13 @@ if TYPE_CHECKING:
     from tokengrpc.core.admission import Permit
     from tokengrpc.core.generation import Generation
     from tokengrpc.core.ports.budget import Grant
-    from tokengrpc.errors import EngineStalled
+    from tokengrpc.errors import EngineStalled, StreamEnded
     from tokengrpc.generations.buffer import EventBuffer
     from tokengrpc.generations.services import Services
     from tokengrpc.generations.spec import GenerationSpec
     from tokengrpc.generations.writer import EventWriter
+
+LEAVING = "the server is shutting down, and another one continues this generation: resume there"
 
 log = structlog.get_logger(__name__)
 
@@ -56,12 +63,12 @@ class Production:
         permit: Permit,
         *,
         delivered: Callable[[], int],
-        on_end: Callable[[UsageRecord, bool], None],
+        on_end: Callable[[UsageRecord, StreamEnded | None], None],
     ) -> None:
         """Starts. `delivered` returns the last sequence that was handed to the transport for any reader.
 
-        `on_end` is called once the end has been recorded and published, or, with True, once another server
-        has taken over, so that nothing was recorded here.
+        `on_end` is called once the end has been recorded and published. If another server goes on instead,
+        nothing is recorded here, and it is called with the end of the streams.
         """
         self.peer = spec.peer
         self._spec = spec
@@ -75,7 +82,8 @@ class Production:
         self._writer: EventWriter = BufferWriter(buffer)
         self._grant: Grant | None = None
         self._attempts: AttemptRunner | None = None
-        self._producing = self._billed = False
+        self._producing = self._billed = self._finishing = False
+        self._hand_over: Termination | None = None
         self._timers = Timers(
             spec.request,
             spec.model.clocks,
@@ -105,6 +113,20 @@ class Production:
             if self._attempts is not None:
                 self._attempts.stopping(termination)
             self._task.cancel()
+
+    def hand_over(self) -> None:
+        """Ends the generation here, for another server to continue it. Without a log, it fails with DRAINING.
+
+        So does one with the caller's own key for engines, which is not in the log.
+        """
+        end = Termination.failed(Draining("the server shut down: try another one"))
+        if not self._spec.request.engine_key:
+            self._hand_over = end
+        self.stop(end)
+
+    async def give_up_engine(self) -> None:
+        """Ends the generation although its engine has not reacted to `stop`."""
+        await self._finish(self._decision.interrupted(readable=self._readable))
 
     def stop_later(self) -> None:
         """Ends the generation after its `detach_ttl`, because no reader is left."""
@@ -228,13 +250,19 @@ class Production:
         return self._generation.last_sequence == self._writer.last_sequence
 
     async def _finish(self, termination: Termination) -> None:
+        if self._finishing:
+            return
+        self._finishing = True
         self._timers.close()
         generation = self._generation
         termination = self._decision.close(termination)
         try:
+            if termination is self._hand_over and self._writer.epoch:
+                await self._release()
+                return
             await self._writer.flush()
             if self._writer.fenced:
-                await self._leave()
+                await self._leave(StreamInterrupted(MOVED))
                 return
             await self._publish(termination)
         except Exception:
@@ -248,22 +276,35 @@ class Production:
         # What runs the generation refers to this object, which is not to refer to it any more.
         self._attempts = self._grant = None
         self._writer = BufferWriter(self._buffer)
-        self._on_end(record, False)
+        self._on_end(record, None)
         await self._retain(epoch)
 
-    async def _leave(self) -> None:
-        """Ends here, where another server has taken over. Only what was reserved here is returned."""
+    async def _release(self) -> None:
+        """Gives the log up with all that the store has acknowledged, and ends here."""
+        writer, services, key = self._writer, self._services, self._spec.key
+        with suppress(TimeoutError):  # what the store has not acknowledged by then, no reader has
+            async with asyncio.timeout(services.limits.store_timeout):
+                await writer.flush()
+        sink, epoch, was_fenced = services.sink, writer.epoch, writer.fenced
+        writer.fence()
+        if sink is not None and not was_fenced:
+            await services.sink_patience.quietly(lambda: sink.release({key: epoch}))
+        await self._leave(StreamDrained(LEAVING))
+
+    async def _leave(self, ending: StreamEnded) -> None:
+        """Ends here, because another server goes on. Only what was reserved here is returned.
+
+        The generation itself has not ended.
+        """
         generation = self._generation
         generation.resync(self._buffer.last_sequence)
-        ended = Termination.failed(StoreUnavailable(MOVED))
-        generation.termination, generation.state = ended, ended.state
         if self._grant is not None:
             grant = self._grant
             await self._services.budget_patience.quietly(lambda: grant.settle(Usage()))
-        record = self._record()
+        record = structs.replace(self._record(), finish_reason=FinishReason.ERROR, error_reason=ending.reason)
         self._attempts = self._grant = None
         self._writer = BufferWriter(self._buffer)
-        self._on_end(record, True)
+        self._on_end(record, ending)
 
     async def _retain(self, epoch: int) -> None:
         """Keeps the log for as long as it may be replayed, or not at all if nothing is in it."""

@@ -45,7 +45,7 @@ from tokengrpc.generations.subscription import Subscription
 from tokengrpc.generations.task import GenerationTask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from tokengrpc.core.admission import Admission
     from tokengrpc.core.catalog import Catalog, ServedModel
@@ -55,6 +55,9 @@ if TYPE_CHECKING:
     from tokengrpc.core.trace import TraceContext
     from tokengrpc.generations.readable import ReadableGeneration
     from tokengrpc.generations.services import Services
+
+_ENGINE_PATIENCE = 1.0
+"""Seconds that engines have to end their calls when the server stops."""
 
 
 class GenerationRegistry:
@@ -222,11 +225,23 @@ class GenerationRegistry:
         ]:
             await tasks[0].wait_quiet()
 
+    async def hand_over_all(self) -> None:
+        """Ends all generations here, for other servers to continue them, and returns when they have ended."""
+        await self._end_all(GenerationTask.hand_over)
+
     async def stop_all(self, termination: Termination) -> None:
         """Ends all generations, and returns when they have ended."""
-        tasks = [task for task in self._tasks.values() if not task.complete]
+        await self._end_all(lambda task: task.stop(termination))
+
+    async def _end_all(self, end: Callable[[GenerationTask], None]) -> None:
+        tasks = self.running().values()
         for task in tasks:
-            task.stop(termination)
+            end(task)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ENGINE_PATIENCE):
+                for task in tasks:
+                    await task.wait_ended()
+        await asyncio.gather(*(task.give_up_engine() for task in tasks))
         for task in tasks:
             await task.wait_ended()
         if self._followers is not None:

@@ -19,13 +19,11 @@ from tokengrpc.errors import (
     EngineError,
     ModelNotFound,
     ServerError,
-    StreamInterrupted,
     TokenGrpcError,
 )
 from tokengrpc.generations.leases import cancelled_elsewhere
 from tokengrpc.generations.production import Production
 from tokengrpc.generations.subscribers import Subscribers
-from tokengrpc.generations.writer import MOVED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
     from tokengrpc.core.ports.ledger import UsageRecord
     from tokengrpc.core.ports.log import Lease
     from tokengrpc.core.snapshot import GenerationSnapshot
+    from tokengrpc.errors import StreamEnded
     from tokengrpc.generations.services import Services
     from tokengrpc.generations.spec import GenerationSpec
 
@@ -73,7 +72,7 @@ class GenerationTask:
     ) -> None:
         """Starts the production; `on_end` is called once the end has been recorded and published.
 
-        It is called with True if the generation has moved to another server.
+        It is called with True if another server goes on with the generation.
         """
         self.key = spec.key
         self.request = spec.request
@@ -154,7 +153,8 @@ class GenerationTask:
             labels=self.request.labels,
             first_kept_sequence=first if first <= last else 0,
             subscription_count=len(self.subscribers),
-            complete=self.complete,
+            # Nothing has ended if another server goes on.
+            complete=self.complete and self.generation.termination is not None,
         )
 
     def take_relayed(self) -> int:
@@ -167,6 +167,16 @@ class GenerationTask:
         """Ends the generation now, whatever its engine is doing. No effect if it is ending already."""
         if self._production is not None:
             self._production.stop(termination)
+
+    def hand_over(self) -> None:
+        """Ends the generation here, for another server to continue it."""
+        if self._production is not None:
+            self._production.hand_over()
+
+    async def give_up_engine(self) -> None:
+        """Ends the generation although its engine does not react to `stop` or `hand_over`."""
+        if self._production is not None:
+            await self._production.give_up_engine()
 
     async def wait_ended(self) -> None:
         """Returns when the end has been recorded and published."""
@@ -228,10 +238,10 @@ class GenerationTask:
     def _delivered(self) -> int:
         return self.subscribers.delivered
 
-    def _end(self, record: UsageRecord, moved: bool) -> None:
+    def _end(self, record: UsageRecord, moved: StreamEnded | None) -> None:
         """Releases all that only a running generation needs: replays need the id and usage, not the input.
 
-        If it has `moved` to another server, its readers here may resume there.
+        If another server goes on, its readers here end with `moved`, and may resume there.
         """
         permit, on_end, ended = self._permit, self._on_end, self._ended
         peer = "" if self._production is None else self._production.peer
@@ -241,11 +251,12 @@ class GenerationTask:
         self._production = self._permit = self._on_end = self._ended = None
         if permit is not None:
             permit.release()
-        for subscriber in self.subscribers if moved else ():
-            subscriber.fail(StreamInterrupted(MOVED))
+        if moved is not None:
+            for subscriber in self.subscribers:
+                subscriber.fail(moved)
         self.subscribers.end()
         if on_end is not None:
-            on_end(self, moved)
+            on_end(self, moved is not None)
         if ended is not None:
             ended.set()
         self._services.observers.emit(
@@ -253,7 +264,7 @@ class GenerationTask:
                 record=record,
                 timestamps=self.generation.timestamps,
                 peer=peer,
-                failure=_failure(self.generation.termination),
+                failure=_failure(self.generation.termination) if moved is None else moved.message,
                 operation=operation,
                 trace=self.trace,
             )

@@ -173,7 +173,7 @@ class SinkWriter:
         try:
             while self._pending:
                 batch = tuple(self._pending)
-                if await self._append(batch):
+                if await self._append(batch) and self._failure is None:  # `fence` may have been called
                     for record in batch:
                         self._pending.popleft()
                         self._pending_bytes -= len(record.body) + len(record.tail)

@@ -4,9 +4,15 @@
 {{- dig "limits" "drain_time" 30 .Values.config -}}
 {{- end -}}
 
-{{/* Seconds beyond preStop and drain: what remains after drain_time is ended and delivered, and the process exits. */}}
+{{/* Seconds after SIGTERM in which calls are still accepted: only with an event store. */}}
+{{- define "tokengrpc.withdrawalTime" -}}
+{{- if .Values.config.store -}}{{- dig "limits" "withdrawal_time" 3 .Values.config -}}{{- else -}}0{{- end -}}
+{{- end -}}
+
+{{/* Seconds beyond preStop, withdrawal and drain: what remains after drain_time is handed over or ended, and the process exits. */}}
 {{- define "tokengrpc.gracePeriod.least" -}}
-{{- add .Values.preStopSeconds (include "tokengrpc.drainTime" . | float64 | ceil | int64) 10 -}}
+{{- $stopping := addf (include "tokengrpc.withdrawalTime" . | float64) (include "tokengrpc.drainTime" . | float64) -}}
+{{- add .Values.preStopSeconds ($stopping | ceil | int64) 10 -}}
 {{- end -}}
 
 {{- define "tokengrpc.gracePeriod" -}}
@@ -14,7 +20,7 @@
 {{- if kindIs "invalid" .Values.terminationGracePeriodSeconds -}}
 {{- $least -}}
 {{- else if lt (int64 .Values.terminationGracePeriodSeconds) $least -}}
-{{- fail (printf "terminationGracePeriodSeconds: %d is too short, because the kubelet would kill the server while it drains: preStopSeconds (%d) + config.limits.drain_time (%s) + 10 = %d; raise it, or leave it out, or lower the others" (int64 .Values.terminationGracePeriodSeconds) (int64 .Values.preStopSeconds) (include "tokengrpc.drainTime" .) $least) -}}
+{{- fail (printf "terminationGracePeriodSeconds: %d is too short, because the kubelet would kill the server while it drains: preStopSeconds (%d) + config.limits.withdrawal_time (%s) + config.limits.drain_time (%s) + 10 = %d; raise it, or leave it out, or lower the others" (int64 .Values.terminationGracePeriodSeconds) (int64 .Values.preStopSeconds) (include "tokengrpc.withdrawalTime" .) (include "tokengrpc.drainTime" .) $least) -}}
 {{- else -}}
 {{- int64 .Values.terminationGracePeriodSeconds -}}
 {{- end -}}

@@ -4,7 +4,7 @@
 serviceAccountName: {{ include "tokengrpc.serviceAccountName" . }}
 automountServiceAccountToken: false
 enableServiceLinks: false
-# preStop, then limits.drain_time, then what is left to be delivered.
+# preStop, then limits.withdrawal_time and limits.drain_time, then what is left to be delivered.
 terminationGracePeriodSeconds: {{ include "tokengrpc.gracePeriod" . }}
 securityContext:
   {{- include "tokengrpc.podSecurity" . | nindent 2 }}
