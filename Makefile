@@ -189,7 +189,11 @@ deploy-tools: .tools/bin/helm .tools/bin/kustomize ## build Helm and kustomize i
 .tools/bin/composeconfig: tools/go.mod tools/go.sum tools/composeconfig/main.go
 	go -C tools build -o $(CURDIR)/$@ ./composeconfig
 
-bench: $(VENV)/bench.stamp ## measure against the textbook relay, and what logs, metrics, TLS, the ledger and coalescing change, about eight minutes
+# Beside the benchmark, which measures it if Go is installed.
+.tools/bin/go_relay: bench/go_relay/go.mod bench/go_relay/go.sum $(wildcard bench/go_relay/*.go generated/go/tokenstreaming/v1/*.go)
+	go -C bench/go_relay build -o $(CURDIR)/$@ .
+
+bench: $(VENV)/bench.stamp ## measure against the textbook relay and one in Go, and what logs, metrics, TLS, the ledger and coalescing change, about eight minutes
 	python -m bench.run
 	python -m bench.tls
 	python -m bench.ledger

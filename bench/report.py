@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from bench.peers import GO, OURS, PEERS, TEXTBOOK
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from rich.console import Console
 
@@ -58,7 +60,33 @@ def verdicts(figures: Figures) -> list[Verdict]:
         "telemetry": lambda: _telemetry(figures["telemetry"]),
         "scaling": lambda: _scaling(figures["scaling"]),
     }
-    return [judge() for scenario, judge in judges.items() if scenario in figures]
+    against = [verdict for scenario in figures for verdict in _against_go(scenario, figures[scenario])]
+    return [judge() for scenario, judge in judges.items() if scenario in figures] + against
+
+
+def figure(scenario: str, row: dict[str, Any]) -> float:
+    """Returns the figure of a relay that a scenario is about: CPU µs a token, or added ms."""
+    return float(row["added_ms"] if scenario == "first_token" else row["cpu_us_per_token"])
+
+
+def ratios(figures: Figures) -> dict[str, dict[str, float]]:
+    """Returns tokengrpc's figure divided by that of each peer, by scenario. Below 1, tokengrpc's is less."""
+    return {
+        scenario: {
+            peer: figure(scenario, relays[OURS]) / figure(scenario, row)
+            for peer, row in relays.items()
+            if peer in PEERS
+        }
+        for scenario, relays in figures.items()
+        if OURS in relays and set(relays) & set(PEERS)
+    }
+
+
+def _against_go(scenario: str, relays: dict[str, dict[str, Any]]) -> Iterator[Verdict]:
+    if GO in relays and scenario != "first_token":
+        ratio = ratios({scenario: relays})[scenario][GO]
+        name = f"CPU per token, {scenario}, against the {GO}"
+        yield Verdict(name=name, target="1x at most", measured=f"{ratio:.2f}x", passed=ratio <= 1)
 
 
 def _cost(figures: dict[str, Any]) -> float:
@@ -66,12 +94,12 @@ def _cost(figures: dict[str, Any]) -> float:
 
 
 def _times_less(name: str, relays: dict[str, dict[str, Any]], times: float) -> Verdict:
-    ratio = _cost(relays["textbook"]) / _cost(relays["tokengrpc"])
+    ratio = _cost(relays[TEXTBOOK]) / _cost(relays[OURS])
     return Verdict(name=name, target=f"{times:g}x less", measured=f"{ratio:.1f}x", passed=ratio >= times)
 
 
 def _flood(relays: dict[str, dict[str, Any]]) -> Verdict:
-    ours, textbook = relays["tokengrpc"], relays["textbook"]
+    ours, textbook = relays[OURS], relays[TEXTBOOK]
     ratio = _cost(textbook) / _cost(ours)
     textbook_holds = holds(textbook)
     measured = f"{_cost(ours):.0f} µs, {ratio:.1f}x" + ("" if textbook_holds else ", textbook cannot hold it")
@@ -86,8 +114,9 @@ def _flood(relays: dict[str, dict[str, Any]]) -> Verdict:
 
 
 def _first_token(relays: dict[str, dict[str, Any]]) -> Verdict:
-    added = relays["tokengrpc"]["added_ms"]
-    measured = f"{added:.2f} ms (textbook {relays['textbook']['added_ms']:.2f} ms)"
+    added = relays[OURS]["added_ms"]
+    others = ", ".join(f"{peer} {row['added_ms']:.2f} ms" for peer, row in relays.items() if peer in PEERS)
+    measured = f"{added:.2f} ms ({others})"
     return Verdict(
         name="first token, added", target="under 3 ms", measured=measured, passed=added < 3, ratio=False
     )
@@ -121,6 +150,8 @@ def show(console: Console, figures: Figures, judged: list[Verdict], facts: dict[
     console.print(_figures_table(figures))
     if "first_token" in figures:
         console.print(_first_token_table(figures["first_token"]))
+    if found := ratios(figures):
+        console.print(_ratio_table(found))
     console.print(_verdict_table(judged))
     console.print(_check_line(figures))
     facts = facts | {"loadavg": " ".join(map(str, facts["loadavg"]))}
@@ -157,6 +188,17 @@ def _first_token_table(relays: dict[str, dict[str, Any]]) -> Table:
     for relay, row in relays.items():
         names = ("direct_ms", "relayed_ms", "relayed_p99_ms", "added_ms")
         table.add_row(relay, *(f"{row[name]:.2f}" for name in names))
+    return table
+
+
+def _ratio_table(found: dict[str, dict[str, float]]) -> Table:
+    table = Table(title="tokengrpc / peer: CPU per token; of first_token, the added time")
+    table.add_column("scenario")
+    peers = [peer for peer in PEERS if any(peer in row for row in found.values())]
+    for peer in peers:
+        table.add_column(peer, justify="right")
+    for scenario, row in found.items():
+        table.add_row(scenario, *(f"{row[peer]:.3f}" if peer in row else "" for peer in peers))
     return table
 
 
@@ -198,4 +240,5 @@ def _check_line(figures: Figures) -> str:
 
 def as_json(figures: Figures, judged: list[Verdict], facts: dict[str, Any]) -> dict[str, Any]:
     """Returns all figures and verdicts for JSON."""
-    return {"machine": facts, "targets": [asdict(verdict) for verdict in judged], "figures": figures}
+    targets = [asdict(verdict) for verdict in judged]
+    return {"machine": facts, "targets": targets, "ratios": ratios(figures), "figures": figures}

@@ -1,6 +1,6 @@
-"""Runs a scripted engine with tokengrpc and the textbook relay, with the same load on each in turn.
+"""Runs a scripted engine with tokengrpc and its peers (bench/peers.py), with the same load on each in turn.
 
-Takes about three minutes. Prints tables and writes JSON to `bench/results/`. Exits with 1 if a stream
+Takes about four minutes. Prints tables and writes JSON to `bench/results/`. Exits with 1 if a stream
 differed from what the engine had sent; with --check, also if a ratio was missed.
 """
 
@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from bench import machine, report
+from bench.peers import OURS, PEERS, peer_commands
 from bench.scraping import scraped
 from bench.script import MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 _RESULTS = ROOT / "bench" / "results"
@@ -57,12 +58,11 @@ EVERYBODY = {"TOKENGRPC_LIMITS_MIN_GENERATIONS": "100000"}
 
 
 def relay_commands(engine_url: str) -> dict[str, list[str]]:
-    """Returns the command that starts each relay."""
+    """Returns the arguments of Python that start each server of ours."""
     to_engine = ["--base-url", engine_url, "--model", MODEL, *_LISTEN]
     serve = ["-m", "tokengrpc", "serve", "--engine", "openai", *to_engine]
     return {
-        "tokengrpc": serve,
-        "textbook": ["-m", "bench.textbook", *to_engine],
+        OURS: serve,
         QUIET: [*serve, "--config", str(QUIET_CONFIG)],
         TOLD: [*serve, "--admin-listen", "127.0.0.1:0", "--log-level", "info", "--log-format", "json"],
     }
@@ -71,12 +71,19 @@ def relay_commands(engine_url: str) -> dict[str, list[str]]:
 class Server:
     """A server process that has printed its address."""
 
-    def __init__(self, name: str, arguments: list[str], variables: Mapping[str, str] | None = None) -> None:
-        """Takes the arguments of Python, and environment variables."""
+    def __init__(
+        self,
+        name: str,
+        arguments: list[str],
+        variables: Mapping[str, str] | None = None,
+        *,
+        program: str = sys.executable,
+    ) -> None:
+        """Takes the program's arguments, and environment variables. The program is Python, unless named."""
         self._name = name
         # Files instead of pipes, because nobody reads on and a full pipe would stop the process.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `stop`)
-        command = [sys.executable, *arguments]
+        command = [program, *arguments]
         self._process = subprocess.Popen(
             command,
             stdout=self._output,
@@ -129,19 +136,23 @@ def environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def servers(scenarios: list[str]) -> Iterator[tuple[Server, dict[str, Server]]]:
-    """Starts the engine, and the relays that the scenarios need."""
-    needed = {relay for name in scenarios for _, relay, _ in _runs(name)}
+def servers(scenarios: list[str]) -> Iterator[tuple[Server, dict[str, Server], dict[str, str]]]:
+    """Starts the engine, and the relays that the scenarios need. Yields why the other peers are missing."""
+    needed = {relay for name in scenarios for _, relay, _ in _runs(name, PEERS)}
     with contextlib.ExitStack() as stack:
 
-        def start(name: str, arguments: list[str]) -> Server:
-            server = Server(name, arguments, EVERYBODY)
+        def start(name: str, command: list[str]) -> Server:
+            program, *arguments = command
+            server = Server(name, arguments, EVERYBODY, program=program)
             stack.callback(server.stop)
             return server
 
-        engine = start("the engine", ["-m", "bench.engine", *_LISTEN])
-        commands = relay_commands(f"http://{engine.address}/v1")
-        yield engine, {name: start(name, command) for name, command in commands.items() if name in needed}
+        engine = start("the engine", [sys.executable, "-m", "bench.engine", *_LISTEN])
+        url = f"http://{engine.address}/v1"
+        commands = {name: [sys.executable, *rest] for name, rest in relay_commands(url).items()}
+        peers, missing = peer_commands(url, _LISTEN) if needed & set(PEERS) else ({}, {})
+        wanted = {name: command for name, command in (commands | peers).items() if name in needed}
+        yield engine, {name: start(name, command) for name, command in wanted.items()}, missing
 
 
 class Bench:
@@ -154,7 +165,7 @@ class Bench:
 
     def scenario(self, name: str) -> dict[str, dict[str, Any]]:
         """Returns the figures by relay, or by variant if only tokengrpc is measured. The rounds alternate."""
-        runs = _runs(name)
+        runs = _runs(name, [peer for peer in PEERS if peer in self._relays])
         results: dict[str, list[dict[str, Any]]] = {label: [] for label, _, _ in runs}
         rounds = _ROUNDS.get(name, _USUAL_ROUNDS)
         for round_number in range(rounds):
@@ -192,14 +203,14 @@ class Bench:
         return result
 
 
-def _runs(name: str) -> list[tuple[str, str, dict[str, Any]]]:
+def _runs(name: str, peers: Sequence[str]) -> list[tuple[str, str, dict[str, Any]]]:
     """Returns the runs of a round of a scenario: the label, the relay and the job of each."""
     variants = SCENARIOS[name]
     if name == "scaling":
-        return [(variant, "tokengrpc", job) for variant, job in variants.items()]
+        return [(variant, OURS, job) for variant, job in variants.items()]
     if name == "telemetry":
         return [(variant, variant, job) for variant, job in variants.items()]
-    return [(relay, relay, variants[""]) for relay in ("tokengrpc", "textbook")]
+    return [(relay, relay, variants[""]) for relay in (OURS, *peers)]
 
 
 def summary(results: list[dict[str, Any]], job: dict[str, Any]) -> dict[str, Any]:
@@ -229,13 +240,15 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 120)
     facts = machine.facts()
     names = [arguments.only] if arguments.only else list(SCENARIOS)
-    with servers(names) as (engine, relays), console.status("starting") as status:
+    with servers(names) as (engine, relays, missing), console.status("starting") as status:
         bench = Bench(engine, relays, status.update)
         figures = {name: bench.scenario(name) for name in names}
     facts["loadavg_after"] = machine.facts()["loadavg"][0]
     judged = report.verdicts(figures)
     report.show(console, figures, judged, facts)
-    path = _write(report.as_json(figures, judged, facts), datetime.now(UTC))
+    for peer, why in missing.items():
+        console.print(f"{peer} was not measured: {why}")
+    path = _write(report.as_json(figures, judged, facts) | {"not_measured": missing}, datetime.now(UTC))
     console.print(f"written to {path.relative_to(ROOT)}", style="dim")
     missed = [verdict for verdict in judged if verdict.ratio and not verdict.passed]
     return 1 if report.checks(figures)["wrong"] or (arguments.check and missed) else 0
