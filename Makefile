@@ -39,13 +39,15 @@ help: ## list the targets
 run: $(VENV)/run.stamp ## serve on 127.0.0.1:50051 with the builtin engine (make run PORT=50052)
 	@tokengrpc serve --listen 127.0.0.1:$(PORT) --engine builtin --pace $(PACE) --hints
 
-test: $(VENV)/dev.stamp ## run all tests, and tell how long they took; tests of languages that are not installed are skipped, with the reason
-	+@$(call TIMED,$(SIDE_BY_SIDE) stateful-properties properties && $(MAKE) --no-print-directory other-tests)
+test: $(VENV)/dev.stamp ## run all tests with coverage, and tell how long they took; tests of languages that are not installed are skipped, with the reason
+	@coverage erase
+	+@$(call TIMED,$(SIDE_BY_SIDE) stateful-properties properties && \
+	  $(MAKE) --no-print-directory other-tests RUN='coverage run -m' && coverage combine --quiet && coverage report)
 
 test-fast: $(VENV)/dev.stamp ## run the tests that need no process and no other language, without properties: two minutes on two cores
 	+@$(call TIMED,$(SIDE_BY_SIDE) fast-half fast-rest)
 
-.PHONY: fast-half fast-rest properties stateful-properties other-tests measured-half measured-rest tests-of-clients tests-of-servers
+.PHONY: fast-half fast-rest properties stateful-properties other-tests mirroring-half mirroring-rest tests-of-clients tests-of-servers
 fast-half: $(VENV)/dev.stamp
 	pytest -rs -m 'not hypothesis' $(FAST_HALF)
 
@@ -58,19 +60,17 @@ properties: $(VENV)/dev.stamp
 stateful-properties: $(VENV)/dev.stamp
 	pytest -rs -m hypothesis $(STATEFUL)
 
-# Most tests mostly wait, so two parts of them run side by side. Those under time limits run after the measured ones.
+# Most tests mostly wait, so two parts of them run side by side; those that mirror packages first. Coverage, which
+# takes two to three times the CPU, measures these in `make test` (RUN='coverage run -m'), and not in `make check`.
 other-tests: $(VENV)/dev.stamp
-	coverage erase
-	+$(SIDE_BY_SIDE) measured-half measured-rest
+	+$(SIDE_BY_SIDE) mirroring-half mirroring-rest
 	+$(SIDE_BY_SIDE) tests-of-clients tests-of-servers
-	coverage combine --quiet
-	coverage report
 
-measured-half: $(VENV)/dev.stamp
-	coverage run -m pytest -rs -m 'not hypothesis' $(HALF)
+mirroring-half: $(VENV)/dev.stamp
+	$(RUN) pytest -rs -m 'not hypothesis' $(HALF)
 
-measured-rest: $(VENV)/dev.stamp
-	coverage run -m pytest -rs -m 'not hypothesis' $(COVERED) $(HALF:%=--ignore=%)
+mirroring-rest: $(VENV)/dev.stamp
+	$(RUN) pytest -rs -m 'not hypothesis' $(COVERED) $(HALF:%=--ignore=%)
 
 tests-of-clients: $(VENV)/dev.stamp
 	pytest -rs $(OF_CLIENTS)
