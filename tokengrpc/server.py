@@ -77,6 +77,9 @@ SPILL_FILE = "unwritten-usage.jsonl"
 _STOP_GRACE = 0.5
 """Seconds for calls that are left after all generations have ended, such as health watches."""
 
+_CLOSE_GRACE = 1.0
+"""Seconds in which engines close their connections."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -312,21 +315,14 @@ class Server:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.registry.wait_idle()
-        if self.sink is not None:
-            await self.registry.hand_over_all()
-            return
-        await self.registry.stop_all(
-            Termination.failed(
-                Draining("the server shut down before the generation had finished: try another one")
-            )
+        await self._end_generations(
+            "the server shut down before the generation had finished: try another one"
         )
 
     async def stop(self) -> None:
-        """Closes all parts, even after a failed start. Running generations end with DRAINING."""
+        """Closes all parts, even after a failed start. Running generations end as after a drain."""
         await self.withdraw()
-        if self._registry is not None:
-            termination = Termination.failed(Draining("the server is shutting down: try another one"))
-            await self._registry.stop_all(termination)
+        await self._end_generations("the server is shutting down: try another one")
         if self._leases is not None:
             await self._leases.stop()
         await self._checks.stop()
@@ -338,9 +334,7 @@ class Server:
         if self._registry is not None:
             self._registry.close()
         if self.catalog is not None:
-            for model in self.catalog.all():
-                for engine in model.engines:
-                    await engine.close()
+            await self._close_engines(self.catalog)
         if self.directory is not None:
             await _patience("database of tenants", self.settings.limits).quietly(self.directory.close)
         if self.budget in self._started:  # it returns to the ledger what it has leased
@@ -352,6 +346,23 @@ class Server:
         self._started.clear()
         await self.observers.close()
         await self.admin.stop()
+
+    async def _close_engines(self, catalog: Catalog) -> None:
+        """Closes all engines, and waits for a bounded time."""
+        loop = asyncio.get_running_loop()
+        closing = [loop.create_task(engine.close()) for model in catalog.all() for engine in model.engines]
+        closed, hung = await asyncio.wait(closing, timeout=_CLOSE_GRACE)
+        for error in filter(None, (task.exception() for task in closed)):
+            log.error("an engine could not be closed", exc_info=error)
+        if hung:
+            log.warning("engines were not closed in time", count=len(hung), seconds=_CLOSE_GRACE)
+
+    async def _end_generations(self, why: str) -> None:
+        """Hands all generations over if there is an event store. Otherwise ends them with DRAINING."""
+        if self._registry is not None and self.sink is not None:
+            await self._registry.hand_over_all()
+        elif self._registry is not None:
+            await self._registry.stop_all(Termination.failed(Draining(why)))
 
     def _connect_budget(self) -> None:
         """Gives the budget what it counts with: the ledger's database, and that of the event store."""
