@@ -60,6 +60,7 @@ class Reason(StrEnum):
     REPLAY_EXPIRED = "REPLAY_EXPIRED"
     SCOPE_REQUIRED = "SCOPE_REQUIRED"
     SEQUENCE_OUT_OF_RANGE = "SEQUENCE_OUT_OF_RANGE"
+    SERVER_LOST = "SERVER_LOST"
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
     TENANT_EXISTS = "TENANT_EXISTS"
     TENANT_NOT_FOUND = "TENANT_NOT_FOUND"
@@ -302,6 +303,13 @@ class StoreUnavailable(ServerError):
     reason = Reason.STORE_UNAVAILABLE
     advice = Advice.RETRY
     default_retry_after = 1.0
+
+
+class ServerLost(ServerError):
+    """Server that died while it ran a generation that no other server could continue."""
+
+    reason = Reason.SERVER_LOST
+    advice = Advice.RETRY
 
 
 class LogDiverged(ServerError):

@@ -223,9 +223,10 @@ class Server:
                 services.sink_patience,
                 owned=registry.running,
                 followed=registry.followed,
-                watch=lambda: None,
             )
             self._leases.start()
+        if registry.takeovers is not None:
+            registry.takeovers.start()
         interceptor = CallInterceptor(
             self.authenticator,
             _patience("authenticator", settings.limits),

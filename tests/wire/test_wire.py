@@ -159,6 +159,7 @@ CONTRACT: dict[str, tuple[str, str]] = {
     "StoreUnavailable": ("UNAVAILABLE", "RETRY"),
     "RecordRefused": ("UNAVAILABLE", "RETRY"),
     "Internal": ("INTERNAL", "RETRY"),
+    "ServerLost": ("UNAVAILABLE", "RETRY"),
     "LogDiverged": ("DATA_LOSS", "RETRY"),
 }
 """The contract's error table, written a second time: the code's tables cannot prove themselves."""

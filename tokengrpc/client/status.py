@@ -55,6 +55,7 @@ CLASS_OF_REASON: dict[str, type[TokenStreamError]] = {
     Reason.OVERLOADED: UnavailableError,
     Reason.DRAINING: UnavailableError,
     Reason.STORE_UNAVAILABLE: UnavailableError,
+    Reason.SERVER_LOST: UnavailableError,
     Reason.READER_TOO_SLOW: UnavailableError,
     Reason.ENGINE_UNAVAILABLE: UnavailableError,
     Reason.ENGINE_LOST: EngineFailedError,

@@ -52,6 +52,16 @@ class Attempts:
         """The id of the last attempt's response; empty if there is none."""
         return self._all[-1].response_id if self._all else ""
 
+    def on(self, server: str) -> Attempts:
+        """Returns the same attempts, of which further ones are those of another server."""
+        found = Attempts(server)
+        found.restore(self._all)
+        return found
+
+    def restore(self, attempts: tuple[Attempt, ...]) -> None:
+        """Takes the attempts of earlier servers."""
+        self._all = attempts
+
     def begin(self, engine: str, now_ns: int) -> None:
         """Adds an attempt, which runs."""
         self.response_model = ""

@@ -100,6 +100,11 @@ class ContinuationState:
             )
         return Continuation(token_ids=None, text=text) if text else None
 
+    def forget_partial_characters(self) -> None:
+        """Notes that what the engine withheld is lost: ids that may end within a character are unusable."""
+        if self._raw is None or b"".join(self._raw) != "".join(self._text).encode():
+            self._ids = self._raw = None
+
     def continued(self, method: ContinuationMethod) -> None:
         """Notes that another engine continues. After a text prefill, the ids of earlier text are unknown."""
         if method is ContinuationMethod.TEXT_PREFILL:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tokengrpc.core.generation import Generation
+    from tokengrpc.core.logged_output import LoggedOutput
     from tokengrpc.core.pooled_engine import PooledEngine
     from tokengrpc.core.ports.engine import Continuation
     from tokengrpc.core.request import GenerationRequest
@@ -134,12 +135,32 @@ class FailoverPlan:
         Returns the end if the output is complete, None if another engine may continue. Raises the error if no
         engine can.
         """
+        if not _may_succeed_elsewhere(error) or isinstance(error, AnswerMismatch):  # that answer is complete
+            raise error
+        rest = [other for other in self._capable if other is not pooled]
+        return self._continue(pooled.engine.name, pooled, rest, error)
+
+    def server_lost(self, logged: LoggedOutput, error: TokenGrpcError) -> Termination | None:
+        """Takes the output that another server has left, and why. Otherwise like `lost`.
+
+        Nothing is known against its engines, which may continue themselves.
+        """
+        if can_be_continued(self._request):
+            self.continuation_state = logged.continuation
+            self.continuation_state.forget_partial_characters()
+        self._switches = logged.switches
+        name = logged.snapshot.engine
+        lost = next((each for each in self._capable if each.engine.name == name), None)
+        return self._continue(name, lost, self._capable, error)
+
+    def _continue(
+        self, name: str, lost: PooledEngine | None, to: Sequence[PooledEngine], error: TokenGrpcError
+    ) -> Termination | None:
+        """Prepares the continuation of an engine's output by others. `lost` is None if it is not here."""
         continuation_state = self.continuation_state
         allowed = self._request.recovery.max_engine_switch_count
-        if continuation_state is None or not _may_succeed_elsewhere(error) or self._switches >= allowed:
+        if continuation_state is None or self._switches >= allowed:
             raise error
-        if isinstance(error, AnswerMismatch):
-            raise error  # the answer is complete
         methods = continuation_state.methods(self._request, self._generation)
         request, left = self._request, self._request.max_output_token_count
         if left is not None:
@@ -151,14 +172,14 @@ class FailoverPlan:
             request = replace(request, max_output_token_count=left)
         candidates = []
         for method in methods:
-            engines = [m for m in self._capable if m is not pooled and _can_continue(m, pooled, method)]
+            engines = [each for each in to if _can_continue(each, lost, method)]
             if engines:
                 candidate = Candidate(
                     slot_request=self._slot_request(engines),
                     request=request,
                     method=method,
                     continuation=continuation_state.continuation(method),
-                    lost=pooled.engine.name,
+                    lost=name,
                     reason=error.reason,
                 )
                 candidates.append(candidate)
@@ -218,8 +239,8 @@ def _may_succeed_elsewhere(error: TokenGrpcError) -> bool:
     return isinstance(error, ModelNotFound | UnsupportedFeature)
 
 
-def _can_continue(target: PooledEngine, lost: PooledEngine, method: ContinuationMethod) -> bool:
+def _can_continue(target: PooledEngine, lost: PooledEngine | None, method: ContinuationMethod) -> bool:
     """Returns whether an engine can continue another's output. Token ids require the same id space."""
     by_ids = method is ContinuationMethod.TOKEN_IDS
-    same = not by_ids or id_space(target.engine) == id_space(lost.engine)
+    same = not by_ids or (lost is not None and id_space(target.engine) == id_space(lost.engine))
     return same and REQUIRED_CAPABILITY[method] in target.engine.capabilities

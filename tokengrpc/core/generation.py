@@ -90,6 +90,19 @@ class Generation:
             output.top_logprob_count is None
         )
 
+    def restore(self, known: GenerationSnapshot, token_count: int, time_ns: int) -> None:
+        """Takes the state in which an earlier server has left the generation. Called before anything else.
+
+        `token_count` is the number of tokens so far, `time_ns` the time of the last one. An incomplete
+        character, which readers do not have, comes again with the rest of the output.
+        """
+        self.state, self.timestamps, self.engine = known.state, known.timestamps, known.engine
+        self.last_sequence, self._index = known.last_sequence, token_count
+        self._now = max(self._now, time_ns)
+        if self.timestamps.started:
+            self._meter.restore(known.usage)
+            self.attempts.restore(known.attempts)
+
     @property
     def usage(self) -> Usage:
         """Cumulative usage so far."""

@@ -151,6 +151,19 @@ class Meter:
         self._published_overhead[overhead_source] = self._all_overhead
         self._corrected = False
 
+    def restore(self, usage: Usage) -> None:
+        """Takes the usage that an earlier server published. Each of its counts may be of its source."""
+        source = usage.source
+        self._input, self._input_source = usage.input, source
+        self._cached, self._cache_write = usage.cached_input, usage.cache_write_input
+        if usage.output:
+            self._output, self._output_source = usage.output, source
+        if usage.reasoning:
+            self._reasoning, self._reasoning_source = usage.reasoning, source
+        if usage.overhead:
+            self._overhead, self._overhead_source = usage.overhead, source
+        self._correct()
+
     def count_input(self, count: int, source: UsageSource) -> None:
         """Takes the server's own count of the input; ignored once the engine has reported one."""
         self._own_input = count

@@ -198,7 +198,8 @@ class GenerationRequest:
     Two requests are equal if and only if their fingerprints are; `priority` and `flush_interval` are no part
     of it. `record_id` is the key of the generation in the usage ledger. `trace` is the place in a trace to
     hand on to the engine. `flush_interval` is that of the stream that the request asks for, in seconds.
-    `engine_key` is the caller's own key for engines.
+    `engine_key` is the caller's own key for engines. `encoded` is the request as bytes, if they are kept for
+    other servers.
     """
 
     generation_id: str = ""
@@ -224,6 +225,7 @@ class GenerationRequest:
     record_id: str = ""
     engine_key: EngineKey = NO_KEY
     trace: TraceContext = NO_TRACE
+    encoded: bytes = field(default=b"", repr=False)
 
     @property
     def operation(self) -> str:

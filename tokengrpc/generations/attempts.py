@@ -73,7 +73,8 @@ class AttemptRunner:
         self._on_accept = on_accept
         self._permit = permit
         self._pool: EnginePool = spec.model.pool
-        self._records = services.encoder.recorder().records
+        taken = spec.taken
+        self._records = services.encoder.recorder(b"" if taken is None else taken.logged.tail).records
         self._count = InputCount(generation, spec.model)
         self._plan = FailoverPlan(
             generation,
@@ -100,6 +101,9 @@ class AttemptRunner:
     async def run(self) -> Termination:
         """Runs attempts until one succeeds. Returns the end. Raises the error of the generation."""
         await self._count.begin()
+        whole = self._go_on()
+        if whole is not None:
+            return whole
         while True:
             self._current = attempt = await self._begin_attempt()
             try:
@@ -131,6 +135,16 @@ class AttemptRunner:
         """Notes when a caller cancelled the generation, or the last reader left: the engine must stop now."""
         if isinstance(termination.error, Cancelled):
             self._cancelled_at = self._services.seconds()
+
+    def _go_on(self) -> Termination | None:
+        """Prepares to continue what another server began. Returns the end if the output is complete."""
+        taken = self._spec.taken
+        if taken is None:
+            return None
+        try:
+            return self._plan.server_lost(taken.logged, taken.loss) if taken.logged.has_output else None
+        finally:
+            self._generation.attempt_failed(taken.loss, self._services.clock.now_ns())
 
     async def _begin_attempt(self) -> RunningAttempt:
         """Gets a slot on an engine; waits in the pool's queue while all engines are at capacity."""

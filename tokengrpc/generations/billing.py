@@ -110,6 +110,13 @@ class Billing:
         else:
             await self._write(SpilledCall(record_id=record.record_id, begin=record))
 
+    async def adopt(self, record: UsageRecord) -> None:
+        """Records that this server goes on with a generation that an engine of another server accepted.
+
+        The record is in the ledger or in the spill when this returns: the generation runs already.
+        """
+        await self._write(SpilledCall(record_id=record.record_id, begin=record))
+
     async def finish(self, record: UsageRecord) -> None:
         """Records the final usage. When this returns, the record is in the ledger or in the spill."""
         await self._write(SpilledCall(record_id=record.record_id, finish=record))

@@ -11,11 +11,8 @@ from msgspec import structs
 
 from tokengrpc.core.events import RecordKind
 from tokengrpc.core.log_head import LogHead
-from tokengrpc.core.model import LogIdentity, State, Usage
+from tokengrpc.core.model import LogIdentity
 from tokengrpc.core.ports.log import JOINABLE
-from tokengrpc.core.request import GenerationRequest, Recovery
-from tokengrpc.core.snapshot import GenerationSnapshot
-from tokengrpc.core.termination import Timestamps
 from tokengrpc.core.trace import NO_TRACE
 from tokengrpc.errors import (
     GenerationNotFound,
@@ -29,10 +26,12 @@ from tokengrpc.generations.subscribers import Subscribers
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tokengrpc.core.model import GenerationKey
+    from tokengrpc.core.model import GenerationKey, State
     from tokengrpc.core.ports.log import EventSink, LogState, Record
+    from tokengrpc.core.snapshot import GenerationSnapshot
     from tokengrpc.core.termination import Termination
     from tokengrpc.errors import TokenGrpcError
+    from tokengrpc.generations.readable import ReadableGeneration
     from tokengrpc.generations.services import Services
 
 _LINGER = 1.0
@@ -63,33 +62,14 @@ class Follower:
         self.head = head
         self.trace = NO_TRACE
         self.model_name = head.model
-        self.request = GenerationRequest(
-            generation_id=key.generation_id,
-            model=head.model,
-            prompt="",
-            labels=head.labels,
-            recovery=Recovery(replay_ttl=head.replay_ttl),
-            fingerprint=state.fingerprint,
-            record_id=head.record_id,
-            session_id=head.session_id,
-            priority=head.priority,
-        )
+        self.request = head.outline(key, state.fingerprint)
         self._sink = sink
         self._services = services
         self._on_close: Callable[[Follower], None] | None = on_close
-        self._known = GenerationSnapshot(
-            generation_id=key.generation_id,
-            model=head.model,
-            server=head.server,
-            log=LogIdentity(incarnation=state.incarnation, durability=sink.durability),
-            engine="",
-            attempts=(),
-            state=State.QUEUED,
-            timestamps=Timestamps(created=head.created),
-            usage=Usage(),
-            last_sequence=0,
-            labels=head.labels,
+        self._known = head.admitted(
+            key, LogIdentity(incarnation=state.incarnation, durability=sink.durability)
         )
+        self._heir: ReadableGeneration | None = None
         self.subscribers = Subscribers(
             services.buffers.create(state.incarnation),
             services.encoder,
@@ -132,6 +112,8 @@ class Follower:
 
     def snapshot(self) -> GenerationSnapshot:
         """Returns the state as of the last record."""
+        if self._heir is not None:
+            return self._heir.snapshot()
         buffer = self.subscribers.buffer
         first, last = buffer.first_sequence, buffer.last_sequence
         return structs.replace(
@@ -167,9 +149,11 @@ class Follower:
 
     async def wait_ended(self) -> None:
         """Returns when the end has arrived, or cannot arrive any more."""
-        while not self.complete and self._failure is None:
+        while not self.complete and self._failure is None and self._heir is None:
             self._changed.clear()
             await self._changed.wait()
+        if self._heir is not None:
+            await self._heir.wait_ended()
 
     async def wait_quiet(self) -> None:
         """Returns when no reader is left."""
@@ -182,6 +166,13 @@ class Follower:
             subscriber.fail(StreamInterrupted(error.message))
         self._changed.set()
         self.close()
+
+    def hand_over(self, heir: ReadableGeneration) -> None:
+        """Stops following: this server runs the generation from now on, for the same subscribers."""
+        self._heir, self._on_close = heir, None
+        self._task.cancel()
+        self._stay()
+        self._changed.set()
 
     def close(self) -> None:
         """Stops following, and drops all events."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tokengrpc.core.model import GenerationKey
-    from tokengrpc.core.ports.log import EventSink
+    from tokengrpc.core.ports.log import EventSink, LogState
     from tokengrpc.generations.services import Services
 
 
@@ -34,14 +34,15 @@ class Followers:
         """Returns the follower of a generation; None if it is not followed."""
         return self._all.get(key)
 
-    async def follow(self, key: GenerationKey) -> None:
-        """Follows a generation if another server runs or ran it. Returns when all its events are here.
+    def leave(self, key: GenerationKey) -> Follower | None:
+        """Returns the follower of a generation, which is none from now on: `hand_over` it at once."""
+        return self._all.pop(key, None)
+
+    async def follow(self, key: GenerationKey, state: LogState) -> None:
+        """Follows a generation that another server runs or ran. Returns when all its events are here.
 
         Raises StoreUnavailable, ReplayExpired.
         """
-        state = await self._services.sink_patience.once(lambda: self._sink.describe(key))
-        if state is None:
-            return
         follower = self._all.get(key)
         if follower is not None and follower.subscribers.buffer.incarnation != state.incarnation:
             follower.interrupt(GenerationNotFound("the generation was started anew"))

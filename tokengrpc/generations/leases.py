@@ -69,14 +69,11 @@ class Leases:
         *,
         owned: Callable[[], Mapping[GenerationKey, Owned]],
         followed: Callable[[], Iterable[Counted]],
-        watch: Callable[[], None],
     ) -> None:
-        """`watch` is called once per lease, to look after logs whose owner may be gone."""
         self._sink = sink
         self._patience = patience
         self._owned = owned
         self._followed = followed
-        self._watch = watch
         self._counted: dict[GenerationKey, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -102,8 +99,6 @@ class Leases:
             try:
                 await self._count(whole=whole)
                 await self._renew()
-                if whole:
-                    self._watch()
             except TokenGrpcError as error:
                 log.warning("leases cannot be renewed", cause=error.message)
             except Exception:

@@ -82,18 +82,26 @@ class Production:
         self._writer: EventWriter = BufferWriter(buffer)
         self._grant: Grant | None = None
         self._attempts: AttemptRunner | None = None
-        self._producing = self._billed = self._finishing = False
+        taken = spec.taken
+        self._producing = self._finishing = False
         self._hand_over: Termination | None = None
+        # Whether the ledger has a record.
+        self._billed = taken is not None and taken.logged.snapshot.started
+        if taken is not None:
+            self._writer = self._sink_writer(taken.epoch)
         self._timers = Timers(
             spec.request,
             spec.model.clocks,
             services.limits,
             clock=services.clock,
             deadline_left=spec.deadline_left,
+            passed=0.0 if taken is None else services.seconds() - generation.timestamps.created / 1e9,
             stop=self.stop,
             silent=self._engine_silent,
             lag=services.lag,
         )
+        if taken is not None and taken.end is not None:
+            self.stop(taken.end)
         self._task = asyncio.get_running_loop().create_task(self._produce())
 
     @property
@@ -187,6 +195,8 @@ class Production:
     async def _prepare(self, spec: GenerationSpec) -> Grant:
         """Reserves the budget, and claims the log if there is a sink."""
         services = self._services
+        if self._billed:
+            await services.billing.adopt(self._record())
         wanted = BudgetRequest(
             identity=spec.identity,
             key=spec.key,
@@ -199,7 +209,7 @@ class Production:
         )
         self._grant = grant = await services.budget_patience.once(lambda: services.budget.reserve(wanted))
         sink = services.sink
-        if sink is not None:
+        if sink is not None and spec.taken is None:
             patience = services.sink_patience
             incarnation = self._buffer.incarnation
             head = self._head().encode()
@@ -216,16 +226,23 @@ class Production:
                     f"generation id {spec.key.generation_id} is in use on another server: take a new id",
                     metadata={"generation_id": spec.key.generation_id},
                 )
-            self._writer = SinkWriter(
-                self._buffer,
-                sink,
-                spec.key,
-                claim.epoch,
-                patience=patience,
-                max_pending_bytes=services.limits.max_unacknowledged_bytes,
-                on_stop=self.stop,
-            )
+            self._writer = self._sink_writer(claim.epoch)
         return grant
+
+    def _sink_writer(self, epoch: int) -> EventWriter:
+        """Returns the writer of a log that this server owns in an epoch."""
+        services = self._services
+        if services.sink is None:
+            return self._writer
+        return SinkWriter(
+            self._buffer,
+            services.sink,
+            self._spec.key,
+            epoch,
+            patience=services.sink_patience,
+            max_pending_bytes=services.limits.max_unacknowledged_bytes,
+            on_stop=self.stop,
+        )
 
     async def _accepted(self) -> None:
         """Notes that an engine has accepted the request. The first time, begins the usage record."""
@@ -316,12 +333,17 @@ class Production:
         await services.sink_patience.quietly(lambda: sink.retain(key, epoch, ttl))
 
     def _head(self) -> LogHead:
-        request = self._spec.request
+        spec, request, created = self._spec, self._spec.request, self._generation.timestamps.created
+        left = spec.deadline_left
         return LogHead(
             record_id=request.record_id,
-            model=self._spec.model.name,
+            model=spec.model.name,
             server=self._services.server,
-            created=self._generation.timestamps.created,
+            created=created,
+            deadline=0 if left is None else created + round(left * 1e9),
+            identity=spec.identity,
+            trace=spec.trace.bare(),
+            request=b"" if request.engine_key else request.encoded,
             replay_ttl=self._services.replay_ttl(request),
             labels=dict(request.labels),
             session_id=request.session_id,

@@ -42,6 +42,7 @@ from tokengrpc.generations.follower import Follower
 from tokengrpc.generations.followers import Followers
 from tokengrpc.generations.spec import GenerationSpec
 from tokengrpc.generations.subscription import Subscription
+from tokengrpc.generations.takeovers import Takeovers
 from tokengrpc.generations.task import GenerationTask
 
 if TYPE_CHECKING:
@@ -78,7 +79,10 @@ class GenerationRegistry:
         self._sweeper: asyncio.TimerHandle | None = None
         self._drain_notice: bytes | None = None
         sink = services.sink
-        self._followers = None if sink is None else Followers(sink, services)
+        self._followers = self.takeovers = None
+        if sink is not None:
+            self._followers = Followers(sink, services)
+            self.takeovers = Takeovers(sink, services, catalog, self._followers, self)
         self.ready = False
 
     def __iter__(self) -> Iterator[GenerationTask]:
@@ -114,11 +118,39 @@ class GenerationRegistry:
     async def locate(self, tenant: Tenant, generation_id: str) -> None:
         """Looks for a generation on the other servers, if it is not here. Called before all that needs it.
 
+        Continues it here if its server is gone.
+
         Raises StoreUnavailable, ReplayExpired.
         """
-        key = GenerationKey(tenant.name, generation_id)
-        if self._followers is not None and generation_id and key not in self._tasks:
-            await self._followers.follow(key)
+        key, sink = GenerationKey(tenant.name, generation_id), self._services.sink
+        if sink is None or self._followers is None or not generation_id or key in self._tasks:
+            return
+        state = await self._services.sink_patience.once(lambda: sink.describe(key))
+        if state is not None and state.orphaned and self.takeovers is not None:
+            await self.takeovers.take(key, state)
+        if state is not None and key not in self._tasks:
+            await self._followers.follow(key, state)
+
+    @property
+    def shared(self) -> bool:
+        """Whether generations may be continued by other servers."""
+        return self._services.sink is not None
+
+    def may_go_on(self, key: GenerationKey) -> bool:
+        """Returns whether this server may continue a generation of another one now."""
+        can = self.ready and self._drain_notice is None and not self._admission.capacity.rejecting
+        return can and key not in self._tasks
+
+    def go_on(self, spec: GenerationSpec) -> GenerationTask:
+        """Continues a generation of another server, which has admitted it: limits of the tenant passed."""
+        tenant, model = spec.identity.tenant, spec.model
+        permit = self._admission.admit(tenant, model.name, queued=model.pool.waiting > 0)
+        trace = self._services.observers.begin(
+            GenerationAdmitted(key=spec.key, model=model.name, trace=spec.trace)
+        )
+        spec = dataclasses.replace(spec, request=self._bounded(spec.request, tenant), trace=trace)
+        self._tasks[spec.key] = task = GenerationTask(spec, self._services, permit, self._ended)
+        return task
 
     def running(self) -> Mapping[GenerationKey, GenerationTask]:
         """Returns the generations that run here."""
@@ -234,6 +266,8 @@ class GenerationRegistry:
         await self._end_all(lambda task: task.stop(termination))
 
     async def _end_all(self, end: Callable[[GenerationTask], None]) -> None:
+        if self.takeovers is not None:
+            await self.takeovers.stop()
         tasks = self.running().values()
         for task in tasks:
             end(task)

@@ -72,6 +72,18 @@ class Subscribers:
         self._left: asyncio.Event | None = None
         buffer.listen(self.wake)
 
+    def move(
+        self,
+        generation: HasState,
+        *,
+        on_join: Callable[[], None],
+        on_empty: Callable[[], None],
+        queue_position: Callable[[], int],
+    ) -> None:
+        """Takes the same generation in the place where it runs from now on. Subscribers do not notice."""
+        self._generation = generation
+        self._on_join, self._on_empty, self._queue_position = on_join, on_empty, queue_position
+
     @property
     def state(self) -> State:
         """State of the generation."""

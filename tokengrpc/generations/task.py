@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from tokengrpc.generations.services import Services
     from tokengrpc.generations.spec import GenerationSpec
 
+_GRACE_LEASES = 3
+"""Leases within which the readers of a generation that was taken over have to come back."""
+
 _asking: set[asyncio.Task[None]] = set()
 """Tasks that ask for readers on other servers, kept until they are done."""
 
@@ -49,6 +52,7 @@ class GenerationTask:
     __slots__ = (
         "__weakref__",
         "_ended",
+        "_grace",
         "_on_end",
         "_permit",
         "_production",
@@ -78,23 +82,32 @@ class GenerationTask:
         self.request = spec.request
         self.model = spec.model
         self.trace = spec.trace
-        buffer = services.buffers.create()
+        taken = spec.taken
+        buffer = services.buffers.create() if taken is None else taken.buffer
         self.generation = Generation(
             spec.request,
             spec.model.tokenizer,
-            services.clock.now_ns(),
+            services.clock.now_ns() if taken is None else taken.logged.snapshot.timestamps.created,
             log=LogIdentity(incarnation=buffer.incarnation, durability=services.durability),
             server=services.server,
             prices=services.prices(),
         )
-        self.subscribers = Subscribers(
-            buffer,
-            services.encoder,
-            self.generation,
-            on_join=self._joined,
-            on_empty=self._left,
-            queue_position=self._queue_position,
-        )
+        if taken is not None:
+            logged = taken.logged
+            self.generation.restore(logged.snapshot, logged.token_count, logged.time_ns)
+        joined, left, position = self._joined, self._left, self._queue_position
+        if taken is None or taken.subscribers is None:
+            self.subscribers = Subscribers(
+                buffer,
+                services.encoder,
+                self.generation,
+                on_join=joined,
+                on_empty=left,
+                queue_position=position,
+            )
+        else:
+            self.subscribers = taken.subscribers
+            self.subscribers.move(self.generation, on_join=joined, on_empty=left, queue_position=position)
         self._services = services
         self._permit: Permit | None = permit
         self._on_end: Callable[[GenerationTask, bool], None] | None = on_end
@@ -111,6 +124,11 @@ class GenerationTask:
             on_end=self._end,
         )
         self.subscribers.ends_at = self._production.ends_at
+        self._grace: asyncio.TimerHandle | None = None
+        if taken is not None and services.sink is not None:
+            # Until then, those who read it at its last owner may come here, or to a third server.
+            grace = _GRACE_LEASES * services.sink.lease
+            self._grace = asyncio.get_running_loop().call_later(grace, self._expect_readers)
 
     @property
     def complete(self) -> bool:
@@ -217,6 +235,10 @@ class GenerationTask:
                 if not self.subscribers:
                     self._read_by(counts.get(self.key, 0))
 
+    def _expect_readers(self) -> None:
+        """Makes the next heartbeat end a generation that nobody reads, as if the last reader left now."""
+        self._grace, self._read_elsewhere = None, True
+
     def _read_by(self, count: int) -> None:
         """Takes the number of readers on all servers, while there is none on this one."""
         if count and self._production is not None:
@@ -249,6 +271,9 @@ class GenerationTask:
         self.request = self.generation.request = without_input(self.request)
         self.generation.release()
         self._production = self._permit = self._on_end = self._ended = None
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
         if permit is not None:
             permit.release()
         if moved is not None:

@@ -50,7 +50,9 @@ class Timers:
         stop: Callable[[Termination], None],
         silent: Callable[[EngineStalled], None],
         lag: Callable[[], float],
+        passed: float = 0.0,
     ) -> None:
+        """Starts the timers, `passed` seconds after the admission. Calls `stop` at once if one is overdue."""
         self._loop = asyncio.get_running_loop()
         self._now_ns = clock.now_ns
         self._stop: Callable[[Termination], None] = stop
@@ -69,17 +71,23 @@ class Timers:
         self.ends_at = 0.0
         self._silence: asyncio.TimerHandle | None = self._loop.call_later(self._first, self._check_silence)
         self._detach: asyncio.TimerHandle | None = None
-        self._ends = self._bounds(request, deadline_left)
+        self._ends = self._bounds(request, deadline_left, passed)
 
-    def _bounds(self, request: GenerationRequest, deadline_left: float | None) -> list[asyncio.TimerHandle]:
+    def _bounds(
+        self, request: GenerationRequest, deadline_left: float | None, passed: float
+    ) -> list[asyncio.TimerHandle]:
         limits = request.limits
         timed_out = Termination(reason=FinishReason.TIME_LIMIT, unstarted=never_accepted(self._total))
-        ends = [self._loop.call_later(self._total, self._stop, timed_out)]
+        ends = [self._loop.call_later(self._total - passed, self._stop, timed_out)]
+        if passed >= self._total:
+            self._stop(timed_out)
         self.ends_at = ends[0].when()
         if deadline_left is not None and request.owns_deadline:
             late = Termination.failed(DeadlineExceeded(_LATE))
             if limits.deadline_action == "partial":
                 late = Termination(reason=FinishReason.DEADLINE, unstarted=DeadlineExceeded(_LATE))
+            if deadline_left <= 0:
+                self._stop(late)
             due = self._loop.time() + deadline_left - margin(deadline_left, limits.deadline_margin)
             ends.append(self._loop.call_at(due - largest_lag(deadline_left), self._near_deadline, due, late))
             self.ends_at = min(self.ends_at, due)

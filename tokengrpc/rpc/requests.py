@@ -34,7 +34,9 @@ _MAX_WAITING = 64
 class RequestReader:
     """Reader of request bytes. What it holds does not grow with the number of callers."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep_encoded: bool = False) -> None:
+        """`keep_encoded` is whether requests keep their bytes, because other servers may need them."""
+        self._keep_encoded = keep_encoded
         self._threads = asyncio.Semaphore(_MAX_THREADS)
         self._waiting = 0
 
@@ -50,13 +52,13 @@ class RequestReader:
         if gate_small or not small:
             gate(head_of(kind, data))
         if small:
-            return _read(kind, data)
+            return _read(kind, data, self._keep_encoded)
         if self._waiting >= _MAX_WAITING:
             raise Overloaded(f"{_MAX_WAITING} large requests are waiting to be read: try again shortly")
         self._waiting += 1
         try:
             async with self._threads:
-                return await asyncio.to_thread(_read, kind, data)
+                return await asyncio.to_thread(_read, kind, data, self._keep_encoded)
         finally:
             self._waiting -= 1
 
@@ -66,10 +68,10 @@ def is_small(kind: Kind, data: bytes) -> bool:
     return len(data) <= _TINY or (len(data) <= _SMALL and has_few_fields(kind, data, _FEW_FIELDS))
 
 
-def _read(kind: Kind, data: bytes) -> GenerationRequest:
+def _read(kind: Kind, data: bytes, keep_encoded: bool) -> GenerationRequest:
     message = parse(kind, data, MAX_FIELDS)
     if isinstance(message, pb.StreamTokensRequest):
-        return generation_request(message)
+        return generation_request(message, keep_encoded=keep_encoded)
     if not message.HasField("request"):
         raise InvalidRequest([("request", "must be set")])
-    return generation_request(message.request)
+    return generation_request(message.request, keep_encoded=keep_encoded)

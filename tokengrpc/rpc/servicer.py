@@ -68,7 +68,7 @@ class TokenStreamServicer:
         self._registry = registry
         self._catalog = catalog
         self._usage = usage
-        self._requests = RequestReader()
+        self._requests = RequestReader(keep_encoded=registry.shared)
         # Generations count their inputs on the same threads, and must not wait for CountTokens calls.
         self._counting = asyncio.Semaphore(_MAX_CONCURRENT_COUNTS)
 

@@ -10,10 +10,10 @@ from tokenstreaming.v1 import generation_pb2, token_stream_pb2
 
 from tokengrpc import errors
 from tokengrpc.core.attempts import Attempt
-from tokengrpc.core.events import RecordKind
-from tokengrpc.core.model import Cost, LogIdentity, State, Usage, UsageSource
+from tokengrpc.core.events import Event, RecordKind
+from tokengrpc.core.model import Cost, LogIdentity, State, Switch, Token, ToolCallFragment, Usage, UsageSource
 from tokengrpc.core.termination import Termination
-from tokengrpc.wire.tables import ADVICE, DURABILITIES, FINISH_REASONS, SOURCES
+from tokengrpc.wire.tables import ADVICE, DURABILITIES, FINISH_REASONS, METHODS, SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +45,55 @@ def after_record(snapshot: GenerationSnapshot, record: Record) -> GenerationSnap
     first = _first_time(message) or snapshot.timestamps.started
     timestamps = structs.replace(snapshot.timestamps, first_token=first)
     return structs.replace(snapshot, state=State.GENERATING, timestamps=timestamps)
+
+
+def event_of(record: Record) -> Event:
+    """Returns the event of a record that is neither STARTED nor FINISHED, without the likeliest tokens.
+
+    Fragments have no time.
+    """
+    message = token_stream_pb2.StreamTokensResponse.FromString(record.body + record.tail)
+    return Event(
+        record.sequence,
+        record.kind,
+        _usage(message.usage),
+        _first_time(message),
+        [_token(token) for token in message.tokens],
+        [_fragment(fragment) for fragment in message.tool_call_fragments],
+        _switch(message.engine_switched) if message.HasField("engine_switched") else None,
+    )
+
+
+def _token(token: generation_pb2.Token) -> Token:
+    return Token(
+        token.index,
+        token.count,
+        token.text,
+        token.reasoning_text,
+        token.refusal_text,
+        id=token.id if token.HasField("id") else None,
+        raw=token.raw_bytes if token.HasField("raw_bytes") else None,
+        opaque=token.reasoning_opaque,
+    )
+
+
+def _fragment(fragment: generation_pb2.ToolCallFragment) -> ToolCallFragment:
+    return ToolCallFragment(
+        call_index=fragment.call_index,
+        id=fragment.id,
+        function_name=fragment.function_name,
+        arguments=fragment.arguments_fragment,
+        opaque=fragment.opaque,
+    )
+
+
+def _switch(switched: generation_pb2.EngineSwitched) -> Switch:
+    return Switch(
+        from_engine=switched.from_engine,
+        to_engine=switched.to_engine,
+        reason=switched.reason,
+        method=METHODS.back[switched.continuation_method],
+    )
 
 
 def _started(snapshot: GenerationSnapshot, started: generation_pb2.Started) -> GenerationSnapshot:

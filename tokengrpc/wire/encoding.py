@@ -17,8 +17,11 @@ from tokenstreaming.v1 import generation_pb2, token_stream_pb2
 
 from tokengrpc.core.events import RecordKind
 from tokengrpc.core.ports.log import Record
-from tokengrpc.wire.decoding import after_record
+from tokengrpc.wire.decoding import after_record, event_of
 from tokengrpc.wire.generation import engine_started, engine_switched, finished, usage_message
+from tokengrpc.wire.parsing import parse
+from tokengrpc.wire.raw_fields import MAX_FIELDS
+from tokengrpc.wire.request import generation_request
 from tokengrpc.wire.tables import STATES
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
     from tokengrpc.core.events import Event
     from tokengrpc.core.model import State, Token, ToolCallFragment, TopLogprob, Usage
+    from tokengrpc.core.request import GenerationRequest
     from tokengrpc.core.snapshot import GenerationSnapshot
 
 
@@ -235,6 +239,15 @@ class ProtobufEncoder:
     def after_record(self, snapshot: GenerationSnapshot, record: Record) -> GenerationSnapshot:
         """Returns the state of a generation after a record, from the state before it."""
         return after_record(snapshot, record)
+
+    def event(self, record: Record) -> Event:
+        """Returns the event of a record that is neither STARTED nor FINISHED, without its snapshot."""
+        return event_of(record)
+
+    def request(self, encoded: bytes) -> GenerationRequest:
+        """Returns the request of these bytes. Raises InvalidRequest."""
+        message = parse(token_stream_pb2.StreamTokensRequest, encoded, MAX_FIELDS)
+        return generation_request(message, keep_encoded=True)
 
     def notice(self, record_tail: bytes, notice: bytes) -> bytes:
         """Returns the message of a notice that follows the record with this tail; empty for none."""

@@ -77,8 +77,11 @@ _DETACH: dict[int, bool] = {
 }
 
 
-def generation_request(message: StreamTokensRequest) -> GenerationRequest:
-    """Converts a message. Raises InvalidRequest with all violations."""
+def generation_request(message: StreamTokensRequest, *, keep_encoded: bool = False) -> GenerationRequest:
+    """Converts a message. Raises InvalidRequest with all violations.
+
+    `keep_encoded` is whether to keep the bytes of all that decides the output, for other servers.
+    """
     checks = Checks()
     if message.generation_id:
         checks.that(
@@ -115,7 +118,8 @@ def generation_request(message: StreamTokensRequest) -> GenerationRequest:
         session_id=message.session_id,
         priority=checks.enum("priority", message.priority, _PRIORITIES) or Priority.STANDARD,
         flush_interval=flush_interval(message, checks),
-        fingerprint=_fingerprint(message),
+        fingerprint=hashlib.sha256(encoded := _what_decides(message)).digest(),
+        encoded=encoded if keep_encoded else b"",
     )
     checks.done()
     return request
@@ -132,11 +136,11 @@ _FOR_DELIVERY = ("priority", "flush_interval")
 """Fields that do not decide the output: when it is made, and how one stream gets it."""
 
 
-def _fingerprint(message: StreamTokensRequest) -> bytes:
-    """Returns the hash of all that decides the output. Clears the other fields, which have been read."""
+def _what_decides(message: StreamTokensRequest) -> bytes:
+    """Returns all that decides the output. Clears the other fields, which have been read."""
     for name in _FOR_DELIVERY:
         message.ClearField(name)
-    return hashlib.sha256(message.SerializeToString(deterministic=True)).digest()
+    return message.SerializeToString(deterministic=True)
 
 
 def _token_ids(message: StreamTokensRequest, checks: Checks) -> tuple[int, ...]:

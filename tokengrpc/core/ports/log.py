@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from tokengrpc.core.events import Event
     from tokengrpc.core.model import Durability, GenerationKey, State
+    from tokengrpc.core.request import GenerationRequest
     from tokengrpc.core.snapshot import GenerationSnapshot
 
 JOINABLE = frozenset({RecordKind.TOKENS, RecordKind.FRAGMENTS})
@@ -59,7 +60,7 @@ class Recorder(Protocol):
 
 
 class EventEncoder(Protocol):
-    """Encodes events as records, and notices as message bodies."""
+    """Encodes events as records, and notices as message bodies. Decodes what other servers have written."""
 
     def recorder(self, last_tail: bytes = b"") -> Recorder:
         """Returns the recorder of a generation whose last record has this tail; empty for none."""
@@ -69,6 +70,15 @@ class EventEncoder(Protocol):
 
     def after_record(self, snapshot: GenerationSnapshot, record: Record) -> GenerationSnapshot:
         """Returns the state of a generation after a record, from the state before it."""
+
+    def event(self, record: Record) -> Event:
+        """Returns the event of a record that is neither STARTED nor FINISHED, without its snapshot."""
+
+    def request(self, encoded: bytes) -> GenerationRequest:
+        """Returns the request of these bytes: those in `GenerationRequest.encoded`.
+
+        Raises InvalidRequest if this version of the server does not accept it.
+        """
 
     def notice(self, record_tail: bytes, notice: bytes) -> bytes:
         """Returns the message of a notice that follows the record with this tail; empty for none."""
@@ -135,6 +145,11 @@ class LogState(msgspec.Struct, frozen=True, kw_only=True):
     ended: bool
     cancel_requested: bool
     subscribers: int
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether another replica may take over."""
+        return not self.ended and not self.lease_left
 
 
 class LeaseStatus(Enum):

@@ -1,0 +1,239 @@
+"""Takeovers: this server continues generations whose server is gone, from their logs in the event store."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from tokengrpc.core.catalog import capable_engines
+from tokengrpc.core.log_head import LogHead
+from tokengrpc.core.logged_output import LoggedOutput
+from tokengrpc.core.model import LogIdentity
+from tokengrpc.core.ports.log import TakeoverStatus
+from tokengrpc.core.termination import Termination
+from tokengrpc.errors import Draining, ModelNotFound, RequestError, ServerLost, TokenGrpcError
+from tokengrpc.generations.leases import cancelled_elsewhere
+from tokengrpc.generations.spec import GenerationSpec, TakenLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tokengrpc.core.catalog import Catalog, ServedModel
+    from tokengrpc.core.model import GenerationKey
+    from tokengrpc.core.pooled_engine import PooledEngine
+    from tokengrpc.core.ports.log import EventSink, LogState, Record
+    from tokengrpc.core.request import GenerationRequest
+    from tokengrpc.generations.followers import Followers
+    from tokengrpc.generations.readable import ReadableGeneration
+    from tokengrpc.generations.services import Services
+
+_SWEEPS = 4
+"""Looks for abandoned generations per lease. Servers look at different times, and so share them."""
+
+_MOST = 64
+"""Most generations that one look takes over."""
+
+_AT_ONCE = 8
+_READ_BYTES = 1 << 20
+_LARGE_REQUEST = 64 * 1024
+"""Bytes of a request that takes more than about a millisecond to read, and so is read on a thread."""
+
+log = structlog.get_logger(__name__)
+
+
+class RunsGenerations(Protocol):
+    """Runs the generations of this server."""
+
+    def may_go_on(self, key: GenerationKey) -> bool:
+        """Returns whether this server may continue a generation of another one now."""
+
+    def go_on(self, spec: GenerationSpec) -> ReadableGeneration:
+        """Continues a generation."""
+
+
+class Takeovers:
+    """Looks for abandoned generations, and continues them as after the loss of an engine."""
+
+    def __init__(
+        self,
+        sink: EventSink,
+        services: Services,
+        catalog: Catalog,
+        followers: Followers,
+        registry: RunsGenerations,
+        *,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._sink = sink
+        self._services = services
+        self._catalog = catalog
+        self._followers = followers
+        self._registry = registry
+        self._jitter = jitter
+        self._taking: dict[GenerationKey, asyncio.Task[None]] = {}
+        self._sweeper: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to look for abandoned generations."""
+        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+
+    async def stop(self) -> None:
+        """Stops looking, and gives up what is not continued yet."""
+        tasks = [*self._taking.values(), *filter(None, [self._sweeper])]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        self._sweeper = None
+
+    async def take(self, key: GenerationKey, state: LogState) -> None:
+        """Continues a generation here if its log, which has this state, can be taken over. Never raises.
+
+        Returns when readers can read it here, or once it cannot be taken over.
+        """
+        if key not in self._taking:
+            self._taking[key] = task = asyncio.get_running_loop().create_task(self._try(key, state))
+            task.add_done_callback(lambda _: self._taking.pop(key, None))
+        # A caller that leaves does not stop it.
+        await asyncio.wait([self._taking[key]])
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self._sink.lease / _SWEEPS * (0.5 + self._jitter()))
+            try:
+                keys = await self._services.sink_patience.once(lambda: self._sink.orphans(_MOST))
+                for begin in range(0, len(keys), _AT_ONCE):
+                    await asyncio.gather(*map(self._look_after, keys[begin : begin + _AT_ONCE]))
+            except TokenGrpcError as error:
+                log.warning("abandoned generations cannot be looked for", cause=error.message)
+            except Exception:
+                log.exception("unexpected error while looking for abandoned generations")
+
+    async def _look_after(self, key: GenerationKey) -> None:
+        if self._registry.may_go_on(key):
+            state = await self._services.sink_patience.once(lambda: self._sink.describe(key))
+            if state is not None and state.orphaned:
+                await self.take(key, state)
+
+    async def _try(self, key: GenerationKey, state: LogState) -> None:
+        try:
+            await self._take(key, state)
+        except TokenGrpcError as error:
+            log.warning("a generation cannot be taken over", cause=error.message)
+        except Exception:
+            log.exception("unexpected error in a takeover", generation_id=key.generation_id)
+
+    async def _take(self, key: GenerationKey, state: LogState) -> None:
+        head = LogHead.decode(state.request)
+        model = self._model(head)
+        if model is None or not self._registry.may_go_on(key):
+            return
+        patience = self._services.sink_patience
+        taken = await patience.once(lambda: self._sink.take_over(key, state.epoch))
+        if taken.status is not TakeoverStatus.TAKEN:
+            return
+        records = await self._read(key, taken.last)
+        # Why its owner does not go on: a server that drains has given up the log, one that died has not.
+        loss: TokenGrpcError = Draining(_DRAINED) if not state.owner else ServerLost(_LOST)
+        request, engines = await self._request(key, state, head, model)
+        end = None if engines else Termination.failed(loss)
+        if state.cancel_requested:
+            end = cancelled_elsewhere()
+        if not self._registry.may_go_on(key):
+            await patience.quietly(lambda: self._sink.release({key: taken.epoch}))
+            return
+        # From here on without a pause, so that the readers of a follower miss nothing.
+        follower = self._followers.leave(key)
+        buffer = (
+            self._services.buffers.create(state.incarnation)
+            if follower is None
+            else follower.subscribers.buffer
+        )
+        logged = LoggedOutput(
+            head.admitted(key, self._identity(state)),
+            self._services.encoder,
+            omits_reasoning=request.output.omit_reasoning,
+        )
+        logged.take(records)
+        if rest := [record for record in records if record.sequence > buffer.last_sequence]:
+            buffer.append(rest)
+        now_ns = self._services.clock.now_ns()
+        spec = GenerationSpec(
+            key=key,
+            identity=head.identity,
+            request=request,
+            model=model,
+            engines=engines,
+            deadline_left=(head.deadline - now_ns) / 1e9 if head.deadline else None,
+            trace=head.trace,
+            taken=TakenLog(
+                epoch=taken.epoch,
+                logged=logged,
+                loss=loss,
+                end=end,
+                buffer=buffer,
+                subscribers=None if follower is None else follower.subscribers,
+            ),
+        )
+        task = self._registry.go_on(spec)
+        if follower is not None:
+            follower.hand_over(task)
+        log.info(
+            "took over a generation",
+            generation_id=key.generation_id,
+            reason=loss.reason.value,
+            after_sequence=taken.last,
+            continues=end is None,
+        )
+
+    def _model(self, head: LogHead) -> ServedModel | None:
+        """Returns the model of a generation; None if this server cannot have anything to do with it."""
+        if not head.record_id:
+            return None
+        try:
+            return self._catalog.resolve(head.model)
+        except ModelNotFound:
+            return None
+
+    async def _read(self, key: GenerationKey, last: int) -> Sequence[Record]:
+        records: list[Record] = []
+        while (after := records[-1].sequence if records else 0) < last:
+            found = await self._services.sink_patience.once(lambda: self._sink.read(key, after, _READ_BYTES))
+            records += found
+        return records
+
+    async def _request(
+        self, key: GenerationKey, state: LogState, head: LogHead, model: ServedModel
+    ) -> tuple[GenerationRequest, Sequence[PooledEngine]]:
+        """Returns the request and the engines that can run it: none if it cannot be continued here."""
+        outline = head.outline(key, state.fingerprint)
+        if not head.request:
+            return outline, ()
+        decode = self._services.encoder.request
+        try:
+            if len(head.request) > _LARGE_REQUEST:
+                request = await asyncio.to_thread(decode, head.request)
+            else:
+                request = decode(head.request)
+            request = replace(
+                request,
+                generation_id=key.generation_id,
+                model=head.model,
+                record_id=head.record_id,
+                priority=head.priority,
+                fingerprint=state.fingerprint,
+            )
+            return request, capable_engines(request, model)
+        except RequestError:
+            return outline, ()
+
+    def _identity(self, state: LogState) -> LogIdentity:
+        return LogIdentity(incarnation=state.incarnation, durability=self._sink.durability)
+
+
+_LOST = "the server that ran the generation died, and no engine can continue its output: start again"
+_DRAINED = "the server that ran the generation shut down, and no engine can continue its output: start again"
