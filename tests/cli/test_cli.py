@@ -89,12 +89,26 @@ def test_wrong_usage_is_one_line_and_exit_code_2(arguments, message):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_token_of_several_lines_is_one_line():
+@pytest.mark.parametrize(
+    ("token", "why"),
+    [
+        ("one\ntwo", "has a line break or another control character"),
+        ("schlüssel", "has a character that is not ASCII"),
+        ("Bearer one", "begins with `Bearer`"),
+    ],
+)
+def test_a_text_that_is_no_token_is_one_line(tmp_path, token, why):
     """It would be no metadata, and gRPC's error would show it."""
-    done = tokengrpc("models", TOKENGRPC_TOKEN="one\ntwo")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "TOKENGRPC_TOKEN has a line break or another control character" in done.stderr
-    assert done.stderr.count("\n") == 1
+    (tmp_path / "token").write_text(token)
+    for named, where in (
+        ("TOKENGRPC_TOKEN", {"TOKENGRPC_TOKEN": token}),
+        (f"{tmp_path / 'token'}", {"TOKENGRPC_TOKEN_FILE": str(tmp_path / "token")}),
+    ):
+        done = tokengrpc("models", **where)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"{named} {why}" in done.stderr
+        assert token not in done.stderr
+        assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("module", ["tokengrpc.cli.app", "tokengrpc.cli.lookups", "grpc"])

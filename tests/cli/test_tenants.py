@@ -82,6 +82,9 @@ def test_a_leaked_key_is_found_and_revoked(admin: Admin) -> None:
     key = admin.made("keys", "create", "leaky", "--scope", "generate").strip()
     listed = admin.made("keys", "list", "--prefix", key, "--json")
     assert key not in listed
+    mistaken = admin("keys", "revoke", key)
+    assert mistaken.returncode == 2
+    assert key not in mistaken.stderr
     (found,) = map(json.loads, listed.splitlines())
     assert admin.made("keys", "revoke", found["id"]) == f"revoked {found['prefix']}… of leaky\n"
     assert "revoked" in admin.made("keys", "list", "--tenant", "leaky")
@@ -93,6 +96,7 @@ def test_a_leaked_key_is_found_and_revoked(admin: Admin) -> None:
     [
         (("tenants", "create", "x", "--budget", "5euro"), "must be such as 5EUR/month"),
         (("tenants", "create", "x", "--budget", "1.5tokens/day"), "must be such as 5EUR/month"),
+        (("tenants", "create", "x", "--budget", "9999999999999EUR/day"), "has a number that is too large"),
         (("tenants", "create", "x", "--model-limit", "m:speed=2"), "must be such as large:generations=2"),
         (("tenants", "create", "x", "--priority-ceiling", "high"), "interactive, standard or batch"),
         (("tenants", "update", "x"), "nothing is to be changed"),
@@ -103,6 +107,7 @@ def test_a_leaked_key_is_found_and_revoked(admin: Admin) -> None:
         (("tenants", "show", "nobody"), "NOT_FOUND TENANT_NOT_FOUND: there is no tenant `nobody`"),
         (("tenants", "create", "a b"), "INVALID_ARGUMENT INVALID_REQUEST: tenant.name"),
         (("keys", "revoke", "nothing"), "NOT_FOUND API_KEY_NOT_FOUND"),
+        (("keys", "revoke", "tg_1234abcdEFGH"), "with `tokengrpc keys list --prefix tg_1234abcd`."),
     ],
 )
 def test_errors_are_one_line(admin: Admin, arguments: tuple[str, ...], message: str) -> None:

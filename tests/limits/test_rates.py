@@ -95,6 +95,14 @@ async def test_requests_are_counted_at_the_boundary():
     assert sum(await asyncio.gather(*(take("n") for _ in range(200)))) == 40
 
 
+async def test_tenants_share_no_window():
+    """Whatever their names and those of their models, which may have slashes."""
+    limited = rates(60)
+    of_model = Limits(requests_per_minute=1, tokens_per_minute=10)
+    for name, model in (("a", "b/c"), ("a/b", "c"), ("a/b/c", "")):
+        await limited.take(Tenant(name=name, model_rates=((model, of_model),)), model, 10)
+
+
 async def test_a_refused_request_counts_nowhere():
     """Neither its tokens nor itself, and the longest wait is told."""
     limited = rates(60)

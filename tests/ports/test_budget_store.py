@@ -114,10 +114,12 @@ async def test_the_use_of_a_tenant_is_told(ledger):
     ]
 
 
-async def test_odd_texts_are_accounts_of_their_own(ledger):
-    """Also those that databases do not take as they are."""
-    odd = {"tenant": "a\0b", "label_key": "k\ud800", "label_value": "v\0"}
-    account = structs.replace(MONTH, **odd)
-    await lease(ledger, account, 100, 1)
-    await ledger.finish(record("one", 3, tenant="a\0b", labels={"k\ud800": "v\0", "k": "v"}))
+@pytest.mark.parametrize("is_new", [True, False])
+@pytest.mark.parametrize("key", ["k\ud800", 'a"b', "a\\", "$.k", "\u00e9", "[0]"])
+async def test_odd_texts_are_accounts_of_their_own(ledger, key, is_new):
+    """Also those that databases do not take as they are, and of an account that is newer than its records."""
+    account = structs.replace(MONTH, tenant="a\0b", label_key=key, label_value="v\0")
+    if not is_new:
+        await lease(ledger, account, 100, 1)
+    await ledger.finish(record("one", 3, tenant="a\0b", labels={key: "v\0", "k": "v"}))
     assert await lease(ledger, account, 100, 1) == (1, 3)

@@ -181,7 +181,14 @@ async def test_a_wrong_field_of_a_tenant_is_named(admin: Administered, fields, p
 
 async def test_a_wrong_mask_changes_nothing(admin: Administered):
     """Neither none, nor a field that cannot be changed, nor one within another."""
-    for paths in ([], ["name"], ["create_time"], ["weight", "budgets.tokens"], ["*", "weight"]):
+    for paths in (
+        [],
+        ["name"],
+        ["create_time"],
+        ["weight", "budgets.tokens"],
+        ["*", "weight"],
+        ["weight"] * 257,
+    ):
         tenant = pb.Tenant(name="ops", weight=5)
         outcome = await refused(admin, "UpdateTenant", tenant=tenant, update_mask=FieldMask(paths=paths))
         assert "update_mask" in outcome.message
@@ -199,6 +206,12 @@ async def test_wrong_keys_and_pages_are_refused(admin: Administered):
     token = (await admin.call("ListTenants", page_size=1)).next_page_token
     for method, fields, path in (
         ("CreateApiKey", {"tenant": "ops", "expire_time": past}, "expire_time"),
+        ("CreateApiKey", {"tenant": "ops", "expire_time": Timestamp(seconds=2**33, nanos=-1)}, "expire_time"),
+        (
+            "CreateApiKey",
+            {"tenant": "ops", "expire_time": Timestamp(seconds=2**62, nanos=2**31 - 1)},
+            "expire_time",
+        ),
         ("CreateApiKey", {"tenant": "ops", "scopes": [1, 0]}, "scopes[1]"),
         ("CreateApiKey", {"tenant": "ops", "display_name": "x" * 129}, "display_name"),
         ("CreateApiKey", {"tenant": "ops", "display_name": "a\nb"}, "display_name"),

@@ -63,10 +63,9 @@ class Endpoint:
             raise typer.BadParameter(
                 f"the environment variable {self.token_env} is not set", param_hint="--token-env"
             )
-        if token and not token.isprintable():
+        if token and (why := _mistake(token)):
             raise typer.BadParameter(
-                f"the environment variable {self.token_env} has a line break or another control character",
-                param_hint="--token-env",
+                f"the environment variable {self.token_env} {why}", param_hint="--token-env"
             )
         return token or None
 
@@ -74,14 +73,27 @@ class Endpoint:
 def _read_token(file: str) -> str:
     """Reads a token from a file. Raises BadParameter if there is none."""
     try:
-        token = Path(file).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        cause = error.strerror if isinstance(error, OSError) else "it is not ASCII"
-        raise typer.BadParameter(f"{file} cannot be read: {cause}", param_hint="--token-file") from None
-    if not token or not token.isprintable():
-        why = "has a control character" if token else "is empty"
+        token = Path(file).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError as error:
+        raise typer.BadParameter(
+            f"{file} cannot be read: {error.strerror}", param_hint="--token-file"
+        ) from None
+    if why := _mistake(token):
         raise typer.BadParameter(f"{file} {why}", param_hint="--token-file")
     return token
+
+
+def _mistake(token: str) -> str:
+    """Returns why a text cannot be a token; empty if it can."""
+    if not token:
+        return "is empty"
+    if not token.isprintable():
+        return "has a line break or another control character"
+    if not token.isascii():
+        return "has a character that is not ASCII, so it is no token: copy the token again"
+    if token.lower().startswith("bearer "):
+        return "begins with `Bearer`: leave that out, it is sent before the token anyway"
+    return ""
 
 
 def _file(flag: str, meaning: str) -> Any:  # noqa: ANN401 - typer.Option is typed so

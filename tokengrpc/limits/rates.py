@@ -31,8 +31,8 @@ class RateLimit:
 
     @property
     def key(self) -> str:
-        """Key of the window."""
-        return f"{self.kind}/{self.tenant}/{self.model}"
+        """Key of the window. Names may have slashes, but no blanks."""
+        return f"{self.kind} {self.tenant} {self.model}"
 
     def refusal(self, wait: float) -> QuotaExceeded:
         """Returns the error of a request that fits into the window only after some seconds."""

@@ -74,6 +74,7 @@ def wanted_key(request: pb.CreateApiKeyRequest, now_ns: int) -> WantedKey:
     expires = None
     if request.HasField("expire_time"):
         time = request.expire_time
+        checks.that(0 <= time.nanos < _SECOND, "expire_time", "must be a valid time")
         expires = min(time.seconds, _MAX_SECONDS) * _SECOND + time.nanos
         checks.that(expires > now_ns, "expire_time", "must be in the future")
     checks.done()

@@ -52,8 +52,10 @@ def _masked(mask: FieldMask, checks: Checks) -> Sequence[str]:
     checks.that(mask.paths, "update_mask", "is required: name the fields to change, or `*` for all")
     if list(mask.paths) == ["*"]:
         return list(_READERS)
-    known = []
-    for index, name in enumerate(mask.paths[:_MAX_LIST]):
+    known: list[str] = []
+    if not _is_short(mask.paths, "update_mask.paths", checks):
+        return known
+    for index, name in enumerate(mask.paths):
         fixed = name in {"name", "create_time", "update_time"}
         rule = "cannot be changed" if fixed else "is not a field of a tenant that can be changed"
         if checks.that(name in _READERS, f"update_mask.paths[{index}]", f"`{name[:64]}` {rule}"):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from tokengrpc.client.admin import Admin
 
+_KEY = re.compile(r"tg_[0-9A-Za-z]{1,8}")
+"""What is shown of a key."""
 _DAYS = re.compile(r"(\d{1,5})d")
 _SCOPES = {
     "generate": pb.SCOPE_GENERATE,
@@ -107,6 +109,10 @@ def revoke(
 
     ID is the key's id, which `tokengrpc keys list` prints.
     """
+    if shown := _KEY.match(key_id):
+        # A key is not sent anywhere, nor shown again.
+        find = f"tokengrpc keys list --prefix {shown[0]}"
+        raise typer.BadParameter(f"it is the beginning of a key: find its id with `{find}`", param_hint="ID")
 
     async def work(admin: Admin) -> None:
         revoked = await admin.revoke_key(key_id)

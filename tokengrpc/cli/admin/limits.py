@@ -130,11 +130,14 @@ def _budget(text: str) -> pb.Budget:
         model=match["model"] or "",
         label_key=match["label"] or "",
     )
-    if match["unit"] == "tokens":
-        budget.tokens = int(match["amount"])
-    else:
-        budget.amount_micros = int(Decimal(match["amount"]) * _MICRO)
-        budget.currency = match["unit"]
+    try:
+        if match["unit"] == "tokens":
+            budget.tokens = int(match["amount"])
+        else:
+            budget.amount_micros = int(Decimal(match["amount"]) * _MICRO)
+            budget.currency = match["unit"]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} has a number that is too large", param_hint="--budget") from None
     return budget
 
 

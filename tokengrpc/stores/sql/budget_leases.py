@@ -10,6 +10,7 @@ from tokengrpc.core.ports.budget import AccountUse, Lease
 from tokengrpc.core.ports.ledger import RecordState
 from tokengrpc.stores.sql.budgets import account_of, accounts, id_of, leases, row_of, stored
 from tokengrpc.stores.sql.group import lock
+from tokengrpc.stores.sql.labels import label_of
 from tokengrpc.stores.sql.recovery import now_ns
 from tokengrpc.stores.sql.schema import pruned_sums, records
 from tokengrpc.stores.sql.upserts import upserts
@@ -107,7 +108,7 @@ def _closed_use(connection: sa.Connection, account: Account) -> int:
     if account.model:
         conditions.append(records.c.model == account.model)
     if account.label_key:
-        conditions.append(records.c.labels[account.label_key].as_string() == account.label_value)
+        conditions.append(label_of(connection.dialect, account.label_key) == account.label_value)
     total = _sum(connection, records, account, conditions)
     if not account.label_key:
         pruned: list[sa.ColumnElement[bool]] = [

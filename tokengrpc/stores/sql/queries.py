@@ -13,6 +13,7 @@ from tokengrpc.core.ports.ledger import RecordState
 from tokengrpc.core.ports.usage_reader import LedgerEntry, TimeUnit, UsageSum
 from tokengrpc.stores.calendar import bucket_spans
 from tokengrpc.stores.sql.database import translated
+from tokengrpc.stores.sql.labels import label_of
 from tokengrpc.stores.sql.rows import record_of
 from tokengrpc.stores.sql.schema import USAGE_COLUMNS, entries, pruned_sums, records
 from tokengrpc.stores.sql.stored_text import storable
@@ -99,7 +100,7 @@ class Queries:
         """Returns what a summary sums up: records, and sums of records that were pruned."""
         label: sa.ColumnElement[Any] = sa.literal("", sa.Text)
         if grouping.label:
-            label = sa.func.coalesce(self._label(grouping.label), "")
+            label = sa.func.coalesce(label_of(self._engine.dialect, grouping.label), "")
         common = [*USAGE_COLUMNS, "cost_micros", "source", "tenant", "model", "currency", "price_version"]
         live = sa.select(
             records.c.create_time_ns.label("time_ns"),
@@ -135,17 +136,9 @@ class Queries:
             (records.c.model, query.model),
             (records.c.generation_id, query.generation_id),
         )
-        labelled = [self._label(key) == storable(value) for key, value in query.labels.items()]
+        dialect = self._engine.dialect
+        labelled = [label_of(dialect, key) == storable(value) for key, value in query.labels.items()]
         return [*_matching(wanted, records.c.create_time_ns, query), *labelled]
-
-    def _label(self, key: str) -> sa.ColumnElement[Any]:
-        """Returns the value of a label, NULL without it."""
-        if self._engine.dialect.name == "postgresql":
-            value: sa.ColumnElement[Any] = records.c.labels[storable(key)].as_string()
-            return value
-        # SQLite's paths have no escape for a quote in a key.
-        each = sa.func.json_each(records.c.labels).table_valued("key", "value")
-        return sa.select(each.c.value).where(each.c.key == storable(key)).scalar_subquery()
 
     def _all(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         with translated("usage ledger"), self._engine.connect() as connection:
