@@ -12,6 +12,7 @@ import pytest
 from tests.support.records import KEY, log_records
 from tests.support.redis_servers import FSYNCED, Machines, until
 from tests.support.redis_sinks import claimed, made, started
+from tests.support.tcp_proxy import TcpProxy
 from tokengrpc.core.model import GenerationKey
 from tokengrpc.core.ports.log import AppendOutcome, AppendStatus
 from tokengrpc.errors import StoreUnavailable
@@ -51,6 +52,22 @@ async def test_an_append_that_timed_out_is_sent_again(machines: Machines) -> Non
         stored = await recovered(sink, epoch, 3, 4)
         assert stored == AppendOutcome(REPEATED, 4)
         assert list(await sink.read(KEY, 0, 1 << 20)) == log_records(1, 4)
+
+
+async def test_connections_that_broke_while_idle(machines: Machines) -> None:
+    """They are replaced, although the loop knew of the break before anything was written to them."""
+    server = machines.single(FSYNCED)
+    async with TcpProxy(server.port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}"
+        async with started(url, durability="fsynced") as sink:
+            epoch = await claimed(sink, 2)
+            for last in (3, 4, 5):
+                proxy.cut()
+                async with started(
+                    url, durability="fsynced"
+                ) as later:  # by then, the loop has read the resets
+                    await later.describe(KEY)
+                assert (await recovered(sink, epoch, last, last)).last == last
 
 
 async def test_a_store_that_crashes_and_comes_back(machines: Machines) -> None:

@@ -6,11 +6,9 @@ import asyncio
 import math
 from typing import TYPE_CHECKING
 
-from redis.exceptions import RedisError
-
 from tokengrpc.errors import StoreUnavailable
 from tokengrpc.stores.redis.keys import decode_key
-from tokengrpc.stores.redis.servers.pipe import hang_up
+from tokengrpc.stores.redis.servers.pipe import BROKEN, hang_up
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
@@ -33,7 +31,7 @@ async def listen(
     while True:
         try:
             connection = await topology.connect(topology.hosts()[0], "cancels")
-        except (RedisError, OSError, TimeoutError):
+        except (*BROKEN, TimeoutError):
             await topology.refresh()
             await asyncio.sleep(next(delays))
             continue
@@ -44,7 +42,7 @@ async def listen(
                 kind, _, data = await connection.read_response(timeout=math.inf)
                 if kind == b"message" and (key := _read(sealer, channel, data)) is not None:
                     yield key
-        except (RedisError, OSError):
+        except BROKEN:
             await asyncio.sleep(next(delays))
         finally:
             await hang_up(connection)

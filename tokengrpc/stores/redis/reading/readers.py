@@ -7,11 +7,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
-from redis.exceptions import RedisError
 
 from tokengrpc.errors import StoreUnavailable
 from tokengrpc.stores.redis.reading.followed import Followers
-from tokengrpc.stores.redis.servers.pipe import hang_up
+from tokengrpc.stores.redis.servers.pipe import BROKEN, hang_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -112,13 +111,13 @@ class BlockingReader(_Reads):
         connection: AbstractConnection | None = None
         try:
             for delay in self._backoff():
-                with suppress(RedisError, OSError, TimeoutError):
+                with suppress(*BROKEN, TimeoutError):
                     connection = await self._topology.connect(self._topology.hosts()[0], "reads")
                     break
                 await asyncio.sleep(delay)
             while connection is not None:
                 await self._read(connection)
-        except (RedisError, OSError, TimeoutError) as error:
+        except (*BROKEN, TimeoutError) as error:
             log.warning("followed streams cannot be read", cause=str(error)[:200])
         finally:
             if connection is not None:

@@ -34,6 +34,8 @@ _MAX_GROUP = 256
 """Most calls of a group."""
 _RECONNECT = (ReadOnlyError, NoScriptError, MasterDownError)
 """Replies that a new connection may mend: it loads the scripts, and asks which server takes writes."""
+BROKEN = (RedisError, OSError, RuntimeError)
+"""What a broken connection raises. uvloop raises RuntimeError for one that broke before it was written to."""
 _WAIT_SHARE = 0.7
 """Share of a call's time for which replicas are waited for."""
 
@@ -143,7 +145,7 @@ class Pipe:
                 acknowledged = await _read(connection) if waits else settings.replicas
         except TimeoutError:
             await self._failed(group, f"did not answer within {settings.timeout:g} s")
-        except (RedisError, OSError) as error:
+        except BROKEN as error:
             await self._failed(group, "cannot be reached", _words(error))
         except asyncio.CancelledError:
             self._fail(group, "was closed")
@@ -205,7 +207,7 @@ class Pipe:
 
 async def hang_up(connection: AbstractConnection) -> None:
     """Disconnects. Raises nothing."""
-    with suppress(RedisError, OSError):
+    with suppress(*BROKEN):
         await connection.disconnect(nowait=True)
 
 
