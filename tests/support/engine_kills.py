@@ -46,14 +46,16 @@ _AFTER_A_TOKEN = {"ENGINE_LOST", "ENGINE_TRUNCATED", "ENGINE_UNAVAILABLE"}
 class Nursery:
     """The parent process of the engines. All engines end when the block exits."""
 
-    def __init__(self) -> None:
+    def __init__(self, pace: float = PACE) -> None:
+        """`pace` is the mean delay before each chunk, in seconds."""
+        self._pace = pace
         self._process: asyncio.subprocess.Process | None = None
         self._one_by_one = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         script = str(Path(engine_process.__file__))
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", script, str(PACE)),
+            *(sys.executable, "-I", script, str(self._pace)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
@@ -159,7 +161,7 @@ async def several(count: int) -> AsyncIterator[tuple[Nursery, list[Engine], Serv
     """Starts engine processes and a server in front of them."""
     async with AsyncExitStack() as stack:
         nursery = await stack.enter_async_context(Nursery())
-        processes = [Engine(port, await nursery.start(port)) for port in _free_ports(count)]
+        processes = [Engine(port, await nursery.start(port)) for port in free_ports(count)]
         engines = tuple(
             engine_settings(
                 name=f"engine-{number}",
@@ -177,7 +179,8 @@ async def several(count: int) -> AsyncIterator[tuple[Nursery, list[Engine], Serv
         yield nursery, processes, server
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Returns ports on which nobody listens."""
     with ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:

@@ -7,7 +7,8 @@ the parent's input ends, it kills all engines.
 
 An engine speaks vLLM's dialect, chat and completions: token ids, prompt ids and usage on every chunk. If a
 prompt of ids ends with another engine's output, the engine continues it. An output id that differs from the
-engine's own is refused with status 400, so that a gap or a duplicate never passes for a correct answer. The
+engine's own is refused with status 400, so that a gap or a duplicate never passes for a correct answer. A
+prompt `… of COUNT` with a line end may be continued by text as well, and then has so many tokens in all. The
 script imports nothing of the package.
 """
 
@@ -66,7 +67,7 @@ def read_request(path: str, body: dict[str, Any]) -> tuple[str, int]:
         return body["messages"][-1]["content"], 0
     prompt = body["prompt"]
     if isinstance(prompt, str):
-        return prompt, 0
+        return _continued(prompt)
     text = bytes(number for number in prompt if number < FIRST_OUTPUT_ID).decode()
     before = [number for number in prompt if number >= FIRST_OUTPUT_ID]
     if prompt != prompt_ids(text) + before:
@@ -77,13 +78,33 @@ def read_request(path: str, body: dict[str, Any]) -> tuple[str, int]:
     return text, len(before)
 
 
+def planned_length(prompt: str) -> int | None:
+    """Returns the number of tokens that a prompt `… of COUNT` with a line end asks for; None for others."""
+    first, line_end, _ = prompt.partition("\n")
+    return int(first.rpartition(" of ")[2]) if line_end else None
+
+
+def _continued(prompt: str) -> tuple[str, int]:
+    """Returns a prompt without the output after its line end, and the tokens in that. Raises Wrong."""
+    count, line = planned_length(prompt), prompt.partition("\n")[0] + "\n"
+    if count is None:
+        return prompt, 0
+    output = prompt[len(line) :]
+    # Of an incomplete character, the whole comes again.
+    found = next((n for n in range(count + 1) if answer(line, n) == output), None)
+    if found is None:
+        raise Wrong(f"text that is no beginning of the answer: {output[-40:]!r}")
+    return line, found
+
+
 class Response:
     """The chunks of one response."""
 
     def __init__(self, path: str, body: dict[str, Any]) -> None:
         self.chat = path.endswith("/chat/completions")
         self.prompt, self.first = read_request(path, body)
-        self.end = self.first + body["max_tokens" if "max_tokens" in body else "max_completion_tokens"]
+        most = self.first + body["max_tokens" if "max_tokens" in body else "max_completion_tokens"]
+        self.end = min(most, planned_length(self.prompt) or most)
         self.ids = bool(body.get("return_token_ids"))
         self._given = len(prompt_ids(self.prompt)) + self.first
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _START_LIMIT = 60.0
+_PORTS = iter(range(20_000 + os.getpid() % 10_000, 32_000))
+"""Each is taken once, so that two servers that do not listen yet have different ones."""
 
 
 class KilledServer:
@@ -61,6 +63,15 @@ class KilledServer:
         self._process.send_signal(how)
         return await self._process.wait()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs, or is stopped."""
+        return self._process is not None and self._process.returncode is None
+
+    def log(self) -> str:
+        """Returns what all its processes have logged."""
+        return self._log.read_text()
+
     def signal(self, what: signal.Signals) -> None:
         """Sends a signal, such as SIGSTOP."""
         assert self._process is not None
@@ -69,7 +80,7 @@ class KilledServer:
 
 def _free_port() -> int:
     """Returns a port that no client takes while the server is dead, as it may take an ephemeral one."""
-    for port in range(20_000 + os.getpid() % 10_000, 32_000):
+    for port in _PORTS:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

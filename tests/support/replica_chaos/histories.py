@@ -52,8 +52,9 @@ class End(NamedTuple):
 class Seen:
     """One message with an event, as a reader got it.
 
-    `first` is the index of its first token, `count` the number of its tokens. `incarnation` is only in the
-    message that starts or attaches a stream. `at` is in seconds.
+    `first` is the index of its first token, `count` the number of its tokens. `incarnation` is the name of
+    the log that the stream was last attached to. `switched` is the reason of an `engine_switched`, `at` is in
+    seconds.
     """
 
     sequence: int
@@ -63,6 +64,7 @@ class Seen:
     checksum: int | None = None
     incarnation: str = ""
     end: End | None = None
+    switched: str = ""
     replica: str = ""
     at: float = 0.0
 

@@ -1,0 +1,123 @@
+"""Servers that share an event store and a ledger, before one engine, in processes to be killed and paused."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Self
+
+from tests.support.engine_kills import Nursery, free_ports
+from tests.support.killed_server import KilledServer
+from tests.support.replica_chaos.stores import ChaosStore
+from tokengrpc import TokenStreamClient
+from tokengrpc.client.policy import ResumePolicy
+
+LEASE = 1.0
+PATIENCE = ResumePolicy(patience=60.0)
+_ROUND_ROBIN: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
+_SETTINGS = """
+server_name = "{name}"
+store = "{store}"
+ledger = "{ledger}"
+log_level = "warning"
+observers = []
+
+[limits]
+min_generations = 1_000_000
+max_engine_attempts = 100
+replay_ttl = 60.0
+store_timeout = 2.0
+store_retry_time = 30.0
+
+[plugins.redis]
+lease = {lease}
+
+[plugins.postgresql]
+lease = 2
+
+[[models]]
+name = "m"
+
+[[models.engines]]
+name = "engine"
+kind = "openai"
+dialect = "vllm"
+base_url = "http://127.0.0.1:{engine}/v1"
+"""
+
+
+class Fleet:
+    """The servers, their store and their engine. All of them end when the block exits."""
+
+    def __init__(self, ledger: str, *, count: int = 2, pace: float = 0.02) -> None:
+        """`ledger` is the URL of a database that all servers use, `pace` the mean seconds of a chunk."""
+        self._ledger = ledger
+        self._count = count
+        self._pace = pace
+        self._stack = AsyncExitStack()
+        self.store = ChaosStore(count)
+        self.servers: list[KilledServer] = []
+
+    async def __aenter__(self) -> Self:
+        enter = self._stack.enter_async_context
+        folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="tokengrpc-replicas-")))
+        await enter(self.store)
+        nursery = await enter(Nursery(self._pace))
+        (engine,) = free_ports(1)
+        await nursery.start(engine)
+        for number in range(self._count):
+            settings = _SETTINGS.format(
+                name=f"server-{number}",
+                store=self.store.url(number),
+                ledger=self._ledger,
+                lease=LEASE,
+                engine=engine,
+            )
+            server = KilledServer(folder / str(number), settings)
+            self._stack.push_async_callback(_kill, server)
+            await server.spawn()
+            self.servers.append(server)
+        for server in self.servers:
+            await server.serve()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def client(self) -> TokenStreamClient:
+        """Returns a client that uses all servers in turn."""
+        addresses = ",".join(f"127.0.0.1:{server.port}" for server in self.servers)
+        return TokenStreamClient(f"ipv4:{addresses}", service_config=_ROUND_ROBIN, policy=PATIENCE)
+
+    def client_of(self, number: int) -> TokenStreamClient:
+        """Returns a client of one server alone."""
+        return TokenStreamClient(f"127.0.0.1:{self.servers[number].port}", policy=PATIENCE)
+
+    async def kill(self, number: int) -> None:
+        """Kills a server, and starts it again."""
+        server = self.servers[number]
+        await server.end(signal.SIGKILL)
+        await server.spawn()
+        await server.serve()
+
+    async def pause(self, number: int, seconds: float) -> None:
+        """Stops a server's process for some seconds."""
+        self.servers[number].signal(signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        self.servers[number].signal(signal.SIGCONT)
+
+    async def end(self) -> list[int]:
+        """Ends all servers with SIGTERM. Returns their exit codes."""
+        return [await server.end(signal.SIGTERM) for server in self.servers]
+
+    def logs(self) -> str:
+        """Returns the last lines that the servers logged, for reports of failures."""
+        return "\n".join(server.log()[-1500:] for server in self.servers)
+
+
+async def _kill(server: KilledServer) -> None:
+    if server.alive:
+        await server.end(signal.SIGKILL)
