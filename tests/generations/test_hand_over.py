@@ -11,11 +11,13 @@ from google.rpc import error_details_pb2
 from tokenstreaming.v1 import generation_pb2
 
 from tests.generations.test_followers import WORDS, half, has, replicas
+from tests.generations.test_stores import Seen
 from tests.support.harness import check_gapless, collect, read_until, serving, until, upstream
 from tests.support.scripted_engine import Pause, ScriptedEngine, Stall, Text
 from tests.support.wire_dialects import VLLM
 from tests.telemetry.test_metrics import Lingering
 from tokengrpc.core.ports.ledger import RecordState
+from tokengrpc.core.ports.observer import GenerationEnded, GenerationMoved
 from tokengrpc.stores.memory import MemoryEventSink
 
 if TYPE_CHECKING:
@@ -58,7 +60,8 @@ def check_resumable(outcome: Outcome) -> None:
 
 async def test_what_has_not_ended_is_released(engine: ScriptedEngine) -> None:
     """The log has what the reader has, and no owner; the engine has stopped; the usage record stays open."""
-    async with replicas(engine, 1) as (server,):
+    seen = Seen()
+    async with replicas(engine, 1, observers=[seen]) as (server,):
         engine.script(*half(Stall()))
         call = server.stream("g")
         before = await read_until(call, has(WORDS[5]))
@@ -72,6 +75,9 @@ async def test_what_has_not_ended_is_released(engine: ScriptedEngine) -> None:
         (record,) = server.ledger.records.values()
         assert record.state is RecordState.OPEN
         assert (server.tasks, server.registry.active) == ([], 0)
+        assert not seen.of(GenerationEnded)
+        (moved,) = seen.of(GenerationMoved)
+        assert (moved.key.generation_id, moved.reason) == ("g", "DRAINING")
 
 
 async def test_what_the_engine_ended_is_not_handed_over(engine: ScriptedEngine) -> None:

@@ -121,10 +121,11 @@ async def test_every_counter_is_what_the_callers_counted(engine: ScriptedEngine)
         assert all(shown[series("tokengrpc_readers", model=name)] == 0 for name in names if name != "dead")
         assert shown[series("tokengrpc_generations")] == 0
         assert shown[series("tokengrpc_log_bytes")] == server.server.buffers.used_bytes > 0
-    # The load has every kind of event that a counter is for, but for a reader that is too slow, and limits of
-    # tenants (tests/limits/test_rates.py).
+    # The load has every kind of event that a counter is for, but for a reader that is too slow, limits of
+    # tenants (tests/limits/test_rates.py), and what moves to other servers (test_hand_over.py).
     counted_names = {name for name, _ in counted}
     assert COMPARED - counted_names == {
         "tokengrpc_stream_failures_total",
         "tokengrpc_limit_rejections_total",
+        "tokengrpc_request_moved_total",
     }

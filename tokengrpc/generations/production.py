@@ -8,12 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
-from msgspec import structs
 
 from tokengrpc.core.ending import EndDecision
 from tokengrpc.core.input_tokens import estimate_input
 from tokengrpc.core.log_head import LogHead
-from tokengrpc.core.model import FinishReason, Usage
+from tokengrpc.core.model import Usage
 from tokengrpc.core.ports.budget import BudgetRequest
 from tokengrpc.core.ports.ledger import UsageRecord
 from tokengrpc.core.ports.observer import GenerationStarted
@@ -318,7 +317,7 @@ class Production:
         if self._grant is not None:
             grant = self._grant
             await self._services.budget_patience.quietly(lambda: grant.settle(Usage()))
-        record = structs.replace(self._record(), finish_reason=FinishReason.ERROR, error_reason=ending.reason)
+        record = self._record()
         self._attempts = self._grant = None
         self._writer = BufferWriter(self._buffer)
         self._on_end(record, ending)

@@ -11,7 +11,7 @@ from msgspec import structs
 from tokengrpc.core.generation import Generation
 from tokengrpc.core.model import LogIdentity
 from tokengrpc.core.ports.log import LeaseStatus
-from tokengrpc.core.ports.observer import GenerationEnded
+from tokengrpc.core.ports.observer import GenerationEnded, GenerationMoved
 from tokengrpc.core.request import without_input
 from tokengrpc.core.termination import Termination
 from tokengrpc.errors import (
@@ -284,16 +284,20 @@ class GenerationTask:
             on_end(self, moved is not None)
         if ended is not None:
             ended.set()
-        self._services.observers.emit(
-            GenerationEnded(
-                record=record,
-                timestamps=self.generation.timestamps,
-                peer=peer,
-                failure=_failure(self.generation.termination) if moved is None else moved.message,
-                operation=operation,
-                trace=self.trace,
+        emit, trace = self._services.observers.emit, self.trace
+        if moved is not None:
+            emit(GenerationMoved(key=self.key, model=self.model_name, reason=moved.reason, trace=trace))
+        else:
+            emit(
+                GenerationEnded(
+                    record=record,
+                    timestamps=self.generation.timestamps,
+                    peer=peer,
+                    failure=_failure(self.generation.termination),
+                    operation=operation,
+                    trace=trace,
+                )
             )
-        )
         self.trace = self.trace.bare()
 
 

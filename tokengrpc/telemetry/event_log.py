@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from tokengrpc.core.ports.observer import BreakerChanged, GenerationEnded, StoreStateChanged
+from tokengrpc.core.ports.observer import BreakerChanged, GenerationEnded, GenerationMoved, StoreStateChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,6 +27,7 @@ class EventLog:
     def __init__(self) -> None:
         self._writers: dict[type[ObserverEvent], Callable[[Any], None]] = {
             GenerationEnded: _generation_ended,
+            GenerationMoved: _generation_moved,
             BreakerChanged: _breaker_changed,
             StoreStateChanged: _store_changed,
         }
@@ -59,6 +60,17 @@ def _generation_ended(event: GenerationEnded) -> None:
         seconds=_seconds(times.created, times.ended),
         caller=event.peer,
         labels=_bounded(record.labels),
+        trace_id=event.trace.trace_id,
+    )
+
+
+def _generation_moved(event: GenerationMoved) -> None:
+    log.info(
+        "another server continues the generation",
+        generation_id=event.key.generation_id,
+        tenant=event.key.tenant,
+        model=event.model,
+        reason=event.reason,
         trace_id=event.trace.trace_id,
     )
 

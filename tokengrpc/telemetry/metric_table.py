@@ -65,6 +65,12 @@ FAILED = _counter(
     "model tenant reason",
     "admitted generations that ended with an error, by its reason; `CANCELLED` is one",
 )
+MOVED = _counter(
+    "tokengrpc_request_moved_total",
+    "model tenant reason",
+    "admitted generations that another server continues: `DRAINING` where this one drained, "
+    "`STORE_UNAVAILABLE` where it had lost the log",
+)
 QUEUE_TIME = _histogram(
     "tokengrpc_request_queue_time_seconds",
     "model priority",
@@ -261,9 +267,9 @@ DRAINING = _gauge("tokengrpc_draining", "", "1 from the beginning of the drain, 
 BUILD_INFO = _gauge("tokengrpc_build_info", "version python grpcio", "always 1")
 
 COUNTED = (
-    *(ADMITTED, SUCCEEDED, FAILED, QUEUE_TIME, FIRST_TOKEN_TIME, LATENCY, PROMPT_TOKENS, GENERATION_TOKENS),
-    *(USAGE, ATTEMPTS, ATTEMPT_ERRORS, ENGINE_CANCELS, CANCEL_TIME, RETRIES, FAILOVERS, SWITCHES),
-    *(BREAKER_CHANGES, STREAMS, STREAM_FAILURES, CHECKSUM_FAILURES, READERS, STORE_AVAILABLE),
+    *(ADMITTED, SUCCEEDED, FAILED, MOVED, QUEUE_TIME, FIRST_TOKEN_TIME, LATENCY, PROMPT_TOKENS),
+    *(GENERATION_TOKENS, USAGE, ATTEMPTS, ATTEMPT_ERRORS, ENGINE_CANCELS, CANCEL_TIME, RETRIES, FAILOVERS),
+    *(SWITCHES, BREAKER_CHANGES, STREAMS, STREAM_FAILURES, CHECKSUM_FAILURES, READERS, STORE_AVAILABLE),
     *(CALLS_STARTED, CALL_DURATION, SENT_BYTES, RECEIVED_BYTES, CALL_ERRORS),
     *(LIMIT_REJECTIONS, BUDGET_USED),
 )

@@ -33,6 +33,7 @@ from tokengrpc.core.ports.observer import (
     FirstToken,
     GenerationAdmitted,
     GenerationEnded,
+    GenerationMoved,
     GenerationStarted,
     StoreStateChanged,
     SubscriptionEnded,
@@ -88,6 +89,7 @@ class Metrics:
             TokensRelayed: self._relayed,
             EngineSwitched: self._switched,
             GenerationEnded: self._ended,
+            GenerationMoved: self._moved,
             SubscriptionStarted: self._stream_started,
             SubscriptionEnded: self._stream_ended,
             BreakerChanged: self._breaker_changed,
@@ -195,6 +197,9 @@ class Metrics:
             seconds = (event.timestamps.ended - event.timestamps.created) / 1e9
             self._of(table.LATENCY, record.model).observe(max(0.0, seconds))
             self._count_usage(record, tenant)
+
+    def _moved(self, event: GenerationMoved) -> None:
+        self._of(table.MOVED, event.model, self._tenant(event.key.tenant), event.reason).inc()
 
     def _count_usage(self, record: UsageRecord, tenant: str) -> None:
         usage = record.usage

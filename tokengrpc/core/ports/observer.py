@@ -186,6 +186,19 @@ class GenerationEnded(msgspec.Struct, frozen=True, kw_only=True):
     trace: TraceContext = NO_TRACE
 
 
+class GenerationMoved(msgspec.Struct, frozen=True, kw_only=True):
+    """A generation goes on at another server: it was handed over, or another server has taken it over.
+
+    `reason` is that of the errors with which its streams end here. The server at which it ends reports its
+    end and its usage. `trace` is the generation's place in a trace.
+    """
+
+    key: GenerationKey
+    model: str
+    reason: str
+    trace: TraceContext = NO_TRACE
+
+
 class Opening(StrEnum):
     """What a call that opened a stream did: start a generation, attach to one, or resume after an event."""
 
@@ -257,6 +270,7 @@ ObserverEvent = (
     | TokensRelayed
     | EngineSwitched
     | GenerationEnded
+    | GenerationMoved
     | SubscriptionStarted
     | SubscriptionEnded
     | BreakerChanged

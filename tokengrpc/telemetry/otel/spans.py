@@ -18,6 +18,7 @@ from tokengrpc.core.ports.observer import (
     EngineSwitched,
     GenerationAdmitted,
     GenerationEnded,
+    GenerationMoved,
     GenerationStarted,
     Opening,
     SubscriptionStarted,
@@ -60,6 +61,7 @@ class Spans:
             EngineSwitched: _add_switch,
             AttemptEnded: _end_attempt,
             GenerationEnded: _end_generation,
+            GenerationMoved: _end_moved,
         }
 
     def on_event(self, event: ObserverEvent) -> None:
@@ -225,6 +227,12 @@ def _end_attempt(event: AttemptEnded, place: SpanContext) -> None:
     if event.error_reason:
         _fail(span, event.error_reason)
     span.end()
+
+
+def _end_moved(event: GenerationMoved, place: SpanContext) -> None:
+    """Ends a generation's span at the server that it leaves. It has not failed."""
+    place.span.set_attribute(names.REASON, event.reason)
+    place.span.end()
 
 
 def _end_generation(event: GenerationEnded, place: SpanContext) -> None:
