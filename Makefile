@@ -31,7 +31,7 @@ JOBS ?= 2
 SIDE_BY_SIDE = $(MAKE) --no-print-directory -j$(JOBS) $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 
 .DEFAULT_GOAL := help
-.PHONY: help run dashboards engines interop interop-long test test-fast test-pythons test-one dist dist-test docs other-languages browsers hooks fuzz fuzz-long fuzz-nightly check lint types contract generate generators generated-is-current probes deploy-tools bench bench-tracing bench-cancels bench-grpc bench-deadlines bench-scale attack soak chaos chaos-ledger chaos-replicas clean
+.PHONY: help run dashboards engines interop interop-long test test-fast test-pythons test-one dist dist-test docs other-languages browsers hooks fuzz fuzz-long fuzz-nightly check lint types contract generate generators generated-is-current probes deploy-tools bench bench-tracing bench-cancels bench-grpc bench-deadlines bench-scale attack soak chaos chaos-ledger chaos-replicas rolling-deploy clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -228,6 +228,9 @@ chaos-ledger: $(VENV)/dev.stamp ## run 20,000 generations while the server is ki
 
 chaos-replicas: $(VENV)/dev.stamp ## kill and pause servers that share an event store, and the store, while streams run, about an hour (FAULTS=100)
 	python -m tests.support.replica_chaos.run --faults $(or $(FAULTS),1000)
+
+rolling-deploy: $(VENV)/dev.stamp ## restart three servers that share an event store, one after another, under 200 streams, some minutes
+	python -m tests.support.replica_chaos.rollout
 
 engines: $(VENV)/dev.stamp ## install real engines into .tools/engines and run the cases of docs/testing.md on each (ENGINES="llamacpp litellm")
 	tools/install_engines.sh $(if $(ENGINES),models $(ENGINES))

@@ -31,6 +31,7 @@ max_engine_attempts = 100
 replay_ttl = 60.0
 store_timeout = 2.0
 store_retry_time = 30.0
+{limits}
 
 [plugins.redis]
 lease = {lease}
@@ -52,11 +53,15 @@ base_url = "http://127.0.0.1:{engine}/v1"
 class Fleet:
     """The servers, their store and their engine. All of them end when the block exits."""
 
-    def __init__(self, ledger: str, *, count: int = 2, pace: float = 0.02) -> None:
-        """`ledger` is the URL of a database that all servers use, `pace` the mean seconds of a chunk."""
+    def __init__(self, ledger: str, *, count: int = 2, pace: float = 0.02, limits: str = "") -> None:
+        """`ledger` is the URL of a database that all servers use, `pace` the mean seconds of a chunk.
+
+        `limits` are more lines of the settings' table of limits.
+        """
         self._ledger = ledger
         self._count = count
         self._pace = pace
+        self._limits = limits
         self._stack = AsyncExitStack()
         self.store = ChaosStore(count)
         self.servers: list[KilledServer] = []
@@ -75,6 +80,7 @@ class Fleet:
                 ledger=self._ledger,
                 lease=LEASE,
                 engine=engine,
+                limits=self._limits,
             )
             server = KilledServer(folder / str(number), settings)
             self._stack.push_async_callback(_kill, server)
@@ -102,6 +108,14 @@ class Fleet:
         await server.end(signal.SIGKILL)
         await server.spawn()
         await server.serve()
+
+    async def restart(self, number: int) -> int:
+        """Ends a server with SIGTERM, and starts it again. Returns its exit code."""
+        server = self.servers[number]
+        code = await server.end(signal.SIGTERM)
+        await server.spawn()
+        await server.serve()
+        return code
 
     async def pause(self, number: int, seconds: float) -> None:
         """Stops a server's process for some seconds."""

@@ -15,7 +15,7 @@ import random
 import sys
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -34,11 +34,11 @@ STREAMS, TOKENS = 20, 200
 
 
 async def run(
-    chaos: Chaos, ledger: str, *, streams: int = STREAMS, tokens: int = TOKENS, seed: int = 1
+    chaos: Chaos, ledger: str, *, streams: int = STREAMS, tokens: int = TOKENS, seed: int = 1, **of_fleet: Any
 ) -> Tally:
-    """Runs streams on two servers while `chaos` happens to them. `ledger` is the URL of a database."""
+    """Runs streams on servers while `chaos` happens to them. `ledger` is the URL of a database."""
     tally, chance = Tally(), random.Random(seed)
-    async with Fleet(ledger) as fleet:
+    async with Fleet(ledger, **of_fleet) as fleet:
         load = Load(fleet, tally, chance, tokens=tokens)
         async with asyncio.TaskGroup() as group:
             group.create_task(load.run(streams))
