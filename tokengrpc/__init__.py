@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tokengrpc.client import (
+        ONE_REPLICA,
         ConnectionLostError,
         Conversation,
         Cursor,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "ONE_REPLICA",
     "ConnectionLostError",
     "Conversation",
     "Cursor",

@@ -44,6 +44,7 @@ from tokengrpc import (
     TokenStreamClient,
     UnavailableError,
 )
+from tokengrpc.client.channel import channel_target
 from tokengrpc.config import TenantSettings
 from tokengrpc.errors import Advice
 
@@ -672,3 +673,36 @@ async def test_the_callers_options_take_precedence(setup: Setup) -> None:
         with pytest.raises(Exception, match="larger than max") as caught:
             await read(client.stream("hello"))
     assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("dns:///replicas:50051", "dns:///replicas:50051"),
+        (["10.0.0.1:50051", "10.0.0.2:50052"], "ipv4:10.0.0.1:50051,10.0.0.2:50052"),
+        (("[fd00::1]:50051",), "ipv6:[fd00::1]:50051"),
+    ],
+)
+def test_a_target_is_a_name_or_addresses(target: Any, expected: str) -> None:
+    """Addresses of replicas become one target of gRPC."""
+    assert channel_target(target) == expected
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://h:1",
+        [],
+        ["host:50051"],
+        ["10.0.0.1"],
+        ["10.0.0.1:0"],
+        ["fd00::1:50051"],
+        ["[10.0.0.1]:1"],
+        ["10.0.0.1:1", "[::1]:1"],
+    ],
+)
+def test_a_wrong_target_is_rejected(target: Any) -> None:
+    """In one line, before any call."""
+    with pytest.raises(ValueError, match=r"^target: .*") as raised:
+        channel_target(target)
+    assert "\n" not in str(raised.value)

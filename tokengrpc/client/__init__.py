@@ -1,5 +1,6 @@
 """The Python client, for asyncio and for threads. Its streams resume after dropped connections."""
 
+from tokengrpc.client.channel import ONE_REPLICA
 from tokengrpc.client.client import TokenStreamClient
 from tokengrpc.client.conversation import Conversation
 from tokengrpc.client.cursor import Cursor
@@ -24,6 +25,7 @@ from tokengrpc.client.sync_stream import SyncTokenStream
 from tokengrpc.client.tls import tls_credentials
 
 __all__ = [
+    "ONE_REPLICA",
     "ConnectionLostError",
     "Conversation",
     "Cursor",

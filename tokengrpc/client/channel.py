@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -38,9 +40,9 @@ RETRIED_METHODS: Final = (
 )
 
 SERVICE_CONFIG: Final[Mapping[str, Any]] = {
-    # Each channel uses one replica, picked at random: only the replica that runs a generation knows it, and
-    # ResumeTokens and CancelGeneration must reach that replica.
-    "loadBalancingConfig": [{"pick_first": {"shuffleAddressList": True}}],
+    # Calls go to all replicas by turns, past those that are down: with an event store, each serves every
+    # generation.
+    "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
         {
             "name": [{"service": SERVICE, "method": method} for method in RETRIED_METHODS],
@@ -54,6 +56,16 @@ SERVICE_CONFIG: Final[Mapping[str, Any]] = {
         }
     ],
 }
+
+ONE_REPLICA: Final[Mapping[str, Any]] = {
+    **SERVICE_CONFIG,
+    "loadBalancingConfig": [{"pick_first": {"shuffleAddressList": True}}],
+}
+"""Service config for replicas that share no event store.
+
+Only the replica that runs a generation knows it then, and ResumeTokens and CancelGeneration must reach that
+one. Each channel uses one replica, picked at random.
+"""
 
 DEFAULT_OPTIONS: Final[Mapping[str, Any]] = {
     # While a call is open, a dead connection is detected within 15 s. A streaming client sends no data, and
@@ -76,10 +88,36 @@ DEFAULT_OPTIONS: Final[Mapping[str, Any]] = {
 }
 
 
-def reject_url(target: str) -> None:
-    """Raises ValueError for a URL, which gRPC would try to resolve as a name with every call."""
-    if target.startswith(("http://", "https://")):
-        raise ValueError(f"target: {target} is a URL; pass host:port, and `credentials` for TLS")
+def channel_target(target: str | Sequence[str]) -> str:
+    """Returns the target for gRPC: a name as it is, addresses of replicas as one `ipv4:` or `ipv6:` target.
+
+    Raises ValueError for a URL, which gRPC would try to resolve as a name with every call, and for a list of
+    anything but IP addresses of one kind with their ports.
+    """
+    if isinstance(target, str):
+        if target.startswith(("http://", "https://")):
+            raise ValueError(f"target: {target} is a URL; pass host:port, and `credentials` for TLS")
+        return target
+    kinds = {_address_kind(address) for address in target}
+    if len(kinds) != 1:
+        raise ValueError("target: a list must have addresses, all of IPv4 or all of IPv6")
+    return f"{kinds.pop()}:{','.join(target)}"
+
+
+def _address_kind(address: str) -> str:
+    """Returns `ipv4` or `ipv6`."""
+    host, _, port = address.rpartition(":")
+    with suppress(ValueError):
+        if 0 < int(port) < 65536:
+            if host.startswith("[") and host.endswith("]"):
+                IPv6Address(host[1:-1])
+                return "ipv6"
+            IPv4Address(host)
+            return "ipv4"
+    raise ValueError(
+        f"target: {address!r} in a list is not an IP address with a port, such as 10.0.0.1:50051 or"
+        " [fd00::1]:50051; for names, pass one `dns:///NAME:PORT`, which may have several addresses"
+    )
 
 
 def channel_options(

@@ -9,7 +9,7 @@ import grpc
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
 from tokengrpc.client.admin import Admin
-from tokengrpc.client.channel import CONTROL_TIMEOUT, call_metadata, channel_options, reject_url
+from tokengrpc.client.channel import CONTROL_TIMEOUT, call_metadata, channel_options, channel_target
 from tokengrpc.client.connection import Connection
 from tokengrpc.client.connections import Connections
 from tokengrpc.client.errors import TokenStreamError
@@ -42,7 +42,7 @@ class TokenStreamClient:
 
     def __init__(
         self,
-        target: str,
+        target: str | Sequence[str],
         *,
         token: Token = None,
         credentials: grpc.ChannelCredentials | None = None,
@@ -52,25 +52,29 @@ class TokenStreamClient:
     ) -> None:
         """Creates a client that connects to `target` (`host:port`, `unix:…`, `dns:///…`) on its first call.
 
+        A list of IP addresses with ports, or a name with several addresses, stands for replicas that share an
+        event store: calls go to all of them by turns, past those that are down. For replicas without a store,
+        pass `service_config=ONE_REPLICA`.
+
         `token` is sent as a bearer token. A function is called before each call, and returns the token of
         that moment; it must not block. `credentials` None means plaintext. Channel `options` and
         `service_config` take precedence over the client's defaults (see `tokengrpc.client.channel`).
         Raises ValueError for a URL.
         """
-        reject_url(target)
+        address = channel_target(target)
         merged = channel_options(options, service_config)
         metadata = call_metadata(token)
         policy = policy or ResumePolicy()
 
         def connect() -> Connection:
             channel = (
-                grpc.aio.insecure_channel(target, merged)
+                grpc.aio.insecure_channel(address, merged)
                 if credentials is None
-                else grpc.aio.secure_channel(target, credentials, merged)
+                else grpc.aio.secure_channel(address, credentials, merged)
             )
             return Connection(channel, metadata, policy)
 
-        self._target = target
+        self._target = address
         self._policy = policy
         self._connections = Connections(connect, by_loop=True)
         self.usage = Usage(self._connections, policy)

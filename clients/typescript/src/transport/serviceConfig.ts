@@ -1,6 +1,6 @@
 // clients/service_config.json, verbatim: all languages share it (a test compares them).
 export const serviceConfig = `{
-  "loadBalancingConfig": [{ "pick_first": { "shuffleAddressList": true } }],
+  "loadBalancingConfig": [{ "round_robin": {} }],
   "methodConfig": [
     {
       "name": [
