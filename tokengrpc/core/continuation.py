@@ -101,7 +101,7 @@ class ContinuationState:
         return Continuation(token_ids=None, text=text) if text else None
 
     def forget_partial_characters(self) -> None:
-        """Notes that what the engine withheld is lost: ids that may end within a character are unusable."""
+        """Notes that incomplete characters are lost: ids that may end within one cannot be continued."""
         if self._raw is None or b"".join(self._raw) != "".join(self._text).encode():
             self._ids = self._raw = None
 

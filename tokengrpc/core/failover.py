@@ -20,7 +20,7 @@ from tokengrpc.core.input_tokens import estimate_input
 from tokengrpc.core.model import Capability, ContinuationMethod, FinishReason, Switch
 from tokengrpc.core.place import Place
 from tokengrpc.core.pooled_engine import SlotRequest
-from tokengrpc.core.ports.engine import id_space
+from tokengrpc.core.ports.engine import id_space, sends_characters
 from tokengrpc.core.termination import Termination
 from tokengrpc.errors import (
     Advice,
@@ -145,12 +145,13 @@ class FailoverPlan:
 
         Nothing is known against its engines, which may continue themselves.
         """
-        if can_be_continued(self._request):
-            self.continuation_state = logged.continuation
-            self.continuation_state.forget_partial_characters()
-        self._switches = logged.switches
         name = logged.snapshot.engine
         lost = next((each for each in self._capable if each.engine.name == name), None)
+        if can_be_continued(self._request):
+            self.continuation_state = logged.continuation
+            if lost is None or not sends_characters(lost.engine):
+                self.continuation_state.forget_partial_characters()
+        self._switches = logged.switches
         return self._continue(name, lost, self._capable, error)
 
     def _continue(

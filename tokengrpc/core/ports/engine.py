@@ -181,6 +181,20 @@ def id_space(engine: Engine) -> str:
 
 
 @runtime_checkable
+class SendsCharacters(Protocol):
+    """Engine whose deltas have text, never `raw` alone: it withholds incomplete characters itself."""
+
+    @property
+    def sends_characters(self) -> bool:
+        """Whether it does."""
+
+
+def sends_characters(engine: Engine) -> bool:
+    """Returns whether what an engine sends ends with a whole character, as far as its own text goes."""
+    return isinstance(engine, SendsCharacters) and engine.sends_characters
+
+
+@runtime_checkable
 class ReportsLateUsage(Protocol):
     """Engine that keeps reading a response after its generator was closed, for the usage alone."""
 

@@ -103,7 +103,10 @@ class UsageLedger(Protocol):
         """Releases everything. Called once, after all other calls."""
 
     async def begin(self, record: UsageRecord) -> None:
-        """Stores the record of a generation that an engine has accepted."""
+        """Stores the record of a generation that an engine has accepted.
+
+        If another process has begun it, this one continues it from now on: it is not lost with that process.
+        """
 
     async def checkpoint(self, usages: Mapping[str, Usage]) -> None:
         """Stores the usage so far of running generations, by record id. Other ids are ignored."""

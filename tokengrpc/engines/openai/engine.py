@@ -29,6 +29,7 @@ class OpenAIEngine(HTTPStreamEngine):
 
     kind = "openai"
     id_space = "model"  # ids are those of the model's own tokenizer
+    sends_characters = True
 
     def __init__(self, settings: OpenAISettings) -> None:
         self._dialect = DIALECTS[settings.dialect]

@@ -82,6 +82,8 @@ class _Group:
         self.entries: list[LedgerEntry] = []
         self._changed: dict[str, UsageRecord] = {}
         self._created: set[str] = set()
+        # Those that were begun before, perhaps by another process, whose generation this one continues.
+        self._adopted: list[str] = []
         locked = any(not isinstance(work, Checkpoint) for work in works)
         self._sequence = lock(connection) if locked else 0
         concerned = list(_concerned(works, begun))
@@ -93,7 +95,9 @@ class _Group:
     def add(self, work: Work) -> None:
         """Takes one work. One that was done before changes nothing."""
         match work:
-            case Begin(record) if record.record_id not in self._records:
+            case Begin(record) if record.record_id in self._records:
+                self._adopted.append(record.record_id)
+            case Begin(record):
                 self._created.add(record.record_id)
                 self._put(EntryKind.BEGIN, record)
             case Finish(record):
@@ -153,9 +157,10 @@ class _Group:
 
     def store(self, run_id: str) -> None:
         """Writes the rows."""
+        connection, created = self._connection, self._created
+        statements.ADOPT.run(connection, [{"at": id_, "run_id": run_id} for id_ in self._adopted])
         if not self.entries:
             return
-        connection, created = self._connection, self._created
         bodies = [encoded(entry.record) for entry in self.entries]
         statements.APPEND.run(connection, list(map(entry_row, self.entries, bodies)))
         statements.COUNT.run(connection, [{"last_sequence": self._sequence}])

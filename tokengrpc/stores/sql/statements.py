@@ -38,10 +38,13 @@ STORE = Statement(
 )
 """Adds records, or changes those that there are."""
 
+_IS_OPEN = sa.and_(records.c.record_id == sa.bindparam("at"), records.c.state == sa.literal_column("'OPEN'"))
+
+ADOPT = _everywhere(records.update().where(_IS_OPEN), ["run_id"])
+"""Makes open records those of another process. `at` is the record's id."""
+
 CHECKPOINT = _everywhere(
-    records.update().where(
-        records.c.record_id == sa.bindparam("at"), records.c.state == sa.literal_column("'OPEN'")
-    ),
+    records.update().where(_IS_OPEN),
     [*USAGE_COLUMNS, "source"],
 )
 """Changes the usage of records that are open. `at` is the record's id."""
