@@ -10,12 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from tokenstreaming.v1 import input_pb2
+from tokenstreaming.v1 import generation_pb2, input_pb2
 
 from tests.support.cut_sink import CutSink
-from tests.support.harness import check_gapless, collect, read_until, serving, upstream
-from tests.support.scripted_engine import Done, Finish, ScriptedEngine, Stall, Text, UsageChunk
+from tests.support.harness import check_gapless, collect, read_until, serving, until, upstream
+from tests.support.scripted_engine import (
+    Done,
+    Finish,
+    Pause,
+    Reasoning,
+    ScriptedEngine,
+    Stall,
+    Text,
+    ToolCall,
+    UsageChunk,
+)
 from tests.support.wire_dialects import VLLM
+from tokengrpc.core.model import GenerationKey
+from tokengrpc.core.ports.ledger import RecordState
 from tokengrpc.stores.memory import MemoryLogs
 from tokengrpc.stores.memory_ledger import MemoryLedger
 
@@ -41,19 +53,25 @@ async def engine() -> AsyncIterator[ScriptedEngine]:
 async def replicas(engine: ScriptedEngine, count: int = 2, **settings: Any) -> AsyncIterator[list[Served]]:
     """Runs servers on one store, with one ledger."""
     logs, ledger = MemoryLogs(), MemoryLedger()
+    sinks = [CutSink(name, logs, lease=LEASE) for name in "abc"[:count]]
     async with AsyncExitStack() as stack:
-        yield [
+        servers = [
             await stack.enter_async_context(
                 serving(
-                    upstream(engine.base_url, dialect="vllm"),
-                    sink=CutSink(name, logs, lease=LEASE),
+                    upstream(engine.base_url, dialect="vllm", caller_keys=True),
+                    sink=sink,
                     ledger=ledger,
-                    server_name=name,
+                    server_name=sink.replica,
                     **settings,
                 )
             )
-            for name in "abc"[:count]
+            for sink in sinks
         ]
+        try:
+            yield servers
+        finally:
+            for sink in sinks:
+                sink.mend()
 
 
 def has(text: str) -> Any:
@@ -84,3 +102,110 @@ async def test_another_server_continues_exactly(engine: ScriptedEngine) -> None:
         assert [(each.server, each.output) for each in record.attempts] == [("a", 6), ("b", 6)]
         assert record.usage.output == len(WORDS)
         assert await b.get("g")
+
+
+async def test_what_a_draining_server_gave_up_continues(engine: ScriptedEngine) -> None:
+    """At once, and the switch says that its server was shutting down."""
+    async with replicas(engine) as (a, b):
+        engine.script(*map(Text, WORDS[:6]), Stall())
+        here = a.stream("g", recovery=SWITCH)
+        begun = await read_until(here, has(WORDS[5]))
+        engine.script(*map(Text, REST), *END)
+        await a.server.drain(0.0)
+        assert (await collect(here)).failure.retry_advice == generation_pb2.RETRY_ADVICE_RESUME
+        resumed = await collect(b.resume("g", begun[-1].sequence))
+        check_gapless([*begun, *resumed.messages])
+        (switch,) = [m.engine_switched for m in resumed.messages if m.HasField("engine_switched")]
+        assert (resumed.text, switch.reason) == ("".join(REST), "DRAINING")
+        (record,) = b.ledger.records.values()
+        assert (record.state, record.usage.output) == (RecordState.CLOSED, len(WORDS))
+
+
+OMIT = input_pb2.OutputOptions(omit_reasoning=True)
+PENALTY = input_pb2.Sampling(frequency_penalty=1.0)
+STOP = input_pb2.Sampling(stop_sequences=["end"])
+TOOL = input_pb2.Tool(name="f")
+KEY = (("x-tokengrpc-engine-key", "sk-secret"),)
+NOT_CONTINUED = {
+    "no switch allowed": ({"recovery": None}, [Text("One")]),
+    "own key": ({"metadata": KEY}, [Text("One")]),
+    "penalties": ({"sampling": PENALTY}, [Text("One")]),
+    "a stop sequence may have begun": ({"sampling": STOP}, [Text("One"), Text(" e")]),
+    "tools": ({"tools": [TOOL]}, [ToolCall(0, "id", "f", "{")]),
+    "only reasoning": ({}, [Reasoning("One")]),
+    "only reasoning, which is omitted": ({"output": OMIT}, [Reasoning("One")]),
+}
+
+
+@pytest.mark.parametrize("case", NOT_CONTINUED)
+async def test_what_nobody_can_continue_ends(engine: ScriptedEngine, case: str) -> None:
+    """With SERVER_LOST and the usage so far; the engine is not asked again."""
+    fields, steps = NOT_CONTINUED[case]
+    async with replicas(engine) as (a, b):
+        engine.script(*steps, hold := Pause(), Stall())
+        here = a.stream("g", **{"recovery": SWITCH, **fields})
+        await read_until(here, lambda message: message.usage.output_token_count)
+        await hold.reached.wait()
+        a.server.sink.cut()
+        await until(lambda: b.tasks and b.tasks[0].complete, "taken over")
+        outcome = await collect(b.resume("g"))
+        assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.UNAVAILABLE, "SERVER_LOST")
+        assert (outcome.failure.ended, outcome.failure.retry_advice) == (
+            True,
+            generation_pb2.RETRY_ADVICE_RETRY,
+        )
+        check_gapless(outcome.messages)
+        assert outcome.finished is not None
+        (record,) = b.ledger.records.values()
+        assert (record.error_reason, record.usage.output) == (
+            "SERVER_LOST",
+            outcome.failure.usage.output_token_count,
+        )
+        assert len(engine.calls) == 1
+        assert b"sk-secret" not in b.server.sink.log_of(GenerationKey("default", "g")).request
+
+
+async def test_a_cancel_is_obeyed_by_the_next_owner(engine: ScriptedEngine) -> None:
+    """Nothing is generated any more."""
+    async with replicas(engine) as (a, b):
+        engine.script(*map(Text, WORDS[:6]), Stall())
+        await read_until(a.stream("g", recovery=SWITCH), has(WORDS[5]))
+        there = b.resume("g")
+        await read_until(there, has(WORDS[5]))
+        a.server.sink.cut()
+        cancelled = await b.cancel("g")
+        outcome = await collect(there)
+        assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.CANCELLED, "CANCELLED")
+        assert cancelled.state == generation_pb2.GENERATION_STATE_CANCELLED
+        assert len(engine.calls) == 1
+
+
+async def test_a_deadline_that_passed_meanwhile_counts(engine: ScriptedEngine) -> None:
+    """The generation ends as it would have on the server that admitted it."""
+    async with replicas(engine) as (a, b):
+        engine.script(*map(Text, WORDS[:6]), Stall())
+        here = a.stream("g", recovery=SWITCH, timeout=LEASE)
+        await read_until(here, has(WORDS[5]))
+        there = b.resume("g")
+        await read_until(there, has(WORDS[5]))
+        a.server.sink.cut()
+        outcome = await collect(there)
+        assert (outcome.code, outcome.info.reason) == (
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            "DEADLINE_EXCEEDED",
+        )
+        assert outcome.failure.ended
+        assert len(engine.calls) == 1
+
+
+async def test_it_ends_if_no_reader_comes_back(engine: ScriptedEngine) -> None:
+    """A while after the takeover, as if the last reader had left then."""
+    async with replicas(engine) as (a, b):
+        engine.script(*map(Text, WORDS[:6]), Stall())
+        here = a.stream("g", recovery=SWITCH)
+        await read_until(here, has(WORDS[5]))
+        a.server.sink.cut()
+        here.cancel()
+        await until(lambda: b.tasks and b.tasks[0].complete, "taken over and ended")
+        assert b.tasks[0].snapshot().termination.error.reason == "CANCELLED"
+        await engine.calls[1].disconnected.wait()

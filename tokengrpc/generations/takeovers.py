@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -105,11 +106,10 @@ class Takeovers:
         while True:
             await asyncio.sleep(self._sink.lease / _SWEEPS * (0.5 + self._jitter()))
             try:
-                keys = await self._services.sink_patience.once(lambda: self._sink.orphans(_MOST))
-                for begin in range(0, len(keys), _AT_ONCE):
-                    await asyncio.gather(*map(self._look_after, keys[begin : begin + _AT_ONCE]))
-            except TokenGrpcError as error:
-                log.warning("abandoned generations cannot be looked for", cause=error.message)
+                with suppress(TokenGrpcError):  # the heartbeat says that the store is away
+                    keys = await self._services.sink_patience.once(lambda: self._sink.orphans(_MOST))
+                    for begin in range(0, len(keys), _AT_ONCE):
+                        await asyncio.gather(*map(self._look_after, keys[begin : begin + _AT_ONCE]))
             except Exception:
                 log.exception("unexpected error while looking for abandoned generations")
 
