@@ -77,6 +77,11 @@ _DETACH: dict[int, bool] = {
 }
 
 
+# Of messages that are not set. To convert an empty message costs as much as a full one.
+_NO_SAMPLING, _NO_REASONING, _NO_OUTPUT = Sampling(), Reasoning(), OutputOptions()
+_NO_LIMITS, _NO_RECOVERY = Limits(), Recovery()
+
+
 def generation_request(message: StreamTokensRequest, *, keep_encoded: bool = False) -> GenerationRequest:
     """Converts a message. Raises InvalidRequest with all violations.
 
@@ -105,14 +110,14 @@ def generation_request(message: StreamTokensRequest, *, keep_encoded: bool = Fal
         max_output_token_count=(
             message.max_output_token_count if message.HasField("max_output_token_count") else None
         ),
-        sampling=_sampling(message.sampling, checks),
-        reasoning=_reasoning(message.reasoning, checks),
-        output=_output(message.output, checks),
+        sampling=_sampling(message.sampling, checks) if message.HasField("sampling") else _NO_SAMPLING,
+        reasoning=_reasoning(message.reasoning, checks) if message.HasField("reasoning") else _NO_REASONING,
+        output=_output(message.output, checks) if message.HasField("output") else _NO_OUTPUT,
         tools=tools_of(message, checks),
         tool_choice=tool_choice_of(message, checks),
         constraint=constraint_of(message, checks),
-        limits=_limits(message.limits, checks),
-        recovery=_recovery(message.recovery, checks),
+        limits=_limits(message.limits, checks) if message.HasField("limits") else _NO_LIMITS,
+        recovery=_recovery(message.recovery, checks) if message.HasField("recovery") else _NO_RECOVERY,
         engine_params=_engine_params(message, checks),
         labels=_labels(message, checks),
         session_id=message.session_id,
@@ -232,6 +237,8 @@ def _recovery(message: input_pb2.Recovery, checks: Checks) -> Recovery:
 
 
 def _engine_params(message: StreamTokensRequest, checks: Checks) -> dict[str, Any]:
+    if not message.HasField("engine_params"):
+        return {}
     try:
         params: dict[str, Any] = MessageToDict(message.engine_params)
     except (SerializeToJsonError, ValueError):

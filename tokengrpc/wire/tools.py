@@ -27,6 +27,8 @@ _CHOICE_MODES: dict[int, str] = {
     input_pb2.TOOL_CHOICE_MODE_FUNCTION: "function",
 }
 
+_NO_CHOICE = ToolChoice()
+
 
 def tools_of(message: StreamTokensRequest, checks: Checks) -> tuple[Tool, ...]:
     """Converts the tools. Empty if there are too many."""
@@ -56,10 +58,11 @@ def tools_of(message: StreamTokensRequest, checks: Checks) -> tuple[Tool, ...]:
 
 def tool_choice_of(message: StreamTokensRequest, checks: Checks) -> ToolChoice:
     """Converts the choice among the tools."""
+    if not message.HasField("tool_choice"):
+        return _NO_CHOICE
     choice = message.tool_choice
     mode = checks.enum("tool_choice.mode", choice.mode, _CHOICE_MODES) or "auto"
-    if message.HasField("tool_choice"):
-        checks.that(message.tools, "tool_choice", "requires tools")
+    checks.that(message.tools, "tool_choice", "requires tools")
     if mode == "function":
         names = {tool.name for tool in itertools.islice(message.tools, _MAX_TOOLS)}
         checks.that(

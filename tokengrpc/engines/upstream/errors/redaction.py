@@ -8,6 +8,7 @@ linear time: what may repeat is either bounded, or cannot be matched from a seco
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,10 @@ HIDDEN, ADDRESS, PATH = "[hidden]", "[address]", "[path]"
 
 # No more than this of a text is read. Errors show 200 characters of it.
 _MAX_CHARACTERS = 4_096
+
+# Words that come with every response, such as a finish reason and the model's name, are redacted once.
+_WORD_CHARACTERS = 128
+_REMEMBERED_WORDS = 256
 
 # A part of a known secret counts from this length on, at the secret's beginning or end.
 _PART = 6
@@ -138,7 +143,8 @@ def hiding(*secrets: str | None, hosts: Iterable[str] = ()) -> Callable[[str], s
         text = _hide_addresses(_KEY_PART.sub(rf"\1{HIDDEN}", text))
         return text if own_hosts is None else own_hosts.sub(ADDRESS, text)
 
-    return hide
+    hide_word = lru_cache(_REMEMBERED_WORDS)(hide)
+    return lambda text: hide_word(text) if len(text) <= _WORD_CHARACTERS else hide(text)
 
 
 def _own_hosts(hosts: Iterable[str]) -> re.Pattern[str] | None:
