@@ -387,6 +387,30 @@ async def test_nothing_is_kept_of_unaccepted_generations(engine: ScriptedEngine)
         assert not server.server.buffers.has_room
 
 
+async def test_nothing_starts_while_running_logs_fill_memory(engine: ScriptedEngine) -> None:
+    """Until one of them has ended, so that its log can go. What runs goes on, and callers may attach."""
+    limits = {"generation_log_bytes": 1 << 20, "total_log_bytes": 1 << 20}
+    async with serving(upstream(engine.base_url), limits=limits) as server:
+        running = []
+        for name in ("first", "second"):
+            words = [Text(f" {i:01000d}") for i in range(480)]
+            engine.script(*words, pause := Pause(), *WELL[1:])
+            running.append((server.stream(name), pause))
+            await pause.reached.wait()
+        await until(lambda: not server.server.buffers.has_room, "memory is full")
+        refused = await collect(server.stream("third"))
+        assert (refused.code.name, refused.info.reason) == ("UNAVAILABLE", "OVERLOADED")
+        assert refused.info.metadata["cause"] == "log_bytes"
+        assert refused.detail(error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() > 0
+        attached = server.stream("first")
+        for call, pause in running:
+            pause.release()
+            assert (await collect(call)).finished
+        assert (await collect(attached)).finished
+        engine.script(*WELL)
+        assert (await collect(server.stream("third"))).finished
+
+
 async def test_logs_that_are_being_read_are_not_dropped(engine: ScriptedEngine) -> None:
     """If memory runs short while a reader is behind, it still receives the end of its generation."""
     limits = {"generation_log_bytes": 1 << 20, "total_log_bytes": 1 << 20}

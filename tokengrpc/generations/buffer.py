@@ -30,6 +30,10 @@ def _name() -> str:
     return secrets.token_urlsafe(12)
 
 
+_FULL = 15 / 16
+"""Share of the total size from which no buffer is created. Those that grow keep the total below its limit."""
+
+
 class EventBuffers:
     """The buffers of one process, and the limit on their total size.
 
@@ -47,7 +51,7 @@ class EventBuffers:
     @property
     def has_room(self) -> bool:
         """Whether another buffer may be created."""
-        return self.used_bytes < self.total_bytes or bool(self._evictable)
+        return self.used_bytes < self.total_bytes * _FULL or bool(self._evictable)
 
     def create(self, incarnation: str = "") -> EventBuffer:
         """Creates an empty buffer of a log with this incarnation, by default of a new one."""
