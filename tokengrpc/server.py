@@ -131,7 +131,6 @@ class Server:
         self.authenticator: Authenticator = authenticator or create_authenticator(settings)
         self.directory = create_directory(settings, self.ledger)
         self.tenants = self.directory or SettingsTenants(settings)
-        introduce(self.authenticator, self.directory, self.tenants)
         self.budget: Budget = budget or plugins.create("budgets", "budget", settings.budget, settings)
         self._engines = engines or {}
         metrics = Metrics(self.status) if settings.admin_listen else None
@@ -142,6 +141,7 @@ class Server:
         chosen = _observers(settings) if observers is None else observers
         own = (metrics, self._load, exported)
         self.observers = Observers((*chosen, *(observer for observer in own if observer is not None)))
+        introduce(self.authenticator, self.directory, self.tenants, self.observers.emit)
         self._connect_budget()
         self.admin = AdminPorts(settings, self.status, metrics)
         self.billing = Billing(

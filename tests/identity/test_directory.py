@@ -53,9 +53,13 @@ def store_in(directory: Path) -> Counted:
 
 
 @asynccontextmanager
-async def replica(store: Counted, *static: str, outage_time: float = 300.0) -> AsyncIterator[TenantDirectory]:
+async def replica(
+    store: Counted, *static: str, outage_time: float = 300.0, states: list[bool] | None = None
+) -> AsyncIterator[TenantDirectory]:
     settings = Settings(tenants=tuple(TenantSettings(name=name, key_env="KEY") for name in static))
     made = TenantDirectory(SettingsTenants(settings), store, call_timeout=5.0, outage_time=outage_time)
+    if states is not None:
+        made.report_to(lambda event: states.append(event.available))
     try:
         await made.start()
         yield made
@@ -144,7 +148,8 @@ async def test_unknown_keys_share_a_look(store: Counted, tmp_path: Path) -> None
 async def test_what_is_known_counts_while_the_database_is_away(store: Counted, tmp_path: Path) -> None:
     """For the stated time; what is unknown cannot be told meanwhile. Tenants of the settings always count."""
     other = store_in(tmp_path)
-    async with replica(other, "static", outage_time=1.0) as directory:
+    states: list[bool] = []
+    async with replica(other, "static", outage_time=1.0, states=states) as directory:
         other.is_away = True
         with pytest.raises(StoreUnavailable):
             await directory.find_key("another")
@@ -165,9 +170,11 @@ async def test_what_is_known_counts_while_the_database_is_away(store: Counted, t
                 await lookup
         static = await directory.find_tenant("static")
         assert static is not None
+        assert states == [False]
         other.is_away = False
         await directory.refresh()
         assert await directory.find_key(DIGEST) is not None
+        assert states == [False, True]
 
 
 async def test_a_name_in_both_places_is_refused(store: Counted, tmp_path: Path) -> None:

@@ -6,14 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 from tokengrpc.config import ConfigError
 from tokengrpc.config.messages import listed
-from tokengrpc.core.ports.auth import CredentialKind, LooksUpKeys, LooksUpTenants, ReloadsKeys, TakesKinds
+from tokengrpc.core.ports.auth import (
+    CredentialKind,
+    LooksUpKeys,
+    LooksUpTenants,
+    ReloadsKeys,
+    ReportsStores,
+    TakesKinds,
+)
 from tokengrpc.errors import Unauthenticated
 from tokengrpc.identity.credentials import ALL_KINDS, BEARER_KINDS, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tokengrpc.core.ports.auth import Authenticator, KeyLookup, Peer, TenantLookup
+    from tokengrpc.core.ports.observer import ObserverEvent
     from tokengrpc.core.tenant import Identity
 
 
@@ -53,6 +61,12 @@ class AuthenticatorChain:
         for authenticator in self._all:
             if isinstance(authenticator, LooksUpKeys):
                 authenticator.use_keys(keys)
+
+    def report_to(self, emit: Callable[[ObserverEvent], None]) -> None:
+        """See `ReportsStores`."""
+        for authenticator in self._all:
+            if isinstance(authenticator, ReportsStores):
+                authenticator.report_to(emit)
 
     def reload(self, settings: Any) -> None:  # noqa: ANN401 - as the port has it
         """See `ReloadsKeys`."""

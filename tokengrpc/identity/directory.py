@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from tokengrpc.config import ConfigError
+from tokengrpc.core.ports.observer import StoreStateChanged
 from tokengrpc.core.tenant import Identity
 from tokengrpc.errors import StoreUnavailable, TokenGrpcError
 from tokengrpc.identity.key_uses import KeyUses
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from tokengrpc.config import Settings
+    from tokengrpc.core.ports.observer import ObserverEvent
     from tokengrpc.core.ports.tenant_store import TenantStore
     from tokengrpc.core.tenant import Tenant
     from tokengrpc.identity.tenants import SettingsTenants
@@ -63,6 +65,11 @@ class TenantDirectory:
         self._task: asyncio.Task[None] | None = None
         self._is_away = False
         self._hidden: frozenset[str] = frozenset()
+        self._emit: Callable[[ObserverEvent], None] = lambda _event: None
+
+    def report_to(self, emit: Callable[[ObserverEvent], None]) -> None:
+        """See `ReportsStores`."""
+        self._emit = emit
 
     async def start(self) -> None:
         """Starts the store, reads it, and follows it from now on.
@@ -189,12 +196,14 @@ class TenantDirectory:
                 seconds=self._outage_time,
                 cause=cause,
             )
+            self._emit(StoreStateChanged(store="tenants", available=False))
         return StoreUnavailable("tenants and keys cannot be read now: try again later")
 
     def _report(self) -> None:
         if self._is_away:
             self._is_away = False
             log.info("the database of tenants is back")
+            self._emit(StoreStateChanged(store="tenants", available=True))
         hidden = frozenset(self._static.names & self._known.tenants.keys())
         if hidden - self._hidden:
             log.error(

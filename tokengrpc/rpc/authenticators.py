@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tokengrpc import plugins
-from tokengrpc.core.ports.auth import LooksUpKeys, LooksUpTenants
+from tokengrpc.core.ports.auth import LooksUpKeys, LooksUpTenants, ReportsStores
 from tokengrpc.core.ports.tenant_store import KeepsTenants
 from tokengrpc.identity.chain import AuthenticatorChain
 from tokengrpc.identity.directory import TenantDirectory
 from tokengrpc.identity.tenants import SettingsTenants
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tokengrpc.config import Settings
     from tokengrpc.core.ports.auth import Authenticator
     from tokengrpc.core.ports.ledger import UsageLedger
+    from tokengrpc.core.ports.observer import ObserverEvent
 
 
 def create_authenticator(settings: Settings) -> Authenticator:
@@ -49,8 +52,12 @@ def introduce(
     authenticator: Authenticator,
     directory: TenantDirectory | None,
     tenants: TenantDirectory | SettingsTenants,
+    emit: Callable[[ObserverEvent], None],
 ) -> None:
-    """Gives an authenticator what it looks up."""
+    """Gives an authenticator what it looks up, and both what they tell observers by."""
+    for each in (authenticator, directory):
+        if isinstance(each, ReportsStores):
+            each.report_to(emit)
     if isinstance(authenticator, LooksUpTenants):
         authenticator.use_tenants(tenants)
     if directory is not None and isinstance(authenticator, LooksUpKeys):

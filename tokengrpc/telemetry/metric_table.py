@@ -160,7 +160,10 @@ CHECKSUM_FAILURES = _counter(
 )
 READERS = _gauge("tokengrpc_readers", "model", "open streams")
 STORE_AVAILABLE = _gauge(
-    "tokengrpc_store_available", "store", "1 while the store, such as `ledger`, answers, otherwise 0"
+    "tokengrpc_store_available",
+    "store",
+    "1 while the store answers, otherwise 0: `ledger`; and from their first outage on `tenants`, the database"
+    " of tenants and keys, and `issuer`, the keys of the issuer of tokens",
 )
 CALLS_STARTED = _counter("grpc_server_call_started_total", "grpc_method", "calls that have arrived")
 CALL_DURATION = _histogram(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from tests.support.harness import until
+from tests.support.admin_pages import ADMIN, scrape, series
+from tests.support.admin_service import having
+from tests.support.harness import collect, serving, until
 from tests.support.issuer import AUDIENCE, ISSUER, Issuer, hang
-from tokengrpc.config import ConfigError
+from tokengrpc.config import ConfigError, TenantSettings
 from tokengrpc.errors import StoreUnavailable
 from tokengrpc.identity.jwt.jwks import IssuerKeys
 from tokengrpc.identity.jwt.settings import JwtSettings
@@ -129,6 +132,29 @@ async def test_an_issuer_that_comes_later_is_used(clock):
         assert [line["log_level"] for line in lines] == ["warning", "info"]
         assert lines[0]["cause"] == "status 503"
         await keys.close()
+
+
+async def test_metrics_tell_that_the_issuer_is_away(tmp_path, monkeypatch):
+    """In a chain of authenticators too, and that it is back."""
+    monkeypatch.setenv("OPS_KEY", "secret")
+    issuer = Issuer()
+    file = issuer.write(tmp_path / "jwks.json")
+    jwt = {"issuer": ISSUER, "audience": AUDIENCE, "jwks": str(file), "min_refresh_interval": 0.001}
+    settings: dict[str, Any] = {"authenticator": "jwt,static", "plugins": {"jwt": jwt}}
+    settings["tenants"] = (TenantSettings(name="search"), TenantSettings(name="ops", key_env="OPS_KEY"))
+    available = series("tokengrpc_store_available", store="issuer")
+    async with serving(**settings, admin_listen=ADMIN) as server:
+        assert available not in await scrape(server)
+        for missing, value in ((True, 0), (False, 1)):
+            if missing:
+                file.unlink()
+            else:
+                issuer.write(file)
+            # The server has no such key, so it fetches them again.
+            header = {"kid": "unknown"}
+            outcome = await collect(server.stream(**having(issuer.token(header=header))))
+            assert outcome.info.reason == ("STORE_UNAVAILABLE" if missing else "UNAUTHENTICATED")
+            assert (await scrape(server))[available] == value
 
 
 def status(code: int, body: bytes = b"", **headers: str):

@@ -11,7 +11,9 @@ import msgspec
 from tokengrpc.core.tenant import Identity, Tenant  # noqa: TC001 - plugins import them from here
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from tokengrpc.core.ports.observer import ObserverEvent
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,3 +115,11 @@ class LooksUpKeys(Protocol):
 
     def use_keys(self, keys: KeyLookup) -> None:
         """Takes the keys of the server's database, if it has one. Called once, before `start`."""
+
+
+@runtime_checkable
+class ReportsStores(Protocol):
+    """Authenticator, or what it looks up, that depends on a store which may be away."""
+
+    def report_to(self, emit: Callable[[ObserverEvent], None]) -> None:
+        """Takes what is called with a StoreStateChanged when that changes. Called once, before `start`."""

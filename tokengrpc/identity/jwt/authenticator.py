@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from tokengrpc.core.ports.auth import Peer, TenantLookup
+    from tokengrpc.core.ports.observer import ObserverEvent
     from tokengrpc.core.tenant import Scope, Tenant
     from tokengrpc.identity.jwt.jwks import IssuerKeys
     from tokengrpc.identity.jwt.settings import JwtSettings
@@ -81,6 +82,10 @@ class JwtAuthenticator:
         """See `LooksUpTenants`."""
         self._tenants = tenants
 
+    def report_to(self, emit: Callable[[ObserverEvent], None]) -> None:
+        """See `ReportsStores`."""
+        self._keys.report_to(emit)
+
     async def start(self) -> None:
         """See `Authenticator`."""
         await self._keys.start()
@@ -93,7 +98,8 @@ class JwtAuthenticator:
         """See `Authenticator`."""
         if kind_of(metadata, peer) is not CredentialKind.JWT:
             raise Unauthenticated(
-                "this server requires a token: send the metadata `authorization: Bearer TOKEN`"
+                "this server requires a token of its issuer, which is a JWT: send the metadata"
+                " `authorization: Bearer TOKEN`"
             )
         claims = self._checked(await self._verified(bearer_token(metadata)))
         return Identity(

@@ -13,6 +13,7 @@ import aiohttp
 import structlog
 
 from tokengrpc.config import ConfigError
+from tokengrpc.core.ports.observer import StoreStateChanged
 from tokengrpc.errors import StoreUnavailable
 from tokengrpc.identity.jwt.verification_keys import MAX_BYTES, VerificationKeys
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from joserfc.jwk import Key
 
+    from tokengrpc.core.ports.observer import ObserverEvent
     from tokengrpc.identity.jwt.settings import JwtSettings
 
 _EARLY = 0.8
@@ -50,6 +52,11 @@ class IssuerKeys:
         self._fetched = self._tried = float("-inf")
         self._failure = ""
         self._task: asyncio.Task[None] | None = None
+        self._emit: Callable[[ObserverEvent], None] = lambda _event: None
+
+    def report_to(self, emit: Callable[[ObserverEvent], None]) -> None:
+        """Takes what is called when a fetch fails, or succeeds again. See `ReportsStores`."""
+        self._emit = emit
 
     async def start(self) -> None:
         """Fetches the keys. Raises ConfigError if a file cannot be read; a URL may become available later."""
@@ -130,6 +137,8 @@ class IssuerKeys:
             log.warning("the keys of the issuer cannot be fetched", jwks=source, cause=self._failure)
         elif before:
             log.info("the keys of the issuer were fetched again", jwks=source)
+        if bool(self._failure) is not bool(before):
+            self._emit(StoreStateChanged(store="issuer", available=not self._failure))
 
     async def _read(self) -> bytes:
         if self._settings.is_url:
