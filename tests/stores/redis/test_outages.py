@@ -187,6 +187,19 @@ async def test_appends_of_a_moment_go_out_together(machines: Machines) -> None:
         assert _events(server) - before < len(keys) / 2
 
 
+async def test_an_append_after_a_pause_is_sent_at_once(machines: Machines) -> None:
+    """Only what follows within the delay gathers: the first token does not wait."""
+    server = machines.single(FSYNCED)
+    async with started(server.url, durability="fsynced", group_delay=1.0) as sink:
+        epoch = await claimed(sink)
+        now, times = asyncio.get_running_loop().time, []
+        for sequence in (1, 2):
+            began = now()
+            await sink.append(KEY, epoch, log_records(sequence, sequence))
+            times.append(now() - began)
+        assert 2 * times[0] < times[1]
+
+
 def _events(server) -> int:
     """Returns how often the server has read from a socket."""
     info: str = server.call("INFO", "stats").decode()

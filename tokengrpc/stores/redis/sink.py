@@ -80,21 +80,25 @@ class RedisEventSink:
     ) -> LogClaim:
         """See `EventSink`."""
         seal = self._sealer.seal
-        decision, epoch, owner, found, name = await self._run(
-            Script.CLAIM,
-            key,
-            self.replica,
-            incarnation,
-            *self._clocks,
-            seal(incarnation, _KEY, encode_key(key)),
-            seal(incarnation, _FINGERPRINT, fingerprint),
-            seal(incarnation, _REQUEST, request),
-            durable=True,
+        # Both go out together. A log that is listed in vain is removed from the list by `orphans`.
+        reply, _ = await asyncio.gather(
+            self._run(
+                Script.CLAIM,
+                key,
+                self.replica,
+                incarnation,
+                *self._clocks,
+                seal(incarnation, _KEY, encode_key(key)),
+                seal(incarnation, _FINGERPRINT, fingerprint),
+                seal(incarnation, _REQUEST, request),
+                durable=True,
+            ),
+            self._list([key]),
         )
+        decision, epoch, owner, found, name = reply
         owned = decision != b"refused"
         if owned:
             self._incarnations[key] = incarnation
-            await self._list([key])
         incarnation = name.decode()
         return LogClaim(
             owned=owned,

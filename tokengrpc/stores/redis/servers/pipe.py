@@ -51,10 +51,11 @@ class Redirected(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class PipeSettings:
-    """`delay` is how long calls gather before they are sent, `timeout` bounds a group, both in seconds.
+    """`delay` is the least time between two groups, `timeout` bounds a group, both in seconds.
 
-    After durable calls, `replicas` acknowledgements are waited for. `backoff` returns the delays in seconds
-    between attempts to connect.
+    Calls gather until the next group may go out; one that comes later than that is sent at once. After
+    durable calls, `replicas` acknowledgements are waited for. `backoff` returns the delays in seconds between
+    attempts to connect.
     """
 
     delay: float
@@ -115,10 +116,13 @@ class Pipe:
         await self._disconnect()
 
     async def _run(self) -> None:
+        now = asyncio.get_running_loop().time
+        due = now()
         while True:
             await self._called.wait()
-            if self._settings.delay:
-                await asyncio.sleep(self._settings.delay)
+            if (wait := due - now()) > 0:
+                await asyncio.sleep(wait)
+            due = now() + self._settings.delay
             group = self._take(_MAX_GROUP)
             if group:
                 await self._send(group)
