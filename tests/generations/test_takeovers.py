@@ -209,3 +209,22 @@ async def test_it_ends_if_no_reader_comes_back(engine: ScriptedEngine) -> None:
         await until(lambda: b.tasks and b.tasks[0].complete, "taken over and ended")
         assert b.tasks[0].snapshot().termination.error.reason == "CANCELLED"
         await engine.calls[1].disconnected.wait()
+
+
+async def test_events_that_the_log_lost_are_written_again(engine: ScriptedEngine) -> None:
+    """The next owner has them, because its readers have seen them: nothing that was shown is denied."""
+    async with replicas(engine) as (a, b):
+        engine.script(*map(Text, WORDS[:6]), Stall())
+        here = a.stream("g", recovery=SWITCH)
+        there = b.resume("g")
+        before = await read_until(there, has(WORDS[5]))
+        engine.script(*map(Text, REST), *END)
+        a.server.sink.cut()
+        log = b.server.sink.store.find(GenerationKey("default", "g"))
+        del log.records[3:]  # as a failover to a replica that lags does
+        outcome = await collect(there)
+        assert (outcome.code, outcome.text) == (grpc.StatusCode.OK, "".join(REST))
+        check_gapless([*before, *outcome.messages])
+        assert [record.sequence for record in log.records] == list(range(1, log.last + 1))
+        assert "".join(t.text for t in (await collect(b.resume("g"))).tokens) == "".join(WORDS)
+        here.cancel()

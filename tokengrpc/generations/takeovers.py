@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from tokengrpc.core.catalog import capable_engines
+from tokengrpc.core.events import RecordKind
 from tokengrpc.core.log_head import LogHead
 from tokengrpc.core.logged_output import LoggedOutput
 from tokengrpc.core.model import LogIdentity
@@ -18,6 +19,7 @@ from tokengrpc.core.ports.log import TakeoverStatus
 from tokengrpc.core.termination import Termination
 from tokengrpc.errors import Draining, ModelNotFound, RequestError, ServerLost, TokenGrpcError
 from tokengrpc.generations.leases import cancelled_elsewhere
+from tokengrpc.generations.repairs import append_shown
 from tokengrpc.generations.spec import GenerationSpec, TakenLog
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from tokengrpc.core.catalog import Catalog, ServedModel
     from tokengrpc.core.model import GenerationKey
     from tokengrpc.core.pooled_engine import PooledEngine
-    from tokengrpc.core.ports.log import EventSink, LogState, Record
+    from tokengrpc.core.ports.log import EventSink, LogState, Record, Takeover
     from tokengrpc.core.request import GenerationRequest
     from tokengrpc.generations.followers import Followers
     from tokengrpc.generations.readable import ReadableGeneration
@@ -136,7 +138,15 @@ class Takeovers:
         taken = await patience.once(lambda: self._sink.take_over(key, state.epoch))
         if taken.status is not TakeoverStatus.TAKEN:
             return
-        records = await self._read(key, taken.last)
+        records = await self._read(key, taken)
+        if records and records[-1].kind is RecordKind.FINISHED:
+            await patience.quietly(lambda: self._sink.retain(key, taken.epoch, head.replay_ttl))
+            return
+        if (follower := self._followers.find(key)) is not None:
+            records += await append_shown(self._sink, patience, follower, taken.epoch, records)
+        if records and records[-1].kind is RecordKind.FINISHED:
+            await patience.quietly(lambda: self._sink.retain(key, taken.epoch, head.replay_ttl))
+            return
         # Why its owner does not go on: a server that drains has given up the log, one that died has not.
         loss: TokenGrpcError = Draining(_DRAINED) if not state.owner else ServerLost(_LOST)
         request, engines = await self._request(key, state, head, model)
@@ -199,11 +209,14 @@ class Takeovers:
         except ModelNotFound:
             return None
 
-    async def _read(self, key: GenerationKey, last: int) -> Sequence[Record]:
+    async def _read(self, key: GenerationKey, taken: Takeover) -> list[Record]:
+        """Returns all records, with those that only readers here still have."""
+        patience = self._services.sink_patience
         records: list[Record] = []
-        while (after := records[-1].sequence if records else 0) < last:
-            found = await self._services.sink_patience.once(lambda: self._sink.read(key, after, _READ_BYTES))
-            records += found
+        while (after := records[-1].sequence if records else 0) < taken.last:
+            records += await patience.once(lambda: self._sink.read(key, after, _READ_BYTES))
+        if (follower := self._followers.find(key)) is not None:
+            records += await append_shown(self._sink, patience, follower, taken.epoch, records)
         return records
 
     async def _request(

@@ -108,7 +108,7 @@ class Load:
         found = verdicts(histories, answer(prompt, self._tokens), self.allowed | allowed)
         tally.wrong += [f"{generation_id}: {verdict}" for verdict in found]
         if not allowed & DENIALS:
-            problem = broken(self._fleet.store.entries(generation_id))
+            problem = broken(await self._fleet.store.entries(generation_id))
             tally.expect(f"{generation_id}: {problem}", holds=not problem)
         self._count_seen(histories)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.support.redis_servers import RedisServer
 
 _OPTIONS = {"repl-diskless-sync-delay": "0", "repl-ping-replica-period": "1"}
+_PATIENCE = 30.0
 _NAMES = KeyNames("tokengrpc")
 
 
@@ -28,6 +29,7 @@ class ChaosStore:
     def __init__(self, ways: int) -> None:
         self._stack = AsyncExitStack()
         self._ways = ways
+        self._changing = asyncio.Lock()
         self.proxies: list[TcpProxy] = []
         self.primary: RedisServer
         self._replicas: list[RedisServer]
@@ -57,6 +59,10 @@ class ChaosStore:
 
     async def fail_over(self, lag: float) -> None:
         """Kills the primary, and promotes a replica that has nothing of its last `lag` seconds."""
+        async with self._changing:
+            await self._fail_over(lag)
+
+    async def _fail_over(self, lag: float) -> None:
         behind, other = self._replicas
         behind.call("REPLICAOF", "NO", "ONE")
         await asyncio.sleep(lag)
@@ -67,41 +73,34 @@ class ChaosStore:
             proxy.lead_to(self.primary.port)
         await asyncio.to_thread(killed.start)
         killed.call("REPLICAOF", "127.0.0.1", self.primary.port)
-        await self.settle()
+        await self._settle()
 
     async def restart(self, *, snapshot_age: float = 0.0) -> None:
         """Kills the primary, and starts it with a snapshot from that many seconds before."""
-        self.primary.call("SAVE")
-        await asyncio.sleep(snapshot_age)
-        await asyncio.to_thread(self.primary.stop)
-        await asyncio.to_thread(self.primary.start)
-        await self.settle()
+        async with self._changing:
+            self.primary.call("SAVE")
+            await asyncio.sleep(snapshot_age)
+            await asyncio.to_thread(self.primary.stop)
+            await asyncio.to_thread(self.primary.start)
+            await self._settle()
 
-    async def settle(self) -> None:
+    async def _settle(self) -> None:
         """Returns once both replicas follow the primary."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(_PATIENCE):
             while not all(  # noqa: ASYNC110 - other processes connect
                 b"master_link_status:up" in replica.call("INFO", "replication") for replica in self._replicas
             ):
                 await asyncio.sleep(0.02)
 
-    def owner(self, generation_id: str) -> str:
-        """Returns the owner of a log, empty if it has none."""
-        found: bytes | None = self.primary.call("HGET", _log(generation_id), "owner")
-        return (found or b"").decode()
-
-    def entries(self, generation_id: str) -> list[Entry]:
+    async def entries(self, generation_id: str) -> list[Entry]:
         """Returns the ids of a log's entries, as they are in the store, whoever wrote them."""
-        log = _log(generation_id)
-        incarnation: bytes | None = self.primary.call("HGET", log, "incarnation")
-        if incarnation is None:
-            return []
-        found = self.primary.call("XRANGE", f"{log}:{incarnation.decode()}", "-", "+")
+        log = _NAMES.log(GenerationKey("default", generation_id))
+        async with self._changing:
+            incarnation: bytes | None = self.primary.call("HGET", log, "incarnation")
+            if incarnation is None:
+                return []
+            found = self.primary.call("XRANGE", f"{log}:{incarnation.decode()}", "-", "+")
         return [entry_id(entry) for entry in found]
-
-
-def _log(generation_id: str) -> str:
-    return _NAMES.log(GenerationKey("default", generation_id))
 
 
 def broken(entries: list[Entry]) -> str:
