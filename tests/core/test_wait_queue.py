@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections import Counter
 from itertools import count, pairwise
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.live_objects import without_collector
 from tests.support.profiles import examples
 from tokengrpc.core.place import Place
 from tokengrpc.core.pooled_engine import SlotRequest
@@ -214,6 +216,19 @@ def test_positions_are_the_order():
     order = [line.serve() for _ in requests]
     assert order == sorted(requests, key=positions.__getitem__)
     assert line.position(requests[0]) == 0
+
+
+def test_nothing_is_kept_of_requests_that_wait_no_more():
+    """Neither of those that were served, nor of those that left, although their positions were asked for."""
+    line = Line()
+    served, left = line.add("a"), line.add("b")
+    assert (line.position(served), line.position(left)) == (1, 2)
+    assert line.serve() is served
+    line.queue.remove(left)
+    with without_collector():
+        progress = [weakref.ref(request.progress) for request in (served, left)]
+        del served, left
+        assert [each() for each in progress] == [None, None]
 
 
 def test_the_delay_is_by_how_fast_requests_are_served():

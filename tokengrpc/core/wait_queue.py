@@ -182,6 +182,7 @@ class WaitQueue:
         waiter = self._waiters.pop(request, None)
         if waiter is None:
             return None
+        self._positions.pop(request, None)
         self._total.waiting -= 1
         self._classes[request.place.priority].remove(waiter)
         route = self._routes[waiter.route]
