@@ -295,6 +295,8 @@ class Server:
     async def withdraw(self) -> None:
         """Tells health checks and probes that this server is leaving. Calls are accepted as before."""
         self._enter(Phase.DRAINING)
+        if self._registry is not None:
+            self._registry.leaving = True
         await self.health.draining()
 
     async def begin_drain(self, seconds: float) -> None:

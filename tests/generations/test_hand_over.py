@@ -12,6 +12,8 @@ from tokenstreaming.v1 import generation_pb2
 
 from tests.generations.test_followers import WORDS, half, has, replicas
 from tests.generations.test_stores import Seen
+from tests.generations.test_takeovers import END, REST, SWITCH
+from tests.generations.test_takeovers import replicas as sharing
 from tests.support.harness import check_gapless, collect, read_until, serving, until, upstream
 from tests.support.scripted_engine import Pause, ScriptedEngine, Stall, Text
 from tests.support.wire_dialects import VLLM
@@ -171,3 +173,26 @@ async def test_an_engine_that_does_not_react_is_left_behind() -> None:
         assert (outcome.info.reason, outcome.failure.ended) == ("DRAINING", True)
         states = [record.state for server in (shared, alone) for record in server.ledger.records.values()]
         assert states == [RecordState.OPEN, RecordState.CLOSED]
+
+
+async def test_a_server_that_stays_continues_it(engine: ScriptedEngine) -> None:
+    """Not one that is leaving as well. The reader resumes there, and gets the rest exactly, in one record."""
+    async with sharing(engine, 3) as (a, b, c):
+        engine.script(*map(Text, WORDS[:6]), Stall())
+        call = a.stream("g", recovery=SWITCH)
+        before = await read_until(call, has(WORDS[5]))
+        engine.script(*map(Text, REST), *END)
+        await b.server.withdraw()
+        await a.server.drain(0.05)
+        check_resumable(await collect(call))
+        asked, resumed = b.resume("g"), c.resume("g", before[-1].sequence)
+        outcome = await collect(resumed)
+        assert outcome.code is grpc.StatusCode.OK
+        check_gapless([*before, *outcome.messages])
+        assert outcome.text == "".join(REST)
+        (switch,) = [m.engine_switched for m in outcome.messages if m.HasField("engine_switched")]
+        assert switch.reason == "DRAINING"
+        assert (await collect(asked)).text == "".join(WORDS)
+        (record,) = a.ledger.records.values()
+        assert [(each.server, each.output) for each in record.attempts] == [("a", 6), ("c", 6)]
+        assert record.state is RecordState.CLOSED

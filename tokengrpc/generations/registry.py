@@ -84,6 +84,8 @@ class GenerationRegistry:
             self._followers = Followers(sink, services)
             self.takeovers = Takeovers(sink, services, catalog, self._followers, self)
         self.ready = False
+        # Whether the server will soon stop: what it took over now, others would have to take over again.
+        self.leaving = False
 
     def __iter__(self) -> Iterator[GenerationTask]:
         return iter(tuple(self._tasks.values()))
@@ -138,7 +140,7 @@ class GenerationRegistry:
 
     def may_go_on(self, key: GenerationKey) -> bool:
         """Returns whether this server may continue a generation of another one now."""
-        can = self.ready and self._drain_notice is None and not self._admission.capacity.rejecting
+        can = self.ready and not self.leaving and not self._admission.capacity.rejecting
         return can and key not in self._tasks
 
     def go_on(self, spec: GenerationSpec) -> GenerationTask:
@@ -243,6 +245,7 @@ class GenerationRegistry:
 
     def begin_drain(self, notice: bytes) -> None:
         """Rejects new generations from now on, and notifies all subscribers."""
+        self.leaving = True
         self._drain_notice = notice
         for task in self._read():
             for subscriber in task.subscribers:
