@@ -235,6 +235,8 @@ class Follower:
             self._timer = None
 
     def _linger(self) -> None:
+        if self._heir is not None:
+            return  # the buffer is that of the generation, which runs here now
         if self._on_close is None:
             self.subscribers.buffer.close()
         elif self._timer is None:
