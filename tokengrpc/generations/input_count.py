@@ -18,14 +18,13 @@ _LONG_INPUT = 4_000
 
 
 class InputCount:
-    """Count of a generation's input, made while the engine is called. A long input is counted on a thread."""
+    """Count of a generation's input. A long input is counted on a thread while the engine is called."""
 
     def __init__(self, generation: Generation, model: ServedModel) -> None:
         self._generation = generation
         self._request = generation.request
         self._model = model
         self._counting: asyncio.Future[int] | None = None
-        self._soon: asyncio.Handle | None = None
 
     async def begin(self) -> None:
         """Begins to count. Waits for the result if the count is exact and the context length is known.
@@ -33,13 +32,8 @@ class InputCount:
         Raises ContextLengthExceeded.
         """
         request, model = self._request, self._model
-        decides = model.context_token_count and count_source(request, model) is UsageSource.COUNTED
         if request.prompt_token_ids is not None or input_length(request) < _LONG_INPUT:
-            if decides:
-                self._take(count_input(request, model))
-            else:
-                # In the next turn of the loop, when the request is on its way to the engine.
-                self._soon = asyncio.get_running_loop().call_soon(self._count_now)
+            self._take(count_input(request, model))
             return
         self._counting = asyncio.get_running_loop().run_in_executor(None, count_input, request, model)
         if model.context_token_count and model.tokenizer.exact:
@@ -47,17 +41,9 @@ class InputCount:
 
     async def end(self) -> None:
         """Waits for the result. Raises ContextLengthExceeded."""
-        self._count_now()
         if self._counting is not None:
             self._take(await self._counting)
             self._counting = None
-
-    def _count_now(self) -> None:
-        if self._soon is not None:
-            self._soon.cancel()
-            self._soon = None
-            if self._generation.termination is None:
-                self._take(count_input(self._request, self._model))
 
     def _take(self, count: int) -> None:
         model = self._model
