@@ -19,7 +19,7 @@ from tokengrpc.core.capacity import Capacity, CapacityLimits
 from tokengrpc.core.catalog import Catalog
 from tokengrpc.core.clock import SystemClock
 from tokengrpc.core.ports.budget import BudgetStore, HasRateWindows, KeepsBudgets, SharesRates
-from tokengrpc.core.ports.ledger import PricesLostUsage
+from tokengrpc.core.ports.ledger import PricesLostUsage, SparesContinued
 from tokengrpc.core.ports.usage_reader import UsageReader
 from tokengrpc.core.prices import PriceList
 from tokengrpc.core.termination import Termination
@@ -227,6 +227,8 @@ class Server:
             self._leases.start()
         if registry.takeovers is not None:
             registry.takeovers.start()
+            if isinstance(self.ledger, SparesContinued):
+                self.ledger.spare(registry.takeovers.may_continue)
         interceptor = CallInterceptor(
             self.authenticator,
             _patience("authenticator", settings.limits),

@@ -23,7 +23,7 @@ from tokengrpc.generations.repairs import append_shown
 from tokengrpc.generations.spec import GenerationSpec, TakenLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from tokengrpc.core.catalog import Catalog, ServedModel
     from tokengrpc.core.model import GenerationKey
@@ -79,13 +79,15 @@ class Takeovers:
         self._jitter = jitter
         self._taking: dict[GenerationKey, asyncio.Task[None]] = {}
         self._sweeper: asyncio.Task[None] | None = None
+        self._stopped = False
 
     def start(self) -> None:
         """Begins to look for abandoned generations."""
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
 
     async def stop(self) -> None:
-        """Stops looking, and gives up what is not continued yet."""
+        """Stops looking, and gives up what is not continued yet. Nothing is taken over any more."""
+        self._stopped = True
         tasks = [*self._taking.values(), *filter(None, [self._sweeper])]
         for task in tasks:
             task.cancel()
@@ -98,11 +100,35 @@ class Takeovers:
 
         Returns when readers can read it here, or once it cannot be taken over.
         """
+        if self._stopped:
+            return
         if key not in self._taking:
             self._taking[key] = task = asyncio.get_running_loop().create_task(self._try(key, state))
             task.add_done_callback(lambda _: self._taking.pop(key, None))
         # A caller that leaves does not stop it.
         await asyncio.wait([self._taking[key]])
+
+    async def may_continue(self, keys: Mapping[str, GenerationKey]) -> Collection[str]:
+        """Returns the ids of the usage records, of these, whose generation some server may still continue.
+
+        Those of which the store says nothing now are among them.
+        """
+        found: list[str] = []
+        rest = list(keys.items())
+        while rest:
+            some, rest = rest[:_AT_ONCE], rest[_AT_ONCE:]
+            answers = await asyncio.gather(*(self._is_open(record_id, key) for record_id, key in some))
+            found += [record_id for (record_id, _), is_open in zip(some, answers, strict=True) if is_open]
+        return found
+
+    async def _is_open(self, record_id: str, key: GenerationKey) -> bool:
+        try:
+            state = await self._services.sink_patience.once(lambda: self._sink.describe(key))
+        except TokenGrpcError:
+            return True
+        if state is None or state.ended:
+            return False
+        return LogHead.decode(state.request).record_id == record_id
 
     async def _sweep(self) -> None:
         while True:

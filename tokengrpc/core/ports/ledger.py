@@ -14,8 +14,11 @@ from tokengrpc.core.tenant import Priority
 from tokengrpc.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
+    from tokengrpc.core.model import GenerationKey
+
+    MayContinue = Callable[[Mapping[str, GenerationKey]], Awaitable[Collection[str]]]
     from tokengrpc.core.prices import PriceList
 
 
@@ -127,6 +130,14 @@ class PricesLostUsage(Protocol):
 
     def use_prices(self, prices: PriceList) -> None:
         """Takes the prices for the records that it closes from now on."""
+
+
+@runtime_checkable
+class SparesContinued(Protocol):
+    """A ledger that closes the records of dead servers itself, unless other servers may continue them."""
+
+    def spare(self, may_continue: MayContinue) -> None:
+        """Takes what tells which generations may still be continued: of keys by record id, those ids."""
 
 
 class SpilledCall(msgspec.Struct, frozen=True, kw_only=True):

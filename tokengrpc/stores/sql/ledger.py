@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from tokengrpc.config import Settings
-    from tokengrpc.core.model import Usage, UsageReport
+    from tokengrpc.core.model import GenerationKey, Usage, UsageReport
     from tokengrpc.core.ports.budget import AccountUse, Lease, LeaseRequest
-    from tokengrpc.core.ports.ledger import UsageRecord
+    from tokengrpc.core.ports.ledger import MayContinue, UsageRecord
     from tokengrpc.core.ports.usage_reader import Grouping, LedgerEntry, PageStart, RecordQuery, UsageSum
     from tokengrpc.core.prices import PriceList
 
@@ -90,6 +90,7 @@ class SqlLedger:
         self._queries = Queries(engine)
         self.tenants = SqlTenantStore(engine)
         self._prices = group.NO_PRICES
+        self._may_continue: MayContinue = _none_may_continue
         self._checkpointed: Mapping[str, Usage] = {}
         # Records that this process has begun, and has not changed since: they need not be read.
         self._begun: set[str] = set()
@@ -102,6 +103,10 @@ class SqlLedger:
     def use_prices(self, prices: PriceList) -> None:
         """See `PricesLostUsage`."""
         self._prices = prices
+
+    def spare(self, may_continue: MayContinue) -> None:
+        """See `SparesContinued`."""
+        self._may_continue = may_continue
 
     async def start(self) -> None:
         """See `UsageLedger`. Creates or changes the tables, and closes the records of dead processes."""
@@ -265,15 +270,23 @@ class SqlLedger:
                 log.exception("unexpected error while renewing the lease on usage records")
 
     async def _close_lost(self, lease: float | None) -> None:
-        while lost := await self._read(lambda: self._find_lost(lease)):
-            log.warning(
-                "closing usage records of a server that died, with its last checkpoints", count=len(lost)
-            )
-            await self._do(works.Lose(list(lost), lost))
+        spared: set[str] = set()
+        while found := await self._read(lambda: self._find_lost(lease, spared)):
+            spared.update(await self._may_continue({id_: record.key for id_, record in found.items()}))
+            lost = {id_: record.seen_ns for id_, record in found.items() if id_ not in spared}
+            if lost:
+                log.warning(
+                    "closing usage records of a server that died, with its last checkpoints", count=len(lost)
+                )
+                await self._do(works.Lose(list(lost), lost))
 
-    def _find_lost(self, lease: float | None) -> dict[str, int]:
+    def _find_lost(self, lease: float | None, spared: Collection[str]) -> dict[str, recovery.LostRecord]:
         with database.translated("usage ledger"), self._engine.begin() as connection:
-            return recovery.lost_records(connection, self._run_id, lease)
+            return recovery.lost_records(connection, self._run_id, lease, spared)
+
+
+async def _none_may_continue(_keys: Mapping[str, GenerationKey]) -> Collection[str]:
+    return ()
 
 
 def create_sqlite(value: str, options: Mapping[str, Any], settings: Settings) -> SqlLedger:
