@@ -11,6 +11,7 @@ import grpc
 from tokenstreaming.v1 import input_pb2
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
+from tests.support.admin_service import having
 from tests.support.engine_kills import Nursery
 from tests.support.harness import OPTIONS, collect, read_until
 from tests.support.prometheus import free_port
@@ -33,6 +34,16 @@ admin_listen = "127.0.0.1:{admin}"
 max_generations = {most}
 min_generations = 1000     # the machine of the tests is busy; here, only the number of generations rejects
 drain_time = 60.0
+
+[[tenants]]
+name = "large"
+key_file = "{key}"
+
+[[tenants]]
+name = "small"             # its second request is refused
+key_file = "{small_key}"
+requests_per_minute = 1
+budgets = [{{ tokens = 100000, period = "day" }}]
 
 [[models]]
 name = "steady"
@@ -79,12 +90,18 @@ health_check_interval = 0.2
 
 
 class BusyServer:
-    """The settings of a server, and the load on it."""
+    """The settings of a server, and the load on it. `key` is a file with the key that most callers have."""
 
     def __init__(self, folder: Path) -> None:
         self.admin, self._engine = free_port(), free_port()
-        self.config = folder / "busy.toml"
-        self.config.write_text(_CONFIG.format(admin=self.admin, engine=self._engine, most=MOST))
+        self.config, self.key, small_key = folder / "busy.toml", folder / "busy.key", folder / "small.key"
+        self.key.write_text("large")
+        small_key.write_text("small")
+        self.config.write_text(
+            _CONFIG.format(
+                admin=self.admin, engine=self._engine, most=MOST, key=self.key, small_key=small_key
+            )
+        )
 
     async def load(self, target: str, rounds: int = ROUNDS) -> None:
         """Makes all calls, for some seconds, so that counters grow between two scrapes."""
@@ -105,12 +122,13 @@ class _Load:
 
     def call(self, model: str, generation_id: str = "", tokens: int = 20, **fields: Any) -> Any:
         """Starts a generation."""
+        key = fields.pop("key", "large")
         request = pb.StreamTokensRequest(
             generation_id=generation_id, model=model, max_output_token_count=tokens, **fields
         )
         if not request.HasField("conversation"):
             request.prompt = "hello"
-        return self._stub.StreamTokens(request)
+        return self._stub.StreamTokens(request, **having(key))
 
     async def stream(self, model: str, **fields: Any) -> Any:
         """Reads a generation to its end."""
@@ -129,6 +147,7 @@ class _Load:
             *(self.stream("locked") for _ in range(EACH)),
             *(self.stream("doomed") for _ in range(EACH)),
             *(self.stream("pair", **switching) for _ in range(2)),
+            *(self.stream("steady", key="small") for _ in range(2)),
             self.stream("no-such-model"),
             self.leave(),
             self.resume(f"resumed-{number}"),
@@ -145,11 +164,11 @@ class _Load:
         first = self.call("steady", generation_id, tokens=40)
         begun = await read_until(first, lambda message: len(message.tokens))
         resumed = pb.ResumeTokensRequest(generation_id=generation_id)
-        await collect(self._stub.ResumeTokens(resumed, timeout=0.4))
+        await collect(self._stub.ResumeTokens(resumed, timeout=0.4, **having("large")))
         await collect(first)
         last = begun[-1].sequence
         wrong = pb.ResumeTokensRequest(generation_id=generation_id, after_sequence=last, output_checksum=1)
-        await collect(self._stub.ResumeTokens(wrong))
+        await collect(self._stub.ResumeTokens(wrong, **having("large")))
 
     async def fill(self) -> None:
         """Starts more generations than the server takes, some each second."""

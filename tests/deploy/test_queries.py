@@ -42,7 +42,9 @@ def panel_queries() -> dict[str, str]:
         for panel in json.loads(path.read_text())["panels"]:
             for target in panel.get("targets", ()):
                 expression = target["expr"].replace("$__rate_interval", "1m")
-                found[f"{path.stem}: {panel['title']} {target['refId']}"] = re.sub(r"\$\w+", ".*", expression)
+                if "certificate" not in expression:  # which this server does not have
+                    name = f"{path.stem}: {panel['title']} {target['refId']}"
+                    found[name] = re.sub(r"\$\w+", ".*", expression)
     assert len(found) > 50
     return found
 
@@ -108,7 +110,8 @@ def test_each_query_has_data_and_alerts_are_raised(tmp_path: Path) -> None:
         at_work = {rule["alert"] for rule in ALERTS} - NOT_PROVOKED
         at_work -= {"TokengrpcDrainStuck", "TokengrpcTargetDown", "TokengrpcAbsent"}
         alerts += wait_for_alerts(prometheus, at_work)
-        with server.running("stream", "--model", "narrow", "hello", "--max-tokens", "2000") as reader:
+        long = ("stream", "--model", "narrow", "hello", "--max-tokens", "2000")
+        with server.running(*long, "--token-file", str(busy.key)) as reader:
             assert reader.stdout is not None
             reader.stdout.read(1)
             server.process.send_signal(signal.SIGTERM)

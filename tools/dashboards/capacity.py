@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from tools.dashboards.page import Page
 from tools.dashboards.panels import Chart, Query, Rows, States
-from tools.dashboards.queries import rate, select, total
+from tools.dashboards.queries import highest, lowest, quantile, rate, select, total
+
+CERTIFICATE_END = "tokengrpc_tls_certificate_expiry_timestamp_seconds"
 
 PAGE = Page(
     uid="tokengrpc-capacity",
@@ -92,6 +94,45 @@ PAGE = Page(
                     total("tokengrpc_store_available", "instance", "store"), "{{instance}} {{store}}"
                 ),
                 names=("unavailable", "available"),
+            ),
+        ],
+        "Tenants and their limits": [
+            Chart(
+                title="Ended by a limit of the tenant",
+                meaning="Calls that were refused or ended, by tenant and limit: docs/limits.md.",
+                unit="reqps",
+                queries=[Query(rate("tokengrpc_limit_rejections_total", "tenant", "limit"))],
+                stacked=True,
+            ),
+            Chart(
+                title="Budgets used",
+                meaning="Share that ended generations used, of each budget that is not by label.",
+                unit="percentunit",
+                queries=[
+                    Query(
+                        highest("tokengrpc_budget_used_ratio", "tenant", "period", "currency", "model"),
+                        "{{tenant}} {{period}} {{currency}} {{model}}",
+                    )
+                ],
+            ),
+            Chart(
+                title="Generations that wait, by priority",
+                meaning="Interactive ones go first, then standard, then batch: docs/failover.md, Wait queue.",
+                unit="none",
+                queries=[Query(total("tokengrpc_num_requests_waiting", "priority"))],
+                stacked=True,
+            ),
+            Chart(
+                title="Wait for an engine, p99 by priority",
+                meaning="From admission until an engine accepted the request.",
+                unit="s",
+                queries=[Query(quantile(0.99, "tokengrpc_request_queue_time_seconds", "priority"))],
+            ),
+            Chart(
+                title="Certificate expires in",
+                meaning="Of servers with TLS; negative once it has expired.",
+                unit="s",
+                queries=[Query(f"{lowest(CERTIFICATE_END, 'instance')} - time()", "{{instance}}")],
             ),
         ],
         "Memory, files and logs": [
