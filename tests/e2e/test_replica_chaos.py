@@ -1,10 +1,10 @@
-"""Kills and pauses servers that share an event store. `make chaos-replicas` does it at full size."""
+"""Kills and pauses servers that share an event store, or cuts them off. `make chaos-replicas` does more."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.support.replica_chaos.faults import kills, pauses
+from tests.support.replica_chaos.faults import kills, pauses, random_faults
 from tests.support.replica_chaos.run import run
 
 if TYPE_CHECKING:
@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from tests.support.replica_chaos.load import Load, Tally
 
 
-async def killed_and_paused(fleet: Fleet, load: Load, tally: Tally, chance: random.Random) -> None:
-    """Kills a server, and pauses one beyond its lease."""
+CUT = "a server is cut off from the store"
+
+
+async def one_of_each(fleet: Fleet, load: Load, tally: Tally, chance: random.Random) -> None:
+    """Kills a server, pauses one beyond its lease, and cuts one off from the store."""
     await kills(fleet, load, tally, chance, count=1)
     await pauses(fleet, load, tally, chance, count=1)
+    await random_faults(fleet, load, tally, chance, count=1, names=[CUT])
 
 
 async def test_servers_that_die_or_stop_change_nothing(postgres_server: Postgres) -> None:
@@ -27,7 +31,7 @@ async def test_servers_that_die_or_stop_change_nothing(postgres_server: Postgres
     It takes more than five seconds because servers start, and leases end, in real time.
     """
     with postgres_server.database("chaos") as url:
-        tally = await run(killed_and_paused, url, streams=10, tokens=80)
+        tally = await run(one_of_each, url, streams=10, tokens=80)
     assert not tally.wrong
     assert tally.counts["switches seen: SERVER_LOST"]
     assert tally.counts["generations"] == tally.counts["ledger records: CLOSED"] >= 10

@@ -30,11 +30,15 @@ SWITCHES = 8
 
 @dataclass
 class Tally:
-    """What was seen, and everything that is wrong. `ends` are those of generations, by id."""
+    """What was seen, and everything that is wrong.
+
+    `ends` are those of generations, by id. `deniable` are the ids of those whose log may have been lost.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
     pauses: list[float] = field(default_factory=list)
     ends: dict[str, End | None] = field(default_factory=dict)
+    deniable: set[str] = field(default_factory=set)
     wrong: list[str] = field(default_factory=list)
 
     def expect(self, what: str, *, holds: bool) -> None:
@@ -105,9 +109,12 @@ class Load:
             second = group.create_task(self._second(generation_id, begun))
         histories = [first.result(), second.result()]
         tally.ends[generation_id] = histories[0].end
-        found = verdicts(histories, answer(prompt, self._tokens), self.allowed | allowed)
+        allowed |= self.allowed
+        found = verdicts(histories, answer(prompt, self._tokens), allowed)
         tally.wrong += [f"{generation_id}: {verdict}" for verdict in found]
-        if not allowed & DENIALS:
+        if allowed & DENIALS:
+            tally.deniable.add(generation_id)
+        else:
             problem = broken(await self._fleet.store.entries(generation_id))
             tally.expect(f"{generation_id}: {problem}", holds=not problem)
         self._count_seen(histories)

@@ -37,9 +37,11 @@ class ChaosStore:
     async def __aenter__(self) -> Self:
         machines = self._stack.enter_context(Machines())
         self.primary = await asyncio.to_thread(machines.single, _OPTIONS)
-        self._replicas = [
-            await asyncio.to_thread(machines.replica_of, self.primary, _OPTIONS) for _ in range(2)
-        ]
+        # Not by an option, which they would obey again when they are started as the primary.
+        self._replicas = [await asyncio.to_thread(machines.single, _OPTIONS) for _ in range(2)]
+        for replica in self._replicas:
+            replica.call("REPLICAOF", "127.0.0.1", self.primary.port)
+        await self._settle()
         for _ in range(self._ways):
             self.proxies.append(await self._stack.enter_async_context(TcpProxy(self.primary.port)))
         return self
