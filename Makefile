@@ -193,10 +193,11 @@ deploy-tools: .tools/bin/helm .tools/bin/kustomize ## build Helm and kustomize i
 .tools/bin/go_relay: bench/go_relay/go.mod bench/go_relay/go.sum $(wildcard bench/go_relay/*.go generated/go/tokenstreaming/v1/*.go)
 	go -C bench/go_relay build -o $(CURDIR)/$@ .
 
-bench: $(VENV)/bench.stamp ## measure against the textbook relay and one in Go, and what logs, metrics, TLS, the ledger and coalescing change, about eight minutes
+bench: $(VENV)/bench.stamp ## measure against the textbook relay and one in Go, and what logs, metrics, TLS, the ledger, the event store and coalescing change, about twelve minutes
 	python -m bench.run
 	python -m bench.tls
 	python -m bench.ledger
+	python -m bench.replicas
 	python -m bench.coalescing
 
 bench-tracing: $(VENV)/bench.stamp ## measure what traces and metrics over OTLP cost, about a minute
