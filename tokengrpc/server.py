@@ -35,7 +35,9 @@ from tokengrpc.generations.registry import GenerationRegistry
 from tokengrpc.generations.services import Services
 from tokengrpc.generations.silence_watch import SilenceWatch
 from tokengrpc.generations.status import Phase, ServerStatus
+from tokengrpc.generations.store_watch import StoreWatch
 from tokengrpc.identity.tenants import SettingsTenants
+from tokengrpc.limits.fallback_windows import FallbackWindows
 from tokengrpc.model_factory import ModelFactory
 from tokengrpc.rpc import grpc_aio
 from tokengrpc.rpc.acceptors import Acceptors
@@ -67,7 +69,7 @@ if TYPE_CHECKING:
     from tokengrpc.config import LimitSettings, Settings
     from tokengrpc.core.capacity import Measurement
     from tokengrpc.core.ports.auth import Authenticator
-    from tokengrpc.core.ports.budget import Budget
+    from tokengrpc.core.ports.budget import Budget, RateWindows
     from tokengrpc.core.ports.engine import Engine
     from tokengrpc.core.ports.ledger import UsageLedger
     from tokengrpc.core.ports.log import EventSink
@@ -142,7 +144,7 @@ class Server:
         own = (metrics, self._load, exported)
         self.observers = Observers((*chosen, *(observer for observer in own if observer is not None)))
         introduce(self.authenticator, self.directory, self.tenants, self.observers.emit)
-        self._connect_budget()
+        self.store_watch = self._connect_stores()
         self.admin = AdminPorts(settings, self.status, metrics)
         self.billing = Billing(
             self.ledger,
@@ -161,7 +163,7 @@ class Server:
         self._certificates = CertificateFiles(settings.tls) if settings.tls.cert_file else None
         if self._certificates is not None:
             self.status.certificate_end = self._certificates.end
-        self._started: list[UsageLedger | EventSink | Authenticator | Budget] = []
+        self._started: list[StoreWatch | Authenticator | Budget] = []
         self._server = grpc.aio.server(options=server_options(limits))
 
     @property
@@ -194,7 +196,7 @@ class Server:
         await self.billing.start()
         if self.directory is not None:
             await self.directory.start()
-        for plugin in (self.sink, self.authenticator, self.budget):
+        for plugin in (self.store_watch, self.authenticator, self.budget):
             if plugin is not None:
                 await plugin.start()
                 self._started.append(plugin)
@@ -210,7 +212,8 @@ class Server:
             budget_patience=_patience("budget", settings.limits),
             limits=settings.limits,
             sink=self.sink,
-            sink_patience=_patience("event store", settings.limits),
+            sink_patience=_patience("event store", settings.limits, self.store_watch),
+            store_watch=self.store_watch,
             observers=self.observers,
             lag=self._lag,
             server=settings.server_name or socket.gethostname(),
@@ -369,13 +372,27 @@ class Server:
         elif self._registry is not None:
             await self._registry.stop_all(Termination.failed(Draining(why)))
 
-    def _connect_budget(self) -> None:
-        """Gives the budget what it counts with: the ledger's database, and that of the event store."""
+    def _connect_stores(self) -> StoreWatch | None:
+        """Gives the budget what it counts with: the ledger's database, and that of the event store.
+
+        Returns the watch of the event store, if there is one.
+        """
         if isinstance(self.budget, KeepsBudgets):
             store = self.ledger if isinstance(self.ledger, BudgetStore) else None
             self.budget.use_store(store, self.observers.emit)
+        if self.sink is None:
+            return None
+        strict = self.settings.store_outage == "strict"
+        patience = _patience("event store", self.settings.limits)
+        watch = StoreWatch(self.sink, patience, self.observers, strict=strict)
+        self.status.store_available = lambda: watch.available
+        self.status.memory_only = lambda: watch.memory_only
         if isinstance(self.budget, SharesRates) and isinstance(self.sink, HasRateWindows):
-            self.budget.share_rates(self.sink.rate_windows(self.budget.window))
+            windows: RateWindows = self.sink.rate_windows(self.budget.window)
+            if not strict:
+                windows = FallbackWindows(windows, watch, self.budget.window, patience.call_timeout / 2)
+            self.budget.share_rates(windows)
+        return watch
 
     def _enter(self, phase: Phase) -> None:
         self.status.phase = phase
@@ -409,5 +426,7 @@ def _capacity_limits(limits: LimitSettings) -> CapacityLimits:
     )
 
 
-def _patience(store: str, limits: LimitSettings) -> StorePatience:
-    return StorePatience(store=store, call_timeout=limits.store_timeout, retry_time=limits.store_retry_time)
+def _patience(store: str, limits: LimitSettings, watch: StoreWatch | None = None) -> StorePatience:
+    return StorePatience(
+        store=store, call_timeout=limits.store_timeout, retry_time=limits.store_retry_time, watch=watch
+    )

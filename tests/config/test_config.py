@@ -247,6 +247,7 @@ SAMPLES = {
     "log_format": "json",
     "reflection": "off",
     "ledger_outage": "strict",
+    "store_outage": "degrade",
     "engine": "builtin",
     "base_url": "http://host",
     "api": "chat",

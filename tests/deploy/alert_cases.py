@@ -100,6 +100,13 @@ CASES = (
         quiet=one("tokengrpc_store_available", "1x15 0 1x4", 'store="ledger"'),
     ),
     Case(
+        alert="TokengrpcMemoryOnlyGenerations",
+        severity="warning",
+        labels=SERVER,
+        fires=one("tokengrpc_memory_only_generations", "0x10 3x10"),
+        quiet=one("tokengrpc_memory_only_generations", "0x10 3x3 0 3x5"),
+    ),
+    Case(
         alert="TokengrpcChecksumFailures",
         severity="warning",
         labels=SERVER,

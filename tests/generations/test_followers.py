@@ -5,6 +5,7 @@ The store is in memory and shared by servers in one process, each with its own s
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -227,3 +228,41 @@ async def test_what_is_nowhere_is_not_found(engine: ScriptedEngine) -> None:
             await collect(a.resume("g")),
         ):
             assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.NOT_FOUND, "GENERATION_NOT_FOUND")
+
+
+class Racing(MemoryEventSink):
+    """A replica whose first look at the store lasts until the other one has looked as well."""
+
+    barrier = asyncio.Barrier(2)
+    looked = False
+
+    async def describe(self, key):
+        state = await super().describe(key)
+        if not self.looked:
+            self.looked = True
+            await self.barrier.wait()
+        return state
+
+
+@pytest.mark.parametrize("method", ["stream", "generate"])
+async def test_an_id_that_two_servers_start_runs_once(engine: ScriptedEngine, method: str) -> None:
+    """Both callers receive the output, as if one of them had come a moment later."""
+    logs = MemoryLogs()
+    engine.script(*map(Text, WORDS), *END)
+    async with AsyncExitStack() as stack:
+        servers = []
+        for name in "ab":
+            sink = Racing(name, logs, lease=LEASE)
+            Racing.barrier = asyncio.Barrier(2)
+            models = upstream(engine.base_url, dialect="vllm")
+            servers.append(await stack.enter_async_context(serving(models, sink=sink, server_name=name)))
+        if method == "stream":
+            outcomes = await asyncio.gather(*(collect(server.stream("g")) for server in servers))
+            assert [outcome.code for outcome in outcomes] == [grpc.StatusCode.OK] * 2
+            for outcome in outcomes:
+                check_gapless(outcome.messages)
+        else:
+            request = pb.GenerateTextRequest(request=servers[0].request("g"))
+            outcomes = await asyncio.gather(*(server.stub.GenerateText(request) for server in servers))
+        assert [outcome.text for outcome in outcomes] == ["".join(WORDS)] * 2
+        assert len(engine.calls) == 1

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 from google.rpc import error_details_pb2
-from tokenstreaming.v1 import input_pb2
+from tokenstreaming.v1 import generation_pb2, input_pb2
 
 from tests.support.harness import check_gapless, collect, failing, read_until, serving, until, upstream
 from tests.support.scripted_engine import Done, Finish, Pause, ScriptedEngine, Stall, Text, UsageChunk
@@ -154,13 +154,16 @@ class Away(MemoryEventSink):
     away = False
 
     async def append(self, key, epoch, records):
-        if self.away:
-            raise StoreUnavailable("connection refused")
+        await self.check()
         return await super().append(key, epoch, records)
 
+    async def check(self):
+        if self.away:
+            raise StoreUnavailable("connection refused")
 
-async def test_a_sink_that_stays_unavailable_ends_the_generation(engine: ScriptedEngine) -> None:
-    """The last sequence is what readers have received. The failure does not count against the engine."""
+
+async def test_streams_resume_after_a_sink_stayed_unavailable(engine: ScriptedEngine) -> None:
+    """They end with what readers have received. The failure does not count against the engine."""
     seen = Seen()
     sink, limits = Away(), {"store_retry_time": 0.3}
     async with serving(upstream(engine.base_url), sink=sink, limits=limits, observers=[seen]) as server:
@@ -172,11 +175,10 @@ async def test_a_sink_that_stays_unavailable_ends_the_generation(engine: Scripte
         outcome = await collect(call)
         assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
         assert outcome.detail(error_details_pb2.RetryInfo)
-        assert outcome.finished
-        messages = [*first, *outcome.messages]
-        check_gapless(messages)
-        assert "".join(token.text for m in messages for token in m.tokens) == "One two"
-        assert outcome.failure.last_sequence == messages[-1].sequence
+        assert outcome.failure.retry_advice == generation_pb2.RETRY_ADVICE_RESUME
+        assert not outcome.messages
+        check_gapless(first)
+        assert outcome.failure.last_sequence == first[-1].sequence
         assert [event.outcome for event in seen.of(AttemptEnded)] == ["NEUTRAL"]
         await engine.calls[0].disconnected.wait()
 
@@ -201,14 +203,38 @@ async def test_a_fenced_owner_writes_nothing_more(engine: ScriptedEngine) -> Non
         await engine.calls[0].disconnected.wait()
 
 
-async def test_a_log_that_is_gone_ends_the_generation(engine: ScriptedEngine) -> None:
-    """No event is shown that is not in a log."""
-    sink = MemoryEventSink()
+@pytest.mark.parametrize("silent", [False, True])
+async def test_a_log_that_is_gone_is_written_again(engine: ScriptedEngine, silent: bool) -> None:
+    """By the next append; while the engine is `silent`, by the heartbeat."""
+    sink = MemoryEventSink(lease=0.2 if silent else 3600.0)
     async with serving(upstream(engine.base_url), sink=sink) as server:
-        engine.script(Text("One"), hold := Pause(), Text(" two"), Stall())
+        engine.script(*WHOLE[:10], hold := Pause(), *WHOLE[10:])
         call = server.stream("g")
-        await read_until(call, lambda message: message.tokens)
-        await hold.reached.wait()
+        first = await read_until(call, has(WORDS[9]))
+        key, incarnation = server.tasks[0].key, first[0].started.log_incarnation
+        sink.store.delete(key)
+        if silent:
+            await until(lambda: (log := sink.store.find(key)) and log.last == first[-1].sequence)
+        hold.release()
+        outcome = await collect(call)
+        assert outcome.code is grpc.StatusCode.OK
+        check_gapless([*first, *outcome.messages])
+        assert sink.log_of(key).incarnation == incarnation
+        sequences = [record.sequence for record in sink.log_of(key).records]
+        assert sequences == list(range(1, outcome.messages[-1].sequence + 1))
+
+
+async def test_a_log_that_cannot_be_written_again(engine: ScriptedEngine) -> None:
+    """No event is shown that is not in a log: its beginning is no longer kept anywhere."""
+    sink = MemoryEventSink(lease=3600.0)
+    limits, words = {"generation_log_bytes": 2048}, [letter * 1500 for letter in "ab"]
+    async with serving(upstream(engine.base_url), sink=sink, limits=limits) as server:
+        first = Pause()
+        engine.script(Text(words[0]), first, Text(words[1]), hold := Pause(), Text(" two"), Stall())
+        call = server.stream("g")
+        await read_until(call, has(words[0]))
+        first.release()
+        await read_until(call, has(words[1]))
         sink.store.delete(server.tasks[0].key)
         hold.release()
         outcome = await collect(call)

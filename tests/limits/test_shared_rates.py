@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 
 import pytest
 
@@ -11,6 +12,7 @@ from tokengrpc.config import Settings
 from tokengrpc.core.ports.budget import HasRateWindows
 from tokengrpc.core.tenant import Tenant
 from tokengrpc.errors import QuotaExceeded, StoreUnavailable
+from tokengrpc.limits.fallback_windows import FallbackWindows
 from tokengrpc.limits.rates import Rates
 from tokengrpc.limits.request_windows import RequestWindows
 from tokengrpc.stores.redis.plugin import create
@@ -80,3 +82,41 @@ async def test_a_store_that_is_away_refuses():
             with pytest.raises(StoreUnavailable):
                 await rates.take(limited, "m", 1)
         await windows.close()
+
+
+class Watch:
+    """What is known of the store."""
+
+    available = True
+
+    def failed(self, error: StoreUnavailable) -> None:
+        self.available = False
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_rates_are_counted_here_while_the_store_is_away(how: signal.Signals) -> None:
+    """With the same limits, and together with the other servers again afterwards."""
+    with Machines() as machines:
+        server = machines.single()
+        _, shared = replica(server.url)
+        watch = Watch()
+        windows = FallbackWindows(shared, watch, 60, timeout=1.0)
+        rates = Rates(lambda: RequestWindows(windows, 60), windows)
+        tenant = Tenant(name="a", tokens_per_minute=1_000, requests_per_minute=5)
+        assert await taken(rates, tenant, 900)
+        (server.stop if how is signal.SIGKILL else lambda: server.send(how))()
+        held = await rates.take(tenant, "m", 800)
+        assert not watch.available
+        assert not await taken(rates, tenant, 500)
+        await rates.settle(held, 300)
+        assert [await taken(rates, tenant, 100) for _ in range(5)] == [True] * 4 + [False]
+        (server.start if how is signal.SIGKILL else lambda: server.send(signal.SIGCONT))()
+        watch.available = True
+        other, others = replica(server.url)
+        assert [await taken(rates, Tenant(name="b", requests_per_minute=1)) for _ in range(2)] == [
+            True,
+            False,
+        ]
+        assert not await taken(other, Tenant(name="b", requests_per_minute=1))
+        await windows.close()
+        await others.close()

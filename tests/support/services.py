@@ -11,6 +11,7 @@ from tokengrpc.generations.buffer import EventBuffers
 from tokengrpc.generations.observers import Observers
 from tokengrpc.generations.patience import StorePatience
 from tokengrpc.generations.services import Services
+from tokengrpc.generations.store_watch import StoreWatch
 from tokengrpc.limits.unlimited import UnlimitedBudget
 from tokengrpc.stores.memory_ledger import MemoryLedger
 from tokengrpc.stores.spill import MemorySpill
@@ -45,8 +46,11 @@ def billing(
 
 def make_services(ledger: UsageLedger | None = None, **given: Any) -> Services:
     """Returns the services of a registry. `given` replaces the defaults."""
+    sink = given.get("sink")
+    watch = None if sink is None else StoreWatch(sink, patience("event store"), Observers(), strict=True)
     return Services(
         **{
+            "store_watch": watch,
             "clock": SystemClock(),
             "encoder": ProtobufEncoder(),
             "buffers": EventBuffers(buffer_bytes=1 << 24, total_bytes=1 << 26),

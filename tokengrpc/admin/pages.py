@@ -58,7 +58,12 @@ class Pages:
         ready = status.ready
         if names := parse_qs(request.query).get("model"):
             ready = ready and all(models.get(name, False) for name in names)
-        return _json(ready, {"ready": ready, "phase": status.phase.value, "models": models})
+        details: dict[str, Any] = {"ready": ready, "phase": status.phase.value, "models": models}
+        available = status.store_available()
+        if available is not None:
+            details |= {"event_store": "available" if available else "away"}
+            details |= {"memory_only_generations": status.memory_only()}
+        return _json(ready, details)
 
     def metrics(self, request: PageRequest) -> Page:
         """Returns all metrics in the format that the client asks for: OpenMetrics or Prometheus' text."""

@@ -109,6 +109,7 @@ _TOP_KEYS = (
     "ledger",
     "ledger_outage",
     "store",
+    "store_outage",
     "authenticator",
     "reflection",
     "budget",

@@ -93,6 +93,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     store: Annotated[
         str, Meta(description="event store shared by replicas, by name or URL; empty: events stay in memory")
     ] = ""
+    store_outage: Annotated[
+        Literal["strict", "degrade"],
+        Meta(
+            description="while the event store is away, streams pause and new generations are rejected "
+            "(strict), or both go on in the memory of this server (degrade)"
+        ),
+    ] = "strict"
     authenticator: Annotated[
         str,
         Meta(

@@ -16,6 +16,7 @@ from tokengrpc.core.metering import MAX_COUNT, Meter
 from tokengrpc.core.model import (
     ContinuationMethod,
     Delta,
+    Durability,
     EngineFinish,
     FinishReason,
     LogIdentity,
@@ -102,6 +103,10 @@ class Generation:
         if self.timestamps.started:
             self._meter.restore(known.usage)
             self.attempts.restore(known.attempts)
+
+    def keep_in_memory(self) -> None:
+        """Notes that its log is in memory only, because the event store is away. Called before `accept`."""
+        self._log = structs.replace(self._log, durability=Durability.MEMORY)
 
     @property
     def usage(self) -> Usage:

@@ -189,10 +189,10 @@ class Follower:
 
     async def _follow(self) -> None:
         delays = self._services.sink_patience.delays()
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._services.sink_patience.retry_time
+        loop, patience = asyncio.get_running_loop(), self._services.sink_patience
+        deadline = loop.time() + patience.retry_time
         while not self.complete:
-            last = self.subscribers.buffer.last_sequence
+            last, began = self.subscribers.buffer.last_sequence, loop.time()
             try:
                 async with aclosing(self._sink.follow(self.key, last)) as batches:
                     async for records in batches:
@@ -203,6 +203,8 @@ class Follower:
                 self.interrupt(error)
                 return
             except StoreUnavailable as error:
+                if loop.time() - began > 2 * patience.call_timeout:
+                    deadline = loop.time() + patience.retry_time  # it was followed, without news
                 if loop.time() > deadline:
                     self.interrupt(error)
                     return

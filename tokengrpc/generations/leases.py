@@ -96,6 +96,8 @@ class Leases:
             await asyncio.sleep(self._sink.lease / BEATS)
             beat += 1
             whole = beat % BEATS == 0
+            if not self._patience.available:
+                continue
             try:
                 await self._count(whole=whole)
                 await self._renew()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import structlog
 
@@ -21,20 +21,54 @@ _FIRST_DELAY, _LONGEST_DELAY = 0.05, 2.0
 log = structlog.get_logger(__name__)
 
 
+class Watch(Protocol):
+    """What is known of a store."""
+
+    @property
+    def available(self) -> bool:
+        """Whether the store is not known to be away."""
+
+    def check(self) -> None:
+        """Raises StoreUnavailable if the store is known to be away."""
+
+    def failed(self, error: StoreUnavailable) -> None:
+        """Takes the failure of a call."""
+
+    async def wait(self, seconds: float) -> None:
+        """Returns once the store is available, or after some seconds."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorePatience:
     """Time limits on the calls of one store, in seconds. `jitter` returns numbers from 0 to 1.
 
-    Any failure of a store, also an unexpected exception, which is logged, is raised as StoreUnavailable.
+    Any failure of a store, also an unexpected exception, which is logged, is raised as StoreUnavailable. With
+    a `watch`, calls fail at once while the store is known to be away, and retries wait until it is back.
     """
 
     store: str
     call_timeout: float
     retry_time: float
     jitter: Callable[[], float] = random.random
+    watch: Watch | None = None
+
+    @property
+    def available(self) -> bool:
+        """Whether the store is not known to be away."""
+        return self.watch is None or self.watch.available
 
     async def once(self, call: Callable[[], Awaitable[T]]) -> T:
         """Makes one call. Raises StoreUnavailable if it fails or takes longer than `call_timeout`."""
+        if self.watch is None:
+            return await self._bounded(call)
+        self.watch.check()
+        try:
+            return await self._bounded(call)
+        except StoreUnavailable as error:
+            self.watch.failed(error)
+            raise
+
+    async def _bounded(self, call: Callable[[], Awaitable[T]]) -> T:
         try:
             async with asyncio.timeout(self.call_timeout):
                 return await call()
@@ -66,6 +100,8 @@ class StorePatience:
                 if now() + delay >= deadline:
                     raise
             await asyncio.sleep(delay)
+            if self.watch is not None:
+                await self.watch.wait(max(0.0, deadline - now()))
         raise AssertionError("delays do not end")
 
     def delays(self) -> Delays:

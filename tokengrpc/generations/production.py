@@ -29,8 +29,11 @@ from tokengrpc.errors import (
     without_traceback,
 )
 from tokengrpc.generations.attempts import AttemptRunner, uncancel
+from tokengrpc.generations.leases import cancelled_elsewhere
+from tokengrpc.generations.owned_log import BegunElsewhere, OwnedLog
+from tokengrpc.generations.sink_writer import SinkWriter
 from tokengrpc.generations.timers import Timers
-from tokengrpc.generations.writer import MOVED, BufferWriter, SinkWriter
+from tokengrpc.generations.writer import BufferWriter
 from tokengrpc.shortages import overloaded
 
 if TYPE_CHECKING:
@@ -148,6 +151,10 @@ class Production:
         """Stops, because another server owns the log. Nothing is written, neither events nor usage."""
         self._writer.fence()
 
+    def restore_log(self) -> None:
+        """Writes the log again, because the store has lost it."""
+        self._writer.restore()
+
     def keep_running(self) -> None:
         """Withdraws `stop_later`, because there is a reader."""
         self._timers.cancel_detach()
@@ -207,16 +214,23 @@ class Production:
             price=partial(self._generation.price, expected_engine=spec.engines[0].engine.name),
         )
         self._grant = grant = await services.budget_patience.once(lambda: services.budget.reserve(wanted))
-        sink = services.sink
-        if sink is not None and spec.taken is None:
+        sink, watch = services.sink, services.store_watch
+        if sink is not None and watch is not None and spec.taken is None:
             patience = services.sink_patience
             incarnation = self._buffer.incarnation
             head = self._head().encode()
-            claim = await patience.retry(
-                lambda: sink.claim(spec.key, spec.request.fingerprint, head, incarnation)
-            )
+            try:
+                claim = await (patience.retry if watch.strict else patience.once)(
+                    lambda: sink.claim(spec.key, spec.request.fingerprint, head, incarnation)
+                )
+            except StoreUnavailable:
+                if watch.strict:
+                    raise
+                self._generation.keep_in_memory()
+                self._writer = self._sink_writer(0)
+                return grant
             if not claim.owned and claim.fingerprint == spec.request.fingerprint:
-                raise StoreUnavailable(
+                raise BegunElsewhere(
                     f"another server has just begun generation {spec.key.generation_id}: call again to"
                     " attach to it"
                 )
@@ -229,16 +243,24 @@ class Production:
         return grant
 
     def _sink_writer(self, epoch: int) -> EventWriter:
-        """Returns the writer of a log that this server owns in an epoch."""
-        services = self._services
-        if services.sink is None:
+        """Returns the writer of a log that this server owns in an epoch; 0 if it is to be claimed later."""
+        services, spec, watch = self._services, self._spec, self._services.store_watch
+        if services.sink is None or watch is None:
             return self._writer
+        owned = OwnedLog(
+            services.sink,
+            spec.key,
+            self._buffer,
+            services.sink_patience,
+            epoch=epoch,
+            fingerprint=spec.request.fingerprint,
+            head=lambda: self._head().encode(),
+            on_cancel=lambda: self.stop(cancelled_elsewhere()),
+        )
         return SinkWriter(
             self._buffer,
-            services.sink,
-            self._spec.key,
-            epoch,
-            patience=services.sink_patience,
+            owned,
+            watch,
             max_pending_bytes=services.limits.max_unacknowledged_bytes,
             on_stop=self.stop,
         )
@@ -278,7 +300,7 @@ class Production:
                 return
             await self._writer.flush()
             if self._writer.fenced:
-                await self._leave(StreamInterrupted(MOVED))
+                await self._leave(StreamInterrupted(self._writer.farewell))
                 return
             await self._publish(termination)
         except Exception:
@@ -288,12 +310,15 @@ class Production:
             )
             failed = Termination.failed(Internal("the server failed at the end of the generation: try again"))
             generation.termination, generation.state = failed, failed.state
-        record, epoch = self._record(), self._writer.epoch
+        record, writer = self._record(), self._writer
         # What runs the generation refers to this object, which is not to refer to it any more.
         self._attempts = self._grant = None
         self._writer = BufferWriter(self._buffer)
         self._on_end(record, None)
-        await self._retain(epoch)
+        # Kept for as long as it may be replayed, or not at all if nothing is in it.
+        await writer.retain(
+            self._services.replay_ttl(self._spec.request) if generation.timestamps.started else 0.0
+        )
 
     async def _release(self) -> None:
         """Gives the log up with all that the store has acknowledged, and ends here."""
@@ -321,15 +346,6 @@ class Production:
         self._attempts = self._grant = None
         self._writer = BufferWriter(self._buffer)
         self._on_end(record, ending)
-
-    async def _retain(self, epoch: int) -> None:
-        """Keeps the log for as long as it may be replayed, or not at all if nothing is in it."""
-        sink, services = self._services.sink, self._services
-        if sink is None or not epoch:
-            return
-        key, started = self._spec.key, self._generation.timestamps.started
-        ttl = services.replay_ttl(self._spec.request) if started else 0.0
-        await services.sink_patience.quietly(lambda: sink.retain(key, epoch, ttl))
 
     def _head(self) -> LogHead:
         spec, request, created = self._spec, self._spec.request, self._generation.timestamps.created

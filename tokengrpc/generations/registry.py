@@ -141,6 +141,9 @@ class GenerationRegistry:
     def may_go_on(self, key: GenerationKey) -> bool:
         """Returns whether this server may continue a generation of another one now."""
         can = self.ready and not self.leaving and not self._admission.capacity.rejecting
+        watch = self._services.store_watch
+        # After an outage of the store, its owner comes first.
+        can = can and (watch is None or watch.settled)
         return can and key not in self._tasks
 
     def go_on(self, spec: GenerationSpec) -> GenerationTask:
@@ -161,6 +164,12 @@ class GenerationRegistry:
     def followed(self) -> Iterable[Follower]:
         """Returns the generations of other servers that are read here."""
         return tuple(self._followers or ())
+
+    @property
+    def starts_in_memory(self) -> bool:
+        """Whether new generations start although the event store is away, and ids in use are unknown."""
+        watch = self._services.store_watch
+        return watch is not None and not watch.strict and not watch.available
 
     @property
     def rejecting(self) -> bool:
@@ -356,6 +365,8 @@ class GenerationRegistry:
         if not self._services.buffers.has_room:
             raise self._admission.rejection("log_bytes", "its memory for the events of generations is full")
         self._services.billing.check_available()
+        if self._services.store_watch is not None:
+            self._services.store_watch.check_available()
         return model
 
     def _bounded(self, request: GenerationRequest, tenant: Tenant) -> GenerationRequest:

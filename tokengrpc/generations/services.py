@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from tokengrpc.generations.billing import Billing
     from tokengrpc.generations.buffer import EventBuffers
     from tokengrpc.generations.patience import StorePatience
+    from tokengrpc.generations.store_watch import StoreWatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """Clock, encoder, stores, limits and observers. `sink` is None if events stay in this process.
+    """Clock, encoder, stores, limits and observers. `sink` and `store_watch` are None if events stay here.
 
     `lag` returns by how many seconds the event loop has been late recently. `server` is the name of this
     server. `prices` returns those in force; a generation keeps those that it began with.
@@ -40,6 +41,7 @@ class Services:
     limits: LimitSettings
     sink: EventSink | None = None
     sink_patience: StorePatience
+    store_watch: StoreWatch | None = None
     observers: Observers = field(default_factory=Observers)
     lag: Callable[[], float] = lambda: 0.0
     server: str = ""

@@ -70,7 +70,8 @@ class ServerStatus:
     """State of a server. The server sets its phase, and its catalog once it has one.
 
     A process whose log lines may be dropped sets `dropped_log_lines`; a server with a certificate sets
-    `certificate_end` (seconds since 1970; None if it is unknown), one that exports spans `dropped_spans`.
+    `certificate_end` (seconds since 1970; None if it is unknown), one that exports spans `dropped_spans`, and
+    one with an event store `store_available` and `memory_only` (generations whose events it lacks).
     """
 
     def __init__(self, probe: LoopProbe, admission: Admission, buffers: EventBuffers, clock: Clock) -> None:
@@ -78,6 +79,8 @@ class ServerStatus:
         self.catalog: Catalog | None = None
         self.dropped_log_lines: Callable[[], int] = int
         self.dropped_spans: Callable[[], int] = int
+        self.memory_only: Callable[[], int] = int
+        self.store_available: Callable[[], bool | None] = lambda: None
         self.certificate_end: Callable[[], float | None] = lambda: None
         self._probe = probe
         self._admission = admission

@@ -133,6 +133,8 @@ class Takeovers:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(self._sink.lease / _SWEEPS * (0.5 + self._jitter()))
+            if not self._services.sink_patience.available:
+                continue
             try:
                 with suppress(TokenGrpcError):  # the heartbeat says that the store is away
                     keys = await self._services.sink_patience.once(lambda: self._sink.orphans(_MOST))

@@ -156,6 +156,8 @@ class GenerationTask:
             return
         if lease.status is LeaseStatus.FENCED:
             self._production.fence()
+        elif lease.status is LeaseStatus.UNKNOWN:
+            self._production.restore_log()
         elif lease.status is LeaseStatus.CANCEL_REQUESTED:
             self.stop(cancelled_elsewhere())
         elif lease.status is LeaseStatus.HELD and not self.subscribers:

@@ -7,15 +7,17 @@ import base64
 import binascii
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
 from tokengrpc.core.input_tokens import count_input, count_source
 from tokengrpc.core.model import Cursor
-from tokengrpc.errors import GenerationNotFound, InvalidRequest
+from tokengrpc.errors import GenerationNotFound, InvalidRequest, StoreUnavailable
+from tokengrpc.generations.owned_log import BegunElsewhere
 from tokengrpc.rpc import delivery
 from tokengrpc.rpc.engine_keys import with_engine_key
+from tokengrpc.rpc.interceptor import CallFailed
 from tokengrpc.rpc.requests import RequestReader
 from tokengrpc.wire.checks import Checks
 from tokengrpc.wire.generation import failure_of, generation_message, model_message
@@ -27,7 +29,7 @@ from tokengrpc.wire.status import Failure
 from tokengrpc.wire.tables import SOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from tokenstreaming.v1.generation_pb2 import Generation
 
@@ -47,6 +49,10 @@ STARTING = tuple(f"/{SERVICE.full_name}/{name}" for name in ("StreamTokens", "Ge
 _PAGE_SIZE = 50
 _MAX_PAGE_SIZE = 1000
 _MAX_CONCURRENT_COUNTS = 2
+_STARTS = 3
+"""How often one call tries to start or to attach, if other servers start the same generation."""
+
+T = TypeVar("T")
 
 
 class TokenStreamServicer:
@@ -74,9 +80,12 @@ class TokenStreamServicer:
 
     async def stream_tokens(self, data: bytes, call: RpcCall) -> None:
         """Handles StreamTokens."""
-        task, subscription, request = await self._open(pb.StreamTokensRequest, data, call)
-        self._set_pace(subscription, request.flush_interval)
-        await delivery.stream(task, subscription, call)
+
+        async def deliver(task: ReadableGeneration, subscription: Subscription, pace: float | None) -> None:
+            self._set_pace(subscription, pace)
+            await delivery.stream(task, subscription, call)
+
+        await self._serve(pb.StreamTokensRequest, data, call, deliver)
 
     async def resume_tokens(self, data: bytes, call: RpcCall) -> None:
         """Handles ResumeTokens."""
@@ -103,8 +112,11 @@ class TokenStreamServicer:
 
     async def generate_text(self, data: bytes, call: RpcCall) -> bytes:
         """Handles GenerateText."""
-        task, subscription, _ = await self._open(pb.GenerateTextRequest, data, call)
-        return (await delivery.answer(task, subscription)).SerializeToString()
+
+        async def answer(task: ReadableGeneration, subscription: Subscription, _: float | None) -> bytes:
+            return (await delivery.answer(task, subscription)).SerializeToString()
+
+        return await self._serve(pb.GenerateTextRequest, data, call, answer)
 
     async def cancel_generation(self, data: bytes, call: RpcCall) -> bytes:
         """Handles CancelGeneration."""
@@ -166,6 +178,23 @@ class TokenStreamServicer:
             lambda record: None if record is None else past_generation(record),
         )
 
+    async def _serve(
+        self,
+        kind: type[pb.StreamTokensRequest | pb.GenerateTextRequest],
+        data: bytes,
+        call: RpcCall,
+        deliver: Callable[[ReadableGeneration, Subscription, float | None], Awaitable[T]],
+    ) -> T:
+        """Opens a generation and delivers it. Attaches if another server has begun it at the same moment."""
+        for left in reversed(range(_STARTS)):
+            task, subscription, request = await self._open(kind, data, call)
+            try:
+                return await deliver(task, subscription, request.flush_interval)
+            except CallFailed as failed:
+                if not left or not isinstance(failed.error, BegunElsewhere):
+                    raise
+        raise AssertionError("the last failure is raised")
+
     async def _open(
         self, kind: type[pb.StreamTokensRequest | pb.GenerateTextRequest], data: bytes, call: RpcCall
     ) -> tuple[ReadableGeneration, Subscription, GenerationRequest]:
@@ -181,7 +210,11 @@ class TokenStreamServicer:
             with suppress(InvalidRequest):
                 self._set_failure(head_of(kind, data).generation_id, call)
             raise
-        await self._locate(request.generation_id, call)
+        try:
+            await self._locate(request.generation_id, call)
+        except StoreUnavailable:
+            if not self._registry.starts_in_memory:
+                raise
         request = with_engine_key(request, call.metadata)
         task, subscription = self._registry.open(
             request, call.identity, call.deadline_left, call.trace, call.peer.shown

@@ -149,6 +149,10 @@ class MemoryEventSink:
     async def close(self) -> None:
         """See `EventSink`."""
 
+    async def check(self) -> None:
+        """See `EventSink`."""
+        self.store.now()
+
     @property
     def durability(self) -> Durability:
         """See `EventSink`."""

@@ -165,6 +165,11 @@ STORE_AVAILABLE = _gauge(
     "1 while the store answers, otherwise 0: `ledger`; and from their first outage on `tenants`, the database"
     " of tenants and keys, and `issuer`, the keys of the issuer of tokens",
 )
+MEMORY_ONLY = _gauge(
+    "tokengrpc_memory_only_generations",
+    "",
+    "generations with events that the event store does not have (yet)",
+)
 CALLS_STARTED = _counter("grpc_server_call_started_total", "grpc_method", "calls that have arrived")
 CALL_DURATION = _histogram(
     "grpc_server_call_duration_seconds",
@@ -282,5 +287,6 @@ READ = (
     *(INTER_TOKEN_LATENCY, GENERATIONS, MAX_GENERATIONS, RUNNING, WAITING, REJECTIONS, BREAKER_STATE),
     *(MODEL_READY, SILENT, LOG_BYTES, MAX_LOG_BYTES, MEMORY_LIMIT, CORE_WAIT, CORE_FORECAST, LOOP_LAG),
     *(HEARTBEAT_AGE, LOG_LINES_DROPPED, SPANS_DROPPED, CERTIFICATE_END, DRAINING, BUILD_INFO),
+    MEMORY_ONLY,
 )
 """Metrics that are read from the server when somebody asks for them."""

@@ -61,6 +61,7 @@ class StatusMetrics(Collector):
                 for priority, waiting in model.waiting_by_priority.items()
             },
         )
+        yield _gauge(table.MEMORY_ONLY, {(): status.memory_only()})
         yield _gauge(table.MODEL_READY, {(model.name,): model.ready for model in models})
         yield _gauge(table.SILENT, {labels: engine.silent_seconds for labels, engine in engines.items()})
         yield _gauge(table.RUNNING, {labels: engine.running for labels, engine in engines.items()})

@@ -95,6 +95,12 @@ PAGE = Page(
                 ),
                 names=("unavailable", "available"),
             ),
+            Chart(
+                title="Generations in memory only",
+                meaning="Generations with events that the event store does not have.",
+                unit="none",
+                queries=[Query(total("tokengrpc_memory_only_generations", "instance"), "{{instance}}")],
+            ),
         ],
         "Tenants and their limits": [
             Chart(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from tokengrpc.core.events import RecordKind
+from tokengrpc.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
@@ -187,6 +188,10 @@ class Takeover(msgspec.Struct, frozen=True):
     last: int = 0
 
 
+class LogRefused(StoreUnavailable):
+    """Log that this replica cannot use, for example for want of its key. The store is not away."""
+
+
 class EventSink(Protocol):
     """A store of event logs that outlives the process or is shared by replicas.
 
@@ -214,10 +219,13 @@ class EventSink(Protocol):
         """Time in seconds from the last renewal until another replica may take over."""
 
     async def start(self) -> None:
-        """Connects. Called once, before any other call."""
+        """Connects. Called before any other call, and again after it has raised StoreUnavailable."""
 
     async def close(self) -> None:
         """Releases all connections. Called once, after all other calls."""
+
+    async def check(self) -> None:
+        """Raises StoreUnavailable if the store would not take appends now, to the grade `durability`."""
 
     async def claim(
         self, key: GenerationKey, fingerprint: bytes, request: bytes, incarnation: str

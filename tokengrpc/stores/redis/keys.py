@@ -10,7 +10,10 @@ import msgspec
 from tokengrpc.core.model import GenerationKey
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+_CHECKS = 1000
+"""Keys among which each primary of a cluster has one, by all odds."""
 
 
 class KeyNames(msgspec.Struct, frozen=True):
@@ -38,6 +41,10 @@ class KeyNames(msgspec.Struct, frozen=True):
     def wake(self, replica: str) -> str:
         """Returns the key of the stream that wakes the blocking read of a replica."""
         return f"{self.prefix}:wake:{replica}"
+
+    def checks(self) -> Iterator[str]:
+        """Yields keys that check the store, for all slots of a cluster."""
+        return (f"{self.prefix}:check:{number}" for number in range(_CHECKS))
 
     def cancels(self, replica: str) -> str:
         """Returns the channel of cancels for a replica."""

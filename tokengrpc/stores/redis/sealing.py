@@ -8,7 +8,7 @@ import os
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
-from tokengrpc.errors import StoreUnavailable
+from tokengrpc.core.ports.log import LogRefused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Sealer(Protocol):
         """Returns the value as it is stored."""
 
     def open(self, incarnation: str, place: bytes, stored: bytes) -> bytes:
-        """Returns the value. Raises StoreUnavailable if it cannot be decrypted, or is not genuine."""
+        """Returns the value. Raises LogRefused if it cannot be decrypted, or is not genuine."""
 
 
 class Unsealed:
@@ -40,7 +40,7 @@ class Unsealed:
     def open(self, incarnation: str, place: bytes, stored: bytes) -> bytes:  # noqa: ARG002 - see Sealer
         """See `Sealer`."""
         if stored[:1] != _PLAIN:
-            raise StoreUnavailable("the event log is encrypted, and this server has no key for it")
+            raise LogRefused("the event log is encrypted, and this server has no key for it")
         return stored[1:]
 
 
@@ -64,11 +64,11 @@ class Sealed:
 
         key, end = stored[1 : 1 + _ID], 1 + _ID + _NONCE
         if stored[:1] != _SEALED or key not in self._keys:
-            raise StoreUnavailable("the event log is not encrypted with a key that this server has")
+            raise LogRefused("the event log is not encrypted with a key that this server has")
         try:
             return self._cipher(key, incarnation).decrypt(stored[1 + _ID : end], stored[end:], place)
         except InvalidTag:
-            raise StoreUnavailable("the event log was changed by others: a record is not genuine") from None
+            raise LogRefused("the event log was changed by others: a record is not genuine") from None
 
     def _derive(self, key: bytes, incarnation: str) -> AESGCM:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - of an extra

@@ -25,6 +25,7 @@ from tokengrpc.stores.redis.entries import Entries
 from tokengrpc.stores.redis.keys import KeyNames, decode_key, encode_key
 from tokengrpc.stores.redis.log_reader import LogReader
 from tokengrpc.stores.redis.rates import RedisWindows
+from tokengrpc.stores.redis.servers.address import Host
 from tokengrpc.stores.redis.servers.scripts import Script
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 _COUNTED_LEASES = 3
 _CHECKS_PER_LEASE = 2
+_CHECK_MS = 60_000
 _KEY, _REQUEST, _FINGERPRINT = b"key", b"request", b"fingerprint"
 _HELD = frozenset({LeaseStatus.HELD, LeaseStatus.CANCEL_REQUESTED})
 
@@ -74,6 +76,18 @@ class RedisEventSink:
     async def close(self) -> None:
         """See `EventSink`."""
         await self._connections.close()
+
+    async def check(self) -> None:
+        """See `EventSink`. Writes a key on each primary, as an append does."""
+        topology, keys = self._connections.topology, dict[Host, str]()
+        for name in self._names.checks():
+            keys.setdefault(topology.host_of(name), name)
+            if len(keys) == len(topology.hosts()):
+                break
+        appends = self._connections.appends
+        await asyncio.gather(
+            *(appends.call("SET", name, "", "PX", _CHECK_MS, on=name, durable=True) for name in keys.values())
+        )
 
     async def claim(
         self, key: GenerationKey, fingerprint: bytes, request: bytes, incarnation: str
