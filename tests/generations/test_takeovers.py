@@ -216,6 +216,7 @@ async def test_events_that_the_log_lost_are_written_again(engine: ScriptedEngine
     async with replicas(engine) as (a, b):
         engine.script(*map(Text, WORDS[:6]), Stall())
         here = a.stream("g", recovery=SWITCH)
+        await read_until(here, has(WORDS[5]))
         there = b.resume("g")
         before = await read_until(there, has(WORDS[5]))
         engine.script(*map(Text, REST), *END)
@@ -228,3 +229,27 @@ async def test_events_that_the_log_lost_are_written_again(engine: ScriptedEngine
         assert [record.sequence for record in log.records] == list(range(1, log.last + 1))
         assert "".join(t.text for t in (await collect(b.resume("g"))).tokens) == "".join(WORDS)
         here.cancel()
+
+
+async def test_a_stream_that_waited_too_long_for_the_store_resumes(engine: ScriptedEngine) -> None:
+    """On the server that ran it, when the store is back: the output is one, and so is the usage record."""
+    limits = {"store_retry_time": 0.3}
+    async with replicas(engine, 1, limits=limits) as (server,):
+        engine.script(*map(Text, WORDS[:6]), hold := Pause(), Text(REST[0]), Stall())
+        call = server.stream("g", recovery=SWITCH)
+        first = await read_until(call, has(WORDS[5]))
+        server.server.sink.cut()
+        hold.release()
+        await engine.calls[0].disconnected.wait()
+        ended = await collect(call)
+        assert (ended.info.reason, ended.finished) == ("STORE_UNAVAILABLE", None)
+        assert ended.failure.retry_advice == generation_pb2.RETRY_ADVICE_RESUME
+        server.server.sink.mend()
+        engine.script(*map(Text, REST), *END)
+        await until(lambda: server.server.store_watch.available)
+        outcome = await collect(server.resume("g", first[-1].sequence))
+        assert (outcome.code, outcome.text) == (grpc.StatusCode.OK, "".join(REST))
+        check_gapless([*first, *[message for message in outcome.messages if message.sequence]])
+        (record,) = server.ledger.records.values()
+        assert record.state is RecordState.CLOSED
+        assert record.usage.output == len(WORDS)
