@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.support.redis_servers import RedisServer
 
 END = (Finish(), UsageChunk(7, 2), Done())
-TIMEOUT = 0.5
+TIMEOUT = 1.0
 
 
 class Case:

@@ -76,7 +76,7 @@ def logged(sink: MemoryEventSink, name: str) -> list[int]:
 @pytest.mark.parametrize("how", [HANGING, REFUSING])
 async def test_a_strict_server_refuses_new_generations(engine: ScriptedEngine, how: str) -> None:
     """At once, without a call of the store each. A stream pauses meanwhile, and loses nothing."""
-    sink, limits = Outages(), {"store_timeout": 0.2, "store_retry_time": 60.0}
+    sink, limits = Outages(), {"store_timeout": 1.0, "store_retry_time": 60.0}
     async with serving(upstream(engine.base_url), sink=sink, limits=limits) as server:
         engine.script(Text("One"), hold := Pause(), Text(" two"), *END)
         call = server.stream("g")
@@ -103,7 +103,7 @@ async def test_a_strict_server_refuses_new_generations(engine: ScriptedEngine, h
 @pytest.mark.parametrize("how", [HANGING, REFUSING])
 async def test_a_degraded_server_goes_on_in_memory(engine: ScriptedEngine, how: str) -> None:
     """What runs, and what begins. The store has all of it when it is back."""
-    sink, limits = Outages(lease=3600.0), {"store_timeout": 0.2}
+    sink, limits = Outages(lease=3600.0), {"store_timeout": 1.0}
     async with serving(upstream(engine.base_url), sink=sink, limits=limits, store_outage="degrade") as server:
         engine.script(Text("One"), hold := Pause(), Text(" two"), last := Pause(), Text(" three"), *END)
         call = server.stream("g")
@@ -138,7 +138,7 @@ async def test_a_degraded_owner_that_was_replaced_stops(engine: ScriptedEngine) 
     """Another server took over while this one could not reach the store: its log counts."""
     sink = Outages("a", lease=3600.0)
     other = MemoryEventSink("b", sink.store)
-    limits = {"store_timeout": 0.2}
+    limits = {"store_timeout": 1.0}
     async with serving(upstream(engine.base_url), sink=sink, limits=limits, store_outage="degrade") as server:
         engine.script(Text("One"), hold := Pause(), Text(" two"), Pause())
         call = server.stream("g")
@@ -161,7 +161,7 @@ async def test_a_degraded_owner_that_was_replaced_stops(engine: ScriptedEngine) 
 async def test_what_cannot_be_logged_any_more_stays_in_memory(engine: ScriptedEngine) -> None:
     """Its log is deleted, so that no server goes on from it."""
     sink = Outages(lease=3600.0)
-    limits, words = {"store_timeout": 0.2, "generation_log_bytes": 2048}, [c * 1500 for c in "abc"]
+    limits, words = {"store_timeout": 1.0, "generation_log_bytes": 2048}, [c * 1500 for c in "abc"]
     async with serving(upstream(engine.base_url), sink=sink, limits=limits, store_outage="degrade") as server:
         pauses = [Pause() for _ in words]
         engine.script(*(step for pair in zip(map(Text, words), pauses, strict=True) for step in pair), *END)
@@ -183,7 +183,7 @@ async def test_what_cannot_be_logged_any_more_stays_in_memory(engine: ScriptedEn
 
 async def test_an_end_during_the_outage_is_logged_later(engine: ScriptedEngine) -> None:
     """With a strict server as well: once the usage is recorded, the end is the end."""
-    sink, limits = Outages(lease=3600.0), {"store_timeout": 0.2, "store_retry_time": 0.3}
+    sink, limits = Outages(lease=3600.0), {"store_timeout": 1.0, "store_retry_time": 1.0}
     async with serving(upstream(engine.base_url), sink=sink, limits=limits) as server:
         finish = server.server.billing.finish
 
