@@ -140,13 +140,15 @@ async def respond(writer: asyncio.StreamWriter, path: str, body: dict[str, Any],
     await asyncio.sleep(chance.random() * 2 * pace)
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
     i = response.first
-    while i < response.end:
+    while True:  # once also if the output is complete: its end is not yet told
         await asyncio.sleep(chance.random() * 2 * pace)
         stop = min(response.end, i + chance.choice((1, 1, 1, 2, 3)))
         data = response.chunk(i, stop)
         writer.write(b"%x\r\n%b\r\n" % (len(data), data))
         await writer.drain()
         i = stop
+        if i == response.end:
+            break
     writer.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
     await writer.drain()
 
