@@ -232,14 +232,14 @@ def _write(result: dict[str, Any], now: datetime) -> Path:
 
 
 def main() -> int:
-    """Runs all scenarios, or the one that the arguments name."""
+    """Runs all scenarios, or those that the arguments name."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--only", choices=sorted(SCENARIOS), help="run only this scenario")
+    parser.add_argument("--only", action="append", choices=sorted(SCENARIOS), help="run only these scenarios")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a ratio is missed")
     arguments = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 120)
     facts = machine.facts()
-    names = [arguments.only] if arguments.only else list(SCENARIOS)
+    names = arguments.only or list(SCENARIOS)
     with servers(names) as (engine, relays, missing), console.status("starting") as status:
         bench = Bench(engine, relays, status.update)
         figures = {name: bench.scenario(name) for name in names}

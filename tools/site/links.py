@@ -19,6 +19,7 @@ PAGES = {
     "RELEASE.md": "release.md",
     "SECURITY.md": "reporting.md",
     "bench/README.md": "bench.md",
+    "bench/profile.md": "profile.md",
     "clients/go/README.md": "clients/go.md",
     "clients/java/README.md": "clients/java.md",
     "clients/typescript/README.md": "clients/typescript.md",
