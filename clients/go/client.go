@@ -47,12 +47,14 @@ type Client struct {
 	streams map[*Stream]struct{} // those being read
 }
 
-// New creates a client, which connects with the first call. It uses plaintext unless an option sets transport
-// credentials. Options override the client's defaults.
+// New creates a client, which connects with the first call. The target may be a name with several addresses, or
+// ipv4:ADDRESS:PORT,ADDRESS:PORT, of replicas that share an event store: calls go to all of them by turns. It uses plaintext
+// unless an option sets transport credentials. Options override the client's defaults.
 func New(target string, options ...grpc.DialOption) (*Client, error) {
 	defaults := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultServiceConfig(serviceConfig),
+		grpc.WithResolvers(addressList("ipv4"), addressList("ipv6")),
 		// While a call is open, a frozen server and a silently broken connection are detected after 15 s.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
 		// While the channel waits to reconnect, calls fail immediately. The default wait, a second growing to two minutes,

@@ -6,6 +6,7 @@ import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
 import io.grpc.ManagedChannelBuilder;
+import io.grpc.NameResolverRegistry;
 import io.grpc.StatusException;
 import io.grpc.stub.BlockingClientCall;
 import io.grpc.stub.StreamObserver;
@@ -44,6 +45,10 @@ public final class TokenStreamClient implements AutoCloseable {
   private static final Duration CONTROL_TIMEOUT = Duration.ofSeconds(30);
 
   private static final int MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
+
+  static {
+    NameResolverRegistry.getDefaultRegistry().register(new AddressListProvider());
+  }
 
   private final ManagedChannel channel;
   private final TokenStreamBlockingV2Stub stub;
@@ -88,7 +93,10 @@ public final class TokenStreamClient implements AutoCloseable {
     return new TokenStreamClient(policy, channel, token);
   }
 
-  /** Returns the builder of a plaintext channel to {@code host:port} with the client's defaults. */
+  /**
+   * Returns the builder of a plaintext channel to {@code host:port} with the client's defaults. Of replicas that share an
+   * event store, the target may be a name with several addresses, or {@code ipv4:ADDRESS:PORT,ADDRESS:PORT}.
+   */
   public static ManagedChannelBuilder<?> channelBuilder(String target) {
     return withDefaults(Grpc.newChannelBuilder(target, InsecureChannelCredentials.create()));
   }
