@@ -31,7 +31,7 @@ JOBS ?= 2
 SIDE_BY_SIDE = $(MAKE) --no-print-directory -j$(JOBS) $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 
 .DEFAULT_GOAL := help
-.PHONY: help run dashboards engines interop interop-long test test-fast test-pythons test-one dist dist-test docs other-languages browsers hooks fuzz fuzz-long fuzz-nightly check lint types contract generate generators generated-is-current probes deploy-tools bench bench-tracing bench-cancels bench-grpc bench-deadlines bench-scale attack soak chaos chaos-ledger chaos-replicas rolling-deploy clean
+.PHONY: help run dashboards engines interop interop-long test test-fast test-pythons test-one dist dist-test docs other-languages browsers hooks fuzz fuzz-long fuzz-nightly check lint types contract generate generators generated-is-current probes deploy-tools bench bench-history bench-plot bench-tracing bench-cancels bench-grpc bench-deadlines bench-scale attack soak chaos chaos-ledger chaos-replicas rolling-deploy clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -199,6 +199,12 @@ bench: $(VENV)/bench.stamp ## measure against the textbook relay and one in Go, 
 	python -m bench.ledger
 	python -m bench.replicas
 	python -m bench.coalescing
+
+bench-history: $(VENV)/bench.stamp ## note the ratios of the last make bench in bench/history.jsonl, one line a version
+	python -m bench.history
+
+bench-plot: $(VENV)/bench.stamp ## draw bench/history.jsonl into the documents
+	python -m bench.plot
 
 bench-tracing: $(VENV)/bench.stamp ## measure what traces and metrics over OTLP cost, about a minute
 	python -m bench.tracing

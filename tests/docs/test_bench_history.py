@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from bench.history import HISTORY, SCENARIOS, entry, note, noted
-from bench.peers import PEERS
+from bench.peers import OURS, PEERS
 from bench.plot import PICTURE, picture
 
 RESULT = {
     "ratios": {name: dict.fromkeys(PEERS, 0.5) for name in SCENARIOS},
+    "figures": {"flood": {OURS: {"tokens_per_s": 9_900.0, "sent_per_s": 10_000.0}}},
     "machine": {"cores": 2, "cpu": "a CPU", "python": "3.11.7", "grpcio": "1.85.1", "loadavg": [1, 1, 1]},
 }
 
@@ -42,3 +43,10 @@ def test_a_run_of_one_scenario_is_not_noted():
     partial = RESULT | {"ratios": {"paced": dict.fromkeys(PEERS, 0.5)}}
     with pytest.raises(ValueError, match="no ratios of bursts, flood, first_token"):
         entry(partial, "1.0.0", "2026-01-01")
+
+
+def test_a_rate_that_was_not_held_has_no_ratios():
+    """They would say nothing about the version."""
+    late = RESULT | {"figures": {"flood": {OURS: {"tokens_per_s": 5_000.0, "sent_per_s": 10_000.0}}}}
+    ratios = entry(late, "1.0.0", "2026-01-01")["ratios"]
+    assert (ratios["flood"], ratios["paced"]) == ({}, RESULT["ratios"]["paced"])
