@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.support.replica_chaos.faults import kills, pauses, random_faults
-from tests.support.replica_chaos.run import run
+from tests.support.replica_chaos.run import on_asyncio, run
 
 if TYPE_CHECKING:
     import random
@@ -25,13 +25,13 @@ async def one_of_each(fleet: Fleet, load: Load, tally: Tally, chance: random.Ran
     await random_faults(fleet, load, tally, chance, count=1, names=[CUT])
 
 
-async def test_servers_that_die_or_stop_change_nothing(postgres_server: Postgres) -> None:
+def test_servers_that_die_or_stop_change_nothing(postgres_server: Postgres) -> None:
     """Readers see the output of the engine, once; no fenced server writes; the ledger has each end once.
 
     It takes more than five seconds because servers start, and leases end, in real time.
     """
     with postgres_server.database("chaos") as url:
-        tally = await run(one_of_each, url, streams=10, tokens=80)
+        tally = on_asyncio(run(one_of_each, url, streams=10, tokens=80))
     assert not tally.wrong
     assert tally.counts["switches seen: SERVER_LOST"]
     assert tally.counts["generations"] == tally.counts["ledger records: CLOSED"] >= 10

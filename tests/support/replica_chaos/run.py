@@ -17,8 +17,6 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import uvloop
-
 from tests.support.postgres import postgres
 from tests.support.replica_chaos.audit import audit
 from tests.support.replica_chaos.faults import FAULTS, kills, pauses, random_faults
@@ -26,7 +24,7 @@ from tests.support.replica_chaos.fleet import LEASE, Fleet
 from tests.support.replica_chaos.load import Load, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     Chaos = Callable[[Fleet, Load, Tally, random.Random], Awaitable[None]]
 
@@ -52,6 +50,12 @@ async def run(
         if tally.wrong:
             sys.stderr.write(fleet.logs())
     return tally
+
+
+def on_asyncio(chaos: Coroutine[Any, Any, Tally]) -> Tally:
+    """Runs chaos on asyncio's own loop. uvloop forks, and a child may crash beside gRPC's threads."""
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        return runner.run(chaos)
 
 
 def show(name: str, tally: Tally, seconds: float) -> None:
@@ -97,7 +101,7 @@ def main() -> int:
                 continue
             with server.database("chaos") as url:
                 began = time.monotonic()
-                tally = uvloop.run(run(chaos, url, streams=arguments.streams, seed=seed))
+                tally = on_asyncio(run(chaos, url, streams=arguments.streams, seed=seed))
             show(name, tally, time.monotonic() - began)
             wrong += len(tally.wrong)
     return 1 if wrong else 0
