@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 
 import grpc
 import pytest
@@ -113,6 +114,8 @@ def leaves(kind: type[TokenGrpcError]) -> list[type[TokenGrpcError]]:
     return [leaf for sub in below for leaf in leaves(sub)] if below else [kind]
 
 
+# Whatever else a run imports, all rooms with errors of their own are imported here.
+import_module("tokengrpc.generations.owned_log")
 # These have special cases, and are raised as well.
 ERRORS = [*leaves(TokenGrpcError), EngineUnavailable, EngineProtocolError, EngineAborted, StoreUnavailable]
 
@@ -158,6 +161,10 @@ CONTRACT: dict[str, tuple[str, str]] = {
     "DetachExpired": ("CANCELLED", "NEVER"),
     "StoreUnavailable": ("UNAVAILABLE", "RETRY"),
     "RecordRefused": ("UNAVAILABLE", "RETRY"),
+    "LogRefused": ("UNAVAILABLE", "RETRY"),
+    "LogMoved": ("UNAVAILABLE", "RETRY"),
+    "BegunElsewhere": ("UNAVAILABLE", "RETRY"),
+    "LogLost": ("UNAVAILABLE", "RETRY"),
     "Internal": ("INTERNAL", "RETRY"),
     "ServerLost": ("UNAVAILABLE", "RETRY"),
     "LogDiverged": ("DATA_LOSS", "RETRY"),

@@ -80,8 +80,13 @@ async def _next(following, sink, after):
     try:
         return await asyncio.wait_for(following, 30)
     except StoreUnavailable:
-        async with aclosing(sink.follow(KEY, after)) as batches:
-            return await insist(lambda: anext(batches))
+        return await insist(lambda: _anew(sink, after))
+
+
+async def _anew(sink, after):
+    """The next batch of a new follower: one that has raised an error yields nothing more."""
+    async with aclosing(sink.follow(KEY, after)) as batches:
+        return await anext(batches)
 
 
 async def test_a_lagging_replica_takes_over(machines: Machines) -> None:
