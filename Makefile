@@ -13,8 +13,9 @@ OF_CLIENTS := tests/browsers tests/dist tests/interop
 OF_SERVERS := tests/deploy tests/docs tests/e2e tests/fuzz
 UNCOVERED := $(OF_CLIENTS) $(OF_SERVERS)
 COVERED := tests $(UNCOVERED:%=--ignore=%)
-# Half of the others, by duration.
-HALF := tests/engines tests/cli
+# The others, in three parts by duration.
+OF_ENGINES := tests/engines
+OF_PROCESSES := tests/cli tests/stores
 # The tests of make test-fast, in halves by duration.
 FAST_HALF := tests/generations
 FAST_REST := tests/client tests/config tests/core tests/ports tests/stores tests/telemetry tests/tokenizers tests/wire tests/test_escaping.py
@@ -28,6 +29,7 @@ FUZZ_SECONDS ?= 20
 STATEFUL := tests/generations/stateful
 # How many checks without time limits run side by side (JOBS=1 on a machine with one core).
 JOBS ?= 2
+MORE_JOBS = $(shell echo $$(($(JOBS) + 1)))
 SIDE_BY_SIDE = $(MAKE) --no-print-directory -j$(JOBS) $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 
 .DEFAULT_GOAL := help
@@ -47,7 +49,7 @@ test: $(VENV)/dev.stamp ## run all tests with coverage, and tell how long they t
 test-fast: $(VENV)/dev.stamp ## run the tests that need no process and no other language, without properties: two minutes on two cores
 	+@$(call TIMED,$(SIDE_BY_SIDE) fast-half fast-rest)
 
-.PHONY: fast-half fast-rest properties stateful-properties other-tests mirroring-half mirroring-rest tests-of-clients tests-of-servers
+.PHONY: fast-half fast-rest properties stateful-properties other-tests mirroring-engines mirroring-processes mirroring-rest tests-of-clients tests-of-servers
 fast-half: $(VENV)/dev.stamp
 	pytest -rs -m 'not hypothesis' $(FAST_HALF)
 
@@ -60,17 +62,20 @@ properties: $(VENV)/dev.stamp
 stateful-properties: $(VENV)/dev.stamp
 	pytest -rs -m hypothesis $(STATEFUL)
 
-# Most tests mostly wait, so two parts of them run side by side; those that mirror packages first. Coverage, which
+# Most tests mostly wait, so parts of them run side by side; those that mirror packages first, one more at a time. Coverage, which
 # takes two to three times the CPU, measures these in `make test` (RUN='coverage run -m'), and not in `make check`.
 other-tests: $(VENV)/dev.stamp
-	+$(SIDE_BY_SIDE) mirroring-half mirroring-rest
+	+$(SIDE_BY_SIDE) -j$(MORE_JOBS) mirroring-engines mirroring-processes mirroring-rest
 	+$(SIDE_BY_SIDE) tests-of-clients tests-of-servers
 
-mirroring-half: $(VENV)/dev.stamp
-	$(RUN) pytest -rs -m 'not hypothesis' $(HALF)
+mirroring-engines: $(VENV)/dev.stamp
+	$(RUN) pytest -rs -m 'not hypothesis' $(OF_ENGINES)
+
+mirroring-processes: $(VENV)/dev.stamp
+	$(RUN) pytest -rs -m 'not hypothesis' $(OF_PROCESSES)
 
 mirroring-rest: $(VENV)/dev.stamp
-	$(RUN) pytest -rs -m 'not hypothesis' $(COVERED) $(HALF:%=--ignore=%)
+	$(RUN) pytest -rs -m 'not hypothesis' $(COVERED) $(foreach part,$(OF_ENGINES) $(OF_PROCESSES),--ignore=$(part))
 
 tests-of-clients: $(VENV)/dev.stamp
 	pytest -rs $(OF_CLIENTS)
