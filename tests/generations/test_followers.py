@@ -17,12 +17,15 @@ from tokenstreaming.v1 import token_stream_pb2 as pb
 from tests.support.harness import check_gapless, collect, failing, read_until, serving, until, upstream
 from tests.support.scripted_engine import Done, Finish, Pause, ScriptedEngine, Stall, Text, UsageChunk
 from tests.support.wire_dialects import VLLM
+from tokengrpc.errors import LogDiverged
 from tokengrpc.stores.memory import MemoryEventSink, MemoryLogs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     from tests.support.harness import Served
+    from tokengrpc.core.model import GenerationKey
+    from tokengrpc.core.ports.log import Record
 
 WORDS = [f" word{n}" for n in range(12)]
 END = (Finish(), UsageChunk(7, len(WORDS)), Done())
@@ -266,3 +269,45 @@ async def test_an_id_that_two_servers_start_runs_once(engine: ScriptedEngine, me
             outcomes = await asyncio.gather(*(server.stub.GenerateText(request) for server in servers))
         assert [outcome.text for outcome in outcomes] == ["".join(WORDS)] * 2
         assert len(engine.calls) == 1
+
+
+class DivergingSink(MemoryEventSink):
+    """Finds that the store has lost what was read, once `found` is set."""
+
+    def __init__(self, replica: str, logs: MemoryLogs) -> None:
+        super().__init__(replica, logs, lease=LEASE)
+        self.found = asyncio.Event()
+
+    async def follow(self, key: GenerationKey, after: int) -> AsyncGenerator[Sequence[Record], None]:
+        state = await self.describe(key)
+        while state is not None and after < state.last:
+            yield (records := await self.read(key, after, 1 << 20))
+            after = records[-1].sequence
+        await self.found.wait()
+        raise LogDiverged("the store lost events that you have received")
+
+
+async def test_a_reader_of_a_log_that_diverged_may_resume(
+    engine: ScriptedEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its checksum then says whether what it has is lost. For the log, that is no failure of the server."""
+    logs, model = MemoryLogs(), upstream(engine.base_url, dialect="vllm")
+    async with (
+        serving(model, sink=MemoryEventSink("a", logs, lease=LEASE)) as owner,
+        serving(model, sink=(sink := DivergingSink("b", logs))) as other,
+    ):
+        engine.script(*half(hold := Pause()))
+        call = owner.stream("g", recovery=DETACH)
+        await hold.reached.wait()
+        resumed = other.resume("g", 0)
+        await read_until(resumed, lambda message: message.tokens)
+        sink.found.set()
+        outcome = await collect(resumed)
+        assert outcome.failure is not None
+        assert (outcome.code, outcome.failure.retry_advice) == (
+            grpc.StatusCode.UNAVAILABLE,
+            generation_pb2.RETRY_ADVICE_RESUME,
+        )
+        hold.release()
+        await collect(call)
+    assert "cannot be followed" not in capsys.readouterr().out

@@ -23,7 +23,10 @@ _WORDS: Final = (
     (re.compile(r"WRONG_VERSION_NUMBER"), Handshake.WITHOUT_TLS),
     # With TLS 1.3, a server that misses the client's certificate just closes the connection, as it does for
     # a client without TLS.
-    (re.compile(r"(to all addresses|to all backends failing);.*(Socket closed|reset by peer)"), Handshake.CLOSED),
+    (
+        re.compile(r"to all (addresses|backends failing);.*(Socket closed|reset by peer)"),
+        Handshake.CLOSED,
+    ),
 )
 
 

@@ -16,6 +16,7 @@ from tokengrpc.core.ports.log import JOINABLE
 from tokengrpc.core.trace import NO_TRACE
 from tokengrpc.errors import (
     GenerationNotFound,
+    LogDiverged,
     ReplayExpired,
     StoreUnavailable,
     StreamInterrupted,
@@ -199,7 +200,7 @@ class Follower:
                         self._take(records)
                         delays = self._services.sink_patience.delays()
                         deadline = loop.time() + self._services.sink_patience.retry_time
-            except (GenerationNotFound, ReplayExpired) as error:
+            except (GenerationNotFound, LogDiverged, ReplayExpired) as error:
                 self.interrupt(error)
                 return
             except StoreUnavailable as error:
