@@ -115,6 +115,7 @@ def leaves(kind: type[TokenGrpcError]) -> list[type[TokenGrpcError]]:
 
 
 # Whatever else a run imports, all rooms with errors of their own are imported here.
+import_module("tokengrpc.generations.claims")
 import_module("tokengrpc.generations.owned_log")
 # These have special cases, and are raised as well.
 ERRORS = [*leaves(TokenGrpcError), EngineUnavailable, EngineProtocolError, EngineAborted, StoreUnavailable]

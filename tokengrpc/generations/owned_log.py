@@ -27,10 +27,6 @@ class LogMoved(StoreUnavailable):
     """Log that another server owns."""
 
 
-class BegunElsewhere(StoreUnavailable):
-    """Generation that another server has begun at the same moment, for an equal request."""
-
-
 class LogLost(StoreUnavailable):
     """Log that lacks events which this server no longer keeps."""
 

@@ -11,16 +11,13 @@ import structlog
 
 from tokengrpc.core.ending import EndDecision
 from tokengrpc.core.input_tokens import estimate_input
-from tokengrpc.core.log_head import LogHead
 from tokengrpc.core.model import Usage
 from tokengrpc.core.ports.budget import BudgetRequest
-from tokengrpc.core.ports.ledger import UsageRecord
 from tokengrpc.core.ports.observer import GenerationStarted
 from tokengrpc.core.termination import Termination
 from tokengrpc.errors import (
     DetachExpired,
     Draining,
-    GenerationIdReused,
     Internal,
     StoreUnavailable,
     StreamDrained,
@@ -29,10 +26,12 @@ from tokengrpc.errors import (
     without_traceback,
 )
 from tokengrpc.generations.attempts import AttemptRunner, uncancel
+from tokengrpc.generations.claims import BegunElsewhere, claimed_epoch, log_head
 from tokengrpc.generations.leases import cancelled_elsewhere
-from tokengrpc.generations.owned_log import BegunElsewhere, OwnedLog
+from tokengrpc.generations.owned_log import OwnedLog
 from tokengrpc.generations.sink_writer import SinkWriter
 from tokengrpc.generations.timers import Timers
+from tokengrpc.generations.usage_records import usage_record
 from tokengrpc.generations.writer import BufferWriter
 from tokengrpc.shortages import overloaded
 
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from tokengrpc.core.admission import Permit
     from tokengrpc.core.generation import Generation
     from tokengrpc.core.ports.budget import Grant
+    from tokengrpc.core.ports.ledger import UsageRecord
     from tokengrpc.errors import EngineStalled, StreamEnded
     from tokengrpc.generations.buffer import EventBuffer
     from tokengrpc.generations.services import Services
@@ -214,33 +214,21 @@ class Production:
             price=partial(self._generation.price, expected_engine=spec.engines[0].engine.name),
         )
         self._grant = grant = await services.budget_patience.once(lambda: services.budget.reserve(wanted))
-        sink, watch = services.sink, services.store_watch
-        if sink is not None and watch is not None and spec.taken is None:
-            patience = services.sink_patience
-            incarnation = self._buffer.incarnation
-            head = self._head().encode()
-            try:
-                claim = await (patience.retry if watch.strict else patience.once)(
-                    lambda: sink.claim(spec.key, spec.request.fingerprint, head, incarnation)
-                )
-            except StoreUnavailable:
-                if watch.strict:
-                    raise
-                self._generation.keep_in_memory()
-                self._writer = self._sink_writer(0)
-                return grant
-            if not claim.owned and claim.fingerprint == spec.request.fingerprint:
-                raise BegunElsewhere(
-                    f"another server has just begun generation {spec.key.generation_id}: call again to"
-                    " attach to it"
-                )
-            if not claim.owned:
-                raise GenerationIdReused(
-                    f"generation id {spec.key.generation_id} is in use on another server: take a new id",
-                    metadata={"generation_id": spec.key.generation_id},
-                )
-            self._writer = self._sink_writer(claim.epoch)
+        if spec.taken is None:
+            await self._claim(spec)
         return grant
+
+    async def _claim(self, spec: GenerationSpec) -> None:
+        """Claims the log, if there is a sink. While that is away, events stay in memory if it may be so."""
+        watch = self._services.store_watch
+        try:
+            epoch = await claimed_epoch(spec, self._generation, self._services, self._buffer.incarnation)
+        except StoreUnavailable as error:
+            if watch is None or watch.strict or isinstance(error, BegunElsewhere):
+                raise
+            self._generation.keep_in_memory()
+            epoch = 0
+        self._writer = self._sink_writer(epoch)
 
     def _sink_writer(self, epoch: int) -> EventWriter:
         """Returns the writer of a log that this server owns in an epoch; 0 if it is to be claimed later."""
@@ -254,7 +242,7 @@ class Production:
             services.sink_patience,
             epoch=epoch,
             fingerprint=spec.request.fingerprint,
-            head=lambda: self._head().encode(),
+            head=lambda: log_head(spec, self._generation, services),
             on_cancel=lambda: self.stop(cancelled_elsewhere()),
         )
         return SinkWriter(
@@ -347,24 +335,6 @@ class Production:
         self._writer = BufferWriter(self._buffer)
         self._on_end(record, ending)
 
-    def _head(self) -> LogHead:
-        spec, request, created = self._spec, self._spec.request, self._generation.timestamps.created
-        left = spec.deadline_left
-        return LogHead(
-            record_id=request.record_id,
-            model=spec.model.name,
-            server=self._services.server,
-            created=created,
-            deadline=0 if left is None else created + round(left * 1e9),
-            identity=spec.identity,
-            trace=spec.trace.bare(),
-            request=b"" if request.engine_key else request.encoded,
-            replay_ttl=self._services.replay_ttl(request),
-            labels=dict(request.labels),
-            session_id=request.session_id,
-            priority=request.priority,
-        )
-
     async def _publish(self, termination: Termination) -> None:
         generation, writer, services = self._generation, self._writer, self._services
         failure = await writer.flush()
@@ -404,27 +374,4 @@ class Production:
                 )
 
     def _record(self) -> UsageRecord:
-        generation, key, request = self._generation, self._spec.key, self._spec.request
-        termination = generation.termination
-        return UsageRecord(
-            record_id=request.record_id,
-            generation_id=key.generation_id,
-            tenant=key.tenant,
-            model=self._spec.model.name,
-            labels=dict(request.labels),
-            create_time_ns=generation.timestamps.created,
-            usage=generation.usage,
-            end_time_ns=generation.timestamps.ended or None,
-            finish_reason=termination.reason if termination else None,
-            first_token_time_ns=generation.timestamps.first_token or None,
-            error_reason=termination.error.reason if termination and termination.error else "",
-            input_is_cut=generation.input_is_cut and not request.has_image,
-            engines=generation.attempts.engines,
-            attempts=generation.attempts.at(generation.usage.output),
-            server=self._services.server,
-            session_id=request.session_id,
-            event_bytes=self._buffer.event_bytes,
-            delivered_sequence=self._delivered(),
-            cost=generation.cost,
-            priority=request.priority,
-        )
+        return usage_record(self._spec, self._generation, self._services, self._buffer, self._delivered())

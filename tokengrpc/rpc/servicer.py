@@ -14,7 +14,7 @@ from tokenstreaming.v1 import token_stream_pb2 as pb
 from tokengrpc.core.input_tokens import count_input, count_source
 from tokengrpc.core.model import Cursor
 from tokengrpc.errors import GenerationNotFound, InvalidRequest, StoreUnavailable
-from tokengrpc.generations.owned_log import BegunElsewhere
+from tokengrpc.generations.claims import BegunElsewhere
 from tokengrpc.rpc import delivery
 from tokengrpc.rpc.engine_keys import with_engine_key
 from tokengrpc.rpc.interceptor import CallFailed

@@ -1,0 +1,42 @@
+"""The usage record of a generation, as the ledger and observers get it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tokengrpc.core.ports.ledger import UsageRecord
+
+if TYPE_CHECKING:
+    from tokengrpc.core.generation import Generation
+    from tokengrpc.generations.buffer import EventBuffer
+    from tokengrpc.generations.services import Services
+    from tokengrpc.generations.spec import GenerationSpec
+
+
+def usage_record(
+    spec: GenerationSpec, generation: Generation, services: Services, buffer: EventBuffer, delivered: int
+) -> UsageRecord:
+    """Returns the record as of now. `delivered` is the last sequence that any reader got."""
+    request, termination = spec.request, generation.termination
+    return UsageRecord(
+        record_id=request.record_id,
+        generation_id=spec.key.generation_id,
+        tenant=spec.key.tenant,
+        model=spec.model.name,
+        labels=dict(request.labels),
+        create_time_ns=generation.timestamps.created,
+        usage=generation.usage,
+        end_time_ns=generation.timestamps.ended or None,
+        finish_reason=termination.reason if termination else None,
+        first_token_time_ns=generation.timestamps.first_token or None,
+        error_reason=termination.error.reason if termination and termination.error else "",
+        input_is_cut=generation.input_is_cut and not request.has_image,
+        engines=generation.attempts.engines,
+        attempts=generation.attempts.at(generation.usage.output),
+        server=services.server,
+        session_id=request.session_id,
+        event_bytes=buffer.event_bytes,
+        delivered_sequence=delivered,
+        cost=generation.cost,
+        priority=request.priority,
+    )
