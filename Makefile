@@ -10,8 +10,9 @@ PACE ?= 40
 TESTS ?= $(shell grep -lr support.profiles tests --include='test_*.py')
 # Tests that run the whole server, under time limits: without coverage, which slows it down.
 OF_CLIENTS := tests/browsers tests/dist tests/interop
-OF_SERVERS := tests/deploy tests/docs tests/e2e tests/fuzz
-UNCOVERED := $(OF_CLIENTS) $(OF_SERVERS)
+OF_SERVERS := tests/e2e
+OF_TOOLS := tests/deploy tests/docs tests/fuzz
+UNCOVERED := $(OF_CLIENTS) $(OF_SERVERS) $(OF_TOOLS)
 COVERED := tests $(UNCOVERED:%=--ignore=%)
 # The others, in three parts by duration.
 OF_ENGINES := tests/engines
@@ -49,7 +50,7 @@ test: $(VENV)/dev.stamp ## run all tests with coverage, and tell how long they t
 test-fast: $(VENV)/dev.stamp ## run the tests that need no process and no other language, without properties: two minutes on two cores
 	+@$(call TIMED,$(SIDE_BY_SIDE) fast-half fast-rest)
 
-.PHONY: fast-half fast-rest properties stateful-properties other-tests mirroring-engines mirroring-processes mirroring-rest tests-of-clients tests-of-servers
+.PHONY: fast-half fast-rest properties stateful-properties other-tests mirroring-engines mirroring-processes mirroring-rest tests-of-clients tests-of-servers tests-of-tools
 fast-half: $(VENV)/dev.stamp
 	pytest -rs -m 'not hypothesis' $(FAST_HALF)
 
@@ -66,7 +67,7 @@ stateful-properties: $(VENV)/dev.stamp
 # takes two to three times the CPU, measures these in `make test` (RUN='coverage run -m'), and not in `make check`.
 other-tests: $(VENV)/dev.stamp
 	+$(SIDE_BY_SIDE) -j$(MORE_JOBS) mirroring-engines mirroring-processes mirroring-rest
-	+$(SIDE_BY_SIDE) tests-of-clients tests-of-servers
+	+$(SIDE_BY_SIDE) -j$(MORE_JOBS) tests-of-clients tests-of-servers tests-of-tools
 
 mirroring-engines: $(VENV)/dev.stamp
 	$(RUN) pytest -rs -m 'not hypothesis' $(OF_ENGINES)
@@ -82,6 +83,9 @@ tests-of-clients: $(VENV)/dev.stamp
 
 tests-of-servers: $(VENV)/dev.stamp
 	pytest -rs $(OF_SERVERS)
+
+tests-of-tools: $(VENV)/dev.stamp
+	pytest -rs $(OF_TOOLS)
 
 test-pythons: ## run the tests in each of Python 3.11, 3.12 and 3.13 that is installed (PYTEST="pytest tests/core" for some)
 	@status=0; for version in 3.11 3.12 3.13; do \
