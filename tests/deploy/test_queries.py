@@ -28,11 +28,12 @@ NOT_PROVOKED = {
     "TokengrpcFirstTokenLate",
     "TokengrpcLogLinesDropped",
     "TokengrpcMemoryHigh",
+    "TokengrpcMemoryOnlyGenerations",
     "TokengrpcStoreUnavailable",
     "TokengrpcTokensLate",
     "TokengrpcWaitQueueGrows",
 }
-"""Alerts whose condition the load need not meet: they take minutes, or an exhausted machine."""
+"""Alerts whose condition the load need not meet: they need minutes, an exhausted machine or a store away."""
 
 
 def panel_queries() -> dict[str, str]:
