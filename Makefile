@@ -14,9 +14,8 @@ OF_SERVERS := tests/e2e
 OF_TOOLS := tests/deploy tests/docs tests/fuzz
 UNCOVERED := $(OF_CLIENTS) $(OF_SERVERS) $(OF_TOOLS)
 COVERED := tests $(UNCOVERED:%=--ignore=%)
-# The others, in three parts by duration.
-OF_ENGINES := tests/engines
-OF_PROCESSES := tests/cli tests/stores
+# Parts of the others: tests/NAME by the target mirroring-NAME, the longest first.
+PARTS := cli stores engines
 # The tests of make test-fast, in halves by duration.
 FAST_HALF := tests/generations
 FAST_REST := tests/client tests/config tests/core tests/ports tests/stores tests/telemetry tests/tokenizers tests/wire tests/test_escaping.py
@@ -50,7 +49,7 @@ test: $(VENV)/dev.stamp ## run all tests with coverage, and tell how long they t
 test-fast: $(VENV)/dev.stamp ## run the tests that need no process and no other language, without properties: two minutes on two cores
 	+@$(call TIMED,$(SIDE_BY_SIDE) fast-half fast-rest)
 
-.PHONY: fast-half fast-rest properties stateful-properties other-tests mirroring-engines mirroring-processes mirroring-rest tests-of-clients tests-of-servers tests-of-tools
+.PHONY: fast-half fast-rest properties stateful-properties other-tests mirroring-rest $(PARTS:%=mirroring-%) tests-of-clients tests-of-servers tests-of-tools
 fast-half: $(VENV)/dev.stamp
 	pytest -rs -m 'not hypothesis' $(FAST_HALF)
 
@@ -66,17 +65,14 @@ stateful-properties: $(VENV)/dev.stamp
 # Most tests mostly wait, so parts of them run side by side; those that mirror packages first, one more at a time. Coverage, which
 # takes two to three times the CPU, measures these in `make test` (RUN='coverage run -m'), and not in `make check`.
 other-tests: $(VENV)/dev.stamp
-	+$(SIDE_BY_SIDE) -j$(MORE_JOBS) mirroring-engines mirroring-processes mirroring-rest
+	+$(SIDE_BY_SIDE) -j$(MORE_JOBS) mirroring-rest $(PARTS:%=mirroring-%)
 	+$(SIDE_BY_SIDE) -j$(MORE_JOBS) tests-of-clients tests-of-servers tests-of-tools
 
-mirroring-engines: $(VENV)/dev.stamp
-	$(RUN) pytest -rs -m 'not hypothesis' $(OF_ENGINES)
-
-mirroring-processes: $(VENV)/dev.stamp
-	$(RUN) pytest -rs -m 'not hypothesis' $(OF_PROCESSES)
+$(PARTS:%=mirroring-%): mirroring-%: $(VENV)/dev.stamp
+	$(RUN) pytest -rs -m 'not hypothesis' tests/$*
 
 mirroring-rest: $(VENV)/dev.stamp
-	$(RUN) pytest -rs -m 'not hypothesis' $(COVERED) $(foreach part,$(OF_ENGINES) $(OF_PROCESSES),--ignore=$(part))
+	$(RUN) pytest -rs -m 'not hypothesis' $(COVERED) $(PARTS:%=--ignore=tests/%)
 
 tests-of-clients: $(VENV)/dev.stamp
 	pytest -rs $(OF_CLIENTS)
