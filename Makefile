@@ -15,7 +15,7 @@ OF_TOOLS := tests/deploy tests/docs tests/fuzz
 UNCOVERED := $(OF_CLIENTS) $(OF_SERVERS) $(OF_TOOLS)
 COVERED := tests $(UNCOVERED:%=--ignore=%)
 # Parts of the others: tests/NAME by the target mirroring-NAME, the longest first.
-PARTS := cli stores engines
+PARTS := generations cli stores engines
 # The tests of make test-fast, in halves by duration.
 FAST_HALF := tests/generations
 FAST_REST := tests/client tests/config tests/core tests/ports tests/stores tests/telemetry tests/tokenizers tests/wire tests/test_escaping.py
