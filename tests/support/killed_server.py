@@ -54,6 +54,7 @@ class KilledServer:
         async with asyncio.timeout(_START_LIMIT):
             line = await asyncio.to_thread(process.stdout.readline)
         if not line.startswith(b"listening on "):
+            process.stdout.close()
             code = await asyncio.to_thread(process.wait)
             raise RuntimeError(f"the server ends with {code}: {line!r} {self._log.read_text()[-2000:]}")
         self.up.set()
