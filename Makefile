@@ -8,14 +8,14 @@ PORT ?= 50051
 PACE ?= 40
 # The tests whose properties the nightly profile runs with many examples.
 TESTS ?= $(shell grep -lr support.profiles tests --include='test_*.py')
-# Tests that run the whole server, under time limits: without coverage, which slows it down.
-OF_CLIENTS := tests/browsers tests/dist tests/interop
-OF_SERVERS := tests/e2e
-OF_TOOLS := tests/deploy tests/docs tests/fuzz
-UNCOVERED := $(OF_CLIENTS) $(OF_SERVERS) $(OF_TOOLS)
+# Parts of the tests that run side by side, the longest first. Each is a target: tests-of-PART runs tests/PART, without those in parts of their own.
+# Those that run the whole server, under time limits: without coverage, which slows it down.
+WHOLE := e2e interop e2e/stores deploy docs dist fuzz browsers
+# Those that mirror packages, which `make test` measures.
+MIRRORING := generations cli stores engines
+PARTS := $(WHOLE) $(MIRRORING)
+UNCOVERED := $(WHOLE:%=tests/%)
 COVERED := tests $(UNCOVERED:%=--ignore=%)
-# Parts of the others: tests/NAME by the target mirroring-NAME, the longest first.
-PARTS := generations cli stores engines
 # The tests of make test-fast, in halves by duration.
 FAST_HALF := tests/generations
 FAST_REST := tests/client tests/config tests/core tests/ports tests/stores tests/telemetry tests/tokenizers tests/wire tests/test_escaping.py
@@ -27,9 +27,9 @@ PYTEST ?= pytest -rs
 FUZZ_SECONDS ?= 20
 # The stateful model, the longest of the properties.
 STATEFUL := tests/generations/stateful
-# How many checks without time limits run side by side (JOBS=1 on a machine with one core).
+# How many checks run side by side (JOBS=1 on a machine with one core). Most tests mostly wait, so twice as many of them do.
 JOBS ?= 2
-MORE_JOBS = $(shell echo $$(($(JOBS) + 1)))
+TEST_JOBS = $(shell echo $$(($(JOBS) * 2)))
 SIDE_BY_SIDE = $(MAKE) --no-print-directory -j$(JOBS) $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 
 .DEFAULT_GOAL := help
@@ -49,7 +49,7 @@ test: $(VENV)/dev.stamp ## run all tests with coverage, and tell how long they t
 test-fast: $(VENV)/dev.stamp ## run the tests that need no process and no other language, without properties: two minutes on two cores
 	+@$(call TIMED,$(SIDE_BY_SIDE) fast-half fast-rest)
 
-.PHONY: fast-half fast-rest properties stateful-properties other-tests mirroring-rest $(PARTS:%=mirroring-%) tests-of-clients tests-of-servers tests-of-tools
+.PHONY: fast-half fast-rest properties stateful-properties other-tests other-mirroring bytecode $(PARTS:%=tests-of-%)
 fast-half: $(VENV)/dev.stamp
 	pytest -rs -m 'not hypothesis' $(FAST_HALF)
 
@@ -62,26 +62,22 @@ properties: $(VENV)/dev.stamp
 stateful-properties: $(VENV)/dev.stamp
 	pytest -rs -m hypothesis $(STATEFUL)
 
-# Most tests mostly wait, so parts of them run side by side; those that mirror packages first, one more at a time. Coverage, which
-# takes two to three times the CPU, measures these in `make test` (RUN='coverage run -m'), and not in `make check`.
-other-tests: $(VENV)/dev.stamp
-	+$(SIDE_BY_SIDE) -j$(MORE_JOBS) mirroring-rest $(PARTS:%=mirroring-%)
-	+$(SIDE_BY_SIDE) -j$(MORE_JOBS) tests-of-clients tests-of-servers tests-of-tools
+# Coverage, which takes two to three times the CPU, measures those that mirror packages in `make test` (RUN='coverage run -m'), and not in `make check`.
+other-tests: bytecode
+	+$(SIDE_BY_SIDE) -j$(TEST_JOBS) --keep-going other-mirroring $(PARTS:%=tests-of-%)
 
-$(PARTS:%=mirroring-%): mirroring-%: $(VENV)/dev.stamp
+# A server starts in three quarters of the time with it. PYTHONDONTWRITEBYTECODE does not keep this command from writing it.
+bytecode: $(VENV)/dev.stamp
+	@python -m compileall -q -j $(JOBS) tokengrpc generated/python tests
+
+$(WHOLE:%=tests-of-%): tests-of-%: $(VENV)/dev.stamp
+	pytest -rs tests/$* $(patsubst %,--ignore=tests/%,$(filter $*/%,$(PARTS)))
+
+$(MIRRORING:%=tests-of-%): tests-of-%: $(VENV)/dev.stamp
 	$(RUN) pytest -rs -m 'not hypothesis' tests/$*
 
-mirroring-rest: $(VENV)/dev.stamp
-	$(RUN) pytest -rs -m 'not hypothesis' $(COVERED) $(PARTS:%=--ignore=tests/%)
-
-tests-of-clients: $(VENV)/dev.stamp
-	pytest -rs $(OF_CLIENTS)
-
-tests-of-servers: $(VENV)/dev.stamp
-	pytest -rs $(OF_SERVERS)
-
-tests-of-tools: $(VENV)/dev.stamp
-	pytest -rs $(OF_TOOLS)
+other-mirroring: $(VENV)/dev.stamp
+	$(RUN) pytest -rs -m 'not hypothesis' $(COVERED) $(MIRRORING:%=--ignore=tests/%)
 
 test-pythons: ## run the tests in each of Python 3.11, 3.12 and 3.13 that is installed (PYTEST="pytest tests/core" for some)
 	@status=0; for version in 3.11 3.12 3.13; do \
