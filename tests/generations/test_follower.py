@@ -1,18 +1,26 @@
-"""A follower by itself, whose generation this server takes over while callers wait for its events."""
+"""Followers without their servers: while callers wait for a store, and when the last reader has left."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
+
 from tests.support.records import KEY, log_records
 from tests.support.services import make_services
+from tests.support.virtual_time import VirtualLoop
 from tokengrpc.core.log_head import LogHead
 from tokengrpc.generations.follower import Follower
-from tokengrpc.stores.memory import MemoryEventSink
+from tokengrpc.generations.followers import Followers
+from tokengrpc.stores.memory import MemoryEventSink, MemoryLogs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tokengrpc.generations.readable import ReadableGeneration
+
+HEAD = LogHead(record_id="r", model="m", server="s", created=1, replay_ttl=1.0)
 
 
 class Silent(MemoryEventSink):
@@ -26,8 +34,7 @@ class Silent(MemoryEventSink):
 async def test_a_caller_that_waits_during_a_takeover_drops_nothing() -> None:
     """The buffer is that of the running generation by then: later readers get its events from the first."""
     sink = Silent()
-    head = LogHead(record_id="r", model="m", server="s", created=1, replay_ttl=1.0)
-    await sink.claim(KEY, b"", head.encode(), "log")
+    await sink.claim(KEY, b"", HEAD.encode(), "log")
     state = await sink.describe(KEY)
     assert state is not None
     follower = Follower(KEY, state, sink, make_services(sink=sink), on_close=lambda _: None)
@@ -38,3 +45,56 @@ async def test_a_caller_that_waits_during_a_takeover_drops_nothing() -> None:
     follower.hand_over(cast("ReadableGeneration", Any))
     await waiting
     assert [record.sequence for record in buffer.records(0, 1 << 20)] == [1, 2]
+
+
+class SlowToCount(MemoryEventSink):
+    """An event sink that takes the numbers of readers only once it may."""
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self.may_count = asyncio.Event()
+
+    async def count_subscribers(self, counts):
+        await self.may_count.wait()
+        return await super().count_subscribers(counts)
+
+
+@pytest.fixture
+def loop() -> Iterator[VirtualLoop]:
+    made = VirtualLoop()
+    yield made
+    made.close()
+
+
+async def follow(followers: Followers, sink: MemoryEventSink) -> Follower | None:
+    """Follows the generation as a caller does. Returns its follower."""
+    state = await sink.describe(KEY)
+    assert state is not None
+    await followers.follow(KEY, state)
+    return followers.find(KEY)
+
+
+def test_a_slow_store_loses_no_first_reader(loop: VirtualLoop) -> None:
+    """A caller who waits for the store keeps the follower, for longer than it stays without readers."""
+    sink = SlowToCount(lease=60.0)
+    loop.run_until_complete(sink.claim(KEY, b"", HEAD.encode(), "log"))
+    followers = Followers(sink, make_services(sink=sink))
+    waiting = loop.create_task(follow(followers, sink))
+    loop.advance(4.0)
+    sink.may_count.set()
+    assert loop.run_until_complete(waiting) is not None
+    followers.close()
+    loop.run()
+
+
+def test_the_owner_hears_that_the_last_reader_left(loop: VirtualLoop) -> None:
+    """From the follower itself, which is gone before the next heartbeat of a long lease."""
+    logs = MemoryLogs()
+    owner, sink = MemoryEventSink("a", logs, lease=60.0), MemoryEventSink("b", logs, lease=60.0)
+    loop.run_until_complete(owner.claim(KEY, b"", HEAD.encode(), "log"))
+    followers = Followers(sink, make_services(sink=sink))
+    loop.run_until_complete(follow(followers, sink))
+    assert sink.log_of(KEY).count(logs.now()) == 1
+    loop.advance(2.0)
+    assert followers.find(KEY) is None
+    assert sink.log_of(KEY).count(logs.now()) == 0

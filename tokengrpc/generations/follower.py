@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -25,7 +25,7 @@ from tokengrpc.errors import (
 from tokengrpc.generations.subscribers import Subscribers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tokengrpc.core.model import GenerationKey, State
     from tokengrpc.core.ports.log import EventSink, LogState, Record
@@ -45,7 +45,7 @@ class Follower:
     """Generation of another server. All its local readers share one buffer, which the sink fills.
 
     Its state is what the records say. Call `catch_up` before anything else is read from it. `on_close` is
-    called once nobody has read it for a while.
+    called once nobody has read it, or waited for it within `kept`, for a while.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Follower:
         self._changed = asyncio.Event()
         self._failure: TokenGrpcError | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._waiting = 0
         self._task = loop.create_task(self._follow())
         self._linger()
 
@@ -125,9 +126,17 @@ class Follower:
             complete=self.complete,
         )
 
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keeps it open for a caller that is about to read it."""
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+
     async def catch_up(self, last: int) -> None:
         """Returns when all events up to `last` are here. Raises why they cannot be read."""
-        self._stay()
         try:
             async with asyncio.timeout(self._services.limits.store_retry_time):
                 while self.subscribers.buffer.last_sequence < last:
@@ -137,8 +146,6 @@ class Follower:
                     await self._changed.wait()
         except TimeoutError:
             raise StoreUnavailable("the event store is behind: try again later") from None
-        finally:
-            self._linger()
 
     def stop(self, termination: Termination) -> None:
         """Does nothing: only the owner ends a generation. See `cancel`."""
@@ -247,7 +254,7 @@ class Follower:
 
     def _expire(self) -> None:
         self._timer = None
-        if self.subscribers:
+        if self.subscribers or self._waiting:
             self._linger()
         else:
             self.close()

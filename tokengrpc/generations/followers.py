@@ -25,6 +25,9 @@ class Followers:
         self._all: dict[GenerationKey, Follower] = {}
         # Those that are closed, and still have readers that have not noticed.
         self._closed: set[Follower] = set()
+        # Tell the store that nobody reads a generation here any more.
+        self._telling: set[asyncio.Task[None]] = set()
+        self._stopped = False
 
     def __iter__(self) -> Iterator[Follower]:
         self._closed = {follower for follower in self._closed if follower.subscribers}
@@ -51,11 +54,12 @@ class Followers:
             follower = self._all[key] = Follower(
                 key, state, self._sink, self._services, on_close=self._forget
             )
-        if not state.ended:
-            # Before the owner's last reader may leave: the heartbeat, which counts as well, may be too late.
-            count = len(follower.subscribers) + 1
-            await self._services.sink_patience.once(lambda: self._sink.count_subscribers({key: count}))
-        await follower.catch_up(state.last)
+        with follower.kept():
+            if not state.ended:
+                # Before the owner's last reader may leave: the heartbeat, which counts too, may be too late.
+                count = len(follower.subscribers) + 1
+                await self._services.sink_patience.once(lambda: self._sink.count_subscribers({key: count}))
+            await follower.catch_up(state.last)
 
     async def stop(self) -> None:
         """Ends all readers, who may resume elsewhere, and stops following."""
@@ -66,6 +70,7 @@ class Followers:
 
     def close(self) -> None:
         """Stops following."""
+        self._stopped = True
         for follower in tuple(self._all.values()):
             follower.interrupt(StoreUnavailable("the server is shutting down: resume on another one"))
 
@@ -74,3 +79,12 @@ class Followers:
             del self._all[follower.key]
         if follower.subscribers:
             self._closed.add(follower)
+        if not (follower.complete or self._stopped):
+            task = asyncio.get_running_loop().create_task(self._tell_nobody_reads(follower.key))
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+
+    async def _tell_nobody_reads(self, key: GenerationKey) -> None:
+        """Tells the owner, because the heartbeat counts only the readers of what is still followed."""
+        if key not in self._all:
+            await self._services.sink_patience.quietly(lambda: self._sink.count_subscribers({key: 0}))

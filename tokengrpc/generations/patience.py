@@ -82,7 +82,7 @@ class StorePatience:
             log.exception("unexpected error in a store", store=self.store)
             raise StoreUnavailable(f"the {self.store} failed: try again later") from None
 
-    async def quietly(self, call: Callable[[], Awaitable[None]]) -> None:
+    async def quietly(self, call: Callable[[], Awaitable[object]]) -> None:
         """Makes one call. A failure is logged and not raised."""
         try:
             await self.once(call)
