@@ -57,6 +57,7 @@ class Billing:
         self._observers = observers
         self._checkpoint_interval = checkpoint_interval
         self._available = True
+        self._closed = False
         self._recovery: asyncio.Task[None] | None = None
         self._checkpoints: asyncio.Task[None] | None = None
 
@@ -79,12 +80,13 @@ class Billing:
 
     async def close(self) -> None:
         """Stops all tasks and closes the ledger. Takes a bounded time even if the ledger hangs."""
+        self._closed = True
         for task in (self._recovery, self._checkpoints):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
-        while self._kept and self._available:
-            await self._write_some()
+        while self._kept and self._available and await self._write_some():
+            pass
         with suppress(TokenGrpcError):
             await self._patience.once(self._ledger.close)
         self._kept.close()
@@ -170,7 +172,7 @@ class Billing:
             self._observers.emit(StoreStateChanged(store="ledger", available=available))
 
     def _recover(self) -> None:
-        if self._recovery is None:
+        if self._recovery is None and not self._closed:
             self._recovery = asyncio.get_running_loop().create_task(self._write_waiting())
 
     async def _write_waiting(self) -> None:
