@@ -6,7 +6,9 @@ import re
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, requires
 
-_REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(\[(?P<extra>\w+)\])?[^;]*; extra == ['\"](?P<of>\w+)['\"]")
+_REQUIREMENT = re.compile(
+    r"(?P<name>[\w.-]+)(\[(?P<extra>\w+)\])?(==(?P<version>[\w.]+))?[^;]*; extra == ['\"](?P<of>\w+)['\"]"
+)
 
 
 class MissingExtraError(ImportError):
@@ -25,25 +27,27 @@ def require(extra: str, what: str) -> None:
 @cache
 def _missing(extra: str) -> tuple[str, ...]:
     """Returns the packages of an extra that are not installed, looked up once: each is read from disk."""
-    return tuple(name for name in _packages(extra) if not _installed(name))
+    return tuple(name for name, version in _packages(extra) if not _installed(name, version))
 
 
-def _packages(extra: str) -> list[str]:
-    """Returns the packages that an extra installs, without those of tokengrpc itself."""
+def _packages(extra: str) -> list[tuple[str, str]]:
+    """Returns what an extra installs, without tokengrpc itself, and the version if only one fits."""
     try:
         lines = requires("tokengrpc") or []
     except PackageNotFoundError:  # run from its sources, without being installed
         return []
-    packages: list[str] = []
+    packages: list[tuple[str, str]] = []
     for found in filter(None, map(_REQUIREMENT.fullmatch, lines)):
         if found["of"] == extra:
-            packages += _packages(found["extra"]) if found["name"] == "tokengrpc" else [found["name"]]
+            inner = found["name"] == "tokengrpc"
+            packages += _packages(found["extra"]) if inner else [(found["name"], found["version"] or "")]
     return packages
 
 
-def _installed(name: str) -> bool:
+def _installed(name: str, version: str) -> bool:
+    """Returns whether a package is installed, in this version unless it is empty."""
     try:
-        distribution(name)
+        installed = distribution(name).version
     except PackageNotFoundError:
         return False
-    return True
+    return version in {"", installed}

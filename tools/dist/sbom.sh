@@ -19,18 +19,19 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$tools" "$out"
 
-# The wheel has three: of the client alone, of the server, and of what the image installs.
+# There are three: of the client alone, of the server, and of what the image installs.
 python_sboms() {
   [ -x "$tools/python/bin/cyclonedx-py" ] || {
     python -m venv "$tools/python"
     "$tools/python/bin/pip" install --quiet "cyclonedx-bom==$CYCLONEDX_BOM"
   }
   local wheel extra environment
-  wheel=$(echo "$root"/dist/python/*.whl)
+  wheel=$(echo "$root"/dist/python/tokengrpc-*.whl)
   for extra in '' server all; do
     environment=$work/python$extra
     python -m venv --without-pip "$environment"
-    python -m pip --python "$environment/bin/python" install --quiet --constraint constraints.txt "$wheel${extra:+[$extra]}"
+    python -m pip --python "$environment/bin/python" install --quiet --constraint constraints.txt \
+      --find-links "$root/dist/python" "$wheel${extra:+[$extra]}"
     "$tools/python/bin/cyclonedx-py" environment --pyproject pyproject.toml --mc-type library --output-reproducible \
       --output-file "$out/python-tokengrpc${extra:+-$extra}.cdx.json" "$environment"
   done

@@ -38,7 +38,7 @@ def test_a_wrong_value_is_one_line(create, value: str, message: str) -> None:
 def test_a_missing_driver_names_its_extra() -> None:
     """As of every other part that is installed apart."""
     code = (
-        "import tokengrpc.extras; tokengrpc.extras._installed = lambda name: name != 'psycopg'\n"
+        "import tokengrpc.extras; tokengrpc.extras._installed = lambda name, _: name != 'psycopg'\n"
         "from tokengrpc.config import Settings\n"
         "from tokengrpc.stores.sql.ledger import create_postgresql\n"
         "create_postgresql('postgresql://db/usage', {}, Settings())"
