@@ -25,8 +25,8 @@ OTHER_FOLDERS = {
     "real_engines": "real engines, which `make engines` installs",
     "ports": "every implementation of each port in tokengrpc/core/ports",
 }
-# Folders within a package's tests.
-PARTS = {"generations/stateful"}
+# Folders within those of other tests.
+PARTS = {"e2e/stores", "generations/stateful"}
 
 
 def names_of_tests(source: str) -> Iterator[str]:

@@ -61,8 +61,9 @@ def unread_bytes(server: Server) -> int:
 
 
 async def code_of(call: grpc.aio.UnaryUnaryCall) -> str:
-    """Returns the code of a call's end."""
-    return (await call.code()).name
+    """Returns the code of a call's end, with its details if it is not the expected one."""
+    code = await call.code()
+    return code.name if code is grpc.StatusCode.NOT_FOUND else f"{code.name}: {await call.details()}"
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="no /proc/net/tcp here")

@@ -99,7 +99,7 @@ async def test_the_same_id_is_free_for_others(stage):
 @pytest.mark.parametrize("path", OWNED)
 @pytest.mark.parametrize("state", STATES)
 async def test_the_answer_takes_as_long(stage, path, state):
-    """By the medians of alternating calls. A lookup more would double them."""
+    """By the fastest tenth of alternating calls. A lookup more would double their time."""
     await stage.begin(state)
     taken: dict[str, list[float]] = {THEIRS: [], UNUSED: []}
     for _ in range(60):
@@ -107,7 +107,7 @@ async def test_the_answer_takes_as_long(stage, path, state):
             began = time.perf_counter()
             await stage.refused(path, generation_id)
             times.append(time.perf_counter() - began)
-    theirs, unused = (statistics.median(times) for times in taken.values())
+    theirs, unused = (statistics.quantiles(times, n=10)[0] for times in taken.values())
     assert 0.6 < theirs / unused < 1.6
 
 

@@ -131,8 +131,8 @@ def state_of(server: Server, generation_id: str) -> str:
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
-    """Waits until a condition is true, and returns its value. Fails after 30 seconds."""
-    deadline = time.monotonic() + 30
+    """Waits until a condition is true, and returns its value. Fails after 90 seconds."""
+    deadline = time.monotonic() + 90
     while not (value := condition()):
         assert time.monotonic() < deadline, f"never came true: {what}"
         time.sleep(0.01)

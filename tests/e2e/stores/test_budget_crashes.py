@@ -15,6 +15,7 @@ from tests.support.ledger_outages import check_books
 from tests.support.ledgers import sqlite_ledger
 from tokengrpc.client.stubs import aio_stub
 from tokengrpc.core.ports.ledger import RecordState
+from tokengrpc.core.ports.usage_reader import RecordQuery
 from tokengrpc.stores.sql import database
 from tokengrpc.stores.sql.ledger import SqlLedger
 
@@ -59,7 +60,8 @@ async def until_lost(ledger: ReadableLedger) -> None:
     """Waits until a record was closed as LOST."""
     async with asyncio.timeout(60):
         while True:
-            if any(record.state is RecordState.LOST for record in (await check_books(ledger)).values()):
+            records = await ledger.list_records(RecordQuery(), None, 10)
+            if any(record.state is RecordState.LOST for record in records):
                 return
             await asyncio.sleep(0.05)
 
