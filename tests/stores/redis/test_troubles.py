@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,8 @@ import pytest
 from tests.support.event_stores import EVENT_STORES
 from tests.support.records import KEY, log_records
 from tokengrpc.core.events import RecordKind
-from tokengrpc.core.ports.log import AppendStatus, Record
+from tokengrpc.core.model import GenerationKey
+from tokengrpc.core.ports.log import AppendStatus, Record, TakeoverStatus
 from tokengrpc.errors import GenerationNotFound
 
 if TYPE_CHECKING:
@@ -88,3 +91,26 @@ async def test_a_slow_follower_slows_nobody(store: RedisEventStore) -> None:
         seen += [record async for batch in fast for record in batch]
         first += [record async for batch in slow for record in batch]
     assert seen == first == [*large, end]
+
+
+@pytest.mark.parametrize("learns", ["append", "renew", "release", "retain"])
+async def test_nothing_is_kept_of_logs_that_others_own(store: RedisEventStore, learns: str) -> None:
+    """However the replica that lost a log learns of it."""
+    old, new = await store.replica("a"), await store.replica("b")
+    key = GenerationKey("t", "moved")
+    gc.collect()
+    before = sys.getrefcount(key)
+    epoch = (await old.claim(key, b"", b"", "log")).epoch
+    await store.pass_leases(key)
+    assert (await new.take_over(key, epoch)).status is TakeoverStatus.TAKEN
+    ways = {
+        "append": lambda: old.append(key, epoch, log_records(1, 1)),
+        "renew": lambda: old.renew({key: epoch}),
+        "release": lambda: old.release({key: epoch}),
+        "retain": lambda: old.retain(key, epoch, 60.0),
+    }
+    await ways.pop(learns)()
+    await new.retain(key, epoch + 1, 0)
+    ways.clear()
+    gc.collect()
+    assert sys.getrefcount(key) == before

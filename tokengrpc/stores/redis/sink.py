@@ -43,6 +43,7 @@ _CHECKS_PER_LEASE = 2
 _CHECK_MS = 60_000
 _KEY, _REQUEST, _FINGERPRINT = b"key", b"request", b"fingerprint"
 _HELD = frozenset({LeaseStatus.HELD, LeaseStatus.CANCEL_REQUESTED})
+_GONE = frozenset({AppendStatus.FENCED, AppendStatus.UNKNOWN})
 
 
 class RedisEventSink:
@@ -62,8 +63,8 @@ class RedisEventSink:
         )
         self._lease_ms = round(options.lease * 1000)
         self._clocks = (self._lease_ms, round(options.unowned_ttl * 1000))
-        # Incarnations of the logs that this replica owns: their records are sealed for them.
-        self._incarnations: dict[GenerationKey, str] = {}
+        # Incarnations of the logs that this replica owns, by key and epoch: their records are sealed for them.
+        self._incarnations: dict[tuple[GenerationKey, int], str] = {}
 
     def rate_windows(self, seconds: int) -> RedisWindows:
         """See `HasRateWindows`."""
@@ -112,7 +113,7 @@ class RedisEventSink:
         decision, epoch, owner, found, name = reply
         owned = decision != b"refused"
         if owned:
-            self._incarnations[key] = incarnation
+            self._incarnations[key, epoch] = incarnation
         incarnation = name.decode()
         return LogClaim(
             owned=owned,
@@ -124,7 +125,7 @@ class RedisEventSink:
 
     async def append(self, key: GenerationKey, epoch: int, records: Sequence[Record]) -> AppendOutcome:
         """See `EventSink`."""
-        incarnation = self._incarnations.get(key, "")
+        incarnation = self._incarnations.get((key, epoch), "")
         arguments: list[str | bytes] = []
         for record in records:
             arguments += (record.kind, self._entries.encode(incarnation, record))
@@ -138,7 +139,10 @@ class RedisEventSink:
             *arguments,
             durable=True,
         )
-        return AppendOutcome(AppendStatus(status.decode()), last)
+        outcome = AppendOutcome(AppendStatus(status.decode()), last)
+        if outcome.status in _GONE:
+            self._incarnations.pop((key, epoch), None)
+        return outcome
 
     async def read(self, key: GenerationKey, after: int, max_bytes: int) -> Sequence[Record]:
         """See `EventSink`."""
@@ -180,6 +184,9 @@ class RedisEventSink:
             key: Lease(LeaseStatus(status.decode()), subscribers)
             for key, (status, subscribers) in zip(epochs, replies, strict=True)
         }
+        for key, lease in leases.items():
+            if lease.status is LeaseStatus.FENCED:
+                self._incarnations.pop((key, epochs[key]), None)
         await self._list([key for key, lease in leases.items() if lease.status in _HELD])
         return leases
 
@@ -189,12 +196,14 @@ class RedisEventSink:
         status, current, owner, last, incarnation = reply
         takeover = Takeover(TakeoverStatus(status.decode()), current, owner.decode(), last)
         if takeover.status is TakeoverStatus.TAKEN:
-            self._incarnations[key] = incarnation.decode()
+            self._incarnations[key, takeover.epoch] = incarnation.decode()
             await self._list([key])
         return takeover
 
     async def release(self, epochs: Mapping[GenerationKey, int]) -> None:
         """See `EventSink`."""
+        for owned in epochs.items():
+            self._incarnations.pop(owned, None)
         released = await asyncio.gather(
             *(self._run(Script.RELEASE, key, self.replica, epoch) for key, epoch in epochs.items())
         )
@@ -202,13 +211,11 @@ class RedisEventSink:
         scored = [argument for hashed in hashes for argument in (0, hashed)]
         if scored:
             await self._index("ZADD", *scored)
-        for key in epochs:
-            self._incarnations.pop(key, None)
 
     async def retain(self, key: GenerationKey, epoch: int, ttl: float) -> None:
         """See `EventSink`."""
+        self._incarnations.pop((key, epoch), None)
         if await self._run(Script.RETAIN, key, self.replica, epoch, round(ttl * 1000)):
-            self._incarnations.pop(key, None)
             await self._index("ZREM", self._names.hash(key))
 
     async def orphans(self, limit: int) -> Sequence[GenerationKey]:
