@@ -63,7 +63,7 @@ class RedisEventSink:
         )
         self._lease_ms = round(options.lease * 1000)
         self._clocks = (self._lease_ms, round(options.unowned_ttl * 1000))
-        # Incarnations of the logs that this replica owns, by key and epoch: their records are sealed for them.
+        # Incarnations of owned logs, by key and epoch: their records are sealed for them.
         self._incarnations: dict[tuple[GenerationKey, int], str] = {}
 
     def rate_windows(self, seconds: int) -> RedisWindows:
