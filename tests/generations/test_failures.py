@@ -228,7 +228,7 @@ async def test_a_slow_readers_stream_ends_and_can_be_resumed() -> None:
     """READER_TOO_SLOW ends only its stream. Another reader is not affected. Resuming gives the rest."""
     # More than all buffers between server and client hold. vLLM's dialect reports counts.
     words = [f" {i:02000d}" for i in range(25_000)]
-    limits = {"write_stall_timeout": 2.0, "generation_log_bytes": 200 << 20}
+    limits = {"write_stall_timeout": 5.0, "generation_log_bytes": 200 << 20}
     async with (
         ScriptedEngine(VLLM) as engine,
         serving(upstream(engine.base_url, dialect="vllm"), limits=limits) as server,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tokengrpc.generations.readable import ReadableGeneration
     from tokengrpc.generations.services import Services
 
-_SWEEPS = 4
+_SWEEPS = 16
 """Looks for abandoned generations per lease. Servers look at different times, and so share them."""
 
 _MOST = 64
