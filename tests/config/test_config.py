@@ -216,7 +216,6 @@ def test_the_defaults_are_one_builtin_model():
     """The defaults are a complete configuration."""
     settings = load(None, {}, {})
     assert [(model.name, model.engines[0].kind) for model in settings.models] == [("builtin", "builtin")]
-    assert settings.default_model_name == "builtin"
     assert settings.tenants == ()
 
 

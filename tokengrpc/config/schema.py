@@ -209,11 +209,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         has_tenants = bool(self.tenants) or self.authenticators != ("static",)
         return self.ledger_outage == "strict" or (self.ledger_outage == "auto" and has_tenants)
 
-    @property
-    def default_model_name(self) -> str:
-        """Model for requests without a model."""
-        return self.default_model or self.models[0].name
-
 
 _MAX_SOCKET_PATH = 103
 """Bytes of the path of a Unix socket that every system takes."""

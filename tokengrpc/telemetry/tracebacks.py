@@ -65,10 +65,7 @@ def _chain(error: BaseException | None) -> Iterator[tuple[BaseException, str]]:
         seen.add(id(error))
         yield error, link
         if error.__cause__ is not None:
-            error, link = (
-                error.__cause__,
-                "\nThe above exception was the direct cause of the following one:\n\n",
-            )
+            error, link = error.__cause__, _CAUSED
         else:
             error = None if error.__suppress_context__ else error.__context__
             link = _CONTEXT

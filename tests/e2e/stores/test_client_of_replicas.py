@@ -24,8 +24,9 @@ TOKENS = 80
 async def replica(folder: Path, store: str) -> AsyncIterator[KilledServer]:
     """Starts a server in a process of its own."""
     durability = '[plugins.redis]\ndurability = "fsynced"\n'
+    limits = "[limits]\nwithdrawal_time = 0\n"
     engine = '[[models]]\nname = "m"\nengines = [{ kind = "builtin", pace = 40.0 }]\n'
-    server = KilledServer(folder, f'store = "{store}"\n{durability}{engine}')
+    server = KilledServer(folder, f'store = "{store}"\n{durability}{limits}{engine}')
     await server.spawn()
     await server.serve()
     try:

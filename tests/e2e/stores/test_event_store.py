@@ -34,7 +34,7 @@ def settings(folder: Path, url: str) -> str:
 async def test_events_are_in_the_store(redis_fsynced_server: RedisServer, tmp_path: Path) -> None:
     """All that the caller received, with its durability; and nothing is left but what expires."""
     url = redis_fsynced_server.url
-    with serving("--config", settings(tmp_path, url)) as server:
+    with serving("--config", settings(tmp_path, url), TOKENGRPC_LIMITS_WITHDRAWAL_TIME="0") as server:
         done = server("stream", "--id", "stored", "--max-tokens", "5", "--json", "What is token streaming?")
         assert done.returncode == 0, done.stderr
         messages = [json.loads(line) for line in done.stdout.splitlines()]

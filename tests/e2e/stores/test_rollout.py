@@ -19,7 +19,7 @@ async def test_a_rollout_is_not_noticed(postgres_server: Postgres) -> None:
     """
     rolling = partial(restarts, count=SERVERS)
     with postgres_server.database("rollout") as url:
-        tally = await run(rolling, url, streams=30, tokens=60, count=SERVERS, pace=0.05, limits=LIMITS)
+        tally = await run(rolling, url, streams=30, tokens=40, count=SERVERS, pace=0.2, limits=LIMITS)
     assert not tally.wrong
     assert tally.counts["servers restarted"] == SERVERS
     assert tally.counts["switches seen: DRAINING"]

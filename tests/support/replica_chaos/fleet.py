@@ -16,6 +16,7 @@ from tokengrpc import TokenStreamClient
 from tokengrpc.client.policy import ResumePolicy
 
 LEASE = 1.0
+LIMITS = "withdrawal_time = 0"
 PATIENCE = ResumePolicy(patience=60.0)
 _ROUND_ROBIN: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
 _SETTINGS = """
@@ -53,7 +54,7 @@ base_url = "http://127.0.0.1:{engine}/v1"
 class Fleet:
     """The servers, their store and their engine. All of them end when the block exits."""
 
-    def __init__(self, ledger: str, *, count: int = 2, pace: float = 0.02, limits: str = "") -> None:
+    def __init__(self, ledger: str, *, count: int = 2, pace: float = 0.02, limits: str = LIMITS) -> None:
         """`ledger` is the URL of a database that all servers use, `pace` the mean seconds of a chunk.
 
         `limits` are more lines of the settings' table of limits.
@@ -125,7 +126,7 @@ class Fleet:
 
     async def end(self) -> list[int]:
         """Ends all servers with SIGTERM. Returns their exit codes."""
-        return [await server.end(signal.SIGTERM) for server in self.servers]
+        return await asyncio.gather(*(server.end(signal.SIGTERM) for server in self.servers))
 
     def logs(self) -> str:
         """Returns the last lines that the servers logged, for reports of failures."""
