@@ -93,6 +93,7 @@ class Leases:
         self._on_lease = on_lease
         self._holdings: dict[Account, Holding] = {}
         self._wanting: dict[Account, Holding] = {}
+        self._calling = asyncio.Lock()
         self._leasing: asyncio.Task[None] | None = None
         self._round: asyncio.Future[None] | None = None
         self._renewing = asyncio.get_running_loop().create_task(self._renew())
@@ -143,6 +144,10 @@ class Leases:
         """Leases what holdings need, or gives back what they do not."""
         if not holdings:
             return
+        async with self._calling:
+            await self._call(holdings, give_back=give_back)
+
+    async def _call(self, holdings: Sequence[Holding], *, give_back: bool) -> None:
         if give_back:
             for holding in holdings:
                 holding.leased = min(holding.leased, holding.reserved)
@@ -150,8 +155,11 @@ class Leases:
         settled = [holding.settled for holding in holdings]
         try:
             leases = await self._store.lease_budgets(requests, LEASE)
-        except TokenGrpcError as error:
-            log.warning("budgets cannot be leased", cause=error.message)
+        except Exception as error:
+            if isinstance(error, TokenGrpcError):
+                log.warning("budgets cannot be leased", cause=error.message)
+            else:
+                log.exception("unexpected error while leasing budgets")
             for holding in holdings:
                 holding.unavailable = True
             return
