@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +24,7 @@ _SETTINGS = """
 server_name = "{name}"
 store = "{store}"
 ledger = "{ledger}"
-log_level = "warning"
+log_level = "info"
 observers = []
 
 [limits]
@@ -57,7 +58,7 @@ class Fleet:
     def __init__(self, ledger: str, *, count: int = 2, pace: float = 0.02, limits: str = LIMITS) -> None:
         """`ledger` is the URL of a database that all servers use, `pace` the mean seconds of a chunk.
 
-        `limits` are more lines of the settings' table of limits.
+        `limits` are more lines of the settings' table of limits. `kills` are the times of kills so far.
         """
         self._ledger = ledger
         self._count = count
@@ -66,6 +67,7 @@ class Fleet:
         self._stack = AsyncExitStack()
         self.store = ChaosStore(count)
         self.servers: list[KilledServer] = []
+        self.kills: list[float] = []
 
     async def __aenter__(self) -> Self:
         enter = self._stack.enter_async_context
@@ -106,6 +108,7 @@ class Fleet:
     async def kill(self, number: int) -> None:
         """Kills a server, and starts it again."""
         server = self.servers[number]
+        self.kills.append(time.time())
         await server.end(signal.SIGKILL)
         await server.spawn()
         await server.serve()

@@ -71,11 +71,16 @@ class Seen:
 
 @dataclass
 class History:
-    """All that one reader saw, in order. `failure` is the reason with which it gave up; empty for none."""
+    """All that one reader saw, in order.
+
+    `failure` is the reason with which it gave up; empty for none. `attached` are the times at which a server
+    attached it to the generation, in seconds.
+    """
 
     reader: str
     seen: list[Seen] = field(default_factory=list)
     failure: str = ""
+    attached: list[float] = field(default_factory=list)
 
     @property
     def text(self) -> str:

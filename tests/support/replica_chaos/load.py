@@ -18,10 +18,11 @@ from tokengrpc.client.cursor import Cursor
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Set
+    from collections.abc import Mapping, Sequence, Set
 
     from tests.support.replica_chaos.fleet import Fleet
     from tests.support.replica_chaos.histories import End, History
+    from tests.support.replica_chaos.stages import Pause
     from tokengrpc.client.client import TokenStreamClient
 
 SWITCHES = 8
@@ -33,10 +34,12 @@ class Tally:
     """What was seen, and everything that is wrong.
 
     `ends` are those of generations, by id. `deniable` are the ids of those whose log may have been lost.
+    `stages` are the seconds of the pauses' stages, by name.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
-    pauses: list[float] = field(default_factory=list)
+    pauses: list[Pause] = field(default_factory=list)
+    stages: Mapping[str, Sequence[float]] = field(default_factory=dict)
     ends: dict[str, End | None] = field(default_factory=dict)
     deniable: set[str] = field(default_factory=set)
     wrong: list[str] = field(default_factory=list)
@@ -117,7 +120,7 @@ class Load:
         else:
             problem = broken(await self._fleet.store.entries(generation_id))
             tally.expect(f"{generation_id}: {problem}", holds=not problem)
-        self._count_seen(histories)
+        self._count_seen(generation_id, histories)
 
     async def _second(self, generation_id: str, begun: asyncio.Event) -> History:
         """Reads the same generation on one server alone, from its beginning."""
@@ -128,7 +131,7 @@ class Load:
         async with self._fleet.client_of(number) as client:
             return await record(client.resume(Cursor(generation_id)), f"reader of server {number}")
 
-    def _count_seen(self, histories: list[History]) -> None:
+    def _count_seen(self, generation_id: str, histories: list[History]) -> None:
         tally = self._tally
         tally.counts["generations"] += 1
         for history in histories:
@@ -140,4 +143,4 @@ class Load:
                 if seen.switched:
                     tally.counts[f"switches seen: {seen.switched}"] += 1
         # The other reader waits until the only server that it knows has started again.
-        tally.pauses += pauses(histories[0])
+        tally.pauses += pauses(generation_id, histories[0])

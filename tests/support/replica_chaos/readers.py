@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from tests.support.replica_chaos.histories import End, History, Seen
+from tests.support.replica_chaos.stages import Pause
 from tokengrpc.client.errors import TokenStreamError
 from tokengrpc.client.status import from_status
 
@@ -27,6 +28,8 @@ async def record(
         async with aclosing(stream.messages()) as messages:
             async for message in messages:
                 incarnation = _incarnation(message) or incarnation
+                if message.WhichOneof("notice") == "attached":
+                    history.attached.append(time.time())
                 if not message.WhichOneof("notice"):
                     history.seen.append(_seen(message, incarnation, reader))
                 on_message()
@@ -57,17 +60,18 @@ def _seen(message: pb.StreamTokensResponse, incarnation: str, reader: str) -> Se
         end=end,
         switched=message.engine_switched.reason,
         replica=reader,
-        at=time.monotonic(),
+        at=time.time(),
     )
 
 
-def pauses(history: History) -> list[float]:
-    """Returns the seconds from the last output before another server took over to the first one after it."""
+def pauses(generation_id: str, history: History) -> list[Pause]:
+    """Returns the pauses from the last output before another server took over to the first one after it."""
     found, last, switched = [], None, False
     for seen in history.seen:
         switched = switched or seen.switched in {"SERVER_LOST", "DRAINING"}
         if seen.count:
             if switched and last is not None:
-                found.append(seen.at - last)
+                attached = tuple(at for at in history.attached if last < at)
+                found.append(Pause(generation_id=generation_id, last=last, first=seen.at, attached=attached))
             last, switched = seen.at, False
     return found

@@ -22,9 +22,10 @@ from tests.support.replica_chaos.audit import audit
 from tests.support.replica_chaos.faults import FAULTS, kills, pauses, random_faults
 from tests.support.replica_chaos.fleet import LEASE, Fleet
 from tests.support.replica_chaos.load import Load, Tally
+from tests.support.replica_chaos.stages import stages
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
     Chaos = Callable[[Fleet, Load, Tally, random.Random], Awaitable[None]]
 
@@ -45,6 +46,7 @@ async def run(
             finally:
                 load.stop()
         await audit(ledger, tally)
+        tally.stages = stages(tally.pauses, fleet.kills, [server.log() for server in fleet.servers])
         codes = await fleet.end()
         tally.expect(f"SIGTERM ended the servers with {codes}", holds=not any(codes))
         if tally.wrong:
@@ -64,13 +66,21 @@ def show(name: str, tally: Tally, seconds: float) -> None:
     for what, count in sorted(tally.counts.items()):
         print(f"{count:8d} {what}")
     if tally.pauses:
-        found = sorted(tally.pauses)
-        p50, p99 = (found[min(len(found) - 1, int(len(found) * share))] for share in (0.5, 0.99))
-        print(f"  pauses at takeovers: p50 {p50:.2f} s, p99 {p99:.2f} s, the longest {found[-1]:.2f} s")
+        p99 = _percentiles("pauses at takeovers", [pause.seconds for pause in tally.pauses])
         if tally.counts["servers killed"]:
             print(f"  p99 at most {LEASE + 1:.0f} s: {'reached' if p99 <= LEASE + 1 else 'MISSED'}")
+    for stage, found in tally.stages.items():
+        _percentiles(stage, found)
     for what in tally.wrong[:20]:
         print(f"WRONG: {what[:1000]}")
+
+
+def _percentiles(name: str, seconds: Iterable[float]) -> float:
+    """Prints percentiles. Returns the 99th."""
+    found = sorted(seconds)
+    p50, p99 = (found[min(len(found) - 1, int(len(found) * share))] for share in (0.5, 0.99))
+    print(f"  {name}: p50 {p50:.2f} s, p99 {p99:.2f} s, the longest {found[-1]:.2f} s")
+    return p99
 
 
 def main() -> int:
