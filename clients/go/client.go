@@ -60,7 +60,7 @@ func New(target string, options ...grpc.DialOption) (*Client, error) {
 		// While the channel waits to reconnect, calls fail immediately. The default wait, a second growing to two minutes,
 		// would delay streams that resume.
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 500 * time.Millisecond},
 			MinConnectTimeout: 5 * time.Second,
 		}),
 		// Many tokens with many logprobs can exceed gRPC's default limit of 4 MiB.

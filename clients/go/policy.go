@@ -32,7 +32,7 @@ type Policy struct {
 var DefaultPolicy = Policy{
 	RetryAttempts:  2,
 	InitialBackoff: 50 * time.Millisecond,
-	MaxBackoff:     2 * time.Second,
+	MaxBackoff:     time.Second,
 	BackoffFactor:  2,
 	MaxRetryDelay:  30 * time.Second,
 	CancelTimeout:  5 * time.Second,

@@ -79,7 +79,7 @@ func TestNextStep(t *testing.T) {
 }
 
 func TestBackoffGrowsToItsBoundWithFullJitter(t *testing.T) {
-	for attempt, most := range []time.Duration{50, 100, 200, 400, 800, 1600, 2000, 2000} {
+	for attempt, most := range []time.Duration{50, 100, 200, 400, 800, 1000, 1000} {
 		most *= time.Millisecond
 		if got := DefaultPolicy.backoff(attempt, 1); got != most {
 			t.Errorf("attempt %d: at most %v, want %v", attempt, got, most)

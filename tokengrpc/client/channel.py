@@ -82,7 +82,7 @@ DEFAULT_OPTIONS: Final[Mapping[str, Any]] = {
     "grpc.initial_reconnect_backoff_ms": 50,
     # In spite of its name: how long the peer may take to accept a connection and to speak HTTP/2.
     "grpc.min_reconnect_backoff_ms": 5_000,
-    "grpc.max_reconnect_backoff_ms": 2_000,
+    "grpc.max_reconnect_backoff_ms": 500,
     # Messages with many tokens and many logprobs exceed gRPC's default of 4 MiB.
     "grpc.max_receive_message_length": 16 * 1024 * 1024,
 }

@@ -36,7 +36,7 @@ class ResumePolicy:
     retry_attempts: int = 2
     initial_backoff: float = 0.05
     backoff_factor: float = 2.0
-    max_backoff: float = 2.0
+    max_backoff: float = 1.0
     max_retry_delay: float = 30.0
     cancel_timeout: float = 5.0
 

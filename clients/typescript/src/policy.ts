@@ -26,7 +26,7 @@ export const defaultPolicy: Readonly<ResumePolicy> = {
   retryAttempts: 2,
   initialBackoffMs: 50,
   backoffFactor: 2,
-  maxBackoffMs: 2_000,
+  maxBackoffMs: 1_000,
   maxRetryDelayMs: 30_000,
   cancelTimeoutMs: 5_000,
 };

@@ -13,7 +13,7 @@ export const defaultChannelOptions: ChannelOptions = {
   // While the channel waits to reconnect, calls fail immediately. The default wait of a second or more would cost
   // a stream most of its attempts to resume.
   "grpc.initial_reconnect_backoff_ms": 50,
-  "grpc.max_reconnect_backoff_ms": 2_000,
+  "grpc.max_reconnect_backoff_ms": 500,
   // Many tokens with many logprobs can exceed gRPC's default limit of 4 MiB.
   "grpc.max_receive_message_length": 16 * 1024 * 1024,
   "grpc.service_config": serviceConfig,

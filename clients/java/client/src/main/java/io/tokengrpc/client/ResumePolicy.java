@@ -40,7 +40,7 @@ public record ResumePolicy(
           2,
           Duration.ofMillis(50),
           2,
-          Duration.ofSeconds(2),
+          Duration.ofSeconds(1),
           Duration.ofSeconds(30),
           Duration.ofSeconds(5),
           Duration.ofSeconds(5));

@@ -81,7 +81,7 @@ class ResumePolicyTest {
     ResumePolicy policy = ResumePolicy.DEFAULT;
     assertEquals(Duration.ofMillis(50), policy.backoff(0, 1));
     assertEquals(Duration.ofMillis(200), policy.backoff(2, 1));
-    assertEquals(Duration.ofSeconds(2), policy.backoff(99, 1));
+    assertEquals(Duration.ofSeconds(1), policy.backoff(99, 1));
     assertEquals(Duration.ZERO, policy.backoff(5, 0));
   }
 
