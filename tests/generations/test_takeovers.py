@@ -5,6 +5,7 @@ The store is in memory. A server that is cut from it seems to be dead to the oth
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.support.harness import Served
+    from tokengrpc.core.ports.ledger import UsageRecord
 
 WORDS = [f" word{n}" for n in range(12)]
 REST = WORDS[6:]
@@ -52,7 +54,7 @@ async def engine() -> AsyncIterator[ScriptedEngine]:
 @asynccontextmanager
 async def replicas(engine: ScriptedEngine, count: int = 2, **settings: Any) -> AsyncIterator[list[Served]]:
     """Runs servers on one store, with one ledger."""
-    logs, ledger = MemoryLogs(), MemoryLedger()
+    logs, ledger = MemoryLogs(), settings.pop("ledger", None) or MemoryLedger()
     sinks = [CutSink(name, logs, lease=LEASE) for name in "abc"[:count]]
     async with AsyncExitStack() as stack:
         servers = [
@@ -253,3 +255,39 @@ async def test_a_stream_that_waited_too_long_for_the_store_resumes(engine: Scrip
         (record,) = server.ledger.records.values()
         assert record.state is RecordState.CLOSED
         assert record.usage.output == len(WORDS)
+
+
+class SlowToAdopt(MemoryLedger):
+    """Ledger that notes a record's next owner late. `calls` are those of records that it has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.adopted = asyncio.Event()
+        self.calls: list[str] = []
+
+    async def begin(self, record: UsageRecord) -> None:
+        if record.record_id in self.records:
+            await self.adopted.wait()
+            self.calls.append("adopted")
+        await super().begin(record)
+
+    async def finish(self, record: UsageRecord) -> None:
+        self.calls.append("finished")
+        await super().finish(record)
+
+
+async def test_output_goes_on_while_the_ledger_is_slow(engine: ScriptedEngine) -> None:
+    """The record is open already. Its end waits until the ledger knows the next owner."""
+    ledger = SlowToAdopt()
+    async with replicas(engine, ledger=ledger) as (a, b):
+        engine.script(*map(Text, WORDS[:6]), Stall())
+        await read_until(a.stream("g", recovery=SWITCH), has(WORDS[5]))
+        engine.script(*map(Text, REST), *END)
+        there = b.resume("g")
+        await read_until(there, has(WORDS[5]))
+        a.server.sink.cut()
+        await read_until(there, has(WORDS[-1]))
+        assert not ledger.calls
+        ledger.adopted.set()
+        assert (await collect(there)).code is grpc.StatusCode.OK
+        assert ledger.calls == ["adopted", "finished"]

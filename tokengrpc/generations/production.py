@@ -87,6 +87,7 @@ class Production:
         taken = spec.taken
         self._producing = self._finishing = False
         self._hand_over: Termination | None = None
+        self._adoption: asyncio.Task[None] | None = None
         # Whether the ledger has a record.
         self._billed = taken is not None and taken.logged.snapshot.started
         if taken is not None:
@@ -202,7 +203,9 @@ class Production:
         """Reserves the budget, and claims the log if there is a sink."""
         services = self._services
         if self._billed:
-            await services.billing.adopt(self._record())
+            # The record is open already, so that the engine need not wait until it is this server's.
+            adoption = services.billing.adopt(self._record())
+            self._adoption = asyncio.get_running_loop().create_task(adoption)
         wanted = BudgetRequest(
             identity=spec.identity,
             key=spec.key,
@@ -283,6 +286,9 @@ class Production:
         generation = self._generation
         termination = self._decision.close(termination)
         try:
+            if self._adoption is not None:
+                # It must overtake neither the record's end nor its next owner.
+                await asyncio.shield(self._adoption)
             if termination is self._hand_over and self._writer.epoch:
                 await self._release()
                 return
