@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 E = TypeVar("E", bound=BaseException)
 
@@ -456,3 +456,18 @@ class DeadlineExceeded(Stopped):
 
     reason = Reason.DEADLINE_EXCEEDED
     advice = Advice.RETRY
+
+
+def error_class(reason: str, advice: Advice | None = None) -> type[TokenGrpcError]:
+    """Returns the class of errors with this reason, and this advice if given; Internal if none has it."""
+    found = [kind for kind in _subclasses(TokenGrpcError) if kind.reason == reason]
+    fitting = [kind for kind in found if kind.advice is advice]
+    return next(iter(fitting or found), Internal)
+
+
+def _subclasses(kind: type[TokenGrpcError]) -> Iterator[type[TokenGrpcError]]:
+    """Yields all classes below one that say their own reason, bases first."""
+    for sub in kind.__subclasses__():
+        if "reason" in vars(sub):
+            yield sub
+        yield from _subclasses(sub)

@@ -18,6 +18,7 @@ from tests.support.harness import check_gapless, collect, read_until, serving, u
 from tests.support.scripted_engine import (
     Done,
     Finish,
+    Headers,
     Pause,
     Reasoning,
     ScriptedEngine,
@@ -31,6 +32,7 @@ from tokengrpc.core.model import GenerationKey
 from tokengrpc.core.ports.ledger import RecordState
 from tokengrpc.stores.memory import MemoryLogs
 from tokengrpc.stores.memory_ledger import MemoryLedger
+from tokengrpc.wire.tables import FINISH_REASONS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -106,6 +108,22 @@ async def test_another_server_continues_exactly(engine: ScriptedEngine) -> None:
         assert await b.get("g")
 
 
+async def test_its_own_engine_goes_on_without_a_switch_allowed(engine: ScriptedEngine) -> None:
+    """The limit of a request concerns other engines. It is told all the same."""
+    async with replicas(engine) as (a, b):
+        engine.script(*map(Text, WORDS[:6]), Stall())
+        await read_until(a.stream("g"), has(WORDS[5]))
+        engine.script(*map(Text, REST), *END)
+        there = b.resume("g")
+        before = await read_until(there, has(WORDS[5]))
+        a.server.sink.cut()
+        outcome = await collect(there)
+        check_gapless([*before, *outcome.messages])
+        (switch,) = [m.engine_switched for m in outcome.messages if m.HasField("engine_switched")]
+        assert (outcome.text, switch.reason) == ("".join(REST), "SERVER_LOST")
+        assert switch.from_engine == switch.to_engine
+
+
 async def test_what_a_draining_server_gave_up_continues(engine: ScriptedEngine) -> None:
     """At once, and the switch says that its server was shutting down."""
     async with replicas(engine) as (a, b):
@@ -123,13 +141,63 @@ async def test_what_a_draining_server_gave_up_continues(engine: ScriptedEngine) 
         assert (record.state, record.usage.output) == (RecordState.CLOSED, len(WORDS))
 
 
+@pytest.mark.parametrize("finish", [END, (Stall(),)], ids=["its engine's end", "a cancel"])
+async def test_an_end_that_was_recorded_and_not_shown(engine: ScriptedEngine, finish: Any) -> None:
+    """Readers of the next owner get that end, and the usage that was billed. No engine is asked."""
+    async with replicas(engine) as (a, b):
+        engine.script(*map(Text, WORDS[:6]), hold := Pause(), *finish)
+        here = a.stream("g", recovery=SWITCH)
+        await read_until(here, has(WORDS[5]))
+        there = b.resume("g")
+        before = await read_until(there, has(WORDS[5]))
+        a.server.sink.cut()
+        hold.release()
+        if finish is not END:
+            await a.cancel("g")
+        shown, resumed = await collect(here), await collect(there)
+        (record,) = a.ledger.records.values()
+        assert record.state is RecordState.CLOSED
+        check_gapless([*before, *resumed.messages])
+        assert (resumed.code, resumed.info and resumed.info.reason) == (
+            shown.code,
+            shown.info and shown.info.reason,
+        )
+        for outcome in (shown, resumed):
+            assert outcome.finished is not None
+            assert outcome.finished.finish_reason == FINISH_REASONS.there[record.finish_reason]
+            usage = outcome.messages[-1].usage
+            assert (usage.input_token_count, usage.output_token_count) == (
+                record.usage.input,
+                record.usage.output,
+            )
+        assert len(engine.calls) == 1
+
+
+async def test_an_end_whose_events_are_lost_is_told(engine: ScriptedEngine) -> None:
+    """The store went back behind the recorded end: nobody writes another text in its place."""
+    async with replicas(engine) as (a, b):
+        engine.script(Text(WORDS[0]), hold := Pause(), Text(WORDS[1]), Finish(), UsageChunk(7, 2), Done())
+        call = a.stream("g")
+        await read_until(call, has(WORDS[0]))
+        hold.release()
+        shown = await collect(call)
+        assert (shown.code, shown.text) == (grpc.StatusCode.OK, WORDS[1])
+        log = a.server.sink.store.find(GenerationKey("default", "g"))
+        del log.records[2:]  # as an old snapshot does
+        log.leased_until = 0.0
+        outcome = await collect(b.resume("g"))
+        assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.DATA_LOSS, "LOG_DIVERGED")
+        assert outcome.failure.ended
+        assert outcome.failure.usage.output_token_count == shown.messages[-1].usage.output_token_count
+        assert len(engine.calls) == 1
+
+
 OMIT = input_pb2.OutputOptions(omit_reasoning=True)
 PENALTY = input_pb2.Sampling(frequency_penalty=1.0)
 STOP = input_pb2.Sampling(stop_sequences=["end"])
 TOOL = input_pb2.Tool(name="f")
 KEY = (("x-tokengrpc-engine-key", "sk-secret"),)
 NOT_CONTINUED = {
-    "no switch allowed": ({"recovery": None}, [Text("One")]),
     "own key": ({"metadata": KEY}, [Text("One")]),
     "penalties": ({"sampling": PENALTY}, [Text("One")]),
     "a stop sequence may have begun": ({"sampling": STOP}, [Text("One"), Text(" e")]),
@@ -165,6 +233,22 @@ async def test_what_nobody_can_continue_ends(engine: ScriptedEngine, case: str) 
         )
         assert len(engine.calls) == 1
         assert b"sk-secret" not in b.server.sink.log_of(GenerationKey("default", "g")).request
+
+
+@pytest.mark.parametrize("text", [WORDS[0], ""], ids=["after its first token", "before it"])
+async def test_what_may_kill_servers_ends(engine: ScriptedEngine, text: str) -> None:
+    """A generation whose servers die again and again is not taken over for ever."""
+    async with replicas(engine) as (a, b):
+        engine.script(Headers(), *([Text(text)] if text else []), hold := Pause(), Stall())
+        here = a.stream("g")
+        await read_until(here, lambda message: message.HasField("started") or message.tokens)
+        await hold.reached.wait()
+        a.server.sink.cut()
+        b.server.sink.store.find(GenerationKey("default", "g")).epoch = 8
+        await until(lambda: b.tasks and b.tasks[0].complete, "taken over")
+        outcome = await collect(b.resume("g"))
+        assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.UNAVAILABLE, "SERVER_LOST")
+        assert len(engine.calls) == 1
 
 
 async def test_a_cancel_is_obeyed_by_the_next_owner(engine: ScriptedEngine) -> None:

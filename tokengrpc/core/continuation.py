@@ -32,11 +32,10 @@ _LONGEST = 8 << 20
 
 
 def can_be_continued(request: GenerationRequest) -> bool:
-    """Returns whether another engine may continue output of a request, and the request allows switches."""
+    """Returns whether output of a request may be continued at all."""
     sampling = request.sampling
-    return bool(
-        request.recovery.max_engine_switch_count
-        and request.constraint is None
+    return (
+        request.constraint is None
         # Only the engine that began a tool call has the text that the call is parsed from.
         and (not request.tools or request.tool_choice.mode == "none")
         # Engines apply penalties to their own output only, which would be the rest alone.

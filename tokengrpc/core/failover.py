@@ -84,13 +84,15 @@ class FailoverPlan:
         self._place = place or Place()
         self._generation = generation
         self._request = request = generation.request
+        self._allowed = request.recovery.max_engine_switch_count
         self._capable = capable
         self._max_attempts = max_attempts
-        continues = len(capable) > 1 and can_be_continued(request)
+        continues = len(capable) > 1 and self._allowed and can_be_continued(request)
         self.continuation_state = ContinuationState() if continues else None
         self._candidates = [Candidate(slot_request=self._slot_request(capable), request=request)]
         # Before the first token: the error of the attempts. After it: the error that made them necessary.
         self._failure: TokenGrpcError | None = None
+        self._continues = False
         self._tries = self._switches = 0
 
     @property
@@ -101,7 +103,7 @@ class FailoverPlan:
     @property
     def loss(self) -> TokenGrpcError | None:
         """The error of the generation if no engine continues; None before the first token."""
-        return self._failure if self._switches else None
+        return self._failure if self._continues else None
 
     def begin(self, pooled: PooledEngine) -> GenerationRequest:
         """Begins an attempt. Returns the request for this engine."""
@@ -111,11 +113,11 @@ class FailoverPlan:
 
     def failed(self, pooled: PooledEngine, error: TokenGrpcError, now: float) -> None:
         """Takes the error of an attempt without output. Raises the generation's error if none is left."""
-        if self._switches:
+        if self._continues:
             self._generation.give_up()
         self._failure = failure = self._error_to_report(error)
         if not _may_succeed_elsewhere(error):
-            raise failure if self._switches else error
+            raise failure if self._continues else error
         permanent = not isinstance(error, EngineError) or error.advice is Advice.NEVER
         # An engine that cannot continue from token ids may be able to continue from text.
         for candidate in self._candidates[:1] if isinstance(error, UnsupportedFeature) else self._candidates:
@@ -125,7 +127,7 @@ class FailoverPlan:
         ]
         if not self._candidates or self._tries >= self._max_attempts:
             raise failure
-        if not self._switches:
+        if not self._continues:
             # Only if there is another attempt: otherwise the counts of this one are billed.
             self._generation.give_up()
 
@@ -137,13 +139,12 @@ class FailoverPlan:
         """
         if not _may_succeed_elsewhere(error) or isinstance(error, AnswerMismatch):  # that answer is complete
             raise error
-        rest = [other for other in self._capable if other is not pooled]
-        return self._continue(pooled.engine.name, pooled, rest, error)
+        return self._continue(pooled.engine.name, pooled, self._others(pooled), error)
 
     def server_lost(self, logged: LoggedOutput, error: TokenGrpcError) -> Termination | None:
         """Takes the output that another server has left, and why. Otherwise like `lost`.
 
-        Nothing is known against its engines, which may continue themselves.
+        Nothing is known against its engine, which may continue itself, also if the request allows no switch.
         """
         name = logged.snapshot.engine
         lost = next((each for each in self._capable if each.engine.name == name), None)
@@ -152,15 +153,25 @@ class FailoverPlan:
             if lost is None or not sends_characters(lost.engine):
                 self.continuation_state.forget_partial_characters()
         self._switches = logged.switches
-        return self._continue(name, lost, self._capable, error)
+        same = [lost] if lost is not None else []
+        return self._continue(name, lost, same + self._others(lost), error)
+
+    def switched(self, switch: Switch) -> None:
+        """Takes note that a continuation has its first output."""
+        self._switches += switch.counts
+
+    def _others(self, lost: PooledEngine | None) -> list[PooledEngine]:
+        """Returns the engines to which the request may still switch."""
+        if self._switches >= self._allowed:
+            return []
+        return [other for other in self._capable if other is not lost]
 
     def _continue(
         self, name: str, lost: PooledEngine | None, to: Sequence[PooledEngine], error: TokenGrpcError
     ) -> Termination | None:
         """Prepares the continuation of an engine's output by others. `lost` is None if it is not here."""
         continuation_state = self.continuation_state
-        allowed = self._request.recovery.max_engine_switch_count
-        if continuation_state is None or self._switches >= allowed:
+        if continuation_state is None or not to:
             raise error
         methods = continuation_state.methods(self._request, self._generation)
         request, left = self._request, self._request.max_output_token_count
@@ -188,7 +199,7 @@ class FailoverPlan:
             raise error
         self._generation.keep()
         self._candidates, self._failure = candidates, error
-        self._switches += 1
+        self._continues = True
         self._tries = 0
         return None
 
@@ -197,7 +208,7 @@ class FailoverPlan:
         kept = self._failure
         if kept is None:
             return error
-        if self._switches:
+        if self._continues:
             return kept
         # The last error counts, unless an earlier one says that a retry may help and the last one does not.
         return kept if kept.advice is Advice.RETRY and error.advice is Advice.NEVER else error
@@ -217,12 +228,9 @@ class FailoverPlan:
         """Returns whether to ask the engine for token ids so that another engine could continue from them."""
         return (
             self.continuation_state is not None
-            and self._switches < self._request.recovery.max_engine_switch_count
             and Capability.TOKEN_IDS in pooled.engine.capabilities
             and any(
-                _can_continue(other, pooled, ContinuationMethod.TOKEN_IDS)
-                for other in self._capable
-                if other is not pooled
+                _can_continue(other, pooled, ContinuationMethod.TOKEN_IDS) for other in self._others(pooled)
             )
         )
 

@@ -274,9 +274,13 @@ class Generation:
             attempts = (Attempt(engine=expected_engine, server="", began=0),)
         return self._prices.cost(self.request.model, usage, attempts, self.timestamps.created)
 
+    def recorded(self, usage: Usage) -> None:
+        """Takes the usage with which the ledger has closed the record already, before this end."""
+        self._final_usage = usage
+
     def release(self) -> None:
         """Releases what only further deltas need. The state stays readable."""
-        self._final_usage = self._meter.usage
+        self._final_usage = self.usage
         del self._meter, self._text, self._reasoning, self._refusal, self._arguments
 
     def _advance(self, now_ns: int) -> int:

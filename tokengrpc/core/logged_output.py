@@ -28,7 +28,7 @@ class LoggedOutput:
     """State of a generation after the records of its log, and the output from which it can be continued.
 
     `time_ns` is when the last token was received, `tail` that of the last record, `switches` the number of
-    switches of engines so far.
+    switches so far that count for the request's limit.
     """
 
     def __init__(self, snapshot: GenerationSnapshot, encoder: EventEncoder, *, omits_reasoning: bool) -> None:
@@ -72,7 +72,7 @@ class LoggedOutput:
                 self._attempts = self._attempts.on("")  # the log does not name the servers that went on
             self._attempts.begin(switch.to_engine, self.time_ns)
             self.continuation.continued(switch.method)
-            self.switches += 1
+            self.switches += switch.counts
         self.token_count += sum(token.count for token in event.tokens)
         deltas = [self._delta(token) for token in event.tokens]
         if event.fragments:

@@ -213,12 +213,20 @@ class ContinuationMethod(StrEnum):
 
 
 class Switch(msgspec.Struct, frozen=True, kw_only=True):
-    """Switch to another engine, which continues; `reason` is that of the error of the engine before."""
+    """Continuation by another engine, or by the same one if only its server was lost.
+
+    `reason` is that of the error of the engine or server before.
+    """
 
     from_engine: str
     to_engine: str
     reason: str
     method: ContinuationMethod
+
+    @property
+    def counts(self) -> bool:
+        """Whether it counts for the request's `max_engine_switch_count`."""
+        return self.from_engine != self.to_engine
 
 
 class Token(msgspec.Struct, frozen=True, gc=False):

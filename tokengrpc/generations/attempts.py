@@ -284,6 +284,7 @@ class AttemptRunner:
             return []
         attempt.announced = True
         continuation_state.continued(switch.method)
+        self._plan.switched(switch)
         self._reports.switched(switch)
         return self._generation.switch(switch, self._services.clock.now_ns())
 

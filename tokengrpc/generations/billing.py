@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from tokengrpc.core.ports.ledger import RecordRefused, SpilledCall
+from tokengrpc.core.ports.ledger import RecordRefused, RecordState, SpilledCall
 from tokengrpc.core.ports.observer import StoreStateChanged
+from tokengrpc.core.ports.usage_reader import UsageReader
 from tokengrpc.errors import StoreUnavailable, TokenGrpcError
 from tokengrpc.generations.kept_calls import KeptCalls
 
@@ -118,6 +119,16 @@ class Billing:
         The record is in the ledger or in the spill when this returns: the generation runs already.
         """
         await self._write(SpilledCall(record_id=record.record_id, begin=record))
+
+    async def closed(self, record: UsageRecord) -> UsageRecord | None:
+        """Returns this record if the ledger has closed it already; None also if it cannot be asked."""
+        ledger = self._ledger
+        if isinstance(ledger, UsageReader):
+            with suppress(TokenGrpcError):
+                found = await self._patience.once(lambda: ledger.find(record.tenant, record.generation_id))
+                if found and found.record_id == record.record_id and found.state is RecordState.CLOSED:
+                    return found
+        return None
 
     async def finish(self, record: UsageRecord) -> None:
         """Records the final usage. When this returns, the record is in the ledger or in the spill."""

@@ -31,7 +31,7 @@ from tokengrpc.generations.leases import cancelled_elsewhere
 from tokengrpc.generations.owned_log import OwnedLog
 from tokengrpc.generations.sink_writer import SinkWriter
 from tokengrpc.generations.timers import Timers
-from tokengrpc.generations.usage_records import usage_record
+from tokengrpc.generations.usage_records import recorded_end, usage_record
 from tokengrpc.generations.writer import BufferWriter
 from tokengrpc.shortages import overloaded
 
@@ -185,6 +185,9 @@ class Production:
         if self._decision.stopped:
             return self._decision.interrupted(readable=False)
         with self._timers.paused():
+            if self._billed and (record := await self._services.billing.closed(self._record())):
+                self._generation.recorded(record.usage)
+                return recorded_end(record, self._spec.request, self._buffer)
             grant = await self._prepare(self._spec)
         self._attempts = AttemptRunner(
             self._spec,

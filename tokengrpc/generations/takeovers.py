@@ -40,6 +40,9 @@ _SWEEPS = 16
 _MOST = 64
 """Most generations that one look takes over."""
 
+_MOST_MOVES = 8
+"""Moves of a generation after which its server's death ends it: its request may be what kills servers."""
+
 _AT_ONCE = 8
 _READ_BYTES = 1 << 20
 _LARGE_REQUEST = 64 * 1024
@@ -178,7 +181,8 @@ class Takeovers:
         # Why its owner does not go on: a server that drains has given up the log, one that died has not.
         loss: TokenGrpcError = Draining(_DRAINED) if not state.owner else ServerLost(_LOST)
         request, engines = await self._request(key, state, head, model)
-        end = None if engines else Termination.failed(loss)
+        kills = bool(state.owner) and taken.epoch > _MOST_MOVES
+        end = Termination.failed(loss) if kills or not engines else None
         if state.cancel_requested:
             end = cancelled_elsewhere()
         if not self._registry.may_go_on(key):

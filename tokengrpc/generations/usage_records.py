@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tokengrpc.core.model import FinishReason
 from tokengrpc.core.ports.ledger import UsageRecord
+from tokengrpc.core.termination import Termination
+from tokengrpc.errors import InvalidRequest, LogDiverged, ServerLost, error_class
 
 if TYPE_CHECKING:
     from tokengrpc.core.generation import Generation
+    from tokengrpc.core.request import GenerationRequest
     from tokengrpc.generations.buffer import EventBuffer
     from tokengrpc.generations.services import Services
     from tokengrpc.generations.spec import GenerationSpec
@@ -40,3 +44,19 @@ def usage_record(
         cost=generation.cost,
         priority=request.priority,
     )
+
+
+def recorded_end(record: UsageRecord, request: GenerationRequest, buffer: EventBuffer) -> Termination:
+    """Returns the end that an earlier server recorded before it died, and which is not in the log.
+
+    `buffer` has the events of the log.
+    """
+    if record.event_bytes != buffer.event_bytes:
+        return Termination.failed(LogDiverged("the event store has lost events of this generation"))
+    if request.sampling.stop_sequences:  # the last text may have been withheld
+        return Termination.failed(ServerLost("the server died at the end of the generation: start again"))
+    if not record.error_reason:
+        return Termination(reason=record.finish_reason or FinishReason.ERROR)
+    kind = error_class(record.error_reason)
+    message = "the generation had ended with this error when its server died"
+    return Termination.failed(kind([("", message)]) if issubclass(kind, InvalidRequest) else kind(message))

@@ -16,8 +16,6 @@ from tokengrpc.core.termination import Termination
 from tokengrpc.wire.tables import ADVICE, DURABILITIES, FINISH_REASONS, METHODS, SOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from google.protobuf.duration_pb2 import Duration
     from google.protobuf.timestamp_pb2 import Timestamp
     from google.rpc.status_pb2 import Status
@@ -152,27 +150,13 @@ def error_of(status: Status) -> errors.TokenGrpcError:
         for detail in (info, failure, retry, bad):
             packed.Unpack(detail)
     advice = ADVICE.back.get(failure.retry_advice, errors.Advice.NEVER)
-    kind = _error_class(info.reason, advice)
+    kind = errors.error_class(info.reason, advice)
     if issubclass(kind, errors.InvalidRequest):
         return kind(
             [(each.field, each.description) for each in bad.field_violations] or [("", status.message)]
         )
     wait = retry.retry_delay.ToNanoseconds() / _SECOND if retry.HasField("retry_delay") else None
     return kind(status.message, metadata=dict(info.metadata), retry_after=wait)
-
-
-def _error_class(reason: str, advice: errors.Advice) -> type[errors.TokenGrpcError]:
-    found = [kind for kind in _subclasses(errors.TokenGrpcError) if kind.reason == reason]
-    fitting = [kind for kind in found if kind.advice is advice]
-    return next(iter(fitting or found), errors.Internal)
-
-
-def _subclasses(kind: type[errors.TokenGrpcError]) -> Iterator[type[errors.TokenGrpcError]]:
-    """Yields all classes below one that say their own reason, bases first."""
-    for sub in kind.__subclasses__():
-        if "reason" in vars(sub):
-            yield sub
-        yield from _subclasses(sub)
 
 
 def _usage(message: UsageMessage) -> Usage:

@@ -113,12 +113,12 @@ class Fleet:
         """Sends a signal to a server."""
         self._servers[name].signal(what)
 
-    async def stream(self, name: str, generation_id: str = "g", switches: int = 1) -> Any:
-        """Starts a generation on a server."""
+    async def stream(self, name: str, generation_id: str = "g", penalty: float = 0.0) -> Any:
+        """Starts a generation on a server. With a penalty, nobody can continue it."""
         request = pb.StreamTokensRequest(
             generation_id=generation_id,
             prompt="hello",
-            recovery=input_pb2.Recovery(max_engine_switch_count=switches),
+            sampling=input_pb2.Sampling(frequency_penalty=penalty),
         )
         return (await self.stub(name)).StreamTokens(request)
 
@@ -182,15 +182,15 @@ def attempts(record: UsageRecord) -> list[tuple[str, int, str]]:
 async def test_generations_of_a_killed_server(fleet: Fleet) -> None:
     """Readers who followed them on another server, and those who resume there, get the same.
 
-    One is continued exactly, one starts again because it had no token, one allows no switch and ends.
+    One is continued exactly, one starts again because it had no token, one cannot be continued and ends.
     """
     await fleet.start("a", "b")
-    scripts = {"continued": 1, "ended": 0, "again": 0}
+    penalties = {"continued": 0.0, "ended": 1.0, "again": 0.0}
     begun, here, there = {}, {}, {}
-    for name, switches in scripts.items():
+    for name, penalty in penalties.items():
         half = HALF if name != "again" else []
         fleet.engine.script(Headers(), *map(Text, half), Stall())
-        here[name] = await fleet.stream("a", name, switches)
+        here[name] = await fleet.stream("a", name, penalty)
         arrived = has(half[-1]) if half else lambda message: message.HasField("started")
         begun[name] = await read_until(here[name], arrived)
         there[name] = await fleet.resume("b", name)
@@ -198,7 +198,7 @@ async def test_generations_of_a_killed_server(fleet: Fleet) -> None:
     fleet.engine.script(*texts(*REST))
     await fleet.kill("a")
     resumed = {}
-    for name in scripts:
+    for name in penalties:
         assert (await collect(here[name])).code is grpc.StatusCode.UNAVAILABLE
         resumed[name] = await collect(await fleet.resume("b", name, begun[name][-1]))
         followed = await collect(there[name])

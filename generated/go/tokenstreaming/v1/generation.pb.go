@@ -1052,11 +1052,12 @@ func (x *Started) GetDurability() Durability {
 	return Durability_DURABILITY_UNSPECIFIED
 }
 
-// The engine failed after the first token, and another one continues. Text and indexes continue without a gap.
-// Sent before the first token of the new engine.
+// The engine failed after the first token, and another one continues; or the server in front of it was lost or shut
+// down, and another server continues, mostly on the same engine. Text and indexes continue without a gap. Sent before
+// the first token of the new engine.
 type EngineSwitched struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The engine that failed.
+	// The engine that failed, or was lost with its server.
 	FromEngine string `protobuf:"bytes,1,opt,name=from_engine,json=fromEngine,proto3" json:"from_engine,omitempty"`
 	// The engine that continues.
 	ToEngine string `protobuf:"bytes,2,opt,name=to_engine,json=toEngine,proto3" json:"to_engine,omitempty"`

@@ -1634,7 +1634,8 @@ type Recovery struct {
 	// How long the events stay readable, and the id stays in use, after the generation has ended. Unset: 60 s.
 	// The server may cap it.
 	ReplayTtl *durationpb.Duration `protobuf:"bytes,3,opt,name=replay_ttl,json=replayTtl,proto3" json:"replay_ttl,omitempty"`
-	// How many times another engine may continue the generation after tokens have been sent: 0 to 8. Default: 0.
+	// How many times another engine may continue the generation after tokens have been sent: 0 to 8. Default: 0. That
+	// the same engine continues, because the server in front of it was lost or shut down, does not count.
 	MaxEngineSwitchCount int32 `protobuf:"varint,4,opt,name=max_engine_switch_count,json=maxEngineSwitchCount,proto3" json:"max_engine_switch_count,omitempty"`
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache

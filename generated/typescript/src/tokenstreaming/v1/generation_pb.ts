@@ -477,14 +477,15 @@ export const StartedSchema: GenMessage<Started> = /*@__PURE__*/
   messageDesc(file_tokenstreaming_v1_generation, 5);
 
 /**
- * The engine failed after the first token, and another one continues. Text and indexes continue without a gap.
- * Sent before the first token of the new engine.
+ * The engine failed after the first token, and another one continues; or the server in front of it was lost or shut
+ * down, and another server continues, mostly on the same engine. Text and indexes continue without a gap. Sent before
+ * the first token of the new engine.
  *
  * @generated from message tokenstreaming.v1.EngineSwitched
  */
 export type EngineSwitched = Message<"tokenstreaming.v1.EngineSwitched"> & {
   /**
-   * The engine that failed.
+   * The engine that failed, or was lost with its server.
    *
    * @generated from field: string from_engine = 1;
    */

@@ -708,7 +708,8 @@ export type Recovery = Message<"tokenstreaming.v1.Recovery"> & {
   replayTtl?: Duration | undefined;
 
   /**
-   * How many times another engine may continue the generation after tokens have been sent: 0 to 8. Default: 0.
+   * How many times another engine may continue the generation after tokens have been sent: 0 to 8. Default: 0. That
+   * the same engine continues, because the server in front of it was lost or shut down, does not count.
    *
    * @generated from field: int32 max_engine_switch_count = 4;
    */

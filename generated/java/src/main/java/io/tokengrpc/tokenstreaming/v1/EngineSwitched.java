@@ -7,8 +7,9 @@ package io.tokengrpc.tokenstreaming.v1;
 
 /**
  * <pre>
- * The engine failed after the first token, and another one continues. Text and indexes continue without a gap.
- * Sent before the first token of the new engine.
+ * The engine failed after the first token, and another one continues; or the server in front of it was lost or shut
+ * down, and another server continues, mostly on the same engine. Text and indexes continue without a gap. Sent before
+ * the first token of the new engine.
  * </pre>
  *
  * Protobuf type {@code tokenstreaming.v1.EngineSwitched}
@@ -62,7 +63,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object fromEngine_ = "";
   /**
    * <pre>
-   * The engine that failed.
+   * The engine that failed, or was lost with its server.
    * </pre>
    *
    * <code>string from_engine = 1 [json_name = "fromEngine"];</code>
@@ -83,7 +84,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The engine that failed.
+   * The engine that failed, or was lost with its server.
    * </pre>
    *
    * <code>string from_engine = 1 [json_name = "fromEngine"];</code>
@@ -416,8 +417,9 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The engine failed after the first token, and another one continues. Text and indexes continue without a gap.
-   * Sent before the first token of the new engine.
+   * The engine failed after the first token, and another one continues; or the server in front of it was lost or shut
+   * down, and another server continues, mostly on the same engine. Text and indexes continue without a gap. Sent before
+   * the first token of the new engine.
    * </pre>
    *
    * Protobuf type {@code tokenstreaming.v1.EngineSwitched}
@@ -600,7 +602,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object fromEngine_ = "";
     /**
      * <pre>
-     * The engine that failed.
+     * The engine that failed, or was lost with its server.
      * </pre>
      *
      * <code>string from_engine = 1 [json_name = "fromEngine"];</code>
@@ -620,7 +622,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engine that failed.
+     * The engine that failed, or was lost with its server.
      * </pre>
      *
      * <code>string from_engine = 1 [json_name = "fromEngine"];</code>
@@ -641,7 +643,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engine that failed.
+     * The engine that failed, or was lost with its server.
      * </pre>
      *
      * <code>string from_engine = 1 [json_name = "fromEngine"];</code>
@@ -658,7 +660,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engine that failed.
+     * The engine that failed, or was lost with its server.
      * </pre>
      *
      * <code>string from_engine = 1 [json_name = "fromEngine"];</code>
@@ -672,7 +674,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The engine that failed.
+     * The engine that failed, or was lost with its server.
      * </pre>
      *
      * <code>string from_engine = 1 [json_name = "fromEngine"];</code>

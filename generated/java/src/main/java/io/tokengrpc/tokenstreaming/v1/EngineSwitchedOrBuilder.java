@@ -12,7 +12,7 @@ public interface EngineSwitchedOrBuilder extends
 
   /**
    * <pre>
-   * The engine that failed.
+   * The engine that failed, or was lost with its server.
    * </pre>
    *
    * <code>string from_engine = 1 [json_name = "fromEngine"];</code>
@@ -21,7 +21,7 @@ public interface EngineSwitchedOrBuilder extends
   java.lang.String getFromEngine();
   /**
    * <pre>
-   * The engine that failed.
+   * The engine that failed, or was lost with its server.
    * </pre>
    *
    * <code>string from_engine = 1 [json_name = "fromEngine"];</code>

@@ -166,7 +166,8 @@ private static final long serialVersionUID = 0L;
   private int maxEngineSwitchCount_ = 0;
   /**
    * <pre>
-   * How many times another engine may continue the generation after tokens have been sent: 0 to 8. Default: 0.
+   * How many times another engine may continue the generation after tokens have been sent: 0 to 8. Default: 0. That
+   * the same engine continues, because the server in front of it was lost or shut down, does not count.
    * </pre>
    *
    * <code>int32 max_engine_switch_count = 4 [json_name = "maxEngineSwitchCount"];</code>
@@ -990,7 +991,8 @@ private static final long serialVersionUID = 0L;
     private int maxEngineSwitchCount_ ;
     /**
      * <pre>
-     * How many times another engine may continue the generation after tokens have been sent: 0 to 8. Default: 0.
+     * How many times another engine may continue the generation after tokens have been sent: 0 to 8. Default: 0. That
+     * the same engine continues, because the server in front of it was lost or shut down, does not count.
      * </pre>
      *
      * <code>int32 max_engine_switch_count = 4 [json_name = "maxEngineSwitchCount"];</code>
@@ -1002,7 +1004,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How many times another engine may continue the generation after tokens have been sent: 0 to 8. Default: 0.
+     * How many times another engine may continue the generation after tokens have been sent: 0 to 8. Default: 0. That
+     * the same engine continues, because the server in front of it was lost or shut down, does not count.
      * </pre>
      *
      * <code>int32 max_engine_switch_count = 4 [json_name = "maxEngineSwitchCount"];</code>
@@ -1018,7 +1021,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How many times another engine may continue the generation after tokens have been sent: 0 to 8. Default: 0.
+     * How many times another engine may continue the generation after tokens have been sent: 0 to 8. Default: 0. That
+     * the same engine continues, because the server in front of it was lost or shut down, does not count.
      * </pre>
      *
      * <code>int32 max_engine_switch_count = 4 [json_name = "maxEngineSwitchCount"];</code>
