@@ -173,11 +173,6 @@ class Takeovers:
         if records and records[-1].kind is RecordKind.FINISHED:
             await patience.quietly(lambda: self._sink.retain(key, taken.epoch, head.replay_ttl))
             return
-        if (follower := self._followers.find(key)) is not None:
-            records += await append_shown(self._sink, patience, follower, taken.epoch, records)
-        if records and records[-1].kind is RecordKind.FINISHED:
-            await patience.quietly(lambda: self._sink.retain(key, taken.epoch, head.replay_ttl))
-            return
         # Why its owner does not go on: a server that drains has given up the log, one that died has not.
         loss: TokenGrpcError = Draining(_DRAINED) if not state.owner else ServerLost(_LOST)
         request, engines = await self._request(key, state, head, model)
