@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 from contextlib import suppress
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING
 from tests.support.commands import PROGRAM, environment
 
 if TYPE_CHECKING:
-    import signal
     from pathlib import Path
 
 _START_LIMIT = 60.0
@@ -41,7 +41,7 @@ class KilledServer:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - it takes a millisecond
                 [*PROGRAM, "serve", "--config", str(self._config)],
-                env=environment(),
+                env=environment(PYTHONFAULTHANDLER="1"),
                 stdout=subprocess.PIPE,
                 stderr=log,
             )
@@ -51,12 +51,14 @@ class KilledServer:
         process = self._process
         assert process is not None
         assert process.stdout is not None
-        async with asyncio.timeout(_START_LIMIT):
-            line = await asyncio.to_thread(process.stdout.readline)
+        reading = asyncio.create_task(asyncio.to_thread(process.stdout.readline))
+        if not (await asyncio.wait([reading], timeout=_START_LIMIT))[0]:
+            process.send_signal(signal.SIGABRT)  # it logs where its threads are, and ends
+        line = await reading
         if not line.startswith(b"listening on "):
             process.stdout.close()
             code = await asyncio.to_thread(process.wait)
-            raise RuntimeError(f"the server ends with {code}: {line!r} {self._log.read_text()[-2000:]}")
+            raise RuntimeError(f"the server ends with {code}: {line!r} {self._log.read_text()[-4000:]}")
         self.up.set()
 
     async def end(self, how: signal.Signals) -> int:
