@@ -202,7 +202,7 @@ def test_the_cost_is_learned(share):
     """Cheap and dear generations alike, within a few seconds of a hundred of them."""
     cost = StreamCost()
     for _ in range(200):
-        cost.learn(elapsed=0.05, needed=100 * share * 0.05, producing=100, starts=0, refusals=0)
+        cost.learn(elapsed=0.05, needed=100 * share * 0.05, producing=100, outputs=400, starts=0, refusals=0)
     assert cost.share == pytest.approx(share, rel=0.4, abs=0.0003)
 
 
@@ -210,7 +210,7 @@ def test_starts_and_refusals_are_not_the_cost_of_generations():
     """A storm of refused calls takes the whole core, and teaches nothing about those that run."""
     cost = StreamCost()
     for _ in range(400):
-        cost.learn(elapsed=0.05, needed=0.05, producing=50, starts=0, refusals=150)
+        cost.learn(elapsed=0.05, needed=0.05, producing=50, outputs=200, starts=0, refusals=150)
     assert cost.share == DEFAULT_SHARE
 
 
@@ -218,8 +218,52 @@ def test_starved_generations_do_not_look_cheap():
     """A process that is never idle has too many already. If it divided the core among them, it took more."""
     cost = StreamCost()
     for producing in range(50, 1_000):
-        cost.learn(elapsed=0.05, needed=0.05, producing=producing, starts=0, refusals=0)
+        cost.learn(elapsed=0.05, needed=0.05, producing=producing, outputs=600, starts=0, refusals=0)
     assert cost.share > DEFAULT_SHARE / 2
+
+
+def test_seldom_output_shows_cheap_streams_before_their_cost():
+    """Starts hide what streams need, but not how often these have output."""
+    shares = []
+    for outputs in (0, 2, 40):
+        cost = StreamCost()
+        for _ in range(4):
+            cost.learn(elapsed=0.05, needed=0.02, producing=10, outputs=outputs, starts=10, refusals=0)
+        shares.append(cost.share)
+    assert shares[0] < shares[1] < 0.6 * DEFAULT_SHARE
+    assert shares[2] == pytest.approx(DEFAULT_SHARE)
+
+
+@pytest.mark.parametrize(("needed", "refusals"), [(0.02, 10), (0.05, 0)])
+def test_streams_held_up_do_not_look_seldom(needed, refusals):
+    """In a burst, their output waits: callers are refused, or the process is never idle."""
+    cost = StreamCost()
+    for _ in range(4):
+        cost.learn(elapsed=0.05, needed=needed, producing=95, outputs=0, starts=0, refusals=refusals)
+    assert cost.share == DEFAULT_SHARE
+
+
+def test_streams_that_just_started_do_not_look_seldom():
+    """A hundred have their first output at the end of the time that was measured."""
+    cost = StreamCost()
+    cost.learn(elapsed=0.05, needed=0.03, producing=100, outputs=0, starts=0, refusals=0)
+    assert cost.share == DEFAULT_SHARE
+
+
+def test_more_output_than_assumed_is_not_a_cost():
+    """Only what it needs is."""
+    cost = StreamCost()
+    for _ in range(2):
+        cost.learn(elapsed=0.05, needed=0.01, producing=10, outputs=10_000, starts=0, refusals=0)
+    assert cost.share == DEFAULT_SHARE
+
+
+def test_seldom_but_dear_output_is_noticed():
+    """The rate is only assumed to say what streams need: the measured cost counts more."""
+    cost = StreamCost()
+    for _ in range(20):
+        cost.learn(elapsed=0.05, needed=0.04, producing=80, outputs=4, starts=0, refusals=0)
+    assert cost.share == pytest.approx(0.01, rel=0.4)
 
 
 def test_waiting_for_a_core_counts_as_need():
@@ -236,10 +280,10 @@ def test_an_idle_process_forgets_nothing():
     """The last generations are the best guess for the next ones."""
     cost = StreamCost()
     for _ in range(200):
-        cost.learn(elapsed=0.05, needed=0.04, producing=20, starts=0, refusals=0)
+        cost.learn(elapsed=0.05, needed=0.04, producing=20, outputs=80, starts=0, refusals=0)
     learned = cost.share
     for _ in range(10_000):
-        cost.learn(elapsed=0.05, needed=0.001, producing=0, starts=0, refusals=0)
+        cost.learn(elapsed=0.05, needed=0.001, producing=0, outputs=0, starts=0, refusals=0)
     assert cost.share == learned
 
 
@@ -260,7 +304,12 @@ def test_a_ramp_tells_starts_from_streams(starts, share, noise, waited, seed):
         need = started * starts * START_SECONDS + producing * share * 0.05
         need *= chance.lognormvariate(-noise * noise / 2, noise) / (1 - waited * 2 * chance.random())
         cost.learn(
-            elapsed=0.05, needed=min(0.05, need), producing=round(producing), starts=started, refusals=0
+            elapsed=0.05,
+            needed=min(0.05, need),
+            producing=round(producing),
+            outputs=round(producing / 20),
+            starts=started,
+            refusals=0,
         )
         producing += started
     slower = 1.0 if not waited else 1.4
@@ -272,6 +321,7 @@ MEASURED = st.builds(
     elapsed=st.floats(0.0, 3.0),
     needed=st.floats(0.0, 3.0),
     producing=st.integers(0, 10_000),
+    outputs=st.integers(0, 100_000),
     starts=st.integers(0, 4_000),
     refusals=st.integers(0, 4_000),
 )
@@ -292,7 +342,8 @@ def test_one_pause_does_not_make_streams_look_dear():
     cost = StreamCost()
     for number in range(400):
         pause = 0.05 if number == 390 else 0.0
-        cost.learn(elapsed=0.05 + pause, needed=0.015 + pause, producing=3_000, starts=0, refusals=0)
+        elapsed, needed = 0.05 + pause, 0.015 + pause
+        cost.learn(elapsed=elapsed, needed=needed, producing=3_000, outputs=150, starts=0, refusals=0)
     assert cost.share == pytest.approx(0.0001, rel=0.3)
 
 
@@ -300,9 +351,9 @@ def test_a_dearer_kind_of_stream_is_noticed_at_once():
     """Thousands of cheap ones that ran before count no more than the few that run now."""
     cost = StreamCost()
     for _ in range(400):
-        cost.learn(elapsed=0.05, needed=0.025, producing=5_000, starts=0, refusals=0)
+        cost.learn(elapsed=0.05, needed=0.025, producing=5_000, outputs=1_000, starts=0, refusals=0)
     for _ in range(10):
-        cost.learn(elapsed=0.05, needed=0.045, producing=90, starts=0, refusals=0)
+        cost.learn(elapsed=0.05, needed=0.045, producing=90, outputs=360, starts=0, refusals=0)
     assert 0.005 < cost.share < 0.012
 
 
@@ -334,7 +385,8 @@ class Process:
     """A process with one core: paced streams of equal cost, and callers that come back when told to.
 
     A stream needs `share` of the core, and its start `start_seconds`. The loop is late by what it cannot do
-    in time. Callers come at one moment, or over `ramp` seconds.
+    in time. Callers come at one moment, or over `ramp` seconds. The first output comes after `engine_delay`,
+    or up to `spread` seconds later, and then `rate` times a second.
     """
 
     share: float
@@ -343,6 +395,8 @@ class Process:
     engine_delay: float
     start_seconds: float = 0.0
     ramp: float = 0.0
+    spread: float = 0.0
+    rate: float = 80.0
     noise: float = 0.0
     elapsed: float = 0.05
     world: World = field(default_factory=World)
@@ -368,7 +422,7 @@ class Process:
                     self.told.append(error.retry_after)
                     due.append(now + error.retry_after)
                     continue
-                output = now + self.engine_delay
+                output = now + self.engine_delay + self.spread * chance.random()
                 streams.append((capacity.admitted(), output, output + self.seconds))
             for share, output, _ in streams:
                 if output <= now:
@@ -382,6 +436,7 @@ class Process:
             self.most = max(self.most, len(streams))
             need = self.share * len(producing)
             self.late += max(0.0, need - 1.0) * 0.05
+            capacity.output(round(len(producing) * self.rate * self.elapsed / max(1.0, need)))
             work = need * self.elapsed + (len(streams) - running) * self.start_seconds
             work *= chance.lognormvariate(-self.noise * self.noise / 2, self.noise)
             lag = min(max(0.0, work - 0.05), 0.5)
@@ -402,6 +457,14 @@ def test_dear_streams_fit_the_core(share, engine_delay):
     assert process.finished > before
 
 
+@pytest.mark.parametrize("rate", [50.0, 20.0])
+def test_streams_with_dear_output_fit_the_core(rate):
+    """Each output needs up to three times what is assumed, which is measured soon."""
+    process = Process(share=0.008, callers=2_000, seconds=5.0, engine_delay=0.3, ramp=5.0, rate=rate)
+    process.run(until=100.0 + 20.0)
+    assert 0.4 / process.share < process.most < 2.2 / process.share
+
+
 def test_cheap_streams_are_all_served_soon():
     """Their cost is learned, so that far more of them run than of the assumed kind."""
     process = Process(share=0.0002, callers=3_000, seconds=600.0, engine_delay=0.0)
@@ -417,22 +480,26 @@ def test_slow_streams_are_admitted_while_starts_cost_much(noise):
         share=0.0001,
         callers=5_000,
         seconds=600.0,
-        engine_delay=0.5,
+        engine_delay=0.0,
+        spread=1.0,
+        rate=1.0,
         start_seconds=0.0025,
         ramp=25.0,
         noise=noise,
     )
     process.run(until=100.0 + 30.0)
     assert process.most > 4_900
+    assert process.world.capacity.rejections["core_share"] == 0
     assert len(process.told) < 300
 
 
 def test_dear_streams_after_cheap_ones_fit_the_core():
     """4,000 at one moment, in a process that has learned from streams that need a fiftieth."""
     world = World()
-    Process(share=0.0001, callers=1_000, seconds=5.0, engine_delay=0.5, ramp=10.0, world=world).run(
-        until=130.0
+    cheap = Process(
+        share=0.0001, callers=1_000, seconds=5.0, engine_delay=0.5, ramp=10.0, rate=1.0, world=world
     )
+    cheap.run(until=130.0)
     dear = Process(share=0.005, callers=4_000, seconds=10.0, engine_delay=0.5, world=world)
     dear.run(until=150.0)
     assert 0.4 / dear.share < dear.most < 2.2 / dear.share

@@ -92,6 +92,8 @@ class Permit:
         self._model = model
         self._capacity = admission.capacity
         self._share = admission.capacity.admitted(queued=queued)
+        self.output = admission.capacity.output
+        """Notes a number of events of further output."""
 
     def queued(self) -> None:
         """Notes that the generation waits for an engine."""

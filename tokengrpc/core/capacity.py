@@ -84,7 +84,7 @@ class Capacity:
         self._recent: deque[Measurement] = deque()
         self._lagging = self._core_is_busy = False
         self._core_wait = 0.0
-        self._producing = 0
+        self._producing = self._outputs = 0
         self._pending = Decaying(_PENDING_MEMORY)
         self._ends = Decaying(_ENDS_MEMORY)
         self._starts = self._refusals = 0
@@ -137,10 +137,11 @@ class Capacity:
             elapsed=measurement.elapsed,
             needed=measurement.cpu + measurement.waited,
             producing=self._producing,
+            outputs=self._outputs,
             starts=self._starts,
             refusals=self._refusals,
         )
-        self._starts = self._refusals = 0
+        self._outputs = self._starts = self._refusals = 0
 
     def check(self, active: int, *, queued: bool = False) -> None:
         """Raises Overloaded if one more generation than the `active` ones would not run well.
@@ -189,6 +190,10 @@ class Capacity:
             self._producing += change
         else:
             self._pending.change(change, expected_since, self.now())
+
+    def output(self, events: int) -> None:
+        """Notes that a generation had further output."""
+        self._outputs += events
 
     def ended(self) -> None:
         """Notes that a generation has ended, so that there is room for another one."""

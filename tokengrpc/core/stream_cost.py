@@ -2,7 +2,8 @@
 
 The need of an interval is `starts · start_seconds + generation-seconds · share`, with two unknowns. Both are
 fitted to the last seconds by weighted least squares. While streams ramp up, starts and streams come together,
-and only their growth tells them apart; assumed costs decide what the measurements leave open.
+and only their growth tells them apart; assumed costs decide what the measurements leave open. What is assumed
+of a stream follows from its rate, which is known at once: how often those that run have output.
 """
 
 from __future__ import annotations
@@ -10,8 +11,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-DEFAULT_SHARE = 0.01
-"""Assumed share of a core for one generation before anything was measured: about 80 tokens a second."""
+_OUTPUT_SECONDS = 0.000125
+"""Assumed CPU time of one output: an event, mostly a token."""
+_ASSUMED_RATE = 80.0
+"""Assumed outputs a second of one generation. The true rate counts only where it is lower."""
+_ASSUMED_SECONDS = 0.5
+"""Generation-seconds that count as much as the assumed rate."""
+DEFAULT_SHARE = _ASSUMED_RATE * _OUTPUT_SECONDS
+"""Assumed share of a core for one generation before anything was measured."""
 
 START_SECONDS = 0.0015
 """Assumed CPU time of a start."""
@@ -43,13 +50,18 @@ class StreamCost:
     def __init__(self) -> None:
         self._fit = _Fit()
         self._interval = _Interval()
+        self._rate = _Rate()
+        self._producing = 0
         self.share = DEFAULT_SHARE
         self.start_seconds = START_SECONDS
 
-    def learn(self, *, elapsed: float, needed: float, producing: int, starts: int, refusals: int) -> None:
+    def learn(
+        self, *, elapsed: float, needed: float, producing: int, outputs: int, starts: int, refusals: int
+    ) -> None:
         """Takes a measurement, and what ran meanwhile.
 
         `needed` is the time in which the event loop's thread had work: it ran, or waited for a core.
+        `outputs` are the events of the `producing` generations, each without its first ones.
         """
         interval = self._interval
         interval.elapsed += elapsed
@@ -57,9 +69,13 @@ class StreamCost:
         interval.streams += producing * elapsed
         interval.starts += starts
         interval.refusals += refusals
+        steady, self._producing = min(producing, self._producing), producing
+        if steady and not refusals and needed <= _FULL * elapsed:  # starved generations have less output
+            self._rate.add(outputs, steady * elapsed, kept=math.exp(-elapsed / _MEMORY))
         if interval.elapsed >= _INTERVAL:
             self._interval = _Interval()
             self._take(interval)
+        self.start_seconds, self.share = self._fit.solution(self._rate.share)
 
     def _take(self, interval: _Interval) -> None:
         elapsed = interval.elapsed
@@ -75,7 +91,6 @@ class StreamCost:
         if needed > _SURPRISE * error:
             kept *= (error / needed) ** 2
         self._fit.add(interval, needed, kept=kept, weight=elapsed / error**2)
-        self.start_seconds, self.share = self._fit.solution()
 
 
 @dataclass(slots=True)
@@ -87,6 +102,24 @@ class _Interval:
     streams: float = 0.0
     starts: int = 0
     refusals: int = 0
+
+
+@dataclass(slots=True)
+class _Rate:
+    """Outputs a second of a generation: decaying sums, which begin with what is assumed."""
+
+    outputs: float = _ASSUMED_RATE * _ASSUMED_SECONDS
+    seconds: float = _ASSUMED_SECONDS
+
+    def add(self, outputs: int, seconds: float, *, kept: float) -> None:
+        """Adds the outputs of some generation-seconds. Of the weight of earlier ones, `kept` remains."""
+        self.outputs = kept * self.outputs + outputs
+        self.seconds = kept * self.seconds + seconds
+
+    @property
+    def share(self) -> float:
+        """What is assumed of a stream: the share of a core that its outputs need, at most the default."""
+        return min(DEFAULT_SHARE, self.outputs / self.seconds * _OUTPUT_SECONDS)
 
 
 @dataclass(slots=True)
@@ -108,15 +141,15 @@ class _Fit:
         self.starts_need = kept * self.starts_need + starts * need
         self.streams_need = kept * self.streams_need + streams * need
 
-    def solution(self) -> tuple[float, float]:
-        """Returns the seconds of a start and the share of a stream.
+    def solution(self, assumed: float) -> tuple[float, float]:
+        """Returns the seconds of a start and the share of a stream, of which `assumed` is assumed.
 
         The assumed values count as measurements, so there is one solution, whatever was added.
         """
         weight = _ASSUMED_START / START_SECONDS**2
         starts, starts_need = self.starts_starts + weight, self.starts_need + weight * START_SECONDS
         weight = _ASSUMED_SHARE / DEFAULT_SHARE**2
-        streams, streams_need = self.streams_streams + weight, self.streams_need + weight * DEFAULT_SHARE
+        streams, streams_need = self.streams_streams + weight, self.streams_need + weight * assumed
         mixed = self.starts_streams
         start = (starts_need * streams - streams_need * mixed) / (starts * streams - mixed * mixed)
         start = min(max(0.0, start), _LONGEST_START)

@@ -231,7 +231,7 @@ class AttemptRunner:
         generation, timers, writer = self._generation, self._timers, self._writer
         continuation_state, spend = self._plan.continuation_state, self._grant.spend
         now_ns, records, write = self._services.clock.now_ns, self._records, writer.write
-        note_output = attempt.pooled.note_output
+        note_output, count_output = attempt.pooled.note_output, self._permit.output
         accepted = producing = False
         async with aclosing(batches):
             async for batch in batches:
@@ -240,6 +240,7 @@ class AttemptRunner:
                     events = generation.feed(batch, now)
                     if events:
                         note_output(now, timers.progress_ns)
+                        count_output(len(events))
                 else:
                     events = [] if accepted else await self._accept(attempt)
                     accepted = True
