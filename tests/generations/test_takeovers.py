@@ -28,6 +28,7 @@ from tests.support.scripted_engine import (
     UsageChunk,
 )
 from tests.support.wire_dialects import VLLM
+from tokengrpc.core.log_head import LogHead
 from tokengrpc.core.model import GenerationKey
 from tokengrpc.core.ports.ledger import RecordState
 from tokengrpc.stores.memory import MemoryLogs
@@ -233,6 +234,20 @@ async def test_what_nobody_can_continue_ends(engine: ScriptedEngine, case: str) 
         )
         assert len(engine.calls) == 1
         assert b"sk-secret" not in b.server.sink.log_of(GenerationKey("default", "g")).request
+
+
+async def test_generations_of_other_models_are_not_in_the_way(engine: ScriptedEngine) -> None:
+    """However many were abandoned before, and nobody continues them."""
+    async with replicas(engine) as (a, b):
+        head = LogHead(record_id="r", model="other", server="c", created=1, replay_ttl=1.0).encode()
+        gone = CutSink("c", b.server.sink.store, lease=0.01)
+        for number in range(100):
+            await gone.claim(GenerationKey("default", f"other{number}"), b"", head, "i")
+        engine.script(*map(Text, WORDS[:6]), Stall())
+        await read_until(a.stream("g"), has(WORDS[5]))
+        engine.script(*map(Text, REST), *END)
+        a.server.sink.cut()
+        await until(lambda: b.tasks and b.tasks[0].complete, "taken over")
 
 
 @pytest.mark.parametrize("text", [WORDS[0], ""], ids=["after its first token", "before it"])

@@ -83,6 +83,8 @@ class Takeovers:
         self._taking: dict[GenerationKey, asyncio.Task[None]] = {}
         self._sweeper: asyncio.Task[None] | None = None
         self._stopped = False
+        # Abandoned generations of models that this server has not: they must not keep it from its own.
+        self._of_others: set[GenerationKey] = set()
 
     def start(self) -> None:
         """Begins to look for abandoned generations."""
@@ -140,11 +142,17 @@ class Takeovers:
                 continue
             try:
                 with suppress(TokenGrpcError):  # the heartbeat says that the store is away
-                    keys = await self._services.sink_patience.once(lambda: self._sink.orphans(_MOST))
+                    keys = await self._orphans()
                     for begin in range(0, len(keys), _AT_ONCE):
                         await asyncio.gather(*map(self._look_after, keys[begin : begin + _AT_ONCE]))
             except Exception:
                 log.exception("unexpected error while looking for abandoned generations")
+
+    async def _orphans(self) -> list[GenerationKey]:
+        limit = _MOST + len(self._of_others)
+        found = await self._services.sink_patience.once(lambda: self._sink.orphans(limit))
+        self._of_others &= set(found)
+        return [key for key in found if key not in self._of_others]
 
     async def _look_after(self, key: GenerationKey) -> None:
         if self._registry.may_go_on(key):
@@ -163,6 +171,8 @@ class Takeovers:
     async def _take(self, key: GenerationKey, state: LogState) -> None:
         head = LogHead.decode(state.request)
         model = self._model(head)
+        if model is None:
+            self._of_others.add(key)
         if model is None or not self._registry.may_go_on(key):
             return
         patience = self._services.sink_patience
