@@ -10,7 +10,10 @@ import pytest
 
 from tests.browsers.conftest import bridging
 from tests.support.commands import serving
-from tests.support.toolchains import for_running
+from tests.support.toolchains import BUILD_TIMEOUT, for_running
+
+# The first test of each bridge builds it.
+pytestmark = pytest.mark.timeout(BUILD_TIMEOUT + 120)
 
 
 def call(bridge, method: str, path: str, body: str | None = None, **headers: str):

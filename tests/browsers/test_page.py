@@ -6,10 +6,16 @@ import asyncio
 import signal
 from urllib.parse import unquote
 
+import pytest
+
 from tests.browsers.conftest import bridging
 from tests.support.commands import state_of, until
 from tests.support.tcp_proxy import TcpProxy
+from tests.support.toolchains import BUILD_TIMEOUT
 from tokengrpc import Cursor
+
+# The first test of each bridge builds it.
+pytestmark = pytest.mark.timeout(BUILD_TIMEOUT + 120)
 
 TEXT = "document.querySelector('#text').textContent"
 
