@@ -39,6 +39,7 @@ class Meter:
         "_count",
         "_input",
         "_input_source",
+        "_inputs",
         "_kept_output",
         "_kept_reasoning",
         "_kept_reasoning_source",
@@ -69,6 +70,7 @@ class Meter:
         self._own = UsageSource.COUNTED if tokenizer.exact else UsageSource.ESTIMATED
         self._input = self._output = self._reasoning = 0
         self._cached = self._cache_write = 0
+        self._inputs = 0, 0, 0  # all, cached and written to the cache, as published
         self._input_source = self._own
         self._output_source = self._reasoning_source = UsageSource.ENGINE
         self._reasoning_reported = self._output_reported = False
@@ -96,22 +98,16 @@ class Meter:
             return self._usage
         if self._corrected:
             self._settle()
-        inputs, outputs = min(self._input, MAX_COUNT), min(self._output, MAX_COUNT)
-        # Reasoning and cache counts are clamped to their totals: the two may come from different sources.
-        reasoning = min(self._reasoning, outputs)
-        self._published_input[self._input_source] = inputs
-        self._published_output[self._output_source] = outputs
-        self._published_reasoning[self._reasoning_source] = reasoning
-        self._usage = Usage(
-            inputs,
-            outputs,
-            min(self._cached, inputs),
-            min(self._cache_write, inputs),
-            reasoning,
-            self._all_overhead,
-            self._source,
+        output, reasoning = min(self._output, MAX_COUNT), self._reasoning
+        self._published_output[self._output_source] = output
+        if reasoning:
+            reasoning = min(reasoning, output)  # as cache counts in `_settle`
+            self._published_reasoning[self._reasoning_source] = reasoning
+        inputs, cached, cache_write = self._inputs
+        self._usage = usage = Usage(
+            inputs, output, cached, cache_write, reasoning, self._all_overhead, self._source
         )
-        return self._usage
+        return usage
 
     @property
     def output(self) -> int:
@@ -140,7 +136,7 @@ class Meter:
         return max(0, self._reasoning - self._kept_reasoning) or None
 
     def _settle(self) -> None:
-        """Updates what only a correction changes: the source, the overhead and the lower bounds of counts."""
+        """Updates what only a correction changes: source, input, overhead and the lower bounds of counts."""
         overhead_source = max(self._overhead_source, self._prefill_source)
         self._source = max(self._input_source, self._output_source, self._reasoning_source, overhead_source)
         self._input = max(self._input, self._published_input[self._input_source])
@@ -149,6 +145,10 @@ class Meter:
         self._overhead = max(self._overhead, self._published_overhead[overhead_source] - self._prefill)
         self._all_overhead = min(self._overhead + self._prefill, MAX_COUNT)
         self._published_overhead[overhead_source] = self._all_overhead
+        # Reasoning and cache counts are clamped to their totals: the two may come from different sources.
+        inputs = min(self._input, MAX_COUNT)
+        self._published_input[self._input_source] = inputs
+        self._inputs = inputs, min(self._cached, inputs), min(self._cache_write, inputs)
         self._corrected = False
 
     def restore(self, usage: Usage) -> None:

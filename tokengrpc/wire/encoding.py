@@ -25,7 +25,7 @@ from tokengrpc.wire.request import generation_request
 from tokengrpc.wire.tables import STATES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tokengrpc.core.events import Event
     from tokengrpc.core.model import State, Token, ToolCallFragment, TopLogprob, Usage
@@ -44,17 +44,20 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
-_SMALL = tuple(_varint(value) for value in range(1 << 14))
+class _Varints(dict[int, bytes]):
+    """Table of small varints, which encodes all others when asked for them."""
+
+    def __missing__(self, value: int) -> bytes:
+        return _varint(value)
 
 
-def varint(value: int) -> bytes:
-    """Encodes a protobuf varint; small ones come from a table."""
-    return _SMALL[value] if 0 <= value < 16384 else _varint(value)
+varint: Callable[[int], bytes] = _Varints((value, _varint(value)) for value in range(1 << 14)).__getitem__
+"""Encodes a protobuf varint. For the small ones, this is the table's look-up, without a call of Python."""
 
 
 _FLOAT_MAX = 3.4028234663852886e38
 
-_second = (0, b"\x00")  # the latest second that was encoded, and its varint
+_second = (0, b"\x32\x08\x08\x00\x10")  # the latest one encoded, and what precedes its nanoseconds
 
 
 def _timestamp(time_ns: int) -> bytes:
@@ -65,7 +68,8 @@ def _timestamp(time_ns: int) -> bytes:
     global _second  # noqa: PLW0603 - thousands of tokens share a second, and one event loop encodes them all
     seconds, nanos = divmod(time_ns, 1_000_000_000)
     if seconds != _second[0]:
-        _second = (seconds, _varint(seconds))
+        varint_of_second = _varint(seconds)
+        _second = (seconds, b"\x32%c\x08%b\x10" % (len(varint_of_second) + 7, varint_of_second))
     spread = (
         nanos & 0x7F
         | (nanos & 0x3F80) << 1
@@ -74,8 +78,7 @@ def _timestamp(time_ns: int) -> bytes:
         | (nanos & 0x7F0000000) << 4
         | 0x0080808080
     )
-    inner = b"\x08%b\x10%b" % (_second[1], spread.to_bytes(5, "little"))
-    return b"\x32%c%b" % (len(inner), inner)
+    return _second[1] + spread.to_bytes(5, "little")
 
 
 def _float(value: float) -> bytes:
@@ -174,15 +177,15 @@ def tail(sequence: int, usage: Usage, checksum: int | None = None) -> bytes:
 
     The checksum comes first, because it alone may be missing, and is read back.
     """
-    inner = b"\x08%b\x10%b" % (varint(usage.input), varint(usage.output))
+    start = b"" if checksum is None else _CHECKSUM_TAG + checksum.to_bytes(4, "little")
     if usage.cached_input or usage.cache_write_input or usage.reasoning or usage.overhead:
         inner = usage_message(usage).SerializeToString()
-    else:
-        inner += b"\x38" + varint(usage.source)
-    if checksum is None:
-        return b"\x08%b\x22%b%b" % (varint(sequence), varint(len(inner)), inner)
-    four = checksum.to_bytes(4, "little")
-    return b"\x5d%b\x08%b\x22%b%b" % (four, varint(sequence), varint(len(inner)), inner)
+        return b"%b\x08%b\x22%b%b" % (start, varint(sequence), varint(len(inner)), inner)
+    # Nearly all usages have three fields, each of a byte and a varint.
+    inputs, output, source = varint(usage.input), varint(usage.output), varint(usage.source)
+    size = 3 + len(inputs) + len(output) + len(source)
+    fields = (start, varint(sequence), size, inputs, output, source)
+    return b"%b\x08%b\x22%c\x08%b\x10%b\x38%b" % fields
 
 
 def _event_body(event: Event) -> bytes:

@@ -96,7 +96,8 @@ class SSEDecoder:
             # Fast path, all in C: complete events of one line each.
             payloads = body[6:].split(b"\n\ndata: ")
             if body.count(b"\n") == 2 * (len(payloads) - 1):
-                self._end_bare()
+                if self._bare is not None:
+                    self._end_bare()
                 return payloads
         if body:
             for block in body.split(b"\n\n"):
