@@ -44,7 +44,7 @@ class Statement:
         if dialect != "sqlite":
             connection.exec_driver_sql(self._texts[dialect], values)
             return
-        with _as_sqlalchemy(self._texts[dialect]):
+        with as_sqlalchemy(self._texts[dialect]):
             _raw(connection).executemany(self._texts[dialect], values)
 
 
@@ -62,7 +62,7 @@ class Value(Generic[T]):
         text = self._texts[connection.dialect.name]
         if connection.dialect.name != "sqlite":
             return cast("T | None", connection.exec_driver_sql(text).scalar())
-        with _as_sqlalchemy(text):
+        with as_sqlalchemy(text):
             row = _raw(connection).execute(text).fetchone()
         return None if row is None else row[0]
 
@@ -73,7 +73,7 @@ def _raw(connection: sa.Connection) -> sqlite3.Connection:
 
 
 @contextmanager
-def _as_sqlalchemy(text: str) -> Iterator[None]:
+def as_sqlalchemy(text: str) -> Iterator[None]:
     """Raises the driver's errors as SQLAlchemy does."""
     try:
         yield

@@ -33,9 +33,10 @@ COUNT = _everywhere(counter.update(), ["last_sequence"])
 CREATE = _everywhere(records.insert())
 """Adds records. Fails if there is one of this id."""
 
-STORE = Statement(
-    upserts(records, lambda new: {c.name: new[c.name] for c in records.c if c.name not in _CONSTANT})
-)
+STORED = upserts(records, lambda new: {c.name: new[c.name] for c in records.c if c.name not in _CONSTANT})
+"""By dialect, what adds a record, or changes the one that there is."""
+
+STORE = Statement(STORED)
 """Adds records, or changes those that there are."""
 
 _IS_OPEN = sa.and_(records.c.record_id == sa.bindparam("at"), records.c.state == sa.literal_column("'OPEN'"))
