@@ -14,8 +14,10 @@ ROUNDS = 4
 
 
 @contextlib.contextmanager
-def servers(options: Mapping[str, Sequence[str]]) -> Iterator[tuple[Server, dict[str, Server]]]:
-    """Starts the engine, and a server with each of the options, by name."""
+def servers(
+    options: Mapping[str, Sequence[str]], modules: Mapping[str, str] | None = None
+) -> Iterator[tuple[Server, dict[str, Server]]]:
+    """Starts the engine, and a server with each of the options, by name; `modules` has other programs."""
     with contextlib.ExitStack() as stack:
 
         def start(name: str, arguments: list[str]) -> Server:
@@ -24,8 +26,12 @@ def servers(options: Mapping[str, Sequence[str]]) -> Iterator[tuple[Server, dict
             return server
 
         engine = start("the engine", ["-m", "bench.engine", "--listen", "127.0.0.1:0"])
-        command = relay_commands(f"http://{engine.address}/v1")["tokengrpc"]
-        yield engine, {name: start(name, [*command, *more]) for name, more in options.items()}
+        _, program, *command = relay_commands(f"http://{engine.address}/v1")["tokengrpc"]
+        programs = dict.fromkeys(options, program) | dict(modules or {})
+        yield (
+            engine,
+            {name: start(name, ["-m", programs[name], *command, *more]) for name, more in options.items()},
+        )
 
 
 def figures(bench: Bench, jobs: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -68,9 +68,9 @@ async def costs(
     return found, sum(check["wrong"] for check in checks)
 
 
-def show(console: Console, found: Mapping[str, list[float]]) -> None:
+def show(console: Console, title: str, found: Mapping[str, list[float]]) -> None:
     """Prints quartiles of the windows, and how much more they are than those of the first server."""
-    table = Table(title="Logs and metrics: CPU µs a token of bursts")
+    table = Table(title=title)
     for heading in ("", "lower quartile", "more", "median", "more"):
         table.add_column(heading, justify="right" if heading else "left")
     base = next(iter(found.values()))
@@ -102,7 +102,7 @@ def main() -> int:
             stack.enter_context(scraped(address))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             found, wrong = runner.run(costs(engine, relays, arguments.rounds))
-    show(console, found)
+    show(console, "Logs and metrics: CPU µs a token of bursts", found)
     after = machine.facts()["loadavg"][0]
     console.print(f"{arguments.rounds} rounds; load average {before} before, {after} after", style="dim")
     return 1 if wrong else 0
