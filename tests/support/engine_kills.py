@@ -15,6 +15,7 @@ import os
 import random
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -49,21 +50,23 @@ class Nursery:
     def __init__(self, pace: float = PACE) -> None:
         """`pace` is the mean delay before each chunk, in seconds."""
         self._pace = pace
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._one_by_one = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         script = str(Path(engine_process.__file__))
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", script, str(self._pace)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
+        # Not by the event loop: uvloop's forks run gRPC's handlers of forks, which crash now and then.
+        self._process = subprocess.Popen(  # noqa: ASYNC220 - it takes a millisecond
+            [sys.executable, "-I", script, str(self._pace)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
         )
         return self
 
     async def __aexit__(self, *_: object) -> None:
         assert self._process is not None
-        await self._process.communicate(b"")  # closes its input
+        await asyncio.to_thread(self._process.communicate)  # closes its input
 
     async def start(self, port: int) -> int:
         """Starts an engine on a port, and returns its process id once it listens."""
@@ -72,7 +75,7 @@ class Nursery:
         assert self._process.stdout is not None
         async with self._one_by_one:
             self._process.stdin.write(b"%d\n" % port)
-            listening_port, pid = map(int, (await self._process.stdout.readline()).split())
+            listening_port, pid = map(int, (await asyncio.to_thread(self._process.stdout.readline)).split())
         assert listening_port == port
         return pid
 

@@ -13,6 +13,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 import urllib.request
@@ -126,19 +127,15 @@ async def _no_open(reader: ReadableLedger) -> None:
 
 @asynccontextmanager
 async def _engines() -> AsyncIterator[list[int]]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.support.ledger_chaos.engine",
-        str(ENGINES),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    try:
-        yield [int(port) for port in (await process.stdout.readline()).split()]
-    finally:
-        process.kill()
-        await process.wait()
+    # Not by the event loop: uvloop's forks run gRPC's handlers of forks, which crash now and then.
+    with subprocess.Popen(  # noqa: ASYNC220 - it takes a millisecond
+        [sys.executable, "-m", "tests.support.ledger_chaos.engine", str(ENGINES)], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield [int(port) for port in (await asyncio.to_thread(process.stdout.readline)).split()]
+        finally:
+            process.kill()
 
 
 def _fetch(url: str) -> bytes:
