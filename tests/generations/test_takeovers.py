@@ -390,3 +390,42 @@ async def test_output_goes_on_while_the_ledger_is_slow(engine: ScriptedEngine) -
         ledger.adopted.set()
         assert (await collect(there)).code is grpc.StatusCode.OK
         assert ledger.calls == ["adopted", "finished"]
+
+
+class SlowToClose(MemoryLedger):
+    """Ledger that closes the records of server `a` late."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.closing = asyncio.Event(), asyncio.Event()
+
+    async def finish(self, record: UsageRecord) -> None:
+        if record.server == "a":
+            self.asked.set()
+            await self.closing.wait()
+        await super().finish(record)
+
+
+async def test_an_end_that_is_recorded_during_a_takeover(engine: ScriptedEngine) -> None:
+    """Readers of both servers see one end, in the log of the next owner, with the usage that was billed."""
+    ledger = SlowToClose()
+    async with replicas(engine, ledger=ledger) as (a, b):
+        engine.script(*map(Text, WORDS[:6]), Finish(), UsageChunk(7, 6), Done())
+        here = a.stream("g", recovery=SWITCH)
+        begun = await read_until(here, has(WORDS[5]))
+        await ledger.asked.wait()
+        engine.script(hold := Pause(), Finish(), UsageChunk(7, 1), Done())
+        await a.server.sink.release({GenerationKey("default", "g"): 1})
+        there = b.resume("g")
+        await read_until(there, has(WORDS[5]))
+        await hold.reached.wait()
+        ledger.closing.set()
+        left = await collect(here)
+        assert (left.code, left.info.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+        assert left.failure.retry_advice == generation_pb2.RETRY_ADVICE_RESUME
+        hold.release()
+        ends = [await collect(there), await collect(b.resume("g", begun[-1].sequence))]
+        assert [end.code for end in ends] == [grpc.StatusCode.OK] * 2
+        (record,) = ledger.records.values()
+        assert [end.messages[-1].usage.output_token_count for end in ends] == [record.usage.output] * 2
+        assert record.usage.output == 6

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
+from msgspec import structs
 
-from tokengrpc.core.model import Switch, Token, ToolCallFragment, Usage
+from tokengrpc.core.model import Cost, Switch, Token, ToolCallFragment, Usage
 from tokengrpc.core.snapshot import GenerationSnapshot
 
 
@@ -35,3 +36,11 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     fragments: Sequence[ToolCallFragment] = ()
     switch: Switch | None = None
     snapshot: GenerationSnapshot | None = None
+
+    def billed(self, usage: Usage, cost: Cost | None) -> Event:
+        """Returns this event, the last one, with what was recorded."""
+        if self.snapshot is None or usage == self.usage:
+            return self
+        return structs.replace(
+            self, usage=usage, snapshot=structs.replace(self.snapshot, usage=usage, cost=cost)
+        )

@@ -28,7 +28,7 @@ from tokengrpc.errors import (
 from tokengrpc.generations.attempts import AttemptRunner, uncancel
 from tokengrpc.generations.claims import BegunElsewhere, claimed_epoch, log_head
 from tokengrpc.generations.leases import cancelled_elsewhere
-from tokengrpc.generations.owned_log import OwnedLog
+from tokengrpc.generations.owned_log import LogMoved, OwnedLog
 from tokengrpc.generations.sink_writer import SinkWriter
 from tokengrpc.generations.timers import Timers
 from tokengrpc.generations.usage_records import recorded_end, usage_record
@@ -185,7 +185,9 @@ class Production:
         if self._decision.stopped:
             return self._decision.interrupted(readable=False)
         with self._timers.paused():
-            if self._billed and (record := await self._services.billing.closed(self._record())):
+            record = await self._services.billing.closed(self._record()) if self._billed else None
+            # If the log has more, a server had gone on before the record was closed. This one does as well.
+            if record is not None and record.event_bytes >= self._buffer.event_bytes:
                 self._generation.recorded(record.usage)
                 return recorded_end(record, self._spec.request, self._buffer)
             grant = await self._prepare(self._spec)
@@ -299,7 +301,9 @@ class Production:
             if self._writer.fenced:
                 await self._leave(StreamInterrupted(self._writer.farewell))
                 return
-            await self._publish(termination)
+            if not await self._publish(termination):
+                await self._leave(StreamInterrupted(self._writer.farewell))
+                return
         except Exception:
             # Readers must neither wait forever nor mistake this for success.
             log.exception(
@@ -344,7 +348,8 @@ class Production:
         self._writer = BufferWriter(self._buffer)
         self._on_end(record, ending)
 
-    async def _publish(self, termination: Termination) -> None:
+    async def _publish(self, termination: Termination) -> bool:
+        """Records the end and shows it. Returns False if that is left to the log's next owner."""
         generation, writer, services = self._generation, self._writer, self._services
         failure = await writer.flush()
         if failure is not None:
@@ -358,29 +363,39 @@ class Production:
             if self._grant is not None:
                 # After the record, so that what was used is never free for others.
                 grant, usage = self._grant, generation.usage if self._billed else Usage()
+                self._grant = None
                 await services.budget_patience.quietly(lambda: grant.settle(usage))
         if events:
+            *before, end = events
             # Readers may have fewer records than the attempts wrote.
             last_tail = self._buffer.tail(self._buffer.last_sequence)
+            events = [*before, end.billed(generation.usage, generation.cost)]
             records = services.encoder.recorder(last_tail).records(events)
             writer.write(records)
-            if await writer.flush() is not None:
+            if (failure := await writer.flush()) is not None:
+                if isinstance(failure, LogMoved):
+                    return False
                 writer.abandon()
                 writer.write(records)
+        return True
 
     async def _bill(self) -> None:
-        """Finishes the usage record, if it was begun."""
-        if self._billed:
-            # The record is stored before any caller can see the end.
-            record = self._record()
-            await self._services.billing.finish(record)
-            if record.input_is_cut:
-                log.warning(
-                    "the engine reported far less input than was counted: it may have cut the input",
-                    model=record.model,
-                    engine=self._generation.engine,
-                    reported=self._generation.usage.input,
-                )
+        """Finishes the usage record, if it was begun. The usage is that of the first server that did."""
+        if not self._billed:
+            return
+        # The record is stored before any caller can see the end.
+        record, billing = self._record(), self._services.billing
+        await billing.finish(record)
+        if self._spec.taken is not None and (first := await billing.closed(record)) is not None:
+            self._generation.recorded(first.usage)
+            self._generation.cost = first.cost
+        if record.input_is_cut:
+            log.warning(
+                "the engine reported far less input than was counted: it may have cut the input",
+                model=record.model,
+                engine=self._generation.engine,
+                reported=self._generation.usage.input,
+            )
 
     def _record(self) -> UsageRecord:
         return usage_record(self._spec, self._generation, self._services, self._buffer, self._delivered())
