@@ -153,7 +153,7 @@ contract: $(VENV)/dev.stamp
 image: ## build the image of the server with Podman or Docker (docs/containers.md)
 	tools/dist/image.sh $(OPTIONS)
 
-image-test: $(VENV)/dev.stamp ## build the image's files without a container engine, and run containers of them, some minutes; needs Debian and root
+image-test: $(VENV)/dev.stamp ## build the image's files without a container engine, and run containers of them, some minutes; needs Debian with mmdebstrap, and root
 	tools/dist/python.sh
 	tools/dist/sbom.sh python
 	pytest -rs --image tests/deploy/test_container.py tests/deploy/test_image.py
