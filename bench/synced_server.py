@@ -12,7 +12,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from tokengrpc import __main__, process, server
+from tokengrpc import cli, process, server
 from tokengrpc.stores.memory_ledger import MemoryLedger
 
 if TYPE_CHECKING:
@@ -49,4 +49,4 @@ class Synced(server.Server):
 
 if __name__ == "__main__":
     process.Server = Synced  # type: ignore[misc] - the command `serve` makes this one
-    sys.exit(__main__.main())
+    sys.exit(cli.main())

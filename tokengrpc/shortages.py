@@ -26,6 +26,8 @@ FILES, ALL_FILES, MEMORY, PORTS, THREADS = (
 
 _ERRORS = {
     errno.EMFILE: FILES,
+    # What glibc says now and then if a look-up of a name cannot open the files that it needs.
+    errno.EBUSY: FILES,
     errno.ENFILE: ALL_FILES,
     errno.ENOMEM: MEMORY,
     errno.ENOBUFS: MEMORY,

@@ -55,7 +55,7 @@ func TestReconnectingGoesOnAsLongAsPatienceLasts(t *testing.T) {
 		}
 		s.resume()
 	}
-	got := s.ended(gone(), at(58.5), 1)
+	got := s.ended(gone(), at(59.5), 1)
 	if got.again || got.err.Reason != "CONNECTION_LOST" || got.err.Advice != resume || got.err.LastSequence != 1 {
 		t.Errorf("%v", got.err)
 	}

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from tests.support.redis_servers import Machines
-from tokengrpc.config import Settings
+from tokengrpc.config import LimitSettings, Settings
 from tokengrpc.core.ports.budget import HasRateWindows
 from tokengrpc.core.tenant import Tenant
 from tokengrpc.errors import QuotaExceeded, StoreUnavailable
@@ -20,7 +20,8 @@ from tokengrpc.stores.redis.plugin import create
 
 def replica(url: str, seconds: int = 60):
     """Returns the rates of one of several servers, and the windows that are to be closed."""
-    sink = create(url, {}, Settings())
+    # 200 callers connect at once.
+    sink = create(url, {}, Settings(limits=LimitSettings(store_timeout=20.0)))
     assert isinstance(sink, HasRateWindows)
     windows = sink.rate_windows(seconds)
     return Rates(lambda: RequestWindows(windows, seconds), windows), windows

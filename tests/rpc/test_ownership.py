@@ -99,16 +99,19 @@ async def test_the_same_id_is_free_for_others(stage):
 @pytest.mark.parametrize("path", OWNED)
 @pytest.mark.parametrize("state", STATES)
 async def test_the_answer_takes_as_long(stage, path, state):
-    """By the fastest tenth of alternating calls. A lookup more would double their time."""
+    """By the fastest tenth of alternating calls, in one of three tries. A lookup more would double them."""
     await stage.begin(state)
-    taken: dict[str, list[float]] = {THEIRS: [], UNUSED: []}
-    for _ in range(60):
-        for generation_id, times in taken.items():
-            began = time.perf_counter()
-            await stage.refused(path, generation_id)
-            times.append(time.perf_counter() - began)
-    theirs, unused = (statistics.quantiles(times, n=10)[0] for times in taken.values())
-    assert 0.6 < theirs / unused < 1.6
+    ratios = []
+    while not any(0.6 < ratio < 1.6 for ratio in ratios):
+        assert len(ratios) < 3, ratios
+        taken: dict[str, list[float]] = {THEIRS: [], UNUSED: []}
+        for _ in range(60):
+            for generation_id, times in taken.items():
+                began = time.perf_counter()
+                await stage.refused(path, generation_id)
+                times.append(time.perf_counter() - began)
+        theirs, unused = (statistics.quantiles(times, n=10)[0] for times in taken.values())
+        ratios.append(theirs / unused)
 
 
 async def test_models_are_those_of_the_tenant(monkeypatch):

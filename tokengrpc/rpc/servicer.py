@@ -173,10 +173,8 @@ class TokenStreamServicer:
         """Returns what the ledger knows of a generation that is no longer kept; None if it knows nothing."""
         if self._usage is None:
             return None
-        return await self._usage.read(
-            lambda reader: reader.find(tenant.name, generation_id),
-            lambda record: None if record is None else past_generation(record),
-        )
+        record = await self._usage.find(tenant.name, generation_id)
+        return None if record is None else past_generation(record)
 
     async def _serve(
         self,

@@ -12,6 +12,7 @@ from tokengrpc.errors import StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from tokengrpc.core.ports.ledger import UsageRecord
     from tokengrpc.core.ports.usage_reader import UsageReader
     from tokengrpc.generations.patience import StorePatience
 
@@ -32,6 +33,15 @@ class UsageReads:
         self._patience = patience
         self._turns = asyncio.Semaphore(_MAX_CONCURRENT)
 
+    async def find(self, tenant: str, generation_id: str) -> UsageRecord | None:
+        """Returns the record of a generation; None if there is none. Raises StoreUnavailable."""
+
+        async def one() -> UsageRecord | None:
+            async with self._turns:
+                return await self._reader.find(tenant, generation_id)
+
+        return await self._once(one)
+
     async def read(self, read: Callable[[UsageReader], Awaitable[T]], convert: Callable[[T], R]) -> R:
         """Reads, and returns what `convert` makes of it. Raises StoreUnavailable, and what `convert` raises.
 
@@ -42,6 +52,9 @@ class UsageReads:
             async with self._turns:
                 return await asyncio.to_thread(convert, await read(self._reader))
 
+        return await self._once(one)
+
+    async def _once(self, one: Callable[[], Awaitable[R]]) -> R:
         try:
             return await self._patience.once(one)
         except StoreUnavailable as error:
