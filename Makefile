@@ -9,11 +9,11 @@ PACE ?= 40
 # The tests whose properties the nightly profile runs with many examples.
 TESTS ?= $(shell grep -lr support.profiles tests --include='test_*.py')
 # Parts of the tests that run side by side, the longest first. Each is a target: tests-of-PART runs tests/PART, without those in parts of their own.
-# Those that run the whole server, under time limits: without coverage, which slows it down.
-WHOLE := e2e interop e2e/stores deploy docs dist fuzz browsers
+PARTS := e2e interop e2e/stores cli generations deploy dist stores engines docs fuzz browsers
 # Those that mirror packages, which `make test` measures.
-MIRRORING := generations cli stores engines
-PARTS := $(WHOLE) $(MIRRORING)
+MIRRORING := cli generations stores engines
+# Those that run the whole server, under time limits: without coverage, which slows it down.
+WHOLE := $(filter-out $(MIRRORING),$(PARTS))
 UNCOVERED := $(WHOLE:%=tests/%)
 COVERED := tests $(UNCOVERED:%=--ignore=%)
 # The tests of make test-fast, in halves by duration.
