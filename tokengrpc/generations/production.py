@@ -186,10 +186,9 @@ class Production:
             return self._decision.interrupted(readable=False)
         with self._timers.paused():
             record = await self._services.billing.closed(self._record()) if self._billed else None
-            # If the log has more, a server had gone on before the record was closed. This one does as well.
-            if record is not None and record.event_bytes >= self._buffer.event_bytes:
+            if record is not None and (end := recorded_end(record, self._spec.request, self._buffer)):
                 self._generation.recorded(record.usage)
-                return recorded_end(record, self._spec.request, self._buffer)
+                return end
             grant = await self._prepare(self._spec)
         self._attempts = AttemptRunner(
             self._spec,

@@ -173,7 +173,8 @@ class Takeovers:
         model = self._model(head)
         if model is None:
             self._of_others.add(key)
-        if model is None or not self._registry.may_go_on(key):
+            return
+        if not self._registry.may_go_on(key):
             return
         patience = self._services.sink_patience
         taken = await patience.once(lambda: self._sink.take_over(key, state.epoch))

@@ -46,12 +46,15 @@ def usage_record(
     )
 
 
-def recorded_end(record: UsageRecord, request: GenerationRequest, buffer: EventBuffer) -> Termination:
+def recorded_end(record: UsageRecord, request: GenerationRequest, buffer: EventBuffer) -> Termination | None:
     """Returns the end that an earlier server recorded before it died, and which is not in the log.
 
-    `buffer` has the events of the log.
+    None if the log has more than was recorded: a server had gone on before the record was closed. `buffer`
+    has the events of the log.
     """
-    if record.event_bytes != buffer.event_bytes:
+    if record.event_bytes < buffer.event_bytes:
+        return None
+    if record.event_bytes > buffer.event_bytes:
         return Termination.failed(LogDiverged("the event store has lost events of this generation"))
     if request.sampling.stop_sequences:  # the last text may have been withheld
         return Termination.failed(ServerLost("the server died at the end of the generation: start again"))

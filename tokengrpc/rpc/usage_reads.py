@@ -35,12 +35,7 @@ class UsageReads:
 
     async def find(self, tenant: str, generation_id: str) -> UsageRecord | None:
         """Returns the record of a generation; None if there is none. Raises StoreUnavailable."""
-
-        async def one() -> UsageRecord | None:
-            async with self._turns:
-                return await self._reader.find(tenant, generation_id)
-
-        return await self._once(one)
+        return await self._in_turn(lambda: self._reader.find(tenant, generation_id))
 
     async def read(self, read: Callable[[UsageReader], Awaitable[T]], convert: Callable[[T], R]) -> R:
         """Reads, and returns what `convert` makes of it. Raises StoreUnavailable, and what `convert` raises.
@@ -49,14 +44,17 @@ class UsageReads:
         """
 
         async def one() -> R:
+            return await asyncio.to_thread(convert, await read(self._reader))
+
+        return await self._in_turn(one)
+
+    async def _in_turn(self, one: Callable[[], Awaitable[R]]) -> R:
+        async def turn() -> R:
             async with self._turns:
-                return await asyncio.to_thread(convert, await read(self._reader))
+                return await one()
 
-        return await self._once(one)
-
-    async def _once(self, one: Callable[[], Awaitable[R]]) -> R:
         try:
-            return await self._patience.once(one)
+            return await self._patience.once(turn)
         except StoreUnavailable as error:
             log.warning("usage could not be read", cause=error.message)
             # The cause is for the log: it may have the database's address.
