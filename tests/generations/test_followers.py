@@ -14,7 +14,7 @@ import pytest
 from tokenstreaming.v1 import generation_pb2, input_pb2
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
-from tests.support.harness import check_gapless, collect, failing, read_until, serving, until, upstream
+from tests.support.harness import check_gapless, collect, failing, has, read_until, serving, until, upstream
 from tests.support.scripted_engine import Done, Finish, Pause, ScriptedEngine, Stall, Text, UsageChunk
 from tests.support.wire_dialects import VLLM
 from tokengrpc.errors import LogDiverged
@@ -55,11 +55,6 @@ async def replicas(engine: ScriptedEngine, count: int = 2, **settings: Any) -> A
             )
             for name in "abc"[:count]
         ]
-
-
-def has(text: str) -> Any:
-    """Returns whether a message has a token with this text."""
-    return lambda message: any(text in token.text for token in message.tokens)
 
 
 def half(hold: Pause) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ import pytest
 from google.rpc import error_details_pb2
 from tokenstreaming.v1 import generation_pb2, input_pb2
 
-from tests.support.harness import check_gapless, collect, failing, read_until, serving, until, upstream
+from tests.support.harness import check_gapless, collect, failing, has, read_until, serving, until, upstream
 from tests.support.scripted_engine import Done, Finish, Pause, ScriptedEngine, Stall, Text, UsageChunk
 from tests.support.wire_dialects import VLLM
 from tokengrpc.core.model import GenerationKey
@@ -42,11 +42,6 @@ class When:
 
     async def run(self, call: Any) -> None:
         await until(self.condition)
-
-
-def has(text: str) -> Callable[[Any], bool]:
-    """Returns whether a message has a token with this text."""
-    return lambda message: any(text in token.text for token in message.tokens)
 
 
 class Seen:

@@ -14,7 +14,7 @@ import pytest
 from tokenstreaming.v1 import generation_pb2, input_pb2
 
 from tests.support.cut_sink import CutSink
-from tests.support.harness import check_gapless, collect, read_until, serving, until, upstream
+from tests.support.harness import check_gapless, collect, has, read_until, serving, until, upstream
 from tests.support.scripted_engine import (
     Done,
     Finish,
@@ -77,11 +77,6 @@ async def replicas(engine: ScriptedEngine, count: int = 2, **settings: Any) -> A
         finally:
             for sink in sinks:
                 sink.mend()
-
-
-def has(text: str) -> Any:
-    """Returns whether a message has a token with this text."""
-    return lambda message: any(text in token.text for token in message.tokens)
 
 
 async def test_another_server_continues_exactly(engine: ScriptedEngine) -> None:

@@ -227,6 +227,11 @@ async def read_until(call: Any, condition: Callable[[pb.StreamTokensResponse], A
             return messages
 
 
+def has(text: str) -> Callable[[pb.StreamTokensResponse], bool]:
+    """Returns the condition that a message has a token with this text."""
+    return lambda message: any(text in token.text for token in message.tokens)
+
+
 def check_gapless(messages: Iterable[pb.StreamTokensResponse], after: int = 0) -> None:
     """Checks the contract's rule 2: no gaps, and no values that decrease.
 

@@ -16,7 +16,7 @@ from tokenstreaming.v1 import generation_pb2, input_pb2
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
 from tests.generations.test_followers import events
-from tests.support.harness import OPTIONS, check_gapless, collect, read_until, until
+from tests.support.harness import OPTIONS, check_gapless, collect, has, read_until, until
 from tests.support.killed_server import KilledServer
 from tests.support.redis_sinks import started
 from tests.support.scripted_engine import (
@@ -157,11 +157,6 @@ async def fleet(
             finally:
                 await fleet.close()
                 redis_fsynced_server.call("FLUSHALL")
-
-
-def has(text: str) -> Any:
-    """Returns whether a message has a token with this text."""
-    return lambda message: any(text in token.text for token in message.tokens)
 
 
 def texts(*words: str) -> tuple[Any, ...]:
