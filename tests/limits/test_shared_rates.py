@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from tests.support.harness import until
 from tests.support.redis_servers import Machines
 from tokengrpc.config import LimitSettings, Settings
 from tokengrpc.core.ports.budget import HasRateWindows
@@ -68,6 +69,26 @@ async def test_tokens_fit_when_told():
         assert not await taken(rates, tenant, 50)
         await asyncio.sleep(caught.value.retry_after)
         assert await taken(rates, tenant, 50)
+        await windows.close()
+
+
+@pytest.mark.parametrize("name", ["redis", "valkey"])
+async def test_a_window_that_ends_while_it_is_corrected(name):
+    """Its key does not come back, which nothing would ever remove."""
+    with Machines(name) as machines:
+        server = machines.single()
+        _, windows = replica(server.url)
+        _, second = await windows.take("k", 100, 10)
+        (key,) = server.call("KEYS", "*")
+        server.call("PEXPIRE", key, 1_000)
+        # Reads are answered meanwhile, so that a look at the window sees it, and writes wait for its end.
+        server.call("CLIENT", "PAUSE", 60_000, "WRITE")
+        correcting = asyncio.create_task(windows.correct("k", second, -5))
+        await until(lambda: b"flags=b " in server.call("CLIENT", "LIST"))
+        await until(lambda: not server.call("EXISTS", key))
+        server.call("CLIENT", "UNPAUSE")
+        await correcting
+        assert not server.call("KEYS", "*")
         await windows.close()
 
 

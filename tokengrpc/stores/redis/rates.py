@@ -56,8 +56,8 @@ class RedisWindows:
             **options,
         )
         self._client: Any = self._storage.bridge.get_connection()
-        text = (files(servers) / "lua" / "take_tokens.lua").read_text()
-        self._take: Any = self._client.register_script(text)
+        self._take = self._script("take_tokens")
+        self._correct = self._script("correct_tokens")
         self._prefix = prefix
 
     async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
@@ -79,13 +79,15 @@ class RedisWindows:
     async def correct(self, key: str, second: int, change: int) -> None:
         """Adds to what was counted in a second, or returns a part of it."""
         with _translated():
-            if await self._client.hexists(self._key(key), str(second)):
-                await self._client.hincrby(self._key(key), str(second), change)
+            await self._correct(keys=[self._key(key)], args=[second, change])
 
     async def close(self) -> None:
         """Disconnects."""
         with _translated():
             await self._client.aclose()
+
+    def _script(self, name: str) -> Any:  # noqa: ANN401 - the client's own type has no annotations
+        return self._client.register_script((files(servers) / "lua" / f"{name}.lua").read_text())
 
     def _key(self, key: str) -> str:
         return f"{self._prefix}:rates:{_hashed(key)}"
