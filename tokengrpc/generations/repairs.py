@@ -32,10 +32,11 @@ async def append_shown(
     after = logged[-1].sequence if logged else 0
     if buffer.last_sequence <= after:
         return ()
-    lost: Sequence[Record] = ()
+    lost: list[Record] = []
     if not logged or buffer.tail(after) == logged[-1].tail:
         try:
-            lost = buffer.records(after, sys.maxsize)
+            while (last := lost[-1].sequence if lost else after) < buffer.last_sequence:
+                lost += buffer.records(last, sys.maxsize)
         except ReplayExpired:
             log.warning("the event log lost events that this server no longer keeps", after=after)
     if not lost:

@@ -8,7 +8,7 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from tests.support.engine_kills import Nursery, free_ports
 from tests.support.killed_server import KilledServer
@@ -16,9 +16,13 @@ from tests.support.replica_chaos.stores import ChaosStore
 from tokengrpc import TokenStreamClient
 from tokengrpc.client.policy import ResumePolicy
 
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 LEASE = 1.0
 LIMITS = "withdrawal_time = 0"
 PATIENCE = ResumePolicy(patience=60.0)
+_WARNINGS = 100
 _ROUND_ROBIN: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
 _SETTINGS = """
 server_name = "{name}"
@@ -131,9 +135,21 @@ class Fleet:
         """Ends all servers with SIGTERM. Returns their exit codes."""
         return await asyncio.gather(*(server.end(signal.SIGTERM) for server in self.servers))
 
-    def logs(self) -> str:
-        """Returns the last lines that the servers logged, for reports of failures."""
-        return "\n".join(server.log()[-1500:] for server in self.servers)
+    def logs(self, generation_ids: Collection[str]) -> str:
+        """Returns what the servers logged about some generations, and their last warnings, for reports."""
+        named = [f'"generation_id": "{each}"' for each in generation_ids]
+        found = []
+        for number, server in enumerate(self.servers):
+            lines = server.log().splitlines()
+            about = {line for line in lines if any(name in line for name in named)}
+            about.update([line for line in lines if '"level": "info"' not in line][-_WARNINGS:])
+            found += [f"server {number}: {line}" for line in lines if line in about]
+        return "\n".join(sorted(found, key=_time)) + "\n"
+
+
+def _time(line: str) -> str:
+    """Returns the time of a logged line, after those without one."""
+    return line.rpartition('"timestamp": ')[2]
 
 
 async def _kill(server: KilledServer) -> None:

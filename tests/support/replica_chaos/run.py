@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import os
 import random
+import re
 import sys
 import time
 from functools import partial
@@ -50,8 +51,13 @@ async def run(
         codes = await fleet.end()
         tally.expect(f"SIGTERM ended the servers with {codes}", holds=not any(codes))
         if tally.wrong:
-            sys.stderr.write(fleet.logs())
+            sys.stderr.write(fleet.logs(_named("\n".join(tally.wrong))))
     return tally
+
+
+def _named(what: str) -> set[str]:
+    """Returns the ids of generations in a text."""
+    return set(re.findall(r"\bg\d+\b", what))
 
 
 def on_asyncio(chaos: Coroutine[Any, Any, Tally]) -> Tally:
