@@ -17,12 +17,16 @@ from tokenstreaming.v1 import generation_pb2, input_pb2
 from tests.support.harness import check_gapless, collect, failing, has, read_until, serving, until, upstream
 from tests.support.scripted_engine import Done, Finish, Pause, ScriptedEngine, Stall, Text, UsageChunk
 from tests.support.wire_dialects import VLLM
+from tokengrpc.core.events import RecordKind
+from tokengrpc.core.generation import Generation
 from tokengrpc.core.model import GenerationKey
+from tokengrpc.core.ports.ledger import RecordState
 from tokengrpc.core.ports.log import AppendStatus, TakeoverStatus
 from tokengrpc.core.ports.observer import AttemptEnded, BreakerChanged, ObserverEvent, StoreStateChanged
 from tokengrpc.errors import BudgetExhausted, StoreUnavailable
 from tokengrpc.stores.memory import MemoryEventSink
 from tokengrpc.stores.memory_ledger import MemoryLedger
+from tokengrpc.wire.encoding import ProtobufRecorder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -472,6 +476,30 @@ async def test_reservations_are_settled_however_a_generation_ends(engine: Script
         call.cancel()
         await until(lambda: len(budget.settled) == 2)
         assert len(budget.reserved) == 2
+
+
+@pytest.mark.parametrize(("owner", "name"), [(Generation, "end"), (ProtobufRecorder, "records")])
+async def test_an_end_that_cannot_be_published_is_billed(
+    engine: ScriptedEngine, monkeypatch, owner: type, name: str
+) -> None:
+    """Its record is closed, and its reservation returned, once, whether a bug comes before or after."""
+    method = getattr(owner, name)
+
+    def broken(self, *arguments):
+        if name == "end" or arguments[0][-1].kind is RecordKind.FINISHED:
+            raise ZeroDivisionError("secret internals")
+        return method(self, *arguments)
+
+    budget = Tokens(1000)
+    async with serving(upstream(engine.base_url), budget=budget) as server:
+        monkeypatch.setattr(owner, name, broken)
+        engine.script(*WHOLE)
+        outcome = await collect(server.stream("g"))
+        assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+        (record,) = server.ledger.records.values()
+        assert record.state is RecordState.CLOSED
+        assert (record.usage.input, record.usage.output) == (7, len(WORDS))
+        assert budget.settled == [record.usage]
 
 
 async def test_an_authenticator_that_hangs_is_reported() -> None:

@@ -265,6 +265,12 @@ class Generation:
         self.state = termination.state
         return events
 
+    def fail(self, termination: Termination, now_ns: int) -> None:
+        """Replaces an end that could not be published, without an event."""
+        self.termination, self.state = termination, termination.state
+        ended = self.timestamps.ended or self._advance(now_ns)
+        self.timestamps = structs.replace(self.timestamps, ended=ended)
+
     def price(self, usage: Usage, *, expected_engine: str = "") -> Cost | None:
         """Returns the cost of a usage; None without a price. Before any attempt, an engine is expected."""
         if not self._prices:

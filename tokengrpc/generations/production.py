@@ -85,7 +85,7 @@ class Production:
         self._grant: Grant | None = None
         self._attempts: AttemptRunner | None = None
         taken = spec.taken
-        self._producing = self._finishing = False
+        self._producing = self._finishing = self._accounted = False
         self._hand_over: Termination | None = None
         self._adoption: asyncio.Task[None] | None = None
         # Whether the ledger has a record.
@@ -308,8 +308,7 @@ class Production:
             log.exception(
                 "the end of a generation cannot be published", generation_id=self._spec.key.generation_id
             )
-            failed = Termination.failed(Internal("the server failed at the end of the generation: try again"))
-            generation.termination, generation.state = failed, failed.state
+            await self._fail(Internal("the server failed at the end of the generation: try again"))
         record, writer = self._record(), self._writer
         # What runs the generation refers to this object, which is not to refer to it any more.
         self._attempts = self._grant = None
@@ -337,11 +336,8 @@ class Production:
 
         The generation itself has not ended.
         """
-        generation = self._generation
-        generation.resync(self._buffer.last_sequence)
-        if self._grant is not None:
-            grant = self._grant
-            await self._services.budget_patience.quietly(lambda: grant.settle(Usage()))
+        self._generation.resync(self._buffer.last_sequence)
+        await self._settle(Usage())
         record = self._record()
         self._attempts = self._grant = None
         self._writer = BufferWriter(self._buffer)
@@ -356,14 +352,7 @@ class Production:
             termination = Termination.failed(failure)
         generation.resync(writer.last_sequence)
         events = generation.end(termination, services.clock.now_ns())
-        try:
-            await self._bill()
-        finally:
-            if self._grant is not None:
-                # After the record, so that what was used is never free for others.
-                grant, usage = self._grant, generation.usage if self._billed else Usage()
-                self._grant = None
-                await services.budget_patience.quietly(lambda: grant.settle(usage))
+        await self._account()
         if events:
             *before, end = events
             # Readers may have fewer records than the attempts wrote.
@@ -377,6 +366,36 @@ class Production:
                 writer.abandon()
                 writer.write(records)
         return True
+
+    async def _fail(self, error: Internal) -> None:
+        """Ends a generation whose end could not be published. It is billed, and its reservation is returned.
+
+        If another server owns the log, that server bills it.
+        """
+        self._generation.fail(Termination.failed(error), self._services.clock.now_ns())
+        try:
+            await (self._settle(Usage()) if self._writer.fenced else self._account())
+        except Exception:
+            log.exception(
+                "the end of a generation cannot be recorded", generation_id=self._spec.key.generation_id
+            )
+
+    async def _account(self) -> None:
+        """Finishes the usage record and returns what was reserved and not used. The first call counts."""
+        if self._accounted:
+            return
+        self._accounted = True
+        try:
+            await self._bill()
+        finally:
+            # After the record, so that what was used is never free for others.
+            await self._settle(self._generation.usage if self._billed else Usage())
+
+    async def _settle(self, usage: Usage) -> None:
+        """Returns what the budget has reserved and was not used. The first call counts."""
+        grant, self._grant = self._grant, None
+        if grant is not None:
+            await self._services.budget_patience.quietly(lambda: grant.settle(usage))
 
     async def _bill(self) -> None:
         """Finishes the usage record, if it was begun. The usage is that of the first server that did."""
