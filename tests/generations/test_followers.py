@@ -14,10 +14,12 @@ import pytest
 from tokenstreaming.v1 import generation_pb2, input_pb2
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
+from tests.support.cut_sink import CutSink
 from tests.support.harness import check_gapless, collect, failing, has, read_until, serving, until, upstream
 from tests.support.scripted_engine import Done, Finish, Pause, ScriptedEngine, Stall, Text, UsageChunk
 from tests.support.wire_dialects import VLLM
 from tokengrpc.errors import LogDiverged
+from tokengrpc.generations import follower
 from tokengrpc.stores.memory import MemoryEventSink, MemoryLogs
 
 if TYPE_CHECKING:
@@ -40,20 +42,23 @@ async def engine() -> AsyncIterator[ScriptedEngine]:
 
 
 @asynccontextmanager
-async def replicas(engine: ScriptedEngine, count: int = 2, **settings: Any) -> AsyncIterator[list[Served]]:
+async def replicas(
+    engine: ScriptedEngine, count: int = 2, sinks: Sequence[MemoryEventSink] = (), **settings: Any
+) -> AsyncIterator[list[Served]]:
     """Runs servers on one store. The first of them runs nothing unless it is asked to."""
     logs = MemoryLogs()
+    sinks = sinks or [MemoryEventSink(name, logs, lease=LEASE) for name in "abc"[:count]]
     async with AsyncExitStack() as stack:
         yield [
             await stack.enter_async_context(
                 serving(
                     upstream(engine.base_url, dialect="vllm"),
-                    sink=MemoryEventSink(name, logs, lease=LEASE),
-                    server_name=name,
+                    sink=sink,
+                    server_name=sink.replica,
                     **settings,
                 )
             )
-            for name in "abc"[:count]
+            for sink in sinks
         ]
 
 
@@ -89,6 +94,28 @@ async def test_a_resume_on_another_server_gives_the_same_rest(engine: ScriptedEn
         assert again.text == whole.text == "".join(WORDS)
         assert events(again.messages) == events(whole.messages)
         assert len(engine.calls) == 1
+
+
+async def test_what_was_followed_to_its_end_needs_no_store(engine: ScriptedEngine, monkeypatch) -> None:
+    """A reader that has lost the end can have it from there while the store is away."""
+    monkeypatch.setattr(follower, "_LINGER", 60.0)
+    logs = MemoryLogs()
+    sinks = [CutSink(name, logs, lease=LEASE) for name in "ab"]
+    async with replicas(engine, sinks=sinks) as (a, b):
+        engine.script(*half(hold := Pause()))
+        call = a.stream("g")
+        await read_until(call, has(WORDS[5]))
+        resumed = b.resume("g")
+        before = await read_until(resumed, has(WORDS[5]))
+        hold.release()
+        await collect(call)
+        await collect(resumed)
+        sinks[1].cut()
+        rest = await collect(b.resume("g", before[-1].sequence))
+        assert (rest.code, rest.text) == (grpc.StatusCode.OK, "".join(WORDS[6:]))
+        other = await collect(b.resume("other"))
+        assert (other.code, other.info.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+        sinks[1].mend()
 
 
 async def test_the_same_call_on_another_server_attaches(engine: ScriptedEngine) -> None:

@@ -37,6 +37,7 @@ from tokengrpc.errors import (
     ReaderTooSlow,
     ReplayExpired,
     SequenceOutOfRange,
+    StoreUnavailable,
 )
 from tokengrpc.generations.follower import Follower
 from tokengrpc.generations.followers import Followers
@@ -120,14 +121,20 @@ class GenerationRegistry:
     async def locate(self, tenant: Tenant, generation_id: str) -> None:
         """Looks for a generation on the other servers, if it is not here. Called before all that needs it.
 
-        Continues it here if its server is gone.
+        Continues it here if its server is gone. What has been read here to its end needs no store.
 
         Raises StoreUnavailable, ReplayExpired.
         """
         key, sink = GenerationKey(tenant.name, generation_id), self._services.sink
         if sink is None or self._followers is None or not generation_id or key in self._tasks:
             return
-        state = await self._services.sink_patience.once(lambda: sink.describe(key))
+        try:
+            state = await self._services.sink_patience.once(lambda: sink.describe(key))
+        except StoreUnavailable:
+            followed = self._followers.find(key)
+            if followed is not None and followed.complete:
+                return
+            raise
         if state is not None and state.orphaned and self.takeovers is not None:
             await self.takeovers.take(key, state)
         if state is not None and key not in self._tasks:
