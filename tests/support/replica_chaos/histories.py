@@ -92,6 +92,12 @@ class History:
         """The `finished` event, if one came."""
         return next((seen.end for seen in self.seen if seen.end is not None), None)
 
+    def __str__(self) -> str:
+        last = self.seen[-1] if self.seen else None
+        until = f"sequence {last.sequence} of {last.incarnation} at {last.at:.3f}" if last else "nothing"
+        attached = ", ".join(f"{at:.3f}" for at in self.attached)
+        return f"{self.reader} saw {until}, {self.end or self.failure}; attached at {attached or 'no time'}"
+
 
 class Verdict(NamedTuple):
     """One thing that is wrong, with the reader that shows it."""

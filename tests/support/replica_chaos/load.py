@@ -115,6 +115,8 @@ class Load:
         allowed |= self.allowed
         found = verdicts(histories, answer(prompt, self._tokens), allowed)
         tally.wrong += [f"{generation_id}: {verdict}" for verdict in found]
+        if found:
+            tally.wrong += [f"{generation_id}: {history}" for history in histories]
         if allowed & DENIALS:
             tally.deniable.add(generation_id)
         else:
