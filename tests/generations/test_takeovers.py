@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from msgspec import structs
 from tokenstreaming.v1 import generation_pb2, input_pb2
 
 from tests.support.cut_sink import CutSink
@@ -326,6 +327,56 @@ async def test_events_that_the_log_lost_are_written_again(engine: ScriptedEngine
         assert [record.sequence for record in log.records] == list(range(1, log.last + 1))
         assert "".join(t.text for t in (await collect(b.resume("g"))).tokens) == "".join(WORDS)
         here.cancel()
+
+
+@pytest.mark.parametrize("how", ["by its next append", "by its heartbeat"])
+async def test_a_takeover_that_the_store_lost_is_repeated(engine: ScriptedEngine, how: str) -> None:
+    """A replica that lags is promoted: it names the owner that is gone. Readers see one whole output."""
+    async with replicas(engine) as (a, b):
+        engine.script(*map(Text, WORDS[:6]), Stall())
+        await read_until(a.stream("g", recovery=SWITCH), has(WORDS[5]))
+        there = b.resume("g")
+        first = await read_until(there, has(WORDS[5]))
+        engine.script(*map(Text, REST[:3]), hold := Pause(), *map(Text, REST[3:]), *END)
+        log = b.server.sink.store.find(GenerationKey("default", "g"))
+        before = log.owner, log.epoch, log.last
+        a.server.sink.cut()
+        messages = await read_until(there, has(REST[2]))
+        await hold.reached.wait()
+        log.owner, log.epoch, log.leased_until = *before[:2], 0.0
+        del log.records[before[2] :]
+        if how == "by its heartbeat":
+            await until(lambda: log.owner == "b")
+        hold.release()
+        outcome = await collect(there)
+        assert (outcome.code, outcome.text) == (grpc.StatusCode.OK, "".join(REST[3:]))
+        check_gapless([*first, *messages, *outcome.messages])
+        assert "".join(t.text for t in (await collect(b.resume("g"))).tokens) == "".join(WORDS)
+        assert [record.sequence for record in log.records] == list(range(1, log.last + 1))
+
+
+async def test_a_takeover_that_the_store_lost_is_not_repeated_over_other_events(
+    engine: ScriptedEngine,
+) -> None:
+    """The old owner was only slow, and has gone on where the store lost the takeover: the next one leaves."""
+    async with replicas(engine) as (a, b):
+        engine.script(*map(Text, WORDS[:6]), Stall())
+        await read_until(a.stream("g", recovery=SWITCH), has(WORDS[5]))
+        there = b.resume("g")
+        await read_until(there, has(WORDS[5]))
+        engine.script(*map(Text, REST[:3]), hold := Pause(), *map(Text, REST[3:]), *END)
+        log = b.server.sink.store.find(GenerationKey("default", "g"))
+        before = log.owner, log.epoch, log.last
+        a.server.sink.cut()
+        await read_until(there, has(REST[2]))
+        await hold.reached.wait()
+        log.owner, log.epoch, log.leased_until = *before[:2], 0.0
+        others = [structs.replace(record, tail=b"other") for record in log.records[before[2] :]]
+        log.records[before[2] :] = others
+        hold.release()
+        outcome = await collect(there)
+        assert (outcome.code, outcome.info.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+        assert log.records[before[2] :] == others
 
 
 async def test_a_stream_that_waited_too_long_for_the_store_resumes(engine: ScriptedEngine) -> None:

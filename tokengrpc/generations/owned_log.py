@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from tokengrpc.core.ports.log import AppendStatus
+from tokengrpc.core.ports.log import AppendStatus, TakeoverStatus
 from tokengrpc.errors import ReplayExpired, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class OwnedLog:
             outcome = await call(lambda: self._sink.append(self._key, self.epoch, sent))  # noqa: B023 - awaited here
             match outcome.status:
                 case AppendStatus.FENCED:
-                    raise LogMoved(MOVED)
+                    missing = await self.regain(retry=retry)
                 case AppendStatus.UNKNOWN:
                     log.warning("an event log is gone: writing it again", last=first - 1)
                     self.epoch, missing = 0, 0
@@ -84,6 +84,26 @@ class OwnedLog:
                         return
                     missing = batch[-1].sequence
             batch = records if missing + 1 >= first else self._kept(missing, first)
+
+    async def regain(self, *, retry: bool) -> int:
+        """Takes the log over again if a failover lost that this server had. Returns its last sequence.
+
+        Raises LogMoved if another server owns it, or has written to it since; StoreUnavailable.
+        """
+        call = self._patience.retry if retry else self._patience.once
+        state = await call(lambda: self._sink.describe(self._key))
+        if state is None or state.incarnation != self._buffer.incarnation or state.epoch >= self.epoch:
+            raise LogMoved(MOVED)
+        last = state.last
+        end = await call(lambda: self._sink.read(self._key, last - 1, 1)) if last else ()
+        if end and end[-1].tail != self._buffer.tail(last):
+            raise LogMoved(MOVED)
+        taken = await call(lambda: self._sink.take_over(self._key, state.epoch))
+        if taken.status is not TakeoverStatus.TAKEN or taken.last != last:
+            raise LogMoved(MOVED)
+        log.warning("an event log forgot its owner: it is this server's again", after=last)
+        self.epoch = taken.epoch
+        return last
 
     async def catch_up(self, after: int, *, retry: bool) -> int:
         """Appends a part of what the buffer has after a sequence. Returns the last sequence in the log.

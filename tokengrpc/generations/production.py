@@ -148,9 +148,9 @@ class Production:
         """Epoch in which this server owns the log; 0 before that, and without a sink."""
         return self._writer.epoch
 
-    def fence(self) -> None:
-        """Stops, because another server owns the log. Nothing is written, neither events nor usage."""
-        self._writer.fence()
+    def contest(self) -> None:
+        """Stops if another server owns the log. Then nothing is written, neither events nor usage."""
+        self._writer.contest()
 
     def restore_log(self) -> None:
         """Writes the log again, because the store has lost it."""

@@ -62,7 +62,7 @@ class SinkWriter:
         self._failure: StoreUnavailable | None = None
         self._logged = buffer.last_sequence
         # Whether the log may lack records that the buffer has; and whether those are shown all the same.
-        self._behind = self._in_memory = False
+        self._behind = self._in_memory = self._contested = False
         self._lost = False
         self._ttl: float | None = None
         self.last_sequence = buffer.last_sequence
@@ -114,6 +114,11 @@ class SinkWriter:
         """See `EventWriter`."""
         self._fail(LogMoved(MOVED))
 
+    def contest(self) -> None:
+        """See `EventWriter`."""
+        self._contested = True
+        self._start()
+
     def restore(self) -> None:
         """See `EventWriter`."""
         if not self._in_memory and not self._pending:
@@ -146,7 +151,7 @@ class SinkWriter:
         """Appends what is to be appended, until nothing is left, or it cannot be done any more."""
         delays = Delays(random.random)
         try:
-            while (self._pending or self._behind) and self._failure is None:
+            while (self._pending or self._behind or self._contested) and self._failure is None:
                 try:
                     await self._send_some()
                 except (LogMoved, LogLost):
@@ -173,6 +178,9 @@ class SinkWriter:
 
     async def _send_some(self) -> None:
         retry = self._watch.strict and not self._in_memory
+        if self._contested:
+            self._contested = False
+            self._logged, self._behind = await self._log.regain(retry=retry), True
         if self._behind:
             if self._in_memory:
                 await self._watch.wait()

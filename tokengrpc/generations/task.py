@@ -155,7 +155,7 @@ class GenerationTask:
         if self._production is None:
             return
         if lease.status is LeaseStatus.FENCED:
-            self._production.fence()
+            self._production.contest()
         elif lease.status is LeaseStatus.UNKNOWN:
             self._production.restore_log()
         elif lease.status is LeaseStatus.CANCEL_REQUESTED:

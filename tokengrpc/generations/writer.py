@@ -50,6 +50,9 @@ class EventWriter(Protocol):
     def fence(self) -> None:
         """Notes that another server owns the log. Nothing is written any more."""
 
+    def contest(self) -> None:
+        """Does so if another server does own the log, and takes it again if the store forgot its owner."""
+
     def restore(self) -> None:
         """Writes the log again, because the store has lost it."""
 
@@ -83,6 +86,9 @@ class BufferWriter:
         """See `EventWriter`."""
 
     def fence(self) -> None:
+        """See `EventWriter`."""
+
+    def contest(self) -> None:
         """See `EventWriter`."""
 
     def restore(self) -> None:

@@ -22,6 +22,8 @@ DENIALS = frozenset(
         "GENERATION_NOT_FOUND",
         "REPLAY_EXPIRED",
         "SEQUENCE_OUT_OF_RANGE",
+        # The log may have the same text up to a reader's cursor, in other tokens: its client counts them.
+        "STREAM_GAP",
     }
 )
 """Reasons that take back what a reader has seen."""
