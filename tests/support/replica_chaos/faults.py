@@ -55,6 +55,8 @@ async def random_faults(
         tally.counts[f"faults: {name}"] += 1
         if losing:
             await load.renew()
+        elif name in GOING_BACK:
+            await load.go_on()
         if tally.wrong:
             tally.wrong.append(f"after {name}")
             break
@@ -106,5 +108,12 @@ FAULTS: Mapping[str, Fault] = {
     "an old snapshot of the store is restored": _snapshot,
     "a server and the store's primary die together": _both,
 }
+GOING_BACK = frozenset(
+    {"the store fails over to a replica that lags", "an old snapshot of the store is restored"}
+)
+"""Faults after which the store lacks events that were shown, until their owners have written them again.
+
+If an owner dies before that, both were lost together.
+"""
 LOSING = frozenset({"a server and the store's primary die together"})
 """Faults after which events that were shown may be lost."""

@@ -62,7 +62,8 @@ class Load:
         self._tokens = tokens
         self._stopped = False
         self._count = 0
-        self._ended = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._shown = Counter[str]()
 
     async def run(self, streams: int) -> None:
         """Runs one generation after another on each of the streams, until `stop`."""
@@ -79,9 +80,23 @@ class Load:
         """Waits until all streams that run now have ended, and allows no more than before from then on."""
         left = set(self.running)
         while left & self.running:
-            self._ended.clear()
-            await self._ended.wait()
+            self._changed.clear()
+            await self._changed.wait()
         self.allowed = frozenset()
+
+    async def go_on(self) -> None:
+        """Waits until all generations that run now have ended or shown something more.
+
+        Then their logs have what the store had lost of them: what is shown later is written later.
+        """
+        before = {generation_id: self._shown[generation_id] for generation_id in self.running}
+        while any(self._shown[each] == before[each] for each in before.keys() & self.running):
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _show(self, generation_id: str, sequence: int) -> None:
+        self._shown[generation_id] = max(self._shown[generation_id], sequence)
+        self._changed.set()
 
     async def _stream(self, client: TokenStreamClient) -> None:
         while not self._stopped:
@@ -92,11 +107,16 @@ class Load:
                 await self._one(client, generation_id)
             finally:
                 self.running.discard(generation_id)
-                self._ended.set()
+                self._changed.set()
 
     async def _one(self, client: TokenStreamClient, generation_id: str) -> None:
         prompt, tally = f"generation {generation_id} of {self._tokens}\n", self._tally
         begun = asyncio.Event()
+
+        def show(sequence: int) -> None:
+            begun.set()
+            self._show(generation_id, sequence)
+
         request = pb.StreamTokensRequest(
             generation_id=generation_id,
             prompt=prompt,
@@ -107,7 +127,7 @@ class Load:
         stream = client.stream(request)
         allowed = self.allowed
         async with asyncio.TaskGroup() as group:
-            first = group.create_task(record(stream, "starter", on_message=begun.set))
+            first = group.create_task(record(stream, "starter", on_message=show))
             first.add_done_callback(lambda _: begun.set())
             second = group.create_task(self._second(generation_id, begun))
         histories = [first.result(), second.result()]
@@ -131,7 +151,12 @@ class Load:
         await begun.wait()
         await asyncio.sleep(wait)
         async with self._fleet.client_of(number) as client:
-            return await record(client.resume(Cursor(generation_id)), f"reader of server {number}")
+            stream = client.resume(Cursor(generation_id))
+            return await record(
+                stream,
+                f"reader of server {number}",
+                on_message=lambda sequence: self._show(generation_id, sequence),
+            )
 
     def _count_seen(self, generation_id: str, histories: list[History]) -> None:
         tally = self._tally

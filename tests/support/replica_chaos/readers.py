@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from tokengrpc.client.stream import TokenStream
 
 
-async def record(
-    stream: TokenStream, reader: str, *, on_message: Callable[[], None] = lambda: None
-) -> History:
-    """Reads a stream to its end, over all replicas that its client resumes on. `reader` is its name."""
+async def record(stream: TokenStream, reader: str, *, on_message: Callable[[int], None]) -> History:
+    """Reads a stream to its end, over all replicas that its client resumes on. `reader` is its name.
+
+    `on_message` is called with the sequence of each message, which is 0 for notices.
+    """
     history, incarnation = History(reader), ""
     try:
         async with aclosing(stream.messages()) as messages:
@@ -32,7 +33,7 @@ async def record(
                     history.attached.append(time.time())
                 if not message.WhichOneof("notice"):
                     history.seen.append(_seen(message, incarnation, reader))
-                on_message()
+                on_message(message.sequence)
     except TokenStreamError as error:
         if history.end is None:
             history.failure = error.reason or error.code.name

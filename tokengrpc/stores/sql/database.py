@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import time
 from contextlib import contextmanager
@@ -82,6 +83,8 @@ def postgresql(url: str, timeout: float, password: str = "") -> sa.Engine:
     if password:
         parsed = parsed.set(password=password)
     milliseconds = max(1, round(timeout * 1000))
+    # It warns of statements that were sent after one that failed, with the database's address.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     engine = sa.create_engine(
         parsed,
         **_POOL,
