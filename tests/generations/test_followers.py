@@ -18,6 +18,7 @@ from tests.support.cut_sink import CutSink
 from tests.support.harness import check_gapless, collect, failing, has, read_until, serving, until, upstream
 from tests.support.scripted_engine import Done, Finish, Pause, ScriptedEngine, Stall, Text, UsageChunk
 from tests.support.wire_dialects import VLLM
+from tokengrpc.core.model import GenerationKey
 from tokengrpc.errors import LogDiverged
 from tokengrpc.generations import follower
 from tokengrpc.stores.memory import MemoryEventSink, MemoryLogs
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     from tests.support.harness import Served
-    from tokengrpc.core.model import GenerationKey
     from tokengrpc.core.ports.log import Record
 
 WORDS = [f" word{n}" for n in range(12)]
@@ -116,6 +116,34 @@ async def test_what_was_followed_to_its_end_needs_no_store(engine: ScriptedEngin
         other = await collect(b.resume("other"))
         assert (other.code, other.info.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
         sinks[1].mend()
+
+
+@pytest.mark.parametrize("lost", ["log", "events"])
+async def test_a_store_that_was_just_away_proves_no_absence(engine: ScriptedEngine, lost: str) -> None:
+    """It may have lost the log, or its last events, which the owner has not written again yet."""
+    logs = MemoryLogs()
+    sinks = [CutSink(name, logs, lease=60.0) for name in "ab"]
+    async with replicas(engine, sinks=sinks) as (a, b):
+        engine.script(*half(hold := Pause()))
+        call = a.stream("g")
+        shown = (await read_until(call, has(WORDS[5])))[-1].sequence
+        sinks[1].cut()
+        await collect(b.resume("g"))
+        key = GenerationKey("default", "g")
+        if lost == "log":
+            logs.delete(key)
+        else:
+            del logs.find(key).records[1:]
+        sinks[1].mend()
+        await until(lambda: b.server.store_watch.available)
+        early = await collect(b.resume("g", shown))
+        assert (early.code, early.info.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+        hold.release()
+        await collect(call)
+        rest = await collect(b.resume("g", shown))
+        assert (rest.code, rest.text) == (grpc.StatusCode.OK, "".join(WORDS[6:]))
+        whole = await collect(b.resume("g"))
+        assert (whole.code, whole.text) == (grpc.StatusCode.OK, "".join(WORDS))
 
 
 async def test_the_same_call_on_another_server_attaches(engine: ScriptedEngine) -> None:

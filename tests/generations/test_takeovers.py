@@ -379,6 +379,25 @@ async def test_a_takeover_that_the_store_lost_is_not_repeated_over_other_events(
         assert log.records[before[2] :] == others
 
 
+async def test_an_end_that_the_store_lost_is_written_again(engine: ScriptedEngine) -> None:
+    """By its owner, as soon as the store is back: other servers have it then, and do not go on."""
+    async with replicas(engine) as (a, b):
+        engine.script(*map(Text, WORDS), *END)
+        assert (await collect(a.stream("g", recovery=SWITCH))).code is grpc.StatusCode.OK
+        log = b.server.sink.store.find(GenerationKey("default", "g"))
+        for server in (a, b):
+            server.server.sink.cut()
+        await until(lambda: not (a.server.store_watch.available or b.server.store_watch.available))
+        del log.records[1:]  # as a failover to a replica that lags does
+        log.leased_until = 0.0
+        for server in (a, b):
+            server.server.sink.mend()
+        await until(lambda: log.ended and b.server.store_watch.available)
+        outcome = await collect(b.resume("g"))
+        assert (outcome.code, outcome.text) == (grpc.StatusCode.OK, "".join(WORDS))
+        assert len(engine.calls) == 1
+
+
 async def test_a_stream_that_waited_too_long_for_the_store_resumes(engine: ScriptedEngine) -> None:
     """On the server that ran it, when the store is back: the output is one, and so is the usage record."""
     limits = {"store_retry_time": 0.3}

@@ -122,6 +122,18 @@ class OwnedLog:
         head = self._head()
         self._head, self._on_cancel = lambda: head, _ignore
 
+    def close(self) -> None:
+        """Lets go of the same, and of what a claim would need."""
+        self._head, self._on_cancel = _forgotten, _ignore
+
+    async def confirm(self) -> None:
+        """Appends what the store may have lost of a log that has ended.
+
+        Raises LogMoved, LogLost, StoreUnavailable.
+        """
+        last = self._buffer.last_sequence
+        await self.append(self._kept(last - 1, last + 1), retry=True)
+
     async def retain(self, ttl: float) -> None:
         """Keeps the log for `ttl` seconds from now; with 0, deletes it. A failure is only logged."""
         if self.epoch:
@@ -142,6 +154,10 @@ class OwnedLog:
         except ReplayExpired:
             raise LogLost("the event log lost events that this server no longer keeps: start again") from None
         return [record for record in records if record.sequence < until]
+
+
+def _forgotten() -> bytes:
+    raise LogLost("the event log was lost after the end of its generation")
 
 
 def _ignore() -> None:

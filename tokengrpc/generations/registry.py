@@ -201,7 +201,8 @@ class GenerationRegistry:
     ) -> tuple[ReadableGeneration, Subscription]:
         """Returns a subscription that continues after a cursor. `call` is the call's place in a trace.
 
-        Raises GenerationNotFound, SequenceOutOfRange, ReplayExpired, ReaderLimit, LogDiverged.
+        Raises GenerationNotFound, SequenceOutOfRange, ReplayExpired, ReaderLimit, LogDiverged, and
+        StoreUnavailable.
         """
         task = self.get(tenant, generation_id)
         buffer = task.subscribers.buffer
@@ -212,6 +213,7 @@ class GenerationRegistry:
                 metadata={"generation_id": generation_id},
             )
         if cursor.sequence > buffer.last_sequence:
+            self._check_settled()
             raise SequenceOutOfRange(
                 f"after_sequence {cursor.sequence} is beyond the last event, {buffer.last_sequence}: resume"
                 " after the last sequence that this generation sent"
@@ -225,15 +227,27 @@ class GenerationRegistry:
         return self._followers.find(key) if found is None and self._followers is not None else found
 
     def get(self, tenant: Tenant, generation_id: str) -> ReadableGeneration:
-        """Returns a generation of this tenant. Raises GenerationNotFound."""
+        """Returns a generation of this tenant. Raises GenerationNotFound.
+
+        Raises StoreUnavailable instead while the store may lack logs that their owners write again.
+        """
         task = self.find(tenant, generation_id)
         if task is None:
+            self._check_settled()
             raise GenerationNotFound(
                 f"there is no generation {generation_id[:128]!r}, or it is no longer kept; "
                 "check the id, or start a new generation",
                 metadata={"generation_id": generation_id[:128]},
             )
         return task
+
+    def _check_settled(self) -> None:
+        """Raises StoreUnavailable while the event store may lack what it had before it was away."""
+        watch = self._services.store_watch
+        if watch is not None and not watch.settled:
+            raise StoreUnavailable(
+                "the event store was away a moment ago, and may not have all events back yet: try again"
+            )
 
     async def cancel(self, tenant: Tenant, generation_id: str) -> ReadableGeneration:
         """Stops a generation for all its subscribers. Waits up to `limits.cancel_wait` until it has ended."""

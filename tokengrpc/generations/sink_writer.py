@@ -130,6 +130,8 @@ class SinkWriter:
         if not self._in_memory or self._lost:
             self._set_in_memory(in_memory=False)
             await self._log.retain(0.0 if self._lost else ttl)
+            if self._log.epoch and ttl and not self._lost:
+                self._watch.ended.add(self._log, ttl)
         elif self._buffer.last_sequence:
             self._log.detach()
             self._on_stop, self._ttl = _ignore, ttl

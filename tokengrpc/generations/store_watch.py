@@ -11,6 +11,7 @@ import structlog
 from tokengrpc.core.ports.log import LogRefused
 from tokengrpc.core.ports.observer import StoreStateChanged
 from tokengrpc.errors import StoreUnavailable
+from tokengrpc.generations.ended_logs import EndedLogs
 
 if TYPE_CHECKING:
     from tokengrpc.core.ports.log import EventSink
@@ -39,6 +40,8 @@ class StoreWatch:
         """Number of generations with events that are in memory only."""
         self.healing: set[asyncio.Task[None]] = set()
         """Tasks that write such events when the store is back. They are cancelled at the end."""
+        self.ended = EndedLogs()
+        """Logs whose end is written again when the store is back, should it have lost it."""
         self._sink = sink
         self._patience = patience
         self._observers = observers
@@ -130,6 +133,9 @@ class StoreWatch:
         self._since = asyncio.get_running_loop().time()
         self._available.set()
         self._observers.emit(StoreStateChanged(store=STORE, available=True))
+        confirming = asyncio.get_running_loop().create_task(self.ended.confirm())
+        self.healing.add(confirming)
+        confirming.add_done_callback(self.healing.discard)
 
 
 def _away() -> StoreUnavailable:

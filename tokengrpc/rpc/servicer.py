@@ -133,7 +133,7 @@ class TokenStreamServicer:
         await self._locate(generation_id, call)
         try:
             found = generation_message(self._registry.get(call.identity.tenant, generation_id).snapshot())
-        except GenerationNotFound:
+        except (GenerationNotFound, StoreUnavailable):
             past = await self._past(call.identity.tenant, generation_id)
             if past is None:
                 raise
