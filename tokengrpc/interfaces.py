@@ -45,6 +45,7 @@ from tokengrpc.core.ports.engine import (
     Upstream,
 )
 from tokengrpc.core.ports.ledger import (
+    LedgerUnusable,
     PricesLostUsage,
     RecordRefused,
     Spill,
@@ -134,6 +135,7 @@ __all__ = [
     "LateUsage",
     "Lease",
     "LeaseStatus",
+    "LedgerUnusable",
     "LogClaim",
     "LogState",
     "LooksUpTenants",

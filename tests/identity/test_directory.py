@@ -31,12 +31,12 @@ DIGEST = "digest of k1"
 
 
 class Counted:
-    """A real store that counts looks at the audit, and can be away."""
+    """A real store that counts looks at the audit, and can be away, or go away while its keys are read."""
 
     def __init__(self, store: SqlTenantStore) -> None:
         self._store = store
         self.looks = 0
-        self.is_away = False
+        self.is_away = self.is_cut_off = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -47,6 +47,16 @@ class Counted:
             raise StoreUnavailable("away")
         return await self._store.changes_after(sequence, limit)
 
+    async def start(self) -> None:
+        if self.is_away:
+            raise StoreUnavailable("away")
+        await self._store.start()
+
+    async def usable_keys(self, after: str, limit: int):
+        if after and self.is_cut_off:
+            raise StoreUnavailable("cut off")
+        return await self._store.usable_keys(after, limit)
+
 
 def store_in(directory: Path) -> Counted:
     return Counted(SqlTenantStore(database.sqlite(directory / "tenants.sqlite3", 5.0)))
@@ -54,10 +64,16 @@ def store_in(directory: Path) -> Counted:
 
 @asynccontextmanager
 async def replica(
-    store: Counted, *static: str, outage_time: float = 300.0, states: list[bool] | None = None
+    store: Counted,
+    *static: str,
+    outage_time: float = 300.0,
+    strict: bool = True,
+    states: list[bool] | None = None,
 ) -> AsyncIterator[TenantDirectory]:
     settings = Settings(tenants=tuple(TenantSettings(name=name, key_env="KEY") for name in static))
-    made = TenantDirectory(SettingsTenants(settings), store, call_timeout=5.0, outage_time=outage_time)
+    made = TenantDirectory(
+        SettingsTenants(settings), store, call_timeout=5.0, outage_time=outage_time, strict=strict
+    )
     if states is not None:
         made.report_to(lambda event: states.append(event.available))
     try:
@@ -175,6 +191,39 @@ async def test_what_is_known_counts_while_the_database_is_away(store: Counted, t
         await directory.refresh()
         assert await directory.find_key(DIGEST) is not None
         assert states == [False, True]
+
+
+async def test_a_database_that_is_away_at_the_start(store: Counted, tmp_path: Path) -> None:
+    """Without strict, it counts from when it comes up; until then, nothing is told of it."""
+    other = store_in(tmp_path)
+    other.is_away = True
+    with pytest.raises(StoreUnavailable):
+        async with replica(other):
+            pass
+    other, states = store_in(tmp_path), []
+    other.is_away = True
+    async with replica(other, "static", strict=False, states=states) as directory:
+        for lookup in (directory.find_key(DIGEST), directory.find_tenant("acme")):
+            with pytest.raises(StoreUnavailable, match="could not be read yet"):
+                await lookup
+        assert await directory.find_tenant("static") is not None
+        other.is_away = False
+        await until(lambda: states == [False, True])
+        assert await directory.find_key(DIGEST) is not None
+        assert await directory.find_tenant("acme") == ACME
+
+
+async def test_what_was_read_before_a_cut_is_read_again(store: Counted, tmp_path: Path) -> None:
+    """A key that was revoked meanwhile identifies nobody."""
+    other = store_in(tmp_path)
+    other.is_cut_off = True
+    async with replica(other, strict=False) as directory:
+        await store.revoke_key("k1", "ops")
+        await store.delete_tenant("acme", "ops")
+        other.is_cut_off = False
+        await directory.refresh()
+        assert await directory.find_key(DIGEST) is None
+        assert await directory.find_tenant("acme") is None
 
 
 async def test_a_name_in_both_places_is_refused(store: Counted, tmp_path: Path) -> None:

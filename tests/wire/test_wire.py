@@ -161,6 +161,7 @@ CONTRACT: dict[str, tuple[str, str]] = {
     "Cancelled": ("CANCELLED", "NEVER"),
     "DetachExpired": ("CANCELLED", "NEVER"),
     "StoreUnavailable": ("UNAVAILABLE", "RETRY"),
+    "LedgerUnusable": ("UNAVAILABLE", "RETRY"),
     "RecordRefused": ("UNAVAILABLE", "RETRY"),
     "LogRefused": ("UNAVAILABLE", "RETRY"),
     "LogMoved": ("UNAVAILABLE", "RETRY"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from tokengrpc.core.ports.ledger import RecordRefused, RecordState, SpilledCall
+from tokengrpc.core.ports.ledger import LedgerUnusable, RecordRefused, RecordState, SpilledCall
 from tokengrpc.core.ports.observer import StoreStateChanged
 from tokengrpc.core.ports.usage_reader import UsageReader
 from tokengrpc.errors import StoreUnavailable, TokenGrpcError
@@ -57,6 +57,7 @@ class Billing:
         self._patience = patience
         self._observers = observers
         self._checkpoint_interval = checkpoint_interval
+        self._started = False
         self._available = True
         self._closed = False
         self._recovery: asyncio.Task[None] | None = None
@@ -73,10 +74,22 @@ class Billing:
         return self._available
 
     async def start(self) -> None:
-        """Starts the ledger, and begins to make the calls that an earlier process left in the spill."""
-        await self._ledger.start()
+        """Starts the ledger, and begins to make the calls that an earlier process left in the spill.
+
+        If the ledger is unavailable, raises StoreUnavailable if `strict`; otherwise keeps trying. Also raises
+        LedgerUnusable, and StoreUnavailable if the spill cannot be used.
+        """
+        away = None
+        try:
+            await self._start_ledger()
+        except StoreUnavailable as error:
+            if self._strict or isinstance(error, LedgerUnusable):
+                raise
+            away = error
         await self._kept.load()
-        if self._kept:
+        if away is not None:
+            self._failed(away)
+        elif self._kept:
             self._recover()
 
     async def close(self) -> None:
@@ -169,13 +182,20 @@ class Billing:
         except RecordRefused:
             raise
         except TokenGrpcError as error:
-            if self._available:
-                log.warning("the usage ledger is unavailable", cause=error.message)
-            self._set_available(available=False)
-            self._recover()
+            self._failed(error)
             # The cause is for the log: it may have the database's address.
             raise StoreUnavailable(_UNAVAILABLE) from error
         self._set_available(available=True)
+
+    def _failed(self, error: TokenGrpcError) -> None:
+        if self._available:
+            log.warning("the usage ledger is unavailable", cause=error.message)
+        self._set_available(available=False)
+        self._recover()
+
+    async def _start_ledger(self) -> None:
+        await self._ledger.start()
+        self._started = True
 
     def _set_available(self, *, available: bool) -> None:
         if available is not self._available:
@@ -189,6 +209,7 @@ class Billing:
     async def _write_waiting(self) -> None:
         """Repeats attempts until the ledger is available and all kept calls have been made."""
         try:
+            await self._start_late()
             delays = self._patience.delays()
             while self._kept or not self._available:
                 if await self._write_some():
@@ -199,6 +220,24 @@ class Billing:
                     await self._kept.clear()
         finally:
             self._recovery = None
+
+    async def _start_late(self) -> None:
+        """Starts a ledger that was unavailable when the server started, however long that takes."""
+        told = ""
+        for delay in self._patience.delays():
+            if self._started:
+                return
+            await asyncio.sleep(delay)
+            try:
+                await self._start_ledger()
+            except LedgerUnusable as error:
+                if error.message != told:
+                    log.error("the usage ledger cannot be used", cause=error.message)  # noqa: TRY400 - one line says it
+                told = error.message
+            except StoreUnavailable:
+                continue
+            except Exception:
+                log.exception("unexpected error while starting the usage ledger")
 
     async def _write_some(self) -> bool:
         """Makes the oldest kept calls; if there is none, probes whether the ledger is available."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -49,17 +50,23 @@ class TenantDirectory:
         *,
         call_timeout: float,
         outage_time: float,
+        strict: bool = True,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """Takes the settings' tenants and the store; `call_timeout` is for one look, in seconds."""
+        """Takes the settings' tenants and the store; `call_timeout` is for one look, in seconds.
+
+        If not `strict`, it starts while the store is away.
+        """
         self.store = store
         self._static = static
         self._timeout = call_timeout
         self._outage_time = max(outage_time, 2 * POLL_INTERVAL)
+        self._strict = strict
         self._now_ns = now_ns
         self._known = KnownTenants()
         self._uses = KeyUses(store, call_timeout=call_timeout)
-        self._current_at = 0.0
+        self._current_at = -math.inf
+        self._is_loaded = False
         self._wanted = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
@@ -74,12 +81,15 @@ class TenantDirectory:
     async def start(self) -> None:
         """Starts the store, reads it, and follows it from now on.
 
-        Raises StoreUnavailable, or ConfigError if a tenant of the settings has the name of one in the store.
+        If the store is away, raises StoreUnavailable if `strict`; otherwise reads it when it comes up. Raises
+        ConfigError if a tenant of the settings has the name of one in the store.
         """
-        await self.store.start()
-        now = asyncio.get_running_loop().time()
-        await self._known.load(self.store)
-        self._current_at = now
+        try:
+            self._current_at = await self._load()
+        except StoreUnavailable as error:
+            if self._strict:
+                raise
+            self._away(error.message)
         self._check_names(self._static.names)
         self._uses.start()
         self._task = asyncio.get_running_loop().create_task(self._follow())
@@ -143,6 +153,8 @@ class TenantDirectory:
         await done
 
     def _check_current(self) -> None:
+        if not self._is_loaded:
+            raise StoreUnavailable("tenants and keys could not be read yet: try again later")
         age = asyncio.get_running_loop().time() - self._current_at
         if self._is_away and age > self._outage_time:
             raise StoreUnavailable(
@@ -170,10 +182,22 @@ class TenantDirectory:
             _resolve(waiting, error)
             await asyncio.sleep(_SPACING)
 
+    async def _load(self) -> float:
+        """Starts the store, and reads everything for the first time. Returns when that began."""
+        await self.store.start()
+        began = asyncio.get_running_loop().time()
+        # Of an attempt that was cut off, nothing is kept: it may be deleted by now.
+        known = KnownTenants()
+        await known.load(self.store)
+        self._known, self._is_loaded = known, True
+        return began
+
     async def _look(self) -> TokenGrpcError | None:
         """Looks at the audit once. Returns why it could not."""
-        began = asyncio.get_running_loop().time()
         try:
+            if not self._is_loaded:
+                self._current_at = await self._load()
+            began = asyncio.get_running_loop().time()
             async with asyncio.timeout(self._timeout):
                 await self._known.follow(self.store)
         except TimeoutError:
@@ -192,8 +216,10 @@ class TenantDirectory:
         if not self._is_away:
             self._is_away = True
             log.warning(
-                "the database of tenants is away: what is known counts for a while",
-                seconds=self._outage_time,
+                "the database of tenants is away: what is known counts for a while"
+                if self._is_loaded
+                else "the database of tenants is away: nothing is known of it yet",
+                seconds=self._outage_time if self._is_loaded else None,
                 cause=cause,
             )
             self._emit(StoreStateChanged(store="tenants", available=False))

@@ -45,6 +45,7 @@ def create_directory(settings: Settings, ledger: UsageLedger) -> TenantDirectory
         ledger.tenants,
         call_timeout=limits.store_timeout,
         outage_time=limits.tenant_outage_time,
+        strict=settings.is_strict,
     )
 
 

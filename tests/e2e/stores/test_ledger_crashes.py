@@ -222,6 +222,31 @@ async def test_a_generation_of_an_outage_is_recorded_after_a_kill(tmp_path: Path
     assert record.usage.source is UsageSource.ESTIMATED
 
 
+async def test_a_server_that_dies_before_its_database_comes_up(tmp_path: Path) -> None:
+    """Its records and those of its successor, which starts without the database too, are all written."""
+    with postgres() as primary, primary.database("late") as url:
+        await asyncio.to_thread(primary.stop)
+        server = await started(KilledServer(tmp_path, shared(url, 1)))
+        async with streaming(server, "ended", 20) as call:
+            assert (await collect(call)).code is grpc.StatusCode.OK
+        async with streaming(server, "killed", 500):
+            await server.end(signal.SIGKILL)
+        await started(server)
+        async with streaming(server, "later", 20) as call:
+            assert (await collect(call)).code is grpc.StatusCode.OK
+        await asyncio.to_thread(primary.start)
+        ledger = SqlLedger(database.postgresql(url, 5.0), "test")
+        await until_record(
+            ledger, lambda last: (last.generation_id, last.state) == ("later", RecordState.CLOSED)
+        )
+        records = await check_books(ledger)
+        assert await server.end(signal.SIGTERM) == 0
+        await ledger.close()
+    closed, lost = RecordState.CLOSED, RecordState.LOST
+    states = {name: record.state for name, record in records.items()}
+    assert states == {"ended": closed, "killed": lost, "later": closed}
+
+
 @pytest.mark.parametrize("ledger", ["sqlite", "memory"])
 async def test_two_servers_with_one_data_directory(tmp_path: Path, ledger: str) -> None:
     """The second one is refused in one line, also if only the spill is there."""

@@ -55,6 +55,14 @@ def reason(call: Callable[[], object]) -> str:
     return ""
 
 
+def reason_when_available(call: Callable[[], object]) -> str:
+    """Calls until the store is available. Returns why the call fails then; empty if it does not."""
+    began = time.monotonic()
+    while (why := reason(call)) == "STORE_UNAVAILABLE":
+        assert time.monotonic() - began < 60
+    return why
+
+
 def until_refused(call: Callable[[], object], began: float) -> tuple[str, float]:
     """Calls until the call fails. Returns why it did, and how many seconds after a time."""
     for _ in range(MOST_CALLS):
@@ -120,10 +128,23 @@ def test_known_keys_go_on_for_a_while_without_the_database(tmp_path) -> None:
             assert why == "STORE_UNAVAILABLE"
             assert calls
             server_of_all.start()
-            began = time.monotonic()
-            while (why := reason(known.models)) == "STORE_UNAVAILABLE":
-                assert time.monotonic() - began < 60
-            assert not why
+            assert not reason_when_available(known.models)
+
+
+def test_keys_count_when_the_database_comes_up_after_the_server() -> None:
+    """Until then they are refused as unavailable."""
+    with postgres() as server_of_all:
+        where = {
+            "TOKENGRPC_LEDGER": server_of_all.url,
+            "TOKENGRPC_LEDGER_OUTAGE": "degrade",
+            "TOKENGRPC_AUTHENTICATOR": "database",
+        }
+        key = bootstrapped(**where)
+        server_of_all.stop()
+        with serving(**where) as server, caller(server, key) as known:
+            assert reason(known.models) == "STORE_UNAVAILABLE"
+            server_of_all.start()
+            assert not reason_when_available(known.models)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

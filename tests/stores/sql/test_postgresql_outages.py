@@ -7,6 +7,7 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from tests.support.ledger_outages import STORE_TIMEOUT, outage
@@ -14,6 +15,7 @@ from tests.support.pgbouncer import pgbouncer
 from tests.support.postgres import Postgres, postgres
 from tests.support.records import finished_record, usage_record
 from tests.support.tcp_proxy import TcpProxy
+from tokengrpc.core.ports.ledger import LedgerUnusable
 from tokengrpc.core.ports.usage_reader import RecordQuery
 from tokengrpc.errors import StoreUnavailable
 from tokengrpc.stores.sql import database
@@ -52,6 +54,39 @@ async def test_a_server_that_is_started_again(
             await run.check_served()
             await asyncio.to_thread(primary.start)
             await run.check_recovered()
+
+
+async def test_a_database_that_comes_up_after_its_server(primary: Postgres, tmp_path: Path) -> None:
+    """Without strict, the server starts, serves and spills, and uses the database when it is there."""
+    with primary.database("later") as url:
+        await asyncio.to_thread(primary.stop)
+        async with outage(ledger_at(url), tmp_path, strict=False) as run:
+            await run.check_served()
+            await asyncio.to_thread(primary.start)
+            await run.check_recovered()
+
+
+async def test_a_strict_server_starts_with_its_database_only(primary: Postgres, tmp_path: Path) -> None:
+    """It says what to look at."""
+    with primary.database("needed") as url:
+        await asyncio.to_thread(primary.stop)
+        with pytest.raises(StoreUnavailable, match="; check the settings `ledger`"):
+            async with outage(ledger_at(url), tmp_path, strict=True):
+                pass
+        await asyncio.to_thread(primary.start)
+
+
+@STRICT
+async def test_a_database_that_refuses_its_server(primary: Postgres, tmp_path: Path, *, strict: bool) -> None:
+    """No time mends that, so the server does not start."""
+    with primary.database("refusing") as url, psycopg.connect(url) as owner:
+        owner.execute("REVOKE CREATE ON SCHEMA public FROM public")
+        owner.execute("CREATE ROLE reader LOGIN")
+        owner.commit()
+        with pytest.raises(LedgerUnusable, match="permission denied"):
+            async with outage(ledger_at(url.replace("tokengrpc@", "reader@")), tmp_path, strict=strict):
+                pass
+        owner.execute("DROP ROLE reader")
 
 
 @STRICT

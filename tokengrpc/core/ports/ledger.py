@@ -88,6 +88,10 @@ class RecordRefused(StoreUnavailable):
     """A record with a value that the ledger cannot store. The ledger takes other records."""
 
 
+class LedgerUnusable(StoreUnavailable):
+    """A ledger that no time makes available, such as one of a newer version: no server starts with it."""
+
+
 class UsageLedger(Protocol):
     """Stores usage records. Each call may raise StoreUnavailable; callers bound it in time and repeat it.
 
@@ -100,7 +104,10 @@ class UsageLedger(Protocol):
         """Whether records survive the process."""
 
     async def start(self) -> None:
-        """Connects or opens files. Called once, before any other call."""
+        """Connects or opens files. Called before any other call, and again after StoreUnavailable.
+
+        Raises LedgerUnusable if it would be in vain to try again.
+        """
 
     async def close(self) -> None:
         """Releases everything. Called once, after all other calls."""

@@ -73,7 +73,7 @@ class TenantStore(Protocol):
     """
 
     async def start(self) -> None:
-        """Connects."""
+        """Connects. Called before any other call, and again after it has raised StoreUnavailable."""
 
     async def close(self) -> None:
         """Releases everything."""

@@ -12,7 +12,14 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+)
 
 from tokengrpc.core.ports.ledger import RecordRefused
 from tokengrpc.errors import StoreUnavailable
@@ -135,6 +142,17 @@ def translated(store: str) -> Iterator[None]:
         raise RecordRefused(f"the {store} failed: {error}") from error
     except (SQLAlchemyError, OSError) as error:
         raise StoreUnavailable(f"the {store} failed: {type(error).__name__}") from error
+
+
+def is_away(error: StoreUnavailable) -> bool:
+    """Returns whether an error of `translated` is that of a server that cannot be reached or takes no calls.
+
+    A server that refuses a user or a database when it is connected to cannot be told from that.
+    """
+    cause = error.__cause__
+    return isinstance(cause, DBAPIError) and (
+        cause.connection_invalidated or isinstance(cause, OperationalError | InterfaceError)
+    )
 
 
 class DirectoryLock:

@@ -7,6 +7,7 @@ import math
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +15,7 @@ import sqlalchemy.exc
 import structlog
 
 from tokengrpc.config import ConfigError
+from tokengrpc.core.ports.ledger import LedgerUnusable
 from tokengrpc.errors import StoreUnavailable
 from tokengrpc.extras import require
 from tokengrpc.stores.sql import budget_leases, database, group, recovery, schema, works
@@ -88,6 +90,7 @@ class SqlLedger:
         self._seen_at = -math.inf
         self._writer: GroupWriter[works.Work] | None = None
         self._short_way: OneStatement | None = None  # to SQLite
+        self._opening: asyncio.Future[None] | None = None
         self._heartbeat: asyncio.Task[None] | None = None
         self._queries = Queries(engine)
         self.tenants = SqlTenantStore(engine)
@@ -112,7 +115,8 @@ class SqlLedger:
 
     async def start(self) -> None:
         """See `UsageLedger`. Creates or changes the tables, and closes the records of dead processes."""
-        await asyncio.to_thread(self._open)
+        self._opening = asyncio.ensure_future(asyncio.to_thread(self._open))
+        await asyncio.shield(self._opening)
         self._writer = GroupWriter("ledger", self._write, self._rest, self._patience)
         if self._lock is not None:
             await self._close_lost(None)
@@ -127,6 +131,9 @@ class SqlLedger:
         if self._writer is not None:
             await self._writer.close()
         self._readers.shutdown(wait=False, cancel_futures=True)
+        if self._opening is not None:
+            with suppress(StoreUnavailable):
+                await self._opening
         await asyncio.to_thread(self._release)
 
     async def begin(self, record: UsageRecord) -> None:
@@ -207,10 +214,12 @@ class SqlLedger:
                     self._short_way = OneStatement(self._engine)
         except StoreUnavailable as error:
             self._release()
+            message = error.message
             if isinstance(error.__cause__, sqlalchemy.exc.SQLAlchemyError):  # the database's own words
-                what_to_do = "check the settings `ledger` and `data_dir`, and that the database runs"
-                raise StoreUnavailable(f"{error.message}; {what_to_do}") from error
-            raise
+                message += "; check the settings `ledger` and `data_dir`, and that the database runs"
+            # Waiting does not mend a local file, but a server can come up.
+            is_away = self._lock is None and database.is_away(error)
+            raise (StoreUnavailable if is_away else LedgerUnusable)(message) from error
 
     def _release(self) -> None:
         if self._short_way is not None:
