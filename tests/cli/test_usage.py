@@ -148,6 +148,20 @@ def test_costs(tmp_path: Path) -> None:
         assert "cost          0.000012 EUR" in server("get", "g").stdout
 
 
+def test_new_entries_are_followed() -> None:
+    """Without --after, those that were there before are not printed. Another command can continue."""
+    with serving() as server:
+        generate(server, "before")
+        with server.running("usage", "entries", "--follow", "--json") as follower:
+            assert b"new entries after 2 are printed" in follower.stderr.readline()
+            generate(server, "new")
+            seen = [json.loads(follower.stdout.readline()) for _ in range(2)]
+            assert [int(entry["sequence"]) for entry in seen] == [3, 4]
+            follower.send_signal(2)
+            assert follower.wait(30) == 130
+            assert b"continue with --after 4" in follower.stderr.read()
+
+
 def test_entries_are_followed_over_a_restart(tmp_path: Path) -> None:
     """Each entry once, in order, although the server stops in between; --after continues later."""
     with socket.socket() as free:
@@ -156,7 +170,8 @@ def test_entries_are_followed_over_a_restart(tmp_path: Path) -> None:
     options = ("--listen", address, "--data-dir", str(tmp_path))
     with serving(*options) as first:
         generate(first, "one")
-        with first.running("usage", "entries", "--follow", "--json", "--patience", "60") as follower:
+        following = ("usage", "entries", "--follow", "--after", "0", "--json", "--patience", "60")
+        with first.running(*following) as follower:
             seen = [json.loads(follower.stdout.readline()) for _ in range(2)]
             assert first.stop() == 0
             with serving(*options) as second:

@@ -76,6 +76,7 @@ async def test_wrong_arguments(served: Served) -> None:
 async def test_new_entries_are_followed(served: Served) -> None:
     """An entry that is written later comes as well, and the generator is the caller's to end."""
     async with TokenStreamClient(served.target, options=OPTIONS) as client:
+        assert await client.usage.newest_sequence() == COUNT
         following = client.usage.follow(after=COUNT - 1, interval=0.01)
         assert (await anext(following)).sequence == COUNT
         waiting = asyncio.ensure_future(anext(following))
@@ -90,6 +91,8 @@ async def test_patience_ends_when_the_server_stays_away(served: Served) -> None:
     async with TokenStreamClient("127.0.0.1:1", options=OPTIONS, policy=policy) as client:
         with pytest.raises(UnavailableError):
             await anext(client.usage.follow(interval=0.01))
+        with pytest.raises(UnavailableError):
+            await client.usage.newest_sequence()
 
 
 async def test_the_blocking_client(served: Served) -> None:
@@ -100,6 +103,7 @@ async def test_the_blocking_client(served: Served) -> None:
             records = len(list(client.usage.records()))
             entries = len(list(client.usage.entries(after=2)))
             models = [found.model for found in client.usage.summarize(["model"])]
-            return records, entries, models, next(client.usage.follow(after=COUNT - 1)).sequence
+            following = client.usage.follow(after=client.usage.newest_sequence() - 1)
+            return records, entries, models, next(following).sequence
 
     assert await asyncio.to_thread(read) == (COUNT, COUNT - 2, ["m0", "m1"], COUNT)

@@ -172,6 +172,13 @@ async def test_entries_have_no_gap_and_tell_what_happened(ledger: ReadableLedger
     assert await ledger.entries(4, 10) == []
 
 
+async def test_the_newest_sequence(ledger: ReadableLedger) -> None:
+    """Of all tenants, of one, and of one without any entry."""
+    assert await ledger.newest_sequence() == 0
+    await fill(ledger, 3)
+    assert [await ledger.newest_sequence(name) for name in ("", "t0", "t1", "t2")] == [3, 3, 2, 0]
+
+
 async def test_costs_are_summed_for_each_currency(ledger: ReadableLedger) -> None:
     """In the groups that the limit leaves. Records without a price are in none; mixed versions have none."""
     costs = [Cost(2, "USD", "v1"), Cost(3, "USD", "v2"), Cost(5, "EUR", "v1"), None]

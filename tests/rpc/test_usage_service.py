@@ -115,7 +115,7 @@ async def test_wrong_requests_name_their_field(service: Service) -> None:
     for field, given in filters:
         assert violation(await failing(service.records(filter=pb.UsageFilter(**given)))) == field
     assert violation(await failing(service.records(page_size=-1))) == "page_size"
-    assert violation(await failing(service.entries(after_sequence=-1))) == "after_sequence"
+    assert violation(await failing(service.entries(after_sequence=-2))) == "after_sequence"
     time, label = pb.USAGE_DIMENSION_TIME, pb.USAGE_DIMENSION_LABEL
     for field, given in (
         ("group_by", {"group_by": [77]}),
@@ -214,3 +214,5 @@ async def test_what_a_record_tells(service: Service) -> None:
     assert kinds == [pb.USAGE_ENTRY_KIND_BEGIN, pb.USAGE_ENTRY_KIND_FINISH, pb.USAGE_ENTRY_KIND_SETTLE]
     last = await service.entries("a", after_sequence=3)
     assert (len(last.usage_entries), last.last_sequence) == (0, 3)
+    newest = await service.entries("a", after_sequence=-1)
+    assert (len(newest.usage_entries), newest.last_sequence) == (0, 3)

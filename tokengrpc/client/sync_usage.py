@@ -10,7 +10,7 @@ from tokenstreaming.v1 import usage_service_pb2 as pb
 from tokengrpc.client.channel import CONTROL_TIMEOUT
 from tokengrpc.client.delays import DEFAULT_PATIENCE
 from tokengrpc.client.errors import UnavailableError
-from tokengrpc.client.usage_requests import summarize_request, usage_filter
+from tokengrpc.client.usage_requests import NEWEST, summarize_request, usage_filter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -70,14 +70,19 @@ class SyncUsage:
         self, *, after: int = 0, tenant: str = "", timeout: float | None = CONTROL_TIMEOUT
     ) -> Iterator[pb.UsageEntry]:
         """Yields the ledger's entries after a sequence, in order, until there are no further ones."""
-        request = pb.ListUsageEntriesRequest(after_sequence=after, tenant=tenant, page_size=_PAGE)
         while True:
-            connection = self._connections.here()
-            page = connection.unary(connection.usage_stub.ListUsageEntries, request, timeout)
+            page = self._page(after, tenant, timeout)
             yield from page.usage_entries
             if len(page.usage_entries) < _PAGE:
                 return
-            request.after_sequence = page.last_sequence
+            after = page.last_sequence
+
+    def newest_sequence(self, *, tenant: str = "", timeout: float | None = CONTROL_TIMEOUT) -> int:
+        """Returns the sequence of the ledger's newest entry, after which `follow` yields what comes now.
+
+        Waits for a server that is unavailable, as `follow` does.
+        """
+        return self._patient_page(NEWEST, tenant, 1.0, timeout).last_sequence
 
     def follow(
         self,
@@ -92,15 +97,28 @@ class SyncUsage:
         Raises UnavailableError if the server or its ledger stays unavailable for the policy's patience, by
         default a minute.
         """
+        while True:
+            page = self._patient_page(after, tenant, interval, timeout)
+            yield from page.usage_entries
+            after = page.last_sequence
+            if len(page.usage_entries) < _PAGE:
+                time.sleep(interval)
+
+    def _page(self, after: int, tenant: str, timeout: float | None) -> pb.ListUsageEntriesResponse:
+        request = pb.ListUsageEntriesRequest(after_sequence=after, tenant=tenant, page_size=_PAGE)
+        connection = self._connections.here()
+        return connection.unary(connection.usage_stub.ListUsageEntries, request, timeout)
+
+    def _patient_page(
+        self, after: int, tenant: str, interval: float, timeout: float | None
+    ) -> pb.ListUsageEntriesResponse:
+        """Asks for a page again each `interval` s while the server is unavailable, within the patience."""
         patience = DEFAULT_PATIENCE if self._policy.patience is None else self._policy.patience
-        answered = time.monotonic()
+        asked = time.monotonic()
         while True:
             try:
-                for entry in self.entries(after=after, tenant=tenant, timeout=timeout):
-                    after = entry.sequence
-                    yield entry
-                answered = time.monotonic()
+                return self._page(after, tenant, timeout)
             except UnavailableError:
-                if time.monotonic() - answered > patience:
+                if time.monotonic() - asked > patience:
                     raise
             time.sleep(interval)

@@ -10,7 +10,7 @@ from tokenstreaming.v1 import usage_service_pb2 as pb
 from tokengrpc.client.channel import CONTROL_TIMEOUT
 from tokengrpc.client.delays import DEFAULT_PATIENCE
 from tokengrpc.client.errors import UnavailableError
-from tokengrpc.client.usage_requests import summarize_request, usage_filter
+from tokengrpc.client.usage_requests import NEWEST, summarize_request, usage_filter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -73,15 +73,20 @@ class Usage:
         self, *, after: int = 0, tenant: str = "", timeout: float | None = CONTROL_TIMEOUT
     ) -> AsyncIterator[pb.UsageEntry]:
         """Yields the ledger's entries after a sequence, in order, until there are no further ones."""
-        request = pb.ListUsageEntriesRequest(after_sequence=after, tenant=tenant, page_size=_PAGE)
         while True:
-            connection = self._connections.here()
-            page = await connection.unary(connection.usage_stub.ListUsageEntries, request, timeout)
+            page = await self._page(after, tenant, timeout)
             for entry in page.usage_entries:
                 yield entry
             if len(page.usage_entries) < _PAGE:
                 return
-            request.after_sequence = page.last_sequence
+            after = page.last_sequence
+
+    async def newest_sequence(self, *, tenant: str = "", timeout: float | None = CONTROL_TIMEOUT) -> int:
+        """Returns the sequence of the ledger's newest entry, after which `follow` yields what comes now.
+
+        Waits for a server that is unavailable, as `follow` does.
+        """
+        return (await self._patient_page(NEWEST, tenant, 1.0, timeout)).last_sequence
 
     async def follow(
         self,
@@ -96,16 +101,30 @@ class Usage:
         Raises UnavailableError if the server or its ledger stays unavailable for the policy's patience, by
         default a minute.
         """
+        while True:
+            page = await self._patient_page(after, tenant, interval, timeout)
+            for entry in page.usage_entries:
+                yield entry
+            after = page.last_sequence
+            if len(page.usage_entries) < _PAGE:
+                await asyncio.sleep(interval)
+
+    async def _page(self, after: int, tenant: str, timeout: float | None) -> pb.ListUsageEntriesResponse:
+        request = pb.ListUsageEntriesRequest(after_sequence=after, tenant=tenant, page_size=_PAGE)
+        connection = self._connections.here()
+        return await connection.unary(connection.usage_stub.ListUsageEntries, request, timeout)
+
+    async def _patient_page(
+        self, after: int, tenant: str, interval: float, timeout: float | None
+    ) -> pb.ListUsageEntriesResponse:
+        """Asks for a page again each `interval` s while the server is unavailable, within the patience."""
         patience = DEFAULT_PATIENCE if self._policy.patience is None else self._policy.patience
         now = asyncio.get_running_loop().time
-        answered = now()
+        asked = now()
         while True:
             try:
-                async for entry in self.entries(after=after, tenant=tenant, timeout=timeout):
-                    after = entry.sequence
-                    yield entry
-                answered = now()
+                return await self._page(after, tenant, timeout)
             except UnavailableError:
-                if now() - answered > patience:
+                if now() - asked > patience:
                     raise
             await asyncio.sleep(interval)

@@ -22,6 +22,9 @@ UNITS = {
     "day": pb.USAGE_TIME_UNIT_DAY,
     "month": pb.USAGE_TIME_UNIT_MONTH,
 }
+NEWEST = -1
+"""Asks for no entries, only for the sequence of the newest one."""
+
 LABEL = "label:"
 """Begins the word that groups by the value of a label, whose key follows."""
 

@@ -9,7 +9,7 @@ from tokenstreaming.v1 import usage_service_pb2 as pb
 from tokengrpc.errors import InvalidRequest
 from tokengrpc.wire.parsing import parse
 from tokengrpc.wire.usage import entry_message, page_message, sum_message
-from tokengrpc.wire.usage_requests import MAX_GROUPS, entries_of, page_of, summary_of
+from tokengrpc.wire.usage_requests import MAX_GROUPS, NEWEST, entries_of, page_of, summary_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +57,11 @@ class UsageServicer:
     async def list_usage_entries(self, data: bytes, call: RpcCall) -> bytes:
         """Handles ListUsageEntries."""
         asked = entries_of(parse(pb.ListUsageEntriesRequest, data), call.identity)
+        if asked.after == NEWEST:
+            return await self._reads.read(
+                lambda reader: reader.newest_sequence(asked.tenant),
+                lambda newest: pb.ListUsageEntriesResponse(last_sequence=newest).SerializeToString(),
+            )
 
         def encode(entries: Sequence[LedgerEntry]) -> bytes:
             return pb.ListUsageEntriesResponse(

@@ -105,6 +105,11 @@ class MemoryLedger:
         later = (entry for entry in self._entries if entry.sequence > after)
         return [entry for entry in later if tenant in {"", entry.record.tenant}][:limit]
 
+    async def newest_sequence(self, tenant: str = "") -> int:
+        """See `UsageReader`. Knows entries that are kept."""
+        newest_first = reversed(self._entries)
+        return next((entry.sequence for entry in newest_first if tenant in {"", entry.record.tenant}), 0)
+
     def _put(self, kind: EntryKind, record: UsageRecord) -> None:
         self._sequence += 1
         self._entries.append(

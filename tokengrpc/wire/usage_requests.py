@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 MAX_PAGE_SIZE = 1000
 MAX_GROUPS = 10_000
+NEWEST = -1
+"""`after_sequence` of a caller that wants no entries, only the sequence of the newest one."""
+
 _MAX_LABELS = 16
 _MAX_LENGTH = 1024
 """Characters of a value in a filter."""
@@ -86,7 +89,7 @@ def summary_of(request: pb.SummarizeUsageRequest, caller: Identity) -> tuple[Rec
 def entries_of(request: pb.ListUsageEntriesRequest, caller: Identity) -> Entries:
     """Converts a request. Raises InvalidRequest, AdminRequired."""
     checks = Checks()
-    checks.that(request.after_sequence >= 0, "after_sequence", "must not be negative")
+    checks.that(request.after_sequence >= NEWEST, "after_sequence", f"must be at least {NEWEST}")
     _bounded(request.tenant, "tenant", checks)
     size = _page_size(request.page_size, 100, checks)
     _raise(checks)

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from tokengrpc.cli import exits
 from tokengrpc.cli import options as shared
 from tokengrpc.cli.endpoint import Endpoint, with_endpoint
-from tokengrpc.cli.output import write_error
+from tokengrpc.cli.output import write_error, write_note
 from tokengrpc.cli.session import Server, interruptible, run
 from tokengrpc.cli.usage import options
 from tokengrpc.cli.usage.export import export
@@ -146,14 +146,12 @@ def list_records(
 def entries(
     *,
     endpoint: Endpoint,
-    after: int = typer.Option(
-        0,
-        "--after",
-        metavar="SEQ",
-        callback=shared.between(0, shared.INT64),
-        help="Only entries after this sequence.",
+    after: int | None = options.AFTER,
+    follow: bool = typer.Option(
+        False,
+        "--follow",
+        help="Go on: print new entries as they are written, only these without --after.",
     ),
-    follow: bool = typer.Option(False, "--follow", help="Go on: print new entries as they are written."),
     tenant: str = options.TENANT,
     zone: str = options.ZONE,
     csv: bool = options.CSV,
@@ -163,20 +161,29 @@ def entries(
     """Print the ledger's entries in order.
 
     Each change of a generation's record is an entry. The sequence of an entry never changes, so --after
-    continues where an earlier command ended.
+    continues where an earlier command ended; --after 0 is the beginning of the ledger.
     """
     from tokengrpc.cli.usage.printing import EntryPrinter  # noqa: PLC0415 - as above
 
-    printer = EntryPrinter(options.zone_of(zone), options.form(json=json, csv=csv), after)
+    printer = EntryPrinter(options.zone_of(zone), options.form(json=json, csv=csv))
 
     async def call(client: TokenStreamClient) -> None:
-        read = client.usage.follow if follow else client.usage.entries
-        try:
-            async for entry in read(after=after, tenant=tenant):
+        usage = client.usage
+        if not follow:
+            async for entry in usage.entries(after=after or 0, tenant=tenant):
                 printer.print(entry)
+            return
+        if after is None:
+            place = await usage.newest_sequence(tenant=tenant)
+            write_note(f"new entries after {place} are printed; --after 0 begins with the first")
+        else:
+            place = after
+        try:
+            async for entry in usage.follow(after=place, tenant=tenant):
+                printer.print(entry)
+                place = entry.sequence
         finally:
-            if follow:
-                printer.tell_place()
+            write_note(f"continue with --after {place}")
 
     return _call(endpoint, call, patience)
 

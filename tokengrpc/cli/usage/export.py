@@ -12,10 +12,11 @@ from tokenstreaming.v1 import usage_service_pb2, usage_service_pb2_grpc
 
 from tokengrpc.cli import exits
 from tokengrpc.cli.endpoint import Endpoint, with_endpoint
-from tokengrpc.cli.options import INT64, between
+from tokengrpc.cli.options import between
 from tokengrpc.cli.output import write, write_error, write_note
 from tokengrpc.cli.target import unreachable
 from tokengrpc.cli.usage.formats import ENCODINGS, Format
+from tokengrpc.cli.usage.options import AFTER
 from tokengrpc.cli.usage.receiver import Receiver, ReceiverError
 from tokengrpc.client.channel import call_metadata
 
@@ -34,9 +35,7 @@ def export(
     *,
     endpoint: Endpoint,
     format_: Format = _FORMAT,
-    after: int | None = typer.Option(
-        None, "--after", metavar="SEQ", callback=between(0, INT64), help="Only entries after this sequence."
-    ),
+    after: int | None = AFTER,
     state: str = typer.Option(
         "",
         "--state",

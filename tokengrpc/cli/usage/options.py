@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 
+from tokengrpc.cli.options import INT64, between
 from tokengrpc.cli.options import label as label_of
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ ZONE = typer.Option(
     "--zone",
     metavar="ZONE",
     help="The time zone of all times, such as Europe/Berlin.",
+)
+AFTER = typer.Option(
+    None, "--after", metavar="SEQ", callback=between(0, INT64), help="Only entries after this sequence."
 )
 JSON = typer.Option(False, "--json", help="Print the contract's messages as JSON, one in a line.")
 CSV = typer.Option(False, "--csv", help="Print comma-separated values, with a line of names.")

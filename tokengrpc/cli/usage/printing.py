@@ -81,18 +81,16 @@ async def print_records(
 
 
 class EntryPrinter:
-    """Prints entries as they come, and knows the last one."""
+    """Prints entries as they come."""
 
-    def __init__(self, zone: tzinfo, form: Form, after: int) -> None:
+    def __init__(self, zone: tzinfo, form: Form) -> None:
         self._zone = zone
         self._form = form
-        self._last = after
         if form is Form.CSV:
             _print_names(ENTRY)
 
     def print(self, entry: pb.UsageEntry) -> None:
         """Prints an entry in one line."""
-        self._last = entry.sequence
         if self._form is not Form.TABLE:
             _print_line(entry, ENTRY, self._form)
             return
@@ -104,10 +102,6 @@ class EntryPrinter:
             f"{record.generation_id}  {record.model}  {end_text(record)}",
         )
         write(cut_to_terminal("  ".join(told)), end="\n")
-
-    def tell_place(self) -> None:
-        """Says with which option another command continues."""
-        write_note(f"continue with --after {self._last}")
 
 
 def _print_record_table(records: Sequence[pb.UsageRecord], zone: tzinfo) -> None:

@@ -127,3 +127,6 @@ class UsageReader(Protocol):
 
     async def entries(self, after: int, limit: int, tenant: str = "") -> Sequence[LedgerEntry]:
         """Returns up to `limit` entries after a sequence, in order: of one tenant, or of all if empty."""
+
+    async def newest_sequence(self, tenant: str = "") -> int:
+        """Returns the sequence of the newest entry, of one tenant or of all if empty; 0 if there is none."""

@@ -173,6 +173,10 @@ class SqlLedger:
         """See `UsageReader`."""
         return await self._read(lambda: self._queries.entries(after, limit, tenant))
 
+    async def newest_sequence(self, tenant: str = "") -> int:
+        """See `UsageReader`."""
+        return await self._read(lambda: self._queries.newest_sequence(tenant))
+
     async def lease_budgets(self, requests: Sequence[LeaseRequest], seconds: float) -> Sequence[Lease]:
         """See `BudgetStore`."""
 

@@ -90,11 +90,14 @@ class Queries:
 
     def entries(self, after: int, limit: int, tenant: str) -> Sequence[LedgerEntry]:
         """See `UsageReader`."""
-        later = entries.select().where(entries.c.sequence > after)
-        if tenant:
-            later = later.where(entries.c.tenant == tenant)
+        later = _of(tenant, entries.select().where(entries.c.sequence > after))
         rows = self._all(later.order_by(entries.c.sequence).limit(limit))
         return [_entry_decoder.decode(row.body) for row in rows]
+
+    def newest_sequence(self, tenant: str) -> int:
+        """See `UsageReader`."""
+        ((newest,),) = self._all(_of(tenant, sa.select(sa.func.max(entries.c.sequence))))
+        return newest or 0
 
     def _counted(self, query: RecordQuery, grouping: Grouping) -> sa.FromClause:
         """Returns what a summary sums up: records, and sums of records that were pruned."""
@@ -153,6 +156,11 @@ def _searched(time: sa.ColumnElement[int], spans: Sequence[Span]) -> sa.ColumnEl
     middle = len(spans) // 2
     later = time >= spans[middle].start_ns
     return sa.case((later, _searched(time, spans[middle:])), else_=_searched(time, spans[:middle]))
+
+
+def _of(tenant: str, found: sa.Select[Any]) -> sa.Select[Any]:
+    """Returns the entries of one tenant; all if it is empty."""
+    return found.where(entries.c.tenant == tenant) if tenant else found
 
 
 def _pruned_conditions(query: RecordQuery) -> list[sa.ColumnElement[bool]]:

@@ -1001,7 +1001,8 @@ func (x *UsageSummary) GetCosts() []*Cost {
 // Request for entries of the ledger.
 type ListUsageEntriesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Only entries after this sequence. 0: from the beginning.
+	// Only entries after this sequence. 0: from the beginning. -1: none, for callers that want those that are added from
+	// now on: `last_sequence` tells what to ask for.
 	AfterSequence int64 `protobuf:"varint,1,opt,name=after_sequence,json=afterSequence,proto3" json:"after_sequence,omitempty"`
 	// Maximum number of entries in the response: at most 1000. 0: 100.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
@@ -1067,7 +1068,8 @@ type ListUsageEntriesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Entries, in the order of their sequences. Empty if there are no further ones yet.
 	UsageEntries []*UsageEntry `protobuf:"bytes,1,rep,name=usage_entries,json=usageEntries,proto3" json:"usage_entries,omitempty"`
-	// Sequence to continue after: that of the last entry in the response; `after_sequence` if it has none.
+	// Sequence to continue after: that of the last entry in the response; `after_sequence` if it has none. If
+	// `after_sequence` is -1: that of the newest entry, or 0 if there is none.
 	LastSequence  int64 `protobuf:"varint,2,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -496,7 +496,8 @@ export const UsageSummarySchema: GenMessage<UsageSummary> = /*@__PURE__*/
  */
 export type ListUsageEntriesRequest = Message<"tokenstreaming.v1.ListUsageEntriesRequest"> & {
   /**
-   * Only entries after this sequence. 0: from the beginning.
+   * Only entries after this sequence. 0: from the beginning. -1: none, for callers that want those that are added from
+   * now on: `last_sequence` tells what to ask for.
    *
    * @generated from field: int64 after_sequence = 1;
    */
@@ -538,7 +539,8 @@ export type ListUsageEntriesResponse = Message<"tokenstreaming.v1.ListUsageEntri
   usageEntries: UsageEntry[];
 
   /**
-   * Sequence to continue after: that of the last entry in the response; `after_sequence` if it has none.
+   * Sequence to continue after: that of the last entry in the response; `after_sequence` if it has none. If
+   * `after_sequence` is -1: that of the newest entry, or 0 if there is none.
    *
    * @generated from field: int64 last_sequence = 2;
    */

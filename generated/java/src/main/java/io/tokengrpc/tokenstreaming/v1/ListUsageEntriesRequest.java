@@ -57,7 +57,8 @@ private static final long serialVersionUID = 0L;
   private long afterSequence_ = 0L;
   /**
    * <pre>
-   * Only entries after this sequence. 0: from the beginning.
+   * Only entries after this sequence. 0: from the beginning. -1: none, for callers that want those that are added from
+   * now on: `last_sequence` tells what to ask for.
    * </pre>
    *
    * <code>int64 after_sequence = 1 [json_name = "afterSequence"];</code>
@@ -482,7 +483,8 @@ private static final long serialVersionUID = 0L;
     private long afterSequence_ ;
     /**
      * <pre>
-     * Only entries after this sequence. 0: from the beginning.
+     * Only entries after this sequence. 0: from the beginning. -1: none, for callers that want those that are added from
+     * now on: `last_sequence` tells what to ask for.
      * </pre>
      *
      * <code>int64 after_sequence = 1 [json_name = "afterSequence"];</code>
@@ -494,7 +496,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Only entries after this sequence. 0: from the beginning.
+     * Only entries after this sequence. 0: from the beginning. -1: none, for callers that want those that are added from
+     * now on: `last_sequence` tells what to ask for.
      * </pre>
      *
      * <code>int64 after_sequence = 1 [json_name = "afterSequence"];</code>
@@ -510,7 +513,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Only entries after this sequence. 0: from the beginning.
+     * Only entries after this sequence. 0: from the beginning. -1: none, for callers that want those that are added from
+     * now on: `last_sequence` tells what to ask for.
      * </pre>
      *
      * <code>int64 after_sequence = 1 [json_name = "afterSequence"];</code>

@@ -12,7 +12,8 @@ public interface ListUsageEntriesRequestOrBuilder extends
 
   /**
    * <pre>
-   * Only entries after this sequence. 0: from the beginning.
+   * Only entries after this sequence. 0: from the beginning. -1: none, for callers that want those that are added from
+   * now on: `last_sequence` tells what to ask for.
    * </pre>
    *
    * <code>int64 after_sequence = 1 [json_name = "afterSequence"];</code>

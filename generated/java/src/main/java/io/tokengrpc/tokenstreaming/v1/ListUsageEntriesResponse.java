@@ -118,7 +118,8 @@ private static final long serialVersionUID = 0L;
   private long lastSequence_ = 0L;
   /**
    * <pre>
-   * Sequence to continue after: that of the last entry in the response; `after_sequence` if it has none.
+   * Sequence to continue after: that of the last entry in the response; `after_sequence` if it has none. If
+   * `after_sequence` is -1: that of the newest entry, or 0 if there is none.
    * </pre>
    *
    * <code>int64 last_sequence = 2 [json_name = "lastSequence"];</code>
@@ -823,7 +824,8 @@ private static final long serialVersionUID = 0L;
     private long lastSequence_ ;
     /**
      * <pre>
-     * Sequence to continue after: that of the last entry in the response; `after_sequence` if it has none.
+     * Sequence to continue after: that of the last entry in the response; `after_sequence` if it has none. If
+     * `after_sequence` is -1: that of the newest entry, or 0 if there is none.
      * </pre>
      *
      * <code>int64 last_sequence = 2 [json_name = "lastSequence"];</code>
@@ -835,7 +837,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Sequence to continue after: that of the last entry in the response; `after_sequence` if it has none.
+     * Sequence to continue after: that of the last entry in the response; `after_sequence` if it has none. If
+     * `after_sequence` is -1: that of the newest entry, or 0 if there is none.
      * </pre>
      *
      * <code>int64 last_sequence = 2 [json_name = "lastSequence"];</code>
@@ -851,7 +854,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Sequence to continue after: that of the last entry in the response; `after_sequence` if it has none.
+     * Sequence to continue after: that of the last entry in the response; `after_sequence` if it has none. If
+     * `after_sequence` is -1: that of the newest entry, or 0 if there is none.
      * </pre>
      *
      * <code>int64 last_sequence = 2 [json_name = "lastSequence"];</code>

@@ -56,7 +56,8 @@ public interface ListUsageEntriesResponseOrBuilder extends
 
   /**
    * <pre>
-   * Sequence to continue after: that of the last entry in the response; `after_sequence` if it has none.
+   * Sequence to continue after: that of the last entry in the response; `after_sequence` if it has none. If
+   * `after_sequence` is -1: that of the newest entry, or 0 if there is none.
    * </pre>
    *
    * <code>int64 last_sequence = 2 [json_name = "lastSequence"];</code>
