@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from tokengrpc.errors import StoreUnavailable
 
@@ -18,41 +17,26 @@ _SECONDS = 10.0
 _AT_ONCE = 64
 
 
-class _Ended(NamedTuple):
-    time: float
-    log: OwnedLog
-    ttl: float
-
-
 class EndedLogs:
-    """The logs that ended here within the last seconds."""
+    """The logs that ended here within the last seconds, each with the seconds for which it is kept."""
 
     def __init__(self) -> None:
-        self._logs: deque[_Ended] = deque()
-        self._timer: asyncio.TimerHandle | None = None
+        self._logs: dict[OwnedLog, float] = {}
 
     def add(self, log: OwnedLog, ttl: float) -> None:
         """Remembers a log, which is kept for `ttl` seconds."""
         log.close()
-        loop = asyncio.get_running_loop()
-        self._logs.append(_Ended(loop.time(), log, ttl))
-        if self._timer is None:
-            self._timer = loop.call_later(_SECONDS, self._forget)
+        self._logs[log] = ttl
+        asyncio.get_running_loop().call_later(min(_SECONDS, ttl), self._logs.pop, log, None)
 
     async def confirm(self) -> None:
         """Writes the ends again that the store has lost. Called when it is back."""
-        logs = list(self._logs)
+        logs = list(self._logs.items())
         for begin in range(0, len(logs), _AT_ONCE):
-            await asyncio.gather(*map(_confirm, logs[begin : begin + _AT_ONCE]))
-
-    def _forget(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._logs and self._logs[0].time <= loop.time() - _SECONDS:
-            self._logs.popleft()
-        self._timer = loop.call_at(self._logs[0].time + _SECONDS, self._forget) if self._logs else None
+            await asyncio.gather(*(_confirm(log, ttl) for log, ttl in logs[begin : begin + _AT_ONCE]))
 
 
-async def _confirm(ended: _Ended) -> None:
+async def _confirm(log: OwnedLog, ttl: float) -> None:
     with suppress(StoreUnavailable):  # another server owns it, or the store is away again
-        await ended.log.confirm()
-        await ended.log.retain(ended.ttl)
+        await log.confirm()
+        await log.retain(ttl)

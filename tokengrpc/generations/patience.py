@@ -104,21 +104,22 @@ class StorePatience:
                 await self.watch.wait(max(0.0, deadline - now()))
         raise AssertionError("delays do not end")
 
-    def delays(self) -> Delays:
+    def delays(self, longest: float = _LONGEST_DELAY) -> Delays:
         """Returns the delays after consecutive failures: exponential backoff with jitter."""
-        return Delays(self.jitter)
+        return Delays(self.jitter, longest)
 
 
 class Delays:
-    """Endless iterator of delays in seconds."""
+    """Endless iterator of delays in seconds, which grow up to `longest`, half as much more by jitter."""
 
-    def __init__(self, jitter: Callable[[], float]) -> None:
+    def __init__(self, jitter: Callable[[], float], longest: float = _LONGEST_DELAY) -> None:
         self._jitter = jitter
-        self._next = _FIRST_DELAY
+        self._longest = longest
+        self._next = min(_FIRST_DELAY, longest)
 
     def __iter__(self) -> Delays:
         return self
 
     def __next__(self) -> float:
-        delay, self._next = self._next, min(self._next * 2, _LONGEST_DELAY)
+        delay, self._next = self._next, min(self._next * 2, self._longest)
         return delay * (0.5 + self._jitter())

@@ -16,10 +16,13 @@ from tokengrpc.generations.ended_logs import EndedLogs
 if TYPE_CHECKING:
     from tokengrpc.core.ports.log import EventSink
     from tokengrpc.generations.observers import Observers
-    from tokengrpc.generations.patience import StorePatience
+    from tokengrpc.generations.patience import Delays, StorePatience
 
 STORE = "event_store"
 """Name of the store for observers."""
+
+_QUESTIONS = 8
+"""How often per lease, at least, it is asked for: owners have to notice before others take over."""
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +52,7 @@ class StoreWatch:
         self._available = asyncio.Event()
         self._available.set()
         self._since = 0.0
-        self._delays = patience.delays()
+        self._delays = self._backoff()
         self._asking: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -99,7 +102,7 @@ class StoreWatch:
         if self._closed or not self.available or isinstance(error, LogRefused):
             return
         if self.settled:
-            self._delays = self._patience.delays()
+            self._delays = self._backoff()
         self._available.clear()
         log.warning(
             "the event store is away: new generations are refused"
@@ -117,6 +120,9 @@ class StoreWatch:
                 await self._available.wait()
         if self._closed:
             raise StoreUnavailable("the server is shutting down: try another one")
+
+    def _backoff(self) -> Delays:
+        return self._patience.delays(self._sink.lease / _QUESTIONS)
 
     async def _ask(self) -> None:
         for delay in self._delays:

@@ -1,0 +1,43 @@
+"""When servers notice that the store is back, on a clock that the tests move."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.support.cut_sink import CutSink
+from tests.support.services import patience
+from tests.support.virtual_time import VirtualLoop
+from tokengrpc.errors import StoreUnavailable
+from tokengrpc.generations.observers import Observers
+from tokengrpc.generations.store_watch import StoreWatch
+
+
+@pytest.fixture
+def loop():
+    made = VirtualLoop()
+    yield made
+    asyncio.set_event_loop(None)
+    made.close()
+
+
+@pytest.mark.parametrize("seconds", [0.2, 3.0, 60.0])
+@pytest.mark.parametrize("lease", [1.0, 10.0])
+def test_owners_notice_before_others_take_over(loop, lease, seconds):
+    """However long the store was away: others take over a lease after they have noticed."""
+    sink = CutSink("a", lease=lease)
+
+    async def create() -> StoreWatch:
+        watch = StoreWatch(sink, patience(), Observers(), strict=True)
+        await watch.start()
+        return watch
+
+    watch = loop.run_until_complete(create())
+    sink.cut()
+    loop.call_soon(watch.failed, StoreUnavailable("the store is cut off"))
+    loop.advance(seconds)
+    assert not watch.available
+    sink.mend()
+    loop.advance(lease / 4)
+    assert watch.available
