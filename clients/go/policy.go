@@ -19,7 +19,8 @@ type Policy struct {
 	// RetryAttempts is the number of further starts after ENGINE_UNAVAILABLE or a lost generation.
 	RetryAttempts int
 	// The backoff grows from InitialBackoff by BackoffFactor up to MaxBackoff. Each delay is drawn between 0 and the
-	// current backoff (full jitter). The delay that the server requests in RetryInfo is added.
+	// current backoff (full jitter). The delay that the server requests in RetryInfo is added. Only the first call after
+	// OVERLOADED or DRAINING is made at once, because it goes to another replica if there is one.
 	InitialBackoff, MaxBackoff time.Duration
 	BackoffFactor              float64
 	// MaxRetryDelay is the longest delay that the server may request. If it requests more, the stream fails instead.
@@ -116,6 +117,11 @@ func broken(code codes.Code) bool {
 
 func rejected(reason string) bool {
 	return reason == "OVERLOADED" || reason == "DRAINING" || reason == "QUOTA_EXCEEDED" || reason == "STORE_UNAVAILABLE"
+}
+
+// concernsServer reports whether the reason is one server's: another replica may serve the call at once.
+func concernsServer(reason string) bool {
+	return reason == "OVERLOADED" || reason == "DRAINING"
 }
 
 func forgotten(reason string) bool {

@@ -26,6 +26,7 @@ type session struct {
 	resuming   bool      // the last call is ResumeTokens
 	failing    time.Time // when the first call of the current row of failures ended; zero without failures
 	reconnects int       // in this row
+	elsewhere  bool      // another replica was tried at once, in this row
 	frozen     bool      // the server has stopped answering, since a call in this row
 	retries    int       // in the whole stream
 	failed     *Error
@@ -60,7 +61,7 @@ func (s *session) receive(message *pb.StreamTokensResponse) (bool, *Error) {
 	before := s.answer.Sequence
 	isNew, err := s.answer.add(message)
 	if s.answer.Sequence != before || message.GetHeartbeat() != nil {
-		s.failing, s.reconnects, s.frozen = time.Time{}, 0, false
+		s.failing, s.reconnects, s.elsewhere, s.frozen = time.Time{}, 0, false, false
 	}
 	return isNew, err
 }
@@ -115,17 +116,27 @@ func (s *session) ended(failure *Error, now time.Time, random float64) verdict {
 }
 
 func (s *session) reconnect(failure *Error, now time.Time, random float64) verdict {
-	return s.again(&s.reconnects, failure, s.connectionError(failure), now, random)
+	otherwise := s.connectionError(failure)
+	if concernsServer(failure.Reason) && !s.elsewhere {
+		s.elsewhere = true
+		return s.wait(0, failure, otherwise, now)
+	}
+	return s.again(&s.reconnects, failure, otherwise, now, random)
 }
 
 // again returns the delay before the next call, counted by `done`. The stream fails with `otherwise` if the delay is too long.
 func (s *session) again(done *int, failure, otherwise *Error, now time.Time, random float64) verdict {
 	delay := s.policy.backoff(*done, random) + max(0, failure.RetryDelay)
+	*done++
+	return s.wait(delay, failure, otherwise, now)
+}
+
+// wait returns a delay, unless it or the one that the server requests is too long.
+func (s *session) wait(delay time.Duration, failure, otherwise *Error, now time.Time) verdict {
 	end := s.policy.patienceEnd(s.failing, s.deadline)
 	if failure.RetryDelay > s.policy.MaxRetryDelay || !now.Add(delay).Before(end) {
 		return s.fail(otherwise)
 	}
-	*done++
 	return verdict{again: true, delay: delay}
 }
 

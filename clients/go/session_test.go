@@ -104,14 +104,32 @@ func TestDelaysGrowUntilANewEvent(t *testing.T) {
 func TestADelayEndsBeforeTheDeadline(t *testing.T) {
 	s := newSession(func(s *session) { s.deadline = at(10) })
 	s.mustReceive(t, started())
-	full := told("OVERLOADED", adviseRetry)
+	full := told("QUOTA_EXCEEDED", adviseRetry)
 	full.RetryDelay = 9 * time.Second
 	s.resume()
 	if got := s.ended(full, at(0), 0); !got.again || got.delay != 9*time.Second {
 		t.Errorf("%+v", got)
 	}
-	if got := s.ended(full, at(1), 0); got.again || got.err.Reason != "OVERLOADED" {
+	if got := s.ended(full, at(1), 0); got.again || got.err.Reason != "QUOTA_EXCEEDED" {
 		t.Errorf("%+v", got)
+	}
+}
+
+func TestAnotherReplicaIsTriedAtOnce(t *testing.T) {
+	for _, reason := range []string{"OVERLOADED", "DRAINING"} {
+		s := newSession(nil)
+		full := told(reason, adviseRetry)
+		full.RetryDelay = 3 * time.Second
+		for _, want := range []time.Duration{0, 3050, 3100} {
+			if got := s.ended(full, at(0), 1); !got.again || got.delay != want*time.Millisecond {
+				t.Errorf("%s: %+v, want %d ms", reason, got, want)
+			}
+		}
+		s.mustReceive(t, started())
+		s.resume()
+		if got := s.ended(full, at(1), 1); !got.again || got.delay != 0 {
+			t.Errorf("%s: %+v after an event", reason, got)
+		}
 	}
 }
 

@@ -262,9 +262,30 @@ def test_a_negative_retry_delay_counts_as_zero() -> None:
     """A negative delay in RetryInfo does not shorten the backoff."""
     reading = session()
     reading.begin(0.0)
-    action = reading.call_ended(failure("OVERLOADED", Advice.RETRY, retry_delay=-9.0), 0.0)
+    action = reading.call_ended(failure("READER_LIMIT", Advice.RESUME, retry_delay=-9.0), 0.0)
     assert isinstance(action, StartCall)
     assert action.delay == 0.05
+
+
+@pytest.mark.parametrize("reason", ["OVERLOADED", "DRAINING"])
+def test_another_replica_is_tried_at_once(reason: str) -> None:
+    """Once in a row of failures, but not beyond patience, nor if the server asks for too long a delay."""
+    rejection = failure(reason, Advice.RETRY, retry_delay=3.0)
+    reading = session()
+    reading.begin(0.0)
+    delays = []
+    for cause in (DROP, rejection, rejection, "delivered", DROP, rejection, rejection):
+        if isinstance(cause, str):
+            reading.receive(started())
+            continue
+        action = reading.call_ended(cause, 0.0)
+        assert not isinstance(action, Raise | Finish)
+        delays.append(action.delay)
+    assert delays == [0.05, 0.0, 3.1, 0.05, 0.0, 3.1]
+    for policy, asked in ((ResumePolicy(patience=0.0), 0.0), (ResumePolicy(), 31.0)):
+        reading = session(policy=policy)
+        reading.begin(0.0)
+        assert isinstance(reading.call_ended(failure(reason, Advice.RETRY, retry_delay=asked), 0.0), Raise)
 
 
 def test_many_small_fragments_take_little_memory() -> None:
@@ -305,7 +326,7 @@ def test_a_retry_keeps_the_id() -> None:
     first = reading.begin(0.0)
     assert isinstance(first, StartCall)
     for cause in (
-        failure("OVERLOADED", Advice.RETRY, retry_delay=1.0),
+        failure("QUOTA_EXCEEDED", Advice.RETRY, retry_delay=1.0),
         DROP,
         failure("DRAINING", Advice.RETRY),
     ):

@@ -12,6 +12,8 @@ from tokenstreaming.v1 import generation_pb2 as gen
 from tokenstreaming.v1 import token_stream_pb2 as pb
 
 if TYPE_CHECKING:
+    import asyncio
+
     from google.protobuf.message import Message
 
 SERVICE = "tokenstreaming.v1.TokenStream"
@@ -36,10 +38,14 @@ def _varint(number: int) -> bytes:
 
 @dataclass(frozen=True)
 class Reply:
-    """The answer to one streaming call: messages, then a status (its details in the trailers)."""
+    """The answer to one streaming call: messages, then a status (its details in the trailers).
+
+    Before its end, it waits for `hold` if there is one.
+    """
 
     messages: tuple[Message | bytes, ...] = ()
     status: status_pb2.Status | None = None
+    hold: asyncio.Event | None = None
 
 
 def failure(
@@ -63,10 +69,13 @@ def failure(
 
 
 class CraftedServer(grpc.GenericRpcHandler):
-    """Answers each streaming call with the next reply, or the last one; records cancelled ids."""
+    """Answers each streaming call with the next reply, or the last one; records cancelled ids.
 
-    def __init__(self, replies: tuple[Reply, ...]) -> None:
-        self.replies = list(replies)
+    Replicas have one list of replies, of which each takes the next one.
+    """
+
+    def __init__(self, replies: tuple[Reply, ...] | list[Reply]) -> None:
+        self.replies = replies if isinstance(replies, list) else list(replies)
         self.calls: list[pb.StreamTokensRequest | pb.ResumeTokensRequest] = []
         self.cancelled: list[str] = []
         self.port = 0
@@ -98,10 +107,12 @@ class CraftedServer(grpc.GenericRpcHandler):
         )
 
     async def _stream(self, request: Any, context: grpc.aio.ServicerContext) -> None:
-        reply = self.replies[min(len(self.calls), len(self.replies) - 1)]
+        reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
         self.calls.append(request)
         for message in reply.messages:
             await context.write(message if isinstance(message, bytes) else message.SerializeToString())
+        if reply.hold is not None:
+            await reply.hold.wait()
         if reply.status is not None:
             context.set_trailing_metadata((("grpc-status-details-bin", reply.status.SerializeToString()),))
             context.set_code(grpc.StatusCode(_code(reply.status.code)))

@@ -1,4 +1,4 @@
-"""Every language's client over two replicas that share an event store; the one that it reads vanishes."""
+"""Every language's client over two replicas: the one that it reads vanishes, or turns it away."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
+from tokenstreaming.v1 import generation_pb2 as gen
 from tokenstreaming.v1 import input_pb2
 
+from tests.interop.cases.failing import REST, said, started
+from tests.interop.crafted_server import CraftedServer, Reply, failure
 from tests.interop.drivers import DRIVERS, ready, run
 from tests.support.harness import read_until, serving, until, upstream
 from tests.support.redis_sinks import made
@@ -54,3 +58,35 @@ async def test_a_stream_goes_on_at_another_replica(driver: Driver, redis_fsynced
     assert (told["error"], told["text"], told["finish_reason"]) == (None, "One two", "END")
     assert told["indexes_gapless"]
     assert told["resumes"] >= 1
+
+
+@pytest.mark.timeout(BUILD_TIMEOUT + 120)
+@pytest.mark.parametrize("reason", ["OVERLOADED", "DRAINING"])
+@pytest.mark.parametrize("driver", DRIVERS, ids=lambda driver: driver.language)
+async def test_another_replica_is_tried_at_once(driver: Driver, reason: str) -> None:
+    """A replica asks for a delay beyond the client's patience; the other one has the rest.
+
+    The client is connected to both by then: the first call ends too early, once it is.
+    """
+    await asyncio.to_thread(ready, driver)
+    connected = asyncio.Event()
+    rejection = failure(grpc.StatusCode.UNAVAILABLE, reason, gen.RETRY_ADVICE_RETRY, retry_delay=20.0)
+    replies = [Reply((started(), said(2, 0, "One")), hold=connected), Reply(status=rejection), REST]
+    async with AsyncExitStack() as leaving:
+
+        async def enter(context: Any) -> Any:
+            return await leaving.enter_async_context(context)
+
+        replicas = [await enter(CraftedServer(replies)) for _ in range(2)]
+        proxies = [await enter(TcpProxy(replica.port)) for replica in replicas]
+        target = f"ipv4:{','.join(proxy.target for proxy in proxies)}"
+        report = asyncio.create_task(run(driver, {"target": target, "patience_seconds": 10}))
+
+        def is_connected() -> bool:
+            return all(proxy.open_count and proxy.delivered(b"") for proxy in proxies)
+
+        await until(lambda: any(replica.calls for replica in replicas) and is_connected(), "connected", 60.0)
+        connected.set()
+        told = await report
+    assert (told["error"], told["text"]) == (None, "One two")
+    assert sorted(len(replica.calls) for replica in replicas) == [1, 2]

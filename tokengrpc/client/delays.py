@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from tokengrpc.client.policy import TRY_ELSEWHERE
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -24,6 +26,7 @@ class Delays:
         self._deadline: float | None = None
         self._first_failure: float | None = None
         self._reconnections = 0
+        self._tried_elsewhere = False
         self._retries = 0
 
     def begin(self, timeout: float | None, now: float) -> None:
@@ -39,12 +42,17 @@ class Delays:
         """Ends the row of failures, because a call has delivered."""
         self._first_failure = None
         self._reconnections = 0
+        self._tried_elsewhere = False
 
     def before_reconnection(self, failure: TokenStreamError, now: float) -> float | None:
         """Returns the delay before the next reconnection. None if patience would end before it."""
         if self._first_failure is None:
             self._first_failure = now
-        delay = self._delay(self._reconnections, failure, now, self._end_of_patience(self._first_failure))
+        end = self._end_of_patience(self._first_failure)
+        if failure.reason in TRY_ELSEWHERE and not self._tried_elsewhere:
+            self._tried_elsewhere = True
+            return self._within(0.0, failure, now, end)
+        delay = self._delay(self._reconnections, failure, now, end)
         self._reconnections += 1
         return delay
 
@@ -62,9 +70,14 @@ class Delays:
         return delay
 
     def _delay(self, used: int, failure: TokenStreamError, now: float, end: float | None) -> float | None:
+        delay = self._policy.backoff(used, self._random()) + max(0.0, failure.retry_delay or 0.0)
+        return self._within(delay, failure, now, end)
+
+    def _within(
+        self, delay: float, failure: TokenStreamError, now: float, end: float | None
+    ) -> float | None:
         if self._policy.exceeds_max_delay(failure):
             return None
-        delay = self._policy.backoff(used, self._random()) + max(0.0, failure.retry_delay or 0.0)
         return delay if end is None or now + delay < end else None
 
     def _end_of_patience(self, first_failure: float) -> float:

@@ -27,7 +27,8 @@ class ResumePolicy:
       its first token.
     - `initial_backoff`, `backoff_factor`, `max_backoff`: the backoff grows from the initial value by the
       factor up to the maximum. Each delay is drawn between 0 and the current backoff (full jitter). The delay
-      that the server requests in RetryInfo is added.
+      that the server requests in RetryInfo is added. Only the first call after `OVERLOADED` or `DRAINING` is
+      made at once, because it goes to another replica if there is one.
     - `max_retry_delay`: if the server requests a longer delay, its error is raised instead.
     - `cancel_timeout`: timeout of CancelGeneration when a caller stops reading.
     """
@@ -74,6 +75,8 @@ BROKEN_CODES: Final = frozenset(
     }
 )
 REJECTED: Final = frozenset({"OVERLOADED", "DRAINING", "QUOTA_EXCEEDED", "STORE_UNAVAILABLE"})
+TRY_ELSEWHERE: Final = frozenset({"OVERLOADED", "DRAINING"})
+"""Reasons that concern one server: another replica may serve the call at once."""
 FORGOTTEN: Final = frozenset({"GENERATION_NOT_FOUND", "REPLAY_EXPIRED", "SEQUENCE_OUT_OF_RANGE"})
 
 

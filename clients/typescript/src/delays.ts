@@ -2,7 +2,7 @@
 // each method takes the time. All times are in milliseconds.
 
 import type { TokenStreamError } from "./errors.js";
-import type { ResumePolicy } from "./policy.js";
+import { tryElsewhere, type ResumePolicy } from "./policy.js";
 
 const defaultPatienceMs = 60_000;
 
@@ -12,6 +12,7 @@ export class Delays {
   #deadline = Infinity;
   #impatientSince = Infinity;
   #reconnections = 0;
+  #triedElsewhere = false;
   #retries = 0;
 
   /** `random` returns a number from 0 to 1. */
@@ -39,13 +40,19 @@ export class Delays {
     this.lastFailure = undefined;
     this.#impatientSince = Infinity;
     this.#reconnections = 0;
+    this.#triedElsewhere = false;
   }
 
   /** Returns the delay before the next reconnection; undefined if patience would end before it. */
   beforeReconnection(failure: TokenStreamError, now: number): number | undefined {
     this.lastFailure = failure;
     this.#impatientSince = Math.min(this.#impatientSince, now);
-    return this.#delay(this.#reconnections++, failure, this.patienceMs(now));
+    const withinMs = this.patienceMs(now);
+    if (tryElsewhere.has(failure.reason) && !this.#triedElsewhere) {
+      this.#triedElsewhere = true;
+      return this.#bounded(0, failure, withinMs);
+    }
+    return this.#delay(this.#reconnections++, failure, withinMs);
   }
 
   /** Returns the delay before the next start; undefined if none is allowed, or the deadline would pass before it. */
@@ -55,10 +62,13 @@ export class Delays {
   }
 
   /** A random backoff, plus the delay that the server asks for. */
-  #delay(done: number, { retryDelayMs }: TokenStreamError, withinMs: number): number | undefined {
-    const { backoffFactor, initialBackoffMs, maxBackoffMs, maxRetryDelayMs } = this.policy;
+  #delay(done: number, failure: TokenStreamError, withinMs: number): number | undefined {
+    const { backoffFactor, initialBackoffMs, maxBackoffMs } = this.policy;
     const backoff = Math.min(maxBackoffMs, initialBackoffMs * backoffFactor ** done);
-    const delayMs = this.random() * backoff + Math.max(0, retryDelayMs);
-    return retryDelayMs <= maxRetryDelayMs && delayMs < withinMs ? delayMs : undefined;
+    return this.#bounded(this.random() * backoff + Math.max(0, failure.retryDelayMs), failure, withinMs);
+  }
+
+  #bounded(delayMs: number, { retryDelayMs }: TokenStreamError, withinMs: number): number | undefined {
+    return retryDelayMs <= this.policy.maxRetryDelayMs && delayMs < withinMs ? delayMs : undefined;
   }
 }

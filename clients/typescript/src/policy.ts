@@ -11,7 +11,10 @@ export interface ResumePolicy {
   patienceMs: number | undefined;
   /** Repeated starts of a generation whose engines could not be asked, or that the server lost before any output. */
   retryAttempts: number;
-  /** Bound of the first delay; it grows by the factor up to the maximum. Delays are random below it. */
+  /**
+   * Bound of the first delay; it grows by the factor up to the maximum. Delays are random below it. Only the first call
+   * after `OVERLOADED` or `DRAINING` is made at once, because it goes to another replica if there is one.
+   */
   initialBackoffMs: number;
   backoffFactor: number;
   maxBackoffMs: number;
@@ -54,6 +57,8 @@ export interface Standing {
 // The codes that gRPC reports for a broken connection: reset, refused, closed midway, or reset by a proxy.
 const brokenCodes = new Set([Code.UNAVAILABLE, Code.CANCELLED, Code.INTERNAL, Code.UNKNOWN]);
 const turnedAway = new Set(["OVERLOADED", "DRAINING", "QUOTA_EXCEEDED", "STORE_UNAVAILABLE"]);
+/** Reasons that concern one server: another replica may serve the call at once. */
+export const tryElsewhere: ReadonlySet<string> = new Set(["OVERLOADED", "DRAINING"]);
 const notKept = new Set(["GENERATION_NOT_FOUND", "REPLAY_EXPIRED", "SEQUENCE_OUT_OF_RANGE"]);
 
 /** Returns the next step after a call that ended without `finished`; `failure` is undefined if it ended with OK. */

@@ -9,7 +9,8 @@ import { defaultPolicy, type ResumePolicy } from "../policy.js";
 
 const delays = (policy: Partial<ResumePolicy> = {}, random = 1) =>
   new Delays({ ...defaultPolicy, ...policy }, () => random);
-const failure = (retryDelayMs = 0) => new TokenStreamError("it failed", { code: Code.UNAVAILABLE, retryDelayMs });
+const failure = (retryDelayMs = 0, reason = "") =>
+  new TokenStreamError("it failed", { code: Code.UNAVAILABLE, reason, retryDelayMs });
 
 test("delays double up to a bound, and are drawn between 0 and that", () => {
   const [longest, shortest] = [delays(), delays({}, 0)];
@@ -26,6 +27,18 @@ test("what the server asks for is added to the delay, unless it is negative", ()
 test("a longer delay than the policy accepts ends the stream", () => {
   assert.equal(delays().beforeReconnection(failure(30_000), 0), 30_050);
   assert.equal(delays().beforeReconnection(failure(30_001), 0), undefined);
+});
+
+test("another replica is tried at once after OVERLOADED and DRAINING, once in a row of failures", () => {
+  for (const reason of ["OVERLOADED", "DRAINING"]) {
+    const full = failure(3_000, reason);
+    const tried = delays();
+    assert.deepEqual([1, 2, 3].map(() => tried.beforeReconnection(full, 0)), [0, 3_050, 3_100]);
+    tried.renewPatience();
+    assert.equal(tried.beforeReconnection(full, 0), 0);
+    assert.equal(delays({ patienceMs: 0 }).beforeReconnection(full, 0), undefined);
+    assert.equal(delays().beforeReconnection(failure(30_001, reason), 0), undefined);
+  }
 });
 
 /** Returns the last whole second after a first failure at which a stream still reconnects. */

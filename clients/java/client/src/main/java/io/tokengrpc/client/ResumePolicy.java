@@ -15,7 +15,9 @@ import java.util.Set;
  *     output
  * @param initialBackoff the upper bound of the first delay; each delay is random between zero and its bound (full jitter)
  * @param backoffFactor the factor by which the bound grows with each attempt
- * @param maxBackoff the maximum of the bound; the server's own delay (RetryInfo) is added to the random delay
+ * @param maxBackoff the maximum of the bound; the server's own delay (RetryInfo) is added to the random delay. Only the
+ *     first call after {@code OVERLOADED} or {@code DRAINING} is made at once, because it goes to another replica if there
+ *     is one
  * @param maxRetryDelay the longest delay accepted from the server; if it asks for more, the client makes no further attempt
  * @param cancelTimeout the timeout of CancelGeneration after a reader has closed its stream
  * @param connectTimeout the time for a connection to be established; after it, a call counts as failed
@@ -51,6 +53,10 @@ public record ResumePolicy(
 
   private static final Set<String> REJECTED =
       Set.of("OVERLOADED", "DRAINING", "QUOTA_EXCEEDED", "STORE_UNAVAILABLE");
+
+  /** Reasons that concern one server: another replica may serve the call at once. */
+  static final Set<String> TRY_ELSEWHERE = Set.of("OVERLOADED", "DRAINING");
+
   private static final Set<String> FORGOTTEN =
       Set.of("GENERATION_NOT_FOUND", "REPLAY_EXPIRED", "SEQUENCE_OUT_OF_RANGE");
 

@@ -28,6 +28,7 @@ final class Session {
 
   /** Reconnections since the last new event or heartbeat; then the end of the first and the failure of the last call. */
   private int reconnects;
+  private boolean triedElsewhere;
 
   private long failingSince;
   private Failure lastBroken;
@@ -112,6 +113,7 @@ final class Session {
       boolean isNew = answer.add(message);
       if (answer.sequence != before || message.hasHeartbeat()) {
         reconnects = 0;
+        triedElsewhere = false;
       }
       return isNew;
     } catch (TokenStreamException spoiled) {
@@ -168,16 +170,22 @@ final class Session {
   }
 
   private Duration reconnect(Failure ended, boolean allowed) {
-    if (reconnects == 0) {
+    if (reconnects == 0 && !triedElsewhere) {
       failingSince = nanoTime.getAsLong();
     }
-    Failure broken = reconnects > 0 && LocalErrors.stillFrozen(lastBroken, ended) ? lastBroken : ended;
+    Failure broken = (reconnects > 0 || triedElsewhere) && LocalErrors.stillFrozen(lastBroken, ended) ? lastBroken : ended;
     lastBroken = broken;
-    Duration delay = policy.backoff(reconnects, random.getAsDouble()).plus(broken.retryDelay());
+    boolean elsewhere = !triedElsewhere && ResumePolicy.TRY_ELSEWHERE.contains(broken.reason());
+    Duration delay =
+        elsewhere ? Duration.ZERO : policy.backoff(reconnects, random.getAsDouble()).plus(broken.retryDelay());
     if (!allowed || policy.tooLong(broken) || isLate(delay, patienceLeft()) || isLate(delay, timeLeft())) {
       throw failed(connectionLost(broken));
     }
-    reconnects++;
+    if (elsewhere) {
+      triedElsewhere = true;
+    } else {
+      reconnects++;
+    }
     return delay;
   }
 

@@ -149,6 +149,21 @@ class SessionTest {
   }
 
   @Test
+  void anotherReplicaIsTriedAtOnceAfterARejectionThatConcernsOneServer() {
+    for (String reason : List.of("OVERLOADED", "DRAINING")) {
+      now = 0;
+      Failure rejection = ResumePolicyTest.failure(Status.Code.UNAVAILABLE, reason, "RETRY", false);
+      Session session = session(StreamOptions.DEFAULT);
+      session.calling();
+      assertEquals(Duration.ZERO, session.callEnded(false, rejection).get());
+      assertEquals(ResumePolicy.DEFAULT.backoff(0, 0.5), session.callEnded(false, rejection).get());
+      assertEquals(ResumePolicy.DEFAULT.backoff(1, 0.5), session.callEnded(false, rejection).get());
+      session.received(started(1));
+      assertEquals(Duration.ZERO, session.callEnded(true, rejection).get());
+    }
+  }
+
+  @Test
   void enginesAreAskedAgainTwice() {
     Session session = session(StreamOptions.DEFAULT);
     session.calling();
