@@ -73,9 +73,7 @@ class Delays:
         delay = self._policy.backoff(used, self._random()) + max(0.0, failure.retry_delay or 0.0)
         return self._within(delay, failure, now, end)
 
-    def _within(
-        self, delay: float, failure: TokenStreamError, now: float, end: float | None
-    ) -> float | None:
+    def _within(self, delay: float, failure: TokenStreamError, now: float, end: float | None) -> float | None:
         if self._policy.exceeds_max_delay(failure):
             return None
         return delay if end is None or now + delay < end else None

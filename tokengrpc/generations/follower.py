@@ -12,7 +12,7 @@ from msgspec import structs
 from tokengrpc.core.events import RecordKind
 from tokengrpc.core.log_head import LogHead
 from tokengrpc.core.model import LogIdentity
-from tokengrpc.core.ports.log import JOINABLE
+from tokengrpc.core.ports.log import JOINABLE, LogRefused
 from tokengrpc.core.trace import NO_TRACE
 from tokengrpc.errors import (
     GenerationNotFound,
@@ -207,7 +207,7 @@ class Follower:
                         self._take(records)
                         delays = self._services.sink_patience.delays()
                         deadline = loop.time() + self._services.sink_patience.retry_time
-            except (GenerationNotFound, LogDiverged, ReplayExpired) as error:
+            except (GenerationNotFound, LogDiverged, LogRefused, ReplayExpired) as error:
                 self.interrupt(error)
                 return
             except StoreUnavailable as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from tokengrpc.core.log_head import LogHead
+from tokengrpc.core.ports.log import LogRefused
 from tokengrpc.errors import GenerationNotFound, StoreUnavailable, StreamDrained
 from tokengrpc.generations.follower import Follower
 
@@ -46,6 +48,8 @@ class Followers:
 
         Raises StoreUnavailable, ReplayExpired.
         """
+        if state.orphaned and not LogHead.decode(state.request).record_id:
+            raise LogRefused("the event log was abandoned, and this server cannot read it: start again")
         follower = self._all.get(key)
         if follower is not None and follower.subscribers.buffer.incarnation != state.incarnation:
             follower.interrupt(GenerationNotFound("the generation was started anew"))

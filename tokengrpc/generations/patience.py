@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import structlog
 
+from tokengrpc.core.ports.log import LogRefused
 from tokengrpc.errors import StoreUnavailable, TokenGrpcError
 
 if TYPE_CHECKING:
@@ -90,12 +91,17 @@ class StorePatience:
             log.warning("a store call failed", store=self.store, cause=error.message)
 
     async def retry(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Makes an idempotent call, and repeats it after StoreUnavailable for up to `retry_time`."""
+        """Makes an idempotent call, and repeats it after StoreUnavailable for up to `retry_time`.
+
+        A log that is refused is refused again: that is raised at once.
+        """
         now = asyncio.get_running_loop().time
         deadline = now() + self.retry_time
         for delay in self.delays():
             try:
                 return await self.once(call)
+            except LogRefused:
+                raise
             except StoreUnavailable:
                 if now() + delay >= deadline:
                     raise

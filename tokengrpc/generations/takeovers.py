@@ -15,7 +15,7 @@ from tokengrpc.core.events import RecordKind
 from tokengrpc.core.log_head import LogHead
 from tokengrpc.core.logged_output import LoggedOutput
 from tokengrpc.core.model import LogIdentity
-from tokengrpc.core.ports.log import TakeoverStatus
+from tokengrpc.core.ports.log import LogRefused, TakeoverStatus
 from tokengrpc.core.termination import Termination
 from tokengrpc.errors import Draining, ModelNotFound, RequestError, ServerLost, TokenGrpcError
 from tokengrpc.generations.leases import cancelled_elsewhere
@@ -83,8 +83,10 @@ class Takeovers:
         self._taking: dict[GenerationKey, asyncio.Task[None]] = {}
         self._sweeper: asyncio.Task[None] | None = None
         self._stopped = False
-        # Abandoned generations of models that this server has not: they must not keep it from its own.
-        self._of_others: set[GenerationKey] = set()
+        # Abandoned generations that this server cannot continue, for example because it has not their model:
+        # they must not keep it from the others. Each is forgotten some time after it was seen last.
+        self._left_alone: dict[GenerationKey, float] = {}
+        self._sees = True
 
     def start(self) -> None:
         """Begins to look for abandoned generations."""
@@ -105,7 +107,7 @@ class Takeovers:
 
         Returns when readers can read it here, or once it cannot be taken over.
         """
-        if self._stopped:
+        if self._stopped or key in self._left_alone:
             return
         if key not in self._taking:
             self._taking[key] = task = asyncio.get_running_loop().create_task(self._try(key, state))
@@ -149,30 +151,59 @@ class Takeovers:
                 log.exception("unexpected error while looking for abandoned generations")
 
     async def _orphans(self) -> list[GenerationKey]:
-        limit = _MOST + len(self._of_others)
-        found = await self._services.sink_patience.once(lambda: self._sink.orphans(limit))
-        self._of_others &= set(found)
-        return [key for key in found if key not in self._of_others]
+        limit = _MOST + len(self._left_alone)
+        found: Sequence[GenerationKey] = ()
+        try:
+            found = await self._services.sink_patience.once(lambda: self._sink.orphans(limit))
+            self._sees = True
+        except LogRefused as error:
+            if self._sees:
+                log.warning("abandoned generations cannot be looked for", cause=error.message)
+            self._sees = False
+        for key in self._left_alone.keys() & set(found):
+            self._leave_alone(key)
+        now = asyncio.get_running_loop().time()
+        self._left_alone = {key: until for key, until in self._left_alone.items() if until > now}
+        return [key for key in found if key not in self._left_alone]
 
     async def _look_after(self, key: GenerationKey) -> None:
         if self._registry.may_go_on(key):
-            state = await self._services.sink_patience.once(lambda: self._sink.describe(key))
+            try:
+                state = await self._services.sink_patience.once(lambda: self._sink.describe(key))
+            except LogRefused as error:
+                self._refused(key, error)
+                return
             if state is not None and state.orphaned:
                 await self.take(key, state)
+
+    def _leave_alone(self, key: GenerationKey) -> None:
+        # Longer than a lease: this server itself may have taken it over before it failed.
+        self._left_alone[key] = asyncio.get_running_loop().time() + 2 * self._sink.lease
+
+    def _refused(self, key: GenerationKey, error: LogRefused) -> None:
+        self._leave_alone(key)
+        log.warning(
+            "a generation cannot be taken over by this server",
+            generation_id=key.generation_id,
+            cause=error.message,
+        )
 
     async def _try(self, key: GenerationKey, state: LogState) -> None:
         try:
             await self._take(key, state)
+        except LogRefused as error:
+            self._refused(key, error)
         except TokenGrpcError as error:
             log.warning("a generation cannot be taken over", cause=error.message)
         except Exception:
+            self._leave_alone(key)
             log.exception("unexpected error in a takeover", generation_id=key.generation_id)
 
     async def _take(self, key: GenerationKey, state: LogState) -> None:
         head = LogHead.decode(state.request)
         model = self._model(head)
         if model is None:
-            self._of_others.add(key)
+            self._leave_alone(key)
             return
         if not self._registry.may_go_on(key):
             return

@@ -64,9 +64,9 @@ async def test_the_permissions_that_the_docs_name_suffice(
     password.write_text("PASSWORD\n")
     options = {"durability": "fsynced", "user": "tokengrpc", "password_file": str(password)}
     await everything(server.url, **options)
-    with pytest.raises(StoreUnavailable, match="refused a call"):
-        async with started(server.url, prefix="others", **options) as sink:
-            await claimed(sink)
+    with pytest.raises(ConfigError, match="lacks a permission"):
+        async with started(server.url, prefix="others", **options):
+            pass
 
 
 async def test_a_wrong_password(machines: Machines, tmp_path: Path) -> None:

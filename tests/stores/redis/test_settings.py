@@ -72,7 +72,7 @@ def test_mistakes_in_urls(url: str, why: str) -> None:
         ({"prefix": "a b"}, "prefix"),
         ({"cert_file": "/x"}, "cert_file and key_file belong together"),
         ({"password_file": "/nowhere/p"}, "plugins.redis.password_file: /nowhere/p: No such file"),
-        ({"encryption_key_files": ["/nowhere/k"]}, "plugins.redis.encryption_key_files: /nowhere/k"),
+        ({"encryption_key_files": ["/nowhere/k"]}, "encryption_key_files: /nowhere/k: No such file"),
         ({"ca_file": "/nowhere/ca"}, "plugins.redis.ca_file: /nowhere/ca"),
     ],
 )
@@ -83,6 +83,14 @@ def test_mistakes_in_settings(options, why: str) -> None:
     assert why in str(error.value)
     assert str(error.value).startswith("plugins.redis")
     assert "\n" not in str(error.value)
+
+
+def test_files_for_tls_without_tls(tmp_path: Path) -> None:
+    """Somebody who names authorities to trust does not expect a connection in plain text."""
+    file = tmp_path / "ca.crt"
+    file.write_text("")
+    with pytest.raises(ConfigError, match=r"^plugins\.redis\.ca_file: .* use rediss:// in `store`$"):
+        made("redis://h", ca_file=str(file))
 
 
 @pytest.mark.parametrize("text", ["", "short", "c2hvcnQ=", "ä"])

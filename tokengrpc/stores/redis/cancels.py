@@ -6,6 +6,8 @@ import asyncio
 import math
 from typing import TYPE_CHECKING
 
+import structlog
+
 from tokengrpc.errors import StoreUnavailable
 from tokengrpc.stores.redis.keys import decode_key
 from tokengrpc.stores.redis.servers.pipe import BROKEN, hang_up
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 PLACE = b"cancel"
 
+log = structlog.get_logger(__name__)
+
 
 async def listen(
     topology: Topology, channel: str, sealer: Sealer, backoff: Callable[[], Iterator[float]]
@@ -27,7 +31,7 @@ async def listen(
 
     Messages of the time between are lost.
     """
-    delays = backoff()
+    delays, failing = backoff(), False
     while True:
         try:
             connection = await topology.connect(topology.hosts()[0], "cancels")
@@ -37,12 +41,15 @@ async def listen(
             continue
         try:
             await connection.send_command("SUBSCRIBE", channel)
-            delays = backoff()
             while True:
                 kind, _, data = await connection.read_response(timeout=math.inf)
+                delays, failing = backoff(), False
                 if kind == b"message" and (key := _read(sealer, channel, data)) is not None:
                     yield key
-        except BROKEN:
+        except BROKEN as error:
+            if not failing:
+                failing = True
+                log.warning("cancels of other servers arrive late", cause=str(error)[:200])
             await asyncio.sleep(next(delays))
         finally:
             await hang_up(connection)

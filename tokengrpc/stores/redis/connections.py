@@ -5,23 +5,26 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, TypeVar
 
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import RedisError
 
-from tokengrpc.config import ConfigError
 from tokengrpc.errors import StoreUnavailable
 from tokengrpc.generations.patience import Delays
 from tokengrpc.stores.redis.reading.readers import BlockingReader, PollingReader
 from tokengrpc.stores.redis.servers.calls import Calls
-from tokengrpc.stores.redis.servers.checks import check_server
+from tokengrpc.stores.redis.servers.checks import check_access, check_server
 from tokengrpc.stores.redis.servers.pipe import PipeSettings, hang_up
+from tokengrpc.stores.redis.servers.start_errors import start_error
 from tokengrpc.stores.redis.servers.topology import topology
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from redis.asyncio.connection import AbstractConnection
+
+    from tokengrpc.stores.redis.keys import KeyNames
     from tokengrpc.stores.redis.options import RedisOptions
     from tokengrpc.stores.redis.reading.readers import Reader
-    from tokengrpc.stores.redis.servers.address import StoreAddress
+    from tokengrpc.stores.redis.servers.address import Host, StoreAddress
     from tokengrpc.stores.redis.servers.topology import Access
 
 
@@ -31,11 +34,12 @@ T = TypeVar("T")
 class Connections:
     """All connections of one replica. In a cluster, one of each kind per node. None is made per reader."""
 
-    def __init__(self, address: StoreAddress, options: RedisOptions, access: Access, wake: str) -> None:
+    def __init__(self, address: StoreAddress, options: RedisOptions, access: Access, names: KeyNames) -> None:
         self.topology = topology(address, access)
         self._options = options
         self._timeout = access.timeout
-        self._wake = wake
+        self._names = names
+        self._replica = access.replica
         self._parts: list[Calls | Reader] = []
         self._commands: Calls | None = None
         self._appends: Calls | None = None
@@ -64,24 +68,18 @@ class Connections:
                 connection = await self.topology.connect(host, "check")
                 try:
                     await check_server(connection, self._options)
+                    await self._check_access(connection, host)
                 finally:
                     await hang_up(connection)
-        except AuthenticationError:
-            raise ConfigError(
-                "store: the event store refuses the user or the password: see plugins.redis.password_file"
-            ) from None
         except (RedisError, OSError, TimeoutError) as error:
-            why = str(error) or f"no answer within {self._timeout:g} s"
-            raise StoreUnavailable(
-                f"the event store cannot be reached: {why[:200]}: start it, or check the address in `store`"
-            ) from None
+            raise start_error(error, self._timeout) from None
         self._commands = self._calls("commands", 0.0)
         self._appends = self._calls("appends", self._options.group_delay)
         if self.topology.clustered:
             self._reader = PollingReader(self._calls("reads", 0.0), self._options.poll_interval)
         else:
             self._reader = BlockingReader(
-                self.topology, self._commands, self._wake, self.backoff, self._timeout
+                self.topology, self._commands, self._names.wake(self._replica), self.backoff, self._timeout
             )
         self._parts.append(self._reader)
 
@@ -89,6 +87,11 @@ class Connections:
         """Disconnects. Calls that are under way fail."""
         while self._parts:
             await self._parts.pop().close()
+
+    async def _check_access(self, connection: AbstractConnection, host: Host) -> None:
+        names = (name for name in self._names.checks() if self.topology.host_of(name) == host)
+        if (name := next(names, None)) is not None:
+            await check_access(connection, name, self._names.cancels(self._replica))
 
     def backoff(self) -> Iterator[float]:
         """Returns delays between attempts to connect, in seconds. Several fit into the time of one call."""

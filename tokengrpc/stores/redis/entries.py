@@ -6,7 +6,8 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from tokengrpc.core.events import RecordKind
-from tokengrpc.core.ports.log import Record
+from tokengrpc.core.ports.log import LogRefused, Record
+from tokengrpc.stores.redis.sealing import CHANGED
 
 if TYPE_CHECKING:
     from tokengrpc.stores.redis.sealing import Sealer
@@ -36,10 +37,16 @@ class Entries:
         return b"".join((_TAIL_SIZE.pack(len(record.tail)), record.tail, body))
 
     def decode(self, incarnation: str, entry: RawEntry) -> Record:
-        """Returns the record of an entry. Raises StoreUnavailable if it cannot be decrypted."""
-        sequence, (field, value) = entry_id(entry).sequence, entry[1]
-        kind = RecordKind(field.decode())
-        end = _TAIL_SIZE.size + _TAIL_SIZE.unpack_from(value)[0]
+        """Returns the record of an entry. Raises LogRefused if it is not genuine, or cannot be decrypted."""
+        sequence = entry_id(entry).sequence
+        try:
+            field, value = entry[1]
+            kind = RecordKind(field.decode())
+            end = _TAIL_SIZE.size + _TAIL_SIZE.unpack_from(value)[0]
+        except (ValueError, struct.error):
+            raise LogRefused(CHANGED) from None
+        if end > len(value):
+            raise LogRefused(CHANGED)
         body = self._sealer.open(incarnation, _place(sequence, kind), value[end:])
         return Record(sequence, kind, body, value[_TAIL_SIZE.size : end])
 

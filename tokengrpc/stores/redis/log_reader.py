@@ -9,6 +9,7 @@ from tokengrpc.core.ports.log import joinable_run
 from tokengrpc.errors import GenerationNotFound, LogDiverged, ReplayExpired
 from tokengrpc.stores.redis.entries import entry_id
 from tokengrpc.stores.redis.reading.followed import Follower
+from tokengrpc.stores.redis.replies import Read, shaped, text
 from tokengrpc.stores.redis.servers.scripts import Script
 
 if TYPE_CHECKING:
@@ -110,10 +111,11 @@ class LogReader:
         reply = await self._connections.commands.run(Script.READ, name, after, _PAGE)
         if reply is None:
             raise GenerationNotFound(f"there is no log of generation {key.generation_id[:128]!r}")
-        found, last, entries = reply[0].decode(), reply[1], reply[2]
-        if incarnation and found != incarnation:
+        found = shaped(Read, reply)
+        name = text(found.incarnation)
+        if incarnation and name != incarnation:
             raise GenerationNotFound(f"generation {key.generation_id[:128]!r} was started anew since")
-        first = entry_id(entries[0]).sequence if entries else last + 1
+        first = entry_id(found.entries[0]).sequence if found.entries else found.last + 1
         if first > after + 1:
             raise ReplayExpired(f"the events after {after} are no longer kept: start again under a new id")
-        return _Page(found, entries)
+        return _Page(name, found.entries)

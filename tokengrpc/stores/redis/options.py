@@ -66,8 +66,9 @@ def read_sealer(options: RedisOptions) -> Sealer:
     """Reads the keys of encryption. Raises ConfigError."""
     keys: list[bytes] = []
     for path in options.encryption_key_files:
+        text = read_secret("encryption_key_files", path)
         try:
-            keys.append(read_key(read_secret("encryption_key_files", path)))
+            keys.append(read_key(text))
         except ValueError:
             raise ConfigError(
                 f"plugins.redis.encryption_key_files: {path}: needs 32 bytes in base64, as of"

@@ -46,7 +46,7 @@ def create(value: str, options: Mapping[str, Any], settings: Settings) -> RedisE
         timeout=settings.limits.store_timeout,
         credentials=_credentials(read.user or address.user, password),
         sentinel_credentials=_credentials(read.sentinel_user, sentinel_password),
-        tls=_tls(read) if address.tls else {},
+        tls=_tls(read, used=address.tls),
     )
     return RedisEventSink(address, read, access, read_sealer(read))
 
@@ -55,12 +55,18 @@ def _credentials(user: str, password: str) -> dict[str, Any]:
     return {"username": user or None, "password": password or None}
 
 
-def _tls(options: RedisOptions) -> dict[str, Any]:
-    """Returns redis-py's arguments. Raises ConfigError if a file cannot be read."""
+def _tls(options: RedisOptions, *, used: bool) -> dict[str, Any]:
+    """Returns redis-py's arguments. Raises ConfigError if a file cannot be read, or is for nothing."""
     for setting in ("ca_file", "cert_file", "key_file"):
         path = getattr(options, setting)
         if path and not Path(path).is_file():
             raise ConfigError(f"plugins.redis.{setting}: {path}: there is no such file")
+        if path and not used:
+            raise ConfigError(
+                f"plugins.redis.{setting}: the store's URL has no TLS: use rediss:// in `store`"
+            )
+    if not used:
+        return {}
     return {
         "ssl_ca_certs": options.ca_file or None,
         "ssl_certfile": options.cert_file or None,

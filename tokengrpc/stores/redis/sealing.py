@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _NONCE, _ID = 12, 4
 _SEALED = b"\x01"
 _PLAIN = b"\x00"
+CHANGED = "the event log was written by others, or by a server that this one does not understand: start again"
+"""What is said of a log that cannot be read."""
 
 
 class Sealer(Protocol):
@@ -39,8 +41,10 @@ class Unsealed:
 
     def open(self, incarnation: str, place: bytes, stored: bytes) -> bytes:  # noqa: ARG002 - see Sealer
         """See `Sealer`."""
-        if stored[:1] != _PLAIN:
+        if stored[:1] == _SEALED:
             raise LogRefused("the event log is encrypted, and this server has no key for it")
+        if stored[:1] != _PLAIN:
+            raise LogRefused(CHANGED)
         return stored[1:]
 
 

@@ -6,6 +6,8 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from tokengrpc.core.events import RecordKind
 from tokengrpc.core.model import Durability
 from tokengrpc.core.ports.log import (
@@ -14,6 +16,7 @@ from tokengrpc.core.ports.log import (
     Lease,
     LeaseStatus,
     LogClaim,
+    LogRefused,
     LogState,
     Takeover,
     TakeoverStatus,
@@ -25,11 +28,13 @@ from tokengrpc.stores.redis.entries import Entries
 from tokengrpc.stores.redis.keys import KeyNames, decode_key, encode_key
 from tokengrpc.stores.redis.log_reader import LogReader
 from tokengrpc.stores.redis.rates import RedisWindows
+from tokengrpc.stores.redis.replies import Claimed, Described, Orphaned, TakenOver, each, shaped, text
+from tokengrpc.stores.redis.sealing import CHANGED
 from tokengrpc.stores.redis.servers.address import Host
 from tokengrpc.stores.redis.servers.scripts import Script
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence, Set
 
     from tokengrpc.core.model import GenerationKey
     from tokengrpc.core.ports.log import Record
@@ -37,6 +42,8 @@ if TYPE_CHECKING:
     from tokengrpc.stores.redis.sealing import Sealer
     from tokengrpc.stores.redis.servers.address import StoreAddress
     from tokengrpc.stores.redis.servers.topology import Access
+
+log = structlog.get_logger(__name__)
 
 _COUNTED_LEASES = 3
 _CHECKS_PER_LEASE = 2
@@ -57,7 +64,7 @@ class RedisEventSink:
         self._names = KeyNames(options.prefix)
         self._sealer = sealer
         self._entries = Entries(sealer)
-        self._connections = Connections(address, options, access, self._names.wake(access.replica))
+        self._connections = Connections(address, options, access, self._names)
         self._logs = LogReader(
             self._connections, self._names, self._entries, options.lease / _CHECKS_PER_LEASE
         )
@@ -65,6 +72,8 @@ class RedisEventSink:
         self._clocks = (self._lease_ms, round(options.unowned_ttl * 1000))
         # Incarnations of owned logs, by key and epoch: their records are sealed for them.
         self._incarnations: dict[tuple[GenerationKey, int], str] = {}
+        # Hashes of abandoned generations that cannot be read, for example for want of their key.
+        self._unreadable: Set[bytes] = frozenset()
 
     def rate_windows(self, seconds: int) -> RedisWindows:
         """See `HasRateWindows`."""
@@ -110,16 +119,16 @@ class RedisEventSink:
             ),
             self._list([key]),
         )
-        decision, epoch, owner, found, name = reply
-        owned = decision != b"refused"
+        found = shaped(Claimed, reply)
+        owned = found.decision != b"refused"
         if owned:
-            self._incarnations[key, epoch] = incarnation
-        incarnation = name.decode()
+            self._incarnations[key, found.epoch] = incarnation
+        incarnation = text(found.incarnation)
         return LogClaim(
             owned=owned,
-            epoch=epoch,
-            owner=owner.decode(),
-            fingerprint=self._sealer.open(incarnation, _FINGERPRINT, found),
+            epoch=found.epoch,
+            owner=text(found.owner),
+            fingerprint=self._sealer.open(incarnation, _FINGERPRINT, found.fingerprint),
             incarnation=incarnation,
         )
 
@@ -157,32 +166,30 @@ class RedisEventSink:
         reply = await self._run(Script.DESCRIBE, key)
         if reply is None:
             return None
-        owner, epoch, lease_ms, fingerprint, name, request, last, kind, cancelled, subscribers = reply
-        incarnation = name.decode()
+        found = shaped(Described, reply)
+        incarnation = text(found.incarnation)
         return LogState(
-            owner=owner.decode(),
-            epoch=epoch,
-            lease_left=lease_ms / 1000,
-            fingerprint=self._sealer.open(incarnation, _FINGERPRINT, fingerprint),
+            owner=text(found.owner),
+            epoch=found.epoch,
+            lease_left=found.lease_left / 1000,
+            fingerprint=self._sealer.open(incarnation, _FINGERPRINT, found.fingerprint),
             incarnation=incarnation,
-            request=self._sealer.open(incarnation, _REQUEST, request),
-            last=last,
-            ended=kind.decode() == RecordKind.FINISHED,
-            cancel_requested=bool(cancelled),
-            subscribers=subscribers,
+            request=self._sealer.open(incarnation, _REQUEST, found.request),
+            last=found.last,
+            ended=text(found.kind) == RecordKind.FINISHED,
+            cancel_requested=bool(found.cancelled),
+            subscribers=found.subscribers,
         )
 
     async def renew(self, epochs: Mapping[GenerationKey, int]) -> Mapping[GenerationKey, Lease]:
         """See `EventSink`."""
-        replies = await asyncio.gather(
-            *(
-                self._run(Script.RENEW, key, self.replica, epoch, *self._clocks)
-                for key, epoch in epochs.items()
-            )
+        replies = await each(
+            self._run(Script.RENEW, key, self.replica, epoch, *self._clocks) for key, epoch in epochs.items()
         )
         leases = {
-            key: Lease(LeaseStatus(status.decode()), subscribers)
-            for key, (status, subscribers) in zip(epochs, replies, strict=True)
+            key: Lease(LeaseStatus(text(reply[0])), reply[1])
+            for key, reply in zip(epochs, replies, strict=True)
+            if not isinstance(reply, LogRefused)
         }
         for key, lease in leases.items():
             if lease.status is LeaseStatus.FENCED:
@@ -193,10 +200,10 @@ class RedisEventSink:
     async def take_over(self, key: GenerationKey, epoch: int) -> Takeover:
         """See `EventSink`."""
         reply = await self._run(Script.TAKE_OVER, key, self.replica, epoch, *self._clocks, durable=True)
-        status, current, owner, last, incarnation = reply
-        takeover = Takeover(TakeoverStatus(status.decode()), current, owner.decode(), last)
+        found = shaped(TakenOver, reply)
+        takeover = Takeover(TakeoverStatus(text(found.status)), found.epoch, text(found.owner), found.last)
         if takeover.status is TakeoverStatus.TAKEN:
-            self._incarnations[key, takeover.epoch] = incarnation.decode()
+            self._incarnations[key, takeover.epoch] = text(found.incarnation)
             await self._list([key])
         return takeover
 
@@ -204,10 +211,10 @@ class RedisEventSink:
         """See `EventSink`."""
         for owned in epochs.items():
             self._incarnations.pop(owned, None)
-        released = await asyncio.gather(
-            *(self._run(Script.RELEASE, key, self.replica, epoch) for key, epoch in epochs.items())
+        released = await each(
+            self._run(Script.RELEASE, key, self.replica, epoch) for key, epoch in epochs.items()
         )
-        hashes = [self._names.hash(key) for key, done in zip(epochs, released, strict=True) if done]
+        hashes = [self._names.hash(key) for key, done in zip(epochs, released, strict=True) if done == 1]
         scored = [argument for hashed in hashes for argument in (0, hashed)]
         if scored:
             await self._index("ZADD", *scored)
@@ -221,18 +228,31 @@ class RedisEventSink:
     async def orphans(self, limit: int) -> Sequence[GenerationKey]:
         """See `EventSink`."""
         commands, names = self._connections.commands, self._names
-        listed = [hashed.decode() for hashed in await commands.run(Script.OVERDUE, names.running, limit)]
-        found = await asyncio.gather(
-            *(commands.run(Script.ORPHAN, names.log_of(hashed)) for hashed in listed)
-        )
-        gone = [hashed for hashed, reply in zip(listed, found, strict=True) if reply is None]
+        # Those that cannot be read here must not keep this server from the others.
+        most = limit + len(self._unreadable)
+        listed: list[bytes] = await commands.run(Script.OVERDUE, names.running, most)
+        replies = await each(commands.run(Script.ORPHAN, names.log_of(text(hashed))) for hashed in listed)
+        found: list[GenerationKey] = []
+        gone: list[bytes] = []
+        unreadable: dict[bytes, str] = {}
+        for hashed, reply in zip(listed, replies, strict=True):
+            try:
+                if reply is None:
+                    gone.append(hashed)
+                elif reply != b"held":
+                    found.append(self._orphan(reply))
+            except LogRefused as error:
+                unreadable[hashed] = error.message
         if gone:
             await self._index("ZREM", *gone)
-        return [
-            decode_key(self._sealer.open(reply[0].decode(), _KEY, reply[1]))
-            for reply in found
-            if reply is not None and reply != b"held"
-        ]
+        if unreadable.keys() - self._unreadable:
+            log.warning(
+                "abandoned generations cannot be taken over by this server",
+                count=len(unreadable),
+                cause=next(iter(unreadable.values())),
+            )
+        self._unreadable = unreadable.keys()
+        return found
 
     async def publish_cancel(self, key: GenerationKey) -> None:
         """See `EventSink`."""
@@ -251,10 +271,23 @@ class RedisEventSink:
     async def count_subscribers(self, counts: Mapping[GenerationKey, int]) -> Mapping[GenerationKey, int]:
         """See `EventSink`."""
         counted_ms = _COUNTED_LEASES * self._lease_ms
-        sums = await asyncio.gather(
-            *(self._run(Script.COUNT, key, self.replica, count, counted_ms) for key, count in counts.items())
+        sums = await each(
+            self._run(Script.COUNT, key, self.replica, count, counted_ms) for key, count in counts.items()
         )
-        return dict(zip(counts, sums, strict=True))
+        return {
+            key: 0 if isinstance(sum_, LogRefused) else sum_ for key, sum_ in zip(counts, sums, strict=True)
+        }
+
+    def _orphan(self, reply: Any) -> GenerationKey:  # noqa: ANN401 - scripts return any type
+        """Returns the generation's key in a reply of `orphan`. Raises LogRefused."""
+        if isinstance(reply, LogRefused):
+            raise reply
+        found = shaped(Orphaned, reply)
+        opened = self._sealer.open(text(found.incarnation), _KEY, found.key)
+        try:
+            return decode_key(opened)
+        except ValueError:
+            raise LogRefused(CHANGED) from None
 
     async def _run(
         self, script: Script, key: GenerationKey, *arguments: str | bytes | int, durable: bool = False
@@ -270,7 +303,7 @@ class RedisEventSink:
                     Script.LIST, self._names.running, self._lease_ms, *hashes
                 )
 
-    async def _index(self, command: str, *arguments: str | int) -> None:
+    async def _index(self, command: str, *arguments: str | bytes | int) -> None:
         """Changes the list of running generations, which is a hint."""
         with suppress(StoreUnavailable):
             running = self._names.running

@@ -95,6 +95,9 @@ class BlockingReader(_Reads):
         self._wake = wake
         self._woken = b"0-0"
         self._backoff = backoff
+        # Also between reads that fail, as all do while one of the streams has data of others.
+        self._delays = backoff()
+        self._failing = False
         self._timeout = timeout
 
     async def _run(self) -> None:
@@ -102,6 +105,7 @@ class BlockingReader(_Reads):
         try:
             while True:
                 await self._read_until_failure()
+                await asyncio.sleep(next(self._delays))
         finally:
             waking.cancel()
             with suppress(asyncio.CancelledError):
@@ -110,15 +114,14 @@ class BlockingReader(_Reads):
     async def _read_until_failure(self) -> None:
         connection: AbstractConnection | None = None
         try:
-            for delay in self._backoff():
-                with suppress(*BROKEN, TimeoutError):
-                    connection = await self._topology.connect(self._topology.hosts()[0], "reads")
-                    break
-                await asyncio.sleep(delay)
-            while connection is not None:
+            connection = await self._topology.connect(self._topology.hosts()[0], "reads")
+            while True:
                 await self._read(connection)
+                self._delays, self._failing = self._backoff(), False
         except (*BROKEN, TimeoutError) as error:
-            log.warning("followed streams cannot be read", cause=str(error)[:200])
+            if not self._failing:
+                self._failing = True
+                log.warning("followed streams cannot be read", cause=str(error)[:200])
         finally:
             if connection is not None:
                 await hang_up(connection)

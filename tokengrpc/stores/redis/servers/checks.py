@@ -9,6 +9,7 @@ from redis.exceptions import ResponseError
 
 from tokengrpc.config import ConfigError
 from tokengrpc.errors import StoreUnavailable
+from tokengrpc.stores.redis.servers.start_errors import REPLICA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +32,8 @@ async def check_server(connection: AbstractConnection, options: RedisOptions) ->
     """
     info = _info(await _ask(connection, "INFO"))
     _check_version(info)
+    if info.get("role") == "slave":
+        raise StoreUnavailable(REPLICA)
     if options.durability == "replicated":
         _check_replicas(info, options.replicas)
     else:
@@ -41,6 +44,15 @@ async def check_server(connection: AbstractConnection, options: RedisOptions) ->
             "the event store may evict event logs: set maxmemory-policy to noeviction",
             policy=policy,
         )
+
+
+async def check_access(connection: AbstractConnection, key: str, channel: str) -> None:
+    """Makes each kind of call that the server needs, on a key and a channel. Raises ResponseError."""
+    await _ask(connection, "SET", key, "", "PX", "60000")
+    await _ask(connection, "GET", key)
+    await _ask(connection, "TIME")
+    await _ask(connection, "WAIT", "0", "1")
+    await _ask(connection, "PUBLISH", channel, "")
 
 
 def _check_version(info: Mapping[str, str]) -> None:

@@ -19,7 +19,9 @@ from redis.exceptions import (
     ResponseError,
 )
 
+from tokengrpc.core.ports.log import LogRefused
 from tokengrpc.errors import StoreUnavailable
+from tokengrpc.stores.redis.sealing import CHANGED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -36,6 +38,8 @@ _RECONNECT = (ReadOnlyError, NoScriptError, MasterDownError)
 """Replies that a new connection may mend: it loads the scripts, and asks which server takes writes."""
 BROKEN = (RedisError, OSError, RuntimeError)
 """What a broken connection raises. uvloop raises RuntimeError for one that broke before it was written to."""
+_FOREIGN = ("WRONGTYPE", "user_script:")
+"""How errors begin that say nothing of the store: a key has what the servers have not written."""
 _WAIT_SHARE = 0.7
 """Share of a call's time for which replicas are waited for."""
 
@@ -87,6 +91,8 @@ class Pipe:
         self._called = asyncio.Event()
         self._connection: AbstractConnection | None = None
         self._backoff: Iterator[float] | None = None
+        # What was logged of refused logs already: callers may ask for them again and again.
+        self._told: set[str] = set()
         self._closed = False
         self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -181,7 +187,7 @@ class Pipe:
             if call.reply.done():
                 continue
             if isinstance(reply, ResponseError):
-                call.reply.set_exception(_raised(reply))
+                call.reply.set_exception(self._raised(reply))
             elif call.durable and not enough:
                 call.reply.set_exception(
                     StoreUnavailable("too few replicas of the event store have the events: try again later")
@@ -190,6 +196,19 @@ class Pipe:
                 call.reply.set_result(reply)
         if mend:
             await self._disconnect()
+
+    def _raised(self, error: ResponseError) -> Exception:
+        if isinstance(error, AskError):  # a MovedError is one
+            return Redirected((error.host, error.port), ask=not isinstance(error, MovedError))
+        # The words name users, keys and addresses: they are for the operator.
+        cause = _words(error)
+        if not cause.startswith(_FOREIGN):
+            log.warning("the event store refused a call", cause=cause)
+            return StoreUnavailable("the event store refused a call: try again later")
+        if cause not in self._told:
+            self._told.add(cause)
+            log.warning("the event store has data of others at a key of ours", cause=cause)
+        return LogRefused(CHANGED)
 
     async def _failed(self, group: Sequence[_Call], why: str, cause: str = "") -> None:
         if self._backoff is None:
@@ -226,14 +245,6 @@ async def _read(connection: AbstractConnection) -> Any:  # noqa: ANN401 - replie
 def _pack(*arguments: Argument) -> bytes:
     packed: bytes = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # it is annotated as if for one
     return packed
-
-
-def _raised(error: ResponseError) -> Exception:
-    if isinstance(error, AskError):  # a MovedError is one
-        return Redirected((error.host, error.port), ask=not isinstance(error, MovedError))
-    # The words name users, keys and addresses: they are for the operator.
-    log.warning("the event store refused a call", cause=_words(error))
-    return StoreUnavailable("the event store refused a call: try again later")
 
 
 def _words(error: BaseException) -> str:

@@ -34,7 +34,7 @@ local function subscribers()
   local sum, time = 0, now()
   for _, value in ipairs(redis.call('HVALS', readers)) do
     local count, till = string.match(value, '^(%d+) (%d+)$')
-    if tonumber(till) > time then
+    if till and tonumber(till) > time then
       sum = sum + tonumber(count)
     end
   end
