@@ -458,11 +458,25 @@ class DeadlineExceeded(Stopped):
     advice = Advice.RETRY
 
 
-def error_class(reason: str, advice: Advice | None = None) -> type[TokenGrpcError]:
-    """Returns the class of errors with this reason, and this advice if given; Internal if none has it."""
+def told_error(
+    reason: str,
+    message: str,
+    *,
+    advice: Advice | None = None,
+    violations: Sequence[tuple[str, str]] = (),
+    metadata: Mapping[str, str] | None = None,
+    retry_after: float | None = None,
+) -> TokenGrpcError:
+    """Returns the error that a log or a record tells, of the class with this reason and, if given, this advice.
+
+    It is Internal if no class has the reason. `retry_after` is in seconds.
+    """
     found = [kind for kind in _subclasses(TokenGrpcError) if kind.reason == reason]
     fitting = [kind for kind in found if kind.advice is advice]
-    return next(iter(fitting or found), Internal)
+    kind = next(iter(fitting or found), Internal)
+    if issubclass(kind, InvalidRequest):
+        return kind(violations or [("", message)])
+    return kind(message, metadata=metadata, retry_after=retry_after)
 
 
 def _subclasses(kind: type[TokenGrpcError]) -> Iterator[type[TokenGrpcError]]:

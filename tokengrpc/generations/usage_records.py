@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tokengrpc.core.model import FinishReason
 from tokengrpc.core.ports.ledger import UsageRecord
 from tokengrpc.core.termination import Termination
-from tokengrpc.errors import InvalidRequest, LogDiverged, ServerLost, error_class
+from tokengrpc.errors import LogDiverged, ServerLost, told_error
 
 if TYPE_CHECKING:
     from tokengrpc.core.generation import Generation
@@ -60,6 +60,5 @@ def recorded_end(record: UsageRecord, request: GenerationRequest, buffer: EventB
         return Termination.failed(ServerLost("the server died at the end of the generation: start again"))
     if not record.error_reason:
         return Termination(reason=record.finish_reason or FinishReason.ERROR)
-    kind = error_class(record.error_reason)
     message = "the generation had ended with this error when its server died"
-    return Termination.failed(kind([("", message)]) if issubclass(kind, InvalidRequest) else kind(message))
+    return Termination.failed(told_error(record.error_reason, message))

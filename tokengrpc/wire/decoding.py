@@ -149,14 +149,15 @@ def error_of(status: Status) -> errors.TokenGrpcError:
     for packed in status.details:
         for detail in (info, failure, retry, bad):
             packed.Unpack(detail)
-    advice = ADVICE.back.get(failure.retry_advice, errors.Advice.NEVER)
-    kind = errors.error_class(info.reason, advice)
-    if issubclass(kind, errors.InvalidRequest):
-        return kind(
-            [(each.field, each.description) for each in bad.field_violations] or [("", status.message)]
-        )
     wait = retry.retry_delay.ToNanoseconds() / _SECOND if retry.HasField("retry_delay") else None
-    return kind(status.message, metadata=dict(info.metadata), retry_after=wait)
+    return errors.told_error(
+        info.reason,
+        status.message,
+        advice=ADVICE.back.get(failure.retry_advice, errors.Advice.NEVER),
+        violations=[(each.field, each.description) for each in bad.field_violations],
+        metadata=dict(info.metadata),
+        retry_after=wait,
+    )
 
 
 def _usage(message: UsageMessage) -> Usage:
