@@ -467,7 +467,7 @@ def told_error(
     metadata: Mapping[str, str] | None = None,
     retry_after: float | None = None,
 ) -> TokenGrpcError:
-    """Returns the error that a log or a record tells, of the class with this reason and, if given, this advice.
+    """Returns the error that a log or a record tells, of the class with this reason, and advice if given.
 
     It is Internal if no class has the reason. `retry_after` is in seconds.
     """
