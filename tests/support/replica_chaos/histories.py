@@ -24,6 +24,8 @@ DENIALS = frozenset(
         "SEQUENCE_OUT_OF_RANGE",
         # The log may have the same text up to a reader's cursor, in other tokens: its client counts them.
         "STREAM_GAP",
+        # Or it may end there, after the same text in fewer events: then there is nothing more to read.
+        "CONNECTION_LOST",
     }
 )
 """Reasons that take back what a reader has seen."""
