@@ -1,6 +1,6 @@
 """Measures one server with thousands of callers: starts at one moment, many slow streams, and health probes.
 
-Takes about nine minutes. Prints tables and writes JSON to `bench/results/`. Exits with 1 if a call ended
+Takes about ten minutes. Prints tables and writes JSON to `bench/results/`. Exits with 1 if a call ended
 without `finished` and without a reason; with --check, also if a target was missed.
 """
 
@@ -24,7 +24,7 @@ from rich.console import Console
 from bench import machine
 from bench.crowd import Job
 from bench.run import ROOT, Server, environment
-from bench.scale_report import row, table
+from bench.scale_report import row, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,7 +68,13 @@ def _crowd(module: str, target: str, *, calls: int, **fields: Any) -> list[dict[
 def _served(engine: Server, *options: str) -> Iterator[Server]:
     """Starts a server; `--adaptive` admits as many generations as the process can serve, otherwise all."""
     command = ["-m", "bench.watched_server", "--base-url", f"http://{engine.address}/v1"]
-    server = Server("the server", [*command, *options, "--permits", str(_MAX_GENERATIONS)])
+    with _running("the server", *command, *options, "--permits", str(_MAX_GENERATIONS)) as server:
+        yield server
+
+
+@contextmanager
+def _running(name: str, *command: str) -> Iterator[Server]:
+    server = Server(name, [*command])
     try:
         yield server
     finally:
@@ -102,8 +108,10 @@ def _through(server: Server, name: str, *, calls: int, **fields: Any) -> Row:
     peak.start()
     cpu, began = machine.cpu_seconds(server.pid), time.monotonic()
     parts = _crowd("bench.crowd", server.address, calls=calls, **fields)
-    cores = (machine.cpu_seconds(server.pid) - cpu) / (time.monotonic() - began - _START_S)
+    seconds = machine.cpu_seconds(server.pid) - cpu
+    cores = seconds / (time.monotonic() - began - _START_S)
     figures = row(name, calls, parts, cores)
+    figures.call_us = seconds / calls * 1e6
     grown = peak.stop()
     if figures.completed:
         figures.kib_a_stream = grown / figures.completed / 1024
@@ -115,6 +123,20 @@ def starts(engine: Server, kind: str, calls: int) -> Row:
     fields = {"cheap": _CHEAP, "dear": _DEAR}[kind]
     with _served(engine, "--adaptive") as server:
         return _through(server, f"{calls:,} {kind} starts", calls=calls, **fields)
+
+
+def refusals(engine: Server, calls: int) -> Row:
+    """Starts calls at one moment, all of which the gate refuses."""
+    with _served(engine, "--refuse") as server:
+        return _through(server, f"{calls:,} refused", calls=calls, **_CHEAP)
+
+
+def bare_refusals(calls: int) -> Row:
+    """Starts calls at one moment at a bare grpc.aio server that refuses them."""
+    with _running("a bare server", "-m", "bench.refusing_server") as server:
+        figures = _through(server, f"{calls:,} refused by a bare grpc.aio server", calls=calls, **_CHEAP)
+    figures.is_floor = True
+    return figures
 
 
 def streams(engine: Server, calls: int, seconds: float) -> Row:
@@ -197,7 +219,8 @@ def main() -> int:
     finally:
         engine.stop()
     facts["loadavg_after"] = machine.facts()["loadavg"][0]
-    console.print(table(rows))
+    for each in tables(rows):
+        console.print(each)
     missed = [line for each in rows for line in each.missed]
     if answers:
         late = answers.count(None)
@@ -219,6 +242,9 @@ def _scenarios(arguments: argparse.Namespace, engine: Server) -> Iterator[tuple[
         for kind in ("cheap", "dear"):
             for calls in arguments.starts:
                 yield f"{calls:,} {kind} starts at one moment", partial(starts, engine, kind, calls)
+        for calls in arguments.starts:
+            yield f"{calls:,} refused starts", partial(refusals, engine, calls)
+            yield f"{calls:,} refused starts at a bare server", partial(bare_refusals, calls)
     if arguments.only in {None, "streams"}:
         name = f"{arguments.streams:,} streams at 1 token/s"
         yield name, partial(streams, engine, arguments.streams, arguments.seconds)

@@ -12,6 +12,7 @@ from bench.gaps import Percentiles
 
 _REFUSAL_MS: Final = 100.0
 _GAP_RATIO: Final = 1.2
+_COLUMNS: Final = 4
 
 
 @dataclass(kw_only=True)
@@ -33,6 +34,10 @@ class Row:
     lag_ms: tuple[float, float]
     """The p99 and the maximum of the clients' own lag, which is part of all other times."""
     server_cores: float
+    call_us: float = 0.0
+    """The server's CPU time for a call, in microseconds."""
+    is_floor: bool = False
+    """Whether it is what a bare server can do on this machine: no target holds for it."""
     kib_a_stream: float = 0.0
     engine_gap_ms: tuple[float, float] | None = None
 
@@ -47,6 +52,8 @@ class Row:
     @property
     def missed(self) -> list[str]:
         """Targets that were missed."""
+        if self.is_floor:
+            return []
         found = [f"{self.name}: {count} calls ended with {told}" for told, count in self.others.items()]
         if self.refused_ms[1] > _REFUSAL_MS:
             p99 = self.refused_ms[1]
@@ -95,8 +102,12 @@ def _pair(seconds: list[float]) -> tuple[float, float]:
     return (ordered[last // 2] * 1e3, ordered[round(last * 0.99)] * 1e3) if ordered else (0.0, 0.0)
 
 
-def table(rows: list[Row]) -> Table:
-    """Returns a table with a column for each crowd."""
+def tables(rows: list[Row]) -> list[Table]:
+    """Returns tables with a column for each crowd, some crowds in each."""
+    return [_table(rows[at : at + _COLUMNS]) for at in range(0, len(rows), _COLUMNS)]
+
+
+def _table(rows: list[Row]) -> Table:
     shown = Table("", *(row.name for row in rows), title="One server, thousands of callers")
 
     def line(name: str, *cells: str) -> None:
@@ -121,6 +132,7 @@ def table(rows: list[Row]) -> Table:
         *(f"{row.kib_a_stream:.0f}" if row.kib_a_stream else "" for row in rows),
     )
     line("server, cores", *(f"{row.server_cores:.2f}" for row in rows))
+    line("… CPU µs a call", *(f"{row.call_us:,.0f}" for row in rows))
     line("clients' own lag, p99 / most ms", *(_both(row.lag_ms) for row in rows))
     return shown
 

@@ -15,6 +15,9 @@ from bench.script import MODEL
 from tokengrpc import process, server
 from tokengrpc.config import LimitSettings, Settings, load, model_settings
 
+_NOTHING = 1e-9
+"""Share of a core that no generation fits into."""
+
 
 class Watched(server.Server):
     """A server that reports on a signal what it holds."""
@@ -69,6 +72,7 @@ def main() -> None:
     parser.add_argument("--base-url", default="")
     parser.add_argument("--permits", type=int, default=4096)
     parser.add_argument("--adaptive", action="store_true", help="admit only what the process can serve")
+    parser.add_argument("--refuse", action="store_true", help="refuse all generations at the gate")
     parser.add_argument("--admin-listen", default="", help="address of the admin pages")
     parser.add_argument("--admin-grpc-listen", default="", help="address of health on the admin port")
     parser.add_argument("--config", help="a settings file, instead of the other options")
@@ -81,6 +85,8 @@ def main() -> None:
     model = model_settings(name=MODEL, kind="openai", base_url=arguments.base_url, api="chat")
     # Unless admission is measured, all permits are taken at once, whatever their cost may be.
     lowest = {} if arguments.adaptive else {"min_generations": arguments.permits}
+    if arguments.refuse:
+        lowest = {"min_generations": 0, "max_core_share": _NOTHING}
     limits = LimitSettings(max_generations=arguments.permits, **lowest)
     admin = {"admin_listen": arguments.admin_listen, "admin_grpc_listen": arguments.admin_grpc_listen}
     process.run(Settings(listen="127.0.0.1:0", models=(model,), limits=limits, log_level="warning", **admin))

@@ -181,9 +181,10 @@ def run(
         if sys.platform == "win32":
             asyncio.run(main())
             return 0
-        import uvloop  # noqa: PLC0415 - not available on every platform
+        from tokengrpc.rpc.wake_ups import Loop  # noqa: PLC0415 - uvloop is not available on every platform
 
-        uvloop.run(main())
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            runner.run(main())
         return 0
 
 

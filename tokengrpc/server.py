@@ -116,7 +116,7 @@ class Server:
             buffer_bytes=limits.generation_log_bytes, total_bytes=limits.total_log_bytes
         )
         self.health = Health()
-        self._acceptors = Acceptors()
+        self._acceptors = Acceptors(lambda: self.admission.capacity.rejecting)
         self._access_log = AccessLog()
         capacity = Capacity(_capacity_limits(limits), start_wait=self._start_wait)
         self.admission = Admission(limits.max_generations, capacity)
@@ -263,8 +263,8 @@ class Server:
 
     def _register(
         self, registry: GenerationRegistry, catalog: Catalog, interceptor: CallInterceptor
-    ) -> tuple[list[str], dict[str, grpc.RpcMethodHandler[bytes, bytes]]]:
-        """Registers the services. Returns the names that reflection lists, and all handlers by path."""
+    ) -> tuple[list[str], dict[str, grpc_aio.Method]]:
+        """Registers the services. Returns the names that reflection lists, and all methods by path."""
         settings = self.settings
         usage = None
         if isinstance(self.ledger, UsageReader):

@@ -8,7 +8,7 @@ import pytest
 
 from bench.gaps import Percentiles
 from bench.run import Server
-from bench.scale import admin_probes, probes, starts, streams
+from bench.scale import admin_probes, bare_refusals, probes, refusals, starts, streams
 
 STARTS = 200
 
@@ -25,6 +25,14 @@ def test_starts_at_one_moment_complete_or_are_refused(engine: Server):
     figures = starts(engine, "cheap", STARTS)
     assert figures.broken == []
     assert figures.completed + figures.overloaded == STARTS
+
+
+def test_starts_are_refused_beside_a_bare_server(engine: Server):
+    """All of them, with the same reason and a delay. The bare server is the floor of the machine."""
+    for figures in (refusals(engine, STARTS), bare_refusals(STARTS)):
+        assert figures.broken == []
+        assert figures.overloaded == STARTS
+        assert figures.call_us > 0
 
 
 def test_slow_streams_have_as_many_gaps_as_the_engine(engine: Server):

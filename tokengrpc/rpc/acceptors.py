@@ -17,38 +17,46 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from grpc._cython import cygrpc
 
+from tokengrpc.rpc import accepted
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import grpc
 
-    Handlers = Mapping[str, grpc.RpcMethodHandler[bytes, bytes]]
+    from tokengrpc.rpc.grpc_aio import Method
 
-_ACCEPTED_PER_TURN = 64
-"""Acceptors of a method. Accepting costs little."""
+_ACCEPTORS = 128
+"""Acceptors of a method, each of which accepts a call in two turns. Accepting costs little."""
 _HANDLED_PER_TURN = 16
-"""Calls whose handling begins in one turn, at least: a start takes up to a millisecond of it, a rejection a
-quarter. Streams that run wait for all of them."""
+"""Calls whose handling begins in one turn, at least: a start takes up to a millisecond of it. Streams that
+run wait for all of them."""
 _HANDLED_PER_SECOND = 500
 """Further ones, by the length of the last turn: where turns are long anyway, bursts need more of each."""
+_REJECTED_PER_START = 4
+"""Rejections that take as long as a start, at least."""
 
 log = structlog.get_logger(__name__)
 
 
 class Acceptors:
-    """Acceptors of the calls of some methods."""
+    """Acceptors of the calls of some methods.
 
-    def __init__(self) -> None:
+    `rejecting` returns whether the next start will probably be rejected.
+    """
+
+    def __init__(self, rejecting: Callable[[], bool]) -> None:
+        self._rejecting = rejecting
         self._queues: dict[str, _Queue] = {}
 
-    def start(self, server: grpc.aio.Server, handlers: Handlers) -> None:
-        """Starts accepting. The server has started, and the handlers, by path, are registered with it."""
+    def start(self, server: grpc.aio.Server, methods: Mapping[str, Method]) -> None:
+        """Starts accepting. The server has started, and the methods, by path, are registered with it."""
         if not _available():
             log.warning("this version of grpc.aio accepts calls one by one: bursts of calls will wait")
             return
         core: Any = server._server  # type: ignore[attr-defined]  # noqa: SLF001
-        for path in handlers:
-            self._queues[path] = _Queue(core, path, handlers)
+        for path, method in methods.items():
+            self._queues[path] = _Queue(core, path, method, self._rejecting)
 
     async def stop(self) -> None:
         """Returns when all acceptors have ended. The server must have been stopped, which ends them."""
@@ -64,15 +72,25 @@ class Acceptors:
 class _Queue:
     """Acceptors of one method, and accepted calls whose handling has not begun."""
 
-    def __init__(self, core: Any, path: str, handlers: Handlers) -> None:  # noqa: ANN401 - private to grpc.aio
+    def __init__(
+        self,
+        core: Any,  # noqa: ANN401 - private to grpc.aio
+        path: str,
+        method: Method,
+        rejecting: Callable[[], bool],
+    ) -> None:
         self._core = core
         self._path = path
-        self._resolver = cygrpc._MethodResolver([], dict(handlers))  # noqa: SLF001
+        self._method = method
+        self._rejecting = rejecting
         self._loop = asyncio.get_running_loop()
         self._calls: set[asyncio.Task[None]] = set()
         self._accepted: deque[Any] = deque()
+        self._turning = False
+        # How many calls were accepted since the last turn, and between that one and the one before.
+        self._new = self._new_before = 0
         self._backlog_since: float | None = None
-        self._acceptors = [self._loop.create_task(self._accept()) for _ in range(_ACCEPTED_PER_TURN)]
+        self._acceptors = [self._loop.create_task(self._accept()) for _ in range(_ACCEPTORS)]
 
     async def wait_ended(self) -> None:
         await asyncio.gather(*self._acceptors, *self._calls, return_exceptions=True)
@@ -88,33 +106,40 @@ class _Queue:
                 self._accepted.append(await self._core._request_registered_call(encoded))  # noqa: SLF001
             except cygrpc._RequestCallError:  # noqa: SLF001
                 return  # the server has stopped
-            if len(self._accepted) == 1:
+            self._new += 1
+            if not self._turning:
+                self._turning = True
                 self._loop.call_soon(self._turn, self._loop.time())
 
     def _turn(self, last: float) -> None:
         """Handles some calls, and the others in the next turns. `last` is when the last turn began."""
         now = self._loop.time()
-        most = _HANDLED_PER_TURN + int(_HANDLED_PER_SECOND * (now - last))
+        most = _HANDLED_PER_TURN * (_REJECTED_PER_START if self._rejecting() else 1)
+        most += int(_HANDLED_PER_SECOND * (now - last))
         for _ in range(min(most, len(self._accepted))):
             self._handle(self._accepted.popleft())
-        if not self._accepted:
+        # An acceptor takes two turns for a call. If all of them did, more calls wait in gRPC.
+        recent = self._new + self._new_before
+        self._new, self._new_before = 0, self._new
+        if not self._accepted and recent < _ACCEPTORS:
             self._backlog_since = None
-            return
-        if self._backlog_since is None:
+        elif self._backlog_since is None:
             self._backlog_since = last
-        self._loop.call_soon(self._turn, now)
+        self._turning = bool(self._accepted) or recent >= _ACCEPTORS // 2
+        if self._turning:
+            self._loop.call_soon(self._turn, now)
+        else:
+            self._new_before = 0
 
-    def _handle(self, call: Any) -> None:  # noqa: ANN401 - private to grpc.aio
-        loop, path = self._loop, self._path
-        handling = cygrpc._handle_rpc(path, self._resolver, (), call, loop, False)  # noqa: SLF001
-        task = loop.create_task(cygrpc._schedule_rpc_coro(handling, call, loop, path))  # noqa: SLF001
+    def _handle(self, state: Any) -> None:  # noqa: ANN401 - private to grpc.aio
+        task = self._loop.create_task(accepted.serve(self._method, state))
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
 
 
 def _available() -> bool:
     """Returns whether this version of grpc.aio has the private parts."""
-    names = ("_MethodResolver", "_RequestCallError", "_handle_rpc", "_schedule_rpc_coro")
+    names = ("_RequestCallError", *accepted.NEEDED)
     return hasattr(cygrpc.AioServer, "_request_registered_call") and all(
         hasattr(cygrpc, name) for name in names
     )

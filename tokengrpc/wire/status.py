@@ -9,7 +9,6 @@ from itertools import islice
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from google.rpc.status_pb2 import Status
@@ -29,6 +28,8 @@ from tokengrpc.wire.tables import ADVICE
 if TYPE_CHECKING:
     from google.protobuf.message import Message
     from tokenstreaming.v1.usage_pb2 import Usage
+
+    from tokengrpc.errors import Advice
 
 DOMAIN = "tokengrpc"
 MAX_MESSAGE_BYTES = 1024
@@ -137,35 +138,53 @@ def _may_be_long(status: Status) -> bool:
 def _build(
     error: TokenGrpcError, failure: Failure | None, message: str, limit: int = MAX_MESSAGE_BYTES
 ) -> Status:
-    status = Status(code=CODES[error.reason], message=cut(message, limit))
     share = max(8, limit // 8)
-    status.details.append(_info(error.reason, tuple(islice(error.metadata.items(), MAX_METADATA)), share))
-    for detail in _details(error, failure, share):
+    encoded = _info(error.reason, tuple(islice(error.metadata.items(), MAX_METADATA)), share)
+    if failure is not None:
+        if failure.usage is None:
+            encoded += _begun(failure, error.advice)
+        else:
+            encoded += _with_detail(_failure(failure, error.advice))
+    # What is encoded of messages of one kind, one after another, is their sum.
+    status = Status.FromString(encoded)
+    status.code = CODES[error.reason]
+    status.message = cut(message, limit)
+    for detail in _details(error, share):
         status.details.add().Pack(detail)
     return status
 
 
 @lru_cache(maxsize=256)
-def _info(reason: Reason, metadata: tuple[tuple[str, str], ...], share: int) -> Any:
-    """Returns ErrorInfo. Thousands of calls that are rejected at one moment have the same one."""
+def _info(reason: Reason, metadata: tuple[tuple[str, str], ...], share: int) -> bytes:
+    """Returns a status with ErrorInfo. Thousands of calls that are rejected at one moment have the same."""
     kept = {cut(key, share): cut(value, share) for key, value in metadata}
-    packed = Any()
-    packed.Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=kept))
-    return packed
+    return _with_detail(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=kept))
 
 
-def _details(error: TokenGrpcError, failure: Failure | None, share: int) -> list[Message]:
+@lru_cache(maxsize=256)
+def _begun(failure: Failure, advice: Advice) -> bytes:
+    """Returns a status with GenerationFailure. Of calls that are rejected, most name no generation."""
+    return _with_detail(_failure(failure, advice))
+
+
+def _failure(failure: Failure, advice: Advice) -> generation_pb2.GenerationFailure:
+    return generation_pb2.GenerationFailure(
+        generation_id=escape_line(failure.generation_id)[:_MAX_ID_LENGTH],
+        last_sequence=failure.last_sequence,
+        usage=failure.usage,
+        retry_advice=ADVICE.there[advice],
+        ended=failure.ended,
+    )
+
+
+def _with_detail(detail: Message) -> bytes:
+    status = Status()
+    status.details.add().Pack(detail)
+    return bytes(status.SerializeToString())
+
+
+def _details(error: TokenGrpcError, share: int) -> list[Message]:
     details: list[Message] = []
-    if failure is not None:
-        details.append(
-            generation_pb2.GenerationFailure(
-                generation_id=escape_line(failure.generation_id)[:_MAX_ID_LENGTH],
-                last_sequence=failure.last_sequence,
-                usage=failure.usage,
-                retry_advice=ADVICE.there[error.advice],
-                ended=failure.ended,
-            )
-        )
     if error.retry_after is not None:
         nanos = round(error.retry_after * 1e9)
         delay = Duration(seconds=nanos // 10**9, nanos=nanos % 10**9)
