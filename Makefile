@@ -219,10 +219,10 @@ bench-grpc: $(VENV)/bench.stamp .tools/bin/ghz ## measure whole calls with ghz, 
 bench-deadlines: $(VENV)/bench.stamp ## measure how late deadlines and the four clocks expire, about half a minute
 	python -m bench.deadlines
 
-bench-scale: $(VENV)/bench.stamp ## measure thousands of callers: starts at one moment, slow streams, health probes, about nine minutes (SECONDS=600)
+bench-scale: $(VENV)/bench.stamp ## measure thousands of callers: starts at one moment, slow streams, health probes, about ten minutes (SECONDS=600)
 	python -m bench.scale --seconds $(or $(SECONDS),120)
 
-attack: $(VENV)/dev.stamp .tools/bin/h2spec ## attack a server in every way of docs/security.md beside a good client, about a quarter of an hour; needs Go
+attack: $(VENV)/dev.stamp .tools/bin/h2spec ## attack a server in every way of docs/security.md beside a good client, and a bare server to compare with, about twenty minutes; needs Go
 	python -m attack.run
 
 soak: $(VENV)/dev.stamp ## mix endings of all kinds on one server for ten minutes and check that nothing grows (SECONDS=3600)

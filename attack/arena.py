@@ -1,9 +1,10 @@
-"""A server before a scripted engine, a good client, and one attack after another."""
+"""A server before a scripted engine, or a bare one, a good client, and one attack after another."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import subprocess
 import sys
 import time
@@ -45,24 +46,38 @@ class Phases:
 
 
 @dataclass(kw_only=True)
-class Result:
-    """What the good client noticed of an attack, and what the server had to do for it."""
+class Noticed:
+    """The good client's calls before, during and after an attack."""
 
-    attack: str
-    counts: Counts
     quiet: list[Call]
     during: list[Call]
     after: list[Call]
-    in_vain: int
-    """Calls of the engine that no client had asked for, or waited for."""
-    memory: dict[str, int]
-    left: dict[str, int] = field(default_factory=dict)
-    """What the server holds more than before, by its own report."""
 
     @property
     def failed(self) -> list[str]:
         """Why calls of the good client failed."""
         return [call.failed for call in (*self.quiet, *self.during, *self.after) if call.failed]
+
+    @property
+    def ratio(self) -> float:
+        """The p99 of the calls during the attack, as a multiple of that in quiet. Infinite without calls."""
+        quiet = p99(self.quiet)
+        return p99(self.during) / quiet if quiet else math.inf
+
+
+@dataclass(kw_only=True)
+class Result(Noticed):
+    """What the good client noticed of an attack, and what the server had to do for it."""
+
+    attack: str
+    counts: Counts
+    in_vain: int
+    """Calls of the engine that no client had asked for, or waited for."""
+    memory: dict[str, int]
+    left: dict[str, int] = field(default_factory=dict)
+    """What the server holds more than before, by its own report."""
+    bare: Noticed | None = None
+    """What the good client noticed of the same attack on a bare grpc.aio server, if that was measured."""
 
     @property
     def broken(self) -> list[str]:
@@ -79,12 +94,13 @@ class Result:
     @property
     def missed(self) -> list[str]:
         """Which target was missed on this machine."""
-        quiet, during = p99(self.quiet), p99(self.during)
-        ratio = ATTACKS[self.attack].p99_ratio
-        if during <= ratio * quiet:
+        target = ATTACKS[self.attack].p99_ratio
+        if self.ratio <= target:
             return []
+        beside = f"; at a bare grpc.aio server {self.bare.ratio:.1f} times" if self.bare is not None else ""
         return [
-            f"p99 {during * 1e3:.0f} ms is {during / quiet:.1f} times that in quiet; the target is {ratio:g}"
+            f"p99 {p99(self.during) * 1e3:.0f} ms is {self.ratio:.1f} times that in quiet{beside};"
+            f" the target is {target:g}"
         ]
 
 
@@ -94,43 +110,34 @@ def p99(calls: list[Call]) -> float:
     return quantiles(seconds, n=100, method="inclusive")[98] if len(seconds) > 1 else sum(seconds)
 
 
-class Arena:
-    """The running processes and the good client."""
+class BareArena:
+    """A running server, of which nothing is known but its address, and the good client."""
 
-    def __init__(self, engine: Server, server: Server, client: GoodClient) -> None:
-        self.engine = engine
+    def __init__(self, server: Server, client: GoodClient) -> None:
         self.server = server
         self.client = client
 
-    async def run(self, attack: str, phases: Phases) -> Result:
-        """Runs an attack between two quiet phases. Then waits until the server has let go of everything."""
-        before = await self.held()
-        result = await self.raid(attack, phases)
-        result.left = await self.left(before)
-        result.memory["after"] = await asyncio.to_thread(used_bytes, self.server)
-        return result
-
-    async def raid(self, attack: str, phases: Phases) -> Result:
-        """Runs an attack between two quiet phases."""
-        asked, first = await self._engine_calls(), len(self.client.calls)
+    async def beside(self, attack: str, phases: Phases) -> tuple[Noticed, Counts, dict[str, int]]:
+        """Runs an attack between two quiet phases. Returns its counts and the memory before and at most."""
+        first = len(self.client.calls)
         async with self.client.calling():
             await asyncio.sleep(phases.quiet)
-            resident = {"before": await asyncio.to_thread(used_bytes, self.server)}
+            resident = {"before": await asyncio.to_thread(self.used_bytes)}
             start = time.monotonic()
             counts, resident["peak"] = await self._attack(attack, phases.attack)
             end = time.monotonic()
             await asyncio.sleep(phases.after)
         calls = self.client.calls[first:]
-        in_vain = await self._engine_calls() - asked - len(calls) - counts.requests
-        return Result(
-            attack=attack,
-            counts=counts,
+        noticed = Noticed(
             quiet=[call for call in calls if call.began + call.seconds < start],
             during=[call for call in calls if call.began + call.seconds >= start and call.began < end],
             after=[call for call in calls if call.began >= end],
-            in_vain=max(0, in_vain),
-            memory=resident,
         )
+        return noticed, counts, resident
+
+    def used_bytes(self) -> int:
+        """Returns how much memory the server uses."""
+        return resident_bytes(self.server.pid)
 
     async def _attack(self, attack: str, seconds: float) -> tuple[Counts, int]:
         """Returns the attack's counts, and the largest memory of the server meanwhile."""
@@ -145,6 +152,34 @@ class Arena:
             peak = max(peak, resident_bytes(self.server.pid))
             await asyncio.wait({raid}, timeout=_SAMPLE_S)
         return Counts(**json.loads((await raid).stdout)), peak
+
+
+class Arena(BareArena):
+    """The running processes and the good client."""
+
+    def __init__(self, engine: Server, server: Server, client: GoodClient) -> None:
+        super().__init__(server, client)
+        self.engine = engine
+
+    async def run(self, attack: str, phases: Phases) -> Result:
+        """Runs an attack between two quiet phases. Then waits until the server has let go of everything."""
+        before = await self.held()
+        result = await self.raid(attack, phases)
+        result.left = await self.left(before)
+        result.memory["after"] = await asyncio.to_thread(self.used_bytes)
+        return result
+
+    async def raid(self, attack: str, phases: Phases) -> Result:
+        """Runs an attack between two quiet phases."""
+        asked = await self._engine_calls()
+        noticed, counts, memory = await self.beside(attack, phases)
+        calls = len(noticed.quiet) + len(noticed.during) + len(noticed.after)
+        in_vain = await self._engine_calls() - asked - calls - counts.requests
+        return Result(attack=attack, counts=counts, in_vain=max(0, in_vain), memory=memory, **vars(noticed))
+
+    def used_bytes(self) -> int:
+        """Returns how much memory the server uses once it has returned what it does not."""
+        return used_bytes(self.server)
 
     async def held(self) -> dict[str, int]:
         """Returns what the server holds now."""
@@ -178,10 +213,26 @@ async def arena() -> AsyncIterator[Arena]:
         try:
             made = Arena(engine, server, GoodClient(server.address))
             # Objects that the first calls create once are not left over.
-            async with made.client.calling():
-                await asyncio.sleep(1.0)
+            await _warm_up(made.client)
             yield made
         finally:
             server.stop()
     finally:
         engine.stop()
+
+
+@asynccontextmanager
+async def bare_arena() -> AsyncIterator[BareArena]:
+    """Starts a bare grpc.aio server, which streams the same answers."""
+    server = await asyncio.to_thread(Server, "the bare server", ["-m", "attack.bare_server"])
+    try:
+        made = BareArena(server, GoodClient(server.address))
+        await _warm_up(made.client)
+        yield made
+    finally:
+        server.stop()
+
+
+async def _warm_up(client: GoodClient) -> None:
+    async with client.calling():
+        await asyncio.sleep(1.0)

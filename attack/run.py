@@ -1,7 +1,8 @@
 """Attacks a server in every way of `catalog`, one after another, beside a good client.
 
-Takes about a quarter of an hour. Prints a table and writes JSON to `bench/results/`. Exits with 1 if the good
-client lost a call, the engine was asked in vain, something was left over, or a p99 missed its target.
+Takes about twenty minutes, because each attack is also run on a bare grpc.aio server, to compare with. Prints
+a table and writes JSON to `bench/results/`. Exits with 1 if the good client lost a call, the engine was asked
+in vain, something was left over, or a p99 missed its target.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from attack import http2_spec
-from attack.arena import Phases, arena, p99
+from attack.arena import Phases, arena, bare_arena, p99
 from attack.catalog import ATTACKS
 from bench import machine
 from bench.run import ROOT
@@ -33,19 +34,23 @@ _MIB = 1 << 20
 
 
 async def run(names: Sequence[str], phases: Phases, tell: Callable[[str], None]) -> list[Result]:
-    """Runs attacks, each on a server of its own."""
+    """Runs attacks, each on a server of its own, and on a bare grpc.aio server."""
     results = []
     for number, name in enumerate(names, 1):
         tell(f"{name}, {number} of {len(names)}")
         async with arena() as running:
-            results.append(await running.run(name, phases))
+            result = await running.run(name, phases)
+        async with bare_arena() as bare:
+            result.bare, _, _ = await bare.beside(name, phases)
+        results.append(result)
     return results
 
 
 def table(results: list[Result]) -> Table:
     """Returns a table with a row for each attack."""
     shown = Table(title="The good client beside each attack, and what the attack cost the server")
-    columns = ("calls", "failed", "p99 quiet ms", "during", "after", "in vain", "MiB before", "peak", "after")
+    columns = ("calls", "failed", "p99 quiet ms", "during", "after", "times", "bare")
+    columns += ("in vain", "MiB before", "peak", "after")
     shown.add_column("attack", no_wrap=True)
     for column in (*columns, "actions", "closed", ""):
         shown.add_column(column, justify="right")
@@ -59,6 +64,8 @@ def table(results: list[Result]) -> Table:
             str(sum(map(len, phases))),
             str(len(result.failed)),
             *times,
+            f"{result.ratio:.1f}",
+            f"{result.bare.ratio:.1f}" if result.bare is not None else "",
             str(result.in_vain),
             *memory,
             f"{counts.actions:,}",
@@ -76,7 +83,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=Phases.attack, help="seconds of each attack")
     parser.add_argument("--after", type=float, default=Phases.after, help="seconds after each attack")
     arguments = parser.parse_args()
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = Console(width=None if sys.stdout.isatty() else 160)
     facts = machine.facts()
     phases = Phases(quiet=arguments.quiet, attack=arguments.seconds, after=arguments.after)
     with console.status("starting") as status:

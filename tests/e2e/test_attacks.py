@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import replace
 
 import pytest
 import pytest_asyncio
 
-from attack.arena import LEFT_BYTES, Arena, Phases, arena
+from attack.arena import LEFT_BYTES, Arena, Phases, arena, bare_arena
 from attack.catalog import ATTACKS
 from bench.cancels import used_bytes
 
@@ -51,3 +52,12 @@ async def test_nothing_stays_behind(running: Arena, before: tuple[dict[str, int]
     left = await running.left(held)
     assert {name: count for name, count in left.items() if count > 0} == {}
     assert await asyncio.to_thread(used_bytes, running.server) < used + 2 * LEFT_BYTES
+
+
+async def test_a_bare_server_serves_the_good_client_too():
+    """With the same answers, so that what it notices can be compared."""
+    async with bare_arena() as bare:
+        noticed, counts, _ = await bare.beside("SETTINGS", replace(BRIEF, quiet=1.0))
+    assert counts.actions > 0
+    assert noticed.failed == []
+    assert 0 < noticed.ratio < math.inf
