@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import heapq
-import itertools
 import secrets
 import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from tokengrpc.core.catalog import capable_engines
-from tokengrpc.core.deadline import MIN_LEFT, ROUNDING
+from tokengrpc.core.deadline import MIN_LEFT
 from tokengrpc.core.model import Cursor, GenerationKey
 from tokengrpc.core.ports.observer import (
     GenerationAdmitted,
     Opening,
-    SubscriptionEnded,
-    SubscriptionStarted,
     TokensRelayed,
 )
 from tokengrpc.core.termination import Termination
@@ -31,18 +25,15 @@ from tokengrpc.errors import (
     Draining,
     GenerationIdReused,
     GenerationNotFound,
-    LogDiverged,
     Overloaded,
-    ReaderLimit,
     ReaderTooSlow,
-    ReplayExpired,
-    SequenceOutOfRange,
     StoreUnavailable,
 )
 from tokengrpc.generations.follower import Follower
 from tokengrpc.generations.followers import Followers
+from tokengrpc.generations.kept_generations import KeptGenerations
 from tokengrpc.generations.spec import GenerationSpec
-from tokengrpc.generations.subscription import Subscription
+from tokengrpc.generations.subscriptions import Subscriptions
 from tokengrpc.generations.takeovers import Takeovers
 from tokengrpc.generations.task import GenerationTask
 
@@ -57,6 +48,7 @@ if TYPE_CHECKING:
     from tokengrpc.core.trace import TraceContext
     from tokengrpc.generations.readable import ReadableGeneration
     from tokengrpc.generations.services import Services
+    from tokengrpc.generations.subscription import Subscription
 
 _ENGINE_PATIENCE = 1.0
 """Seconds that engines have to end their calls when the server stops."""
@@ -70,15 +62,10 @@ class GenerationRegistry:
         self._catalog = catalog
         self._admission = admission
         self._limits = services.limits
-        self._tasks: dict[GenerationKey, GenerationTask] = {}
-        # Ended generations, the one that is forgotten first at the top, and the timer for that one.
-        self._expiries: list[_Expiry] = []
-        self._expiry_count = itertools.count()
-        self._expiry_timer: asyncio.TimerHandle | None = None
-        # Forgotten generations that still have subscribers, because a write may hang.
-        self._lingering: list[GenerationTask] = []
+        self._tasks = KeptGenerations()
+        self._subscriptions = Subscriptions(services)
+        self._draining = False
         self._sweeper: asyncio.TimerHandle | None = None
-        self._drain_notice: bytes | None = None
         sink = services.sink
         self._followers = self.takeovers = None
         if sink is not None:
@@ -89,7 +76,7 @@ class GenerationRegistry:
         self.leaving = False
 
     def __iter__(self) -> Iterator[GenerationTask]:
-        return iter(tuple(self._tasks.values()))
+        return iter(self._tasks)
 
     def open(
         self,
@@ -110,13 +97,13 @@ class GenerationRegistry:
         if task is None:
             request = dataclasses.replace(request, generation_id=generation_id)
             task = self._start(request, identity, deadline_left, call, peer)
-            return task, self._subscription(task, 0, deadline_left, Opening.START, call)
+            return task, self._subscriptions.open(task, 0, deadline_left, Opening.START, call)
         if task.request.fingerprint != request.fingerprint:
             raise GenerationIdReused(
                 f"generation id {generation_id} is in use with another request: take a new id",
                 metadata={"generation_id": generation_id},
             )
-        return task, self._attach(task, Cursor(0), deadline_left, Opening.ATTACH, call)
+        return task, self._subscriptions.attach(task, Cursor(0), deadline_left, Opening.ATTACH, call)
 
     async def locate(self, tenant: Tenant, generation_id: str) -> None:
         """Looks for a generation on the other servers, if it is not here. Called before all that needs it.
@@ -161,12 +148,11 @@ class GenerationRegistry:
             GenerationAdmitted(key=spec.key, model=model.name, trace=spec.trace)
         )
         spec = dataclasses.replace(spec, request=self._bounded(spec.request, tenant), trace=trace)
-        self._tasks[spec.key] = task = GenerationTask(spec, self._services, permit, self._ended)
-        return task
+        return self._tasks.add(GenerationTask(spec, self._services, permit, self._ended))
 
     def running(self) -> Mapping[GenerationKey, GenerationTask]:
         """Returns the generations that run here."""
-        return {key: task for key, task in self._tasks.items() if not task.complete}
+        return {task.key: task for task in self._tasks if not task.complete}
 
     def followed(self) -> Iterable[Follower]:
         """Returns the generations of other servers that are read here."""
@@ -205,20 +191,7 @@ class GenerationRegistry:
         StoreUnavailable.
         """
         task = self.get(tenant, generation_id)
-        buffer = task.subscribers.buffer
-        if cursor.log_incarnation not in ("", buffer.incarnation):
-            raise GenerationNotFound(
-                f"generation {generation_id!r} was started anew since, so its events are not those that you"
-                " have: start again under a new id",
-                metadata={"generation_id": generation_id},
-            )
-        if cursor.sequence > buffer.last_sequence:
-            self._check_settled()
-            raise SequenceOutOfRange(
-                f"after_sequence {cursor.sequence} is beyond the last event, {buffer.last_sequence}: resume"
-                " after the last sequence that this generation sent"
-            )
-        return task, self._attach(task, cursor, deadline_left, Opening.RESUME, call)
+        return task, self._subscriptions.attach(task, cursor, deadline_left, Opening.RESUME, call)
 
     def find(self, tenant: Tenant, generation_id: str) -> ReadableGeneration | None:
         """Returns a generation of this tenant; None if there is none with this id here."""
@@ -233,21 +206,13 @@ class GenerationRegistry:
         """
         task = self.find(tenant, generation_id)
         if task is None:
-            self._check_settled()
+            self._services.check_settled()
             raise GenerationNotFound(
                 f"there is no generation {generation_id[:128]!r}, or it is no longer kept; "
                 "check the id, or start a new generation",
                 metadata={"generation_id": generation_id[:128]},
             )
         return task
-
-    def _check_settled(self) -> None:
-        """Raises StoreUnavailable while the event store may lack what it had before it was away."""
-        watch = self._services.store_watch
-        if watch is not None and not watch.settled:
-            raise StoreUnavailable(
-                "the event store was away a moment ago, and may not have all events back yet: try again"
-            )
 
     async def cancel(self, tenant: Tenant, generation_id: str) -> ReadableGeneration:
         """Stops a generation for all its subscribers. Waits up to `limits.cancel_wait` until it has ended."""
@@ -269,17 +234,14 @@ class GenerationRegistry:
         """Returns the usage so far of running generations, by record id."""
         return {
             task.request.record_id: task.generation.usage
-            for task in self._tasks.values()
+            for task in self._tasks
             if task.started and not task.complete
         }
 
     def begin_drain(self, notice: bytes) -> None:
         """Rejects new generations from now on, and notifies all subscribers."""
-        self.leaving = True
-        self._drain_notice = notice
-        for task in self._read():
-            for subscriber in task.subscribers:
-                subscriber.notify(notice)
+        self.leaving = self._draining = True
+        self._subscriptions.notify_all(notice, self._read())
 
     async def wait_idle(self) -> None:
         """Returns when no generation runs and no subscriber is left."""
@@ -316,13 +278,9 @@ class GenerationRegistry:
 
     def close(self) -> None:
         """Forgets all generations."""
-        for task in self:
-            self._forget(task)
+        self._tasks.close()
         if self._followers is not None:
             self._followers.close()
-        self._expiries.clear()
-        if self._expiry_timer is not None:
-            self._expiry_timer.cancel()
         if self._sweeper is not None:
             self._sweeper.cancel()
 
@@ -335,7 +293,7 @@ class GenerationRegistry:
                 if subscriber.write_began is not None and now - subscriber.write_began >= stall:
                     slow = f"this reader read nothing for {stall:g} s: resume after the last sequence"
                     subscriber.fail(ReaderTooSlow(slow), interrupt=True)
-        self._report_relayed(self._tasks.values())
+        self._report_relayed(self._tasks)
         self._sweeper = asyncio.get_running_loop().call_later(stall / 8, self.sweep)
 
     def _start(
@@ -372,12 +330,11 @@ class GenerationRegistry:
             trace=trace,
             peer=peer,
         )
-        self._tasks[key] = task = GenerationTask(spec, self._services, permit, self._ended)
-        return task
+        return self._tasks.add(GenerationTask(spec, self._services, permit, self._ended))
 
     def _startable_model(self, tenant: Tenant, name: str) -> ServedModel:
         """Returns a model if a generation may start on it now. Raises the error that says why it may not."""
-        if self._drain_notice is not None:
+        if self._draining:
             raise Draining("the server is shutting down: try another one")
         if not self.ready:
             raise Overloaded("the server is still loading its models: try again shortly")
@@ -402,84 +359,17 @@ class GenerationRegistry:
             return request
         return dataclasses.replace(request, max_output_token_count=smallest)
 
-    def _attach(
-        self,
-        task: ReadableGeneration,
-        cursor: Cursor,
-        deadline_left: float | None,
-        opening: Opening,
-        call: TraceContext,
-    ) -> Subscription:
-        if len(task.subscribers) >= self._limits.max_readers:
-            raise ReaderLimit(
-                f"this generation has {len(task.subscribers)} readers, its limit: resume when one has left"
-            )
-        buffer, encoder, after = task.subscribers.buffer, self._services.encoder, cursor.sequence
-        last = buffer.last_sequence
-        if after < last and after + 1 < buffer.first_sequence:
-            raise ReplayExpired(
-                f"the events after {after} are no longer kept (the first kept is {buffer.first_sequence}):"
-                " start again under a new id"
-            )
-        # The checksum of no output is 0.
-        if cursor.checksum not in (None, encoder.checksum(buffer.tail(after)) or 0):
-            raise LogDiverged(
-                f"the output up to event {after} is not the output that you have received: discard it, and"
-                " start again under a new id"
-            )
-        subscription = self._subscription(task, after, deadline_left, opening, call)
-        if last and not (task.complete and after == last):
-            notice = encoder.attached(task.subscribers.state, last, buffer.incarnation)
-            subscription.notify(notice)
-        return subscription
-
-    def _subscription(
-        self,
-        task: ReadableGeneration,
-        after: int,
-        deadline_left: float | None,
-        opening: Opening,
-        call: TraceContext,
-    ) -> Subscription:
-        key, model, observers = task.key, task.model_name, self._services.observers
-
-        def ended(subscription: Subscription) -> None:
-            reason = subscription.failure.reason if subscription.failure is not None else ""
-            messages = subscription.messages
-            observers.emit(SubscriptionEnded(key=key, model=model, reason=reason, messages=messages))
-
-        subscription = Subscription(
-            task.subscribers,
-            after,
-            deadline_left=deadline_left,
-            heartbeat=self._limits.heartbeat_interval,
-            queue_heartbeat=self._limits.queue_heartbeat_interval,
-            on_end=ended,
-        )
-        observers.emit(
-            SubscriptionStarted(
-                key=key, model=model, opening=opening, trace=call, generation_trace=task.trace
-            )
-        )
-        if self._drain_notice is not None:
-            subscription.notify(self._drain_notice)
-        return subscription
-
-    def _known(self) -> Iterable[GenerationTask]:
-        self._lingering = [task for task in self._lingering if task.subscribers]
-        return (*self._tasks.values(), *self._lingering)
-
     def _read(self) -> Iterable[ReadableGeneration]:
-        return (*self._known(), *self.followed())
+        return (*self._tasks.with_lingering(), *self.followed())
 
     def _ended(self, task: GenerationTask, moved: bool) -> None:
         self._report_relayed([task])
         if moved or not task.started:
             # No engine accepted the request: the id is free, and there is nothing to replay. Or another
             # server has the generation now.
-            self._forget(task)
+            self._tasks.forget(task)
             return
-        self._forget_later(task, self._services.replay_ttl(task.request))
+        self._tasks.forget_later(task, self._services.replay_ttl(task.request))
 
     def _report_relayed(self, tasks: Iterable[GenerationTask]) -> None:
         counts: dict[tuple[str, str, str], int] = {}
@@ -491,49 +381,6 @@ class GenerationRegistry:
         for (tenant, model, engine), count in counts.items():
             event = TokensRelayed(tenant=tenant, model=model, engine=engine, count=count)
             self._services.observers.emit(event)
-
-    def _forget_later(self, task: GenerationTask, ttl: float) -> None:
-        # One timer for all, because a timer takes more memory than what is kept of a short generation.
-        expiry = _Expiry(asyncio.get_running_loop().time() + ttl, next(self._expiry_count), ttl, task)
-        heapq.heappush(self._expiries, expiry)
-        if self._expiries[0] is expiry:
-            self._schedule_expiry()
-
-    def _schedule_expiry(self) -> None:
-        if self._expiry_timer is not None:
-            self._expiry_timer.cancel()
-            self._expiry_timer = None
-        if self._expiries:
-            loop = asyncio.get_running_loop()
-            self._expiry_timer = loop.call_at(self._expiries[0].at, self._expire)
-
-    def _expire(self) -> None:
-        """Forgets the generations whose replay time has passed."""
-        now = asyncio.get_running_loop().time() + ROUNDING
-        while self._expiries and self._expiries[0].at <= now:
-            expiry = heapq.heappop(self._expiries)
-            if expiry.task.subscribers:
-                # A replay that began in time is never cut off.
-                self._forget_later(expiry.task, expiry.ttl)
-            else:
-                self._forget(expiry.task)
-        self._schedule_expiry()
-
-    def _forget(self, task: GenerationTask) -> None:
-        if self._tasks.get(task.key) is task:
-            del self._tasks[task.key]
-        if task.subscribers:
-            self._lingering.append(task)
-        task.close()
-
-
-class _Expiry(msgspec.Struct, frozen=True, gc=False, order=True):
-    """Time at which a generation is forgotten, on the loop's clock. `number` orders those of equal times."""
-
-    at: float
-    number: int
-    ttl: float
-    task: GenerationTask
 
 
 def _new_record_id(now_ns: int) -> str:

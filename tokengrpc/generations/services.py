@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tokengrpc.core.model import Durability
 from tokengrpc.core.prices import PriceList
+from tokengrpc.errors import StoreUnavailable
 from tokengrpc.generations.observers import Observers
 from tokengrpc.generations.timers import within
 
@@ -51,6 +52,13 @@ class Services:
     def durability(self) -> Durability:
         """What holds before a reader sees an event."""
         return Durability.MEMORY if self.sink is None else self.sink.durability
+
+    def check_settled(self) -> None:
+        """Raises StoreUnavailable while the event store may lack what it had before it was away."""
+        if self.store_watch is not None and not self.store_watch.settled:
+            raise StoreUnavailable(
+                "the event store was away a moment ago, and may not have all events back yet: try again"
+            )
 
     def replay_ttl(self, request: GenerationRequest) -> float:
         """Returns for how long, in seconds, an ended generation can be read."""
