@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
 from tokengrpc.core.ending import EndDecision
-from tokengrpc.core.input_tokens import estimate_input
-from tokengrpc.core.model import Usage
-from tokengrpc.core.ports.budget import BudgetRequest
 from tokengrpc.core.ports.observer import GenerationStarted
 from tokengrpc.core.termination import Termination
 from tokengrpc.errors import (
@@ -26,12 +22,13 @@ from tokengrpc.errors import (
     without_traceback,
 )
 from tokengrpc.generations.attempts import AttemptRunner, uncancel
+from tokengrpc.generations.bill import Bill
 from tokengrpc.generations.claims import BegunElsewhere, claimed_epoch, log_head
 from tokengrpc.generations.leases import cancelled_elsewhere
 from tokengrpc.generations.owned_log import LogMoved, OwnedLog
 from tokengrpc.generations.sink_writer import SinkWriter
 from tokengrpc.generations.timers import Timers
-from tokengrpc.generations.usage_records import recorded_end, usage_record
+from tokengrpc.generations.usage_records import recorded_end
 from tokengrpc.generations.writer import BufferWriter
 from tokengrpc.shortages import overloaded
 
@@ -40,7 +37,6 @@ if TYPE_CHECKING:
 
     from tokengrpc.core.admission import Permit
     from tokengrpc.core.generation import Generation
-    from tokengrpc.core.ports.budget import Grant
     from tokengrpc.core.ports.ledger import UsageRecord
     from tokengrpc.errors import EngineStalled, StreamEnded
     from tokengrpc.generations.buffer import EventBuffer
@@ -78,18 +74,14 @@ class Production:
         self._buffer = buffer
         self._services = services
         self._permit = permit
-        self._delivered = delivered
         self._on_end = on_end
         self._decision = EndDecision(generation)
         self._writer: EventWriter = BufferWriter(buffer)
-        self._grant: Grant | None = None
+        self._bill = Bill(spec, generation, buffer, services, delivered)
         self._attempts: AttemptRunner | None = None
         taken = spec.taken
-        self._producing = self._finishing = self._accounted = False
+        self._producing = self._finishing = False
         self._hand_over: Termination | None = None
-        self._adoption: asyncio.Task[None] | None = None
-        # Whether the ledger has a record.
-        self._billed = taken is not None and taken.logged.snapshot.started
         if taken is not None:
             self._writer = self._sink_writer(taken.epoch)
         self._timers = Timers(
@@ -185,11 +177,13 @@ class Production:
         if self._decision.stopped:
             return self._decision.interrupted(readable=False)
         with self._timers.paused():
-            record = await self._services.billing.closed(self._record()) if self._billed else None
+            record = await self._bill.closed_record()
             if record is not None and (end := recorded_end(record, self._spec.request, self._buffer)):
                 self._generation.recorded(record.usage)
                 return end
-            grant = await self._prepare(self._spec)
+            grant = await self._bill.reserve()
+            if self._spec.taken is None:
+                await self._claim(self._spec)
         self._attempts = AttemptRunner(
             self._spec,
             self._generation,
@@ -202,28 +196,6 @@ class Production:
             permit=self._permit,
         )
         return await self._attempts.run()
-
-    async def _prepare(self, spec: GenerationSpec) -> Grant:
-        """Reserves the budget, and claims the log if there is a sink."""
-        services = self._services
-        if self._billed:
-            # The record is open already, so that the engine need not wait until it is this server's.
-            adoption = services.billing.adopt(self._record())
-            self._adoption = asyncio.get_running_loop().create_task(adoption)
-        wanted = BudgetRequest(
-            identity=spec.identity,
-            key=spec.key,
-            model=spec.model.name,
-            labels=spec.request.labels,
-            create_time_ns=self._generation.timestamps.created,
-            input_token_count=estimate_input(spec.request),
-            max_output_token_count=spec.request.max_output_token_count,
-            price=partial(self._generation.price, expected_engine=spec.engines[0].engine.name),
-        )
-        self._grant = grant = await services.budget_patience.once(lambda: services.budget.reserve(wanted))
-        if spec.taken is None:
-            await self._claim(spec)
-        return grant
 
     async def _claim(self, spec: GenerationSpec) -> None:
         """Claims the log, if there is a sink. While that is away, events stay in memory if it may be so."""
@@ -262,10 +234,8 @@ class Production:
 
     async def _accepted(self) -> None:
         """Notes that an engine has accepted the request. The first time, begins the usage record."""
-        if self._billed or self._attempts is None:
+        if self._attempts is None or not await self._bill.begin():
             return
-        self._billed = True
-        await self._services.billing.begin(self._record())
         now = self._services.seconds()
         self._services.observers.emit(
             GenerationStarted(
@@ -290,9 +260,8 @@ class Production:
         generation = self._generation
         termination = self._decision.close(termination)
         try:
-            if self._adoption is not None:
-                # It must overtake neither the record's end nor its next owner.
-                await asyncio.shield(self._adoption)
+            # The adoption must overtake neither the record's end nor its next owner.
+            await self._bill.adopted()
             if termination is self._hand_over and self._writer.epoch:
                 await self._release()
                 return
@@ -309,9 +278,9 @@ class Production:
                 "the end of a generation cannot be published", generation_id=self._spec.key.generation_id
             )
             await self._fail(Internal("the server failed at the end of the generation: try again"))
-        record, writer = self._record(), self._writer
+        record, writer = self._bill.record(), self._writer
         # What runs the generation refers to this object, which is not to refer to it any more.
-        self._attempts = self._grant = None
+        self._attempts = None
         self._writer = BufferWriter(self._buffer)
         self._on_end(record, None)
         # Kept for as long as it may be replayed, or not at all if nothing is in it.
@@ -337,9 +306,9 @@ class Production:
         The generation itself has not ended.
         """
         self._generation.resync(self._buffer.last_sequence)
-        await self._settle(Usage())
-        record = self._record()
-        self._attempts = self._grant = None
+        await self._bill.leave()
+        record = self._bill.record()
+        self._attempts = None
         self._writer = BufferWriter(self._buffer)
         self._on_end(record, ending)
 
@@ -352,7 +321,7 @@ class Production:
             termination = Termination.failed(failure)
         generation.resync(writer.last_sequence)
         events = generation.end(termination, services.clock.now_ns())
-        await self._account()
+        await self._bill.close()
         if events:
             *before, end = events
             # Readers may have fewer records than the attempts wrote.
@@ -374,46 +343,8 @@ class Production:
         """
         self._generation.fail(Termination.failed(error), self._services.clock.now_ns())
         try:
-            await (self._settle(Usage()) if self._writer.fenced else self._account())
+            await (self._bill.leave() if self._writer.fenced else self._bill.close())
         except Exception:
             log.exception(
                 "the end of a generation cannot be recorded", generation_id=self._spec.key.generation_id
             )
-
-    async def _account(self) -> None:
-        """Finishes the usage record and returns what was reserved and not used. The first call counts."""
-        if self._accounted:
-            return
-        self._accounted = True
-        try:
-            await self._bill()
-        finally:
-            # After the record, so that what was used is never free for others.
-            await self._settle(self._generation.usage if self._billed else Usage())
-
-    async def _settle(self, usage: Usage) -> None:
-        """Returns what the budget has reserved and was not used. The first call counts."""
-        grant, self._grant = self._grant, None
-        if grant is not None:
-            await self._services.budget_patience.quietly(lambda: grant.settle(usage))
-
-    async def _bill(self) -> None:
-        """Finishes the usage record, if it was begun. The usage is that of the first server that did."""
-        if not self._billed:
-            return
-        # The record is stored before any caller can see the end.
-        record, billing = self._record(), self._services.billing
-        await billing.finish(record)
-        if self._spec.taken is not None and (first := await billing.closed(record)) is not None:
-            self._generation.recorded(first.usage)
-            self._generation.cost = first.cost
-        if record.input_is_cut:
-            log.warning(
-                "the engine reported far less input than was counted: it may have cut the input",
-                model=record.model,
-                engine=self._generation.engine,
-                reported=self._generation.usage.input,
-            )
-
-    def _record(self) -> UsageRecord:
-        return usage_record(self._spec, self._generation, self._services, self._buffer, self._delivered())
