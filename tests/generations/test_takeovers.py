@@ -355,7 +355,7 @@ async def test_a_takeover_that_the_store_lost_is_repeated(engine: ScriptedEngine
         assert [record.sequence for record in log.records] == list(range(1, log.last + 1))
 
 
-async def test_a_takeover_that_the_store_lost_is_not_repeated_over_other_events(
+async def test_a_lost_takeover_is_not_repeated_over_other_events(
     engine: ScriptedEngine,
 ) -> None:
     """The old owner was only slow, and has gone on where the store lost the takeover: the next one leaves."""
