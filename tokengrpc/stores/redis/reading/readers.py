@@ -121,7 +121,7 @@ class BlockingReader(_Reads):
         except (*BROKEN, TimeoutError) as error:
             if not self._failing:
                 self._failing = True
-                log.warning("followed streams cannot be read", cause=str(error)[:200])
+                log.warning("followed streams cannot be read", cause=str(error)[:200] or type(error).__name__)
         finally:
             if connection is not None:
                 await hang_up(connection)
