@@ -67,6 +67,17 @@ def test_renewals(log, cancelled, status) -> None:
     assert decide_renewal(log, MINE, cancelled=cancelled) is status
 
 
+def test_a_fence_outlives_the_log() -> None:
+    """An owner before the one that ended the generation is fenced; that one, and later ones, are not."""
+    for fence, appended, renewed in (
+        (3, AppendStatus.FENCED, LeaseStatus.FENCED),
+        (2, AppendStatus.UNKNOWN, LeaseStatus.UNKNOWN),
+        (1, AppendStatus.UNKNOWN, LeaseStatus.UNKNOWN),
+    ):
+        assert decide_append(None, 0, MINE, (1, 1), cancelled=False, fence=fence) is appended
+        assert decide_renewal(None, MINE, cancelled=False, fence=fence) is renewed
+
+
 @pytest.mark.parametrize(
     ("log", "epoch", "leased", "ended", "status"),
     [

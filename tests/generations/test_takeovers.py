@@ -24,6 +24,7 @@ from tests.support.scripted_engine import (
     Reasoning,
     ScriptedEngine,
     Stall,
+    Status,
     Text,
     ToolCall,
     UsageChunk,
@@ -103,6 +104,31 @@ async def test_another_server_continues_exactly(engine: ScriptedEngine) -> None:
         assert [(each.server, each.output) for each in record.attempts] == [("a", 6), ("b", 6)]
         assert record.usage.output == len(WORDS)
         assert await b.get("g")
+
+
+@pytest.mark.parametrize(
+    "ended", ["refused by the engine before its first event", "whole, and no longer kept"]
+)
+async def test_an_owner_that_comes_back_after_all_is_over(engine: ScriptedEngine, ended: str) -> None:
+    """It is fenced although the log is gone: it stops its engine, and writes no other log under the id."""
+    kept = input_pb2.Recovery(max_engine_switch_count=1)
+    kept.replay_ttl.FromMilliseconds(1)
+    async with replicas(engine) as (a, b):
+        begun = ended.startswith("whole")
+        engine.script(*map(Text, WORDS[:6] if begun else ()), hold := Pause(), Stall())
+        here = a.stream("g", recovery=kept)
+        await hold.reached.wait()
+        if begun:
+            await read_until(here, has(WORDS[5]))
+        engine.script(*(*map(Text, REST), *END) if begun else (Status(401),))
+        a.server.sink.cut()
+        key, logs = GenerationKey("default", "g"), b.server.sink.store
+        await until(lambda: logs.find(key) is None, "the log is gone")
+        a.server.sink.mend()
+        fenced = await collect(here)
+        assert (fenced.code, fenced.info.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+        await engine.calls[0].disconnected.wait()
+        assert logs.find(key) is None
 
 
 async def test_its_own_engine_goes_on_without_a_switch_allowed(engine: ScriptedEngine) -> None:

@@ -314,3 +314,26 @@ async def test_another_owner_continues_a_log_that_lost_its_end(store: EventStore
         await new.append(KEY, taken.epoch, others)
         with pytest.raises(LogDiverged):
             await asyncio.wait_for(anext(batches), 10)
+
+
+@pytest.mark.parametrize("gone", ["deleted", "expired"])
+async def test_an_owner_stays_fenced_when_the_log_is_gone(
+    store: EventStore, replicas: Replicas, gone: str
+) -> None:
+    """Another one has ended the generation: the old owner does not write the log again, and a new one may."""
+    first, second = replicas
+    old = await claimed(first, records=2)
+    await store.pass_leases(KEY)
+    epoch = (await second.take_over(KEY, old)).epoch
+    if gone == "deleted":
+        await second.retain(KEY, epoch, 0)
+    else:
+        await second.retain(KEY, epoch, 60)
+        await store.drop(KEY)
+    assert await append_status(first, old, 3, 3) is AppendStatus.FENCED
+    assert (await first.renew({KEY: old}))[KEY].status is LeaseStatus.FENCED
+    assert await append_status(second, epoch, 3, 3) is AppendStatus.UNKNOWN
+    new = await second.claim(KEY, b"same", b"request", "anew")
+    assert (new.owned, new.epoch) == (True, epoch + 1)
+    await store.drop(KEY)
+    assert await append_status(second, new.epoch, 1, 1) is AppendStatus.UNKNOWN

@@ -37,14 +37,21 @@ def decide_claim(log: Ownership | None, replica: str, *, same_log: bool) -> Clai
 
 
 def decide_append(
-    log: Ownership | None, last: int, caller: Ownership, records: tuple[int, int], *, cancelled: bool
+    log: Ownership | None,
+    last: int,
+    caller: Ownership,
+    records: tuple[int, int],
+    *,
+    cancelled: bool,
+    fence: int = 0,
 ) -> AppendStatus:
     """Decides an append of `records` (first and last sequence) to a log that ends at `last`.
 
-    Of records that overlap with the log, those after its last one are appended. See `EventSink.append`.
+    Of records that overlap with the log, those after its last one are appended. `fence` is the epoch of the
+    owner that ended a generation whose log is no longer there, 0 for none. See `EventSink.append`.
     """
     if log is None:
-        return AppendStatus.UNKNOWN
+        return AppendStatus.FENCED if fence > caller.epoch else AppendStatus.UNKNOWN
     if log != caller:
         return AppendStatus.FENCED
     if records[0] > last + 1:
@@ -54,10 +61,12 @@ def decide_append(
     return AppendStatus.CANCEL_REQUESTED if cancelled else AppendStatus.OK
 
 
-def decide_renewal(log: Ownership | None, caller: Ownership, *, cancelled: bool) -> LeaseStatus:
-    """Decides a renewal. See `EventSink.renew`."""
+def decide_renewal(
+    log: Ownership | None, caller: Ownership, *, cancelled: bool, fence: int = 0
+) -> LeaseStatus:
+    """Decides a renewal; `fence` as for `decide_append`. See `EventSink.renew`."""
     if log is None:
-        return LeaseStatus.UNKNOWN
+        return LeaseStatus.FENCED if fence > caller.epoch else LeaseStatus.UNKNOWN
     if log != caller:
         return LeaseStatus.FENCED
     return LeaseStatus.CANCEL_REQUESTED if cancelled else LeaseStatus.HELD

@@ -104,6 +104,19 @@ class MemoryLogs:
         self.now = now
         self.cancels: defaultdict[str, asyncio.Queue[GenerationKey]] = defaultdict(asyncio.Queue)
         self._logs: dict[GenerationKey, StoredLog] = {}
+        self._fences: dict[GenerationKey, tuple[int, float]] = {}
+
+    def fence(self, key: GenerationKey) -> int:
+        """Returns the epoch of the owner that ended a generation for others; 0 for none."""
+        epoch, until = self._fences.get(key, (0, 0.0))
+        if until <= self.now():
+            self._fences.pop(key, None)
+            return 0
+        return epoch
+
+    def put_fence(self, key: GenerationKey, epoch: int, seconds: float) -> None:
+        """Fences earlier owners of a log for some seconds, also when it is gone."""
+        self._fences[key] = epoch, self.now() + seconds
 
     def find(self, key: GenerationKey) -> StoredLog | None:
         """Returns a log; None if there is none, or it has expired."""
@@ -166,7 +179,7 @@ class MemoryEventSink:
         same_log = log is not None and log.incarnation == incarnation
         decision = decide_claim(_ownership(log), self.replica, same_log=same_log)
         if log is None or decision is ClaimDecision.REPLACED:
-            epoch = 1 if log is None else log.epoch + 1
+            epoch = (self.store.fence(key) if log is None else log.epoch) + 1
             log = StoredLog(fingerprint, request, incarnation, self.replica, epoch)
             self.store.put(key, log)
         if decision is not ClaimDecision.REFUSED:
@@ -183,6 +196,7 @@ class MemoryEventSink:
             Ownership(self.replica, epoch),
             (first, last),
             cancelled=log is not None and log.cancelled,
+            fence=self.store.fence(key),
         )
         if log is None:
             return AppendOutcome(status, 0)
@@ -244,6 +258,7 @@ class MemoryEventSink:
                 _ownership(log),
                 Ownership(self.replica, epoch),
                 cancelled=log is not None and log.cancelled,
+                fence=self.store.fence(key),
             )
             if log is not None and status in _HELD:
                 self._renew(log)
@@ -279,6 +294,8 @@ class MemoryEventSink:
         log = self.store.find(key)
         if log is None or _ownership(log) != (self.replica, epoch):
             return
+        if epoch > 1:
+            self.store.put_fence(key, epoch, max(ttl, _KEPT))
         log.kept_until = self.store.now() + ttl
         if not ttl:
             self.store.delete(key)

@@ -253,6 +253,7 @@ class EventSink(Protocol):
 
         | Outcome | When | Appended |
         |---|---|---|
+        | FENCED | a later owner has ended the generation, also if its log has expired meanwhile | no |
         | UNKNOWN | there is no log: it has expired, or a failover lost it | no |
         | FENCED | another owner or epoch owns the log, or it was released | no |
         | HOLE | records between the log's last one and the first given one are missing | no |
@@ -288,6 +289,7 @@ class EventSink(Protocol):
 
         | Status | When | Renewed |
         |---|---|---|
+        | FENCED | a later owner has ended the generation, also if its log has expired meanwhile | no |
         | UNKNOWN | there is no log: it has expired, or a failover lost it | no |
         | FENCED | another owner or epoch owns the log, or it was released | no |
         | CANCEL_REQUESTED | as for HELD, and `publish_cancel` was called | yes |
@@ -318,7 +320,8 @@ class EventSink(Protocol):
     async def retain(self, key: GenerationKey, epoch: int, ttl: float) -> None:
         """Keeps a log whose generation has ended for `ttl` seconds from now; with 0, deletes it.
 
-        The owner's last call for this log. No effect on a log that this replica does not own.
+        The owner's last call for this log. No effect on a log that this replica does not own. If the log had
+        another owner before, that one stays fenced for as long as a log without an owner is kept.
         """
 
     async def orphans(self, limit: int) -> Sequence[GenerationKey]:

@@ -222,7 +222,9 @@ class RedisEventSink:
     async def retain(self, key: GenerationKey, epoch: int, ttl: float) -> None:
         """See `EventSink`."""
         self._incarnations.pop((key, epoch), None)
-        if await self._run(Script.RETAIN, key, self.replica, epoch, round(ttl * 1000)):
+        kept_ms = round(ttl * 1000)
+        fenced_ms = max(kept_ms, self._clocks[1])
+        if await self._run(Script.RETAIN, key, self.replica, epoch, kept_ms, fenced_ms):
             await self._index("ZREM", self._names.hash(key))
 
     async def orphans(self, limit: int) -> Sequence[GenerationKey]:

@@ -3,7 +3,7 @@
 local owner, epoch, incarnation, cancelled =
   unpack(redis.call('HMGET', meta, 'owner', 'epoch', 'incarnation', 'cancelled'))
 if not epoch then
-  return {'unknown', 0}
+  return {without_log(ARGV[2]), 0}
 end
 local stream = stream_of(incarnation)
 local last = last_of(stream)

@@ -10,7 +10,7 @@ if epoch then
   decision = incarnation == ARGV[2] and 'repeated' or 'replaced'
 end
 if decision ~= 'repeated' then
-  epoch = (epoch or 0) + 1
+  epoch = (epoch or redis.call('GET', fence) or 0) + 1
   if incarnation then
     redis.call('DEL', meta, readers, stream_of(incarnation))
   end

@@ -1,6 +1,7 @@
 -- What all scripts share. KEYS[1] is the log's hash; its other keys have the same hash tag, and so the same slot.
 local meta = KEYS[1]
 local readers = meta .. ':readers'
+local fence = meta .. ':fence'
 
 local function now()
   local time = redis.call('TIME')
@@ -46,6 +47,11 @@ local function expire(incarnation, ttl)
   redis.call('PEXPIRE', meta, ttl)
   redis.call('PEXPIRE', stream_of(incarnation), ttl)
   redis.call('PEXPIRE', readers, ttl)
+end
+
+-- Returns the status for an owner of a log that is not there: it is fenced if a later owner has ended the generation.
+local function without_log(epoch)
+  return tonumber(redis.call('GET', fence) or 0) > tonumber(epoch) and 'fenced' or 'unknown'
 end
 
 local function lease(owner, epoch, milliseconds)

@@ -3,7 +3,7 @@
 local owner, epoch, incarnation, cancelled =
   unpack(redis.call('HMGET', meta, 'owner', 'epoch', 'incarnation', 'cancelled'))
 if not epoch then
-  return {'unknown', 0}
+  return {without_log(ARGV[2]), 0}
 end
 if owner ~= ARGV[1] or epoch ~= ARGV[2] then
   return {'fenced', subscribers()}
