@@ -22,8 +22,7 @@ def find(group: str, setting: str, name: str) -> EntryPoint:
     """
     found = entry_points(group=f"tokengrpc.{group}", name=name)
     if not found:
-        installed = ", ".join(sorted(entry_points(group=f"tokengrpc.{group}").names))
-        raise ConfigError(f"{setting}: `{name}` is not installed; installed are: {installed}")
+        raise ConfigError(f"{setting}: `{name}` is not installed; installed are: {_installed(group)}")
     if len(found) > 1:
         packages = listed(sorted(point.dist.name if point.dist else "unknown" for point in found))
         raise ConfigError(
@@ -39,6 +38,13 @@ def create(group: str, setting: str, value: str, settings: Settings) -> Any:  # 
     Calls the plugin's factory as `create(value, options, settings)`: the setting's value, the table
     `[plugins.NAME]`, and all settings. Raises ConfigError as `find` does.
     """
-    name = value.partition(":")[0]
+    name, colon, rest = value.partition(":")
+    if colon and not rest.startswith("//") and not entry_points(group=f"tokengrpc.{group}", name=name):
+        # Such as HOST:PORT. It is not repeated, because it may have a password.
+        raise ConfigError(f"{setting}: a URL needs a scheme and ://; installed are: {_installed(group)}")
     options: Mapping[str, Any] = settings.plugins.get(name, {})
     return find(group, setting, name).load()(value, options, settings)
+
+
+def _installed(group: str) -> str:
+    return ", ".join(sorted(entry_points(group=f"tokengrpc.{group}").names))

@@ -57,6 +57,8 @@ async def test_events_are_in_the_store(redis_fsynced_server: RedisServer, tmp_pa
         ("redis://", "store: the URL has no host"),
         ("redis+sentinel://h", "store: the name of the service"),
         ("memcached://h", "store: `memcached` is not installed"),
+        ("localhost:6379", "store: a URL needs a scheme and ://; installed are: memory, redis, "),
+        ("rediss://127.0.0.1:1", "with rediss:// if it has TLS and redis:// if it has none"),
     ],
 )
 def test_a_store_that_cannot_be_used(store: str, why: str) -> None:
