@@ -72,7 +72,7 @@ async def test_each_start_completes_or_is_rejected_with_a_delay(server):
 
 
 async def test_starts_that_wait_within_grpc_count_as_waiting():
-    """Not only those that it has handed over: nearly all of a burst have waited too long when they are seen."""
+    """Not only those that gRPC has handed over: nearly all of a burst have waited too long when they are."""
     variables = {
         "TOKENGRPC_LIMITS_MIN_GENERATIONS": str(ALWAYS_ADMITTED),
         "TOKENGRPC_LIMITS_MAX_START_WAIT": "0.001",
