@@ -9,12 +9,16 @@ import msgspec
 from msgspec import Meta
 
 from tokengrpc.config import ConfigError
+from tokengrpc.config.messages import Problem, convert
+from tokengrpc.config.values import PATTERNS
 from tokengrpc.stores.redis.sealing import Sealed, Sealer, Unsealed, read_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+_PREFIX = r"^[A-Za-z0-9_.:-]{1,64}\Z"
+PATTERNS[_PREFIX] = "1 to 64 characters of A-Z a-z 0-9 _ . : -"
 
 
 class RedisOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,7 +30,7 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     lease: Annotated[float, Meta(ge=0.1, le=3600)] = 2.0
     unowned_ttl: Seconds = 3600.0
     poll_interval: Annotated[float, Meta(ge=0.001, le=1)] = 0.02
-    prefix: Annotated[str, Meta(pattern=r"^[\w.:-]{1,64}$")] = "tokengrpc"
+    prefix: Annotated[str, Meta(pattern=_PREFIX)] = "tokengrpc"
     user: str = ""
     password_file: str = ""
     sentinel_user: str = ""
@@ -45,9 +49,9 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 def read_options(options: Mapping[str, Any]) -> RedisOptions:
     """Checks settings. Raises ConfigError."""
     try:
-        read = msgspec.convert(options, RedisOptions, strict=True)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"plugins.redis: {error}") from None
+        read = convert(options, RedisOptions)
+    except Problem as problem:
+        raise ConfigError(f"plugins.redis.{problem}") from None
     if bool(read.cert_file) != bool(read.key_file):
         raise ConfigError("plugins.redis: cert_file and key_file belong together: set both, or none")
     return read
