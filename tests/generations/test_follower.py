@@ -10,7 +10,9 @@ import pytest
 from tests.support.records import KEY, log_records
 from tests.support.services import make_services
 from tests.support.virtual_time import VirtualLoop
+from tokengrpc.config import LimitSettings
 from tokengrpc.core.log_head import LogHead
+from tokengrpc.errors import StoreUnavailable
 from tokengrpc.generations.follower import Follower
 from tokengrpc.generations.followers import Followers
 from tokengrpc.stores.memory import MemoryEventSink, MemoryLogs
@@ -98,3 +100,19 @@ def test_the_owner_hears_that_the_last_reader_left(loop: VirtualLoop) -> None:
     loop.advance(2.0)
     assert followers.find(KEY) is None
     assert sink.log_of(KEY).count(logs.now()) == 0
+
+
+def test_events_that_a_failover_lost_are_not_waited_for(loop: VirtualLoop) -> None:
+    """The caller may ask again, and hears what the log has then. Waiting for the store takes far longer."""
+    sink = Silent(lease=60.0)
+    claim = loop.run_until_complete(sink.claim(KEY, b"", HEAD.encode(), "log"))
+    loop.run_until_complete(sink.append(KEY, claim.epoch, log_records(1, 3)))
+    state = loop.run_until_complete(sink.describe(KEY))
+    assert state is not None
+    services = make_services(sink=sink, limits=LimitSettings(store_retry_time=600.0))
+    followers = Followers(sink, services)
+    waiting = loop.create_task(followers.follow(KEY, state))
+    loop.advance(3 * services.sink_patience.call_timeout)
+    assert isinstance(waiting.exception(), StoreUnavailable)
+    followers.close()
+    loop.run()

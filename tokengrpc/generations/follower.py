@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 _LINGER = 1.0
 """Seconds for which a follower without readers goes on."""
 
+_SILENT_CALLS = 2
+"""Time without news, in timeouts of a call of the store, after which there is something wrong."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -136,16 +139,20 @@ class Follower:
             self._waiting -= 1
 
     async def catch_up(self, last: int) -> None:
-        """Returns when all events up to `last` are here. Raises why they cannot be read."""
-        try:
-            async with asyncio.timeout(self._services.limits.store_retry_time):
-                while self.subscribers.buffer.last_sequence < last:
-                    if self._failure is not None:
-                        raise self._failure
-                    self._changed.clear()
+        """Returns when all events up to `last` are here. Raises why they cannot be read.
+
+        Raises StoreUnavailable if none arrives for a while: a failover may have lost them.
+        """
+        patience = _SILENT_CALLS * self._services.sink_patience.call_timeout
+        while self.subscribers.buffer.last_sequence < last:
+            if self._failure is not None:
+                raise self._failure
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(patience):
                     await self._changed.wait()
-        except TimeoutError:
-            raise StoreUnavailable("the event store is behind: try again later") from None
+            except TimeoutError:
+                raise StoreUnavailable("the event store is behind: try again later") from None
 
     def stop(self, termination: Termination) -> None:
         """Does nothing: only the owner ends a generation. See `cancel`."""
@@ -211,7 +218,7 @@ class Follower:
                 self.interrupt(error)
                 return
             except StoreUnavailable as error:
-                if loop.time() - began > 2 * patience.call_timeout:
+                if loop.time() - began > _SILENT_CALLS * patience.call_timeout:
                     deadline = loop.time() + patience.retry_time  # it was followed, without news
                 if loop.time() > deadline:
                     self.interrupt(error)
