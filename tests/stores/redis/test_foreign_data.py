@@ -155,6 +155,25 @@ async def test_names_in_the_list_that_are_no_generations(server: RedisServer, du
         assert server.call("ZRANGE", NAMES.running, 0, -1) == [NAMES.hash(KEY).encode()]
 
 
+async def test_rates_of_one_tenant(server: RedisServer, durability: str) -> None:
+    """Those of the others are counted, and nobody takes the store for away."""
+    async with started(server.url, durability=durability) as sink:
+        windows = sink.rate_windows(60)
+        try:
+            await windows.take("tokens of one", 9, 1)
+            await windows.acquire_entry("requests of one", 9, 60)
+            for key in server.call("KEYS", f"{NAMES.prefix}:rates*"):
+                server.call("SET", key, "x")
+            with pytest.raises(LogRefused):
+                await windows.take("tokens of one", 9, 1)
+            with pytest.raises(LogRefused):
+                await windows.acquire_entry("requests of one", 9, 60)
+            assert (await windows.take("tokens of another", 9, 1))[0] == 0
+            assert await windows.acquire_entry("requests of another", 9, 60)
+        finally:
+            await windows.close()
+
+
 async def test_a_refused_channel_and_a_refused_stream(server: RedisServer, durability: str, capsys) -> None:
     """They are tried again with growing delays, not as fast as the store answers, and told once."""
     async with started(server.url, durability=durability) as sink:

@@ -8,11 +8,13 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from limits.aio.storage import RedisClusterStorage, RedisSentinelStorage, RedisStorage
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
+from tokengrpc.core.ports.log import LogRefused
 from tokengrpc.errors import StoreUnavailable
 from tokengrpc.stores.redis import servers
 from tokengrpc.stores.redis.servers.address import Layout
+from tokengrpc.stores.redis.servers.pipe import FOREIGN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,5 +104,17 @@ def _hashed(key: str) -> str:
 def _translated() -> Iterator[None]:
     try:
         yield
+    except ResponseError as error:
+        # Of one tenant's window, the store's other data can be used.
+        foreign = str(error).startswith(FOREIGN)
+        raise (_refused() if foreign else _away()) from error
     except (RedisError, OSError, TimeoutError) as error:
-        raise StoreUnavailable("the store of rates does not answer: try again later") from error
+        raise _away() from error
+
+
+def _away() -> StoreUnavailable:
+    return StoreUnavailable("the store of rates does not answer: try again later")
+
+
+def _refused() -> LogRefused:
+    return LogRefused("the rates of this tenant have data of others in the store: ask an operator")

@@ -38,7 +38,7 @@ _RECONNECT = (ReadOnlyError, NoScriptError, MasterDownError)
 """Replies that a new connection may mend: it loads the scripts, and asks which server takes writes."""
 BROKEN = (RedisError, OSError, RuntimeError)
 """What a broken connection raises. uvloop raises RuntimeError for one that broke before it was written to."""
-_FOREIGN = ("WRONGTYPE", "user_script:")
+FOREIGN = ("WRONGTYPE", "user_script:")
 """How errors begin that say nothing of the store: a key has what the servers have not written."""
 _WAIT_SHARE = 0.7
 """Share of a call's time for which replicas are waited for."""
@@ -202,7 +202,7 @@ class Pipe:
             return Redirected((error.host, error.port), ask=not isinstance(error, MovedError))
         # The words name users, keys and addresses: they are for the operator.
         cause = _words(error)
-        if not cause.startswith(_FOREIGN):
+        if not cause.startswith(FOREIGN):
             log.warning("the event store refused a call", cause=cause)
             return StoreUnavailable("the event store refused a call: try again later")
         if cause not in self._told:
