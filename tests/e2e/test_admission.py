@@ -71,22 +71,6 @@ async def test_each_start_completes_or_is_rejected_with_a_delay(server):
     assert len(set(delays)) > len(delays) / 2
 
 
-async def test_starts_that_wait_within_grpc_count_as_waiting():
-    """Not only those that gRPC has handed over: nearly all of a burst have waited too long when they are."""
-    variables = {
-        "TOKENGRPC_LIMITS_MIN_GENERATIONS": str(ALWAYS_ADMITTED),
-        "TOKENGRPC_LIMITS_MAX_START_WAIT": "0.001",
-        **{f"TOKENGRPC_LIMITS_MAX_{name}": "0" for name in ("LOOP_LAG", "CORE_WAIT", "CORE_SHARE")},
-    }
-    with serving("--pace", "50", **variables) as started:
-        requests = [api.StreamTokensRequest(prompt="a", max_output_token_count=100) for _ in range(STARTS)]
-        async with connected(started, CONNECTIONS) as stubs:
-            reading, _ = await burst(started, stubs, requests)
-            outcomes = await asyncio.gather(*reading)
-    causes = Counter(outcome.info.metadata["cause"] for outcome in outcomes if outcome.finished is None)
-    assert causes["start_wait"] > STARTS * 0.8
-
-
 async def test_rejected_calls_are_summed_in_the_log():
     """A line for the first one of each cause in a second, and sums that miss none."""
     variables = {"TOKENGRPC_LIMITS_MIN_GENERATIONS": str(ALWAYS_ADMITTED)}

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     from tokengrpc.rpc.grpc_aio import Method
 
-_ACCEPTORS = 128
-"""Acceptors of a method, each of which accepts a call in two turns. Accepting costs little."""
+_ACCEPTORS = 32
+"""Acceptors of a method, each of which accepts a call in two turns: as many as are handled. With more, calls
+would wait here instead of within gRPC, for longer than `max_start_wait`, and be rejected after all."""
 _HANDLED_PER_TURN = 16
 """Calls whose handling begins in one turn, at least: a start takes up to a millisecond of it. Streams that
 run wait for all of them."""
@@ -86,9 +87,6 @@ class _Queue:
         self._loop = asyncio.get_running_loop()
         self._calls: set[asyncio.Task[None]] = set()
         self._accepted: deque[Any] = deque()
-        self._turning = False
-        # How many calls were accepted since the last turn, and between that one and the one before.
-        self._new = self._new_before = 0
         self._backlog_since: float | None = None
         self._acceptors = [self._loop.create_task(self._accept()) for _ in range(_ACCEPTORS)]
 
@@ -106,9 +104,7 @@ class _Queue:
                 self._accepted.append(await self._core._request_registered_call(encoded))  # noqa: SLF001
             except cygrpc._RequestCallError:  # noqa: SLF001
                 return  # the server has stopped
-            self._new += 1
-            if not self._turning:
-                self._turning = True
+            if len(self._accepted) == 1:
                 self._loop.call_soon(self._turn, self._loop.time())
 
     def _turn(self, last: float) -> None:
@@ -118,18 +114,12 @@ class _Queue:
         most += int(_HANDLED_PER_SECOND * (now - last))
         for _ in range(min(most, len(self._accepted))):
             self._handle(self._accepted.popleft())
-        # An acceptor takes two turns for a call. If all of them did, more calls wait in gRPC.
-        recent = self._new + self._new_before
-        self._new, self._new_before = 0, self._new
-        if not self._accepted and recent < _ACCEPTORS:
+        if not self._accepted:
             self._backlog_since = None
-        elif self._backlog_since is None:
+            return
+        if self._backlog_since is None:
             self._backlog_since = last
-        self._turning = bool(self._accepted) or recent >= _ACCEPTORS // 2
-        if self._turning:
-            self._loop.call_soon(self._turn, now)
-        else:
-            self._new_before = 0
+        self._loop.call_soon(self._turn, now)
 
     def _handle(self, state: Any) -> None:  # noqa: ANN401 - private to grpc.aio
         task = self._loop.create_task(accepted.serve(self._method, state))
