@@ -20,7 +20,6 @@ from tests.support.scripted_engine import Done, Finish, Pause, ScriptedEngine, S
 from tests.support.wire_dialects import VLLM
 from tokengrpc.core.model import GenerationKey
 from tokengrpc.errors import LogDiverged
-from tokengrpc.generations import follower
 from tokengrpc.stores.memory import MemoryEventSink, MemoryLogs
 
 if TYPE_CHECKING:
@@ -96,9 +95,8 @@ async def test_a_resume_on_another_server_gives_the_same_rest(engine: ScriptedEn
         assert len(engine.calls) == 1
 
 
-async def test_what_was_followed_to_its_end_needs_no_store(engine: ScriptedEngine, monkeypatch) -> None:
+async def test_what_was_followed_to_its_end_needs_no_store(engine: ScriptedEngine) -> None:
     """A reader that has lost the end can have it from there while the store is away."""
-    monkeypatch.setattr(follower, "_LINGER", 60.0)
     logs = MemoryLogs()
     sinks = [CutSink(name, logs, lease=LEASE) for name in "ab"]
     async with replicas(engine, sinks=sinks) as (a, b):
@@ -110,8 +108,10 @@ async def test_what_was_followed_to_its_end_needs_no_store(engine: ScriptedEngin
         hold.release()
         await collect(call)
         await collect(resumed)
-        sinks[1].cut()
-        rest = await collect(b.resume("g", before[-1].sequence))
+        (followed,) = b.server.registry.followed()
+        with followed.kept():
+            sinks[1].cut()
+            rest = await collect(b.resume("g", before[-1].sequence))
         assert (rest.code, rest.text) == (grpc.StatusCode.OK, "".join(WORDS[6:]))
         other = await collect(b.resume("other"))
         assert (other.code, other.info.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
