@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tokengrpc.core.ports.engine import upstream_of
@@ -18,7 +18,6 @@ from tokengrpc.core.trace import NO_TRACE, TraceContext
 
 if TYPE_CHECKING:
     from tokengrpc.core.breaker import AttemptOutcome
-    from tokengrpc.core.events import Event
     from tokengrpc.core.generation import Generation
     from tokengrpc.core.model import Switch
     from tokengrpc.core.pooled_engine import PooledEngine, Slot
@@ -32,8 +31,7 @@ if TYPE_CHECKING:
 class RunningAttempt:
     """Call of one engine. `announced` is set once it has output. Times are seconds since the Unix epoch.
 
-    `accepted` and `first_token` are the times from `began` until then. `begun` has the event `started` until
-    it is published. `overspent` and `failure` are set if what was published last must be the end.
+    `accepted` and `first_token` are the times from `began` until then.
     """
 
     slot: Slot
@@ -43,9 +41,6 @@ class RunningAttempt:
     accepted: float | None = None
     first_token: float | None = None
     trace: TraceContext = NO_TRACE
-    begun: list[Event] = field(default_factory=list)
-    overspent: bool = False
-    failure: Exception | None = None
 
     @property
     def pooled(self) -> PooledEngine:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tokengrpc.core.affinity import session_key
 from tokengrpc.core.breaker import AttemptOutcome, classify_outcome
@@ -226,60 +226,45 @@ class AttemptRunner:
             raise stall from None
 
     async def _read(
-        self, attempt: RunningAttempt, batches: AsyncGenerator[Sequence[Delta], Any]
+        self, attempt: RunningAttempt, batches: AsyncGenerator[Sequence[Delta], None]
     ) -> Termination:
-        generation, writer, take = self._generation, self._writer, partial(self._take, attempt)
+        generation, timers, writer = self._generation, self._timers, self._writer
+        continuation_state, spend = self._plan.continuation_state, self._grant.spend
+        now_ns, records, write = self._services.clock.now_ns, self._records, writer.write
+        note_output, count_output = attempt.pooled.note_output, self._permit.output
+        accepted = producing = False
         async with aclosing(batches):
-            with suppress(StopAsyncIteration):
-                batch = await batches.asend(None)
-                attempt.begun = await self._accept(attempt)
-                while True:
-                    take(batch)
-                    if attempt.failure is not None:
-                        raise attempt.failure
+            async for batch in batches:
+                now = now_ns()
+                if producing:
+                    events = generation.feed(batch, now)
+                    if events:
+                        note_output(now, timers.progress_ns)
+                        count_output(len(events))
+                else:
+                    events = [] if accepted else await self._accept(attempt)
+                    accepted = True
+                    events += self._announce(attempt, batch)
+                    output = generation.feed(batch, now_ns())
+                    events += output
+                    if output:
+                        producing = True
+                        self._output_started(attempt)
+                if continuation_state is not None:
+                    continuation_state.take(batch, events)
+                if events:
+                    timers.progress_ns = now
+                    write(records(events))
                     if writer.full:
-                        with self._timers.paused():
+                        with timers.paused():
                             await writer.wait_for_room()
-                    if generation.engine_finish is not None:
-                        return Termination.of(generation.engine_finish)
-                    if attempt.overspent:
-                        raise self._grant.refusal()
-                    batch = await batches.asend(take)
+                if generation.engine_finish is not None:
+                    return Termination.of(generation.engine_finish)
+                if events and not spend(generation.usage):
+                    raise self._grant.refusal()
         raise EngineTruncated(
             "the engine's output stopped without its end mark: the output may be incomplete, try again"
         )
-
-    def _take(self, attempt: RunningAttempt, batch: Sequence[Delta]) -> bool:
-        """Publishes a batch. Returns whether `_read` has nothing to do. The engine itself may call this."""
-        try:
-            self._publish(attempt, batch)
-        except Exception as error:
-            attempt.failure = error
-            return False
-        return not (attempt.overspent or self._writer.full)
-
-    def _publish(self, attempt: RunningAttempt, batch: Sequence[Delta]) -> None:
-        generation, timers = self._generation, self._timers
-        now = self._services.clock.now_ns()
-        if attempt.first_token is None:
-            events = attempt.begun + self._announce(attempt, batch)
-            attempt.begun = []
-            output = generation.feed(batch, now)
-            if output:
-                self._output_started(attempt)
-            events += output
-        else:
-            events = generation.feed(batch, now)
-            if events:
-                attempt.pooled.note_output(now, timers.progress_ns)
-                self._permit.output(len(events))
-        continuation_state = self._plan.continuation_state
-        if continuation_state is not None:
-            continuation_state.take(batch, events)
-        if events:
-            timers.progress_ns = now
-            self._writer.write(self._records(events))
-            attempt.overspent = not self._grant.spend(generation.usage)
 
     async def _accept(self, attempt: RunningAttempt) -> list[Event]:
         attempt.accepted = self._services.seconds() - attempt.began

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from tokengrpc.core.model import Capability, Delta, UsageReport
     from tokengrpc.core.request import GenerationRequest, Message, Tool
-
-    Take = Callable[[Sequence[Delta]], bool]
-    """Takes a batch from an engine. Returns False if the consumer takes no further one in this way."""
 
 
 class Tokenizer(Protocol):
@@ -89,7 +86,7 @@ class Engine(Protocol):
 
     def generate(
         self, request: GenerationRequest, continue_from: Continuation | None = None
-    ) -> AsyncGenerator[Sequence[Delta], Any]:
+    ) -> AsyncGenerator[Sequence[Delta], None]:
         """Runs a request. The consumer closes the generator (`aclosing`), which must stop the engine at once.
 
         With `continue_from`, continues the output of another engine for the same request. Raises
@@ -97,10 +94,6 @@ class Engine(Protocol):
 
         The first batch is empty: it signals that the engine has accepted the request. Each further batch
         contains all deltas of one network read. The last delta has `finish`; no delta follows it.
-
-        The consumer may ask for a batch with `asend` of a `Take`. While it waits, an engine may call that
-        with batches instead of yielding them, which saves waking a task for each: until it returns False, and
-        never with the last delta. Then the engine yields what follows, or an empty batch.
 
         Raises only errors of `errors.py`. If the stream ends without the dialect's end mark, raises
         EngineTruncated and yields no `finish`.

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Protocol, cast
 from tokengrpc.engines.http.parser import ResponseParser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tokengrpc.engines.http.head import Head
 
 # With more than this unread, the socket is not read until the response is read.
@@ -40,7 +38,6 @@ class Response:
     __slots__ = (
         "_connection",
         "_error",
-        "_interrupted",
         "_loop",
         "_parser",
         "_parts",
@@ -48,7 +45,6 @@ class Response:
         "_unread",
         "_waiter",
         "head",
-        "on_body",
     )
 
     head: Head
@@ -63,9 +59,6 @@ class Response:
         # A plain future: asyncio's streams would cost several more calls per token.
         self._waiter: asyncio.Future[None] | None = None
         self._error: Exception | None = None
-        self.on_body: Callable[[bytes], bool] | None = None
-        """Takes the body as it arrives while `read` waits. If it returns False, `read` returns nothing."""
-        self._interrupted = False
 
     @property
     def closed(self) -> bool:
@@ -94,18 +87,16 @@ class Response:
     async def read(self) -> bytes:
         """Returns all of the body that has arrived, as soon as there is any; nothing at its regular end.
 
-        Returns nothing also if `on_body` has said so. Raises HTTPError or what broke the connection, after
-        everything before it was returned.
+        Raises HTTPError or what broke the connection, after everything before it was returned.
         """
         parts = self._parts
-        while not parts and not self._interrupted:
+        while not parts:
             if self._connection is None:
                 if self._error is not None:
                     raise copy(self._error)
                 return b""
             self._waiter = waiter = self._loop.create_future()
             await waiter
-        self._interrupted = False
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
         self._unread = 0
@@ -122,36 +113,29 @@ class Response:
         """Parses what has arrived. Returns whether the response has ended."""
         parser = self._parser
         body = parser.feed(data)
-        over = parser.ended or parser.error is not None
         waiter = self._waiter
         if body:
-            if self.on_body is not None and waiter is not None and not waiter.done():
-                if not self.on_body(body):
-                    self._interrupted = True
-                elif not over:
-                    return False
-            else:
-                self._parts.append(body)
-                self._unread += len(body)
-                if self._unread > _UNREAD_BYTES and not self._paused:
-                    self._pause()
+            self._parts.append(body)
+            self._unread += len(body)
+            if self._unread > _UNREAD_BYTES and not self._paused:
+                self._pause()
         if waiter is not None:
             self._waiter = None
             if not waiter.done():
                 waiter.set_result(None)
-        return over
+        return parser.ended or parser.error is not None
 
     def end(self) -> bool:
         """Leaves the connection, because the response has ended. Returns whether that is reusable."""
         if self._paused:
             self._resume()
-        self._connection = self.on_body = None
+        self._connection = None
         self._error = self._parser.error
         return self._parser.reusable
 
     def lose(self, error: Exception | None) -> None:
         """Ends the response, because the connection is closed, by an error or not."""
-        self._connection = self.on_body = None
+        self._connection = None
         parser = self._parser
         parser.close()
         if parser.untouched:

@@ -18,7 +18,7 @@ from tokengrpc.engines.upstream.errors.redaction import hiding
 from tokengrpc.engines.upstream.late_usage import LateUsageReaders
 from tokengrpc.engines.upstream.load_report import read_load
 from tokengrpc.engines.upstream.response.opening import open_output
-from tokengrpc.engines.upstream.response.reader import LOOK, ResponseReader, read_batches
+from tokengrpc.engines.upstream.response.reader import ResponseReader, read_batches
 from tokengrpc.engines.upstream.response.response_id import id_in_head
 from tokengrpc.engines.upstream.response.sse import SSEDecoder
 from tokengrpc.engines.upstream.sending import send
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 
     from tokengrpc.core.model import Capability, Delta
-    from tokengrpc.core.ports.engine import Continuation, LateUsage, ReportedLoad, Take, Upstream
+    from tokengrpc.core.ports.engine import Continuation, LateUsage, ReportedLoad, Upstream
     from tokengrpc.core.request import GenerationRequest
     from tokengrpc.engines.http.client import ConnectionStats
     from tokengrpc.engines.http.connection import Response
@@ -180,7 +180,7 @@ class HTTPStreamEngine(ABC):
 
     async def _stream(
         self, request: GenerationRequest, continue_from: Continuation | None
-    ) -> AsyncGenerator[Sequence[Delta], Take | None]:
+    ) -> AsyncGenerator[Sequence[Delta], None]:
         upstream_request = await self._built_request(request, continue_from)
         hide = self._hide_for(request)
         failures = Failures(self.name, hide) if request.engine_key else self._failures
@@ -202,7 +202,7 @@ class HTTPStreamEngine(ABC):
             output = await open_output(response, events, decoder, failures)
             batches: Iterable[Sequence[Delta]] = chain(identity, output)
             reader = ResponseReader(response, events, decoder, usage_timeout=self._usage_timeout)
-            reader.hand_to((yield ()))
+            yield ()
             while True:
                 is_first = True
                 for batch in batches:
@@ -211,8 +211,8 @@ class HTTPStreamEngine(ABC):
                     is_first = False
                     if decoder.ended and decoder.error is None:
                         self._http.linger(response)
-                    if batch or batch is LOOK:
-                        reader.hand_to((yield batch))
+                    if batch:
+                        yield batch
                 if decoder.ended:
                     break
                 try:
@@ -222,10 +222,9 @@ class HTTPStreamEngine(ABC):
                         raise
                     # The engine has sent its finish reason and only the usage is outstanding: cancellation no
                     # longer changes the outcome.
-                    rest = reader.rest()
                     self._handle_stop(error, request, reader)
                     reader = None  # it may belong to a late-usage reader now
-                    yield rest
+                    yield decoder.final_deltas()
                     return
             decoder.check()
         except BaseException as error:

@@ -88,7 +88,6 @@ async def _final_usage(reader: ResponseReader) -> UsageReport | None:
         return data
 
     reader.read = read
-    reader.hand_to(None)
     while not decoder.ended and size <= MAX_BYTES:
         for batch in await read_batches(reader, lambda _: EngineLost("the connection broke")):
             for delta in batch:

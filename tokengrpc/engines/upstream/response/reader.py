@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sized
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from tokengrpc.engines.http.head import HTTPError
@@ -12,10 +10,9 @@ from tokengrpc.engines.upstream.response.batching import PORTION, portions, slic
 from tokengrpc.errors import EngineProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from tokengrpc.core.model import Delta
-    from tokengrpc.core.ports.engine import Take
     from tokengrpc.engines.http.connection import Response
     from tokengrpc.engines.upstream.response.decoder import StreamDecoder
     from tokengrpc.engines.upstream.response.sse import SSEDecoder
@@ -25,9 +22,6 @@ if TYPE_CHECKING:
 # Some servers send a finish reason with the reasoning, before the answer. So if only reasoning has arrived,
 # the rest of the response is read for at least this long.
 REASONING_ONLY_SECONDS = 30.0
-
-LOOK: Sequence[Delta] = ()
-"""Batch that wakes a consumer who has taken all, but no more. Decoded batches are lists."""
 
 
 class ResponseReader:
@@ -40,9 +34,7 @@ class ResponseReader:
     __slots__ = (
         "_deadline",
         "_expired",
-        "_left",
         "_outputs",
-        "_take",
         "_usage_timeout",
         "decoder",
         "events",
@@ -63,38 +55,6 @@ class ResponseReader:
         self._deadline: float | None = None
         self._expired = False
         self._outputs = 0  # the decoder's `outputs_after_finish` for which the deadline was set
-        self._take: Take | None = None
-        self._left: Iterable[Sequence[Delta]] = ()  # batches of `_arrived` that were not taken
-
-    def hand_to(self, take: Take | None) -> None:
-        """Hands what arrives during `read` to the consumer at once; with None, no longer."""
-        self._take = take
-        # The two refer to each other until the response ends.
-        self.response.on_body = None if take is None or self.response.closed else self._arrived
-
-    def _arrived(self, chunk: bytes) -> bool:
-        """Decodes a chunk and hands it on. Returns False if `read_batches` has something to return.
-
-        What may end the output, or is too much for one turn of the loop, is left to it.
-        """
-        batches, decoder, take = decode(chunk, self.events, self.decoder), self.decoder, self._take
-        if isinstance(batches, Sized) and len(batches) == 1 and not decoder.complete and not decoder.ended:
-            (batch,) = batches
-            if not batch or (take is not None and take(batch)):
-                return True
-            batches = (LOOK,)
-        self._left = batches
-        return False
-
-    def take_left(self) -> Iterable[Sequence[Delta]]:
-        """Returns the batches that were decoded as they arrived, and not taken."""
-        left, self._left = self._left, ()
-        return left
-
-    def rest(self) -> list[Delta]:
-        """Returns the last deltas of an output that is complete, without waiting for what is outstanding."""
-        deltas = list(chain.from_iterable(self.take_left()))
-        return deltas if self.decoder.ended else deltas + self.decoder.final_deltas()
 
     async def read_rest(self) -> bytes:
         """Reads like `read`, but with a deadline that begins with the first call after output.
@@ -122,19 +82,8 @@ async def read_batches(
     try:
         chunk = await (reader.read_rest() if reader.decoder.complete else reader.read())
     except (HTTPError, OSError) as error:
-        return (*reader.take_left(), reader.decoder.cut(lost(error)))
-    left = reader.take_left()
-    if not left:
-        return decode(chunk, reader.events, reader.decoder)
-    return _with_rest(left, chunk, reader) if chunk else left
-
-
-def _with_rest(
-    left: Iterable[Sequence[Delta]], chunk: bytes, reader: ResponseReader
-) -> Iterator[Sequence[Delta]]:
-    """Yields batches, and then those of a chunk, which is not decoded before."""
-    yield from left
-    yield from decode(chunk, reader.events, reader.decoder)
+        return (reader.decoder.cut(lost(error)),)
+    return decode(chunk, reader.events, reader.decoder)
 
 
 def decode(chunk: bytes, events: SSEDecoder, decoder: StreamDecoder) -> Iterable[Sequence[Delta]]:
