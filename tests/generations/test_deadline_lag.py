@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.virtual_time import VirtualLoop
 from tokengrpc.config import LimitSettings
 from tokengrpc.core.catalog import ClockLimits
 from tokengrpc.core.deadline import largest_lag, margin
@@ -15,6 +13,7 @@ from tokengrpc.core.request import GenerationRequest, Limits
 from tokengrpc.generations.timers import Timers
 
 if TYPE_CHECKING:
+    from tests.support.virtual_time import VirtualLoop
     from tokengrpc.core.termination import Termination
 
 DEADLINE = 8.0
@@ -55,14 +54,6 @@ class Generation:
     def _stop(self, termination: Termination) -> None:
         self.ended_at.append(self._loop.time())
         self.timers.close()
-
-
-@pytest.fixture
-def loop():
-    made = VirtualLoop()
-    yield made
-    asyncio.set_event_loop(None)
-    made.close()
 
 
 @pytest.mark.parametrize("requested", [None, 2.0])

@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
-import pytest
-
 from tests.support.records import KEY, log_records
 from tests.support.services import make_services
-from tests.support.virtual_time import VirtualLoop
 from tokengrpc.config import LimitSettings
 from tokengrpc.core.log_head import LogHead
 from tokengrpc.errors import StoreUnavailable
@@ -18,8 +15,7 @@ from tokengrpc.generations.followers import Followers
 from tokengrpc.stores.memory import MemoryEventSink, MemoryLogs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from tests.support.virtual_time import VirtualLoop
     from tokengrpc.generations.readable import ReadableGeneration
 
 HEAD = LogHead(record_id="r", model="m", server="s", created=1, replay_ttl=1.0)
@@ -59,13 +55,6 @@ class SlowToCount(MemoryEventSink):
     async def count_subscribers(self, counts):
         await self.may_count.wait()
         return await super().count_subscribers(counts)
-
-
-@pytest.fixture
-def loop() -> Iterator[VirtualLoop]:
-    made = VirtualLoop()
-    yield made
-    made.close()
 
 
 async def follow(followers: Followers, sink: MemoryEventSink) -> Follower | None:

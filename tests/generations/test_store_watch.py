@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from tests.support.cut_sink import CutSink
 from tests.support.services import patience
-from tests.support.virtual_time import VirtualLoop
 from tokengrpc.errors import StoreUnavailable
 from tokengrpc.generations.observers import Observers
 from tokengrpc.generations.store_watch import StoreWatch
-
-
-@pytest.fixture
-def loop():
-    made = VirtualLoop()
-    yield made
-    asyncio.set_event_loop(None)
-    made.close()
 
 
 @pytest.mark.parametrize("seconds", [0.2, 3.0, 60.0])
