@@ -129,6 +129,17 @@ async def test_content_is_encrypted(machines: Machines, tmp_path: Path) -> None:
         server.call("FLUSHALL")
 
 
+async def test_an_end_that_is_written_again_can_be_read(machines: Machines, tmp_path: Path) -> None:
+    """Its owner has retained the log already, when a failover turns out to have lost the end."""
+    server = machines.single(FSYNCED)
+    files = [key_file(tmp_path, "one")]
+    async with started(server.url, durability="fsynced", encryption_key_files=files) as sink:
+        epoch = await claimed(sink, 2)
+        await sink.retain(KEY, epoch, 60.0)
+        await sink.append(KEY, epoch, log_records(3, 3))
+        assert [*await sink.read(KEY, 2, 1 << 20)] == log_records(3, 3)
+
+
 def _values(server) -> Iterator[bytes]:
     for key in server.call("KEYS", "*"):
         yield key

@@ -48,6 +48,7 @@ log = structlog.get_logger(__name__)
 _COUNTED_LEASES = 3
 _CHECKS_PER_LEASE = 2
 _CHECK_MS = 60_000
+_END_SECONDS = 15.0
 _KEY, _REQUEST, _FINGERPRINT = b"key", b"request", b"fingerprint"
 _HELD = frozenset({LeaseStatus.HELD, LeaseStatus.CANCEL_REQUESTED})
 _GONE = frozenset({AppendStatus.FENCED, AppendStatus.UNKNOWN})
@@ -221,7 +222,11 @@ class RedisEventSink:
 
     async def retain(self, key: GenerationKey, epoch: int, ttl: float) -> None:
         """See `EventSink`."""
-        self._incarnations.pop((key, epoch), None)
+        # A little longer, in case the owner has to append the end again, which a failover has lost.
+        owned = key, epoch
+        asyncio.get_running_loop().call_later(
+            min(ttl, _END_SECONDS), lambda: self._incarnations.pop(owned, None)
+        )
         kept_ms = round(ttl * 1000)
         fenced_ms = max(kept_ms, self._clocks[1])
         if await self._run(Script.RETAIN, key, self.replica, epoch, kept_ms, fenced_ms):
