@@ -1,4 +1,4 @@
-"""Full garbage collections of a server are made while it is idle, or if memory leaks."""
+"""A server's full garbage collections are made while it is idle, or if memory leaks; young ones are small."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 
 PROGRAM = """
 import asyncio, gc, itertools, weakref
+from collections import deque
 from tokengrpc.garbage import Collector
 
-full = 0
+counts = [0, 0, 0]
 
 def count(phase, info):
-    global full
-    full += phase == "start" and info["generation"] == 2
+    counts[info["generation"]] += phase == "start"
 
 class Cyclic:
     def __init__(self):
@@ -25,30 +25,51 @@ async def main():
     {start}
     gc.callbacks.append(count)
     {act}
-    print(full, gc.get_freeze_count() > 0)
+    print(*counts, gc.get_freeze_count() > 0)
 
 asyncio.run(main())
 """
 
 
-def collections(act: str, start: str = "") -> list[str]:
-    """Runs a program. Returns the number of full collections, and whether objects are frozen."""
+def collections(act: str, start: str = "") -> tuple[int, int, int, bool]:
+    """Runs a program. Returns how many young, middle and full collections it made, and if it froze any."""
     code = PROGRAM.format(act=act, start=start or "pass")
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
-    return done.stdout.splitlines()[-1].split()  # after a warning, if there is one
+    *counts, frozen = done.stdout.splitlines()[-1].split()  # after a warning, if there is one
+    young, middle, full = map(int, counts)
+    return young, middle, full, frozen == "True"
 
 
 def test_there_are_no_full_collections_under_load() -> None:
     """Half a million more objects cause none. Python's defaults would cause several."""
     grow = "kept = [[] for _ in range(500_000)]; await asyncio.sleep(0.05)"
     busy = "Collector(lambda: 1, lambda: 0, interval=0.001).start()"
-    assert collections(grow, busy) == ["0", "True"]
+    assert collections(grow, busy)[2:] == (0, True)
     between_two = "Collector(lambda: 0, itertools.count().__next__, interval=0.001).start()"
-    assert collections(grow, between_two) == ["0", "True"]
-    often, _ = collections(grow)
-    assert int(often) > 1
+    assert collections(grow, between_two)[2:] == (0, True)
+    often = collections(grow)[2]
+    assert often > 1
+
+
+STEADY = """admitted = 0
+    kept = deque([[] for _ in range(10_000)], maxlen=10_000)
+    {start}
+    counts[:] = 0, 0, 0
+    while {goes_on}:
+        kept.extend([] for _ in range(16))
+        admitted += 1
+        await asyncio.sleep(0)"""
+
+
+def test_young_collections_are_made_where_as_much_is_freed_as_is_made() -> None:
+    """Python makes none then, and its next one would look at everything since the last."""
+    start = "Collector(lambda: 1, lambda: admitted, sweep_interval=0.001).start()"
+    young, middle, full, _ = collections(STEADY.format(start=start, goes_on="counts[1] < 5"))
+    assert (young, middle, full) == (15, 5, 0)
+    without = STEADY.format(start="", goes_on="admitted < 10_000")
+    assert collections(without)[:3] == (0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -67,5 +88,5 @@ def test_cycles_are_freed_in_the_end(collector: str) -> None:
     kept = [[] for _ in range(200_000)]
     while old():
         await asyncio.sleep(0)"""
-    full, _ = collections(act, f"{collector}.start()")
-    assert int(full) >= 2
+    full = collections(act, f"{collector}.start()")[2]
+    assert full >= 2
