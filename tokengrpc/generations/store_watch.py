@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ class StoreWatch:
         self._started = False
         self._available = asyncio.Event()
         self._available.set()
-        self._since = 0.0
+        self._since = -math.inf
         self._delays = self._backoff()
         self._asking: asyncio.Task[None] | None = None
         self._closed = False
