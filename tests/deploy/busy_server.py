@@ -14,7 +14,7 @@ from tokenstreaming.v1 import token_stream_pb2 as pb
 from tests.support.admin_service import having
 from tests.support.engine_kills import Nursery
 from tests.support.harness import OPTIONS, collect, read_until
-from tests.support.prometheus import free_port
+from tests.support.ports import reserved_port
 from tokengrpc.client.stubs import aio_stub
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class BusyServer:
     """The settings of a server, and the load on it. `key` is a file with the key that most callers have."""
 
     def __init__(self, folder: Path) -> None:
-        self.admin, self._engine = free_port(), free_port()
+        self.admin, self._engine = reserved_port(), reserved_port()
         self.config, self.key, small_key = folder / "busy.toml", folder / "busy.key", folder / "small.key"
         self.key.write_text("large")
         small_key.write_text("small")

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.support.commands import serving, tokengrpc
 from tests.support.paths import ROOT
-from tests.support.prometheus import free_port
+from tests.support.ports import reserved_port
 from tokengrpc.cli.top.screen.view import help_lines
 
 PAGE = (ROOT / "docs/top.md").read_text(encoding="utf-8")
@@ -28,7 +28,7 @@ def test_the_json_has_the_documented_fields() -> None:
     """Of servers, models and engines as well. A server without callers has them all but errors."""
     (text,) = re.findall(r"^```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     told = json.loads(text)
-    admin = f"127.0.0.1:{free_port()}"
+    admin = f"127.0.0.1:{reserved_port()}"
     with serving("--admin-listen", admin):
         found = json.loads(tokengrpc("top", "--admin", admin, "--once", "--json").stdout)
     assert list(found) == list(told)

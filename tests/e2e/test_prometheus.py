@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.support.commands import serving, until
-from tests.support.prometheus import free_port, scraping
+from tests.support.ports import reserved_port
+from tests.support.prometheus import scraping
 from tokengrpc.telemetry import metric_table
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ STREAMS = 3
 
 def test_prometheus_takes_every_metric_of_a_server(tmp_path: Path) -> None:
     """Names, types and meanings as in the table; and the number of streams that were read."""
-    admin = free_port()
+    admin = reserved_port()
     with serving("--admin-listen", f"127.0.0.1:{admin}") as server:
         for _ in range(STREAMS):
             assert server("stream", "hello", "--max-tokens", "3").returncode == 0

@@ -17,7 +17,7 @@ from tokenstreaming.v1 import token_stream_pb2_grpc as stubs
 
 from tests.support.admin_pages import fetch, parse, series
 from tests.support.commands import PROGRAM, running, until
-from tests.support.prometheus import free_port
+from tests.support.ports import reserved_port
 
 if TYPE_CHECKING:
     import subprocess
@@ -75,7 +75,7 @@ def test_an_unusable_stderr_changes_nothing(kind: str, log_format: str) -> None:
     Lines that are lost are counted.
     """
     request = api.StreamTokensRequest(prompt="Hi", max_output_token_count=2)
-    admin = free_port()
+    admin = reserved_port()
     with serving_with_stderr(kind, log_format, "--admin-listen", f"127.0.0.1:{admin}") as (process, target):
         with grpc.insecure_channel(target) as channel:
             stub = stubs.TokenStreamStub(channel)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from tests.interop.drivers import RUN_TIMEOUT, run
 from tests.support.commands import running
 from tests.support.harness import until
+from tests.support.ports import reserved_port
 from tests.support.scripted_engine import ScriptedEngine
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.wire_dialects import VLLM
@@ -54,7 +55,7 @@ class ServerProcess:
     """A server in a process of its own, on the same port after each start."""
 
     def __init__(self, base_url: str) -> None:
-        self.port = 0
+        self.port = reserved_port()
         self._base_url = base_url
         self._running = ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
@@ -70,7 +71,6 @@ class ServerProcess:
         assert self._process.stdout is not None
         line = (await asyncio.to_thread(self._process.stdout.readline)).decode()
         assert line.startswith("listening on "), "the server did not start"
-        self.port = int(line.rpartition(":")[2])
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal to the process."""

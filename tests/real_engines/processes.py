@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -13,6 +12,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.support.ports import reserved_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +36,7 @@ class Process:
         environment: Mapping[str, str] | None = None,
         seconds: float = 60,
     ) -> None:
-        self.port = _free_port()
+        self.port = reserved_port()
         self.log_path = folder / "log.txt"
         self._command = command(self.port)
         self._environment = os.environ | {"HOME": str(folder)} | dict(environment or {})
@@ -107,9 +108,3 @@ class Process:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -14,12 +14,11 @@ import asyncio
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -29,6 +28,7 @@ from tokenstreaming.v1.usage_pb2 import USAGE_SOURCE_ENGINE
 
 from tests.support import engine_process
 from tests.support.harness import check_gapless, collect, serving
+from tests.support.ports import reserved_port
 from tokengrpc.config import engine_settings, model_settings
 from tokengrpc.telemetry.logs import configure_logs
 
@@ -164,7 +164,8 @@ async def several(count: int) -> AsyncIterator[tuple[Nursery, list[Engine], Serv
     """Starts engine processes and a server in front of them."""
     async with AsyncExitStack() as stack:
         nursery = await stack.enter_async_context(Nursery())
-        processes = [Engine(port, await nursery.start(port)) for port in free_ports(count)]
+        ports = [reserved_port() for _ in range(count)]
+        processes = [Engine(port, await nursery.start(port)) for port in ports]
         engines = tuple(
             engine_settings(
                 name=f"engine-{number}",
@@ -180,15 +181,6 @@ async def several(count: int) -> AsyncIterator[tuple[Nursery, list[Engine], Serv
         model = model_settings(name="m", engines=engines)
         server = await stack.enter_async_context(serving(model, limits=limits))
         yield nursery, processes, server
-
-
-def free_ports(count: int) -> list[int]:
-    """Returns ports on which nobody listens."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 async def one(server: Served, prompt: str, switches: int) -> Outcome:

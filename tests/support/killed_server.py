@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import socket
 import subprocess
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tests.support.commands import PROGRAM, environment
+from tests.support.ports import reserved_port
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _START_LIMIT = 60.0
-_PORTS = iter(range(20_000 + os.getpid() % 10_000, 32_000))
-"""Each is taken once, so that two servers that do not listen yet have different ones."""
 
 
 class KilledServer:
@@ -25,7 +21,7 @@ class KilledServer:
 
     def __init__(self, directory: Path, settings: str) -> None:
         """Takes its `data_dir`, which is made, and settings in TOML without `listen`."""
-        self.port = _free_port()
+        self.port = reserved_port()
         self.up = asyncio.Event()
         self._config, self._log = directory / "settings.toml", directory / "log"
         directory.mkdir(exist_ok=True)
@@ -85,12 +81,3 @@ class KilledServer:
         """Sends a signal, such as SIGSTOP."""
         assert self._process is not None
         self._process.send_signal(what)
-
-
-def _free_port() -> int:
-    """Returns a port that no client takes while the server is dead, as it may take an ephemeral one."""
-    for port in _PORTS:
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise RuntimeError("there is no free port below 32000")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
+from tests.support.ports import reserved_port
 from tests.support.toolchains import REQUIRE_ALL
 
 if TYPE_CHECKING:
@@ -47,9 +47,7 @@ def pgbouncer(url: str) -> Iterator[str]:
     if program is None:
         (pytest.fail if REQUIRE_ALL else pytest.skip)("PgBouncer is not installed")
     server = urlsplit(url)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = reserved_port()
     through = server._replace(netloc=f"{server.username}@127.0.0.1:{port}").geturl()
     with TemporaryDirectory(prefix="tokengrpc-pgbouncer-") as name:
         directory = Path(name)

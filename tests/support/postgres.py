@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 from contextlib import contextmanager
 from functools import cache
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from tests.support.ports import reserved_port
 from tests.support.toolchains import REQUIRE_ALL
 
 if TYPE_CHECKING:
@@ -48,9 +48,7 @@ class Postgres:
         self._user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
         if os.geteuid() == 0:
             shutil.chown(directory, "postgres")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = reserved_port()
         self._server: subprocess.Popen[bytes] | None = None
         if primary is None:
             self._run("initdb", "--auth=trust", "--no-sync", "--username=tokengrpc", "-D", "data")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ import pytest
 
 from tests.support.admin_pages import fetch
 from tests.support.commands import running, until
+from tests.support.ports import reserved_port
 from tests.support.toolchains import REQUIRE_ALL
 
 if TYPE_CHECKING:
@@ -28,12 +28,6 @@ scrape_configs:
   - job_name: tokengrpc
     static_configs: [{{targets: {targets}}}]
 """
-
-
-def free_port() -> int:
-    """Returns a port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def require(program: str) -> str:
@@ -84,7 +78,7 @@ def scraping(
     folder: Path, *admin_ports: int, rules: tuple[Path, ...] = (), interval: str = "1s"
 ) -> Iterator[Prometheus]:
     """Starts a Prometheus that scrapes these admin ports, and yields it once it is ready."""
-    program, port = require("prometheus"), free_port()
+    program, port = require("prometheus"), reserved_port()
     config = folder / "prometheus.yml"
     targets = json.dumps([f"127.0.0.1:{admin}" for admin in admin_ports])
     files = json.dumps([str(path) for path in rules])

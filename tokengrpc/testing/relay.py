@@ -18,6 +18,7 @@ class Relay:
     def __init__(self, upstream_port: int = 0) -> None:
         self.upstream_port = upstream_port
         self.port = 0
+        self._place: socket.socket | None = None
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -28,8 +29,13 @@ class Relay:
 
     async def listen(self) -> None:
         """Accepts connections, on the same port as before."""
+        if self._place is None:
+            # It never listens. It keeps the port while connections are refused, which anybody could take.
+            self._place = socket.socket()
+            self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._place.bind(("127.0.0.1", 0))
+            self.port = self._place.getsockname()[1]
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     def refuse(self) -> None:
         """Refuses new connections. Open ones stay."""
@@ -40,6 +46,9 @@ class Relay:
     async def close(self) -> None:
         """Refuses new connections, and forwards nothing more."""
         self.refuse()
+        if self._place is not None:
+            self._place.close()
+            self._place = None
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

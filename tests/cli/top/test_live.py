@@ -13,7 +13,7 @@ import pytest
 
 from tests.support import engine_process
 from tests.support.commands import Server, serving, until
-from tests.support.prometheus import free_port
+from tests.support.ports import reserved_port
 from tests.support.terminals import Terminal, shown
 
 if TYPE_CHECKING:
@@ -25,13 +25,13 @@ MODEL = "llama"
 
 
 def address() -> str:
-    return f"127.0.0.1:{free_port()}"
+    return f"127.0.0.1:{reserved_port()}"
 
 
 @contextmanager
 def endless_engine() -> Iterator[str]:
     """Starts an engine whose answers are as long as they may be, and yields its base URL."""
-    port = free_port()
+    port = reserved_port()
     command = (sys.executable, "-I", engine_process.__file__, "0.05")
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         process.stdin.write(b"%d\n" % port)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.ports import reserved_port
 from tests.support.records import KEY, log_records
-from tests.support.redis_servers import FSYNCED, Machines, free_port
+from tests.support.redis_servers import FSYNCED, Machines
 from tests.support.redis_sinks import claimed, made, started
 from tests.support.tls import Authority
 from tokengrpc.config import ConfigError
@@ -84,7 +85,7 @@ async def test_tls_with_client_certificates(machines: Machines, tmp_path: Path) 
     """The server's certificate is checked, and it checks ours."""
     authority = Authority(tmp_path)
     pair, ours = authority.issue("server", "127.0.0.1"), authority.issue("client", "client")
-    port = free_port()
+    port = reserved_port()
     server = machines.make(
         {
             **FSYNCED,

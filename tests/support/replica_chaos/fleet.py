@@ -10,8 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Self
 
-from tests.support.engine_kills import Nursery, free_ports
+from tests.support.engine_kills import Nursery
 from tests.support.killed_server import KilledServer
+from tests.support.ports import reserved_port
 from tests.support.replica_chaos.stores import ChaosStore
 from tokengrpc import TokenStreamClient
 from tokengrpc.client.policy import ResumePolicy
@@ -78,7 +79,7 @@ class Fleet:
         folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="tokengrpc-replicas-")))
         await enter(self.store)
         nursery = await enter(Nursery(self._pace))
-        (engine,) = free_ports(1)
+        engine = reserved_port()
         await nursery.start(engine)
         for number in range(self._count):
             settings = _SETTINGS.format(
