@@ -63,7 +63,7 @@ STEADY = """admitted = 0
         await asyncio.sleep(0)"""
 
 
-def test_young_collections_are_made_where_as_much_is_freed_as_is_made() -> None:
+def test_young_collections_follow_the_number_of_generations() -> None:
     """Python makes none then, and its next one would look at everything since the last."""
     start = "Collector(lambda: 1, lambda: admitted, sweep_interval=0.001).start()"
     young, middle, full, _ = collections(STEADY.format(start=start, goes_on="counts[1] < 5"))

@@ -1,12 +1,17 @@
-"""What is kept of ended generations is small, and goes when its replay time is over."""
+"""What is kept of ended generations is small, is left alone, and goes when its replay time is over."""
 
 from __future__ import annotations
 
 import gc
+import sys
+from typing import TYPE_CHECKING
 
 from bench.memory import generate
 from tests.support.harness import serving, until
 from tests.support.live_objects import live_objects, without_collector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 COUNT = 300
 TOKENS = 3
@@ -39,3 +44,29 @@ async def test_nothing_grows_from_one_replay_time_to_the_next() -> None:
         with without_collector():
             few = await forgotten(20)
             assert await forgotten(COUNT) == few
+
+
+def events(act: Callable[[], object]) -> int:
+    """Returns how many calls and returns of functions an act makes."""
+    count = 0
+
+    def counted(*_: object) -> None:
+        nonlocal count
+        count += 1
+
+    sys.setprofile(counted)
+    try:
+        act()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+async def test_what_has_ended_is_not_looked_at_in_intervals() -> None:
+    """Looks at ten thousand kept generations would stop all streams for tens of milliseconds, for nothing."""
+    async with serving() as server:
+        registry = server.registry
+        before = events(registry.sweep), events(registry.running_usage), events(registry.running)
+        await generate(registry, 20, TOKENS)
+        assert len(server.tasks) == 20
+        assert (events(registry.sweep), events(registry.running_usage), events(registry.running)) == before

@@ -170,10 +170,6 @@ class Follower:
         if self._heir is not None:
             await self._heir.wait_ended()
 
-    async def wait_quiet(self) -> None:
-        """Returns when no reader is left."""
-        await self.subscribers.wait_empty()
-
     def interrupt(self, error: TokenGrpcError) -> None:
         """Ends all local readers, who may resume."""
         self._failure = without_traceback(error)

@@ -13,7 +13,7 @@ from tokengrpc.core.deadline import ROUNDING
 from tokengrpc.generations.task import GenerationTask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator
 
     from tokengrpc.core.model import GenerationKey
 
@@ -23,12 +23,12 @@ class KeptGenerations:
 
     def __init__(self) -> None:
         self._tasks: dict[GenerationKey, GenerationTask] = {}
+        # Those that have not ended. The others are many more on a busy server.
+        self._running: dict[GenerationTask, None] = {}
         # Ended generations, the one that is forgotten first at the top, and the timer for that one.
         self._expiries: list[_Expiry] = []
         self._expiry_count = itertools.count()
         self._expiry_timer: asyncio.TimerHandle | None = None
-        # Forgotten generations that still have subscribers, because a write may hang.
-        self._lingering: list[GenerationTask] = []
 
     def __iter__(self) -> Iterator[GenerationTask]:
         return iter(tuple(self._tasks.values()))
@@ -43,23 +43,24 @@ class KeptGenerations:
     def add(self, task: GenerationTask) -> GenerationTask:
         """Keeps a generation, and returns it."""
         self._tasks[task.key] = task
+        self._running[task] = None
         return task
 
-    def with_lingering(self) -> Sequence[GenerationTask]:
-        """Returns all generations, and those that are forgotten and still have subscribers."""
-        self._lingering = [task for task in self._lingering if task.subscribers]
-        return (*self._tasks.values(), *self._lingering)
+    @property
+    def running(self) -> Collection[GenerationTask]:
+        """Those that were not forgotten, nor are to be forgotten later."""
+        return tuple(self._running)
 
     def forget(self, task: GenerationTask) -> None:
         """Drops a generation now."""
         if self._tasks.get(task.key) is task:
             del self._tasks[task.key]
-        if task.subscribers:
-            self._lingering.append(task)
+        self._running.pop(task, None)
         task.close()
 
     def forget_later(self, task: GenerationTask, ttl: float) -> None:
         """Drops a generation in `ttl` seconds; if it has subscribers then, once more `ttl` later."""
+        self._running.pop(task, None)
         # One timer for all, because a timer takes more memory than what is kept of a short generation.
         expiry = _Expiry(asyncio.get_running_loop().time() + ttl, next(self._expiry_count), ttl, task)
         heapq.heappush(self._expiries, expiry)

@@ -48,6 +48,3 @@ class ReadableGeneration(Protocol):
 
     async def wait_ended(self) -> None:
         """Returns when the end has been recorded and published."""
-
-    async def wait_quiet(self) -> None:
-        """Returns when nothing here waits for it any more."""

@@ -26,7 +26,6 @@ from tokengrpc.errors import (
     GenerationIdReused,
     GenerationNotFound,
     Overloaded,
-    ReaderTooSlow,
     StoreUnavailable,
 )
 from tokengrpc.generations.follower import Follower
@@ -152,7 +151,7 @@ class GenerationRegistry:
 
     def running(self) -> Mapping[GenerationKey, GenerationTask]:
         """Returns the generations that run here."""
-        return {task.key: task for task in self._tasks if not task.complete}
+        return {task.key: task for task in self._tasks.running if not task.complete}
 
     def followed(self) -> Iterable[Follower]:
         """Returns the generations of other servers that are read here."""
@@ -234,23 +233,21 @@ class GenerationRegistry:
         """Returns the usage so far of running generations, by record id."""
         return {
             task.request.record_id: task.generation.usage
-            for task in self._tasks
+            for task in self._tasks.running
             if task.started and not task.complete
         }
 
     def begin_drain(self, notice: bytes) -> None:
         """Rejects new generations from now on, and notifies all subscribers."""
         self.leaving = self._draining = True
-        self._subscriptions.notify_all(notice, self._read())
+        self._subscriptions.notify_all(notice)
 
     async def wait_idle(self) -> None:
         """Returns when no generation runs and no subscriber is left."""
-        while tasks := [
-            task
-            for task in self._read()
-            if task.subscribers or not (task.complete or isinstance(task, Follower))
-        ]:
-            await tasks[0].wait_quiet()
+        while running := self.running():
+            for task in running.values():
+                await task.wait_ended()
+        await self._subscriptions.wait_none()
 
     async def hand_over_all(self) -> None:
         """Ends all generations here, for other servers to continue them, and returns when they have ended."""
@@ -286,15 +283,10 @@ class GenerationRegistry:
 
     def sweep(self) -> None:
         """Ends streams whose write has stalled, reports relayed tokens, and schedules the next sweep."""
-        now = asyncio.get_running_loop().time()
-        stall = self._limits.write_stall_timeout
-        for task in self._read():
-            for subscriber in task.subscribers:
-                if subscriber.write_began is not None and now - subscriber.write_began >= stall:
-                    slow = f"this reader read nothing for {stall:g} s: resume after the last sequence"
-                    subscriber.fail(ReaderTooSlow(slow), interrupt=True)
-        self._report_relayed(self._tasks)
-        self._sweeper = asyncio.get_running_loop().call_later(stall / 8, self.sweep)
+        self._subscriptions.end_stalled()
+        self._report_relayed(self._tasks.running)
+        interval = self._limits.write_stall_timeout / 8
+        self._sweeper = asyncio.get_running_loop().call_later(interval, self.sweep)
 
     def _start(
         self,
@@ -358,9 +350,6 @@ class GenerationRegistry:
         if smallest == request.max_output_token_count:
             return request
         return dataclasses.replace(request, max_output_token_count=smallest)
-
-    def _read(self) -> Iterable[ReadableGeneration]:
-        return (*self._tasks.with_lingering(), *self.followed())
 
     def _ended(self, task: GenerationTask, moved: bool) -> None:
         self._report_relayed([task])

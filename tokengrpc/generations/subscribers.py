@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -69,7 +68,6 @@ class Subscribers:
         self._queue_position = queue_position
         self._all: dict[Subscriber, None] = {}
         self._delivered = 0
-        self._left: asyncio.Event | None = None
         buffer.listen(self.wake)
 
     def move(
@@ -120,8 +118,6 @@ class Subscribers:
         """Removes a subscriber."""
         del self._all[subscriber]
         self._delivered = max(self._delivered, subscriber.cursor)
-        if self._left is not None:
-            self._left.set()
         if not self._all:
             self._all = {}  # unlike one that had entries, a new one is no object for the garbage collector
             if self._on_empty is not None:
@@ -144,11 +140,3 @@ class Subscribers:
         """Wakes all subscribers."""
         for subscriber in self._all:
             subscriber.wake()
-
-    async def wait_empty(self) -> None:
-        """Returns when no subscriber is left."""
-        while self._all:
-            self._left = left = asyncio.Event() if self._left is None else self._left
-            left.clear()
-            await left.wait()
-        self._left = None

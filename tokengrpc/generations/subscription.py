@@ -38,6 +38,7 @@ class Subscription:
         deadline_left: float | None,
         heartbeat: float,
         queue_heartbeat: float,
+        on_begin: Callable[[Subscription], None],
         on_end: Callable[[Subscription], None],
     ) -> None:
         """Takes the last sequence that the caller has as `after`; times are in seconds.
@@ -51,6 +52,7 @@ class Subscription:
         self._deadline_left = deadline_left
         self._heartbeat = heartbeat
         self._queue_heartbeat = min(heartbeat, queue_heartbeat)
+        self._on_begin = on_begin
         self._on_end = on_end
         self._notices: list[bytes] = []
         # The tail of the last message. Notices repeat it, and the buffer may have dropped it by then: also
@@ -76,6 +78,7 @@ class Subscription:
             if ends is not None:
                 self._timers.append(self._loop.call_later(ends, self._expire))
         self._subscribers.join(self)
+        self._on_begin(self)
         return self
 
     def __exit__(

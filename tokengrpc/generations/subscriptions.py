@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from tokengrpc.core.ports.observer import Opening, SubscriptionEnded, SubscriptionStarted
@@ -9,14 +10,13 @@ from tokengrpc.errors import (
     GenerationNotFound,
     LogDiverged,
     ReaderLimit,
+    ReaderTooSlow,
     ReplayExpired,
     SequenceOutOfRange,
 )
 from tokengrpc.generations.subscription import Subscription
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from tokengrpc.core.model import Cursor
     from tokengrpc.core.trace import TraceContext
     from tokengrpc.generations.readable import ReadableGeneration
@@ -30,13 +30,29 @@ class Subscriptions:
         self._services = services
         self._limits = services.limits
         self._drain_notice: bytes | None = None
+        # Those that are entered. Ended generations, which are kept, are many more.
+        self._entered: set[Subscription] = set()
+        self._left = asyncio.Event()
 
-    def notify_all(self, drain_notice: bytes, generations: Iterable[ReadableGeneration]) -> None:
+    def notify_all(self, drain_notice: bytes) -> None:
         """Sends a notice to all subscribers, and to each later one as it comes."""
         self._drain_notice = drain_notice
-        for generation in generations:
-            for subscriber in generation.subscribers:
-                subscriber.notify(drain_notice)
+        for subscription in self._entered:
+            subscription.notify(drain_notice)
+
+    def end_stalled(self) -> None:
+        """Ends the streams whose write has stalled."""
+        now, stall = asyncio.get_running_loop().time(), self._limits.write_stall_timeout
+        for subscription in tuple(self._entered):
+            if subscription.write_began is not None and now - subscription.write_began >= stall:
+                slow = f"this reader read nothing for {stall:g} s: resume after the last sequence"
+                subscription.fail(ReaderTooSlow(slow), interrupt=True)
+
+    async def wait_none(self) -> None:
+        """Returns when no subscriber is left."""
+        while self._entered:
+            self._left.clear()
+            await self._left.wait()
 
     def open(
         self,
@@ -50,6 +66,8 @@ class Subscriptions:
         key, model, observers = generation.key, generation.model_name, self._services.observers
 
         def ended(subscription: Subscription) -> None:
+            self._entered.discard(subscription)
+            self._left.set()
             reason = subscription.failure.reason if subscription.failure is not None else ""
             messages = subscription.messages
             observers.emit(SubscriptionEnded(key=key, model=model, reason=reason, messages=messages))
@@ -60,6 +78,7 @@ class Subscriptions:
             deadline_left=deadline_left,
             heartbeat=self._limits.heartbeat_interval,
             queue_heartbeat=self._limits.queue_heartbeat_interval,
+            on_begin=self._entered.add,
             on_end=ended,
         )
         observers.emit(

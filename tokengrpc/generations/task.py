@@ -203,11 +203,6 @@ class GenerationTask:
         if self._ended is not None:
             await self._ended.wait()
 
-    async def wait_quiet(self) -> None:
-        """Returns when the generation has ended and has no subscriber left."""
-        await self.wait_ended()
-        await self.subscribers.wait_empty()
-
     def close(self) -> None:
         """Drops all events."""
         self.subscribers.buffer.close()
