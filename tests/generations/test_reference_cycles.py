@@ -54,7 +54,7 @@ async def test_an_ended_generation_leaves_no_object(two: Two, ending: str) -> No
 
 
 @pytest.mark.parametrize("ending", ["ends", "is cancelled", "is left"])
-@pytest.mark.parametrize("kind", ["builtin", "anthropic", "vllm"])
+@pytest.mark.parametrize("kind", ["builtin", "faulty", "anthropic", "vllm"])
 async def test_other_engines_leave_no_object(kind: str, ending: str) -> None:
     """Each kind of engine has a decoder, a connection or a task of its own for a generation."""
     async with one_engine(kind) as (server, script):
@@ -76,8 +76,9 @@ async def test_other_engines_leave_no_object(kind: str, ending: str) -> None:
 @asynccontextmanager
 async def one_engine(kind: str) -> AsyncIterator[tuple[Served, Callable[..., None]]]:
     """Yields a server on an engine of this kind, and what scripts an answer that is whole or stops midway."""
-    if kind == "builtin":
-        async with serving(model_settings(name="m", pace=100.0), limits=LIMITS) as server:
+    if kind in {"builtin", "faulty"}:
+        faults = {"faults": {"jitter": 0.001}} if kind == "faulty" else {}
+        async with serving(model_settings(name="m", pace=100.0, **faults), limits=LIMITS) as server:
             yield server, lambda *, whole: None
         return
     scripted: Any = ScriptedVllm() if kind == "vllm" else ScriptedEngine(ANTHROPIC)

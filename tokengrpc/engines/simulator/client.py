@@ -43,6 +43,7 @@ class Client(OpenAIEngine):
         await super().close()
         if self._wired.wire is not None:
             await self._wired.wire.wait_served()
+            self._wired.wire = None
 
     def _upstream_request(self, request: GenerationRequest, _: Continuation | None) -> UpstreamRequest:
         decoder = Decoder(self.name, request.output, self._hide)

@@ -7,13 +7,13 @@ import itertools
 import json
 import math
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tokengrpc.engines.simulator.renderer import Renderer
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 
     from tokengrpc.config.faults import FaultSettings
     from tokengrpc.core.model import Delta
@@ -51,15 +51,6 @@ class Script:
         self._sent = 0  # bytes of the body
         self._stalled = False
         self._pace_start: float | None = None
-        self._endings: tuple[tuple[int | None, Callable[[], Awaitable[None]]], ...] = (
-            (plan.cut_at_token, self._cut),
-            (plan.end_at_token, self._end),
-            (plan.abort_at_token, lambda: self._end_with(self._renderer.abort())),
-            (plan.error_at_token, lambda: self._end_with([_ERROR])),
-            (plan.malformed_at_token, lambda: self._end_with([_MALFORMED])),
-            (plan.invalid_utf8_at_token, lambda: self._end_with([_NOT_UTF8])),
-            (plan.huge_line_at_token, self._end_with_huge_line),
-        )
 
     async def serve(self, wire: Wire) -> None:
         """Sends the response to one request over a wire."""
@@ -71,6 +62,8 @@ class Script:
         except Exception as error:
             self.error = error
             wire.reset()
+        finally:
+            del self._wire  # which refers to this method
 
     async def _respond(self) -> None:
         plan = self.plan
@@ -119,9 +112,10 @@ class Script:
         if plan.stall_at_token is not None and token_count >= plan.stall_at_token and not self._stalled:
             self._stalled = True
             await self._stay_silent(plan.stall_time or math.inf)
-        for position, end in self._endings:
+        for name, end in _ENDINGS.items():
+            position = getattr(plan, name)
             if position is not None and token_count >= position:
-                await end()
+                await end(self)
 
     async def _stay_silent(self, seconds: float) -> None:
         """Sends nothing but the planned comments."""
@@ -142,7 +136,7 @@ class Script:
             self._sent += len(piece)
             await self._wire.send(piece)
         if cut:
-            await self._cut()
+            await self.cut()
 
     def _pieces(self, data: bytes) -> Iterable[bytes]:
         if self.plan.trickle:
@@ -153,21 +147,41 @@ class Script:
         cuts = [0, *(at for at, byte in enumerate(data) if byte & 0xC0 == 0x80), len(data)]
         return [data[begin:end] for begin, end in itertools.pairwise(cuts)]
 
-    async def _end_with(self, events: Iterable[bytes]) -> None:
+    async def end_with(self, *events: bytes) -> None:
+        """Sends these events, and ends the body."""
         for event in events:
             await self._write(event)
-        await self._end()
+        await self.end()
 
-    async def _end_with_huge_line(self) -> None:
+    async def end_with_huge_line(self) -> None:
+        """Sends a line that is longer than any engine may send, and ends the body."""
         await self._write(b"data: ")
         for _ in range(_HUGE_LINE_BYTES // len(_HUGE_LINE_PIECE)):
             await self._wire.send(_HUGE_LINE_PIECE)  # never byte by byte, even if the plan says so
-        await self._end()
+        await self.end()
 
-    async def _end(self) -> None:
+    async def end(self) -> None:
+        """Ends the body regularly, however much of the answer is missing."""
         await self._wire.end()
         raise _ResponseEnded
 
-    async def _cut(self) -> None:
+    async def cut(self) -> None:
+        """Breaks the connection."""
         self._wire.reset()
         raise _ResponseEnded
+
+    async def abort(self) -> None:
+        """Ends the answer as an engine does that gives up."""
+        await self.end_with(*self._renderer.abort())
+
+
+_ENDINGS: Final[Mapping[str, Callable[[Script], Awaitable[None]]]] = {
+    "cut_at_token": Script.cut,
+    "end_at_token": Script.end,
+    "abort_at_token": Script.abort,
+    "error_at_token": lambda script: script.end_with(_ERROR),
+    "malformed_at_token": lambda script: script.end_with(_MALFORMED),
+    "invalid_utf8_at_token": lambda script: script.end_with(_NOT_UTF8),
+    "huge_line_at_token": Script.end_with_huge_line,
+}
+"""What happens at the token that a plan names. Not in the script, which would refer to itself."""

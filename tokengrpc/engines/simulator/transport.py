@@ -25,7 +25,7 @@ class Wire(asyncio.Transport):
     def __init__(self, connection: Connection, serve: Callable[[Wire], Coroutine[None, None, None]]) -> None:
         super().__init__()
         self._connection = connection
-        self._serve = serve
+        self._serve: Callable[[Wire], Coroutine[None, None, None]] | None = serve
         self._closing = False
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -35,8 +35,10 @@ class Wire(asyncio.Transport):
 
     def write(self, _: bytes | bytearray | memoryview) -> None:
         """Starts the server, which ignores the request's bytes: the script knows the request."""
-        if self._server is None and not self._closing:
+        if self._serve is not None and not self._closing:
             self._server = asyncio.get_running_loop().create_task(self._serve(self))
+            self._server.add_done_callback(self._served)
+            self._serve = None
 
     def get_write_buffer_size(self) -> int:
         """Returns 0, because nothing is buffered."""
@@ -69,6 +71,9 @@ class Wire(asyncio.Transport):
         """Waits until the server's task has ended."""
         if self._server is not None:
             await asyncio.wait([self._server])
+
+    def _served(self, _: asyncio.Task[None]) -> None:
+        self._server = None  # a task that was cancelled refers to its frames, and they to this wire
 
     # The server's side.
 
@@ -109,6 +114,7 @@ class Wire(asyncio.Transport):
         self._closing = True
         self._flowing.set()
         asyncio.get_running_loop().call_soon(self._connection.connection_lost, error)
+        del self._connection  # which refers to this transport
 
 
 class WiredHTTP(EngineHTTP):
