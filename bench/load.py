@@ -19,9 +19,11 @@ from typing import Any
 import aiohttp
 import uvloop
 
+from bench.answer import Tally
 from bench.machine import cpu_seconds, run_delay_seconds
-from bench.reader import Caller, Stream, Tally
-from bench.script import MODEL, Script
+from bench.reader import Caller
+from bench.script import Script
+from bench.sse_reader import SseCaller, body
 
 _SETTLE_S = 0.5
 _MARGIN_S = 1.0
@@ -71,7 +73,11 @@ class Run:
         self._random = random.Random(job.get("seed", 1))
         self._tally = Tally()
         self._pids = {"relay": job["relay_pid"], "engine": job["engine_pid"], "client": os.getpid()}
-        self._caller = Caller(job["target"], job["connections"], job.get("ca_file", ""))
+        self._caller = (
+            SseCaller(job["target"])
+            if job.get("sse")
+            else Caller(job["target"], job["connections"], job.get("ca_file", ""))
+        )
 
     async def connect(self) -> None:
         """Connects to the relay. Only those that call `burst` need it."""
@@ -107,7 +113,7 @@ class Run:
         async def one(start_s: float) -> None:
             await asyncio.sleep(start_s)
             script = self._script(tokens=round((end_s - start_s) * job["rate"]), rate=job["rate"])
-            await Stream(script, self._tally).read(self._caller, started)
+            await self._caller.read(script, self._tally, started)
 
         count = job["streams"]
         starts = [job["ramp_s"] * (index + self._random.random()) / count for index in range(count)]
@@ -153,7 +159,7 @@ class Run:
 
         async def caller() -> None:
             while True:
-                await Stream(self._script(tokens=self._job["tokens"]), self._tally).read(self._caller)
+                await self._caller.read(self._script(tokens=self._job["tokens"]), self._tally)
                 if time.monotonic() >= until:
                     return
 
@@ -169,8 +175,7 @@ class Run:
                 direct_s = await _direct_first_token(session, self._job["engine_url"], script)
                 seen: list[float] = []
                 start = time.monotonic()
-                stream = Stream(script, self._tally)
-                await stream.read(self._caller, functools.partial(_note_time, seen))
+                await self._caller.read(script, self._tally, functools.partial(_note_time, seen))
                 if index >= self._job["warm_up"] and seen:
                     direct.append(direct_s)
                     relayed.append(seen[0] - start)
@@ -198,15 +203,9 @@ def _note_time(seen: list[float]) -> None:
 
 async def _direct_first_token(session: aiohttp.ClientSession, url: str, script: Script) -> float:
     """Returns the seconds from the request to the first token's chunk, without a relay."""
-    body = {
-        "model": MODEL,
-        "messages": [{"role": "user", "content": script.prompt()}],
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
     start = time.monotonic()
     first = None
-    async with session.post(f"{url}/chat/completions", json=body) as response:
+    async with session.post(f"{url}/chat/completions", json=body(script)) as response:
         async for data in response.content.iter_any():
             if first is None and b'"content":" @' in data:
                 first = time.monotonic() - start

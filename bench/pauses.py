@@ -20,7 +20,8 @@ from typing import Any
 import grpc
 import uvloop
 
-from bench.reader import Caller, Stream, Tally
+from bench.answer import Tally
+from bench.reader import Caller
 from bench.run import Server
 from bench.script import Script
 
@@ -67,7 +68,7 @@ class Load:
     async def _one(self, caller: Caller, number: int) -> None:
         script = Script(tokens=self.tokens, seed=number, stamp_every=self.tokens)
         if number % _CHECKED == 0:
-            await Stream(script, self.tally).read(caller)
+            await caller.read(script, self.tally)
         else:
             call = caller.open(script)
             try:
