@@ -222,15 +222,21 @@ class RedisEventSink:
 
     async def retain(self, key: GenerationKey, epoch: int, ttl: float) -> None:
         """See `EventSink`."""
-        # A little longer, in case the owner has to append the end again, which a failover has lost.
-        owned = key, epoch
-        asyncio.get_running_loop().call_later(
-            min(ttl, _END_SECONDS), lambda: self._incarnations.pop(owned, None)
-        )
         kept_ms = round(ttl * 1000)
         fenced_ms = max(kept_ms, self._clocks[1])
-        if await self._run(Script.RETAIN, key, self.replica, epoch, kept_ms, fenced_ms):
-            await self._index("ZREM", self._names.hash(key))
+        # The owner may have to append the end again, which a failover has lost.
+        named = min(ttl, _END_SECONDS)
+        try:
+            if await self._run(Script.RETAIN, key, self.replica, epoch, kept_ms, fenced_ms):
+                await self._index("ZREM", self._names.hash(key))
+            else:
+                named = 0.0
+        finally:
+            forget, owned = self._incarnations.pop, (key, epoch)
+            if named:
+                asyncio.get_running_loop().call_later(named, forget, owned, None)
+            else:
+                forget(owned, None)
 
     async def orphans(self, limit: int) -> Sequence[GenerationKey]:
         """See `EventSink`."""
